@@ -1,0 +1,92 @@
+"""The data set: what every source becomes, and what every later step reads."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Images of one size, decoded and memory-mapped, with all that is known of them.
+
+    ``N`` images of side ``S``; a *position* is an index from 0 to N - 1.
+
+    Args:
+        name: short, for folders and tables.
+        pixels: uint8, shape (N, S, S, 3), RGB; a read-only memory map.
+        labels: int64, shape (N,), indices into ``class_names``.
+        image_ids: str, shape (N,), unique, stable across sizes (the path within the source).
+        class_names: at least two.
+        fingerprint: SHA-256 over image ids, decoded source pixels and labels; the size does not enter.
+        parts: str, shape (N,), ``train`` or ``test`` where the source has an official split, else ``None``.
+        groups: str, shape (N,), the patient of each image; ``None`` where unknown.
+        identical: int64, shape (N,), equal for byte- or pixel-identical images.
+        masks: bool or uint8, shape (N, S, S), non-zero inside the lesion; ``None`` where unknown.
+        negative_class: the class without a tumour, ``None`` where there is none.
+        synthetic: whether the images are simulated; every output says so.
+        planes: str, shape (N,), ``axial``, ``coronal`` or ``sagittal``; ``None`` where unknown.
+    """
+
+    name: str
+    pixels: Pixels
+    labels: Labels
+    image_ids: npt.NDArray[np.str_]
+    class_names: tuple[str, ...]
+    fingerprint: str
+    identical: Labels
+    parts: npt.NDArray[np.str_] | None = None
+    groups: npt.NDArray[np.str_] | None = None
+    masks: npt.NDArray[np.uint8] | None = None
+    planes: npt.NDArray[np.str_] | None = None
+    negative_class: str | None = None
+    synthetic: bool = False
+    licence: str = ""
+    citation: str = ""
+    source: str = ""
+    folder: Path | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        n = len(self.labels)
+        if self.pixels.shape[0] != n or self.pixels.ndim != 4 or self.pixels.dtype != np.uint8:
+            raise ValueError(f"pixels must be uint8 of shape ({n}, S, S, 3), not {self.pixels.shape}")
+        for name in ("image_ids", "identical", "parts", "groups", "masks", "planes"):
+            value = getattr(self, name)
+            if value is not None and len(value) != n:
+                raise ValueError(f"{name} has {len(value)} entries for {n} images")
+        if self.negative_class is not None and self.negative_class not in self.class_names:
+            raise ValueError(f"negative class {self.negative_class!r} is not among {self.class_names}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def size(self) -> int:
+        """Side of the square images, in pixels."""
+        return int(self.pixels.shape[1])
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which images train, which choose, which judge.
+
+    Args:
+        name: ``official``, ``holdout``, ``fold-1-of-5`` ...
+        train, validation, test: positions, int64, ascending, disjoint, none empty.
+        hash: SHA-256 over the image ids of the three parts.
+        limited_to: the number that ``--limit`` left, ``None`` without.
+        leaks: one sentence for each way in which test images are not independent of training images.
+    """
+
+    name: str
+    train: Positions
+    validation: Positions
+    test: Positions
+    hash: str
+    limited_to: int | None = None
+    leaks: tuple[str, ...] = ()

@@ -1,0 +1,154 @@
+"""The engine: all that the harness asks of a framework.
+
+An engine runs one backbone on one device. It takes every choice and every random number from the harness, so
+that the common loop, and with it the result, does not depend on the framework. ``Handle`` stands for whatever
+the framework calls an array on its device; only the engine looks inside one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from backbones import Backbone, Preprocessing
+from benchmark.recipe import Recipe
+
+Handle = Any
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where the arithmetic happens.
+
+    Args:
+        kind: ``cpu`` or ``cuda``.
+        name: the model, as the system calls it.
+        memory_bytes: what the device has in all.
+    """
+
+    kind: str
+    name: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What an engine is asked to build.
+
+    Args:
+        backbone: the adapter.
+        recipe: resolved, but for the ``auto`` of :class:`~benchmark.recipe.Execution`.
+        num_classes: number of logits.
+        size: side of the square input, in pixels.
+        weights: ``None``, ``"imagenet"`` or the path of a file.
+        seed: from which initial weights are drawn.
+    """
+
+    backbone: Backbone
+    recipe: Recipe
+    num_classes: int
+    size: int
+    weights: Path | str | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Network:
+    """What was built.
+
+    Args:
+        stages: names in order; the last is the head.
+        stages_proven: whether the stages, composed, were shown to equal the whole model.
+        parameters, trainable_parameters: numbers of scalars.
+        gmacs: 1e9 multiply-accumulates of convolutions and matrix products in one forward pass of one image.
+        preprocessing: what is applied to the pixels.
+        weights_loaded: ``none``, or where the weights came from.
+        weights_hash: SHA-256 over the initial values of all weights, in order.
+        execution: the resolved choices (precision, tf32, channels_last, compile), for the record.
+        conventions: what is fixed explicitly because frameworks differ (BatchNorm's eps, ...), for the record.
+    """
+
+    stages: tuple[str, ...]
+    stages_proven: bool
+    parameters: int
+    trainable_parameters: int
+    gmacs: float
+    preprocessing: Preprocessing
+    weights_loaded: str
+    weights_hash: str
+    execution: Mapping[str, str]
+    conventions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StepInput:
+    """One optimisation step, fully determined.
+
+    Args:
+        images: uint8 handle of shape (B, S, S, 3).
+        labels: int64, shape (B,).
+        loss_weights: float32, shape (B,); the loss is their product with the images' cross-entropies, summed,
+            so that class weights and their normalisation are the harness's.
+        learning_rate: of this step, for factor 1.
+        step: from 1, over all epochs; Adam's bias correction needs it.
+        seed: of all that is random inside the network in this step (dropout, drop-path), 0 to 2**31 - 1.
+    """
+
+    images: Handle
+    labels: npt.NDArray[np.int64]
+    loss_weights: npt.NDArray[np.float32]
+    learning_rate: float
+    step: int
+    seed: int
+
+
+class Engine(Protocol):
+    """See the module. Made by :func:`benchmark.training.engines.create`; raises ``RunFailure`` where a run must end."""
+
+    framework: str  # what executes: "torch" or "tensorflow"
+    device: Device
+
+    def build(self, assignment: Assignment) -> Network:
+        """Build, initialise or load, and place the network; prepare the optimiser. Once per engine."""
+
+    def set_compile(self, on: bool) -> None:
+        """Switch torch.compile or XLA for the steps that follow; weights and optimiser are untouched."""
+
+    # data: uint8 in, handles out
+    def upload(self, pixels: npt.NDArray[np.uint8]) -> Handle:
+        """Put uint8 images of shape (B, S, S, 3) on the device."""
+
+    def gather(self, images: Handle, positions: npt.NDArray[np.int64]) -> Handle:
+        """Return the images at ``positions`` of an uploaded array, on the device."""
+
+    def free_bytes(self) -> int:
+        """Return the device memory that is free now; 0 on a CPU, where keeping a copy gains nothing."""
+
+    # arithmetic
+    def train_step(self, step: StepInput) -> Handle:
+        """Do one optimisation step; return the loss (a scalar handle) without waiting for the device."""
+
+    def normalize(self, images: Handle) -> Handle:
+        """Return the network's input for uint8 images: preprocessed, in the framework's layout."""
+
+    def forward(self, inputs: Handle) -> Handle:
+        """Return float logits of shape (B, num_classes) of normalised inputs, in inference mode."""
+
+    def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[np.float32]]:
+        """Wait for the device and return the handles' values as float32 arrays on the host."""
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all that was asked."""
+
+    # state
+    def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:
+        """Return copies of what training changes (weights, running statistics; the optimiser's slots if asked)."""
+
+    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Put back what :meth:`state` returned, with or without the optimiser's slots."""
+
+    def peak_memory_bytes(self) -> int:
+        """Return the device allocator's peak since the engine was made (GPU), or the process's peak RSS (CPU)."""
