@@ -43,9 +43,7 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0 or self.scale <= 0:
-            raise ValueError(
-                f"preprocessing needs three means, three positive stds and a positive scale: {self}"
-            )
+            raise ValueError(f"preprocessing needs three means, three positive stds and a positive scale: {self}")
 
 
 UNIT = Preprocessing()
@@ -100,13 +98,9 @@ class Backbone:
         if not self.name or not all(c.isalnum() or c in "/_-.:" for c in self.name):
             raise ValueError(f"backbone name {self.name!r}: use letters, digits and / _ - . : only")
         if self.framework not in ("torch", "keras"):
-            raise ValueError(
-                f"backbone {self.name}: framework must be 'torch' or 'keras', not {self.framework!r}"
-            )
+            raise ValueError(f"backbone {self.name}: framework must be 'torch' or 'keras', not {self.framework!r}")
         if self.input_size < 8:
-            raise ValueError(
-                f"backbone {self.name}: input_size must be at least 8 pixels, not {self.input_size}"
-            )
+            raise ValueError(f"backbone {self.name}: input_size must be at least 8 pixels, not {self.input_size}")
 
     def make(self, num_classes: int, weights: "Path | str | None", input_size: int) -> Any:
         """Call ``build`` with those of the three arguments that its signature names."""
@@ -123,9 +117,7 @@ class Backbone:
     def missing_modules(self) -> tuple[str, ...]:
         """Return the modules that this backbone needs and that are not installed, without importing any."""
         needed = ({"torch": ("torch",), "keras": ("keras",)}[self.framework], self.requires)
-        return tuple(
-            module for group in needed for module in group if importlib.util.find_spec(module) is None
-        )
+        return tuple(module for group in needed for module in group if importlib.util.find_spec(module) is None)
 
 
 @dataclass(frozen=True)
@@ -206,9 +198,7 @@ def _register(load: Callable[[], ModuleType], origin: str, registry: Registry) -
         Exception,
         SystemExit,
     ) as error:  # a plug-in may raise anything; it must not take the others along
-        registry.broken.append(
-            BrokenPlugin(origin.rpartition("/")[2], origin, f"{type(error).__name__}: {error}")
-        )
+        registry.broken.append(BrokenPlugin(origin.rpartition("/")[2], origin, f"{type(error).__name__}: {error}"))
 
 
 def _load_file(path: Path) -> ModuleType:

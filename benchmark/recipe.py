@@ -92,9 +92,7 @@ class Head(Section):
     @model_validator(mode="after")
     def _native_has_no_dropout(self) -> Self:
         if self.kind == "native" and self.dropout:
-            raise ValueError(
-                "head.dropout needs head.kind = 'linear' or 'dense256'; a native head is left alone"
-            )
+            raise ValueError("head.dropout needs head.kind = 'linear' or 'dense256'; a native head is left alone")
         return self
 
 

@@ -1,0 +1,66 @@
+"""A source: where images come from, before they are decoded and cached."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image of a source, before it is read.
+
+    Args:
+        image_id: unique within the source, stable (the path within it, with forward slashes).
+        class_name: as the source names it, tidied (``glioma_tumor`` is ``glioma``).
+        part: ``train`` or ``test`` where the source has an official split, else ``None``.
+        group: the patient, ``None`` where unknown.
+        plane: ``axial``, ``coronal`` or ``sagittal``, ``None`` where unknown.
+        fold: the official fold, from 1, ``None`` where there is none.
+    """
+
+    image_id: str
+    class_name: str
+    part: str | None = None
+    group: str | None = None
+    plane: str | None = None
+    fold: int | None = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One image as the source has it.
+
+    Args:
+        pixels: uint8, shape (H, W) or (H, W, 3) RGB, native size.
+        bytes_hash: SHA-256 of the stored bytes, ``None`` where the image is made and not read.
+        mask: uint8, shape (H, W), non-zero inside the lesion, ``None`` where unknown.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    bytes_hash: bytes | None = None
+    mask: npt.NDArray[np.uint8] | None = None
+
+
+class Source(Protocol):
+    """What every kind of data becomes before decoding.
+
+    Listing a source is cheap; only :meth:`load` decodes. ``load`` is called from several threads at once.
+    """
+
+    name: str  # short, for folders and tables
+    items: Sequence[Item]
+    class_names: tuple[str, ...]
+    negative_class: str | None
+    synthetic: bool
+    licence: str
+    citation: str
+    notes: tuple[str, ...]  # what a user must know of it (the release that was recognised, rules applied)
+
+    def signature(self) -> str:
+        """Return a hash that changes when the content may have changed; cheap (names, sizes, times)."""
+
+    def load(self, index: int) -> Loaded:
+        """Read and decode ``items[index]``; raises ``UserError`` naming the file where it can't be."""
