@@ -106,7 +106,10 @@ class StepInput:
 
 
 class Engine(Protocol):
-    """See the module. Made by :func:`benchmark.training.engines.create`; raises ``RunFailure`` where a run must end."""
+    """See the module. Made by :func:`benchmark.training.engines.create`.
+
+    Every method raises ``RunFailure`` where the run must end with an outcome other than ``error``.
+    """
 
     framework: str  # what executes: "torch" or "tensorflow"
     device: Device

@@ -1,0 +1,36 @@
+"""What all tests share.
+
+TensorFlow and torch crash when one process imports both. A test that imports TensorFlow in the test process is
+marked ``tensorflow``; ``pytest -m tensorflow`` runs those alone, and any other selection skips them visibly.
+Everything else may import torch, inside the test and not at the top of its module.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("-m") == "tensorflow":
+        return
+    skip = pytest.mark.skip(reason="TensorFlow needs a process of its own: pytest -m tensorflow")
+    for item in items:
+        if item.get_closest_marker("tensorflow"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images, where the environment names one."""
+    folder = os.environ.get("TUMORBOARD_TEST_DATA")
+    if not folder:
+        pytest.skip("TUMORBOARD_TEST_DATA does not name a folder of real images")
+    return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep prepared data of tests away from the user's cache; one cache per session, so that it is reused."""
+    cache = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("TUMORBOARD_CACHE", str(cache))
