@@ -1,0 +1,95 @@
+"""Throughput and latency, honestly: after warm-up, in windows that end when the device has finished.
+
+The median over windows is reported with its interquartile range. Three speeds are told apart: the forward pass
+alone, on normalised input that is already on the device (``infer``); all the way from uint8 pixels on the host to
+probabilities on the host (``pipeline``); and one image at a time (``latency``).
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from benchmark.data.dataset import DataSet, Positions
+from benchmark.execution.record import Throughput
+from benchmark.training.engines.base import Engine
+from benchmark.training.loop import Report, softmax
+
+_WINDOW_SECONDS = 0.4
+_WINDOWS = 7
+_BUDGET_SECONDS = 5.0
+_LATENCY_CALLS = 200
+
+
+def _images_per_s(call: Callable[[], object], images: int, finish: Callable[[], None]) -> tuple[float, float]:
+    """Return median and interquartile range over windows of images per second.
+
+    At least three windows are measured, each of at least one call, and then as many as the budget allows, seven
+    at the most. ``finish`` waits for the device.
+    """
+    for _ in range(2):  # the first call may compile, the second settles caches and clocks
+        call()
+        finish()
+    speeds: list[float] = []
+    begun = time.perf_counter()
+    while len(speeds) < 3 or (len(speeds) < _WINDOWS and time.perf_counter() - begun < _BUDGET_SECONDS):
+        calls, start = 0, time.perf_counter()
+        while calls == 0 or time.perf_counter() - start < _WINDOW_SECONDS:
+            call()
+            calls += 1
+            if calls % 16 == 0:
+                finish()  # keep the host from running far ahead of the device
+        finish()
+        speeds.append(calls * images / (time.perf_counter() - start))
+    low, middle, high = np.percentile(speeds, [25, 50, 75])
+    return float(middle), float(high - low)
+
+
+def _latencies_ms(call: Callable[[], object]) -> list[float]:
+    """Return milliseconds of each of 200 calls, or of those that fit into five seconds."""
+    for _ in range(3):
+        call()
+    taken: list[float] = []
+    begun = time.perf_counter()
+    while len(taken) < _LATENCY_CALLS and (not taken or time.perf_counter() - begun < _BUDGET_SECONDS):
+        start = time.perf_counter()
+        call()
+        taken.append(1000 * (time.perf_counter() - start))
+    return taken
+
+
+def measure(engine: Engine, data: DataSet, positions: Positions, batch_size: int, *, report: Report) -> Throughput:
+    """Measure a trained network's speed.
+
+    Args:
+        engine: built and trained; its weights are not changed.
+        data: gives the pixels.
+        positions: images to use; the first ``batch_size`` of them, repeated where there are fewer.
+        batch_size: the recipe's.
+        report: gets one ``phase`` event.
+
+    Returns:
+        All but the training speed; ``latency_p95_ms`` is ``None`` where fewer than 200 calls fitted.
+    """
+    report({"event": "phase", "phase": "measuring"})
+    pixels = np.ascontiguousarray(data.pixels[np.resize(positions, batch_size)])
+    inputs = engine.normalize(engine.upload(pixels))
+    infer = _images_per_s(lambda: engine.forward(inputs), batch_size, engine.synchronize)
+
+    def pipeline(batch: np.ndarray = pixels) -> None:  # type: ignore[type-arg]
+        softmax(engine.fetch([engine.forward(engine.normalize(engine.upload(batch)))])[0])
+
+    whole = _images_per_s(pipeline, batch_size, engine.synchronize)
+    one = pixels[:1]
+    latencies = _latencies_ms(lambda: pipeline(one))
+    return Throughput(
+        infer_images_per_s=infer[0],
+        infer_images_per_s_iqr=infer[1],
+        pipeline_images_per_s=whole[0],
+        pipeline_images_per_s_iqr=whole[1],
+        latency_p50_ms=float(np.percentile(latencies, 50)),
+        latency_p95_ms=float(np.percentile(latencies, 95)) if len(latencies) >= _LATENCY_CALLS else None,
+        latency_calls=len(latencies),
+        batch_size=batch_size,
+        peak_memory_mb=engine.peak_memory_bytes() / 2**20,
+    )

@@ -1,0 +1,53 @@
+"""Choices that only a measurement can make, resolved before the first epoch and kept with the checkpoint."""
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from benchmark.training.engines.base import Engine, StepInput
+
+# Compiling costs about this much on the machines tried (torch.compile of a ResNet50 on two cores: 60 to 100 s).
+# Training that would not take several times as long can't repay it, and is not even asked.
+WORTH_ASKING_SECONDS = 600.0
+_WARM_UP, _MEASURED = 2, 4
+
+
+def _seconds_per_step(engine: Engine, steps: Iterator[StepInput]) -> tuple[float, float]:
+    """Return the median of a few steps' seconds, and the seconds of the first, which compiles."""
+    taken = []
+    for step in islice(steps, _WARM_UP + _MEASURED):
+        start = time.perf_counter()
+        engine.train_step(step)
+        engine.synchronize()
+        taken.append(time.perf_counter() - start)
+    measured = sorted(taken[_WARM_UP:] or taken)
+    return measured[len(measured) // 2], taken[0]
+
+
+def resolve_compile(engine: Engine, wanted: str, total_steps: int, steps: Callable[[], Iterator[StepInput]]) -> str:
+    """Return ``on`` or ``off`` with the measurement that decided, and leave the engine so set.
+
+    Weights and optimiser are as before afterwards.
+
+    Args:
+        engine: built.
+        wanted: ``on``, ``off`` or ``auto``.
+        total_steps: optimisation steps that are planned.
+        steps: gives the first steps of training, anew at each call.
+    """
+    if wanted != "auto":
+        engine.set_compile(wanted == "on")
+        return wanted
+    before = engine.state(optimizer=True)
+    engine.set_compile(False)
+    plain, _ = _seconds_per_step(engine, steps())
+    engine.load_state(before)
+    if plain * total_steps < WORTH_ASKING_SECONDS:
+        return f"off (training takes about {plain * total_steps:.0f} s: too short to repay compiling)"
+    engine.set_compile(True)
+    compiled, first = _seconds_per_step(engine, steps())
+    engine.load_state(before)
+    pays = compiled * total_steps + first < plain * total_steps
+    engine.set_compile(pays)
+    speeds = f"{1000 * plain:.1f} ms a step plain, {1000 * compiled:.1f} ms compiled after {first:.0f} s"
+    return f"{'on' if pays else 'off'} ({speeds})"

@@ -1,0 +1,63 @@
+"""Images on their way to the device: resident there when they fit, else fetched one batch ahead."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.data.dataset import DataSet, Positions
+from benchmark.training.engines.base import Engine, Handle
+
+# Share of the free device memory that resident images may take; the rest is the network's.
+RESIDENT_SHARE = 0.25
+_AHEAD = 2
+
+
+def near_equal_batches(positions: Positions, batch_size: int) -> list[Positions]:
+    """Cut ``positions`` into ceil(N / batch_size) batches whose sizes differ by at most one.
+
+    A remainder of one or two images would spoil BatchNorm's statistics, and dropping it would hide images.
+    """
+    return np.array_split(positions, max(1, -(-len(positions) // batch_size)))
+
+
+class Feed:
+    """Turns batches of positions into uint8 handles on the device.
+
+    Args:
+        engine: where to.
+        data: from where.
+        positions: the images that will be asked for; only these are made resident.
+    """
+
+    def __init__(self, engine: Engine, data: DataSet, positions: Positions) -> None:
+        self._engine = engine
+        self._pixels = data.pixels
+        self._resident: Handle | None = None
+        self._index: npt.NDArray[np.int64] | None = None
+        needed = len(positions) * data.pixels[0].nbytes
+        if 0 < needed < RESIDENT_SHARE * engine.free_bytes():
+            self._resident = engine.upload(np.ascontiguousarray(data.pixels[np.sort(positions)]))
+            self._index = np.full(len(data), -1, dtype=np.int64)
+            self._index[np.sort(positions)] = np.arange(len(positions))
+
+    @property
+    def resident(self) -> bool:
+        """Whether the images stay on the device."""
+        return self._resident is not None
+
+    def batches(self, batches: Sequence[Positions]) -> Iterator[Handle]:
+        """Yield a handle for each batch, in order."""
+        if self._resident is not None and self._index is not None:
+            for batch in batches:
+                yield self._engine.gather(self._resident, self._index[batch])
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
+            coming: deque[Future[npt.NDArray[np.uint8]]] = deque()
+            for number in range(len(batches) + _AHEAD):
+                if number < len(batches):
+                    coming.append(pool.submit(self._pixels.__getitem__, batches[number]))
+                if number >= _AHEAD:
+                    yield self._engine.upload(coming.popleft().result())
