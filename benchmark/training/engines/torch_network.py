@@ -1,0 +1,64 @@
+"""What the torch engine trains: a network as a list of stages, from a torch module or from Keras on torch.
+
+The engine knows nothing else of a network. A torch module and a Keras model differ in who switches to training
+mode, in the layout of the input and in where dropout takes its randomness from; all three are asked for here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from backbones import Preprocessing
+
+
+@dataclass(frozen=True)
+class TorchStage:
+    """One step of the forward pass.
+
+    Args:
+        name: unique within the network.
+        call: ``call(x, training)`` returns the stage's output; ``training`` is a plain bool. It must not change
+            ``x``. With ``training=False`` it is in inference mode whatever the rest does: BatchNorm included.
+        parameters: what the optimiser may change, by names unique within the network, in a fixed order.
+        buffers: returns what else training changes (running statistics), by names unique within the network.
+            Called anew each time, because a module may put another tensor in its place.
+    """
+
+    name: str
+    call: Callable[[Tensor, bool], Tensor]
+    parameters: Mapping[str, torch.nn.Parameter]
+    buffers: Callable[[], Mapping[str, Tensor]] = field(default=dict)
+
+
+class TorchNetwork(Protocol):
+    """A network, built, initialised or loaded, its head replaced as the recipe asks, on its device.
+
+    Whoever builds it also sets the recipe's BatchNorm momentum and variance on every BatchNorm layer.
+    """
+
+    stages: tuple[TorchStage, ...]
+    """In order; the last is the head."""
+    stages_proven: bool
+    """Whether the stages, composed, were shown to equal the whole model."""
+    layout: Literal["nchw", "nhwc"]
+    """Of the input of the first stage."""
+    preprocessing: Preprocessing
+    """What the pixels become before the first stage."""
+    weights_loaded: str
+    """``none``, or where the weights came from."""
+    conventions: Mapping[str, str]
+    """What was fixed explicitly because frameworks differ, for the record."""
+
+    def set_training(self, first_trainable: int | None) -> None:
+        """Prepare stages from ``first_trainable`` on for calls with ``training=True``, all others for ``False``.
+
+        ``None`` prepares all for inference. A torch module switches ``train()`` and ``eval()`` here and its
+        stages rely on it; a Keras model, which takes ``training`` at each call, does nothing. The engine calls
+        it when the mode changes, not at each step.
+        """
+
+    def reseed(self, seed: int) -> None:
+        """Make all that is random inside the network in the calls that follow a function of ``seed``."""
