@@ -4,24 +4,25 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 
+import numpy as np
+
 from benchmark.training.engines.base import Engine, StepInput
 
 # Compiling costs about this much on the machines tried (torch.compile of a ResNet50 on two cores: 60 to 100 s).
 # Training that would not take several times as long can't repay it, and is not even asked.
 WORTH_ASKING_SECONDS = 600.0
-_WARM_UP, _MEASURED = 2, 4
+_ESTIMATED, _MEASURED = 2, 7
 
 
-def _seconds_per_step(engine: Engine, steps: Iterator[StepInput]) -> tuple[float, float]:
-    """Return the median of a few steps' seconds, and the seconds of the first, which compiles."""
+def _seconds_per_step(engine: Engine, steps: Iterator[StepInput], count: int) -> tuple[float, float]:
+    """Return the median seconds of ``count`` steps after a first one, and the seconds of the first, which compiles."""
     taken = []
-    for step in islice(steps, _WARM_UP + _MEASURED):
+    for step in islice(steps, 1 + count):
         start = time.perf_counter()
         engine.train_step(step)
         engine.synchronize()
         taken.append(time.perf_counter() - start)
-    measured = sorted(taken[_WARM_UP:] or taken)
-    return measured[len(measured) // 2], taken[0]
+    return float(np.median(taken[1:] or taken)), taken[0]
 
 
 def resolve_compile(engine: Engine, wanted: str, total_steps: int, steps: Callable[[], Iterator[StepInput]]) -> str:
@@ -40,12 +41,14 @@ def resolve_compile(engine: Engine, wanted: str, total_steps: int, steps: Callab
         return wanted
     before = engine.state(optimizer=True)
     engine.set_compile(False)
-    plain, _ = _seconds_per_step(engine, steps())
+    plain, _ = _seconds_per_step(engine, steps(), _ESTIMATED)
+    if plain * total_steps >= WORTH_ASKING_SECONDS:
+        plain, _ = _seconds_per_step(engine, steps(), _MEASURED)
     engine.load_state(before)
     if plain * total_steps < WORTH_ASKING_SECONDS:
         return f"off (training takes about {plain * total_steps:.0f} s: too short to repay compiling)"
     engine.set_compile(True)
-    compiled, first = _seconds_per_step(engine, steps())
+    compiled, first = _seconds_per_step(engine, steps(), _MEASURED)
     engine.load_state(before)
     pays = compiled * total_steps + first < plain * total_steps
     engine.set_compile(pays)

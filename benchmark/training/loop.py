@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet, Positions, Split
-from benchmark.evaluation.scoring import macro_f1
+from benchmark.evaluation.scoring import confusion_matrix, macro_f1
 from benchmark.execution.record import Epoch, Predictions, Timings
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.recipe import Recipe
@@ -163,12 +163,13 @@ class _Loop:
                 losses = self.engine.fetch([loss for _, loss in waiting])
             now = time.perf_counter()
             images = sum(size for size, _ in waiting)
-            if not all(np.isfinite(loss) for loss in losses):
-                raise RunFailure(
-                    Outcome.DIVERGED,
-                    f"The training loss became {float(losses[-1])} in epoch {epoch}, step {number}; "
-                    "try a lower learning rate (--learning-rate).",
-                )
+            for place, loss in enumerate(losses, start=number - len(losses) + 1):
+                if not np.isfinite(loss):
+                    raise RunFailure(
+                        Outcome.DIVERGED,
+                        f"The training loss became {float(loss)} in epoch {epoch}, step {place}; "
+                        "try a lower learning rate (--learning-rate).",
+                    )
             total += sum(size * float(loss) for (size, _), loss in zip(waiting, losses, strict=True))
             seen += images
             speed = images / (now - window_start)
@@ -208,7 +209,8 @@ class _Loop:
                 )
             chosen = probabilities[np.arange(len(labels)), labels]
             loss = float(-np.log(np.maximum(chosen, 1e-12)).mean())
-            return loss, macro_f1(labels, probabilities.argmax(axis=1), len(self.data.class_names))
+            confusion = confusion_matrix(labels, probabilities.argmax(axis=1), len(self.data.class_names))
+            return loss, float(macro_f1(confusion))
 
 
 def train(

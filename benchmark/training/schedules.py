@@ -21,8 +21,8 @@ def factor(schedule: Schedule, step: int, steps_per_epoch: int, epochs: int) -> 
         if epoch < schedule.warmup_epochs:
             return schedule.start_factor + (1 - schedule.start_factor) * epoch / schedule.warmup_epochs
         return float(schedule.decay ** (epoch - schedule.warmup_epochs))
-    last = max(1, steps_per_epoch * epochs - 1)
-    peak = schedule.warmup * last
+    last = steps_per_epoch * epochs - 1
+    peak = max(0.0, schedule.warmup * (last + 1) - 1)  # where torch's OneCycleLR has it
     if step < peak:
         share = step / peak
         rise = share if schedule.name == "cosine" else (1 - math.cos(math.pi * share)) / 2

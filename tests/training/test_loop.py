@@ -1,0 +1,190 @@
+"""The common loop, run on an engine small enough to know what it must do."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmark.data.dataset import DataSet, Split
+from benchmark.outcomes import Outcome, RunFailure
+from benchmark.recipe import Recipe
+from benchmark.training.checkpoints import Checkpoints
+from benchmark.training.loop import Training, train
+from tests.training.softmax_engine import SoftmaxEngine
+
+
+@pytest.fixture(scope="module")
+def data() -> DataSet:
+    """Ninety images of three classes that differ in brightness and colour, with noise."""
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 30)
+    base = np.array([[60, 90, 120], [120, 90, 60], [90, 120, 90]])[labels]
+    pixels = np.clip(base[:, None, None, :] + generator.normal(scale=40, size=(90, 8, 8, 3)), 0, 255).astype(np.uint8)
+    ids = np.array([f"image-{number:03d}" for number in range(90)])
+    return DataSet("toy", pixels, labels, ids, ("a", "b", "c"), "f" * 64, identical=np.arange(90))
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    positions = np.arange(90)
+    third = positions % 3
+    return Split("holdout", positions[third == 0], positions[third == 1], positions[third == 2], hash="0" * 64)
+
+
+def recipe(**changes: Any) -> Recipe:
+    base = {
+        "epochs": 4, "batch_size": 8, "optimizer.learning_rate": 0.5, "schedule.name": "constant",
+        "execution.compile": "off",
+    }  # fmt: skip
+    return Recipe().with_values({**base, **changes})
+
+
+def run(engine: SoftmaxEngine, data: DataSet, split: Split, chosen: Recipe, **options: Any) -> Training:
+    defaults: dict[str, Any] = {"report": lambda event: None, "checkpoints": None, "should_stop": lambda: False}
+    network = engine.build(None)  # type: ignore[arg-type]
+    return train(engine, network, data, split, chosen, options.pop("seed", 0), **{**defaults, **options})
+
+
+def test_it_learns_and_predicts_every_validation_and_test_image_once(data: DataSet, split: Split) -> None:
+    done = run(SoftmaxEngine(), data, split, recipe())
+    assert done.history[-1].val_macro_f1 > 0.9
+    assert sorted(done.predictions.image_ids) == sorted(data.image_ids[np.r_[split.validation, split.test]])
+    assert set(done.predictions.parts) == {"validation", "test"}
+    np.testing.assert_allclose(done.predictions.probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+def test_each_epoch_sees_each_training_image_once_in_an_order_of_its_own(data: DataSet, split: Split) -> None:
+    engine = SoftmaxEngine()
+    run(engine, data, split, recipe(epochs=2, batch_size=7))
+    sizes = [len(step.labels) for step in engine.steps]
+    assert sizes == [6, 6, 6, 6, 6] * 2  # 30 images in batches of at most 7, as equal as can be
+    seen = [step.images.sum(axis=(1, 2, 3)) for step in engine.steps]
+    first, second = np.concatenate(seen[:5]), np.concatenate(seen[5:])
+    assert sorted(first) == sorted(second) == sorted(data.pixels[split.train].sum(axis=(1, 2, 3)))
+    assert list(first) != list(second)
+
+
+def test_order_and_seeds_depend_on_the_seed_alone(data: DataSet, split: Split) -> None:
+    engines = [SoftmaxEngine() for _ in range(3)]
+    for engine, seed in zip(engines, [1, 1, 2], strict=True):
+        run(engine, data, split, recipe(), seed=seed)
+    orders = [[step.labels.tolist() for step in engine.steps] for engine in engines]
+    seeds = [[step.seed for step in engine.steps] for engine in engines]
+    assert orders[0] == orders[1] != orders[2]
+    assert seeds[0] == seeds[1] != seeds[2]
+    np.testing.assert_array_equal(engines[0].weights, engines[1].weights)
+
+
+def test_the_order_of_the_images_at_hand_does_not_depend_on_the_others(data: DataSet, split: Split) -> None:
+    whole, half = SoftmaxEngine(), SoftmaxEngine()
+    smaller = Split("holdout", split.train[::2], split.validation, split.test, hash="1" * 64)
+    run(whole, data, split, recipe(batch_size=1, epochs=1))
+    run(half, data, smaller, recipe(batch_size=1, epochs=1))
+    kept = {int(image.sum()) for image in data.pixels[smaller.train]}
+    order = [int(step.images.sum()) for step in whole.steps]
+    assert [value for value in order if value in kept] == [int(step.images.sum()) for step in half.steps]
+
+
+def test_resident_images_give_the_same_training_as_fetched_ones(data: DataSet, split: Split) -> None:
+    fetched, resident = SoftmaxEngine(), SoftmaxEngine(resident_bytes=10**9)
+    run(fetched, data, split, recipe())
+    run(resident, data, split, recipe())
+    np.testing.assert_array_equal(fetched.weights, resident.weights)
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
+    data: DataSet, split: Split, tmp_path: Path, stop_after: int
+) -> None:
+    whole = run(SoftmaxEngine(), data, split, recipe())
+    events: list[Any] = []
+    checkpoints = Checkpoints(tmp_path / "run")
+    with pytest.raises(RunFailure, match="goes on from there") as stopped:
+        run(
+            SoftmaxEngine(), data, split, recipe(), checkpoints=checkpoints, report=events.append,
+            should_stop=lambda: sum(event["event"] == "epoch" for event in events) == stop_after,
+        )  # fmt: skip
+    assert stopped.value.outcome is Outcome.INTERRUPTED
+    resumed = run(SoftmaxEngine(), data, split, recipe(), checkpoints=checkpoints)
+    assert resumed.resumed_from == stop_after
+    np.testing.assert_array_equal(resumed.predictions.probabilities, whole.predictions.probabilities)
+    assert [line.val_loss for line in resumed.history] == [line.val_loss for line in whole.history]
+
+
+def test_only_the_last_and_the_best_checkpoint_stay(data: DataSet, split: Split, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "run")
+    done = run(SoftmaxEngine(), data, split, recipe(), checkpoints=checkpoints)
+    names = sorted(path.name for path in checkpoints.folder.iterdir())
+    assert names == [f"best-{done.best_epoch}.safetensors", "last.safetensors"]
+    checkpoints.delete()
+    assert not checkpoints.folder.exists()
+
+
+def test_a_cut_checkpoint_is_not_believed(data: DataSet, split: Split, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "run")
+    run(SoftmaxEngine(), data, split, recipe(), checkpoints=checkpoints)
+    last = checkpoints.folder / "last.safetensors"
+    last.write_bytes(last.read_bytes()[:-40])
+    assert run(SoftmaxEngine(), data, split, recipe(), checkpoints=checkpoints).resumed_from == 0
+
+
+def test_early_stopping_waits_for_its_patience_and_restores_the_best_epoch(data: DataSet, split: Split) -> None:
+    chosen = recipe(**{"epochs": 50, "optimizer.learning_rate": 8.0, "early_stopping.patience": 2})
+    engine = SoftmaxEngine()
+    done = run(engine, data, split, chosen)
+    losses = [line.val_loss for line in done.history]
+    assert len(losses) < 50
+    assert done.best_epoch == int(np.argmin(losses)) + 1 == len(losses) - 2
+    validation = done.predictions.part("validation")
+    restored = -np.log(validation.probabilities[np.arange(30), validation.labels]).mean()
+    assert restored == pytest.approx(min(losses), rel=1e-4)
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run(data: DataSet, split: Split) -> None:
+    with pytest.raises(RunFailure, match=r"became nan in epoch 2.*--learning-rate") as failure:
+        run(SoftmaxEngine(explode_at=6), data, split, recipe())
+    assert failure.value.outcome is Outcome.DIVERGED
+
+
+@pytest.mark.parametrize(("normalization", "total"), [("batch", 1.0), ("weights", 1.0)])
+def test_class_weights_reach_the_loss(data: DataSet, split: Split, normalization: str, total: float) -> None:
+    engine = SoftmaxEngine()
+    weights = {"a": 2.0, "b": 1.0, "c": 1.0}
+    changes = {"loss.class_weights": weights, "loss.class_weight_normalization": normalization, "batch_size": 30}
+    run(engine, data, split, recipe(**changes))
+    step = engine.steps[0]
+    by_class = [step.loss_weights[step.labels == label][0] for label in range(3)]
+    assert by_class[0] == pytest.approx(2 * by_class[1])
+    expected = 40 / 30 if normalization == "batch" else total
+    assert step.loss_weights.sum() == pytest.approx(expected)
+
+
+def test_a_weight_for_an_unknown_class_is_named(data: DataSet, split: Split) -> None:
+    with pytest.raises(RunFailure, match=r"'glioma', but the data has a, b, c") as failure:
+        run(SoftmaxEngine(), data, split, recipe(**{"loss.class_weights": {"glioma": 2.0}}))
+    assert failure.value.outcome is Outcome.BAD_DATA
+
+
+def test_a_wrong_number_of_logits_is_an_error_that_says_so(data: DataSet, split: Split) -> None:
+    with pytest.raises(RunFailure, match=r"shape \(30, 5\) for 30 images of 3 classes"):
+        run(SoftmaxEngine(classes=5), data, split, recipe())
+
+
+def test_short_training_is_never_compiled_for_speed(data: DataSet, split: Split) -> None:
+    engine = SoftmaxEngine()
+    done = run(engine, data, split, recipe(**{"execution.compile": "auto"}))
+    assert engine.compiled == [False]
+    assert "too short to repay compiling" in done.execution["compile"]
+
+
+def test_measuring_whether_to_compile_leaves_no_trace(
+    data: DataSet, split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = run(SoftmaxEngine(), data, split, recipe())
+    monkeypatch.setattr("benchmark.training.choices.WORTH_ASKING_SECONDS", 0.0)
+    engine = SoftmaxEngine()
+    measured = run(engine, data, split, recipe(**{"execution.compile": "auto"}))
+    assert engine.compiled[:2] == [False, True]
+    assert "compiled after" in measured.execution["compile"]
+    np.testing.assert_array_equal(measured.predictions.probabilities, plain.predictions.probabilities)

@@ -1,0 +1,88 @@
+"""Schedules, random draws, batches and the clock."""
+
+import time
+
+import numpy as np
+import pytest
+
+from benchmark.recipe import Schedule
+from benchmark.training.clock import Clock
+from benchmark.training.feed import near_equal_batches
+from benchmark.training.randomness import draw, epoch_order, image_numbers, step_seed
+from benchmark.training.schedules import factor
+
+
+def test_one_cycle_is_torchs() -> None:
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=1.0, total_steps=40, pct_start=0.25, div_factor=25, final_div_factor=1e4 / 25
+    )
+    ours = Schedule(name="one_cycle", warmup=0.25, start_factor=0.04, end_factor=1e-4)
+    expected = []
+    for _ in range(40):
+        expected.append(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+    got = [factor(ours, step, 10, 4) for step in range(40)]
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_the_notebooks_schedule_warms_up_by_epoch_and_then_decays() -> None:
+    schedule = Schedule(name="warmup_exponential", start_factor=0.01, warmup_epochs=5, decay=0.8)
+    by_epoch = [factor(schedule, epoch * 7 + 3, 7, 10) for epoch in range(10)]
+    np.testing.assert_allclose(by_epoch[:6], [0.01, 0.208, 0.406, 0.604, 0.802, 1.0])
+    np.testing.assert_allclose(by_epoch[6:], [0.8, 0.64, 0.512, 0.4096])
+
+
+@pytest.mark.parametrize("name", ["constant", "one_cycle", "cosine", "warmup_exponential"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 100])
+def test_every_factor_is_between_zero_and_one(name: str, steps: int) -> None:
+    schedule = Schedule.model_validate({"name": name})
+    assert all(0 <= factor(schedule, step, steps, 1) <= 1 for step in range(steps))
+
+
+def test_cosine_rises_in_a_straight_line() -> None:
+    schedule = Schedule(name="cosine", warmup=0.5, start_factor=0.0, end_factor=0.0)
+    rising = [factor(schedule, step, 101, 1) for step in range(50)]
+    np.testing.assert_allclose(np.diff(rising), np.diff(rising)[0], rtol=1e-9)
+
+
+def test_draws_depend_on_every_key_and_nothing_else() -> None:
+    numbers = image_numbers(np.array(["a", "b"]))
+    assert (draw(numbers, 1, 2) == draw(numbers, 1, 2)).all()
+    assert (draw(numbers, 1, 2) != draw(numbers, 2, 1)).all()
+    assert draw(numbers, 1, 2)[1] == draw(numbers[1:], 1, 2)[0]
+
+
+def test_these_draws_never_change() -> None:
+    """Results of different versions are compared by seed: a change here must raise the protocol version."""
+    numbers = image_numbers(np.array(["Training/glioma/a.jpg", "b", "c", "d", "e"]))
+    assert numbers[0] == 12664665289037693809
+    assert epoch_order(numbers, seed=3, epoch=2).tolist() == [4, 3, 1, 2, 0]
+    assert [step_seed(3, step) for step in range(3)] == [973092347, 1083206201, 1192932265]
+
+
+def test_orders_are_uniform() -> None:
+    numbers = image_numbers(np.array([f"image {number}" for number in range(8)]))
+    first = np.bincount([epoch_order(numbers, 0, epoch)[0] for epoch in range(4000)], minlength=8)
+    assert first.min() > 400  # 500 expected, standard deviation 21
+    assert first.max() < 600
+
+
+@pytest.mark.parametrize(("images", "size"), [(100, 32), (33, 32), (5, 32), (64, 32), (1, 1)])
+def test_batches_are_nearly_equal_and_lose_nothing(images: int, size: int) -> None:
+    batches = near_equal_batches(np.arange(images), size)
+    sizes = {len(batch) for batch in batches}
+    assert max(sizes) <= size
+    assert max(sizes) - min(sizes) <= 1
+    assert np.concatenate(batches).tolist() == list(range(images))
+
+
+def test_an_inner_section_pauses_the_outer_one() -> None:
+    clock = Clock()
+    with clock("outer"):
+        time.sleep(0.02)
+        with clock("inner"):
+            time.sleep(0.05)
+    assert 0.02 <= clock.seconds["outer"] < 0.05 <= clock.seconds["inner"]
