@@ -15,7 +15,7 @@ _ESTIMATED, _MEASURED = 2, 7
 
 
 def _seconds_per_step(engine: Engine, steps: Iterator[StepInput], count: int) -> tuple[float, float]:
-    """Return the median seconds of ``count`` steps after a first one, and the seconds of the first, which compiles."""
+    """Return the median seconds of ``count`` steps after a first, and the seconds of the first, which compiles."""
     taken = []
     for step in islice(steps, 1 + count):
         start = time.perf_counter()
