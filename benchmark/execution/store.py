@@ -1,0 +1,223 @@
+"""The record store: one folder per run under ``OUT/records``, each complete or absent.
+
+A folder holds ``record.json``, ``predictions.npz`` where the run gave any, and ``SHA256SUMS`` (readable by
+``sha256sum -c``), by which a damaged or edited record is noticed. Nothing in it can carry code: JSON, and NumPy
+arrays read without pickle.
+"""
+
+import contextlib
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+from pydantic import ValidationError
+
+from benchmark.execution.record import FORMAT, Predictions, Record
+from benchmark.hashing import hash_file, hash_json
+from benchmark.outcomes import Outcome
+
+# Bounds on what is read: a record is kilobytes, predictions are a few bytes per image.
+MAX_JSON_BYTES = 64 * 2**20
+MAX_ARRAY_BYTES = 2 * 2**30
+
+_JSON, _ARRAYS, _SUMS = "record.json", "predictions.npz", "SHA256SUMS"
+_NAME_LENGTH = 20  # hex digits of the key in a folder's name: 80 bits
+
+
+class _Unusable(Exception):
+    """Says in one clause why a record is not used."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a store holds: iterates over pairs of a record and its predictions (``None`` where there are none).
+
+    Args:
+        entries: sorted by folder.
+        problems: one sentence for each folder that is not a usable record.
+    """
+
+    entries: tuple[tuple[Record, Predictions | None], ...]
+    problems: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[tuple[Record, Predictions | None]]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+def short(key: str) -> str:
+    """Return the part of a run's key that names its folders and files."""
+    return key[:_NAME_LENGTH]
+
+
+def problem_with(predictions: Predictions, num_classes: int) -> str | None:
+    """Return in one clause what is wrong with predictions, or ``None``.
+
+    Sound predictions have arrays of one length, labels within the classes, the two known parts, and
+    probabilities of shape (M, num_classes) that are finite, not negative and sum to 1 within 0.001.
+    """
+    probabilities, count = predictions.probabilities, len(predictions.labels)
+    if probabilities.shape != (count, num_classes):
+        return f"probabilities have shape {probabilities.shape}, not {(count, num_classes)}"
+    if any(getattr(predictions, name).shape != (count,) for name in ("image_ids", "parts", "groups", "labels")):
+        return "its arrays differ in length"
+    if count and (predictions.labels.min() < 0 or predictions.labels.max() >= num_classes):
+        return f"labels are not within the {num_classes} classes"
+    if not set(np.unique(predictions.parts)) <= {"validation", "test"}:
+        return "parts other than 'validation' and 'test'"
+    if not np.isfinite(probabilities).all():
+        return "probabilities are not finite"
+    if count and (probabilities.min() < 0 or np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1).max() > 1e-3):
+        return "probabilities are not a distribution"
+    return None
+
+
+class RecordStore:
+    """The records of one results folder.
+
+    Args:
+        out: the results folder; made when first written to.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.folder = out / "records"
+
+    def write(self, record: Record, predictions: Predictions | None = None) -> Path:
+        """Store a record, in place of an earlier one of the same key; return its folder.
+
+        It is written to a temporary folder, flushed to the disk and renamed: after a crash it is complete or
+        absent. Raises ``OSError`` where the disk is full or the folder can't be written.
+        """
+        final = self.folder / short(record.key)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        new = self.folder / f".new-{final.name}-{uuid4().hex[:8]}"
+        old = self.folder / f".old-{final.name}-{uuid4().hex[:8]}"
+        new.mkdir()
+        try:
+            (new / _JSON).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            if predictions is not None:
+                arrays = {field.name: getattr(predictions, field.name) for field in fields(Predictions)}
+                np.savez(new / _ARRAYS, **arrays)
+            sums = "".join(f"{hash_file(path)}  {path.name}\n" for path in sorted(new.iterdir()))
+            (new / _SUMS).write_text(sums, encoding="utf-8")
+            for path in new.iterdir():
+                _flush(path)
+            _flush(new)
+            with contextlib.suppress(FileNotFoundError):
+                final.rename(old)
+            new.rename(final)
+            _flush(self.folder)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+        return final
+
+    def read(self, key: str) -> Record | None:
+        """Return the record of one run, or ``None`` where there is none that can be used."""
+        try:
+            return self._read_record(self.folder / short(key))
+        except (_Unusable, OSError):
+            return None
+
+    def done(self, key: str) -> bool:
+        """Return whether the run's record is there, complete, and its outcome ``ok``."""
+        try:
+            record = self._read_record(self.folder / short(key))
+            return record.key == key and record.outcome is Outcome.OK
+        except (_Unusable, OSError):
+            return False
+
+    def read_all(self) -> Stored:
+        """Return all records with their predictions; what can't be used is named and skipped."""
+        entries, problems = [], []
+        for folder in self._folders():
+            try:
+                record = self._read_record(folder)
+                entries.append((record, self._read_predictions(folder, record)))
+            except (_Unusable, OSError) as error:
+                problems.append(f"{folder.parent.name}/{folder.name} is not used: {error}.")
+        return Stored(tuple(entries), tuple(problems))
+
+    def _folders(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        # a leading dot is a write that was cut short, or is under way
+        return sorted(path for path in self.folder.iterdir() if not path.name.startswith("."))
+
+    def _read_record(self, folder: Path) -> Record:
+        sums = _sums(folder)
+        if _JSON not in sums:
+            raise _Unusable("it has no complete record.json")
+        path = folder / _JSON
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise _Unusable("its record.json is too large to be one")
+        for name, expected in sums.items():
+            if not (folder / name).is_file() or hash_file(folder / name) != expected:
+                raise _Unusable(f"{name} is not as it was written")
+        text = path.read_bytes()
+        try:
+            record = Record.model_validate_json(text)
+        except ValidationError as error:
+            raise _Unusable(_why_invalid(text, error)) from None
+        if record.format != FORMAT:
+            raise _Unusable(f"it has format {record.format}, this version reads {FORMAT}; run it again")
+        if hash_json(record.identity) != record.key or short(record.key) != folder.name:
+            raise _Unusable("its key, its identity and its folder's name do not belong together")
+        if record.outcome is Outcome.OK and _ARRAYS not in sums:
+            raise _Unusable("it says ok but has no predictions")
+        return record
+
+    def _read_predictions(self, folder: Path, record: Record) -> Predictions | None:
+        path = folder / _ARRAYS
+        if not path.exists():
+            return None
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
+                    raise _Unusable("its predictions are too large")
+            with np.load(path, allow_pickle=False) as arrays:
+                predictions = Predictions(**{field.name: arrays[field.name] for field in fields(Predictions)})
+        except (KeyError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+            raise _Unusable(f"its predictions can't be read ({error})") from None
+        problem = problem_with(predictions, len(record.data.class_names))
+        if problem:
+            raise _Unusable(problem)
+        return predictions
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """Return the checksums by file name; only the two known names count."""
+    path = folder / _SUMS
+    if not path.is_file() or path.stat().st_size > 4096:
+        return {}
+    lines = [line.split("  ", 1) for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    return {line[1]: line[0] for line in lines if len(line) == 2 and line[1] in (_JSON, _ARRAYS)}
+
+
+def _why_invalid(text: bytes, error: ValidationError) -> str:
+    """Return why JSON is not a record of this version, naming its format where it has another."""
+    import json
+
+    with contextlib.suppress(ValueError):
+        values = json.loads(text)
+        if isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
+            return f"it has format {values['format']!r}, this version reads {FORMAT}; run it again"
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"it is not a record of this version ({place + ': ' if place else ''}{first['msg']})"
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file's or folder's content is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

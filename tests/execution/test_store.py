@@ -1,0 +1,155 @@
+"""A record is complete or absent, and what is not a record is named and skipped."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.execution.record import Predictions
+from benchmark.execution.store import RecordStore, problem_with
+from benchmark.outcomes import Outcome
+from tests.execution.samples import a_record, some_predictions
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RecordStore:
+    return RecordStore(tmp_path)
+
+
+def test_what_is_written_is_read_back(store: RecordStore) -> None:
+    record = a_record()
+    store.write(record, some_predictions())
+    stored = store.read_all()
+    [(found, predictions)] = stored
+    assert found == record
+    assert predictions is not None
+    np.testing.assert_array_equal(predictions.probabilities, some_predictions().probabilities)
+    np.testing.assert_array_equal(predictions.image_ids, some_predictions().image_ids)
+    assert stored.problems == ()
+    assert store.done(record.key)
+
+
+def test_a_failure_is_kept_but_not_done_and_the_next_try_replaces_it(store: RecordStore) -> None:
+    store.write(a_record(Outcome.OOM))
+    assert not store.done(a_record().key)
+    assert store.read(a_record().key) == a_record(Outcome.OOM)
+    store.write(a_record(), some_predictions())
+    assert store.done(a_record().key)
+    assert len(store.read_all()) == 1
+
+
+def test_a_write_that_fails_half_way_leaves_the_earlier_record(
+    store: RecordStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(a_record(), some_predictions(0.75))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space"):
+        store.write(a_record(), some_predictions(0.5))
+    [(_, predictions)] = store.read_all()
+    assert predictions is not None
+    assert predictions.probabilities[0, 0] == 0.75
+    assert len(list(store.folder.iterdir())) == 1, "something half-written was left"
+
+
+def test_a_folder_cut_short_by_a_kill_is_not_a_record(store: RecordStore) -> None:
+    folder = store.write(a_record(), some_predictions())
+    folder.rename(folder.with_name(f".new-{folder.name}-0000"))
+    assert len(store.read_all()) == 0
+    assert not store.done(a_record().key)
+
+
+def edited(folder: Path) -> None:
+    text = (folder / "record.json").read_text()
+    (folder / "record.json").write_text(text.replace('"seed": 0', '"seed": 7'))
+
+
+def of_another_format(folder: Path) -> None:
+    values = json.loads((folder / "record.json").read_text())
+    (folder / "record.json").write_text(json.dumps({**values, "format": 0, "colour": "blue"}))
+    _sign(folder)
+
+
+def cut_off(folder: Path) -> None:
+    os.truncate(folder / "record.json", 40)
+
+
+def without_predictions(folder: Path) -> None:
+    (folder / "predictions.npz").unlink()
+
+
+def foreign(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    (folder / "notes.txt").write_text("not a record")
+
+
+def with_pickled_objects(folder: Path) -> None:
+    np.savez(folder / "predictions.npz", probabilities=np.array([{"code": "here"}], dtype=object))
+    _sign(folder)
+
+
+def not_distributions(folder: Path) -> None:
+    values = dict(np.load(folder / "predictions.npz"))
+    values["probabilities"] = values["probabilities"] * 2
+    np.savez(folder / "predictions.npz", **values)
+    _sign(folder)
+
+
+def _sign(folder: Path) -> None:
+    """Make the checksums fit again, as someone who edits on purpose would."""
+    import hashlib
+
+    names = ("predictions.npz", "record.json")
+    sums = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    (folder / "SHA256SUMS").write_text("".join(sums))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (edited, "record.json is not as it was written"),
+        (of_another_format, "it has format 0, this version reads 1; run it again"),
+        (cut_off, "record.json is not as it was written"),
+        (without_predictions, "predictions.npz is not as it was written"),
+        (foreign, "it has no complete record.json"),
+        (with_pickled_objects, "its predictions can't be read"),
+        (not_distributions, "probabilities are not a distribution"),
+    ],
+)
+def test_a_damaged_record_is_named_and_the_others_are_read(store: RecordStore, damage, reason: str) -> None:  # type: ignore[no-untyped-def]
+    other = a_record(seed=1)
+    store.write(other, some_predictions())
+    folder = store.write(a_record(), some_predictions())
+    damage(folder)
+    stored = store.read_all()
+    assert [record.key for record, _ in stored] == [other.key]
+    [problem] = stored.problems
+    assert folder.name in problem
+    assert reason in problem
+
+
+def test_a_record_under_another_name_is_not_used(store: RecordStore) -> None:
+    folder = store.write(a_record(), some_predictions())
+    folder.rename(folder.with_name("0" * 20))
+    assert "do not belong together" in store.read_all().problems[0]
+
+
+def test_predictions_are_checked_for_what_no_network_may_give() -> None:
+    good = some_predictions()
+
+    def wrong(**changes: object) -> str | None:
+        return problem_with(Predictions(**{**vars(good), **changes}), 2)  # type: ignore[arg-type]
+
+    assert wrong() is None
+    assert "shape (4, 3)" in str(wrong(probabilities=np.full((4, 3), 1 / 3, np.float32)))
+    assert "not finite" in str(wrong(probabilities=np.full((4, 2), np.nan, np.float32)))
+    assert "not a distribution" in str(wrong(probabilities=np.full((4, 2), 0.6, np.float32)))
+    assert "length" in str(wrong(groups=np.array(["x"])))
+    assert "classes" in str(wrong(labels=np.array([0, 1, 2, 0])))
+    assert "parts" in str(wrong(parts=np.array(["train"] * 4)))
