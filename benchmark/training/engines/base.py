@@ -69,6 +69,11 @@ class Network:
         weights_hash: SHA-256 over the initial values of all weights, in order.
         execution: the resolved choices (precision, tf32, channels_last, compile), for the record.
         conventions: what is fixed explicitly because frameworks differ (BatchNorm's eps, ...), for the record.
+        stages_doubt: why the stages are not proven, one sentence; empty where they are.
+        trainable_names: names, as in :meth:`Engine.weights`, of the weights that the optimiser has.
+        library_preprocessing: what the network's library says its input must be, where it says so.
+        first_layer_input: mean and standard deviation of what reaches the first layer with weights, for a picture
+            of evenly spread pixel values; ``None`` where the layer can't be watched.
     """
 
     stages: tuple[str, ...]
@@ -81,6 +86,10 @@ class Network:
     weights_hash: str
     execution: Mapping[str, str]
     conventions: Mapping[str, str]
+    stages_doubt: str = ""
+    trainable_names: tuple[str, ...] = ()
+    library_preprocessing: Preprocessing | None = None
+    first_layer_input: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +158,9 @@ class Engine(Protocol):
     # state
     def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:
         """Return copies of what training changes (weights, running statistics; the optimiser's slots if asked)."""
+
+    def weights(self) -> dict[str, npt.NDArray[Any]]:
+        """Return copies of all weights and running statistics, trained or frozen, in a fixed order."""
 
     def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Put back what :meth:`state` returned, with or without the optimiser's slots."""
