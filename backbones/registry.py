@@ -120,6 +120,10 @@ class Backbone:
         return tuple(module for group in needed for module in group if importlib.util.find_spec(module) is None)
 
 
+class MissingWeights(Exception):
+    """Raised by ``build`` where the weights it was asked for can't be had; the message is one sentence."""
+
+
 @dataclass(frozen=True)
 class BrokenPlugin:
     """A plug-in that could not be imported: listed with its reason, never fatal."""
