@@ -1,0 +1,254 @@
+"""The board: runs gathered into rows, rows into blocks, and ranks given within each block."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+from typing import Any
+
+from benchmark.hashing import hash_json
+from benchmark.outcomes import Outcome
+from benchmark.reporting.ranking import rank_by_score
+from benchmark.reporting.rows import SPEEDS, Result, Row, averaged, run_row
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows that may be compared: same data, split, image set, and pretrained or scratch weights.
+
+    Args:
+        arena: identity of data, split and image set, without the weights.
+        name: for people (``phantom, holdout, pretrained``), unique on the board.
+        pretrained: ``None`` for failed rows, where it does not matter.
+        unranked: why its rows have no rank (``leak``, ``fell back``, ``incomplete``, ``failed``), else empty.
+    """
+
+    arena: str
+    name: str
+    pretrained: bool | None
+    unranked: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """One line of the leaderboard: a backbone with its recipe, data, split and weights, seeds and folds aggregated.
+
+    Args:
+        results: its runs, by seed and fold.
+        values: means over the scored runs, and what all runs share.
+        spread: sample standard deviations over the scored runs, where there is more than one.
+        rank: ``None`` where the row is not ranked.
+    """
+
+    results: tuple[Result, ...]
+    values: Row
+    spread: Row
+    block: Block
+    rank: int | None = None
+
+    @property
+    def first(self) -> Result:
+        """A run to ask for what all runs share, scored where there is one."""
+        return next((result for result in self.results if result.scores), self.results[0])
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean macro-F1, ``nan`` without scored runs."""
+        return float(self.values.get("macro_f1", math.nan))
+
+
+@dataclass(frozen=True)
+class Board:
+    """All runs, all rows in the order in which they are shown, and a sentence for each record that is not used."""
+
+    results: tuple[Result, ...]
+    rows: tuple[BoardRow, ...]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """All classes that occur, in the order of their data sets."""
+        return tuple(dict.fromkeys(name for result in self.results for name in result.record.data.class_names))
+
+    @property
+    def tumour_names(self) -> tuple[str, ...]:
+        """The classes that can be missed: those of data sets with a negative class, but that class itself."""
+        data_sets = [result.record.data for result in self.results if result.record.data.negative_class]
+        names = dict.fromkeys(name for data in data_sets for name in data.class_names if name != data.negative_class)
+        return tuple(names)
+
+    def arenas(self) -> list[tuple[BoardRow, ...]]:
+        """Return the rows by arena (data, split and image set), in order."""
+        names = dict.fromkeys(row.block.arena for row in self.rows)
+        return [tuple(row for row in self.rows if row.block.arena == name) for name in names]
+
+
+def make_board(results: Iterable[Result], problems: Sequence[str] = ()) -> Board:
+    """Gather runs into rows, and rank them."""
+    ordered = sorted(results, key=_run_order)
+    labels = _recipe_labels(ordered)
+    gathered: dict[str, list[Result]] = {}
+    for result in ordered:
+        gathered.setdefault(result.row_key, []).append(result)
+    rows = [_row(runs, labels[key]) for key, runs in gathered.items()]
+    rows = _ranked(_named(rows))
+    return Board(tuple(ordered), tuple(sorted(rows, key=_row_order)), tuple(problems))
+
+
+def run_lines(board: Board) -> list[Row]:
+    """Return one line per run, with the rank and the block of the row that it is part of."""
+    return [
+        {**run_row(result), "block": row.block.name, "rank": row.rank if result.scores else None}
+        for row in board.rows
+        for result in row.results
+    ]
+
+
+def board_lines(board: Board) -> list[Row]:
+    """Return one line per row of the leaderboard; spreads under ``<column>_sd``."""
+    return [
+        {
+            **row.values,
+            **{f"{name}_sd": value for name, value in row.spread.items()},
+            "block": row.block.name,
+            "rank": row.rank,
+        }
+        for row in board.rows
+    ]
+
+
+def _row(results: Sequence[Result], recipe: str) -> BoardRow:
+    scored = [result for result in results if result.scores]
+    lines = [run_row(result) for result in scored or results]
+    values = dict(lines[0])
+    spread: Row = {}
+    columns = averaged(results[0].record.data.class_names)
+    devices = list(dict.fromkeys(str(line["device"]) for line in lines if "device" in line))
+    for name in columns:
+        numbers = [float(line[name]) for line in lines if name in line]
+        if not numbers or (name in SPEEDS and len(devices) > 1):
+            values.pop(name, None)  # speeds of two machines have no mean
+        elif len(numbers) > 1:
+            values[name] = fmean(numbers)
+            spread[name] = stdev(numbers)
+    if len(devices) > 1:
+        values["device"] = "; ".join(devices)
+        values.pop("speed_block", None)
+    values |= {
+        "recipe": recipe,
+        "split": results[0].split,
+        "seed": " ".join(str(seed) for seed in sorted({result.record.seed for result in results})),
+        "n_runs": len(scored),
+        "status": str(Outcome.OK),
+    }
+    values.pop("reason", None)
+    if len(results) > 1:
+        values.pop("key", None)
+        values.pop("best_epoch", None)
+        values.pop("n_epochs", None)
+    failures = [result for result in results if not result.scores]
+    if failures:
+        values["status"] = str(failures[0].status)
+        part = f"{len(failures)} of {len(results)} runs: " if len(results) > 1 else ""
+        values["reason"] = part + failures[0].reason
+    return BoardRow(tuple(results), values, spread, _block(results, scored))
+
+
+def _block(results: Sequence[Result], scored: Sequence[Result]) -> Block:
+    record = (scored or results)[0].record
+    arena = hash_json(
+        [
+            record.data.fingerprint,
+            record.data.class_names,
+            record.identity.get("images_hash"),
+            record.data.limit,
+            sorted({result.record.data.split_hash for result in results}),
+        ]
+    )
+    if not scored:
+        return Block(arena, "", None, ("failed",))
+    why = []
+    if any(result.record.data.leaks for result in results):
+        why.append("leak")
+    if record.weights.fell_back:
+        why.append("fell back")
+    if len(scored) < len(results):
+        why.append("incomplete")
+    return Block(arena, "", record.weights.used != "none", tuple(why))
+
+
+def _named(rows: Sequence[BoardRow]) -> list[BoardRow]:
+    """Give each block its name; arenas that would share one are told apart by a few digits of their hash."""
+    arenas: dict[str, str] = {}
+    for row in rows:
+        data = row.first.record.data
+        limit = "" if data.limit is None else f", limit {data.limit}"
+        arenas.setdefault(row.block.arena, f"{data.name}, {row.first.split}{limit}")
+    counts = list(arenas.values())
+    for arena, name in arenas.items():
+        if counts.count(name) > 1:
+            arenas[arena] = f"{name} #{arena[:6]}"
+    weights = {True: ("pretrained",), False: ("scratch",), None: ()}
+    return [
+        replace(
+            row,
+            block=replace(
+                row.block,
+                name=", ".join((arenas[row.block.arena], *weights[row.block.pretrained], *row.block.unranked)),
+            ),
+        )
+        for row in rows
+    ]
+
+
+def _ranked(rows: Sequence[BoardRow]) -> list[BoardRow]:
+    ranked = []
+    for block in dict.fromkeys(row.block for row in rows):
+        members = [row for row in rows if row.block == block]
+        if block.unranked:
+            ranked += members
+        else:
+            ranks = rank_by_score([row.macro_f1 for row in members])
+            ranked += [replace(row, rank=rank) for row, rank in zip(members, ranks, strict=True)]
+    return ranked
+
+
+def _recipe_labels(results: Sequence[Result]) -> dict[str, str]:
+    """Name each row's recipe. Rows that would look alike are told apart by the fields in which they differ."""
+    alike: dict[tuple[Any, ...], dict[str, Result]] = {}
+    for result in results:
+        record = result.record
+        look = (record.backbone.name, record.backbone.framework, record.recipe_name, record.data.name, result.split)
+        alike.setdefault(look, {}).setdefault(result.row_key, result)
+    labels: dict[str, str] = {}
+    for rows in alike.values():
+        recipes = {key: _flat(result.record.identity.get("recipe")) for key, result in rows.items()}
+        fields = sorted({name for recipe in recipes.values() for name in recipe})
+        differing = [name for name in fields if len({str(recipe.get(name)) for recipe in recipes.values()}) > 1]
+        for key, result in rows.items():
+            told = ", ".join(f"{name}={recipes[key].get(name)}" for name in differing)
+            labels[key] = f"{result.record.recipe_name} ({told})" if told else result.record.recipe_name
+    return labels
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested dictionaries under dotted names."""
+    if not isinstance(value, dict):
+        return {}
+    flat: dict[str, Any] = {}
+    for name, entry in value.items():
+        flat |= _flat(entry, f"{prefix}{name}.") if isinstance(entry, dict) else {prefix + name: entry}
+    return flat
+
+
+def _run_order(result: Result) -> tuple[Any, ...]:
+    record = result.record
+    return (record.data.name, record.backbone.name, record.recipe_name, record.seed, record.data.split, record.key)
+
+
+def _row_order(row: BoardRow) -> tuple[Any, ...]:
+    """Arenas by name; within one the ranked blocks first, then by macro-F1."""
+    arena = row.first.record.data.name, row.first.split, row.first.record.data.limit or math.inf, row.block.arena
+    last = {True: 0, False: 1, None: 2}[row.block.pretrained]
+    score = math.inf if math.isnan(row.macro_f1) else -row.macro_f1
+    return (*arena, bool(row.block.unranked), last, row.block.name, row.rank or 0, score, row.values["backbone"])

@@ -1,0 +1,129 @@
+"""The leaderboard as Markdown, for people."""
+
+import re
+from collections.abc import Sequence
+
+from benchmark.outcomes import Outcome
+from benchmark.reporting.board import Board, BoardRow
+from benchmark.reporting.rows import SPEEDS
+from benchmark.reporting.words import DISCLAIMER, data_notes, number
+
+_SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # an underscore within a word is plain
+
+
+def escaped(text: object) -> str:
+    """Return text that Markdown and the HTML made of it show as it is, on one line."""
+    plain = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\g<0>", plain)
+
+
+def markdown(board: Board) -> str:
+    """Return the whole leaderboard as Markdown."""
+    parts = ["# TumorBoard leaderboard", DISCLAIMER]
+    for rows in board.arenas():
+        parts += _arena(rows)
+    if board.problems:
+        parts += ["## Records that are not used", "\n".join(f"- {escaped(text)}" for text in board.problems)]
+    parts.append(_READING)
+    return "\n\n".join(parts) + "\n"
+
+
+_READING = """## How to read this
+
+- **rank** is given within one block: same data, split, test images, and pretrained or scratch weights. Rows that \
+fell back to random weights, failed in part, or whose split leaks have no rank.
+- **macro-F1** is the unweighted mean of the classes' F1 on the test images; ± is the standard deviation over runs \
+(seeds or folds), not the uncertainty of the test set.
+- **fn** counts images of a class that are not predicted as that class. **missed** counts tumours that are \
+predicted as the class without a tumour.
+- Speeds are images per second (inference: the forward pass alone) and compare only on one device, at one \
+precision and batch size. Memory is the device's peak (on a CPU: of the process)."""
+
+
+def _arena(rows: Sequence[BoardRow]) -> list[str]:
+    data = rows[0].first.record.data
+    limit = "" if data.limit is None else f", limited to {data.limit} images"
+    parts = [f"## {escaped(data.name)}, split {escaped(rows[0].first.split)}{limit}"]
+    parts.append("\n".join(f"- {escaped(note)}" for note in data_notes(rows)))
+    shown = [row for row in rows if row.values["n_runs"]]
+    for name in dict.fromkeys(row.block.name for row in shown):
+        parts += [f"### {escaped(name)}", _scores([row for row in shown if row.block.name == name])]
+    if shown:
+        parts += ["### False negatives", _false_negatives(shown), "### Speed and size", *_speeds(shown)]
+    failures = [row for row in rows if row.values["status"] != Outcome.OK]
+    if failures:
+        parts += ["### Runs without a score", _failures(failures)]
+    return parts
+
+
+def _scores(rows: Sequence[BoardRow]) -> str:
+    names = ("macro_f1", "accuracy", "balanced_accuracy", "mcc", "auroc", "val_macro_f1")
+    head = ["rank", *_WHO, "runs", "macro-F1", "accuracy", "balanced accuracy", "MCC", "AUROC", "validation macro-F1"]
+    lines = [
+        ["" if row.rank is None else str(row.rank), *_who(row), str(row.values["n_runs"])]
+        + [_score(row, name) for name in names]
+        for row in rows
+    ]
+    return _table(head, lines)
+
+
+def _false_negatives(rows: Sequence[BoardRow]) -> str:
+    data, supports = rows[0].first.record.data, rows[0].values
+    tumours = [name for name in data.class_names if data.negative_class not in (None, name)]
+    columns = [("fn", name) for name in data.class_names] + [("missed", name) for name in tumours]
+    head = [*_WHO, *(f"{kind} {name} (of {number(supports[f'support_{name}'])})" for kind, name in columns)]
+    return _table(head, [[*_who(row), *(_cell(row, f"{kind}_{name}") for kind, name in columns)] for row in rows])
+
+
+def _speeds(rows: Sequence[BoardRow]) -> list[str]:
+    conditions = list(dict.fromkeys(row.values["speed_block"] for row in rows if "speed_block" in row.values))
+    marks = {name: f" ({chr(ord('a') + i % 26)})" for i, name in enumerate(conditions)}
+    head = [*_WHO, "training img/s", "inference img/s", "pipeline img/s", "latency p50 ms", "latency p95 ms"]
+    head += ["peak memory MB", "parameters M", "GMACs"]
+    lines = []
+    for row in rows:
+        mark = marks.get(row.values.get("speed_block", ""), "") if len(marks) > 1 else ""
+        speeds = (_cell(row, name) for name in SPEEDS)
+        lines.append(
+            [
+                *_who(row),
+                *(speed + mark if speed else "" for speed in speeds),
+                *(_cell(row, name) for name in ("params_m", "gmacs")),
+            ]
+        )
+    taken = "; ".join(escaped(name) + (marks[name] if len(marks) > 1 else "") for name in conditions)
+    only = " Only speeds with the same letter can be compared." if len(marks) > 1 else ""
+    return [_table(head, lines), *([f"Measured on: {taken}.{only}"] if conditions else [])]
+
+
+def _failures(rows: Sequence[BoardRow]) -> str:
+    failed = [(row, result) for row in rows for result in row.results if result.scores is None]
+    lines = [
+        [*_who(row), str(result.record.seed), str(result.status), escaped(result.reason)] for row, result in failed
+    ]
+    return _table([*_WHO, "seed", "status", "reason"], lines)
+
+
+_WHO = ("backbone", "framework", "weights", "recipe")
+
+
+def _who(row: BoardRow) -> list[str]:
+    return [escaped(row.values.get(name, "")) for name in _WHO]
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table; columns of words to the left, of numbers to the right."""
+    words = {*_WHO, "status", "reason"}
+    rule = [":--" if name in words else "--:" for name in head]
+    return "\n".join(f"| {' | '.join(line)} |" for line in ([escaped(name) for name in head], rule, *lines))
+
+
+def _score(row: BoardRow, name: str) -> str:
+    if name not in row.values:
+        return ""
+    spread = f" ± {row.spread[name]:.3f}" if name in row.spread else ""
+    return f"{row.values[name]:.3f}{spread}"
+
+
+def _cell(row: BoardRow, name: str) -> str:
+    return number(row.values[name]) if name in row.values else ""

@@ -1,0 +1,92 @@
+"""One look for all plots: a paper's column, colours that colour-blind readers can tell apart, text as text."""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmark.reporting.files import write_atomically
+
+COLUMN_MM = 88  # width of a single column in most journals
+MM = 1 / 25.4  # inches
+
+# After Okabe & Ito 2008 ("Color Universal Design"); darkened where text in the colour would be hard to read
+# (all have a contrast of at least 4.5 to white).
+LIBRARY_COLOURS = {"timm": "#0072B2", "keras": "#B84E00", "keras_cv": "#9E4A7E", "own": "#000000"}
+OTHER_COLOURS = ("#007A5A", "#7A6000", "#2F6F99")
+FRAMEWORK_MARKERS = {"torch": "o", "tensorflow": "s", "jax": "^"}
+GREY = "#666666"
+GRID = "#DDDDDD"
+
+_RC = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same picture on every machine
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "legend.handletextpad": 0.4,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "lines.linewidth": 1.0,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "tumorboard",  # the same plot is the same file
+    "savefig.dpi": 300,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+}
+
+
+@contextmanager
+def figure(width_mm: float = COLUMN_MM, height_mm: float = 70) -> Iterator[Any]:
+    """Make a matplotlib figure of a size in print, in the common style, without any window or global state."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_RC):
+        made = Figure(figsize=(width_mm * MM, height_mm * MM), layout="constrained")
+        FigureCanvasAgg(made)
+        yield made
+
+
+def save(made: Any, folder: Path, stem: str) -> list[Path]:
+    """Write a figure as ``stem.png`` (300 dpi) and ``stem.svg``; return both paths. Call it within ``figure``."""
+    paths = []
+    for kind, metadata in (("png", {"Software": "TumorBoard"}), ("svg", {"Date": None, "Creator": "TumorBoard"})):
+        buffer = io.BytesIO()
+        made.savefig(buffer, format=kind, metadata=metadata)
+        paths.append(write_atomically(folder / f"{stem}.{kind}", buffer.getvalue()))
+    return paths
+
+
+def plain_log_ticks(axis: Any) -> None:
+    """Write a logarithmic axis's ticks as plain numbers: 10, 20, 50, 100 ..."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def library_colours(libraries: list[str]) -> dict[str, str]:
+    """Return a colour for each library; those of plug-ins take what is left, in order of name."""
+    others = sorted(set(libraries) - set(LIBRARY_COLOURS))
+    spare = {name: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, name in enumerate(others)}
+    return {name: {**LIBRARY_COLOURS, **spare}[name] for name in dict.fromkeys(libraries)}
+
+
+def slug(text: str) -> str:
+    """Return text as part of a file name: lower case letters, digits and single hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

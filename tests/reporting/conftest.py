@@ -1,0 +1,41 @@
+"""Results folders with simulated runs in them."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmark.execution.record import Predictions, Record
+from benchmark.execution.store import RecordStore
+from benchmark.reporting.leaderboard import read_board
+from benchmark.reporting.tables import write_tables
+
+Runs = Iterable[tuple[Record, Predictions | None]]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Callable[[Runs], Path]:
+    """Return a function that stores runs in one results folder, and returns the folder."""
+
+    def store(runs: Runs) -> Path:
+        for record, predictions in runs:
+            RecordStore(tmp_path).write(record, predictions)
+        return tmp_path
+
+    return store
+
+
+@pytest.fixture
+def tables(results: Callable[[Runs], Path]) -> Callable[[Runs], tuple[pd.DataFrame, pd.DataFrame, str]]:
+    """Return a function that writes the tables of runs and reads them back: runs, leaderboard, Markdown."""
+
+    def write(runs: Runs) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+        out = results(runs)
+        write_tables(read_board(out), out)
+        frames = [
+            pd.read_csv(out / name, keep_default_na=False, na_values=[""]) for name in ("runs.csv", "leaderboard.csv")
+        ]
+        return frames[0], frames[1], (out / "leaderboard.md").read_text()
+
+    return write

@@ -1,0 +1,219 @@
+"""What a user finds in runs.csv, leaderboard.csv and leaderboard.md."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulated import FOUR, TWELVE, Study
+
+from benchmark.errors import UserError
+from benchmark.outcomes import Outcome
+from benchmark.recipe import Recipe
+from benchmark.reporting.leaderboard import write_leaderboard
+
+CONTRACT = [
+    *("rank", "block", "backbone", "framework", "library", "weights", "recipe", "data", "split", "seed", "n_runs"),
+    *("status", "reason", "macro_f1", "accuracy", "balanced_accuracy", "mcc", "auroc", "val_macro_f1"),
+    *("fn_glioma", "fn_meningioma", "fn_notumor", "fn_pituitary"),
+    *("missed_glioma", "missed_meningioma", "missed_pituitary"),
+    *("train_images_per_s", "infer_images_per_s", "pipeline_images_per_s", "latency_p50_ms", "latency_p95_ms"),
+    *("peak_memory_mb", "params_m", "gmacs", "device"),
+]
+SMALL = Study(patients=24, slices=2)
+FIRST = FOUR[0]
+
+
+def test_columns_have_the_agreed_names_in_the_agreed_order(tables) -> None:
+    runs, board, _ = tables(SMALL.run(reader) for reader in FOUR)
+    assert list(runs.columns[: len(CONTRACT)]) == CONTRACT
+    assert list(board.columns[: len(CONTRACT)]) == CONTRACT
+    assert "missed_notumor" not in board.columns
+
+
+def test_pretrained_and_scratch_are_ranked_apart(tables) -> None:
+    _, board, _ = tables(SMALL.run(reader) for reader in TWELVE)
+    assert set(board["block"]) == {"phantom, holdout, pretrained", "phantom, holdout, scratch"}
+    for _, block in board.groupby("block"):
+        best_first = block.sort_values("macro_f1", ascending=False)
+        assert best_first["rank"].min() == 1
+        assert best_first["rank"].is_monotonic_increasing
+
+
+def test_equal_scores_share_a_rank(tables) -> None:
+    twin = replace(FIRST, name="torch/twin")
+    worse = replace(FIRST, name="torch/worse", skill=0.5)
+    _, board, _ = tables(SMALL.run(reader) for reader in (FIRST, twin, worse))
+    assert list(board["rank"]) == [1, 1, 3]
+
+
+def test_seeds_are_averaged_with_their_spread(tables) -> None:
+    runs, board, text = tables(SMALL.run(FIRST, seed) for seed in (0, 1, 2))
+    assert len(runs) == 3
+    assert len(board) == 1
+    row = board.iloc[0]
+    assert row["seed"] == "0 1 2"
+    assert row["n_runs"] == 3
+    assert row["macro_f1"] == pytest.approx(runs["macro_f1"].mean())
+    assert row["macro_f1_sd"] == pytest.approx(runs["macro_f1"].std(ddof=1))
+    assert f"{row['macro_f1']:.3f} ± {row['macro_f1_sd']:.3f}" in text
+
+
+def test_one_run_has_no_spread(tables) -> None:
+    _, board, text = tables([SMALL.run(FIRST)])
+    assert not [name for name in board.columns if name.endswith("_sd")]
+    assert "±" not in text.split("## How to read this")[0]
+
+
+def test_folds_become_one_row(tables) -> None:
+    folds = [replace(SMALL, split=f"fold-{k}-of-3") for k in (1, 2, 3)]
+    runs, board, _ = tables(fold.run(FIRST) for fold in folds)
+    assert list(runs["split"]) == ["fold-1-of-3", "fold-2-of-3", "fold-3-of-3"]
+    assert list(board["split"]) == ["3 folds"]
+    assert list(board["n_runs"]) == [3]
+    assert list(board["rank"]) == [1]
+
+
+def test_a_failed_run_is_shown_with_its_reason_and_without_scores(tables) -> None:
+    failed = SMALL.run(TWELVE[5], outcome=Outcome.OOM, reason="7.2 GiB were asked for, 4 GiB are there")
+    runs, board, text = tables([SMALL.run(FIRST), failed])
+    row = board[board["backbone"] == "timm/vgg16"].iloc[0]
+    assert row["status"] == "oom"
+    assert row["block"] == "phantom, holdout, failed"
+    assert row[["rank", "macro_f1", "fn_glioma"]].isna().all()
+    assert row["n_runs"] == 0
+    assert runs[runs["backbone"] == "timm/vgg16"]["reason"].item() == "7.2 GiB were asked for, 4 GiB are there"
+    assert "7.2 GiB were asked for" in text
+
+
+def test_a_row_whose_seeds_failed_in_part_is_shown_and_not_ranked(tables) -> None:
+    failed = SMALL.run(FIRST, 1, outcome=Outcome.DIVERGED, reason="loss is NaN in epoch 2")
+    _, board, _ = tables([SMALL.run(FIRST, 0), failed])
+    row = board.iloc[0]
+    assert (row["status"], row["n_runs"]) == ("diverged", 1)
+    assert row["reason"] == "1 of 2 runs: loss is NaN in epoch 2"
+    assert row["block"].endswith("incomplete")
+    assert np.isnan(row["rank"])
+    assert row["macro_f1"] > 0
+
+
+def test_a_leaking_split_is_never_ranked(tables) -> None:
+    leaking = replace(SMALL, leaks=("189 test images are copies of training images.",))
+    _, board, text = tables(leaking.run(reader) for reader in FOUR)
+    assert board["rank"].isna().all()
+    assert all(name.endswith("leak") for name in board["block"])
+    assert "The split leaks: 189 test images are copies of training images." in text
+
+
+def test_a_row_that_fell_back_is_not_ranked_among_the_others(tables) -> None:
+    record, predictions = SMALL.run(TWELVE[2])
+    weights = record.weights.model_copy(update={"used": "none", "fell_back": True})
+    _, board, _ = tables([SMALL.run(FIRST), (record.model_copy(update={"weights": weights}), predictions)])
+    fell = board[board["backbone"] == "timm/resnet50"].iloc[0]
+    assert fell["block"] == "phantom, holdout, scratch, fell back"
+    assert np.isnan(fell["rank"])
+    assert fell["weights"] == "none"
+    assert board[board["backbone"] == FIRST.name]["rank"].item() == 1
+
+
+def test_limited_rows_stand_in_a_marked_block_of_their_own(tables) -> None:
+    _, board, text = tables([SMALL.run(FIRST), replace(SMALL, limit=48).run(FIRST)])
+    assert set(board["block"]) == {"phantom, holdout, scratch", "phantom, holdout, limit 48, scratch"}
+    assert list(board["rank"]) == [1, 1]
+    assert "Limited to 48 images: not comparable with the whole data set." in text
+
+
+def test_without_a_negative_class_there_are_no_missed_columns(tables) -> None:
+    study = replace(
+        SMALL, name="cheng", classes=("meningioma", "glioma", "pituitary"), negative_class=None, synthetic=False
+    )
+    _, board, text = tables([study.run(FIRST)])
+    assert not [name for name in board.columns if name.startswith("missed_")]
+    assert [name for name in board.columns if name.startswith("fn_")] == [
+        "fn_meningioma",
+        "fn_glioma",
+        "fn_pituitary",
+    ]
+    assert "synthetic" not in text
+
+
+def test_recipes_of_one_name_are_told_apart(tables) -> None:
+    recipes = (Recipe(epochs=3, size=64), Recipe(epochs=3, size=128))
+    _, board, _ = tables(SMALL.run(FIRST, recipe=recipe) for recipe in recipes)
+    assert set(board["recipe"]) == {"default (size=64)", "default (size=128)"}
+
+
+def test_speeds_of_two_devices_are_marked(tables) -> None:
+    other = replace(SMALL, device="NVIDIA T4")
+    _, board, text = tables([SMALL.run(FIRST), other.run(TWELVE[2])])
+    assert board["speed_block"].nunique() == 2
+    assert "1460 (b)" in text
+    assert "92 (a)" in text
+    assert "Only speeds with the same letter can be compared." in text
+
+
+def test_markdown_says_what_a_reader_must_know(tables) -> None:
+    _, _, text = tables([SMALL.run(FIRST)])
+    assert "Research software, not for clinical use." in text
+    assert "The images are synthetic" in text
+    assert "48 to test" in text
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a|b", "`x` *y* [z](w)", "two\nlines"])
+def test_names_are_escaped_in_markdown(tables, name: str) -> None:
+    record, predictions = SMALL.run(FIRST)
+    data = record.data.model_copy(update={"name": name})
+    _, board, text = tables([(record.model_copy(update={"data": data, "recipe_name": name}), predictions)])
+    assert board["data"].item() == name
+    assert "<script" not in text
+    tables_found = [line for line in text.splitlines() if line.startswith("| ")]
+    widths = {line.replace(r"\|", "").count("|") for line in tables_found[:3]}
+    assert len(widths) == 1
+
+
+def test_a_record_that_cannot_be_scored_is_named_and_the_rest_is_shown(tables) -> None:
+    record, predictions = SMALL.run(FOUR[1])
+    twice = replace(predictions, image_ids=np.full_like(predictions.image_ids, predictions.image_ids[-1]))
+    _, board, text = tables([SMALL.run(FIRST), (record, twice)])
+    row = board[board["backbone"] == record.backbone.name].iloc[0]
+    assert row["status"] == "error"
+    assert record.key[:12] in row["reason"]
+    assert "is predicted 48 times" in text
+    assert board[board["backbone"] == FIRST.name]["rank"].item() == 1
+
+
+def test_a_damaged_record_is_named_and_the_rest_is_shown(results) -> None:
+    out = results(SMALL.run(reader) for reader in FOUR)
+    damaged = sorted((out / "records").iterdir())[0]
+    (damaged / "predictions.npz").write_bytes(b"not an archive")
+    text = write_leaderboard(out).read_text()
+    assert f"records/{damaged.name} is not used" in text
+    assert text.count("| default |") >= 3
+
+
+def test_a_folder_without_records_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no records of runs"):
+        write_leaderboard(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_same_records_give_the_same_tables(results) -> None:
+    out = results(SMALL.run(reader, seed) for reader in FOUR for seed in (0, 1))
+    write_leaderboard(out)
+    first = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    write_leaderboard(out)
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == first
+    assert {"runs.csv", "leaderboard.csv", "leaderboard.md"} <= set(first)
+
+
+def test_absent_values_are_empty(results) -> None:
+    record, predictions = SMALL.run(FIRST)
+    slow = record.throughput.model_copy(update={"latency_p95_ms": None})
+    out = results([(record.model_copy(update={"throughput": slow}), predictions)])
+    write_leaderboard(out)
+    with (out / "leaderboard.csv").open(newline="") as stream:
+        cells = next(csv.DictReader(stream))
+    assert cells["latency_p95_ms"] == ""
+    assert cells["limit"] == ""
+    assert cells["latency_p50_ms"] != ""
