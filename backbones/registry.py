@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import entry_points
@@ -71,6 +71,8 @@ class Backbone:
             already cached), or ``None``.
         keras_backends: for Keras networks, the backends that can run it.
         requires: modules that must be importable, beside the framework's own.
+        stages: ``stages(model)`` returns the steps of the built model's forward pass in order, the head last; by
+            default they are found in the model's graph. The harness proves either before it relies on them.
         unsupported: returns a reason why the backbone does not apply here, or ``None``.
         note: one line that tells it from its namesakes (``ResNet50 v1: stride on the first 1x1``).
         cam_stage: name of the stage whose output Grad-CAM explains; by default the last with a feature map.
@@ -88,6 +90,7 @@ class Backbone:
     local_weights: Callable[[], Path | None] | None = None
     keras_backends: tuple[str, ...] = ("tensorflow", "torch")
     requires: tuple[str, ...] = ()
+    stages: Callable[[Any], Sequence[Any]] | None = None
     unsupported: Callable[[], str | None] | None = None
     note: str = ""
     cam_stage: str | None = None

@@ -1,0 +1,97 @@
+"""``python -m benchmark check`` and ``python -m benchmark new``."""
+
+from pathlib import Path
+
+import click
+
+from benchmark.conformance.checks import CHECKS
+from benchmark.conformance.examine import examine
+from benchmark.conformance.find import find_backbones
+from benchmark.conformance.report import Result, as_markdown
+from benchmark.errors import UserError, nearest
+
+
+@click.command(name="check")
+@click.argument("names", nargs=-1, metavar="[NAME|FILE]...")
+@click.option("--all", "everything", is_flag=True, help="Check every registered backbone.")
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plug-in file (repeatable)."
+)
+@click.option("--only", multiple=True, metavar="CHECK", help="Carry out only this check (repeatable).")
+@click.option("--keras-backend", type=click.Choice(["tensorflow", "torch"]), default="tensorflow", show_default=True)
+@click.option("--report", "report_file", type=click.Path(path_type=Path), help="Also write the report to this file.")
+@click.pass_context
+def check_command(
+    context: click.Context,
+    names: tuple[str, ...],
+    everything: bool,
+    plugins: tuple[Path, ...],
+    only: tuple[str, ...],
+    keras_backend: str,
+    report_file: Path | None,
+) -> None:
+    """Check that backbones are sound; prints a report in Markdown. Exit code 1 where something has to be mended."""
+    known = tuple(check.name for check in CHECKS)
+    for name in only:
+        if name not in known:
+            raise UserError(f"Unknown check '{name}'.{nearest(name, known)} Known: {', '.join(known)}.")
+    backbones, needed = find_backbones(names, plugins, everything=everything)
+
+    def show(result: Result) -> None:
+        click.echo(f"{result.backbone}: {result.check}: {result.status} ({result.seconds:.1f} s)", err=True)
+
+    results: list[Result] = []
+    for backbone in backbones:
+        results += examine(backbone, needed, keras_backend=keras_backend, only=only, report=show)
+    text = as_markdown(results)
+    click.echo(text)
+    if report_file is not None:
+        report_file.write_text(text + "\n", encoding="utf-8")
+    if not all(result.good for result in results):
+        context.exit(1)
+
+
+_TEMPLATE = '''"""A backbone for TumorBoard. Try it:
+
+    python -m benchmark check {file}
+    python -m benchmark --backbone {name} --plugin {file}
+"""
+
+from backbones import backbone
+
+
+@backbone("{name}", framework="torch", input_size=64)
+def build(num_classes):
+    """Return a network that takes RGB images of values 0-1, shape (N, 3, S, S), and gives logits."""
+    from torch import nn
+
+    def block(inputs, outputs):
+        convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2))
+
+    return nn.Sequential(  # each child is a stage; the last is the head
+        block(3, 32),
+        block(32, 64),
+        block(64, 128),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, num_classes)),
+    )
+'''
+
+
+@click.command(name="new")
+@click.argument("name")
+def new_command(name: str) -> None:
+    """Write a starting file for a backbone NAME (letters, digits, _ and -), which passes the check as it is."""
+    stem = name.removeprefix("torch/").replace("-", "_")
+    if not stem.isidentifier():
+        raise UserError(f"'{name}' can't name a backbone: use letters, digits, _ and -, not starting with a digit.")
+    path = Path(f"{stem}.py")
+    text = _TEMPLATE.format(name=f"torch/{name.removeprefix('torch/')}", file=path.name)
+    try:
+        with path.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise UserError(f"'{path}' exists already: choose another name or remove it.") from None
+    except OSError as error:
+        raise UserError(f"'{path}' can't be written: {error.strerror}.") from None
+    click.echo(f"Wrote {path}. Next: python -m benchmark check {path}")

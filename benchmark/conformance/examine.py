@@ -1,0 +1,71 @@
+"""Examines backbones: a process each, results as they come."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from backbones import Backbone
+from benchmark.conformance.report import Result
+
+# The slowest check of the largest built-in takes a tenth of this on two cores.
+TIMEOUT_SECONDS = 1800
+
+
+def engine_of(backbone: Backbone, keras_backend: str) -> str:
+    """Return what executes a backbone: ``torch`` or ``tensorflow``."""
+    if backbone.framework == "torch":
+        return "torch"
+    return keras_backend if keras_backend in backbone.keras_backends else backbone.keras_backends[0]
+
+
+def examine(
+    backbone: Backbone,
+    plugins: Sequence[Path],
+    *,
+    keras_backend: str = "tensorflow",
+    only: Sequence[str] = (),
+    report: Callable[[Result], None] = lambda result: None,
+) -> list[Result]:
+    """Carry out the checks on one backbone in a new process.
+
+    Args:
+        backbone: declared.
+        plugins: files from which the process can load it.
+        keras_backend: what runs a Keras network that runs on both.
+        only: names of checks; all where empty.
+        report: gets each result as it comes.
+
+    Returns:
+        A result for each check; one ``error`` more where the process died.
+    """
+    engine = engine_of(backbone, keras_backend)
+    names = [str(path) for path in plugins]
+    asked = {"backbone": backbone.name, "engine": engine, "plugins": names, "only": list(only)}
+    command = [sys.executable, "-m", "benchmark.conformance.worker", json.dumps(asked)]
+    results: list[Result] = []
+
+    def keep(result: Result) -> None:
+        results.append(result)
+        report(result)
+
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
+        watchdog = threading.Timer(TIMEOUT_SECONDS, process.kill)
+        watchdog.start()
+        assert process.stdout is not None
+        for line in process.stdout:
+            keep(Result(**json.loads(line)))
+        status = process.wait()
+        watchdog.cancel()
+        log.seek(0)
+        last = "; ".join(log.read().strip().splitlines()[-2:])
+    if status != 0:
+        title = "the process that checks it stays alive"
+        keep(Result(backbone.name, "stays_alive", title, "error", f"it ended with exit status {status}: {last}"))
+    return results

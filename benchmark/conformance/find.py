@@ -1,0 +1,44 @@
+"""Which backbones a user means: registered names, library names, or files that declare some."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from backbones import Backbone
+from backbones.registry import load_registry
+from benchmark.errors import UserError, nearest
+
+
+def find_backbones(
+    asked: Sequence[str], plugins: Sequence[Path], *, everything: bool
+) -> tuple[list[Backbone], tuple[Path, ...]]:
+    """Return the backbones that are meant, and the plug-in files that are needed to load them.
+
+    Args:
+        asked: names (``timm:NAME`` and ``keras:NAME`` too) or ``.py`` files, each meaning all that it declares.
+        plugins: further plug-in files.
+        everything: whether all registered backbones are meant.
+
+    Raises:
+        UserError: nothing asked for, an unknown name, or a file that can't be imported.
+    """
+    files = [Path(name) for name in asked if name.endswith(".py")]
+    missing = [path for path in (*files, *plugins) if not path.is_file()]
+    if missing:
+        raise UserError(f"There is no file '{missing[0]}'.")
+    needed = tuple(path.resolve() for path in (*files, *plugins))
+    registry = load_registry(needed)
+    for broken in registry.broken:
+        if broken.origin in map(str, needed):
+            raise UserError(f"The plug-in '{broken.origin}' can't be loaded: {broken.reason}.")
+    found = [registry.get(name) for name in registry.names()] if everything else []
+    found += [b for b in map(registry.get, registry.names()) if b.origin in {str(path.resolve()) for path in files}]
+    for name in asked:
+        if not name.endswith(".py"):
+            try:
+                found.append(registry.get(name))
+            except KeyError:
+                hint = nearest(name, registry.names())
+                raise UserError(f"Unknown backbone '{name}'.{hint} `python -m benchmark list` shows all.") from None
+    if not found:
+        raise UserError("Name a backbone or a .py file to check, or give --all.")
+    return list({backbone.name: backbone for backbone in found}.values()), needed

@@ -1,0 +1,102 @@
+"""What is checked: a backbone, with the means to build and train it small."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backbones import Backbone
+from benchmark.recipe import Recipe
+from benchmark.training.engines import Assignment, Engine, Network, StepInput, create
+from benchmark.training.randomness import step_seed
+
+Weights = dict[str, npt.NDArray[Any]]
+
+# Small enough that a large network trains in seconds, large enough that five halvings leave a feature map.
+CHECK_SIZE = 64
+_BATCH = 8
+
+
+class Fault(Exception):
+    """A check failed. The message says what was seen and what to do about it."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A built network with its engine."""
+
+    engine: Engine
+    network: Network
+
+    def logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return logits of shape (B, num_classes) in inference mode."""
+        handle = self.engine.forward(self.engine.normalize(self.engine.upload(images)))
+        return self.engine.fetch([handle])[0]
+
+    def train(self, images: npt.NDArray[np.uint8], steps: int, rate: float, seed: int = 0) -> list[float]:
+        """Train on one batch, images of class 0, 1, 0, 1 ...; return the loss before each step."""
+        labels = np.arange(len(images), dtype=np.int64) % 2
+        weights = np.full(len(images), 1 / len(images), dtype=np.float32)
+        losses = []
+        for step in range(1, steps + 1):
+            given = StepInput(self.engine.upload(images), labels, weights, rate, step, step_seed(seed, step))
+            losses.append(float(self.engine.fetch([self.engine.train_step(given)])[0]))
+        return losses
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A backbone under examination.
+
+    Args:
+        backbone: the adapter.
+        engine: ``torch`` or ``tensorflow``, the same for the whole process.
+    """
+
+    backbone: Backbone
+    engine: str
+
+    @property
+    def size(self) -> int:
+        """Side of the images that the training checks use, in pixels."""
+        return min(CHECK_SIZE, self.backbone.input_size)
+
+    def recipe(self, **changes: Any) -> Recipe:
+        """Return a deterministic recipe without weight decay, so that only gradients move weights."""
+        base: dict[str, Any] = {
+            "optimizer.name": "adam",
+            "optimizer.weight_decay": 0.0,
+            "execution.precision": "float32",
+            "execution.channels_last": "off",
+            "execution.compile": "off",
+            "execution.deterministic": True,
+        }
+        return Recipe().with_values({**base, **{name.replace("__", "."): value for name, value in changes.items()}})
+
+    def build(self, *, classes: int = 2, size: int | None = None, seed: int = 0, **changes: Any) -> Built:
+        """Build anew: an engine of its own, random weights."""
+        engine = create(self.engine, "cpu", tf32=False, deterministic=True)
+        assignment = Assignment(self.backbone, self.recipe(**changes), classes, size or self.size, None, seed)
+        return Built(engine, engine.build(assignment))
+
+    def images(self, count: int = _BATCH, size: int | None = None) -> npt.NDArray[np.uint8]:
+        """Return uint8 images of shape (count, S, S, 3): even ones bright on the left, odd ones on the right.
+
+        Noise and a colour cast make them distinct, so that channels and images can't be mistaken for each other.
+        """
+        side = size or self.size
+        generator = np.random.default_rng(0)
+        images = generator.integers(0, 90, size=(count, side, side, 3))
+        for number in range(count):
+            half = slice(0, side // 2) if number % 2 == 0 else slice(side // 2, side)
+            images[number, :, half] += (120, 80, 40)
+        return images.astype(np.uint8)
+
+
+def differing(before: Weights, after: Weights) -> Iterator[str]:
+    """Yield the names of the arrays that differ in any bit."""
+    for name, array in before.items():
+        if not np.array_equal(array, after[name]):
+            yield name
