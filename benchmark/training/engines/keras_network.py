@@ -1,0 +1,239 @@
+"""A Keras network, ready to be trained: built, cut into stages, its head and its BatchNorm as the recipe asks.
+
+Shared by both engines that run Keras models, so nothing here knows whether TensorFlow or torch computes. Nothing
+here may import TensorFlow either, as ``keras.utils.set_random_seed``, saving and cloning do.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from backbones import UNIT, MissingWeights, Preprocessing
+from benchmark.errors import nearest
+from benchmark.outcomes import Outcome, RunFailure
+from benchmark.recipe import BatchNorm, Head
+from benchmark.training.engines.base import Assignment
+from benchmark.training.initialization import glorot_uniform
+from benchmark.training.randomness import draw
+from benchmark.training.stages.keras_graph import (
+    HEAD,
+    Gradients,
+    KerasStages,
+    declared_stages,
+    find_stages,
+    prove,
+    readable,
+    seed_states,
+    two_stages,
+)
+
+_POOLING = {"average": "GlobalAveragePooling2D", "max": "GlobalMaxPooling2D", "flatten": "Flatten"}
+
+
+@dataclass(frozen=True)
+class KerasNetwork:
+    """What an engine trains.
+
+    Args:
+        stages: in order; the last is the head.
+        proven: whether the stages, composed, were shown to equal the whole model.
+        first_trainable: number of the first stage that is trained.
+        preprocessing: what the pixels become before the first stage.
+        weights_loaded: ``none``, or where the weights came from.
+        parameters: number of scalars that training could change if nothing were frozen.
+        seeds: states of the random generators inside the network.
+        conventions: what is fixed explicitly because frameworks differ, for the record.
+    """
+
+    stages: KerasStages
+    proven: bool
+    first_trainable: int
+    preprocessing: Preprocessing
+    weights_loaded: str
+    parameters: int
+    seeds: tuple[Any, ...]
+    conventions: dict[str, str]
+
+    @property
+    def frozen(self) -> Any:
+        """The stages that are not trained, as one model; ``None`` where all are."""
+        return self.stages.span(0, self.first_trainable) if self.first_trainable else None
+
+    @property
+    def trained(self) -> Any:
+        """The stages that are trained, as one model."""
+        return self.stages.span(self.first_trainable, len(self.stages.names))
+
+    @property
+    def head_variables(self) -> set[int]:
+        """The ids of the head's variables; empty where the head can't be told from the rest."""
+        if not self.stages.separable:
+            return set()
+        last = len(self.stages.names)
+        return {id(weight) for weight in self.stages.span(last - 1, last).weights}
+
+
+def layer_seeds(seed: int, count: int) -> npt.NDArray[np.int64]:
+    """Return the seed (31 bits) of each of a network's random generators in one step, shape (count,)."""
+    return (draw(np.arange(count, dtype=np.uint64), seed) >> np.uint64(33)).astype(np.int64)
+
+
+def build_network(assignment: Assignment, policy: str, gradients: Gradients) -> KerasNetwork:
+    """Build the network that an assignment asks for.
+
+    Args:
+        assignment: what to build.
+        policy: Keras's dtype policy: ``float32``, ``mixed_bfloat16`` or ``mixed_float16``.
+        gradients: see :func:`benchmark.training.stages.keras_graph.prove`.
+
+    Raises:
+        RunFailure: ``missing_weights``, or ``unsupported`` where the network can't do what the recipe asks.
+    """
+    recipe, size = assignment.recipe, assignment.size
+    keras.utils.clear_session()  # names of layers count up in one process; state is kept by name
+    keras.config.set_dtype_policy(policy)
+    before = random.getstate()
+    random.seed(assignment.seed)  # Keras draws the seeds of initialisers and generators from Python's generator
+    try:
+        built = assignment.backbone.make(assignment.num_classes, assignment.weights, size)
+        if isinstance(built, list | tuple):
+            stages = declared_stages(built, size)
+        else:
+            stages = find_stages(readable(built, size))
+    except MissingWeights as missing:
+        raise RunFailure(Outcome.MISSING_WEIGHTS, str(missing)) from missing
+    finally:
+        random.setstate(before)
+    if recipe.head.kind != "native":
+        stages = replace_head(stages, recipe.head, assignment)
+    conventions = set_batch_norm(stages.whole, recipe.batch_norm)
+    parameters = count_scalars(stages.whole.trainable_weights)
+    proven = prove(stages, gradients, size)
+    if not proven and stages.separable:
+        stages = two_stages(stages)
+        proven = prove(stages, gradients, size)
+        if not proven:
+            stages = KerasStages(stages.whole, stages.names)
+    first = first_trainable(stages, recipe.trainable_from)
+    for number in range(first):
+        for layer in stages.span(number, number + 1).layers:
+            layer.trainable = False
+    return KerasNetwork(
+        stages=stages,
+        proven=proven,
+        first_trainable=first,
+        preprocessing=UNIT if recipe.preprocessing == "unit" else assignment.backbone.preprocessing or UNIT,
+        weights_loaded=_weights_loaded(built, assignment),
+        parameters=parameters,
+        seeds=tuple(seed_states(stages.whole)),
+        conventions=conventions,
+    )
+
+
+def _weights_loaded(built: Any, assignment: Assignment) -> str:
+    if assignment.weights is None:
+        return "none"
+    described = getattr(built, "weights_loaded", None)
+    if described:
+        return str(described)
+    return (
+        f"imagenet: {assignment.backbone.imagenet}" if assignment.weights == "imagenet" else str(assignment.weights)
+    )
+
+
+def count_scalars(variables: Sequence[Any]) -> int:
+    """Return the number of scalars in some variables."""
+    return sum(int(np.prod(variable.shape)) for variable in variables)
+
+
+def first_trainable(stages: KerasStages, wanted: str) -> int:
+    """Return the number of the first stage that a recipe's ``trainable_from`` leaves trainable.
+
+    Raises:
+        RunFailure: ``unsupported`` where there is no such stage, or stages can't be called one by one.
+    """
+    if wanted == "all":
+        return 0
+    name = stages.whole.name
+    if wanted not in stages.names:
+        raise RunFailure(
+            Outcome.UNSUPPORTED,
+            f"{name} has no stage '{wanted}' to train from.{nearest(wanted, stages.names)} "
+            f"It has {', '.join(stages.names)}.",
+        )
+    if not stages.separable:
+        raise RunFailure(Outcome.UNSUPPORTED, f"{name} has no stages that can be frozen: use trainable_from = 'all'.")
+    return stages.names.index(wanted)
+
+
+def replace_head(stages: KerasStages, head: Head, assignment: Assignment) -> KerasStages:
+    """Return the stages with a new head: pooling, dropout, a hidden layer for ``dense256``, logits.
+
+    Raises:
+        RunFailure: ``unsupported`` where the place of the head is not known.
+    """
+    if not stages.separable:
+        raise RunFailure(
+            Outcome.UNSUPPORTED,
+            f"The head of {stages.whole.name} can't be told from the rest: use head.kind = 'native'.",
+        )
+    features = stages.boundaries[-2]
+    layers: list[Any] = []
+    if len(features.shape) == 4:
+        layers.append(getattr(keras.layers, _POOLING[head.pooling])())
+    elif len(features.shape) > 2:
+        layers.append(keras.layers.Flatten())
+    if head.dropout:
+        layers.append(keras.layers.Dropout(head.dropout))
+    if head.kind == "dense256":
+        layers.append(keras.layers.Dense(256, activation="relu", name="dense"))
+    layers.append(keras.layers.Dense(assignment.num_classes, name="logits"))
+    value = features
+    for layer in layers:
+        value = layer(value)
+        if isinstance(layer, keras.layers.Dense):
+            inputs, outputs = layer.kernel.shape
+            layer.kernel.assign(glorot_uniform(assignment.seed, layer.name, (int(inputs), int(outputs))))
+    whole = keras.Model(stages.boundaries[0], value, name=stages.whole.name)
+    return KerasStages(whole, (*stages.names[:-1], HEAD), (*stages.boundaries[:-1], value))
+
+
+def set_batch_norm(model: Any, wanted: BatchNorm) -> dict[str, str]:
+    """Give every BatchNormalization layer the recipe's momentum and kind of variance; return the conventions."""
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in layers:
+        layer.momentum = 1 - wanted.momentum
+        if wanted.variance == "unbiased" and not layer.renorm:
+            layer.call = partial(_call_unbiased, layer, layer.call)
+    if not layers:
+        return {"batch_norm": "none"}
+    return {
+        "batch_norm_epsilon": ", ".join(f"{value:g}" for value in sorted({layer.epsilon for layer in layers})),
+        "batch_norm_momentum": f"{wanted.momentum:g}",
+        "batch_norm_variance": wanted.variance,
+    }
+
+
+def _call_unbiased(layer: Any, call: Any, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+    """Call a BatchNormalization layer, then put the batch's unbiased variance in place of the biased one.
+
+    With n values per channel, ``new = m old + (1 - m) var`` becomes ``m old + (1 - m) var n / (n - 1)``.
+    """
+    if not (training and layer.trainable):
+        return call(inputs, training=training, mask=mask)
+    kept = keras.ops.multiply(layer.moving_variance, layer.momentum)
+    outputs = call(inputs, training=training, mask=mask)
+    shape = keras.ops.shape(inputs)
+    n = 1
+    for axis in layer._reduction_axes:
+        n = n * shape[axis]
+    n = keras.ops.cast(n, "float32")
+    factor = n / keras.ops.maximum(n - 1, 1)
+    layer.moving_variance.assign(kept + (layer.moving_variance - kept) * factor)
+    return outputs

@@ -1,0 +1,91 @@
+"""The device as TensorFlow and the driver see it: choosing it, its name, its memory."""
+
+import ctypes
+import sys
+from pathlib import Path
+
+import tensorflow as tf
+
+from benchmark.outcomes import Outcome, RunFailure
+from benchmark.training.engines.base import Device
+
+
+def open_device(kind: str) -> tuple[Device, str]:
+    """Return a device and TensorFlow's name for it; on a GPU, memory then grows as it is needed.
+
+    Raises:
+        RunFailure: ``unsupported`` where TensorFlow does not see a GPU.
+    """
+    if kind == "cpu":
+        return Device("cpu", _processor(), _host_memory()), "/CPU:0"
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        raise RunFailure(
+            Outcome.UNSUPPORTED, "TensorFlow sees no GPU here: use --device cpu, or install tensorflow[and-cuda]."
+        )
+    try:
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError:  # an engine of this process has used the GPU already, and has set it so
+        pass
+    name = str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name))
+    return Device("cuda", name, _gpu_memory()[1]), "/GPU:0"
+
+
+def has_bfloat16() -> bool:
+    """Return whether the first GPU computes in bfloat16 natively (compute capability 8.0, Ampere, and later)."""
+    details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+    return tuple(details.get("compute_capability", (0, 0))) >= (8, 0)
+
+
+def free_gpu_bytes() -> int:
+    """Return what is free on the first GPU: unclaimed, or claimed by TensorFlow's allocator and unused."""
+    return _gpu_memory()[0]
+
+
+def _gpu_memory() -> tuple[int, int]:
+    """Return free and total bytes of the first GPU, from the driver; TensorFlow does not say."""
+    driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    device, context = ctypes.c_int(), ctypes.c_void_p()
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    calls = [
+        driver.cuInit(0),
+        driver.cuDeviceGet(ctypes.byref(device), 0),
+        driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device),
+        driver.cuCtxPushCurrent_v2(context),
+        driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)),
+        driver.cuCtxPopCurrent_v2(ctypes.byref(context)),
+        driver.cuDevicePrimaryCtxRelease_v2(device),
+    ]
+    if any(calls):
+        raise RuntimeError(f"the CUDA driver does not tell the GPU's memory (status codes {calls})")
+    return free.value, total.value
+
+
+def _processor() -> str:
+    import platform
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _host_memory() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().total)
+
+
+def peak_host_bytes() -> int:
+    """Return the process's peak resident memory."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) * (1 if sys.platform == "darwin" else 1024)

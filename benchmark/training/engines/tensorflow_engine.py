@@ -1,0 +1,342 @@
+"""The TensorFlow engine: Keras networks trained by a step of our own.
+
+A step is one ``tf.function``: pixels, forward pass, loss, gradients, update. Learning rate, bias corrections and
+seeds are its inputs and the batch size is left open, so that it is traced once per run.
+"""
+
+import contextlib
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.outcomes import Outcome, RunFailure
+from benchmark.training.engines.base import Assignment, Handle, Network, StepInput
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what TensorFlow's C++ code writes while it is imported off the terminal, unless the import fails."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            said.seek(0)
+            os.write(terminal, said.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+try:
+    with _quiet():
+        import keras
+        import tensorflow as tf
+except Exception as error:  # a broken installation may raise anything
+    raise RunFailure(
+        Outcome.MISSING_DEPENDENCY, f"TensorFlow can't be imported: {type(error).__name__}: {error}"
+    ) from error
+
+from benchmark.training.engines.keras_network import (  # noqa: E402
+    KerasNetwork,
+    build_network,
+    count_scalars,
+    layer_seeds,
+)
+from benchmark.training.engines.tensorflow_device import (  # noqa: E402
+    free_gpu_bytes,
+    has_bfloat16,
+    open_device,
+    peak_host_bytes,
+)
+from benchmark.training.engines.tensorflow_macs import count_macs  # noqa: E402
+from benchmark.training.engines.tensorflow_optimizer import Updates  # noqa: E402
+
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+# Dynamic loss scaling as torch.amp.GradScaler's: halved at an overflow, doubled after 2000 steps without.
+_FIRST_SCALE, _GROWTH_STEPS = 2.0**16, 2000
+
+
+class TensorFlowEngine:
+    """See :class:`benchmark.training.engines.base.Engine`.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        tf32: whether float32 matrix products and convolutions may use TF32 on a GPU.
+        deterministic: whether arithmetic must be repeatable bit for bit. TensorFlow can't take that back: later
+            engines of this process compute so too.
+
+    Raises:
+        RunFailure: ``unsupported`` where TensorFlow does not see the device.
+    """
+
+    framework = "tensorflow"
+
+    def __init__(self, device: str, *, tf32: bool, deterministic: bool) -> None:
+        if keras.backend.backend() != "tensorflow":
+            raise RuntimeError(f"Keras runs on {keras.backend.backend()} in this process already")
+        tf.config.experimental.enable_tensor_float_32_execution(tf32)
+        if deterministic:
+            tf.config.experimental.enable_op_determinism()
+        self.device, self._place = open_device(device)
+        self._tf32 = tf32
+        if self.device.kind == "cuda":
+            tf.config.experimental.reset_memory_stats("GPU:0")
+
+    # building
+
+    def build(self, assignment: Assignment) -> Network:
+        """Build, initialise or load, and place the network; prepare the optimiser."""
+        with self._failures(), tf.device(self._place):
+            return self._build(assignment)
+
+    def _build(self, assignment: Assignment) -> Network:
+        recipe = assignment.recipe
+        precision = recipe.execution.precision
+        if precision == "auto":
+            precision = "bfloat16" if self.device.kind == "cuda" and has_bfloat16() else "float32"
+        tf.random.set_seed(assignment.seed)
+        network = build_network(assignment, _POLICIES[precision], _gradients)
+        self._network = network
+        self._size, self._num_classes = assignment.size, assignment.num_classes
+        self._label_smoothing = recipe.loss.label_smoothing
+        self._trained = [variable.value for variable in network.trained.trainable_variables]
+        head = network.head_variables
+        in_head = [id(variable) in head for variable in network.trained.trainable_variables]
+        self._updates = Updates(recipe.optimizer, self._trained, in_head)
+        self._loss_scale = [tf.Variable(_FIRST_SCALE), tf.Variable(0.0)] if precision == "float16" else None
+        self._set_pixels(network)
+        self._traced: dict[bool, tuple[Any, Any]] = {}
+        self.set_compile(False)
+        graph = self._forward.get_concrete_function().graph
+        return Network(
+            stages=network.stages.names,
+            stages_proven=network.proven,
+            parameters=network.parameters,
+            trainable_parameters=count_scalars(self._trained),
+            gmacs=count_macs(graph) / 1e9,
+            preprocessing=network.preprocessing,
+            weights_loaded=network.weights_loaded,
+            weights_hash=_weights_hash(network.stages.whole.weights),
+            execution={
+                "precision": precision,
+                "tf32": str(self._tf32).lower(),
+                "channels_last": "on (native to TensorFlow)",
+                "compile": recipe.execution.compile,
+            },
+            conventions=network.conventions,
+        )
+
+    def _set_pixels(self, network: KerasNetwork) -> None:
+        """Write ``(pixels * scale - mean) / std`` as one multiplication and one subtraction."""
+        wanted = network.preprocessing
+        std = np.array(wanted.std)
+        self._factor = (wanted.scale / std).astype(np.float32)
+        self._shift = (np.array(wanted.mean) / std).astype(np.float32)
+        self._bgr = wanted.channel_order == "bgr"
+
+    def set_compile(self, on: bool) -> None:
+        """Switch XLA for the steps that follow; weights and optimiser are untouched."""
+        if on not in self._traced:
+            images = tf.TensorSpec((None, self._size, self._size, 3), tf.uint8)
+            step = tf.function(
+                self._step,
+                input_signature=[
+                    images,
+                    tf.TensorSpec((None,), tf.int64),
+                    tf.TensorSpec((None,), tf.float32),
+                    tf.TensorSpec((7,), tf.float32),
+                    tf.TensorSpec((len(self._network.seeds),), tf.int64),
+                ],
+                jit_compile=on,
+                autograph=False,
+            )
+            inputs = tf.TensorSpec(images.shape, tf.float32)
+            forward = tf.function(self._logits, input_signature=[inputs], jit_compile=on, autograph=False)
+            self._traced[on] = step, forward
+        self._train, self._forward = self._traced[on]
+        if not hasattr(self, "_normalize"):
+            self._normalize = tf.function(self._normalized, autograph=False, reduce_retracing=True)
+
+    # data
+
+    def upload(self, pixels: npt.NDArray[np.uint8]) -> Handle:
+        """Put uint8 images of shape (B, S, S, 3) on the device."""
+        with self._failures(), tf.device(self._place):
+            return tf.convert_to_tensor(pixels)
+
+    def gather(self, images: Handle, positions: npt.NDArray[np.int64]) -> Handle:
+        """Return the images at ``positions`` of an uploaded array, on the device."""
+        with self._failures(), tf.device(self._place):
+            return tf.gather(images, positions)
+
+    def free_bytes(self) -> int:
+        """Return the device memory that is free now; 0 on a CPU."""
+        return free_gpu_bytes() if self.device.kind == "cuda" else 0
+
+    # arithmetic
+
+    def train_step(self, step: StepInput) -> Handle:
+        """Do one optimisation step; return the loss without waiting for the device."""
+        with self._failures(), tf.device(self._place):
+            return self._train(
+                step.images,
+                step.labels,
+                step.loss_weights,
+                self._updates.scalars(step.learning_rate, step.step),
+                layer_seeds(step.seed, len(self._network.seeds)),
+            )
+
+    def normalize(self, images: Handle) -> Handle:
+        """Return the network's input for uint8 images: float32, shape (B, S, S, 3), preprocessed."""
+        with self._failures(), tf.device(self._place):
+            return self._normalize(images)
+
+    def forward(self, inputs: Handle) -> Handle:
+        """Return float32 logits of shape (B, num_classes) of normalised inputs, in inference mode."""
+        with self._failures(), tf.device(self._place):
+            return self._forward(inputs)
+
+    def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[np.float32]]:
+        """Wait for the device and return the handles' values as float32 arrays on the host."""
+        with self._failures():
+            return [np.asarray(handle.numpy(), dtype=np.float32) for handle in handles]
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all that was asked."""
+        with self._failures():
+            tf.test.experimental.sync_devices()
+
+    # what is traced
+
+    def _normalized(self, images: Any) -> Any:
+        if self._bgr:
+            images = tf.reverse(images, [-1])
+        images = tf.cast(images, tf.float32)
+        if (self._factor != 1).any():
+            images = images * self._factor
+        return images - self._shift if self._shift.any() else images
+
+    def _logits(self, inputs: Any) -> Any:
+        return tf.cast(self._network.stages.whole(inputs, training=False), tf.float32)
+
+    def _step(self, images: Any, labels: Any, loss_weights: Any, scalars: Any, seeds: Any) -> Any:
+        for number, state in enumerate(self._network.seeds):
+            state.assign(tf.stack([seeds[number], tf.zeros((), tf.int64)]))
+        inputs = self._normalized(images)
+        if self._network.frozen is not None:
+            inputs = self._network.frozen(inputs, training=False)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self._trained)
+            logits = tf.cast(self._network.trained(inputs, training=True), tf.float32)
+            loss = tf.reduce_sum(self._cross_entropy(labels, logits) * loss_weights)
+            scaled = loss if self._loss_scale is None else loss * self._loss_scale[0]
+        gradients = tape.gradient(scaled, self._trained)
+        gradients = [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
+        if self._loss_scale is None:
+            self._updates.apply(gradients, scalars)
+        else:
+            self._apply_scaled(gradients, scalars)
+        return loss
+
+    def _cross_entropy(self, labels: Any, logits: Any) -> Any:
+        """Return each image's cross-entropy; smoothing mixes the label with the uniform distribution."""
+        smoothing = self._label_smoothing
+        if not smoothing:
+            return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        targets = tf.one_hot(labels, self._num_classes) * (1 - smoothing) + smoothing / self._num_classes
+        return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+
+    def _apply_scaled(self, gradients: list[Any], scalars: Any) -> None:
+        """Update if all gradients are finite, and adapt the loss scale."""
+        scale, steps = self._loss_scale or ()
+        gradients = [None if gradient is None else gradient / scale for gradient in gradients]
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients if g is not None])
+
+        def update() -> Any:
+            self._updates.apply(gradients, scalars)
+            return tf.zeros(())
+
+        tf.cond(finite, update, lambda: tf.zeros(()))
+        grown = steps + 1 >= _GROWTH_STEPS
+        scale.assign(tf.where(finite, tf.where(grown, scale * 2, scale), scale / 2))
+        steps.assign(tf.where(finite & ~grown, steps + 1, 0.0))
+
+    # state
+
+    def _variables(self) -> dict[str, Any]:
+        """Return what training changes, by names that do not depend on what the process did before."""
+        weights = self._network.trained.weights
+        return {f"weight/{number:04d}/{weight.path}": weight for number, weight in enumerate(weights)}
+
+    def _slots(self) -> dict[str, Any]:
+        slots = {
+            f"slot/{name}/{number:04d}": slot
+            for name, values in self._updates.slots.items()
+            for number, slot in enumerate(values)
+        }
+        if self._loss_scale is not None:
+            slots |= {"loss_scale": self._loss_scale[0], "loss_scale_steps": self._loss_scale[1]}
+        return slots
+
+    def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:
+        """Return copies of what training changes: weights and running statistics; the slots if asked."""
+        with self._failures():
+            variables = self._variables() | (self._slots() if optimizer else {})
+            return {name: np.array(variable.numpy()) for name, variable in variables.items()}
+
+    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Put back what :meth:`state` returned, with or without the optimiser's slots."""
+        variables, slots = self._variables(), self._slots()
+        if any(name in state for name in slots):
+            variables |= slots
+        if set(state) != set(variables):
+            odd = sorted(set(state) ^ set(variables))[0]
+            raise ValueError(f"the state does not fit the network: {odd} is in one of them only")
+        with self._failures(), tf.device(self._place):
+            for name, variable in variables.items():
+                variable.assign(state[name])
+
+    def peak_memory_bytes(self) -> int:
+        """Return the allocator's peak since the engine was made (GPU), or the process's peak RSS (CPU)."""
+        if self.device.kind == "cuda":
+            return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+        return peak_host_bytes()
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Turn lack of memory into the outcome that says so."""
+        try:
+            yield
+        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+            raise RunFailure(Outcome.OOM, f"Out of memory on {self.device.name}: use a smaller batch.") from error
+        except tf.errors.InternalError as error:
+            if "out of memory" not in str(error).lower():
+                raise
+            raise RunFailure(Outcome.OOM, f"Out of memory on {self.device.name}: use a smaller batch.") from error
+
+
+def _gradients(loss: Any, variables: Sequence[Any]) -> Sequence[Any]:
+    with tf.GradientTape() as tape:
+        value = loss()
+    gradients: Sequence[Any] = tape.gradient(value, [variable.value for variable in variables])
+    return gradients
+
+
+def _weights_hash(weights: Sequence[Any]) -> str:
+    digest = hashlib.sha256()
+    for weight in weights:
+        digest.update(np.ascontiguousarray(weight.numpy()).tobytes())
+    return digest.hexdigest()

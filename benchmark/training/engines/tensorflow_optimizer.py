@@ -1,0 +1,101 @@
+"""The update rule in TensorFlow, written to torch's formulas, with TensorFlow's fused kernels.
+
+Keras's own optimisers put epsilon, weight decay and momentum elsewhere; here each is where the recipe says. What
+changes from step to step arrives as one small tensor, so that nothing is traced twice. Bias corrections are
+computed on the host in double precision, because ``1 - 0.999`` loses four digits in single.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from benchmark.recipe import Optimizer
+
+_BODY, _HEAD = 0, 1
+
+
+class Updates:
+    """Optimiser slots and the rule that changes variables.
+
+    Args:
+        rule: the recipe's optimiser.
+        variables: ``tf.Variable`` of float32, those that are trained and no others.
+        in_head: for each, whether ``head_learning_rate_factor`` applies.
+    """
+
+    def __init__(self, rule: Optimizer, variables: Sequence[Any], in_head: Sequence[bool]) -> None:
+        self._rule = rule
+        self._variables = list(variables)
+        self._groups = [_HEAD if head else _BODY for head in in_head]
+        names = {"adam": ("m", "v"), "adamw": ("m", "v"), "sgd": ("momentum",) if rule.momentum else ()}[rule.name]
+        self.slots: dict[str, list[Any]] = {
+            name: [tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False) for v in variables] for name in names
+        }
+
+    def scalars(self, learning_rate: float, step: int) -> npt.NDArray[np.float32]:
+        """Return what :meth:`apply` needs to know of a step: float32, shape (7,).
+
+        Learning rates of body and head; the same with Adam's bias corrections; decay of a decoupled rule, per
+        learning rate; epsilon. Adam (Kingma & Ba 2015, section 2) updates by ``lr_t m / (sqrt(v) + eps_t)`` with
+        ``lr_t = lr sqrt(1 - beta2^t) / (1 - beta1^t)``. With ``eps_t = eps`` that is Keras's rule; with
+        ``eps_t = eps sqrt(1 - beta2^t)`` epsilon is added after the correction, which is torch's.
+        """
+        rule = self._rule
+        rates = np.array([learning_rate, learning_rate * rule.head_learning_rate_factor])
+        correction, epsilon = 1.0, rule.epsilon
+        if rule.name != "sgd":
+            second = math.sqrt(1 - rule.beta2**step)
+            correction = second / (1 - rule.beta1**step)
+            epsilon *= 1.0 if rule.epsilon_inside else second
+        return np.array([*rates, *(rates * correction), *(1 - rates * rule.weight_decay), epsilon], dtype=np.float32)
+
+    def apply(self, gradients: Sequence[Any], scalars: Any) -> None:
+        """Change the variables; a gradient of ``None`` leaves its variable as it is."""
+        rule = self._rule
+        if rule.clip_norm is not None:
+            gradients = clipped(gradients, rule.clip_norm)
+        zero = tf.zeros((), tf.float32)
+        for number, (variable, gradient) in enumerate(zip(self._variables, gradients, strict=True)):
+            if gradient is None:
+                continue
+            group = self._groups[number]
+            if rule.weight_decay and (rule.decay_norms_and_biases or len(variable.shape) > 1):
+                if rule.decoupled:
+                    variable.assign(variable * scalars[4 + group])
+                else:
+                    gradient = gradient + rule.weight_decay * variable
+            if rule.name != "sgd":
+                tf.raw_ops.ResourceApplyAdam(
+                    var=variable.handle,
+                    m=self.slots["m"][number].handle,
+                    v=self.slots["v"][number].handle,
+                    beta1_power=zero,  # the corrections are in lr already
+                    beta2_power=zero,
+                    lr=scalars[2 + group],
+                    beta1=tf.constant(rule.beta1, tf.float32),
+                    beta2=tf.constant(rule.beta2, tf.float32),
+                    epsilon=scalars[6],
+                    grad=gradient,
+                )
+            elif rule.momentum:
+                tf.raw_ops.ResourceApplyMomentum(
+                    var=variable.handle,
+                    accum=self.slots["momentum"][number].handle,
+                    lr=scalars[group],
+                    grad=gradient,
+                    momentum=tf.constant(rule.momentum, tf.float32),
+                    use_nesterov=rule.nesterov,
+                )
+            else:
+                tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=scalars[group], delta=gradient)
+
+
+def clipped(gradients: Sequence[Any], limit: float) -> list[Any]:
+    """Return gradients scaled so that their joint norm is at most ``limit``, as ``torch.nn.utils.clip_grad_norm_``."""
+    norm = tf.linalg.global_norm([gradient for gradient in gradients if gradient is not None])
+    factor = tf.minimum(limit / (norm + 1e-6), 1.0)
+    return [None if gradient is None else gradient * factor for gradient in gradients]
