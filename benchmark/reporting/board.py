@@ -18,15 +18,21 @@ class Block:
 
     Args:
         arena: identity of data, split and image set, without the weights.
-        name: for people (``phantom, holdout, pretrained``), unique on the board.
+        arena_name: for people (``phantom, holdout``), unique on the board.
         pretrained: ``None`` for failed rows, where it does not matter.
         unranked: why its rows have no rank (``leak``, ``fell back``, ``incomplete``, ``failed``), else empty.
     """
 
     arena: str
-    name: str
+    arena_name: str
     pretrained: bool | None
     unranked: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For people: ``phantom, holdout, pretrained``."""
+        weights = {True: ("pretrained",), False: ("scratch",), None: ()}[self.pretrained]
+        return ", ".join((self.arena_name, *weights, *self.unranked))
 
 
 @dataclass(frozen=True)
@@ -178,7 +184,7 @@ def _block(results: Sequence[Result], scored: Sequence[Result]) -> Block:
 
 
 def _named(rows: Sequence[BoardRow]) -> list[BoardRow]:
-    """Give each block its name; arenas that would share one are told apart by a few digits of their hash."""
+    """Give each arena its name; those that would share one are told apart by a few digits of their hash."""
     arenas: dict[str, str] = {}
     for row in rows:
         data = row.first.record.data
@@ -188,17 +194,7 @@ def _named(rows: Sequence[BoardRow]) -> list[BoardRow]:
     for arena, name in arenas.items():
         if counts.count(name) > 1:
             arenas[arena] = f"{name} #{arena[:6]}"
-    weights = {True: ("pretrained",), False: ("scratch",), None: ()}
-    return [
-        replace(
-            row,
-            block=replace(
-                row.block,
-                name=", ".join((arenas[row.block.arena], *weights[row.block.pretrained], *row.block.unranked)),
-            ),
-        )
-        for row in rows
-    ]
+    return [replace(row, block=replace(row.block, arena_name=arenas[row.block.arena])) for row in rows]
 
 
 def _ranked(rows: Sequence[BoardRow]) -> list[BoardRow]:

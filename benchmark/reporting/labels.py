@@ -1,5 +1,6 @@
 """Short names for rows on a plot, and where to write them without overlap."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,12 +35,42 @@ def short_names(rows: Sequence[BoardRow]) -> list[str]:
     return names
 
 
+def full_names(rows: Sequence[BoardRow]) -> list[str]:
+    """Return each row's backbone, with framework, recipe and weights only where rows would else look alike."""
+    names = [str(row.values["backbone"]) for row in rows]
+    for column in ("framework", "recipe", "weights"):
+        alike = {name for name in names if names.count(name) > 1}
+        if len({row.values[column] for name, row in zip(names, rows, strict=True) if name in alike}) > 1:
+            names = [
+                f"{name}, {row.values[column]}" if name in alike else name
+                for name, row in zip(names, rows, strict=True)
+            ]
+    return names
+
+
+def panel_names(rows: Sequence[BoardRow], width: int = 21) -> list[str]:
+    """Return full names broken into lines of at most ``width`` characters where they can be broken."""
+    return [_wrapped(name, width) if len(name) > width - 3 else name for name in full_names(rows)]
+
+
+def _wrapped(name: str, width: int) -> str:
+    library, slash, rest = name.partition("/")
+    lines = [library + slash] if slash else [""]
+    for word in re.findall(r"[^_.,:\s-]*[_.,:\s-]*", rest if slash else name):
+        if lines[-1].endswith("/") or len(lines[-1] + word.rstrip()) > width:
+            lines.append(word)
+        else:
+            lines[-1] += word
+    return "\n".join(line.strip() for line in lines if line)
+
+
 def place_labels(
     axes: Any,
     points: Sequence[tuple[float, float]],
     texts: Sequence[str],
     colours: Sequence[str],
     radii: Sequence[float],
+    lines: Sequence[tuple[float, float]] = (),
 ) -> None:
     """Write each text near its point, off the other texts and markers, with a thin line where it is far.
 
@@ -50,6 +81,7 @@ def place_labels(
     Args:
         points: in data coordinates.
         radii: of the markers, in points.
+        lines: points along drawn lines to keep off, in data coordinates.
     """
     renderer = axes.figure.canvas.get_renderer()
     scale = axes.figure.dpi / 72
@@ -63,7 +95,8 @@ def place_labels(
     reach = np.asarray(radii) * scale
     inside = axes.get_window_extent(renderer)
     frame = np.array([inside.x0, inside.y0, inside.x1, inside.y1])
-    offsets = place(centres, sizes, reach, frame, scale)
+    drawn = axes.transData.transform(np.array(lines, dtype=float).reshape(-1, 2))
+    offsets = place(centres, sizes, reach, frame, scale, drawn)
     for text, offset, size, radius in zip(written, offsets, sizes, reach, strict=True):
         text.set_position(tuple(offset / scale))
         text.set_anncoords("offset points")
@@ -84,7 +117,9 @@ def place_labels(
             )
 
 
-def place(centres: Boxes, sizes: Boxes, radii: Boxes, frame: Boxes, scale: float = 1.0) -> Boxes:
+def place(
+    centres: Boxes, sizes: Boxes, radii: Boxes, frame: Boxes, scale: float = 1.0, drawn: Boxes | None = None
+) -> Boxes:
     """Return the offset of each text's centre from its point, shape (N, 2).
 
     Args:
@@ -93,7 +128,9 @@ def place(centres: Boxes, sizes: Boxes, radii: Boxes, frame: Boxes, scale: float
         radii: of the markers, shape (N,), pixels.
         frame: left, bottom, right, top of the room there is, pixels.
         scale: pixels per point.
+        drawn: points along drawn lines to keep off, shape (M, 2), pixels.
     """
+    drawn = np.empty((0, 2)) if drawn is None else drawn
     markers = np.hstack([centres - radii[:, None], centres + radii[:, None]])
     choices = [_choices(size, radius, scale) for size, radius in zip(sizes, radii, strict=True)]
     offsets = np.array([choice[0] for choice in choices]).reshape(-1, 2)
@@ -114,6 +151,7 @@ def place(centres: Boxes, sizes: Boxes, radii: Boxes, frame: Boxes, scale: float
                 + 10 * _overlap(boxes, markers, scale)
                 + 20 * _outside(boxes, frame)
                 + 15 * _count(points, boxes)
+                + 3 * _count(drawn, boxes)
                 + 15 * np.array([_count(line, blocked).sum() for line in own])
                 + np.hypot(*choice.T) / scale / 40
                 + np.arange(len(choice)) / 500  # of equals, the first

@@ -1,7 +1,7 @@
 """The leaderboard as Markdown, for people."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from benchmark.outcomes import Outcome
 from benchmark.reporting.board import Board, BoardRow
@@ -17,11 +17,15 @@ def escaped(text: object) -> str:
     return _SPECIAL.sub(r"\\\g<0>", plain)
 
 
-def markdown(board: Board) -> str:
-    """Return the whole leaderboard as Markdown."""
+def markdown(board: Board, plots: Mapping[str, Sequence[str]]) -> str:
+    """Return the whole leaderboard as Markdown.
+
+    Args:
+        plots: for each arena, the names (without suffix) of the PNG files beside it.
+    """
     parts = ["# TumorBoard leaderboard", DISCLAIMER]
     for rows in board.arenas():
-        parts += _arena(rows)
+        parts += _arena(rows, plots.get(rows[0].block.arena, ()))
     if board.problems:
         parts += ["## Records that are not used", "\n".join(f"- {escaped(text)}" for text in board.problems)]
     parts.append(_READING)
@@ -40,7 +44,7 @@ predicted as the class without a tumour.
 precision and batch size. Memory is the device's peak (on a CPU: of the process)."""
 
 
-def _arena(rows: Sequence[BoardRow]) -> list[str]:
+def _arena(rows: Sequence[BoardRow], plots: Sequence[str]) -> list[str]:
     data = rows[0].first.record.data
     limit = "" if data.limit is None else f", limited to {data.limit} images"
     parts = [f"## {escaped(data.name)}, split {escaped(rows[0].first.split)}{limit}"]
@@ -50,6 +54,9 @@ def _arena(rows: Sequence[BoardRow]) -> list[str]:
         parts += [f"### {escaped(name)}", _scores([row for row in shown if row.block.name == name])]
     if shown:
         parts += ["### False negatives", _false_negatives(shown), "### Speed and size", *_speeds(shown)]
+    pictures = [f"![{escaped(stem.replace('_', ' '))}]({stem}.png)" for stem in plots]
+    if pictures:
+        parts += ["### Figures", "\n\n".join(pictures)]
     failures = [row for row in rows if row.values["status"] != Outcome.OK]
     if failures:
         parts += ["### Runs without a score", _failures(failures)]

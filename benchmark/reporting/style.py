@@ -1,12 +1,14 @@
 """One look for all plots: a paper's column, colours that colour-blind readers can tell apart, text as text."""
 
 import io
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmark.reporting.board import BoardRow
 from benchmark.reporting.files import write_atomically
 
 COLUMN_MM = 88  # width of a single column in most journals
@@ -61,6 +63,41 @@ def figure(width_mm: float = COLUMN_MM, height_mm: float = 70) -> Iterator[Any]:
         yield made
 
 
+def set_height(made: Any, height_mm: float) -> None:
+    """Change a figure's height."""
+    made.set_size_inches(made.get_figwidth(), height_mm * MM)
+
+
+def columns_for(count: int, most: int = 3) -> int:
+    """Return how many panels stand side by side, so that four are not three and one."""
+    return min(most, 2 if count in (2, 4) else count)
+
+
+def lowest(grid: Sequence[Any], columns: int) -> list[Any]:
+    """Return those of a grid's axes that have none below."""
+    return list(grid[max(0, len(grid) - columns) :])
+
+
+def panels(made: Any, count: int, columns: int) -> list[Any]:
+    """Return ``count`` axes in a grid with common scales; the rest of its last line is left empty."""
+    lines = math.ceil(count / columns)
+    grid = made.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    used = list(grid.flat)[:count]
+    for axes in list(grid.flat)[count:]:
+        axes.set_visible(False)
+    for axes in lowest(used, columns):
+        axes.tick_params(labelbottom=True)
+    return used
+
+
+def title(rows: Sequence[BoardRow]) -> str:
+    """Say which data a plot is of, and that they are synthetic where they are."""
+    data = rows[0].first.record.data
+    limit = "" if data.limit is None else f", limit {data.limit}"
+    synthetic = " (synthetic images)" if data.synthetic else ""
+    return f"{data.name}, {rows[0].first.split}{limit}{synthetic}"
+
+
 def save(made: Any, folder: Path, stem: str) -> list[Path]:
     """Write a figure as ``stem.png`` (300 dpi) and ``stem.svg``; return both paths. Call it within ``figure``."""
     paths = []
@@ -71,11 +108,11 @@ def save(made: Any, folder: Path, stem: str) -> list[Path]:
     return paths
 
 
-def plain_log_ticks(axis: Any) -> None:
+def plain_log_ticks(axis: Any, subs: tuple[int, ...] = (1, 2, 5)) -> None:
     """Write a logarithmic axis's ticks as plain numbers: 10, 20, 50, 100 ..."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

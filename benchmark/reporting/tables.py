@@ -6,6 +6,8 @@ from pathlib import Path
 from benchmark.reporting.board import Board, board_lines, run_lines
 from benchmark.reporting.files import write_atomically
 from benchmark.reporting.markdown import markdown
+from benchmark.reporting.montage import montage_name
+from benchmark.reporting.plots import wanted
 from benchmark.reporting.rows import Row, averaged, columns
 
 
@@ -17,7 +19,17 @@ def write_tables(board: Board, out: Path) -> None:
     spreads = [f"{name}_sd" for name in averaged(board.class_names)]
     used = [name for name in spreads if any(name in line for line in lines)]
     write_atomically(out / "leaderboard.csv", _csv(lines, [*names, *used]))
-    write_atomically(out / "leaderboard.md", markdown(board))
+    write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out)))
+
+
+def _plots(board: Board, out: Path) -> dict[str, list[str]]:
+    """Return for each arena the names of the pictures of it that are in the folder."""
+    names: dict[str, list[str]] = {}
+    for stem, _, rows in wanted(board):
+        names.setdefault(rows[0].block.arena, []).append(stem)
+    for row in {row.block.arena: row for row in board.rows}.values():
+        names.setdefault(row.block.arena, []).append(montage_name(row.first.record.data.name))
+    return {arena: [stem for stem in stems if (out / f"{stem}.png").exists()] for arena, stems in names.items()}
 
 
 def _csv(lines: Iterable[Row], names: Sequence[str]) -> str:

@@ -1,15 +1,20 @@
 """Which plots are written, and that nothing in them lies on something else."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from simulated import FOUR, TWELVE, Study
 
+from benchmark.data.dataset import DataSet
 from benchmark.outcomes import Outcome
 from benchmark.reporting.labels import place
 from benchmark.reporting.leaderboard import write_leaderboard
+from benchmark.reporting.montage import choose, write_montage
+from benchmark.reporting.plot_speed import pareto_front
 
 SMALL = Study(patients=24, slices=2)
 
@@ -67,3 +72,65 @@ def test_labels_keep_clear_of_each_other_and_of_markers(seed: int) -> None:
 
 def overlap(a: np.ndarray, b: np.ndarray) -> bool:
     return bool((np.maximum(a[:2], b[:2]) < np.minimum(a[2:], b[2:])).all())
+
+
+def test_every_plot_is_written_and_shown_in_the_leaderboard(results) -> None:
+    out = results(SMALL.run(reader, seed) for reader in FOUR for seed in (0, 1))
+    text = write_leaderboard(out).read_text()
+    stems = sorted(path.stem for path in out.glob("plot_*.png"))
+    assert stems == sorted(path.stem for path in out.glob("plot_*.svg"))
+    assert stems == [
+        "plot_confusion_matrices",
+        "plot_false_negatives",
+        "plot_learning_curves_loss",
+        "plot_learning_curves_macro_f1",
+        "plot_macro_f1_vs_throughput",
+    ]
+    assert all(f"({stem}.png)" in text for stem in stems)
+    assert "synthetic images" in (out / "plot_false_negatives.svg").read_text()
+
+
+def test_a_class_with_many_names_still_draws(results) -> None:
+    study = replace(SMALL, name="many", classes=tuple(f"class {i}" for i in range(13)), negative_class=None)
+    out = results([study.run(FOUR[0])])
+    write_leaderboard(out)
+    assert (out / "plot_confusion_matrices.png").stat().st_size > 10_000
+
+
+def test_pareto_front_keeps_what_nothing_beats() -> None:
+    points = [(10, 0.9), (20, 0.95), (30, 0.8), (25, 0.7), (30, 0.7)]
+    assert pareto_front(points) == [(20, 0.95), (30, 0.8)]
+
+
+def data_set(**changes: Any) -> DataSet:
+    labels = np.repeat([0, 1], 20)
+    patients = np.array([f"p{i // 4}" for i in range(40)])
+    values: dict[str, Any] = {
+        "name": "small",
+        "pixels": np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8),
+        "labels": labels,
+        "image_ids": np.array([f"{i}.png" for i in range(40)]),
+        "class_names": ("glioma", "notumor"),
+        "fingerprint": "0" * 64,
+        "identical": np.arange(40),
+        "groups": patients,
+        "parts": np.array(["train", "train", "train", "test"] * 10),
+    }
+    return DataSet(**{**values, **changes})
+
+
+def test_montage_names_classes_and_says_what_is_synthetic(tmp_path: Path, results) -> None:
+    out = results([replace(SMALL, name="small").run(FOUR[0])])
+    write_montage(data_set(synthetic=True, masks=np.ones((40, 16, 16), dtype=np.uint8)), out)
+    svg = (out / "plot_montage_small.svg").read_text()
+    assert "synthetic images, not patients" in svg
+    assert "glioma" in svg
+    assert "(plot_montage_small.png)" in write_leaderboard(out).read_text()
+
+
+def test_montage_shows_each_patient_once_before_any_twice_and_no_test_image() -> None:
+    data = data_set()
+    positions = choose(data, 0, 5)
+    assert len(set(data.groups[positions])) == 5
+    assert set(data.parts[choose(data, 0, 100)]) == {"train"}
+    assert np.array_equal(positions, choose(data, 0, 5))
