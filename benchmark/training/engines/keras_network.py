@@ -26,8 +26,8 @@ from benchmark.training.stages.keras_graph import (
     Gradients,
     KerasStages,
     declared_stages,
+    doubt,
     find_stages,
-    prove,
     readable,
     seed_states,
     two_stages,
@@ -42,7 +42,7 @@ class KerasNetwork:
 
     Args:
         stages: in order; the last is the head.
-        proven: whether the stages, composed, were shown to equal the whole model.
+        doubt: why the stages are not proven to equal the whole model, one sentence; empty where they are.
         first_trainable: number of the first stage that is trained.
         preprocessing: what the pixels become before the first stage.
         weights_loaded: ``none``, or where the weights came from.
@@ -52,7 +52,7 @@ class KerasNetwork:
     """
 
     stages: KerasStages
-    proven: bool
+    doubt: str
     first_trainable: int
     preprocessing: Preprocessing
     weights_loaded: str
@@ -106,6 +106,8 @@ def build_network(assignment: Assignment, policy: str, gradients: Gradients) -> 
             stages = declared_stages(built, size)
         else:
             stages = find_stages(readable(built, size))
+            if assignment.backbone.stages is not None:
+                stages = declared_stages(assignment.backbone.stages(built), size, stages.whole)
     except MissingWeights as missing:
         raise RunFailure(Outcome.MISSING_WEIGHTS, str(missing)) from missing
     finally:
@@ -114,19 +116,14 @@ def build_network(assignment: Assignment, policy: str, gradients: Gradients) -> 
         stages = replace_head(stages, recipe.head, assignment)
     conventions = set_batch_norm(stages.whole, recipe.batch_norm)
     parameters = count_scalars(stages.whole.trainable_weights)
-    proven = prove(stages, gradients, size)
-    if not proven and stages.separable:
-        stages = two_stages(stages)
-        proven = prove(stages, gradients, size)
-        if not proven:
-            stages = KerasStages(stages.whole, stages.names)
+    stages, why = proven_stages(stages, gradients, size)
     first = first_trainable(stages, recipe.trainable_from)
     for number in range(first):
         for layer in stages.span(number, number + 1).layers:
             layer.trainable = False
     return KerasNetwork(
         stages=stages,
-        proven=proven,
+        doubt=why,
         first_trainable=first,
         preprocessing=UNIT if recipe.preprocessing == "unit" else assignment.backbone.preprocessing or UNIT,
         weights_loaded=_weights_loaded(built, assignment),
@@ -134,6 +131,38 @@ def build_network(assignment: Assignment, policy: str, gradients: Gradients) -> 
         seeds=tuple(seed_states(stages.whole)),
         conventions=conventions,
     )
+
+
+def proven_stages(stages: KerasStages, gradients: Gradients, size: int) -> tuple[KerasStages, str]:
+    """Return stages that are proven, or the whole that can't be separated, and what was wrong with the finest."""
+    why = doubt(stages, gradients, size)
+    if not why:
+        return stages, ""
+    sentence = f"{stages.whole.name}: {why}"
+    if stages.separable:
+        coarse = two_stages(stages)
+        if not doubt(coarse, gradients, size):
+            return coarse, sentence
+    return KerasStages(stages.whole, ("features", HEAD)), sentence
+
+
+def named_weights(stages: KerasStages) -> dict[str, Any]:
+    """Return all weights and running statistics by ``stage/layer/weight``, in order.
+
+    The names do not depend on what the process built before. Where stages can't be told apart, all is ``features``.
+    """
+    if not stages.separable:
+        parts = [(stages.names[0], stages.whole)]
+    else:
+        parts = list(zip(stages.names, stages.singles(), strict=True))
+    named: dict[str, Any] = {}
+    for stage, model in parts:
+        for weight in model.weights:
+            name = f"{stage}/{weight.path}"
+            while name in named:
+                name += "_"
+            named[name] = weight
+    return named
 
 
 def _weights_loaded(built: Any, assignment: Assignment) -> str:

@@ -10,7 +10,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +53,7 @@ from benchmark.training.engines.keras_network import (  # noqa: E402
     build_network,
     count_scalars,
     layer_seeds,
+    named_weights,
 )
 from benchmark.training.engines.tensorflow_device import (  # noqa: E402
     free_gpu_bytes,
@@ -63,6 +63,7 @@ from benchmark.training.engines.tensorflow_device import (  # noqa: E402
 )
 from benchmark.training.engines.tensorflow_macs import count_macs  # noqa: E402
 from benchmark.training.engines.tensorflow_optimizer import Updates  # noqa: E402
+from benchmark.training.stages.keras_graph import first_layer_input  # noqa: E402
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 # Dynamic loss scaling as torch.amp.GradScaler's: halved at an overflow, doubled after 2000 steps without.
@@ -118,12 +119,14 @@ class TensorFlowEngine:
         self._updates = Updates(recipe.optimizer, self._trained, in_head)
         self._loss_scale = [tf.Variable(_FIRST_SCALE), tf.Variable(0.0)] if precision == "float16" else None
         self._set_pixels(network)
+        self._weights = named_weights(network.stages)
+        trained = {id(variable) for variable in network.trained.trainable_variables}
         self._traced: dict[bool, tuple[Any, Any]] = {}
         self.set_compile(False)
         graph = self._forward.get_concrete_function().graph
         return Network(
             stages=network.stages.names,
-            stages_proven=network.proven,
+            stages_proven=not network.doubt,
             parameters=network.parameters,
             trainable_parameters=count_scalars(self._trained),
             gmacs=count_macs(graph) / 1e9,
@@ -137,7 +140,20 @@ class TensorFlowEngine:
                 "compile": recipe.execution.compile,
             },
             conventions=network.conventions,
+            stages_doubt=network.doubt,
+            trainable_names=tuple(name for name, weight in self._weights.items() if id(weight) in trained),
+            first_layer_input=self._first_layer_input(),
         )
+
+    def _first_layer_input(self) -> tuple[float, float] | None:
+        """Return mean and standard deviation of what reaches the first kernel, for evenly spread pixel values."""
+        model = first_layer_input(self._network.stages)
+        if model is None:
+            return None
+        pixels = np.resize(np.arange(256, dtype=np.uint8), (self._size, self._size))
+        inputs = self._normalized(tf.convert_to_tensor(np.repeat(pixels[None, ..., None], 3, axis=-1)))
+        values = np.asarray(model(inputs, training=False), dtype=np.float64)
+        return float(values.mean()), float(values.std())
 
     def _set_pixels(self, network: KerasNetwork) -> None:
         """Write ``(pixels * scale - mean) / std`` as one multiplication and one subtraction."""
@@ -276,10 +292,14 @@ class TensorFlowEngine:
 
     # state
 
+    def weights(self) -> dict[str, npt.NDArray[Any]]:
+        """Return copies of all weights and running statistics, trained or frozen, in a fixed order."""
+        return {name: np.array(weight.numpy()) for name, weight in self._weights.items()}
+
     def _variables(self) -> dict[str, Any]:
-        """Return what training changes, by names that do not depend on what the process did before."""
-        weights = self._network.trained.weights
-        return {f"weight/{number:04d}/{weight.path}": weight for number, weight in enumerate(weights)}
+        """Return what training changes but the optimiser's slots, by name."""
+        changing = {id(weight) for weight in self._network.trained.weights}
+        return {name: weight for name, weight in self._weights.items() if id(weight) in changing}
 
     def _slots(self) -> dict[str, Any]:
         slots = {

@@ -95,7 +95,7 @@ class Updates:
 
 
 def clipped(gradients: Sequence[Any], limit: float) -> list[Any]:
-    """Return gradients scaled so that their joint norm is at most ``limit``, as ``torch.nn.utils.clip_grad_norm_``."""
+    """Return gradients scaled so that their joint norm is at most ``limit``, as torch's ``clip_grad_norm_``."""
     norm = tf.linalg.global_norm([gradient for gradient in gradients if gradient is not None])
     factor = tf.minimum(limit / (norm + 1e-6), 1.0)
     return [None if gradient is None else gradient * factor for gradient in gradients]

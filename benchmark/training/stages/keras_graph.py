@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 HEAD = "head"
 _POOLS_TO_VECTOR = ("GlobalAveragePooling2D", "GlobalMaxPooling2D", "Flatten")
@@ -118,25 +119,30 @@ def find_stages(model: Any) -> KerasStages:
         return opaque
     names: list[str] = []
     boundaries = [model.inputs[0]]
-    has_kernel = False
+    kernels: list[str] = []
     for number, (value, nodes) in enumerate(segments[:features]):
-        following = any(_has_kernel(node.operation) for node in segments[number + 1][1])
-        has_kernel = has_kernel or any(_has_kernel(node.operation) for node in nodes)
-        if number == features - 1 or (has_kernel and following):
-            names.append(value._keras_history.operation.name)
+        kernels += _kernels(nodes)
+        if number == features - 1 or (kernels and _kernels(segments[number + 1][1])):
+            names.append(kernels[0] if len(kernels) == 1 else value._keras_history.operation.name)
             boundaries.append(value)
-            has_kernel = False
+            kernels = []
     return KerasStages(model, (*names, HEAD), (*boundaries, model.outputs[0]))
 
 
-def declared_stages(layers: Sequence[Any], size: int) -> KerasStages:
-    """Return the stages that an adapter gave as a list of layers or models, the last being the head."""
+def declared_stages(layers: Sequence[Any], size: int, whole: Any = None) -> KerasStages:
+    """Return the stages that an adapter gave as a list of layers or models, the last being the head.
+
+    Args:
+        layers: in the order of the forward pass.
+        size: side of the square RGB input, in pixels.
+        whole: the model that they come from; by default it is made of them.
+    """
     inputs = keras.Input((size, size, 3))
     boundaries = [inputs]
     for layer in layers:
         boundaries.append(layer(boundaries[-1]))
     names = (*(layer.name for layer in layers[:-1]), HEAD)
-    return KerasStages(keras.Model(inputs, boundaries[-1]), names, tuple(boundaries))
+    return KerasStages(whole or keras.Model(inputs, boundaries[-1]), names, tuple(boundaries))
 
 
 def two_stages(stages: KerasStages) -> KerasStages:
@@ -180,15 +186,26 @@ def _last_feature_map(segments: list[tuple[Any, list[Any]]]) -> int:
     for number, (value, nodes) in enumerate(segments, start=1):
         if len(nodes) == 1 and type(nodes[0].operation).__name__ in _POOLS_TO_VECTOR:
             break
-        if len(value.shape) == 4 and any(
-            _has_kernel(node.operation) for _, rest in segments[number:] for node in rest
-        ):
+        if len(value.shape) == 4 and any(_kernels(rest) for _, rest in segments[number:]):
             last = number
     return last
 
 
-def _has_kernel(operation: Any) -> bool:
-    return any(len(weight.shape) > 1 for weight in getattr(operation, "weights", ()))
+def _kernels(nodes: Sequence[Any]) -> list[str]:
+    """Return the names of the layers that have a weight of two or more dimensions."""
+    operations = [node.operation for node in nodes]
+    return [o.name for o in operations if any(len(weight.shape) > 1 for weight in getattr(o, "weights", ()))]
+
+
+def first_layer_input(stages: KerasStages) -> Any:
+    """Return the model of what reaches the first layer with a kernel; ``None`` where the graph can't be read."""
+    if not stages.separable:
+        return None
+    for _, nodes in _segments(stages.whole):
+        for node in nodes:
+            if _kernels([node]):
+                return keras.Model(stages.boundaries[0], node.input_tensors[0])
+    return None
 
 
 def seed_states(model: Any) -> list[Any]:
@@ -201,8 +218,8 @@ def seed_states(model: Any) -> list[Any]:
     ]
 
 
-def prove(stages: KerasStages, gradients: Gradients, size: int) -> bool:
-    """Return whether the stages, composed, equal the whole model.
+def doubt(stages: KerasStages, gradients: Gradients, size: int) -> str:
+    """Return what is wrong with the stages, one clause; empty where they, composed, equal the whole model.
 
     Compared are: the weights (each in exactly one stage), the output in inference mode, and in training mode
     (with the same random draws) the output, the gradient of every weight and the running statistics. Weights and
@@ -214,18 +231,18 @@ def prove(stages: KerasStages, gradients: Gradients, size: int) -> bool:
         size: side of the input, in pixels.
     """
     if not stages.separable:
-        return False
+        return "its graph can't be read, so that it has no stages"
     whole, singles = stages.whole, stages.singles()
     owned = [id(weight) for single in singles for weight in single.weights]
     if sorted(owned) != sorted(id(weight) for weight in whole.weights):
-        return False
+        return "not every weight is in exactly one stage"
 
     def composed(value: Any, training: bool) -> Any:
         for single in singles:
             value = single(value, training=training)
         return value
 
-    def outcome(call: Callable[[Any, bool], Any]) -> list[np.ndarray]:  # type: ignore[type-arg]
+    def outcome(call: Callable[[Any, bool], Any]) -> list[npt.NDArray[np.float32]]:
         for number, state in enumerate(seeds):
             state.assign([number + 1, 0])
         outputs: list[Any] = []
@@ -249,7 +266,10 @@ def prove(stages: KerasStages, gradients: Gradients, size: int) -> bool:
     before = [np.array(keras.ops.convert_to_numpy(variable)) for variable in statistics]
     of_whole = outcome(lambda value, training: whole(value, training=training))
     of_stages = outcome(composed)
-    return len(of_whole) == len(of_stages) and all(
-        a.shape == b.shape and np.abs(a - b).max(initial=0) <= _TOLERANCE * (1e-6 + np.abs(a).max(initial=0))
-        for a, b in zip(of_whole, of_stages, strict=True)
-    )
+    same = len(of_whole) == len(of_stages) and all(_close(a, b) for a, b in zip(of_whole, of_stages, strict=True))
+    return "" if same else "its stages, composed, do not compute what the whole model computes"
+
+
+def _close(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> bool:
+    scale = 1e-6 + float(np.abs(a).max(initial=0))
+    return a.shape == b.shape and float(np.abs(a - b).max(initial=0)) <= _TOLERANCE * scale
