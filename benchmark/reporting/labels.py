@@ -48,20 +48,23 @@ def full_names(rows: Sequence[BoardRow]) -> list[str]:
     return names
 
 
-def panel_names(rows: Sequence[BoardRow], width: int = 21) -> list[str]:
-    """Return full names broken into lines of at most ``width`` characters where they can be broken."""
-    return [_wrapped(name, width) if len(name) > width - 3 else name for name in full_names(rows)]
+def panel_names(rows: Sequence[BoardRow]) -> list[str]:
+    """Return full names that fit above a panel of a third of a column, a long one broken after its library."""
+    return [
+        name if len(name) <= 18 else "\n".join(wrapped(part, 22) for part in name.replace("/", "/\n", 1).split("\n"))
+        for name in full_names(rows)
+    ]
 
 
-def _wrapped(name: str, width: int) -> str:
-    library, slash, rest = name.partition("/")
-    lines = [library + slash] if slash else [""]
-    for word in re.findall(r"[^_.,:\s-]*[_.,:\s-]*", rest if slash else name):
-        if lines[-1].endswith("/") or len(lines[-1] + word.rstrip()) > width:
+def wrapped(name: str, width: int) -> str:
+    """Break a name at ``/ _ . , : -`` and spaces into lines of at most ``width`` characters, where it can be."""
+    lines = [""]
+    for word in re.findall(r"[^/_.,:\s-]*[/_.,:\s-]+|[^/_.,:\s-]+", name):
+        if lines[-1] and len(lines[-1] + word.rstrip()) > width:
             lines.append(word)
         else:
             lines[-1] += word
-    return "\n".join(line.strip() for line in lines if line)
+    return "\n".join(line.strip() for line in lines)
 
 
 def place_labels(

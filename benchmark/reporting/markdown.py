@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from benchmark.outcomes import Outcome
 from benchmark.reporting.board import Board, BoardRow
 from benchmark.reporting.rows import SPEEDS
-from benchmark.reporting.words import DISCLAIMER, data_notes, number
+from benchmark.reporting.words import DISCLAIMER, count, data_notes, number
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # an underscore within a word is plain
 
@@ -79,7 +79,7 @@ def _false_negatives(rows: Sequence[BoardRow]) -> str:
     tumours = [name for name in data.class_names if data.negative_class not in (None, name)]
     columns = [("fn", name) for name in data.class_names] + [("missed", name) for name in tumours]
     head = [*_WHO, *(f"{kind} {name} (of {number(supports[f'support_{name}'])})" for kind, name in columns)]
-    return _table(head, [[*_who(row), *(_cell(row, f"{kind}_{name}") for kind, name in columns)] for row in rows])
+    return _table(head, [[*_who(row), *(_count(row, f"{kind}_{name}") for kind, name in columns)] for row in rows])
 
 
 def _speeds(rows: Sequence[BoardRow]) -> list[str]:
@@ -130,6 +130,10 @@ def _score(row: BoardRow, name: str) -> str:
         return ""
     spread = f" ± {row.spread[name]:.3f}" if name in row.spread else ""
     return f"{row.values[name]:.3f}{spread}"
+
+
+def _count(row: BoardRow, name: str) -> str:
+    return count(row.values[name]) if name in row.values else ""
 
 
 def _cell(row: BoardRow, name: str) -> str:

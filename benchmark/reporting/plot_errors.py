@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from benchmark.reporting.board import BoardRow
-from benchmark.reporting.labels import full_names, panel_names
+from benchmark.reporting.labels import full_names, panel_names, wrapped
 from benchmark.reporting.style import GREY, columns_for, lowest, panels, set_height, title
-from benchmark.reporting.words import number
+from benchmark.reporting.words import count, number
 
 FN_COLOUR, MISSED_COLOUR = "#9EC4DE", "#B84E00"
 MAX_CLASSES = 8  # more panels than this don't fit a page; those with most false negatives are drawn
@@ -27,7 +27,9 @@ def draw_false_negatives(made: Any, rows: Sequence[BoardRow]) -> None:
     ordered = sorted(rows, key=lambda row: row.macro_f1)
     columns = 2
     lines = math.ceil(len(names) / columns)
-    set_height(made, 22 + lines * (7 + 3.1 * len(rows)))
+    names_of_rows = [wrapped(name, 28) for name in full_names(ordered)]
+    pitch = 3.1 + 2.2 * max(name.count("\n") for name in names_of_rows)
+    set_height(made, 22 + lines * (7 + pitch * len(rows)))
     grid = made.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     shares = [
         100 * row.values[f"fn_{name}"] / max(1, row.values[f"support_{name}"]) for row in rows for name in names
@@ -39,7 +41,7 @@ def draw_false_negatives(made: Any, rows: Sequence[BoardRow]) -> None:
             lost, missed = row.values[f"fn_{name}"], row.values.get(f"missed_{name}")
             axes.barh(y, 100 * lost / support, height=0.72, color=FN_COLOUR)
             axes.barh(y, 100 * (missed or 0) / support, height=0.72, color=MISSED_COLOUR)
-            counts = number(lost) if missed is None else f"{number(lost)} ({number(missed)})"
+            counts = count(lost) if missed is None else f"{count(lost)} ({count(missed)})"
             axes.annotate(
                 counts,
                 (100 * lost / support, y),
@@ -49,7 +51,7 @@ def draw_false_negatives(made: Any, rows: Sequence[BoardRow]) -> None:
                 fontsize=5.5,
             )
         axes.set_title(f"{name} (of {number(ordered[0].values[f'support_{name}'])})", loc="left", fontsize=6.5)
-        axes.set_yticks(range(len(ordered)), full_names(ordered), fontsize=6)
+        axes.set_yticks(range(len(ordered)), names_of_rows, fontsize=6)
         axes.tick_params(axis="y", length=0)
         axes.set_xlim(0, limit)
         axes.grid(True, axis="x")
@@ -95,9 +97,9 @@ def draw_confusion_matrices(made: Any, rows: Sequence[BoardRow]) -> None:
                     )
                     axes.add_patch(box)
         if len(names) <= 12:
-            for (i, j), count in np.ndenumerate(matrix):
-                colour = "white" if shares[i, j] > 0.55 else GREY if count == 0 else "black"
-                axes.text(j, i, str(count), ha="center", va="center", fontsize=5.5, color=colour)
+            for (i, j), cell in np.ndenumerate(matrix):
+                colour = "white" if shares[i, j] > 0.55 else GREY if cell == 0 else "black"
+                axes.text(j, i, str(cell), ha="center", va="center", fontsize=5.5, color=colour)
     runs = max(row.values["n_runs"] for row in rows)
     summed = ", runs of a row summed" if runs > 1 else ""
     framed = "" if negative is None else "; framed: missed tumours"
@@ -109,7 +111,7 @@ def draw_confusion_matrices(made: Any, rows: Sequence[BoardRow]) -> None:
     made.legend(
         [],
         [],
-        title=f"Test images{summed}. Shade: share of the true class{framed}.",
+        title=f"Test images{summed}.\nShade: share of the true class{framed}.",
         loc="outside lower left",
         title_fontsize=6,
     )

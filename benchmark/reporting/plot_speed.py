@@ -96,7 +96,9 @@ def _legend(made: Any, rows: Sequence[BoardRow], colours: dict[str, str], larges
     def entry(label: str, marker: str, colour: str, fill: str, size: float = 4) -> Any:
         return Line2D([], [], label=label, marker=marker, color=colour, markerfacecolor=fill, ls="", markersize=size)
 
-    entries = [entry(name, "o", colour, colour) for name, colour in colours.items()]
+    entries = [
+        entry(name if len(name) <= 16 else f"{name[:15]}…", "o", colour, colour) for name, colour in colours.items()
+    ]
     frameworks = sorted({row.values["framework"] for row in rows})
     entries += [entry(f"runs on {name}", FRAMEWORK_MARKERS.get(name, "D"), GREY, GREY) for name in frameworks]
     if any(row.block.pretrained is False for row in rows):

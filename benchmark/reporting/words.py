@@ -34,6 +34,11 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
     return notes
 
 
+def count(value: float) -> str:
+    """Return a count, or a mean of counts with one decimal."""
+    return str(int(value)) if value == int(value) else f"{value:.1f}"
+
+
 def number(value: float, digits: int = 3) -> str:
     """Return a number with ``digits`` significant digits, never in scientific notation, whole ones whole."""
     if value == int(value) and abs(value) < 1e15:

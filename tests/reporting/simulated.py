@@ -173,7 +173,7 @@ class Study:
 
 
 def _library(name: str) -> str:
-    library = name.split("/")[0]
+    library = name.replace(":", "/").split("/")[0]
     return "own" if name.endswith("baseline_cnn") else library
 
 
