@@ -126,6 +126,13 @@ class RecordStore:
         except (_Unusable, OSError):
             return None
 
+    def predictions(self, record: Record) -> Predictions | None:
+        """Return a record's predictions, or ``None`` where there are none that can be used."""
+        try:
+            return self._read_predictions(self.folder / short(record.key), record)
+        except (_Unusable, OSError):
+            return None
+
     def done(self, key: str) -> bool:
         """Return whether the run's record is there, complete, and its outcome ``ok``."""
         try:

@@ -1,0 +1,230 @@
+"""The command line: ``python -m benchmark``. Imports little, so that help and ``list`` answer at once."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchmark.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from benchmark.execution.plan import Request
+
+# Commands by where they are: nothing is imported until it is used. (attribute, one line of help)
+COMMANDS = {
+    "list": ("benchmark.execution.commands:list_command", "Show every backbone, with the weights at hand."),
+    "recipe": (
+        "benchmark.execution.commands:recipe_command",
+        "Print a recipe, or the names of those that are shipped.",
+    ),
+    "leaderboard": (
+        "benchmark.execution.commands:leaderboard_command",
+        "Write the leaderboard of a results folder anew.",
+    ),
+    "data": ("benchmark.data.command:data_command", "Look at a data set: classes, patients, duplicates, split."),
+    "check": ("benchmark.conformance.command:check_command", "Check that a backbone is sound."),
+    "parity": ("benchmark.evaluation.parity:parity_command", "Compare one network in two frameworks."),
+    "new": ("benchmark.conformance.command:new_command", "Write a starting file for a backbone of your own."),
+}
+_SEVERAL = ("--backbone", "--seed")  # options that take every word up to the next option
+
+
+class Commands(click.Group):
+    """A group that knows its commands by name and imports one when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            raise UserError(f"Unknown command '{cmd_name}'.{nearest(cmd_name, tuple(COMMANDS))}")
+        where, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(where), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args:
+            args = ["--help"]
+        return super().parse_args(ctx, _one_value_each(args))
+
+
+def _one_value_each(args: list[str]) -> list[str]:
+    """Return ``--backbone a b`` as ``--backbone a --backbone b``, which is what click takes."""
+    spread: list[str] = []
+    option = ""
+    values = 0
+    for word in args:
+        if word.startswith("-") and not re.fullmatch(r"-\d+", word):
+            option, values = (word if word in _SEVERAL else ""), 0
+            spread.append(word)
+            continue
+        if option and values:
+            spread.append(option)
+        values += 1
+        spread.append(word)
+    return spread
+
+
+def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """Read a duration: seconds, or a number with s, m or h."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value.strip())
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise UserError(f"--timeout {value}: give seconds, or a number with s, m or h, such as 90, 30m or 2h.")
+    return seconds
+
+
+def _seeds(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
+    words = [word for value in values for word in value.split(",") if word.strip()]
+    try:
+        return tuple(dict.fromkeys(int(word) for word in words)) or (0,)
+    except ValueError:
+        raise UserError(f"--seed {' '.join(values)}: give whole numbers, such as --seed 0,1,2.") from None
+
+
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.option("--all", "every", is_flag=True, help="Every registered backbone.")
+@click.option(
+    "--backbone",
+    "backbones",
+    multiple=True,
+    metavar="NAME ...",
+    help="Backbones by name; also timm:NAME and keras:NAME.",
+)
+@click.option(
+    "--data",
+    default="phantom",
+    show_default=True,
+    metavar="SOURCE",
+    help="A folder or zip of images, or a known name.",
+)
+@click.option(
+    "--recipe",
+    metavar="NAME",
+    help="Training recipe, shipped or a .toml file. [default: quick for the phantom, else default]",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change one recipe field, such as schedule.name=cosine.",
+)
+@click.option("--size", type=int, metavar="PIXELS", help="Side of the square input; 0 is each backbone's own.")
+@click.option("--epochs", type=int, metavar="N")
+@click.option("--batch-size", type=int, metavar="N")
+@click.option("--learning-rate", type=float, metavar="RATE")
+@click.option(
+    "--seed", "seeds", multiple=True, callback=_seeds, metavar="N ...", help="One run for each seed.  [default: 0]"
+)
+@click.option(
+    "--weights",
+    metavar="POLICY",
+    help="imagenet, local, none or a file. [default: local for the phantom, else imagenet]",
+)
+@click.option("--allow-scratch", is_flag=True, help="Train from scratch where pretrained weights can't be had.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--keras-backend", type=click.Choice(["tensorflow", "torch"]), default="tensorflow", show_default=True)
+@click.option("--limit", type=int, metavar="N", help="Use N images only; the rows are marked.")
+@click.option("--skip-corrupt", is_flag=True, help="Leave out images that can't be read.")
+@click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A Python file with backbones of your own.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Results folder. [default: results/<data>]"
+)
+@click.option("--timeout", callback=_seconds, metavar="TIME", help="Longest time for one run: seconds, or 30m, 2h.")
+@click.option("--rerun", is_flag=True, help="Do again what is done.")
+@click.option("--only-failed", is_flag=True, help="Do only what was tried and failed.")
+@click.option("--keep-weights", is_flag=True, help="Keep the checkpoints of finished runs.")
+@click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong.")
+@click.version_option(package_name="tumorboard", prog_name="tumorboard")
+@click.pass_context
+def cli(ctx: click.Context, /, every: bool, debug: bool, **options: Any) -> None:
+    """Train and evaluate vision backbones on brain-tumour MRI, all alike, and write one leaderboard.
+
+    \b
+    python -m benchmark --all                       every backbone on the embedded phantom
+    python -m benchmark --all --data archive.zip    on your images
+    python -m benchmark --backbone timm/resnet50 timm:convnext_tiny --seed 0 1 2
+
+    The same command again keeps what is done and does the rest. Research software, not for clinical use.
+    """
+    ctx.ensure_object(dict)["debug"] = debug
+    if ctx.invoked_subcommand is None:
+        from benchmark.execution.commands import run
+
+        sys.exit(run(_request(every, options)))
+
+
+def _request(every: bool, options: dict[str, Any]) -> "Request":
+    """Return what the options ask for, as one record."""
+    import shlex
+
+    from benchmark.execution.plan import Request
+
+    changes = dict(setting(text) for text in options.pop("settings"))
+    for option, field in (
+        ("size", "size"),
+        ("epochs", "epochs"),
+        ("batch_size", "batch_size"),
+        ("learning_rate", "optimizer.learning_rate"),
+    ):
+        value = options.pop(option)
+        if value is not None:
+            changes[field] = value
+    command = shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])
+    return Request(all=every, changes=changes, command=command, **options)
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """Return ``field=value`` as a pair; the value is read as TOML, a bare word as itself, ``none`` as None."""
+    import tomllib
+
+    field, equals, value = text.partition("=")
+    if not equals or not field.strip():
+        raise UserError(f"--set {text}: give a field and a value, such as --set schedule.name=cosine.")
+    if value.strip().lower() == "none" and field.strip() != "loss.class_weights":
+        return field.strip(), None
+    try:
+        return field.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return field.strip(), value.strip()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; return the exit code: 0, 1 where some row is not ok, 2 for bad input, 130 interrupted."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        result = cli.main(args=words, prog_name="python -m benchmark", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except (UserError, click.ClickException) as error:
+        if "--debug" in words:
+            raise
+        sentence = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        print(" ".join(sentence.split()), file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0

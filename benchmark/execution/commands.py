@@ -1,0 +1,139 @@
+"""What the commands do, once one is chosen: run, list, recipe, leaderboard."""
+
+import json
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    from backbones import Backbone
+    from benchmark.execution.plan import Request
+    from benchmark.recipe import Recipe
+
+
+def run(request: "Request") -> int:
+    """Plan the runs, do them, show how they ended; return the exit code."""
+    from rich.console import Console
+
+    from benchmark.execution.controller import Controller
+    from benchmark.execution.executors import Control
+    from benchmark.execution.executors.local import LocalExecutor
+    from benchmark.execution.plan import make_plan
+    from benchmark.execution.progress import Display, show_summary
+
+    console = Console()
+    plan = make_plan(request, say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True))
+    for note in plan.notes:
+        console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
+    control = Control()
+    before = {
+        number: signal.signal(number, lambda *_: control.ask() and None) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        with Display(console, len(plan.jobs)) as display:
+            executor = LocalExecutor(request.timeout)
+            summary = Controller(plan, request, executor, control, display).carry_out()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    show_summary(console, summary)
+    return summary.exit_code
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), metavar="FILE")
+def list_command(as_json: bool, plugins: tuple[Path, ...]) -> None:
+    """Show every backbone, with the weights at hand, and plug-ins that can't be used, with the reason."""
+    from backbones.registry import load_registry
+
+    for path in plugins:
+        if not path.is_file():
+            raise UserError(f"--plugin {path}: no such file.")
+    registry = load_registry(plugins)
+    entries = [_facts(registry.get(name)) for name in registry.names()]
+    broken = [{"name": each.name, "origin": each.origin, "reason": each.reason} for each in registry.broken]
+    if as_json:
+        click.echo(json.dumps({"backbones": entries, "broken": broken}, indent=1))
+        return
+    shown = ("name", "framework", "library", "input_size", "weights", "note")
+    headings = tuple("input" if column == "input_size" else column for column in shown)
+    lines = [headings, *(tuple(str(entry[column]) for column in shown) for entry in entries)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(shown))]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    click.echo("\nAlso every model of two libraries: timm:NAME, keras:NAME.")
+    for each in broken:
+        click.echo(f"Not usable: {each['name']} ({each['origin']}): {each['reason']}")
+
+
+def _facts(entry: "Backbone") -> dict[str, Any]:
+    """Return what ``list`` shows of a backbone."""
+    try:
+        at_hand = entry.local_weights() if entry.local_weights else None
+        weights = "none"
+        if at_hand is not None:
+            weights = "at hand"
+        elif entry.imagenet is not None:
+            weights = "to fetch"
+    except Exception as error:  # a plug-in's; it must not take the list along
+        at_hand, weights = None, f"broken ({type(error).__name__}: {error})"
+    missing = entry.missing_modules()
+    note = entry.note
+    if missing:
+        note = f"not installed: {', '.join(missing)}" + (f"; {note}" if note else "")
+    return {
+        "name": entry.name,
+        "framework": entry.framework,
+        "library": entry.library,
+        "input_size": entry.input_size,
+        "weights": weights,
+        "imagenet": entry.imagenet,
+        "weights_file": str(at_hand) if at_hand else None,
+        "note": note,
+        "origin": entry.origin,
+    }
+
+
+@click.command("recipe")
+@click.argument("name", required=False)
+@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change a field first.")
+def recipe_command(name: str | None, settings: tuple[str, ...]) -> None:
+    """Print a recipe in full as TOML, shipped or from a .toml file; without a name, list the shipped ones."""
+    from benchmark.cli import setting
+    from benchmark.recipe import load_recipe, shipped_names
+
+    if name is None:
+        for shipped in shipped_names():
+            click.echo(shipped)
+        return
+    recipe = load_recipe(name).with_values(dict(setting(text) for text in settings))
+    click.echo(as_toml(recipe), nl=False)
+
+
+def as_toml(recipe: "Recipe") -> str:
+    """Return a recipe as TOML that reads back as the same recipe.
+
+    TOML has no word for nothing: a field that is ``None`` is left out, which is what its absence means.
+    """
+    import tomli_w
+
+    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+
+
+@click.command("leaderboard")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+def leaderboard_command(folder: Path) -> None:
+    """Write the leaderboard of a results folder anew, from its records; nothing is trained."""
+    from benchmark.reporting.leaderboard import write_leaderboard
+
+    if not folder.is_dir():
+        raise UserError(f"There is no folder '{folder}'; give the folder that was --out of a run.")
+    try:
+        click.echo(f"Leaderboard: {write_leaderboard(folder)}")
+    except OSError as error:
+        raise UserError(f"'{folder}' can't be written: {error.strerror or error}.") from None

@@ -1,0 +1,232 @@
+"""The controller: does a plan's runs through an executor and sees that each ends as a record.
+
+It imports no framework. What is done is kept, what failed is tried again, and what another command on the same
+results folder is doing is left to it.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from filelock import FileLock
+
+from benchmark.errors import UserError
+from benchmark.execution.claims import Claims
+from benchmark.execution.executors.base import Control, Ending, Executor, Stop
+from benchmark.execution.job import Job
+from benchmark.execution.plan import Plan, Request
+from benchmark.execution.record import Record, Timings
+from benchmark.execution.store import RecordStore
+from benchmark.outcomes import Outcome
+
+_OTHERS_SECONDS = 0.5  # how often a run that another command is doing is looked at
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run of the plan, at its end.
+
+    Args:
+        job: what was asked.
+        record: how it ended.
+        macro_f1: on the test images, ``None`` where it is not ``ok``.
+        kept: whether it was done before, or by another command.
+    """
+
+    job: Job
+    record: Record
+    macro_f1: float | None
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The end of a plan.
+
+    Args:
+        rows: in the order of the plan; a run that was not reached has none.
+        planned: how many runs there were.
+        board: the leaderboard, ``None`` where there was nothing to write.
+        problems: what went wrong beside the runs, one sentence each.
+        interrupted: whether the user stopped it.
+    """
+
+    rows: tuple[Row, ...]
+    planned: int
+    board: Path | None
+    problems: tuple[str, ...]
+    interrupted: bool
+
+    @property
+    def exit_code(self) -> int:
+        """0 where all runs are ``ok``, 1 where some is not, 130 where the user stopped it."""
+        if self.interrupted:
+            return 130
+        return int(bool(self.problems) or any(row.record.outcome is not Outcome.OK for row in self.rows))
+
+
+class Watcher(Protocol):
+    """Who is told what happens: the live display, plain lines, a test."""
+
+    def kept(self, row: Row) -> None:
+        """A run needs not be done."""
+
+    def started(self, job: Job, number: int) -> None:
+        """The run of this number in the plan (from 1) begins."""
+
+    def event(self, job: Job, event: Mapping[str, Any]) -> None:
+        """A worker reports."""
+
+    def ended(self, row: Row) -> None:
+        """A run has ended."""
+
+    def waiting(self, count: int) -> None:
+        """All that is left is being done by another command."""
+
+
+class Controller:
+    """Carries out one plan.
+
+    Args:
+        plan: the runs.
+        request: of which the choices about re-doing are read.
+        executor: where workers run.
+        control: the user's wish to stop.
+        watcher: is told what happens.
+    """
+
+    def __init__(self, plan: Plan, request: Request, executor: Executor, control: Control, watcher: Watcher) -> None:
+        self.plan, self.request, self.executor = plan, request, executor
+        self.control, self.watcher = control, watcher
+        self.store, self.claims = RecordStore(plan.out), Claims(plan.out)
+        self.rows: dict[str, Row] = {}
+        self.problems: list[str] = []
+        self.attempts_before = {job.key: self._attempt(job) for job in plan.jobs}
+
+    def carry_out(self) -> Summary:
+        """Do what is to be done; return how it ended. Failures become rows and never raise."""
+        for job, ending in self.executor.execute(self._jobs(), self.control, self.watcher.event):
+            try:
+                self._settle(job, ending)
+            finally:
+                self.claims.release(job.key)
+        interrupted = self.control.stop is not Stop.NO
+        board = self._write_board()
+        rows = tuple(self.rows[job.key] for job in self.plan.jobs if job.key in self.rows)
+        return Summary(rows, len(self.plan.jobs), board, tuple(self.problems), interrupted)
+
+    def _jobs(self) -> Iterator[Job]:
+        """Yield jobs to do, claimed. Those that another command is doing come last, if they still need doing."""
+        numbered = list(enumerate(self.plan.jobs, start=1))
+        announced = False
+        while numbered:
+            with_others = []
+            for number, job in numbered:
+                if self.control.stop is not Stop.NO:
+                    return
+                if self._keep(job):
+                    continue
+                if not self.claims.take(job.key):
+                    with_others.append((number, job))
+                    continue
+                if self._keep(job) or self._settle_without_worker(job):  # it may have been done before the claim
+                    self.claims.release(job.key)
+                    continue
+                self._prepare(job)
+                self.watcher.started(job, number)
+                yield job
+            if with_others and len(with_others) == len(numbered):
+                if not announced:
+                    self.watcher.waiting(len(with_others))
+                    announced = True
+                self.control.wait(_OTHERS_SECONDS)
+            numbered = with_others
+
+    def _keep(self, job: Job) -> bool:
+        """Return whether a run needs not be done, and keep its row where it has one."""
+        record = self.store.read(job.key)
+        if record is None:
+            return self.request.only_failed
+        tried_by_others = self._attempt(job, record) != self.attempts_before[job.key]
+        if tried_by_others:
+            keep = record.outcome is not Outcome.INTERRUPTED
+        elif record.outcome is Outcome.OK:
+            # what ran without the weights that were asked for is done only for someone who allows that
+            keep = not self.request.rerun and (not record.weights.fell_back or job.allow_scratch)
+        else:
+            keep = False
+        if keep:
+            row = self._row(job, record, kept=True)
+            self.rows[job.key] = row
+            self.watcher.kept(row)
+        return keep
+
+    def _settle_without_worker(self, job: Job) -> bool:
+        if job.verdict is None:
+            return False
+        self._finish(job, job.record(*job.verdict))
+        return True
+
+    def _prepare(self, job: Job) -> None:
+        """Forget the checkpoints of a run that is done, so that it starts anew."""
+        if self.store.done(job.key):
+            shutil.rmtree(job.work, ignore_errors=True)
+
+    def _settle(self, job: Job, ending: Ending) -> None:
+        """Take the worker's record, or write the one that it left unwritten."""
+        record = self.store.read(job.key)
+        if record is not None and record.provenance.get("attempt") == ending.attempt:
+            if record.outcome is Outcome.OK and not job.keep_weights:
+                shutil.rmtree(job.work, ignore_errors=True)
+            self._end(self._row(job, record, kept=False))
+            return
+        provenance = {"command": job.command, "attempt": ending.attempt, "log_tail": job.log_tail()}
+        timings = Timings(total_s=ending.seconds)
+        self._finish(job, job.record(ending.outcome, ending.reason, provenance=provenance, timings=timings))
+
+    def _finish(self, job: Job, record: Record) -> None:
+        try:
+            self.store.write(record)
+        except OSError as error:
+            self.problems.append(
+                f"The row of {job.run.backbone} can't be stored ({error.strerror or error}); it is only shown here."
+            )
+        self._end(self._row(job, record, kept=False))
+
+    def _end(self, row: Row) -> None:
+        self.rows[row.job.key] = row
+        self.watcher.ended(row)
+
+    def _row(self, job: Job, record: Record, *, kept: bool) -> Row:
+        from benchmark.evaluation.scoring import score_record
+
+        predictions = self.store.predictions(record) if record.outcome is Outcome.OK else None
+        if predictions is None:
+            return Row(job, record, None, kept)
+        try:
+            return Row(job, record, float(score_record(record, predictions).test.macro_f1), kept)
+        except UserError as error:
+            self.problems.append(str(error))
+            return Row(job, record, None, kept)
+
+    def _attempt(self, job: Job, record: Record | None = None) -> str | None:
+        """Return which attempt wrote a run's record."""
+        record = record or self.store.read(job.key)
+        return None if record is None else str(record.provenance.get("attempt", ""))
+
+    def _write_board(self) -> Path | None:
+        """Write the leaderboard of all records in the folder; what prevents it becomes a problem."""
+        from benchmark.reporting.leaderboard import write_leaderboard
+
+        if not self.rows:
+            return None
+        try:
+            with FileLock(self.plan.out / "claims" / "leaderboard.lock"):
+                return write_leaderboard(self.plan.out)
+        except UserError as error:
+            self.problems.append(str(error))
+        except OSError as error:
+            self.problems.append(f"The leaderboard could not be written: {error.strerror or error}.")
+        return None

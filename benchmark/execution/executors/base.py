@@ -1,0 +1,65 @@
+"""What every executor does: take jobs as it has room for them, pass on their events, say how each ended."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Protocol
+
+from benchmark.execution.job import Job
+from benchmark.outcomes import Outcome
+
+OnEvent = Callable[[Job, Mapping[str, Any]], None]
+
+
+class Stop(IntEnum):
+    """How urgently the user wants the end."""
+
+    NO = 0
+    AFTER_EPOCH = 1  # finish the epoch and save
+    NOW = 2
+
+
+class Control:
+    """The user's wish to stop, as the signal handler sets it and the executor reads it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Event()
+        self.stop = Stop.NO
+
+    def ask(self) -> Stop:
+        """Raise the urgency by one step and return it."""
+        self.stop = Stop(min(self.stop + 1, Stop.NOW))
+        self._changed.set()
+        return self.stop
+
+    def wait(self, seconds: float) -> None:
+        """Wait, but no longer than until the user wants the end."""
+        self._changed.wait(seconds)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a worker ended, as seen from outside.
+
+    Args:
+        attempt: unique; a stored record that names it was written by this worker.
+        outcome, reason: to be recorded where the worker left no record of its own.
+        seconds: from start to end.
+    """
+
+    attempt: str
+    outcome: Outcome
+    reason: str
+    seconds: float
+
+
+class Executor(Protocol):
+    """Runs jobs in processes that are not this one."""
+
+    def execute(self, jobs: Iterable[Job], control: Control, on_event: OnEvent) -> Iterator[tuple[Job, Ending]]:
+        """Yield each job when its worker has ended and nothing of it is left running.
+
+        A job is taken from ``jobs`` only when there is room for it, because taking it claims it. After
+        ``Stop.AFTER_EPOCH`` no more are taken; after ``Stop.NOW`` workers are ended at once.
+        """

@@ -1,0 +1,74 @@
+"""From what went wrong to an outcome and one sentence that says what to do."""
+
+import re
+import signal
+
+from backbones import MissingWeights
+from benchmark.outcomes import Outcome, RunFailure
+
+# Names are compared, not classes: naming the classes would import their frameworks.
+_MEMORY_ERRORS = ("MemoryError", "OutOfMemoryError", "ResourceExhaustedError")
+_MEMORY_WORDS = re.compile(r"out of memory|can't allocate memory|cannot allocate memory|failed to allocate", re.I)
+_NO_NETWORK = re.compile(
+    r"URL fetch failure|couldn't connect|connection error|name resolution|offline mode|urlopen error|max retries",
+    re.I,
+)
+_LONGEST = 300
+
+_OOM_ADVICE = "try a smaller --batch-size or --size"
+
+
+def outcome_of(error: BaseException) -> tuple[Outcome, str]:
+    """Return the outcome and the reason for what was raised during a run."""
+    if isinstance(error, RunFailure):
+        return error.outcome, error.reason
+    name, said = type(error).__name__, _first_line(error)
+    if isinstance(error, MissingWeights):
+        return Outcome.MISSING_WEIGHTS, said
+    if isinstance(error, SystemExit):
+        return Outcome.CRASHED, f"The backbone's code ended the process (SystemExit: {error.code})."
+    if name in _MEMORY_ERRORS or (isinstance(error, RuntimeError) and _MEMORY_WORDS.search(str(error))):
+        return Outcome.OOM, f"Out of memory ({said or name}); {_OOM_ADVICE}."
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return Outcome.MISSING_DEPENDENCY, f"The module {error.name} is not installed; install it and try again."
+    if isinstance(error, ImportError):
+        return Outcome.MISSING_DEPENDENCY, f"An import failed ({said}); mend the installation and try again."
+    if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
+        return Outcome.ERROR, f"The disk is full ({said}); free some space and give the same command again."
+    return Outcome.ERROR, f"{name}: {said}" if said else f"{name}, without a message"
+
+
+def unreachable(error: BaseException) -> bool:
+    """Return whether an error says that the network could not be reached."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    return any(isinstance(link, ConnectionError) or _NO_NETWORK.search(str(link)) for link in chain)
+
+
+def outcome_of_exit(code: int, oom_killed: bool) -> tuple[Outcome, str]:
+    """Return the outcome of a worker that ended without leaving a record.
+
+    Args:
+        code: exit code, negative for a signal (as :mod:`subprocess` has it).
+        oom_killed: whether the kernel killed some process for want of memory meanwhile.
+    """
+    if code >= 0:
+        return Outcome.CRASHED, f"The worker left without a word (exit code {code})."
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    if name == "SIGKILL" and oom_killed:
+        return Outcome.OOM, f"The system ran out of memory and killed the worker (SIGKILL); {_OOM_ADVICE}."
+    if name == "SIGKILL":
+        return Outcome.CRASHED, f"The worker was killed (SIGKILL), likely for want of memory; {_OOM_ADVICE}."
+    return Outcome.CRASHED, f"The worker was ended by {name}; see its log."
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    first = re.sub(r"[\x00-\x1f\x7f]", " ", lines[0]) if lines else ""
+    return first if len(first) <= _LONGEST else first[: _LONGEST - 1] + "…"

@@ -1,0 +1,104 @@
+"""The job: all that a worker must know of a run, as JSON."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from benchmark.execution.record import BackboneFacts, DataFacts, Record, WeightsFacts
+from benchmark.execution.run import Run
+from benchmark.execution.store import short
+from benchmark.execution.weights import Weights
+from benchmark.outcomes import Outcome
+
+_TAIL_BYTES, _TAIL_LINES = 8192, 20
+_TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+
+
+class Job(BaseModel):
+    """A run, and where it finds and leaves things. None of the rest changes its result.
+
+    Args:
+        run: what is asked; its key names everything on disk.
+        recipe_name: as the tables show it.
+        backbone: facts of the adapter, as the plan saw it.
+        data: facts of the data set and its split.
+        weights: from which the network starts.
+        allow_scratch: go on without pretrained weights where they can't be had.
+        device: name of the device, as the tables show it.
+        keras_backend: which backend Keras must use.
+        plugins: files that declare further backbones; the worker reads them again.
+        data_folder: the prepared data set.
+        split_file: the split.
+        out: the results folder.
+        keep_weights: whether checkpoints stay after ``ok``.
+        command: what the user typed, for the record.
+        verdict: an outcome and reason that were clear before anything ran, or ``None``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: Run
+    recipe_name: str
+    backbone: BackboneFacts
+    data: DataFacts
+    weights: Weights
+    allow_scratch: bool
+    device: str
+    keras_backend: str
+    plugins: tuple[Path, ...]
+    data_folder: Path
+    split_file: Path
+    out: Path
+    keep_weights: bool
+    command: str
+    verdict: tuple[Outcome, str] | None = None
+
+    @property
+    def key(self) -> str:
+        """The run's identity."""
+        return self.run.key
+
+    @property
+    def work(self) -> Path:
+        """The folder for checkpoints and whatever else the run needs until it is done."""
+        return self.out / "work" / short(self.key)
+
+    @property
+    def log(self) -> Path:
+        """The file that gets what the worker and the backbone print."""
+        name = "".join(c if c.isalnum() or c in "_-." else "-" for c in self.run.backbone)
+        return self.out / "logs" / f"{name}-{short(self.key)}.log"
+
+    def log_tail(self) -> list[str]:
+        """Return the last lines of the log, without terminal codes; none where there is no log."""
+        try:
+            with self.log.open("rb") as stream:
+                stream.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+                text = stream.read(_TAIL_BYTES).decode("utf-8", errors="replace")
+        except OSError:
+            return []
+        lines = (_TERMINAL_CODES.sub("", line).rstrip() for line in text.splitlines())
+        return [line for line in lines if line][-_TAIL_LINES:]
+
+    def record(self, outcome: Outcome, reason: str = "", **known: Any) -> Record:
+        """Return the run's record with this outcome; ``known`` are fields that came to be known."""
+        values: dict[str, Any] = {
+            "weights": WeightsFacts(
+                policy=self.weights.policy, used=self.weights.used, requested=self.weights.requested
+            ),
+            **known,
+        }
+        return Record(
+            key=self.key,
+            identity=self.run.identity(),
+            outcome=outcome,
+            reason=reason,
+            recipe_name=self.recipe_name,
+            seed=self.run.seed,
+            device=self.device,
+            backbone=self.backbone,
+            data=self.data,
+            **values,
+        )

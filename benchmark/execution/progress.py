@@ -1,0 +1,232 @@
+"""What the user sees while runs go on: a live display in a terminal, plain lines elsewhere, a table at the end."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from benchmark.execution.controller import Row, Summary
+from benchmark.execution.job import Job
+from benchmark.outcomes import Outcome
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as ``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Pace:
+    """How far a run is, and how long it will take: a function of its events and of the time that passes."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.phase = "starting"
+        self.epoch = 0
+        self.loss: float | None = None
+        self.images_per_s: float | None = None
+        self.share = 0.0
+        self._trained_from: tuple[float, float] | None = None  # when training was first seen, and the share then
+
+    def take(self, event: Mapping[str, Any], now: float) -> None:
+        """Take note of one event of the worker at a time in seconds."""
+        kind = event.get("event")
+        if kind == "phase":
+            self.phase = str(event.get("phase", ""))
+        elif kind == "stopping":
+            self.phase = "finishing the epoch"
+        elif kind in ("step", "epoch"):
+            whole = kind == "epoch"
+            self.phase = self.phase if self.phase == "finishing the epoch" else "training"
+            self.epoch = int(event.get("epoch", 0))
+            self.epochs = max(1, int(event.get("epochs", self.epochs)))
+            part = 1.0 if whole else float(event.get("step", 0)) / max(1, int(event.get("steps", 1)))
+            self.share = min(1.0, (self.epoch - 1 + part) / self.epochs)
+            self.loss = float(event.get("train_loss" if whole else "loss", "nan"))
+            if not whole:
+                self.images_per_s = float(event.get("images_per_s", 0.0))
+            if self._trained_from is None:
+                self._trained_from = (now, self.share)
+
+    def left(self, now: float) -> float | None:
+        """Return the seconds that training still takes at its pace so far, ``None`` before there is one."""
+        if self._trained_from is None:
+            return None
+        since, share = self._trained_from
+        if self.share <= share or now <= since:
+            return None
+        return (1 - self.share) * (now - since) / (self.share - share)
+
+    def describe(self, now: float) -> str:
+        """Return phase, epoch, loss, speed and time left in one line."""
+        parts = [self.phase]
+        if self.epoch:
+            parts.append(f"epoch {self.epoch}/{self.epochs}")
+        if self.loss is not None:
+            parts.append(f"loss {self.loss:.3f}")
+        if self.images_per_s:
+            parts.append(f"{self.images_per_s:.0f} images/s")
+        left = self.left(now)
+        if left is not None:
+            parts.append(f"{clock(left)} left")
+        return " · ".join(parts)
+
+
+class Display:
+    """Tells the user what happens; a context manager.
+
+    Args:
+        console: where to; decides whether the display is live.
+        total: number of runs in the plan.
+    """
+
+    def __init__(self, console: Console, total: int) -> None:
+        self.console, self.total = console, total
+        self.live = console.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[state]}"),
+            console=console,
+            transient=True,
+        )
+        self._all: TaskID | None = None
+        self._one: TaskID | None = None
+        self._begun = time.monotonic()
+        self._pace: Pace | None = None
+        self._run_began = self._begun
+        self._name = ""
+        self._settled = 0
+        self._taken: list[float] = []
+
+    def __enter__(self) -> Self:
+        if self.live:
+            self._all = self._progress.add_task("All runs", total=self.total, state="")
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if self.live:
+            self._progress.stop()
+
+    def note(self, text: str) -> None:
+        """Show a sentence."""
+        self.console.print(escape(text), highlight=False, soft_wrap=True)
+
+    # what the controller tells
+
+    def kept(self, row: Row) -> None:
+        """Show that a run was done before."""
+        self._settled += 1
+        self.note(f"{_title(row.job)}: kept, {_result(row)}")
+        self._show_all()
+
+    def started(self, job: Job, number: int) -> None:
+        """Show that a run begins."""
+        self._pace = Pace(job.run.recipe.epochs)
+        self._run_began = time.monotonic()
+        self._name = f"Run {number} of {self.total}: {_title(job)}"
+        if self.live:
+            self._one = self._progress.add_task(escape(self._name), total=1.0, state="starting")
+        else:
+            self.note(f"{self._name} on {job.device}")
+
+    def event(self, job: Job, event: Mapping[str, Any]) -> None:
+        """Show what a worker reports."""
+        now = time.monotonic()
+        if event.get("event") == "note":
+            self.note(f"{_title(job)}: {event.get('note')}")
+        if self._pace is None:
+            return
+        self._pace.take(event, now)
+        if self.live and self._one is not None:
+            self._progress.update(self._one, completed=self._pace.share, state=escape(self._pace.describe(now)))
+            self._show_all()
+        elif event.get("event") in ("epoch", "stopping"):
+            whole = self._left_in_all(now)
+            rest = f"; all runs: {clock(whole)} left" if whole is not None else ""
+            self.note(f"  {self._pace.describe(now)}{rest}")
+
+    def ended(self, row: Row) -> None:
+        """Show how a run ended."""
+        self._settled += 1
+        if self._pace is not None:
+            self._taken.append(time.monotonic() - self._run_began)
+        self._pace = None
+        if self.live and self._one is not None:
+            self._progress.remove_task(self._one)
+            self._one = None
+        self.note(f"{_title(row.job)}: {_result(row)} ({clock(row.record.timings.total_s)})")
+        self._show_all()
+
+    def waiting(self, count: int) -> None:
+        """Show that what is left is being done by another command."""
+        runs = "run is" if count == 1 else "runs are"
+        self.note(f"{count} {runs} being done by another command on this folder; waiting for it.")
+
+    def _left_in_all(self, now: float) -> float | None:
+        """Return seconds until all runs are done: the present one's, and the others at the mean of those done."""
+        if self._pace is None:
+            return None
+        present = self._pace.left(now)
+        others = self.total - self._settled - 1
+        if present is None:
+            return None
+        each = self._taken or [now - self._run_began + present]
+        return present + max(0, others) * sum(each) / len(each)
+
+    def _show_all(self) -> None:
+        if self.live and self._all is not None:
+            left = self._left_in_all(time.monotonic())
+            state = f"{self._settled} of {self.total} done" + (f" · {clock(left)} left" if left is not None else "")
+            self._progress.update(self._all, completed=self._settled, state=state)
+
+
+def show_summary(console: Console, summary: Summary) -> None:
+    """Print the rows, what went wrong, and where the board is."""
+    if summary.rows:
+        table = Table(box=None, pad_edge=False)
+        for heading, side in (("backbone", "left"), ("seed", "right"), ("status", "left"), ("macro-F1", "right"),
+                              ("time", "right")):  # fmt: skip
+            table.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
+        best_first = sorted(summary.rows, key=lambda row: -1 if row.macro_f1 is None else row.macro_f1, reverse=True)
+        for row in best_first:
+            score = "" if row.macro_f1 is None else f"{row.macro_f1:.3f}"
+            status = f"{row.record.outcome} (kept)" if row.kept else str(row.record.outcome)
+            name, seconds = escape(row.job.run.backbone), clock(row.record.timings.total_s)
+            table.add_row(name, str(row.job.run.seed), status, score, seconds)
+        console.print()
+        console.print(table)
+    for row in summary.rows:
+        if row.record.outcome is not Outcome.OK:
+            log = f" Log: {row.job.log}" if row.job.log.exists() else ""
+            sentence = f"{_title(row.job)}: {row.record.outcome}: {row.record.reason}{log}"
+            console.print(escape(sentence), highlight=False, soft_wrap=True)
+    for problem in summary.problems:
+        console.print(escape(problem), highlight=False, soft_wrap=True)
+    missing = summary.planned - len(summary.rows)
+    if summary.interrupted:
+        rest = f" {missing} of {summary.planned} runs were not reached." if missing else ""
+        console.print(f"Interrupted.{rest} The same command goes on from here.", highlight=False)
+    if summary.board is not None:
+        console.print(f"Leaderboard: {escape(str(summary.board))}", highlight=False, soft_wrap=True)
+
+
+def _title(job: Job) -> str:
+    return f"{job.run.backbone}, seed {job.run.seed}"
+
+
+def _result(row: Row) -> str:
+    """Return how a run ended in a few words."""
+    if row.macro_f1 is not None:
+        fell = ", without the weights that were asked for" if row.record.weights.fell_back else ""
+        return f"ok, macro-F1 {row.macro_f1:.3f}{fell}"
+    return str(row.record.outcome) + (f": {row.record.reason}" if row.record.reason else "")

@@ -1,0 +1,71 @@
+"""The weights policy: what the user asked for, and what it means for one backbone on this machine."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from backbones import Backbone
+from benchmark.errors import UserError
+from benchmark.hashing import hash_file
+
+POLICIES = ("imagenet", "local", "none")
+
+
+class Weights(BaseModel):
+    """From which weights a run starts.
+
+    Args:
+        policy: ``imagenet``, ``local``, ``none`` or the path, as the user asked.
+        requested: as it enters the run's identity: ``none``, ``imagenet:HUB ID`` or ``sha256:...``.
+        used: what that is.
+        path: the file, where it is at hand without a network.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: str
+    requested: str
+    used: Literal["imagenet", "file", "none"]
+    path: Path | None = None
+
+    @property
+    def source(self) -> Path | str | None:
+        """What the engine is asked for: a path, ``"imagenet"`` (fetched by the library) or ``None``."""
+        return self.path or ("imagenet" if self.used == "imagenet" else None)
+
+
+def check_policy(policy: str) -> str:
+    """Return a policy in full (a path made absolute); raises ``UserError`` where it is neither word nor file."""
+    if policy in POLICIES:
+        return policy
+    path = Path(policy).expanduser()
+    if not path.is_file():
+        raise UserError(f"--weights {policy}: give imagenet, local, none or the path of a file; no such file.")
+    return str(path.resolve())
+
+
+def resolve_weights(backbone: Backbone, policy: str) -> Weights:
+    """Return what a policy means for one backbone.
+
+    ``imagenet`` is satisfied by weights that are packaged or cached on this machine, so that it and ``local``
+    name the same run where both find the same weights. A network that has no pretrained weights trains from
+    scratch under every policy but a path.
+
+    Args:
+        backbone: the adapter.
+        policy: as :func:`check_policy` returned it.
+    """
+    if policy == "none":
+        return Weights(policy=policy, requested="none", used="none")
+    if policy not in POLICIES:
+        path = Path(policy)
+        return Weights(policy=policy, requested=f"sha256:{hash_file(path)}", used="file", path=path)
+    at_hand = backbone.local_weights() if backbone.local_weights else None
+    if at_hand is not None:
+        if backbone.imagenet is None:
+            return Weights(policy=policy, requested=f"sha256:{hash_file(at_hand)}", used="file", path=at_hand)
+        return Weights(policy=policy, requested=f"imagenet:{backbone.imagenet}", used="imagenet", path=at_hand)
+    if policy == "imagenet" and backbone.imagenet is not None:
+        return Weights(policy=policy, requested=f"imagenet:{backbone.imagenet}", used="imagenet")
+    return Weights(policy=policy, requested="none", used="none")

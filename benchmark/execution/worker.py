@@ -1,0 +1,324 @@
+"""The worker: a process that does one run in one framework (``python -m benchmark.execution.worker JOBFILE``).
+
+Its stdout carries events, one JSON object a line, and its stdin carries the controller's word: ``stop`` asks it to
+save after the epoch, the end of the stream means that the controller is gone. Both are moved to descriptors of
+their own before any backbone's code runs, so that what that code prints or reads can't get between. The worker
+writes the record itself; should it not come to that, the controller does from what it saw.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import psutil
+from filelock import FileLock
+
+from backbones import Backbone
+from backbones.registry import load_registry
+from benchmark.errors import UserError
+from benchmark.execution.failures import outcome_of, unreachable
+from benchmark.execution.job import Job
+from benchmark.execution.provenance import describe, differences
+from benchmark.execution.record import NetworkFacts, Predictions, Record, WeightsFacts
+from benchmark.execution.store import RecordStore, problem_with
+from benchmark.outcomes import Outcome, RunFailure
+
+if TYPE_CHECKING:
+    from benchmark.training.engines import Engine, Network
+
+Report = Callable[[Mapping[str, Any]], None]
+
+# A worker whose controller was killed ends itself at once; its successor waits for it no longer than this.
+_PREDECESSOR_SECONDS = 60.0
+ATTEMPT_VARIABLE = "TUMORBOARD_ATTEMPT"
+
+
+class Channel:
+    """The private line to the controller.
+
+    Args:
+        events: gets one JSON object a line.
+        words: gives the controller's words.
+    """
+
+    def __init__(self, events: IO[str], words: IO[str]) -> None:
+        self._events, self._words = events, words
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    @classmethod
+    def from_standard_streams(cls) -> "Channel":
+        """Take stdout and stdin away from whatever else runs in this process, and send its prints to the log."""
+        events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        words = os.fdopen(os.dup(0), encoding="utf-8")
+        os.dup2(2, 1)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        return cls(events, words)
+
+    def report(self, event: Mapping[str, Any]) -> None:
+        """Send one event; a controller that no longer listens is not an error."""
+        try:
+            with self._lock:
+                self._events.write(json.dumps(dict(event), default=str) + "\n")
+                self._events.flush()
+        except (OSError, ValueError):
+            return
+
+    def stop(self, *_: object) -> None:
+        """Ask the run to save after its epoch; also a signal handler."""
+        self._stop.set()
+
+    def should_stop(self) -> bool:
+        """Return whether the run should save and end."""
+        return self._stop.is_set()
+
+    def _listen(self) -> None:
+        for word in self._words:
+            if word.strip() == "stop":
+                self._stop.set()
+        # the controller is gone: leave nothing running, and leave the claim to the next
+        if os.getpgrp() == os.getpid():
+            os.killpg(os.getpid(), signal.SIGKILL)
+        os._exit(1)
+
+
+def main(arguments: list[str]) -> int:
+    """Do the run that a job file describes; return 0 when its record is stored, whatever its outcome."""
+    channel = Channel.from_standard_streams()
+    signal.signal(signal.SIGTERM, channel.stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the controller's to answer
+    job = Job.model_validate_json(Path(arguments[0]).read_bytes())
+    job.work.mkdir(parents=True, exist_ok=True)
+    with FileLock(job.work / "busy.lock", timeout=_PREDECESSOR_SECONDS):
+        record, predictions = attempt(job, channel)
+        try:
+            RecordStore(job.out).write(record, predictions)
+        except OSError as error:
+            traceback.print_exc()
+            outcome, reason = outcome_of(error)
+            channel.report({"event": "unstored", "outcome": outcome, "reason": reason})
+            return 1
+    channel.report({"event": "stored"})
+    return 0
+
+
+def attempt(job: Job, channel: Channel) -> tuple[Record, Predictions | None]:
+    """Return the run's record and predictions; whatever is raised becomes the record's outcome."""
+    work = _Work(job, channel)
+    try:
+        return work.carry_out()
+    except BaseException as error:  # SystemExit too: a backbone's code may raise anything
+        traceback.print_exc()
+        sys.stderr.flush()
+        outcome, reason = outcome_of(error)
+        work.provenance["log_tail"] = job.log_tail()
+        return job.record(outcome, reason, **work.known()), None
+
+
+class _Work:
+    """One attempt at a run, and what came to be known by the time it ended."""
+
+    def __init__(self, job: Job, channel: Channel) -> None:
+        self.job, self.channel = job, channel
+        self.seconds: dict[str, float] = {}
+        self.facts: dict[str, Any] = {}
+        self.provenance: dict[str, Any] = {"command": job.command, "attempt": os.environ.get(ATTEMPT_VARIABLE, "")}
+
+    def known(self) -> dict[str, Any]:
+        """Return the record's fields that are known so far."""
+        from benchmark.execution.record import Timings
+
+        timings = self.facts.get("timings", Timings())
+        total = time.time() - psutil.Process().create_time()
+        return {
+            **self.facts,
+            "timings": timings.model_copy(update={**self.seconds, "total_s": total}),
+            "provenance": self.provenance,
+        }
+
+    def phase(self, name: str) -> None:
+        self.channel.report({"event": "phase", "phase": name})
+
+    def carry_out(self) -> tuple[Record, Predictions]:
+        """Do the run, from the adapter to the record."""
+        job, run = self.job, self.job.run
+        backbone = find_declared(job)
+        data, split = _load_data(job)
+        engine, network = self._build(backbone, len(data.class_names))
+
+        from benchmark.evaluation.throughput import measure
+        from benchmark.training.checkpoints import Checkpoints
+        from benchmark.training.loop import train
+
+        checkpoints = Checkpoints(job.work / "checkpoints")
+        self._compare_with_earlier_attempt(checkpoints.folder)
+        training = train(
+            engine, network, data, split, run.recipe, run.seed,
+            report=self.channel.report, checkpoints=checkpoints, should_stop=self.channel.should_stop,
+        )  # fmt: skip
+        self.facts["timings"] = training.timings
+        self.facts["history"] = training.history
+        self.facts["best_epoch"] = training.best_epoch
+        self.facts["network"] = self.facts["network"].model_copy(update={"execution": dict(training.execution)})
+        self.provenance["resumed_from_epoch"] = training.resumed_from
+        wrong = problem_with(training.predictions, len(data.class_names))
+        if wrong:
+            raise RunFailure(Outcome.ERROR, f"What the backbone predicted can't be used: {wrong}.")
+
+        start = time.perf_counter()
+        speeds = measure(engine, data, split.test, run.recipe.batch_size, report=self.channel.report)
+        self.seconds["throughput_s"] = time.perf_counter() - start
+        self.facts["throughput"] = speeds.model_copy(
+            update={
+                "train_images_per_s": training.train_images_per_s,
+                "train_images_per_s_iqr": training.train_images_per_s_iqr,
+            }
+        )
+        assert_one_framework(run.engine)
+        return job.record(Outcome.OK, **self.known()), training.predictions
+
+    def _build(self, backbone: Backbone, num_classes: int) -> "tuple[Engine, Network]":
+        """Import the framework, build the network, and load its weights or go on without where that is allowed."""
+        self.phase("importing")
+        source, used = self.job.weights.source, self.job.weights.used
+        fell_back = ""
+        try:
+            engine, network = self._build_with(backbone, source, num_classes)
+        except Exception as error:
+            missing = outcome_of(error)[0] is Outcome.MISSING_WEIGHTS
+            if not missing and source == "imagenet" and unreachable(error):
+                missing = True
+            if not missing or source is None:
+                raise
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            if not self.job.allow_scratch:
+                raise RunFailure(
+                    Outcome.MISSING_WEIGHTS,
+                    f"{reason.rstrip('.')}; give --weights none, a file, or --allow-scratch.",
+                ) from error
+            traceback.print_exc()
+            fell_back = reason
+        if fell_back:
+            engine, network = self._build_with(backbone, None, num_classes)
+            used = "none"
+            self.provenance["fell_back_because"] = fell_back
+        self.provenance |= describe(self.job.run.device_kind)
+        self.facts["network"] = NetworkFacts(
+            parameters=network.parameters,
+            trainable_parameters=network.trainable_parameters,
+            gmacs=network.gmacs,
+            stages=network.stages,
+            stages_proven=network.stages_proven,
+            preprocessing=asdict(network.preprocessing),
+            execution=dict(network.execution),
+            conventions=dict(network.conventions),
+        )
+        self.facts["weights"] = WeightsFacts(
+            policy=self.job.weights.policy,
+            requested=self.job.weights.requested,
+            used=used,
+            loaded=network.weights_loaded,
+            hash=network.weights_hash,
+            fell_back=bool(fell_back),
+        )
+        return engine, network
+
+    def _build_with(
+        self, backbone: Backbone, source: Path | str | None, num_classes: int
+    ) -> "tuple[Engine, Network]":
+        from benchmark.training.engines import Assignment, create
+
+        run, execution = self.job.run, self.job.run.recipe.execution
+        start = time.perf_counter()
+        engine = create(run.engine, run.device_kind, tf32=execution.tf32, deterministic=execution.deterministic)
+        self.seconds["import_s"] = self.seconds.get("import_s", 0.0) + time.perf_counter() - start
+        self.phase("building")
+        start = time.perf_counter()
+        network = engine.build(
+            Assignment(
+                backbone=backbone,
+                recipe=run.recipe,
+                num_classes=num_classes,
+                size=run.recipe.size,
+                weights=source,
+                seed=run.seed,
+            )
+        )
+        self.seconds["build_s"] = self.seconds.get("build_s", 0.0) + time.perf_counter() - start
+        return engine, network
+
+    def _compare_with_earlier_attempt(self, checkpoints: Path) -> None:
+        """Keep with the checkpoints under what they were made, and say what is different on resuming."""
+        path = checkpoints / "provenance.json"
+        now = {**self.provenance, "weights_hash": self.facts["weights"].hash}
+        if (checkpoints / "last.safetensors").exists() and path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            changed = differences(before, now)
+            if before.get("weights_hash") != now["weights_hash"]:
+                changed.append("the initial weights are others")
+            if changed:
+                self.provenance["changed_before_resuming"] = changed
+                self.channel.report({"event": "note", "note": f"Resumed although {'; '.join(changed)}."})
+            return
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(now, default=str), encoding="utf-8")
+
+
+def find_declared(job: Job) -> Backbone:
+    """Return the adapter that the plan saw, read anew.
+
+    Raises:
+        RunFailure: it is no longer there or its file has changed, it lacks a module, or it says that it does not
+            apply.
+    """
+    registry = load_registry(job.plugins)
+    try:
+        backbone = registry.get(job.run.backbone)
+    except KeyError:
+        broken = "; ".join(f"{plugin.origin}: {plugin.reason}" for plugin in registry.broken)
+        raise RunFailure(
+            Outcome.ERROR, f"The worker does not find the backbone {job.run.backbone} ({broken})."
+        ) from None
+    if backbone.source_hash != job.run.backbone_source:
+        raise RunFailure(Outcome.ERROR, f"The file that declares {backbone.name} changed meanwhile; try again.")
+    reason = backbone.unsupported() if backbone.unsupported else None
+    if reason:
+        raise RunFailure(Outcome.UNSUPPORTED, reason)
+    return backbone
+
+
+def _load_data(job: Job) -> Any:
+    from benchmark.data import load_prepared, load_split
+
+    try:
+        data = load_prepared(job.data_folder)
+        return data, load_split(job.split_file)
+    except (UserError, OSError, ValueError) as error:
+        raise RunFailure(Outcome.BAD_DATA, f"The prepared data can't be read: {error}") from error
+
+
+def assert_one_framework(engine: str) -> None:
+    """Raise ``RunFailure`` where both frameworks came into this process: its result may not be trusted."""
+    other = {"torch": "tensorflow", "tensorflow": "torch"}[engine]
+    if other in sys.modules:
+        raise RunFailure(
+            Outcome.ERROR, f"The backbone's code imported {other} into a process that runs {engine}; import one only."
+        )
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a framework that crashes while it is torn down must not spoil a stored record
