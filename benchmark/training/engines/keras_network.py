@@ -5,7 +5,7 @@ here may import TensorFlow either, as ``keras.utils.set_random_seed``, saving an
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -34,6 +34,28 @@ from benchmark.training.stages.keras_graph import (
 )
 
 _POOLING = {"average": "GlobalAveragePooling2D", "max": "GlobalMaxPooling2D", "flatten": "Flatten"}
+
+
+def set_plain_batch_norm(layer: Any, wanted: BatchNorm) -> None:
+    """Give a BatchNormalization layer the recipe's momentum and kind of variance, on any backend."""
+    layer.momentum = 1 - wanted.momentum
+    if wanted.variance == "unbiased" and not layer.renorm:
+        layer.call = partial(_call_unbiased, layer, layer.call)
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What the two Keras backends do differently while a network is built.
+
+    Args:
+        policy: Keras's dtype policy: ``float32``, ``mixed_bfloat16`` or ``mixed_float16``.
+        gradients: see :func:`benchmark.training.stages.keras_graph.doubt`.
+        set_batch_norm: gives one BatchNormalization layer the recipe's conventions.
+    """
+
+    policy: str
+    gradients: Gradients
+    set_batch_norm: Callable[[Any, BatchNorm], None] = set_plain_batch_norm
 
 
 @dataclass(frozen=True)
@@ -84,20 +106,19 @@ def layer_seeds(seed: int, count: int) -> npt.NDArray[np.int64]:
     return (draw(np.arange(count, dtype=np.uint64), seed) >> np.uint64(33)).astype(np.int64)
 
 
-def build_network(assignment: Assignment, policy: str, gradients: Gradients) -> KerasNetwork:
+def build_network(assignment: Assignment, arithmetic: Arithmetic) -> KerasNetwork:
     """Build the network that an assignment asks for.
 
     Args:
         assignment: what to build.
-        policy: Keras's dtype policy: ``float32``, ``mixed_bfloat16`` or ``mixed_float16``.
-        gradients: see :func:`benchmark.training.stages.keras_graph.prove`.
+        arithmetic: how the backend computes.
 
     Raises:
         RunFailure: ``missing_weights``, or ``unsupported`` where the network can't do what the recipe asks.
     """
     recipe, size = assignment.recipe, assignment.size
     keras.utils.clear_session()  # names of layers count up in one process; state is kept by name
-    keras.config.set_dtype_policy(policy)
+    keras.config.set_dtype_policy(arithmetic.policy)
     before = random.getstate()
     random.seed(assignment.seed)  # Keras draws the seeds of initialisers and generators from Python's generator
     try:
@@ -114,9 +135,9 @@ def build_network(assignment: Assignment, policy: str, gradients: Gradients) -> 
         random.setstate(before)
     if recipe.head.kind != "native":
         stages = replace_head(stages, recipe.head, assignment)
-    conventions = set_batch_norm(stages.whole, recipe.batch_norm)
+    conventions = set_batch_norms(stages.whole, recipe.batch_norm, arithmetic)
     parameters = count_scalars(stages.whole.trainable_weights)
-    stages, why = proven_stages(stages, gradients, size)
+    stages, why = proven_stages(stages, arithmetic.gradients, size)
     first = first_trainable(stages, recipe.trainable_from)
     for number in range(first):
         for layer in stages.span(number, number + 1).layers:
@@ -233,13 +254,11 @@ def replace_head(stages: KerasStages, head: Head, assignment: Assignment) -> Ker
     return KerasStages(whole, (*stages.names[:-1], HEAD), (*stages.boundaries[:-1], value))
 
 
-def set_batch_norm(model: Any, wanted: BatchNorm) -> dict[str, str]:
-    """Give every BatchNormalization layer the recipe's momentum and kind of variance; return the conventions."""
+def set_batch_norms(model: Any, wanted: BatchNorm, arithmetic: Arithmetic) -> dict[str, str]:
+    """Give every BatchNormalization layer the recipe's conventions, and return them."""
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in layers:
-        layer.momentum = 1 - wanted.momentum
-        if wanted.variance == "unbiased" and not layer.renorm:
-            layer.call = partial(_call_unbiased, layer, layer.call)
+        arithmetic.set_batch_norm(layer, wanted)
     if not layers:
         return {"batch_norm": "none"}
     return {

@@ -49,12 +49,14 @@ except Exception as error:  # a broken installation may raise anything
     ) from error
 
 from benchmark.training.engines.keras_network import (  # noqa: E402
+    Arithmetic,
     KerasNetwork,
     build_network,
     count_scalars,
     layer_seeds,
     named_weights,
 )
+from benchmark.training.engines.tensorflow_batch_norm import set_batch_norm  # noqa: E402
 from benchmark.training.engines.tensorflow_device import (  # noqa: E402
     free_gpu_bytes,
     has_bfloat16,
@@ -109,7 +111,7 @@ class TensorFlowEngine:
         if precision == "auto":
             precision = "bfloat16" if self.device.kind == "cuda" and has_bfloat16() else "float32"
         tf.random.set_seed(assignment.seed)
-        network = build_network(assignment, _POLICIES[precision], _gradients)
+        network = build_network(assignment, Arithmetic(_POLICIES[precision], _gradients, set_batch_norm))
         self._network = network
         self._size, self._num_classes = assignment.size, assignment.num_classes
         self._label_smoothing = recipe.loss.label_smoothing
@@ -117,7 +119,8 @@ class TensorFlowEngine:
         head = network.head_variables
         in_head = [id(variable) in head for variable in network.trained.trainable_variables]
         self._updates = Updates(recipe.optimizer, self._trained, in_head)
-        self._loss_scale = [tf.Variable(_FIRST_SCALE), tf.Variable(0.0)] if precision == "float16" else None
+        scaled = precision == "float16"
+        self._loss_scale = (tf.Variable(_FIRST_SCALE), tf.Variable(0.0)) if scaled else None
         self._set_pixels(network)
         self._weights = named_weights(network.stages)
         trained = {id(variable) for variable in network.trained.trainable_variables}
@@ -264,7 +267,7 @@ class TensorFlowEngine:
         if self._loss_scale is None:
             self._updates.apply(gradients, scalars)
         else:
-            self._apply_scaled(gradients, scalars)
+            self._apply_scaled(gradients, scalars, *self._loss_scale)
         return loss
 
     def _cross_entropy(self, labels: Any, logits: Any) -> Any:
@@ -275,9 +278,8 @@ class TensorFlowEngine:
         targets = tf.one_hot(labels, self._num_classes) * (1 - smoothing) + smoothing / self._num_classes
         return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
 
-    def _apply_scaled(self, gradients: list[Any], scalars: Any) -> None:
+    def _apply_scaled(self, gradients: list[Any], scalars: Any, scale: Any, steps: Any) -> None:
         """Update if all gradients are finite, and adapt the loss scale."""
-        scale, steps = self._loss_scale or ()
         gradients = [None if gradient is None else gradient / scale for gradient in gradients]
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients if g is not None])
 
