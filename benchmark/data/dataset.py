@@ -31,6 +31,12 @@ class DataSet:
         negative_class: the class without a tumour, ``None`` where there is none.
         synthetic: whether the images are simulated; every output says so.
         planes: str, shape (N,), ``axial``, ``coronal`` or ``sagittal``; ``None`` where unknown.
+        folds: int64, shape (N,), the source's official folds, from 1; ``None`` where there are none.
+        native_sizes: int64, shape (N, 2), height and width before resizing, in pixels.
+        hashes: uint8, shape (N, 2, 32), SHA-256 of each image's stored bytes (zeros where it is made and not
+            read) and of its native pixels.
+        notes: what a user must know of the data: the release that was recognised, images left out, rules applied.
+        folder: where the prepared images are; :func:`benchmark.data.load_prepared` opens them from there.
     """
 
     name: str
@@ -44,18 +50,33 @@ class DataSet:
     groups: npt.NDArray[np.str_] | None = None
     masks: npt.NDArray[np.uint8] | None = None
     planes: npt.NDArray[np.str_] | None = None
+    folds: Labels | None = None
+    native_sizes: Labels | None = None
+    hashes: npt.NDArray[np.uint8] | None = None
     negative_class: str | None = None
     synthetic: bool = False
     licence: str = ""
     citation: str = ""
     source: str = ""
+    notes: tuple[str, ...] = ()
     folder: Path | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         n = len(self.labels)
         if self.pixels.shape[0] != n or self.pixels.ndim != 4 or self.pixels.dtype != np.uint8:
             raise ValueError(f"pixels must be uint8 of shape ({n}, S, S, 3), not {self.pixels.shape}")
-        for name in ("image_ids", "identical", "parts", "groups", "masks", "planes"):
+        per_image = (
+            "image_ids",
+            "identical",
+            "parts",
+            "groups",
+            "masks",
+            "planes",
+            "folds",
+            "native_sizes",
+            "hashes",
+        )
+        for name in per_image:
             value = getattr(self, name)
             if value is not None and len(value) != n:
                 raise ValueError(f"{name} has {len(value)} entries for {n} images")

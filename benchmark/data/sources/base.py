@@ -50,14 +50,37 @@ class Source(Protocol):
     Listing a source is cheap; only :meth:`load` decodes. ``load`` is called from several threads at once.
     """
 
-    name: str  # short, for folders and tables
-    items: Sequence[Item]
-    class_names: tuple[str, ...]
-    negative_class: str | None
-    synthetic: bool
-    licence: str
-    citation: str
-    notes: tuple[str, ...]  # what a user must know of it (the release that was recognised, rules applied)
+    @property
+    def name(self) -> str:
+        """Short, for folders and tables."""
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """The images, in the order of the data set."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """At least two; labels are indices into them."""
+
+    @property
+    def negative_class(self) -> str | None:
+        """The class without a tumour."""
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the images are simulated."""
+
+    @property
+    def licence(self) -> str:
+        """Under which the images are given, empty where unknown."""
+
+    @property
+    def citation(self) -> str:
+        """What to cite, empty where unknown."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user must know of it (the release that was recognised, rules applied)."""
 
     def signature(self) -> str:
         """Return a hash that changes when the content may have changed; cheap (names, sizes, times)."""

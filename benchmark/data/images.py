@@ -1,0 +1,124 @@
+"""From stored bytes to uint8 pixels of one size. Pillow alone decodes and resizes, for every framework.
+
+How each kind of image is read:
+
+- greyscale and RGB as they are; one-bit images become 0 and 255; CMYK, YCbCr and HSV are converted to RGB;
+- a palette is looked up; transparency (RGBA, LA, palettes) is laid over black, the background of an MRI;
+- 16- and 32-bit greyscale is scaled by :func:`to_uint8`;
+- an EXIF orientation is applied; of several frames (GIF, TIFF) the first is read.
+"""
+
+import io
+import warnings
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from benchmark.errors import UserError
+
+Pixels = npt.NDArray[np.uint8]
+Resize = Literal["squash", "pad"]
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp"})
+_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "GIF", "WEBP")
+MAX_SIDE_PRODUCT = 64_000_000  # pixels; a slice has at most some millions, a decompression bomb more
+WINDOW = (0.1, 99.9)  # percentiles of a slice's intensities that become 0 and 255
+_RESAMPLE = Image.Resampling.BICUBIC  # Pillow widens the kernel when it shrinks, which is antialiasing
+
+
+def to_uint8(intensities: npt.NDArray[Any], name: str) -> Pixels:
+    """Scale intensities of any range to uint8, linearly, per slice.
+
+    MR intensities have no absolute unit. The 0.1st percentile becomes 0 and the 99.9th 255; what lies beyond is
+    clipped, so that a few hot pixels don't darken the rest.
+
+    Args:
+        intensities: integer or float, any shape.
+        name: of the image, for messages.
+
+    Raises:
+        UserError: values that are not finite, or all the same.
+    """
+    values = np.asarray(intensities, dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise UserError(f"Image '{name}' holds values that are not finite (NaN or infinity).")
+    low, high = (float(value) for value in np.percentile(values, WINDOW))
+    if high <= low:
+        low, high = float(values.min()), float(values.max())
+    if high <= low:
+        raise UserError(f"Image '{name}' is constant: every pixel has the value {low:g}.")
+    scaled = np.clip((values - low) / (high - low), 0, 1) * 255
+    return np.asarray(np.rint(scaled), dtype=np.uint8)
+
+
+def decode(data: bytes, name: str) -> Pixels:
+    """Return the pixels of an image file, of shape (H, W) or (H, W, 3), as the module describes.
+
+    Raises:
+        UserError: not an image, truncated, constant, or larger than any slice is.
+    """
+    if not data:
+        raise UserError(f"Image '{name}' is empty (0 bytes).")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a bomb is refused below, and odd metadata harms nobody
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+                if image.width * image.height > MAX_SIDE_PRODUCT:
+                    raise UserError(f"Image '{name}' claims {image.width} x {image.height} pixels: refused.")
+                pixels = _pixels(image, name)
+    except UserError:
+        raise
+    except Image.DecompressionBombError:
+        raise UserError(f"Image '{name}' claims more pixels than any slice has: refused.") from None
+    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
+        reason = str(error).partition("<_io")[0].strip() or type(error).__name__
+        raise UserError(f"Image '{name}' can't be read ({reason}).") from None
+    if pixels.size == 0 or (pixels == pixels[0, 0]).all():
+        raise UserError(f"Image '{name}' is constant: every pixel has the same value.")
+    return pixels
+
+
+def _pixels(image: Image.Image, name: str) -> Pixels:
+    image.load()  # reads the first frame whole: a truncated file fails here
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith(("I", "F")):
+        return to_uint8(np.asarray(upright), name)
+    if upright.mode in ("1", "L"):
+        return np.array(upright.convert("L"), dtype=np.uint8)
+    if upright.has_transparency_data:
+        layer = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer)
+    return np.array(upright.convert("RGB"), dtype=np.uint8)
+
+
+def resized(pixels: Pixels, size: int, rule: Resize) -> Pixels:
+    """Return the image as a square of ``size``, antialiased (bicubic).
+
+    Args:
+        pixels: shape (H, W) or (H, W, 3).
+        size: side in pixels.
+        rule: ``squash`` changes the aspect ratio; ``pad`` keeps it and adds black.
+
+    Returns:
+        Shape (size, size) or (size, size, 3).
+    """
+    return np.asarray(_fitted(Image.fromarray(pixels), size, rule, _RESAMPLE), dtype=np.uint8)
+
+
+def resized_mask(mask: npt.NDArray[np.uint8], size: int, rule: Resize) -> Pixels:
+    """Return a mask resized like its image: 1 where at least half of a pixel lies inside, else 0.
+
+    A lesion smaller than a pixel keeps the pixel that it covers most.
+    """
+    covered = Image.fromarray(np.where(mask != 0, 255, 0).astype(np.uint8))
+    shares = np.asarray(_fitted(covered, size, rule, Image.Resampling.BILINEAR))
+    inside = shares >= min(128, max(1, int(shares.max())))
+    return inside.astype(np.uint8)
+
+
+def _fitted(image: Image.Image, size: int, rule: Resize, method: Image.Resampling) -> Image.Image:
+    if rule == "pad":
+        return ImageOps.pad(image, (size, size), method=method, color=0)
+    return image.resize((size, size), method)

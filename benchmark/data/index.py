@@ -1,0 +1,166 @@
+"""What is known of a source's images beside their pixels: kept once per source, whatever the size."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.data.dataset import DataSet, Labels
+from benchmark.data.sources.base import Item, Source
+
+_OPTIONAL = ("parts", "groups", "planes", "folds")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is said of the data set as a whole."""
+
+    name: str
+    class_names: tuple[str, ...]
+    negative_class: str | None
+    fingerprint: str
+    synthetic: bool
+    licence: str
+    citation: str
+    source: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Index:
+    """Per-image arrays and facts; see :class:`~benchmark.data.dataset.DataSet` for shapes.
+
+    Args:
+        skipped: one sentence for each image that could not be read and was left out.
+    """
+
+    facts: Facts
+    image_ids: npt.NDArray[np.str_]
+    labels: Labels
+    identical: Labels
+    hashes: npt.NDArray[np.uint8]
+    native_sizes: Labels
+    optional: dict[str, npt.NDArray[Any]]
+    skipped: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        source: Source,
+        items: Sequence[Item],
+        *,
+        spec: str,
+        hashes: npt.NDArray[np.uint8],
+        native_sizes: Labels,
+        skipped: tuple[str, ...],
+    ) -> "Index":
+        """Make the index of decoded images: labels, clusters of identical images, the fingerprint."""
+        labels = np.array([source.class_names.index(item.class_name) for item in items], dtype=np.int64)
+        notes = tuple(source.notes)
+        if skipped:
+            notes += (f"{len(skipped)} unreadable images were left out",)
+        return cls(
+            facts=Facts(
+                name=source.name,
+                class_names=tuple(source.class_names),
+                negative_class=source.negative_class,
+                fingerprint=fingerprint(items, hashes[:, 1]),
+                synthetic=source.synthetic,
+                licence=source.licence,
+                citation=source.citation,
+                source=spec,
+                notes=notes,
+            ),
+            image_ids=np.array([item.image_id for item in items]),
+            labels=labels,
+            identical=identical_clusters(hashes),
+            hashes=hashes,
+            native_sizes=native_sizes,
+            optional=_optional(items),
+            skipped=skipped,
+        )
+
+    def dataset(self, pixels: npt.NDArray[np.uint8], masks: npt.NDArray[np.uint8] | None, folder: Path) -> DataSet:
+        """Return the data set that these arrays, pixels and masks make."""
+        said: dict[str, Any] = {**asdict(self.facts), "notes": self.facts.notes + self.skipped, **self.optional}
+        return DataSet(
+            pixels=pixels,
+            masks=masks,
+            labels=self.labels,
+            image_ids=self.image_ids,
+            identical=self.identical,
+            hashes=self.hashes,
+            native_sizes=self.native_sizes,
+            folder=folder,
+            **said,
+        )
+
+
+def hash_pixels(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Return the SHA-256 of native pixels with their shape; grey stored as RGB equals grey."""
+    if pixels.ndim == 3 and (pixels[:, :, :1] == pixels[:, :, 1:]).all():
+        pixels = pixels[:, :, 0]
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(pixels.tobytes())
+    return digest.digest()
+
+
+def fingerprint(items: Sequence[Item], pixel_hashes: npt.NDArray[np.uint8]) -> str:
+    """Return the SHA-256 over image ids, classes and native pixels, in the order of the ids."""
+    digest = hashlib.sha256()
+    for k in sorted(range(len(items)), key=lambda k: items[k].image_id):
+        digest.update(json.dumps([items[k].image_id, items[k].class_name]).encode())
+        digest.update(pixel_hashes[k].tobytes())
+    return digest.hexdigest()
+
+
+def identical_clusters(hashes: npt.NDArray[np.uint8]) -> Labels:
+    """Return a number for each image, the same for images of equal bytes or equal native pixels.
+
+    Equal bytes decode to equal pixels, so the pixels decide.
+
+    Args:
+        hashes: uint8, shape (N, 2, 32): SHA-256 of bytes and of pixels.
+
+    Returns:
+        int64, shape (N,): position of the cluster's first image.
+    """
+    pixels = np.ascontiguousarray(hashes[:, 1]).view("V32").ravel()
+    _, first, inverse = np.unique(pixels, return_index=True, return_inverse=True)
+    return np.asarray(first[inverse], dtype=np.int64)
+
+
+def _optional(items: Sequence[Item]) -> dict[str, npt.NDArray[Any]]:
+    """Return parts, groups, planes and folds, each where it is known of every image."""
+    found: dict[str, npt.NDArray[Any]] = {}
+    for name in _OPTIONAL:
+        values = [getattr(item, name.removesuffix("s")) for item in items]
+        if all(value is not None for value in values):
+            found[name] = np.array(values, dtype=np.int64 if name == "folds" else np.str_)
+    return found
+
+
+def save_index(index: Index, folder: Path) -> None:
+    """Write an index into an empty folder."""
+    always = ("image_ids", "labels", "identical", "hashes", "native_sizes")
+    arrays: dict[str, Any] = {**{name: getattr(index, name) for name in always}, **index.optional}
+    np.savez(folder / "arrays.npz", **arrays)
+    text = json.dumps({"facts": asdict(index.facts), "skipped": index.skipped}, indent=1)
+    (folder / "facts.json").write_text(text, encoding="utf-8")
+
+
+def load_index(folder: Path) -> Index:
+    """Read what :func:`save_index` wrote; raises ``OSError``, ``ValueError`` or ``KeyError`` where it can't."""
+    said = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    facts: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in said["facts"].items()
+    }
+    with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    optional = {name: arrays.pop(name) for name in _OPTIONAL if name in arrays}
+    return Index(facts=Facts(**facts), optional=optional, skipped=tuple(said["skipped"]), **arrays)

@@ -1,0 +1,118 @@
+"""A folder of images: ``Training/<class>/*`` with ``Testing/<class>/*``, or class folders alone."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from benchmark.data.images import decode
+from benchmark.data.sources.base import Item, Loaded
+from benchmark.data.sources.layout import Layout, is_image, read_layout
+from benchmark.errors import UserError
+
+MAX_FILE_BYTES = 256 * 2**20
+_STAT_EACH = 20_000  # above as many files, a signature looks at folders only: it must not take seconds
+
+
+class FolderSource:
+    """Images in folders. Links that lead out of the folder are refused.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        UserError: on use, when the folder can't be read or holds no usable images.
+    """
+
+    synthetic = False
+    licence = ""
+    citation = ""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.name = self.root.name or "images"
+
+    @cached_property
+    def _layout(self) -> Layout:
+        start = len(str(self.root)) + 1
+        tree = [(folder[start:], [file[start:] for file in files]) for folder, files in _tree(self.root)]
+        images = [file.replace(os.sep, "/") for _, files in tree for file in files if is_image(file)]
+        filled = {str(parent) for path in images for parent in PurePosixPath(path).parents}
+        empty = {folder.replace(os.sep, "/") for folder, _ in tree} - filled - {""}
+        return read_layout(images, sorted(empty), str(self.root))
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The images, sorted by path."""
+        return self._layout.items
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Tidied, sorted."""
+        return self._layout.class_names
+
+    @property
+    def negative_class(self) -> str | None:
+        """``notumor`` where there is such a folder, under any of its usual names."""
+        return self._layout.negative_class
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was ignored or merged."""
+        return self._layout.notes
+
+    def signature(self) -> str:
+        """Return a hash over names, sizes and times of the files.
+
+        Above 20,000 files over the folders' times alone: these change when a file is added, removed or renamed,
+        not when one is overwritten in place.
+        """
+        digest = hashlib.sha256(f"folder {self.root}".encode())
+        tree = list(_tree(self.root))
+        looked_at = [folder for folder, _ in tree]
+        if sum(len(files) for _, files in tree) <= _STAT_EACH:
+            looked_at += [file for _, files in tree for file in files]
+        for path in looked_at:
+            stat = os.stat(path)  # noqa: PTH116 (a Path per file would double the time)
+            digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+    def load(self, index: int) -> Loaded:
+        """Read and decode one image; raises ``UserError`` naming the file."""
+        path = self.root / self._layout.paths[index]
+        try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise UserError(f"Image '{path}' has {path.stat().st_size / 2**20:.0f} MiB: no slice has as many.")
+            data = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"Image '{path}' can't be read ({error.strerror}).") from None
+        return Loaded(decode(data, str(path)), hashlib.sha256(data).digest())
+
+
+def _tree(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder from ``root`` down, sorted, with its files' paths; hidden ones are left out."""
+    pending = [str(root)]
+    while pending:
+        folder = pending.pop()
+        try:
+            with os.scandir(folder) as scan:
+                entries = sorted((entry for entry in scan if not entry.name.startswith(".")), key=lambda e: e.name)
+            files = []
+            for entry in entries:
+                if entry.is_symlink():
+                    _check_link(Path(entry.path), root)
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                else:
+                    files.append(entry.path)
+        except OSError as error:
+            raise UserError(f"Folder '{folder}' can't be read ({error.strerror}).") from None
+        yield folder, files
+
+
+def _check_link(link: Path, root: Path) -> None:
+    if not link.resolve().is_relative_to(root):
+        raise UserError(f"'{link}' links out of its folder, to '{link.resolve()}': copy the images instead.")
+    if link.is_dir():
+        raise UserError(f"'{link}' is a link to a folder: name each folder once, without links.")

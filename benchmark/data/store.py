@@ -1,0 +1,90 @@
+"""Where prepared data lives on disk: one folder per source, written atomically, one writer at a time."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from benchmark.errors import UserError
+
+CACHE_VARIABLE = "TUMORBOARD_CACHE"
+_UNFINISHED = ".unfinished-"
+
+
+def cache_root(cache: Path | None = None) -> Path:
+    """Return the folder of all caches: ``cache``, else ``$TUMORBOARD_CACHE``, else the system's place for them."""
+    if cache is not None:
+        return cache
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named).expanduser() if named else user_cache_path("tumorboard")
+
+
+def make_folder(folder: Path) -> Path:
+    """Create a folder with its parents; raises ``UserError`` where it can't be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The cache folder '{folder}' can't be created ({error.strerror}): "
+            f"name another in the environment variable {CACHE_VARIABLE}."
+        ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(
+            f"The cache folder '{folder}' is not writable: name another in the environment variable {CACHE_VARIABLE}."
+        )
+    return folder
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Create a cache folder and hold its lock, which the system frees when a process dies, however it dies.
+
+    What an earlier process left unfinished in it is dead then, and is removed.
+    """
+    make_folder(folder)
+    with FileLock(folder / ".lock"):
+        for dead in folder.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(dead, ignore_errors=True)
+        yield
+
+
+@contextlib.contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """Give an empty folder to fill, and rename it to ``target`` when the block ends well."""
+    unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=make_folder(target.parent)))
+    try:
+        yield unfinished
+        for file in unfinished.iterdir():
+            with file.open("rb+") as stream:
+                os.fsync(stream.fileno())
+        unfinished.rename(target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def written_file(target: Path) -> Iterator[Path]:
+    """Give the path of a file to write, and rename it to ``target`` when the block ends well."""
+    handle, name = tempfile.mkstemp(prefix=_UNFINISHED, suffix=target.suffix, dir=target.parent)
+    os.close(handle)
+    unfinished = Path(name)
+    try:
+        yield unfinished
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def require_space(folder: Path, needed_bytes: int) -> None:
+    """Raise ``UserError`` where the disk of ``folder`` has not ``needed_bytes`` free."""
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise UserError(
+            f"Preparing the images needs {needed_bytes / 1e9:.1f} GB in '{folder}' and {free / 1e9:.1f} GB are free: "
+            f"free some, choose a smaller --size, or name another folder in {CACHE_VARIABLE}."
+        )
