@@ -36,17 +36,22 @@ class TorchStage:
 class TorchNetwork(Protocol):
     """A network, built, initialised or loaded, its head replaced as the recipe asks, on its device.
 
-    Whoever builds it also sets the recipe's BatchNorm momentum and variance on every BatchNorm layer.
+    Whoever builds it also sets the recipe's BatchNorm momentum and variance on every BatchNorm layer, and raises
+    ``RunFailure`` (``missing_weights``, ``unsupported``) where it can't be built as asked.
     """
 
     stages: tuple[TorchStage, ...]
     """In order; the last is the head."""
-    stages_proven: bool
-    """Whether the stages, composed, were shown to equal the whole model."""
+    stages_doubt: str
+    """Why the stages, composed, were not shown to equal the whole model, one sentence; empty where they were."""
     layout: Literal["nchw", "nhwc"]
     """Of the input of the first stage."""
+    channels_last: bool
+    """Whether an ``nchw`` input is wanted in torch's channels_last memory format."""
     preprocessing: Preprocessing
     """What the pixels become before the first stage."""
+    library_preprocessing: Preprocessing | None
+    """What the network's library says its input must be, where it says so."""
     weights_loaded: str
     """``none``, or where the weights came from."""
     conventions: Mapping[str, str]
@@ -60,5 +65,11 @@ class TorchNetwork(Protocol):
         it when the mode changes, not at each step.
         """
 
-    def reseed(self, seed: int) -> None:
+    def begin_step(self, seed: int, batch_size: int) -> None:
         """Make all that is random inside the network in the calls that follow a function of ``seed``."""
+
+    def end_step(self) -> None:
+        """Do what remains after the forward and backward pass of a training step."""
+
+    def first_kernel_input(self, inputs: Tensor) -> Tensor | None:
+        """Return what reaches the first layer with a kernel for normalised inputs; ``None`` if it can't be seen."""

@@ -17,34 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-HEAD = "head"
+from benchmark.training.stages.torch_fallback import two_methods
+from benchmark.training.stages.torch_pieces import HEAD, Piece, from_modules
+
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
-@dataclass(frozen=True)
-class Piece:
-    """One stage of a module.
-
-    Args:
-        name: unique within the model; the last is ``head``.
-        forward: maps the stage's input to its output, in the mode that its modules are in.
-        modules: those whose mode decides; no module is in two pieces.
-        parameters: by their names in the model.
-    """
-
-    name: str
-    forward: Callable[[Tensor], Tensor]
-    modules: tuple[nn.Module, ...]
-    parameters: dict[str, nn.Parameter]
-
-
 def candidates(model: nn.Module, example: Tensor) -> Iterator[list[Piece]]:
-    """Yield lists of stages of ``model``, the finest first; each has at least one stage, and ``head`` is last.
+    """Yield lists of stages of ``model``, the finest first, to be proven; ``head`` is the last stage of each.
 
     The children of an ``nn.Sequential``; for a model with ``forward_features`` and ``forward_head`` (timm's
-    protocol) the cuts of the first, and the second as head; the cuts of ``forward``. Then features and head
-    without cuts, at last the whole as one stage. The last candidate may have taken the model apart: it is correct
-    by construction, and to be used as it is.
+    protocol) the cuts of the first, and the second as head; the same two without cuts; the cuts of ``forward``.
 
     Args:
         model: with its weights, on its device, in inference mode.
@@ -53,24 +36,16 @@ def candidates(model: nn.Module, example: Tensor) -> Iterator[list[Piece]]:
     if isinstance(model, nn.Sequential) and type(model).forward is nn.Sequential.forward:
         children = _children(model)
         if len(children) > 1:
-            yield _from_modules(model, children)
+            yield from_modules(model, children)
     if callable(getattr(model, "forward_features", None)) and callable(getattr(model, "forward_head", None)):
         features, head = _trace(model, "forward_features"), _trace(model, "forward_head")
         if features is not None and head is not None:
-            yield _from_modules(model, [*_cut(features), (HEAD, head)])
-        yield from _two_methods(model, example)
+            yield from_modules(model, [*_cut(features), (HEAD, head)])
+        yield from two_methods(model, example)
     graph = _trace(model, "forward")
     cuts = _cut(graph) if graph is not None else []
     if len(cuts) > 1:
-        yield _from_modules(model, _join_head(cuts, example))
-    yield _around_classifier(model, example)
-
-
-def run(pieces: Sequence[Piece], x: Tensor) -> Tensor:
-    """Return the composition of the pieces' forward passes."""
-    for piece in pieces:
-        x = piece.forward(x)
-    return x
+        yield from_modules(model, _join_head(cuts, example))
 
 
 def _children(model: nn.Sequential) -> list[tuple[str, nn.Module]]:
@@ -88,17 +63,6 @@ def _children(model: nn.Sequential) -> list[tuple[str, nn.Module]]:
         last -= 1
     tail = [child for _, child in named[last:]]
     return [*named[:last], (HEAD, tail[0] if len(tail) == 1 else nn.Sequential(*tail))]
-
-
-def _from_modules(model: nn.Module, named: Sequence[tuple[str, nn.Module]]) -> list[Piece]:
-    """Return pieces for modules that follow one another; parameters keep the names they have in ``model``."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    pieces = []
-    for number, (name, module) in enumerate(named):
-        own = {names[id(parameter)]: parameter for parameter in module.parameters()}
-        last = number == len(named) - 1
-        pieces.append(Piece(HEAD if last else name, module.forward, tuple(module.modules()), own))
-    return pieces
 
 
 # --- tracing ------------------------------------------------------------------------------------------------------
@@ -347,68 +311,3 @@ class _Shapes(fx.Interpreter):
 
     def is_map(self, node: fx.Node) -> bool:
         return node.name in self._maps
-
-
-# --- without a graph ----------------------------------------------------------------------------------------------
-
-
-def _two_methods(model: Any, example: Tensor) -> Iterator[list[Piece]]:
-    """Yield ``forward_features`` and ``forward_head``, where a gradient can say which parameters each one uses."""
-    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    called: set[nn.Module] = set()
-    try:
-        features = model.forward_features(example)
-        used = torch.autograd.grad(features.float().sum(), list(named.values()), allow_unused=True)
-        handles = [m.register_forward_pre_hook(lambda module, _x: called.add(module)) for m in model.modules()]
-        model.forward_head(features.detach())
-    except Exception:  # not timm's protocol after all
-        return
-    for handle in handles:
-        handle.remove()
-    of_features = {name for name, gradient in zip(named, used, strict=True) if gradient is not None}
-    yield [
-        Piece(
-            "features",
-            model.forward_features,
-            tuple(module for module in model.modules() if module not in called),
-            {name: named[name] for name in named if name in of_features},
-        ),
-        Piece(
-            HEAD,
-            model.forward_head,
-            tuple(module for module in model.modules() if module in called),
-            {name: named[name] for name in named if name not in of_features},
-        ),
-    ]
-
-
-def _around_classifier(model: nn.Module, example: Tensor) -> list[Piece]:
-    """Return all but the last dense layer, and that layer, where its output is the model's."""
-    outputs: dict[str, Any] = {}
-    handles = [
-        module.register_forward_hook(lambda _m, _x, y, name=name: outputs.__setitem__(name, y))
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
-    ]
-    try:
-        with torch.no_grad():
-            result = model(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    for name, output in outputs.items():
-        if output is result and name:
-            named = dict(model.named_parameters())
-            classifier = model.get_submodule(name)
-            model.set_submodule(name, nn.Identity())
-            kept = {key: value for key, value in named.items() if not key.startswith(f"{name}.")}
-            own = {key: value for key, value in named.items() if key.startswith(f"{name}.")}
-            return [
-                Piece("features", model.forward, tuple(model.modules()), kept),
-                Piece(HEAD, classifier.forward, tuple(classifier.modules()), own),
-            ]
-    return _whole(model)
-
-
-def _whole(model: nn.Module) -> list[Piece]:
-    return [Piece(HEAD, model.forward, tuple(model.modules()), dict(model.named_parameters()))]

@@ -1,0 +1,32 @@
+"""The machine that an engine runs on, without any framework."""
+
+import platform
+import sys
+from pathlib import Path
+
+import psutil
+
+
+def processor() -> str:
+    """Return the processor's model, as the system calls it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def memory_bytes() -> int:
+    """Return the memory of the machine."""
+    return int(psutil.virtual_memory().total)
+
+
+def peak_bytes() -> int:
+    """Return the process's peak resident memory."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,341 @@
+"""The torch engine: torch modules, and Keras networks on torch, trained by a plain torch step."""
+
+import contextlib
+import functools
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmark.errors import nearest
+from benchmark.outcomes import Outcome, RunFailure
+from benchmark.training.engines.base import Assignment, Handle, Network, StepInput
+from benchmark.training.engines.torch_device import (
+    free_bytes,
+    open_device,
+    peak_memory_bytes,
+    resolve_precision,
+    set_arithmetic,
+)
+from benchmark.training.engines.torch_network import TorchNetwork, TorchStage
+from benchmark.training.engines.torch_optimizer import Updates
+from benchmark.training.engines.torch_pixels import Normalizer
+
+_AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_SCALER = ("scale", "_growth_tracker")
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _guarded(method: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Turn lack of memory into the outcome that says so."""
+
+    @functools.wraps(method)
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return method(*args, **kwargs)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise RunFailure(Outcome.OOM, "Out of memory: use a smaller --batch-size or --size.") from error
+        except RuntimeError as error:
+            if "DefaultCPUAllocator" not in str(error):
+                raise
+            raise RunFailure(Outcome.OOM, "Out of memory: use a smaller --batch-size or --size.") from error
+
+    return guarded
+
+
+class TorchEngine:
+    """See :class:`benchmark.training.engines.base.Engine`.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        tf32: whether float32 matrix products and convolutions may use TF32 on a GPU.
+        deterministic: whether arithmetic must be repeatable bit for bit. Both switches are the process's, and
+            those of the engine made last hold.
+
+    Raises:
+        RunFailure: ``unsupported`` where torch does not see the device.
+    """
+
+    framework = "torch"
+
+    def __init__(self, device: str, *, tf32: bool, deterministic: bool) -> None:
+        set_arithmetic(tf32=tf32, deterministic=deterministic)
+        self.device = open_device(device)
+        self._tf32, self._deterministic = tf32, deterministic
+        self._place = torch.device(device)
+        self._on_gpu = device == "cuda"
+        self._mode: int | None = None
+
+    # building
+
+    @_guarded
+    def build(self, assignment: Assignment) -> Network:
+        """Build, initialise or load, and place the network; prepare the optimiser."""
+        recipe = assignment.recipe
+        precision = resolve_precision(recipe.execution.precision, self.device.kind)
+        network = _build_network(assignment, self._place)
+        self._network = network
+        self._first = first_trainable(recipe.trainable_from, [stage.name for stage in network.stages])
+        trained = network.stages[self._first :]
+        for stage in network.stages[: self._first]:
+            for parameter in stage.parameters.values():
+                parameter.requires_grad_(False)
+        parameters = {name: parameter for stage in trained for name, parameter in stage.parameters.items()}
+        self._updates = Updates(recipe.optimizer, parameters, frozenset(trained[-1].parameters))
+        self._scaler = torch.amp.GradScaler(self._place.type) if precision == "float16" else None
+        self._normalizer = Normalizer(
+            network.preprocessing, self._place, network.layout, channels_last=network.channels_last
+        )
+        self._plain = _functions(
+            network.stages, self._first, _AUTOCAST.get(precision), self._place.type, recipe.loss.label_smoothing
+        )
+        self._compiled: tuple[Any, Any] | None = None
+        self.set_compile(False)
+        self._set_mode(None)
+        return Network(
+            stages=tuple(stage.name for stage in network.stages),
+            stages_proven=not network.stages_doubt,
+            parameters=sum(p.numel() for stage in network.stages for p in stage.parameters.values()),
+            trainable_parameters=sum(parameter.numel() for parameter in parameters.values()),
+            gmacs=self._count_macs(assignment.size) / 1e9,
+            preprocessing=network.preprocessing,
+            weights_loaded=network.weights_loaded,
+            weights_hash=self._weights_hash(),
+            execution={
+                "precision": precision,
+                "tf32": "on" if self._tf32 else "off",
+                "channels_last": "on" if network.channels_last else "off",
+                "compile": recipe.execution.compile,
+                "deterministic": "on" if self._deterministic else "off",
+                "threads": str(torch.get_num_threads()),
+            },
+            conventions={**network.conventions, "optimizer": f"torch.optim.{type(self._updates.optimizer).__name__}"},
+            stages_doubt=network.stages_doubt,
+            trainable_names=tuple(parameters),
+            library_preprocessing=network.library_preprocessing,
+            first_layer_input=self._first_layer_input(assignment.size),
+        )
+
+    @torch.no_grad()
+    def _count_macs(self, size: int) -> int:
+        """Return the multiply-accumulates of convolutions and matrix products for one image."""
+        images = torch.zeros((1, size, size, 3), dtype=torch.uint8, device=self._place)
+        counter = FlopCounterMode(display=False)
+        with counter:
+            self._plain[1](self._normalizer(images))
+        return int(counter.get_total_flops()) // 2
+
+    @torch.no_grad()
+    def _first_layer_input(self, size: int) -> tuple[float, float] | None:
+        """Return mean and standard deviation of what reaches the first kernel, for evenly spread pixel values."""
+        pixels = torch.arange(size * size, device=self._place).remainder(256).to(torch.uint8)
+        images = pixels.reshape(1, size, size, 1).expand(1, size, size, 3)
+        reached = self._network.first_kernel_input(self._normalizer(images))
+        if reached is None:
+            return None
+        return float(reached.double().mean()), float(reached.double().std(unbiased=False))
+
+    def _weights_hash(self) -> str:
+        digest = hashlib.sha256()
+        for tensor in self._tensors(self._network.stages).values():
+            digest.update(tensor.detach().cpu().contiguous().numpy())
+        return digest.hexdigest()
+
+    def set_compile(self, on: bool) -> None:
+        """Switch torch.compile for the steps that follow; weights and optimiser are untouched."""
+        if on and self._compiled is None:
+            loss, logits = (torch.compile(function, dynamic=False) for function in self._plain)
+            self._compiled = loss, logits
+        self._loss, self._logits = self._compiled if on and self._compiled else self._plain
+
+    # data
+
+    @_guarded
+    def upload(self, pixels: npt.NDArray[np.uint8]) -> Handle:
+        """Put uint8 images of shape (B, S, S, 3) on the device."""
+        return self._upload(pixels)
+
+    def _upload(self, array: npt.NDArray[Any]) -> Tensor:
+        """Return a tensor on the device; on a GPU copied while it computes, from pinned memory."""
+        if not self._on_gpu:
+            return torch.from_numpy(np.array(array))
+        writeable = array if array.flags.writeable and array.flags.c_contiguous else np.array(array)
+        return torch.from_numpy(writeable).pin_memory().to(self._place, non_blocking=True)
+
+    @_guarded
+    def gather(self, images: Handle, positions: npt.NDArray[np.int64]) -> Handle:
+        """Return the images at ``positions`` of an uploaded array, on the device."""
+        return images.index_select(0, self._upload(positions))
+
+    def free_bytes(self) -> int:
+        """Return the device memory that is free now; 0 on a CPU."""
+        return free_bytes(self.device.kind)
+
+    # arithmetic
+
+    @_guarded
+    def train_step(self, step: StepInput) -> Handle:
+        """Do one optimisation step; return the loss (a scalar handle) without waiting for the device."""
+        self._set_mode(self._first)
+        self._network.begin_step(step.seed, len(step.labels))
+        inputs = self._normalizer(step.images)
+        loss = self._loss(inputs, self._upload(step.labels), self._upload(step.loss_weights))
+        if loss.requires_grad:  # a network whose gradient is cut learns nothing; the conformance suite says so
+            (loss if self._scaler is None else self._scaler.scale(loss)).backward()
+        self._updates.apply(step.learning_rate, step.step, self._scaler)
+        self._network.end_step()
+        return loss.detach()
+
+    @_guarded
+    def normalize(self, images: Handle) -> Handle:
+        """Return the network's input for uint8 images: float32, preprocessed, in the network's layout."""
+        return self._normalizer(images)
+
+    @_guarded
+    def forward(self, inputs: Handle) -> Handle:
+        """Return float32 logits of shape (B, num_classes) of normalised inputs, in inference mode."""
+        self._set_mode(None)
+        with torch.no_grad():
+            return self._logits(inputs)
+
+    def _set_mode(self, first_trainable: int | None) -> None:
+        """Put the network into training mode from a stage on, or with ``None`` into inference mode."""
+        wanted = -1 if first_trainable is None else first_trainable
+        if self._mode != wanted:
+            self._network.set_training(first_trainable)
+            self._mode = wanted
+
+    @_guarded
+    def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[np.float32]]:
+        """Wait for the device and return the handles' values as float32 arrays on the host."""
+        arriving = [handle.detach().float().to("cpu", non_blocking=True) for handle in handles]
+        self.synchronize()
+        return [tensor.contiguous().numpy() for tensor in arriving]
+
+    @_guarded
+    def synchronize(self) -> None:
+        """Wait until the device has done all that was asked."""
+        if self._on_gpu:
+            torch.cuda.synchronize()
+
+    # state
+
+    def weights(self) -> dict[str, npt.NDArray[Any]]:
+        """Return copies of all weights and running statistics, trained or frozen, in a fixed order."""
+        return {name: _copy(tensor) for name, tensor in self._tensors(self._network.stages).items()}
+
+    def _tensors(self, stages: Sequence[TorchStage]) -> dict[str, Tensor]:
+        return {
+            name: value for stage in stages for name, value in (*stage.parameters.items(), *stage.buffers().items())
+        }
+
+    def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:
+        """Return copies of what training changes: weights and running statistics; the slots if asked."""
+        values = {name: _copy(tensor) for name, tensor in self._tensors(self._network.stages[self._first :]).items()}
+        if optimizer:
+            values |= self._updates.state()
+            if self._scaler is not None:
+                kept = self._scaler.state_dict()
+                values |= {f"scaler/{name}": np.array(kept[name], dtype=np.float64) for name in _SCALER}
+        return values
+
+    @_guarded
+    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Put back what :meth:`state` returned, with or without the optimiser's slots.
+
+        Raises:
+            ValueError: a state of another network.
+        """
+        tensors = self._tensors(self._network.stages[self._first :])
+        slots = {name: value for name, value in state.items() if name.startswith(("optimizer/", "scaler/"))}
+        odd = set(tensors) ^ (set(state) - set(slots))
+        if odd:
+            raise ValueError(f"the state does not fit the network: {min(odd)} is in one of them only")
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.copy_(torch.from_numpy(np.array(state[name])))
+            if slots:
+                self._updates.load_state(slots)
+        if slots and self._scaler is not None:
+            kept = {name: state[f"scaler/{name}"].item() for name in _SCALER}
+            self._scaler.load_state_dict(
+                {**self._scaler.state_dict(), **kept, "_growth_tracker": int(kept[_SCALER[1]])}
+            )
+
+    def peak_memory_bytes(self) -> int:
+        """Return the allocator's peak since the engine was made (GPU), or the process's peak RSS (CPU)."""
+        return peak_memory_bytes(self.device.kind)
+
+
+def _build_network(assignment: Assignment, device: torch.device) -> TorchNetwork:
+    if assignment.backbone.framework == "keras":
+        from benchmark.training.engines import keras_on_torch
+
+        network: TorchNetwork = keras_on_torch.build_network(assignment, device)
+        return network
+    from benchmark.training.engines.torch_modules import build_network
+
+    return build_network(assignment, device)
+
+
+def _functions(
+    stages: Sequence[TorchStage], first: int, autocast: torch.dtype | None, device: str, label_smoothing: float
+) -> tuple[Callable[[Tensor, Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """Return the training loss of inputs, labels and loss weights, and the logits of inputs in inference mode."""
+    calls = [stage.call for stage in stages]
+    frozen, trained = calls[:first], calls[first:]
+
+    def precision() -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(device, autocast) if autocast is not None else contextlib.nullcontext()
+
+    def loss(x: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        with precision():
+            if frozen:
+                with torch.no_grad():
+                    for call in frozen:
+                        x = call(x, False)
+            for call in trained:
+                x = call(x, True)
+        each = functional.cross_entropy(x.float(), labels, reduction="none", label_smoothing=label_smoothing)
+        return (each * weights).sum()
+
+    def logits(x: Tensor) -> Tensor:
+        with precision():
+            for call in calls:
+                x = call(x, False)
+        return x.float()
+
+    return loss, logits
+
+
+def first_trainable(wanted: str, names: Sequence[str]) -> int:
+    """Return the number of the first stage that a recipe's ``trainable_from`` leaves trainable.
+
+    ``layer4`` is the first of the stages ``layer4.0``, ``layer4.1`` ...
+
+    Raises:
+        RunFailure: ``unsupported`` where there is no such stage, named with those that there are.
+    """
+    if wanted == "all":
+        return 0
+    if wanted == "head":
+        return len(names) - 1
+    for number, name in enumerate(names):
+        if name == wanted or name.startswith(f"{wanted}."):
+            return number
+    raise RunFailure(
+        Outcome.UNSUPPORTED,
+        f"There is no stage '{wanted}' to train from.{nearest(wanted, list(names))} There are {', '.join(names)}.",
+    )
+
+
+def _copy(tensor: Tensor) -> npt.NDArray[Any]:
+    return np.array(tensor.detach().cpu().contiguous().numpy())

@@ -1,0 +1,134 @@
+"""The recipe's optimiser in torch, every constant set."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from benchmark.recipe import Optimizer
+
+_STEP = "optimizer/step"
+
+
+class Updates:
+    """Applies gradients.
+
+    Adam and AdamW are torch's: ``m_hat / (sqrt(v_hat) + eps)``. With ``epsilon_inside`` epsilon stands before the
+    bias correction, as in Keras: ``lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)``, which is torch's formula
+    with ``eps / sqrt(1 - b2^t)`` in place of eps. SGD is torch's: the learning rate multiplies the whole momentum.
+
+    Args:
+        rule: the recipe's.
+        parameters: what is trained, by name; slots are kept under these names.
+        head: names of those in the head, whose learning rate has a factor of its own.
+    """
+
+    def __init__(self, rule: Optimizer, parameters: Mapping[str, nn.Parameter], head: frozenset[str]) -> None:
+        self._rule = rule
+        self._parameters = dict(parameters)
+        self._list = list(parameters.values())
+        self.optimizer = _optimizer(rule, _groups(rule, parameters, head))
+        self._factors = [group.pop("factor") for group in self.optimizer.param_groups]
+        self._slots = {"adam": ("exp_avg", "exp_avg_sq"), "adamw": ("exp_avg", "exp_avg_sq")}.get(
+            rule.name, ("momentum_buffer",) if rule.momentum else ()
+        )
+        self._fill()
+
+    def _fill(self) -> None:
+        """Make the slots that torch makes at the first step, so that a state has the same names from the start."""
+        adaptive = self._rule.name != "sgd"
+        for parameter in self._list:
+            state = self.optimizer.state[parameter]
+            for slot in self._slots:
+                state[slot] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+            if adaptive:
+                state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+
+    def apply(self, learning_rate: float, step: int, scaler: "torch.amp.GradScaler | None") -> None:
+        """Do one update from the parameters' gradients, and forget these.
+
+        Args:
+            learning_rate: for factor 1.
+            step: from 1.
+            scaler: of the loss, for float16.
+        """
+        rule = self._rule
+        epsilon = rule.epsilon / math.sqrt(1 - rule.beta2**step) if rule.epsilon_inside else rule.epsilon
+        for group, factor in zip(self.optimizer.param_groups, self._factors, strict=True):
+            group["lr"] = learning_rate * factor
+            if "eps" in group:
+                group["eps"] = epsilon
+        if scaler is not None:
+            scaler.unscale_(self.optimizer)
+        if rule.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._list, rule.clip_norm)
+        if scaler is None:
+            self.optimizer.step()
+        else:
+            scaler.step(self.optimizer)
+            scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Return copies of the slots."""
+        values = {name: _copy(slot) for name, slot in self._tensors().items()}
+        if self._rule.name != "sgd" and self._list:
+            values[_STEP] = _copy(self.optimizer.state[self._list[0]]["step"])
+        return values
+
+    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Put back what :meth:`state` returned; a missing slot raises ``KeyError``."""
+        for name, slot in self._tensors().items():
+            slot.copy_(torch.from_numpy(np.array(state[name])))
+        if self._rule.name != "sgd":
+            for parameter in self._list:
+                self.optimizer.state[parameter]["step"].fill_(float(state[_STEP]))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {
+            f"optimizer/{slot}/{name}": self.optimizer.state[parameter][slot]
+            for slot in self._slots
+            for name, parameter in self._parameters.items()
+        }
+
+
+def _copy(tensor: Tensor) -> npt.NDArray[Any]:
+    return np.array(tensor.detach().cpu().contiguous().numpy())
+
+
+def _groups(rule: Optimizer, parameters: Mapping[str, nn.Parameter], head: frozenset[str]) -> list[dict[str, Any]]:
+    """Return parameter groups by learning rate and decay. Parameters of one dimension are norms and biases."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        factor = rule.head_learning_rate_factor if name in head else 1.0
+        decays = parameter.ndim > 1 or rule.decay_norms_and_biases
+        groups.setdefault((factor, rule.weight_decay if decays else 0.0), []).append(parameter)
+    return [
+        {"params": members, "factor": factor, "weight_decay": decay} for (factor, decay), members in groups.items()
+    ]
+
+
+def _optimizer(rule: Optimizer, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Return torch's optimiser; the fused kernels, which are the fastest on CPU and GPU alike."""
+    if rule.name == "sgd":
+        return torch.optim.SGD(
+            groups,
+            lr=rule.learning_rate,
+            momentum=rule.momentum,
+            dampening=0.0,
+            nesterov=rule.nesterov and rule.momentum > 0,
+            fused=True,
+        )
+    kind = torch.optim.AdamW if rule.name == "adamw" else torch.optim.Adam
+    return kind(
+        groups,
+        lr=rule.learning_rate,
+        betas=(rule.beta1, rule.beta2),
+        eps=rule.epsilon,
+        amsgrad=False,
+        fused=True,
+    )
