@@ -124,21 +124,20 @@ class TorchEngine:
             first_layer_input=self._first_layer_input(assignment.size),
         )
 
-    @torch.no_grad()
     def _count_macs(self, size: int) -> int:
         """Return the multiply-accumulates of convolutions and matrix products for one image."""
         images = torch.zeros((1, size, size, 3), dtype=torch.uint8, device=self._place)
         counter = FlopCounterMode(display=False)
-        with counter:
+        with counter, torch.no_grad():
             self._plain[1](self._normalizer(images))
         return int(counter.get_total_flops()) // 2
 
-    @torch.no_grad()
     def _first_layer_input(self, size: int) -> tuple[float, float] | None:
         """Return mean and standard deviation of what reaches the first kernel, for evenly spread pixel values."""
         pixels = torch.arange(size * size, device=self._place).remainder(256).to(torch.uint8)
         images = pixels.reshape(1, size, size, 1).expand(1, size, size, 3)
-        reached = self._network.first_kernel_input(self._normalizer(images))
+        with torch.no_grad():
+            reached = self._network.first_kernel_input(self._normalizer(images))
         if reached is None:
             return None
         return float(reached.double().mean()), float(reached.double().std(unbiased=False))
@@ -154,6 +153,8 @@ class TorchEngine:
         if on and self._compiled is None:
             loss, logits = (torch.compile(function, dynamic=False) for function in self._plain)
             self._compiled = loss, logits
+        self._loss: Any
+        self._logits: Any
         self._loss, self._logits = self._compiled if on and self._compiled else self._plain
 
     # data

@@ -9,7 +9,7 @@ from benchmark.training.initialization import glorot_uniform
 _HIDDEN = 256
 
 
-class Pooling(nn.Module):
+class Pooling(nn.Module):  # type: ignore[misc]  # torch is not typed here
     """Feature maps or tokens to one vector an image.
 
     Args:

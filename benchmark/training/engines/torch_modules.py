@@ -44,6 +44,7 @@ def build_network(assignment: Assignment, device: torch.device) -> "ModuleNetwor
     model.eval().to(device=device, memory_format=torch.channels_last if channels_last else torch.preserve_format)
     conventions = set_batch_norm(model, recipe.batch_norm)
     library = _library_preprocessing(model)
+    declared = assignment.backbone.preprocessing or library or UNIT
     example = _example(model, assignment.size, device, channels_last)
     pieces, why = _stages(model, assignment, example)
     if recipe.head.kind != "native":
@@ -139,7 +140,7 @@ class ModuleNetwork:
 
 
 def _stage(piece: Piece, names: Mapping[int, str]) -> TorchStage:
-    """Return a piece as a stage. What an adapter froze itself is not the optimiser's, and is kept with the buffers."""
+    """Return a piece as a stage. What an adapter froze itself is none of the optimiser's: it counts as a buffer."""
     trained = {f"{piece.name}/{n}": p for n, p in piece.parameters.items() if p.requires_grad}
     fixed = {f"{piece.name}/{n}": p for n, p in piece.parameters.items() if not p.requires_grad}
     places = {

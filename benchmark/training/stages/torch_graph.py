@@ -68,14 +68,14 @@ def _children(model: nn.Sequential) -> list[tuple[str, nn.Module]]:
 # --- tracing ------------------------------------------------------------------------------------------------------
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(fx.Tracer):  # type: ignore[misc]  # torch is not typed here
     """Enters the root and containers only: every other module is one node."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return not isinstance(m, _CONTAINERS)
 
 
-class _Method(nn.Module):
+class _Method(nn.Module):  # type: ignore[misc]
     """A root whose forward pass is a method of ``model``."""
 
     def __init__(self, model: nn.Module, method: str) -> None:
@@ -296,7 +296,7 @@ def _bare(module: fx.GraphModule, segment: _Segment) -> bool:
     return next(_parameters(module, segment.nodes), None) is None
 
 
-class _Shapes(fx.Interpreter):
+class _Shapes(fx.Interpreter):  # type: ignore[misc]
     """Runs a graph and remembers which values are feature maps."""
 
     def __init__(self, module: fx.GraphModule) -> None:

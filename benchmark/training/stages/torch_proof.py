@@ -107,7 +107,7 @@ def _switch_off_if_given(stage_input: Tensor) -> Callable[[nn.Module, tuple[Tens
 
     def switch(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if inputs and isinstance(inputs[0], Tensor) and inputs[0].untyped_storage().data_ptr() == storage:
-            module.inplace = False  # type: ignore[assignment]
+            module.inplace = False
 
     return switch
 
