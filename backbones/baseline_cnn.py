@@ -24,3 +24,23 @@ def keras_baseline_cnn(num_classes: int, input_size: int) -> Any:
             layers.Dense(num_classes),
         ]
     )
+
+
+@backbone("torch/baseline_cnn", framework="torch", library="own", input_size=128)
+def torch_baseline_cnn(num_classes: int, input_size: int) -> Any:
+    from collections import OrderedDict
+
+    from torch import nn
+
+    def block(inputs: int, outputs: int) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2))
+
+    flat = 64 * (input_size // 8) ** 2
+    head = nn.Sequential(nn.Flatten(), nn.Linear(flat, 256), nn.ReLU(), nn.Linear(256, num_classes))
+    stages = OrderedDict(conv1=block(3, 16), conv2=block(16, 32), conv3=block(32, 64), head=head)
+    model = nn.Sequential(stages)
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):  # initialised as Keras does
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return model

@@ -56,9 +56,7 @@ def build_network(assignment: Assignment, device: torch.device) -> "ModuleNetwor
         names={id(tensor): name for name, tensor in _persistent(model).items()},
         stages_doubt=why,
         channels_last=channels_last,
-        preprocessing=UNIT
-        if recipe.preprocessing == "unit"
-        else assignment.backbone.preprocessing or library or UNIT,
+        preprocessing=UNIT if recipe.preprocessing == "unit" else declared,
         library_preprocessing=library,
         weights_loaded=_weights_loaded(built, assignment),
         conventions=conventions,
