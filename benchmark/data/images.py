@@ -22,7 +22,7 @@ Pixels = npt.NDArray[np.uint8]
 Resize = Literal["squash", "pad"]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp"})
-_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "GIF", "WEBP")
+_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP")
 MAX_SIDE_PRODUCT = 64_000_000  # pixels; a slice has at most some millions, a decompression bomb more
 WINDOW = (0.1, 99.9)  # percentiles of a slice's intensities that become 0 and 255
 _RESAMPLE = Image.Resampling.BICUBIC  # Pillow widens the kernel when it shrinks, which is antialiasing
