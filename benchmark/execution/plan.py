@@ -127,7 +127,7 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
         raise UserError(
             f"--batch-size {recipe.batch_size} is more than the {len(split.train)} training images; give less."
         )
-    out = (request.out or Path("results") / data.name).absolute()
+    out = (request.out or Path("results") / _folder_name(data.name)).absolute()
     _check_writable(out)
 
     setting = _Setting(request, recipe_name, recipe, policy, devices, out)
@@ -229,6 +229,11 @@ def _progress_lines(source: str, size: int, say: Say) -> Callable[[int, int], No
     return progress
 
 
+def _folder_name(name: str) -> str:
+    """Return a data set's name as one folder's name, whatever is in it."""
+    return "".join(c if c.isalnum() or c in "_-" else "-" for c in name)[:80] or "data"
+
+
 def _check_writable(out: Path) -> None:
     """Raise ``UserError`` where the results folder can't be written; makes nothing."""
     out = out.absolute()
@@ -252,7 +257,7 @@ def _save_splits(out: Path, images: "Iterable[tuple[DataSet, Split]]") -> None:
 
 
 def _split_file(out: Path, split: "Split") -> Path:
-    return out / "splits" / f"{short(split.hash)}.json"
+    return out / "splits" / f"{short(split.hash)}.npz"
 
 
 @dataclass(frozen=True)
