@@ -1,0 +1,252 @@
+"""Formulas against published worked examples and independent implementations."""
+
+import numpy as np
+import pytest
+from populations import Population
+from sklearn.metrics import brier_score_loss, roc_auc_score
+
+from benchmark.evaluation.bootstrap import Bootstrap
+from benchmark.evaluation.calibration import at_specificity, brier, by_patient, expected_cost, reliability
+from benchmark.evaluation.clusters import ClusteredImages, Readings, confusion_by_cluster
+from benchmark.evaluation.comparison import (
+    Comparison,
+    compare,
+    holm,
+    mcnemar,
+    mcnemar_clustered,
+    nadeau_bengio,
+    ranks,
+)
+from benchmark.evaluation.intervals import (
+    Interval,
+    clopper_pearson,
+    correlation,
+    count_interval,
+    effective_size,
+    satterthwaite,
+    wilson,
+)
+from benchmark.evaluation.roc import clustered_variance, influence
+from benchmark.evaluation.scoring import macro_f1
+from benchmark.execution.record import Predictions
+
+
+# Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, methods 3 and 5
+@pytest.mark.parametrize(
+    ("count", "trials", "score", "exact"),
+    [
+        (81, 263, (0.2553, 0.3662), (0.2527, 0.3676)),
+        (15, 148, (0.0624, 0.1605), (0.0578, 0.1617)),
+        (0, 20, (0.0000, 0.1611), (0.0000, 0.1684)),
+        (1, 29, (0.0061, 0.1718), (0.0009, 0.1776)),
+    ],
+)
+def test_intervals_of_shares(count: int, trials: int, score: tuple[float, float], exact: tuple[float, float]) -> None:
+    for found, published in ((wilson(count, trials), score), (clopper_pearson(count, trials), exact)):
+        assert (round(found.low, 4), round(found.high, 4)) == published
+
+
+def test_no_event_in_300_is_not_an_interval_of_zero() -> None:
+    alone = count_interval(0, np.arange(300), 0.0)
+    of_sixty_patients = count_interval(0, np.repeat(np.arange(60), 5), 1.0)
+    assert alone.low == of_sixty_patients.low == 0
+    assert alone.high == pytest.approx(300 * wilson(0, 300).high)
+    assert of_sixty_patients.high > 4 * alone.high
+
+
+def test_effective_size_runs_from_clusters_to_images() -> None:
+    sizes = np.full(500, 4)
+    assert effective_size(sizes, 0.0) == pytest.approx(2000, rel=0.01)
+    assert effective_size(sizes, 1.0) == pytest.approx(500, rel=0.01)
+    assert effective_size(np.ones(30, dtype=np.int64), 1.0) == 30  # nothing is clustered
+
+
+def test_correlation_within_clusters() -> None:
+    generator = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(2000), 4)
+    labels = clusters % 3
+    by_patient_only = (generator.random(2000) < 0.3)[clusters].astype(float)
+    independent = (generator.random(8000) < 0.3).astype(float)
+    assert correlation(by_patient_only, labels, clusters) == pytest.approx(1.0, abs=0.02)
+    assert correlation(independent, labels, clusters) == pytest.approx(0.0, abs=0.03)
+    assert correlation(np.zeros(8000), labels, clusters) is None
+
+
+def test_classes_of_unlike_difficulty_are_not_correlation() -> None:
+    clusters = np.repeat(np.arange(2000), 4)
+    labels = clusters % 2
+    events = (np.random.default_rng(0).random(8000) < np.where(labels == 0, 0.05, 0.6)).astype(float)
+    assert correlation(events, labels, clusters) == pytest.approx(0.0, abs=0.03)
+
+
+def test_holm_as_in_r() -> None:
+    # p.adjust(c(0.01, 0.02, 0.03, 0.04, 0.05), "holm"), and the same shuffled
+    assert holm([0.01, 0.02, 0.03, 0.04, 0.05]) == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.09])
+    assert holm([0.04, 0.01, 0.05, 0.02, 0.03]) == pytest.approx([0.09, 0.05, 0.09, 0.08, 0.09])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_mcnemar_exact() -> None:
+    # Fay 2010 (R package exact2x2), table 21, 9, 2, 12: p = 0.06543
+    assert mcnemar(9, 2) == pytest.approx(0.06543, abs=1e-5)
+    assert mcnemar(0, 0) == 1.0
+
+
+def test_mcnemar_in_clusters() -> None:
+    # parathyroid glands of 21 patients, PET against SPECT (Obuchowski 1998; 2.86 as Durkalski 2003 reports it)
+    pet_less_spect = [-2, -1, 0, 0, -1, 0, 0, 0, 1, 0, 0, 0, 0, 0, -2, 0, 0, -1, 0, 0, 0]
+    assert mcnemar_clustered(np.array(pet_less_spect))[0] == pytest.approx(2.86, abs=0.005)
+    # patients of 29 psychiatrists (Durkalski 2003: 7.19)
+    before = [0, 1, 1, 1, 0, 3, 3, 3, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 3, 1, 1, 2, 0, 0, 0, 0, 0, 0, 0]
+    after = [4, 2, 3, 2, 1, 3, 0, 2, 2, 4, 2, 4, 3, 2, 1, 3, 1, 2, 0, 0, 0, 2, 1, 2, 2, 0, 0, 1, 1]
+    statistic, p = mcnemar_clustered(np.array(before) - np.array(after))
+    assert statistic == pytest.approx(7.19, abs=0.005)
+    assert p == pytest.approx(0.0073, abs=1e-4)
+
+
+def test_nadeau_bengio_by_hand() -> None:
+    # d = 1, 2, 3, 4, 5 (%): mean 3, variance 2.5; ten-to-one split: t = 3 / sqrt((1/5 + 1/10) 2.5)
+    statistic, p = nadeau_bengio([0.01, 0.02, 0.03, 0.04, 0.05], n_train=1000, n_test=100)
+    assert statistic == pytest.approx(3 / np.sqrt(0.3 * 2.5))
+    assert 0.02 < p < 0.03  # two-sided, 4 degrees of freedom, t = 3.46
+    assert nadeau_bengio([0.0, 0.0], 10, 5)[1] == 1.0
+
+
+def test_satterthwaite_of_welch() -> None:
+    # Welch's degrees of freedom for s1^2 = 4, n1 = 10, s2^2 = 9, n2 = 8 (by the textbook formula)
+    a, b = 4 / 10, 9 / 8
+    assert satterthwaite((a, 9), (b, 7)) == pytest.approx((a + b) ** 2 / (a**2 / 9 + b**2 / 7))
+    assert satterthwaite((a, 9), (0.0, 0)) == 9
+
+
+def test_reliability_by_hand() -> None:
+    labels = np.array([0, 0, 0, 0])
+    chances = np.array([[0.95, 0.05], [0.95, 0.05], [0.65, 0.35], [0.35, 0.65]])
+    diagram = reliability(labels, chances, bins=10)
+    assert list(diagram.counts) == [0, 0, 0, 0, 0, 0, 2, 0, 0, 2]
+    assert diagram.accuracy[6] == 0.5
+    # half the images are off by 0.15 (0.65 said, 0.5 right), half by 0.05 (0.95 said, 1 right)
+    assert diagram.error == pytest.approx(0.5 * 0.15 + 0.5 * 0.05)
+
+
+def test_brier_is_twice_scikit_learns_for_two_classes() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 100)
+    positive = generator.random(100)
+    found = brier(labels, np.column_stack([1 - positive, positive]))
+    assert found == pytest.approx(2 * brier_score_loss(labels, positive))
+
+
+def test_threshold_is_chosen_on_validation_images() -> None:
+    healthy, ill = np.arange(20) / 100, np.array([0.05, 0.30, 0.90])
+    chances = np.concatenate([healthy, ill])
+    both = np.column_stack([1 - chances, chances])
+    labels = np.array([0] * 20 + [1] * 3)
+    point = at_specificity((labels, both), (labels, both), negative=0, specificity=0.95)
+    assert point is not None
+    assert point.specificity == pytest.approx(0.95)  # 19 of 20 stay below
+    assert point.sensitivity == pytest.approx(2 / 3)
+    only_ill = at_specificity((labels[20:], both[20:]), (labels, both), negative=0)
+    assert only_ill is None
+
+
+def test_slices_of_a_patient_are_pooled() -> None:
+    labels = np.array([1, 0, 0, 0, 1, 2])
+    chances = np.array([[0.4, 0.6, 0], [0.2, 0.8, 0], [0.9, 0.1, 0], [0.7, 0.3, 0], [0, 1, 0], [0, 0, 1]])
+    patients = np.array(["a", "a", "b", "b", "mixed", "mixed"])
+    truth, pooled, names = by_patient(labels, chances, patients, negative=0)
+    assert list(names) == ["a", "b"]
+    assert list(truth) == [1, 0]  # one slice with a tumour makes a patient with a tumour
+    assert pooled == pytest.approx(np.array([[0.3, 0.7, 0], [0.8, 0.2, 0]]))
+
+
+def test_expected_cost() -> None:
+    confusion = np.array([[8, 2], [1, 9]])
+    assert expected_cost(confusion, np.array([[0.0, 1.0], [5.0, 0.0]])) == pytest.approx((2 * 1 + 1 * 5) / 20)
+
+
+def test_influence_of_auroc_against_the_jackknife() -> None:
+    generator = np.random.default_rng(1)
+    labels = generator.integers(0, 3, 150)
+    logits = generator.normal(0, 1, (150, 3)).round(1)  # with ties
+    logits[np.arange(150), labels] += 1
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+    def area(keep: np.ndarray) -> float:
+        return float(roc_auc_score(labels[keep], chances[keep], multi_class="ovr"))
+
+    left_out = np.array([area(np.arange(150) != i) for i in range(150)])
+    jackknife = 149 / 150 * ((left_out - left_out.mean()) ** 2).sum()
+    found = influence(labels, chances)
+    assert found is not None
+    assert found.sum() == pytest.approx(0, abs=1e-9)
+    assert clustered_variance(found, np.arange(150), 150) == pytest.approx(jackknife, rel=0.05)
+
+
+def test_confusions_by_cluster_add_up() -> None:
+    ids = np.array(["b", "a", "d", "c"])
+    chances = np.eye(2, dtype=np.float32)[[0, 1, 1, 0]]
+    predictions = Predictions(ids, np.full(4, "test"), np.array([0, 1, 0, 1]), np.array(["p", "q", "p", ""]), chances)
+    images = ClusteredImages.of(predictions)
+    assert images.count == 3  # p, q, and the image whose patient is unknown
+    aligned = images.aligned(predictions)
+    assert aligned is not None
+    assert confusion_by_cluster(images, aligned).sum(axis=0).tolist() == [[1, 1], [1, 1]]
+    other = Predictions(ids, predictions.parts, np.array([1, 1, 0, 1]), predictions.groups, chances)
+    assert images.aligned(other) is None  # same images, other labels
+
+
+def test_bootstrap_error_of_accuracy_is_the_textbooks() -> None:
+    # 400 independent images, 80 % right: standard error sqrt(0.8 * 0.2 / 400) = 0.02
+    right = np.array([[[1, 0], [0, 0]]] * 320 + [[[0, 1], [0, 0]]] * 80)
+    readings = Readings((right[None],))
+    estimate = Bootstrap([400], resamples=4000).resample(readings).estimate(lambda m: m[..., 0, 0] / m.sum((-1, -2)))
+    assert estimate.error == pytest.approx(0.02, rel=0.05)
+
+
+def test_seeds_are_resampled_from_three_on() -> None:
+    population = Population(80, seed_sd=0.5)
+    matrices = population.study(np.random.default_rng(0), [3.0], seeds=3)[0]
+    bootstrap = Bootstrap([80])
+    two, three = (bootstrap.resample(Readings((matrices[:n],))).estimate() for n in (2, 3))
+    assert two.seed_variance == 0
+    spread = macro_f1(matrices.sum(axis=1)).var(ddof=1) / 3
+    assert three.seed_variance == pytest.approx(spread)
+    assert three.error**2 > spread
+
+
+def test_a_perfect_score_has_an_interval() -> None:
+    perfect = np.zeros((1, 50, 2, 2), dtype=np.int64)
+    perfect[0, :25, 0, 0] = perfect[0, 25:, 1, 1] = 1
+    interval = Bootstrap([50]).resample(Readings((perfect,))).estimate().interval()
+    assert interval.high == 1
+    assert interval.low == pytest.approx(wilson(50, 50).low)
+
+
+def test_rows_that_cannot_be_told_apart_share_a_rank() -> None:
+    population = Population(150)
+    good, same, poor = population.study(np.random.default_rng(3), [4.0, 4.0, 1.5])
+    bootstrap = Bootstrap([150])
+    estimates = [bootstrap.resample(Readings((row,)), i).estimate() for i, row in enumerate((good, same, poor))]
+    found = compare(estimates)
+    assert ranks(3, found) == [1, 1, 3]
+    smallest = min(pair.p_holm for pair in found)
+    assert smallest < 1e-6  # far below one in the number of resamples
+
+
+def test_rank_counts_the_rows_that_are_significantly_better() -> None:
+    nothing = Interval(0, 0)
+    found = [
+        Comparison(0, 1, 0.02, nothing, 0.2, 0.2),
+        Comparison(0, 2, 0.10, nothing, 0.001, 0.003),
+        Comparison(1, 2, 0.08, nothing, 0.06, 0.12),
+    ]
+    assert ranks(3, found) == [1, 1, 2]
+
+
+def test_a_row_compared_with_itself_is_not_different() -> None:
+    matrices = Population(40).study(np.random.default_rng(0), [2.0])[0]
+    bootstrap = Bootstrap([40])
+    twice = [bootstrap.resample(Readings((matrices,)), i).estimate() for i in (0, 1)]
+    assert compare(twice)[0].p == 1.0
