@@ -15,7 +15,7 @@ _NO_NETWORK = re.compile(
 )
 _LONGEST = 300
 
-_OOM_ADVICE = "try a smaller --batch-size or --size"
+_OOM_ADVICE = "use a smaller --batch-size or --size"
 
 
 def outcome_of(error: BaseException) -> tuple[Outcome, str]:

@@ -1,0 +1,120 @@
+"""Commands as a user types them, on images and backbones that are made here."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+# A backbone that is sound, and small enough that a run is mostly the framework's import.
+GOOD = '''
+"""Backbones to test with."""
+import ctypes, os, pathlib, resource, signal, subprocess, sys, time
+
+from backbones import MissingWeights, backbone
+
+
+def tiny(num_classes):
+    from torch import nn
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 8), nn.ReLU(), nn.Linear(8, num_classes))
+
+
+@backbone("test/good", framework="torch", input_size=16)
+def good(num_classes):
+    return tiny(num_classes)
+'''
+
+WORDS = ("--recipe", "quick", "--size", "16", "--batch-size", "8", "--device", "cpu")
+PATIENCE = 240.0
+
+
+def make_images(folder: Path, per_class: int = 12) -> Path:
+    """Write a small data set in Kaggle's layout; one class has a bright square."""
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for part, count in (("Training", 2 * per_class), ("Testing", per_class)):
+        for name in ("glioma", "notumor"):
+            home = folder / part / name
+            home.mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 90, (24, 24), dtype=np.uint8)
+                if name == "glioma":
+                    pixels[6:14, 6:14] += 120
+                Image.fromarray(pixels).save(home / f"{number}.jpg", quality=95)
+    return folder
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A folder of images, a plug-in, a results folder: all that a command needs."""
+
+    images: Path
+    plugin: Path
+    out: Path
+
+    def command(self, *words: str) -> list[str]:
+        """Return the words of a command on this data, plug-in and results folder."""
+        own = ("--data", str(self.images), "--plugin", str(self.plugin), "--out", str(self.out))
+        return [sys.executable, "-m", "benchmark", *own, *WORDS, *words]
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "TUMORBOARD_CACHE": str(self.images.parent / "cache"), "OMP_NUM_THREADS": "1"}
+
+    def run(self, *words: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+        """Do a command to its end."""
+        return subprocess.run(
+            self.command(*words), capture_output=True, text=True, timeout=timeout, env=self.environment(), check=False
+        )
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        """Start a command whose output can be followed."""
+        return subprocess.Popen(
+            self.command(*words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment()
+        )
+
+    def rows(self) -> dict[str, dict[str, str]]:
+        """Return runs.csv by backbone."""
+        with (self.out / "runs.csv").open(encoding="utf-8") as stream:
+            return {row["backbone"]: row for row in csv.DictReader(stream)}
+
+
+def follow_until(process: "subprocess.Popen[str]", text: str) -> str:
+    """Read a command's output until a line has ``text``; return all that was read."""
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if text in line:
+            return "".join(seen)
+    raise AssertionError(f"{text!r} never came:\n{''.join(seen)}")
+
+
+def gone(pids: Sequence[int], seconds: float = 10.0) -> bool:
+    """Return whether none of the processes lives, waiting for them to go."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(_alive(pid) for pid in pids):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _alive(pid: int) -> bool:
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def interrupt(process: "subprocess.Popen[str]") -> None:
+    """Press Ctrl-C in the terminal of a command (the command alone gets it: a worker has its own session)."""
+    process.send_signal(signal.SIGINT)

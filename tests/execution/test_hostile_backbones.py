@@ -1,0 +1,231 @@
+"""Backbones that do their worst: each becomes its row, the others complete, nothing is left running."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmark.execution.store import RecordStore
+from tests.execution.commands import GOOD, Bench, gone, make_images
+
+HOSTILE = (
+    GOOD
+    + """
+HERE = pathlib.Path(__file__).parent
+
+
+@backbone("test/raises", framework="torch", input_size=16)
+def raises(num_classes):
+    raise ValueError("no luck today\\nand more lines")
+
+
+@backbone("test/nan", framework="torch", input_size=16)
+def nan(num_classes):
+    from torch import nn
+    class ToNaN(nn.Module):
+        def forward(self, x):
+            return x * float("nan")
+    return nn.Sequential(*tiny(num_classes), ToNaN())
+
+
+@backbone("test/allocates", framework="torch", input_size=16)
+def allocates(num_classes):
+    # a small machine: a gigabyte more than is in use
+    used = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, used + 2**30))
+    kept = []
+    while True:
+        kept.append(bytearray(2**26))
+
+
+@backbone("test/sleeps", framework="torch", input_size=16)
+def sleeps(num_classes):
+    time.sleep(3600)
+
+
+@backbone("test/exits", framework="torch", input_size=16)
+def exits(num_classes):
+    os._exit(3)
+
+
+@backbone("test/sys_exits", framework="torch", input_size=16)
+def sys_exits(num_classes):
+    sys.exit(0)
+
+
+@backbone("test/segfaults", framework="torch", input_size=16)
+def segfaults(num_classes):
+    print("about to fall", flush=True)
+    ctypes.string_at(0)
+
+
+@backbone("test/is_killed", framework="torch", input_size=16)
+def is_killed(num_classes):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@backbone("test/prints", framework="torch", input_size=16)
+def prints(num_classes):
+    print('{"event": "stored"}')
+    print('{"event": "epoch", "epoch": "many"}', flush=True)
+    os.write(1, bytes(range(256)) * 64)
+    subprocess.run(["echo", "garbage"])
+    return tiny(num_classes)
+
+
+@backbone("test/leaves_children", framework="torch", input_size=16)
+def leaves_children(num_classes):
+    child = subprocess.Popen(["sleep", "600"])
+    daemon = subprocess.Popen(["sh", "-c", "setsid sleep 601 >/dev/null 2>&1 & echo $!"], stdout=subprocess.PIPE)
+    (HERE / "children").write_text(f"{child.pid} {int(daemon.stdout.readline())}")
+    return tiny(num_classes)
+
+
+@backbone("test/wrong_shape", framework="torch", input_size=16)
+def wrong_shape(num_classes):
+    return tiny(num_classes + 3)
+
+
+@backbone("test/needs_module", framework="torch", input_size=16)
+def needs_module(num_classes):
+    import no_such_module
+
+
+@backbone("test/requires_module", framework="torch", input_size=16, requires=("no_such_module",))
+def requires_module(num_classes):
+    raise AssertionError("not reached")
+
+
+@backbone("test/unsupported", framework="torch", input_size=16, unsupported=lambda: "It wants three eyes.")
+def unsupported(num_classes):
+    raise AssertionError("not reached")
+
+
+@backbone("test/no_weights", framework="torch", input_size=16, imagenet="nowhere/weights")
+def no_weights(num_classes, weights):
+    if weights == "imagenet":
+        raise MissingWeights("nowhere/weights can't be fetched.")
+    return tiny(num_classes)
+
+
+@backbone("test/markup", framework="torch", input_size=16, note="<script>alert(1)</script> | [red]")
+def markup(num_classes):
+    raise RuntimeError("<script>alert(1)</script> | [red]\\x1b[31mred")
+"""
+)
+
+EXPECTED = {
+    "test/good": ("ok", ""),
+    "test/raises": ("error", "ValueError: no luck today"),
+    "test/nan": ("diverged", "try a lower learning rate"),
+    "test/allocates": ("oom", "use a smaller --batch-size or --size"),
+    "test/exits": ("crashed", "The worker left without a word (exit code 3)."),
+    "test/sys_exits": ("crashed", "The backbone's code ended the process (SystemExit: 0)."),
+    "test/segfaults": ("crashed", "The worker was ended by SIGSEGV; see its log."),
+    "test/is_killed": ("crashed", "likely for want of memory"),
+    "test/prints": ("ok", ""),
+    "test/leaves_children": ("ok", ""),
+    "test/wrong_shape": ("error", "shape"),
+    "test/needs_module": ("missing_dependency", "The module no_such_module is not installed"),
+    "test/requires_module": ("missing_dependency", "Not installed: no_such_module"),
+    "test/unsupported": ("unsupported", "It wants three eyes."),
+    "test/no_weights": ("missing_weights", "nowhere/weights can't be fetched"),
+    "test/markup": ("error", "RuntimeError"),
+}
+
+Done = tuple[Bench, subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    home = tmp_path_factory.mktemp("hostile")
+    plugin = home / "hostile.py"
+    plugin.write_text(HOSTILE)
+    return Bench(make_images(home / "images"), plugin, home / "out")
+
+
+@pytest.fixture(scope="module")
+def done(bench: Bench) -> Done:
+    """One command over all of them."""
+    return bench, bench.run("--epochs", "1", "--backbone", *EXPECTED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPECTED)
+def test_each_becomes_its_row(done: Done, name: str) -> None:
+    bench, command = done
+    outcome, reason = EXPECTED[name]
+    row = bench.rows()[name]
+    assert row["status"] == outcome, command.stdout
+    assert reason in row["reason"]
+    assert "\n" not in row["reason"]
+    if outcome != "ok":
+        assert row["macro_f1"] == ""
+
+
+@pytest.mark.slow
+def test_the_command_says_so_and_exits_with_1(done: Done) -> None:
+    _, command = done
+    assert command.returncode == 1, command.stderr
+    assert command.stderr == ""
+    assert "test/segfaults, seed 0: crashed: The worker was ended by SIGSEGV" in command.stdout
+    assert "\x1b[31m" not in command.stdout
+
+
+@pytest.mark.slow
+def test_the_last_lines_of_the_log_are_kept_with_the_row(done: Done) -> None:
+    bench, _ = done
+    records = {record.backbone.name: record for record, _ in RecordStore(bench.out).read_all()}
+    assert "about to fall" in records["test/segfaults"].provenance["log_tail"]
+    assert any("ValueError: no luck today" in line for line in records["test/raises"].provenance["log_tail"])
+    assert records["test/good"].timings.total_s > records["test/good"].timings.import_s > 0
+
+
+@pytest.mark.slow
+def test_nothing_is_left_running(done: Done) -> None:
+    bench, _ = done
+    pids = [int(word) for word in (bench.plugin.parent / "children").read_text().split()]
+    assert len(pids) == 2
+    assert gone(pids)
+
+
+@pytest.mark.slow
+def test_the_same_command_again_keeps_what_is_ok_and_tries_the_rest(done: Done) -> None:
+    bench, _ = done
+    again = bench.run("--epochs", "1", "--backbone", "test/good", "test/prints", "test/exits")
+    assert again.returncode == 1
+    assert "test/good, seed 0: kept, ok" in again.stdout
+    assert "test/prints, seed 0: kept, ok" in again.stdout
+    assert "Run 3 of 3: test/exits" in again.stdout
+    assert "Run 1 of 3" not in again.stdout
+
+
+@pytest.mark.slow
+def test_with_allow_scratch_missing_weights_are_done_without_and_marked(done: Done) -> None:
+    bench, _ = done
+    allowed = bench.run("--epochs", "1", "--backbone", "test/no_weights", "--allow-scratch")
+    assert allowed.returncode == 0, allowed.stdout
+    row = bench.rows()["test/no_weights"]
+    assert row["status"] == "ok"
+    assert row["fell_back"] == "True"
+    assert row["rank"] == ""
+    strict = bench.run("--epochs", "1", "--backbone", "test/no_weights")
+    assert "kept" not in strict.stdout
+    assert strict.returncode == 1
+
+
+@pytest.mark.slow
+def test_a_run_that_sleeps_for_ever_is_ended_in_time(bench: Bench) -> None:
+    slept = bench.run("--epochs", "1", "--backbone", "test/sleeps", "--timeout", "8")
+    assert slept.returncode == 1
+    row = bench.rows()["test/sleeps"]
+    assert row["status"] == "timeout"
+    assert "longer than 8 s (--timeout)" in row["reason"]
+
+
+def test_a_plugin_may_declare_all_of_this_and_be_listed(bench: Bench) -> None:
+    import sys
+
+    words = [sys.executable, "-m", "benchmark", "list", "--plugin", str(bench.plugin)]
+    listed = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert set(EXPECTED) <= set(listed.stdout.split())
