@@ -67,6 +67,7 @@ class KerasNetwork:
         doubt: why the stages are not proven to equal the whole model, one sentence; empty where they are.
         first_trainable: number of the first stage that is trained.
         preprocessing: what the pixels become before the first stage.
+        library_preprocessing: what the network's library says its input must be, where it says so.
         weights_loaded: ``none``, or where the weights came from.
         parameters: number of scalars that training could change if nothing were frozen.
         seeds: states of the random generators inside the network.
@@ -77,10 +78,17 @@ class KerasNetwork:
     doubt: str
     first_trainable: int
     preprocessing: Preprocessing
+    library_preprocessing: Preprocessing | None
     weights_loaded: str
     parameters: int
     seeds: tuple[Any, ...]
     conventions: dict[str, str]
+
+    def freeze(self) -> None:
+        """Make the layers before the first trainable stage untrainable: their BatchNorm then infers."""
+        for number in range(self.first_trainable):
+            for layer in self.stages.span(number, number + 1).layers:
+                layer.trainable = False
 
     @property
     def frozen(self) -> Any:
@@ -118,6 +126,8 @@ def build_network(assignment: Assignment, arithmetic: Arithmetic) -> KerasNetwor
     """
     recipe, size = assignment.recipe, assignment.size
     keras.utils.clear_session()  # names of layers count up in one process; state is kept by name
+    keras.config.set_floatx("float32")  # a user's keras.json may say otherwise
+    keras.config.set_image_data_format("channels_last")
     keras.config.set_dtype_policy(arithmetic.policy)
     before = random.getstate()
     random.seed(assignment.seed)  # Keras draws the seeds of initialisers and generators from Python's generator
@@ -138,15 +148,12 @@ def build_network(assignment: Assignment, arithmetic: Arithmetic) -> KerasNetwor
     conventions = set_batch_norms(stages.whole, recipe.batch_norm, arithmetic)
     parameters = count_scalars(stages.whole.trainable_weights)
     stages, why = proven_stages(stages, arithmetic.gradients, size)
-    first = first_trainable(stages, recipe.trainable_from)
-    for number in range(first):
-        for layer in stages.span(number, number + 1).layers:
-            layer.trainable = False
     return KerasNetwork(
         stages=stages,
         doubt=why,
-        first_trainable=first,
+        first_trainable=first_trainable(stages, recipe.trainable_from),
         preprocessing=UNIT if recipe.preprocessing == "unit" else assignment.backbone.preprocessing or UNIT,
+        library_preprocessing=getattr(built, "library_preprocessing", None),
         weights_loaded=_weights_loaded(built, assignment),
         parameters=parameters,
         seeds=tuple(seed_states(stages.whole)),
@@ -164,13 +171,13 @@ def proven_stages(stages: KerasStages, gradients: Gradients, size: int) -> tuple
         coarse = two_stages(stages)
         if not doubt(coarse, gradients, size):
             return coarse, sentence
-    return KerasStages(stages.whole, ("features", HEAD)), sentence
+    return KerasStages(stages.whole, (HEAD,)), sentence
 
 
 def named_weights(stages: KerasStages) -> dict[str, Any]:
     """Return all weights and running statistics by ``stage/layer/weight``, in order.
 
-    The names do not depend on what the process built before. Where stages can't be told apart, all is ``features``.
+    The names do not depend on what the process built before. Where stages can't be told apart, all is ``head``.
     """
     if not stages.separable:
         parts = [(stages.names[0], stages.whole)]
@@ -205,21 +212,26 @@ def count_scalars(variables: Sequence[Any]) -> int:
 def first_trainable(stages: KerasStages, wanted: str) -> int:
     """Return the number of the first stage that a recipe's ``trainable_from`` leaves trainable.
 
+    ``conv5`` is the first of the stages ``conv5_block1_out``, ``conv5_block2_out`` ...
+
     Raises:
         RunFailure: ``unsupported`` where there is no such stage, or stages can't be called one by one.
     """
     if wanted == "all":
         return 0
-    name = stages.whole.name
-    if wanted not in stages.names:
+    if not stages.separable:
         raise RunFailure(
             Outcome.UNSUPPORTED,
-            f"{name} has no stage '{wanted}' to train from.{nearest(wanted, stages.names)} "
-            f"It has {', '.join(stages.names)}.",
+            f"{stages.whole.name} has no stages that can be frozen: use trainable_from = 'all'.",
         )
-    if not stages.separable:
-        raise RunFailure(Outcome.UNSUPPORTED, f"{name} has no stages that can be frozen: use trainable_from = 'all'.")
-    return stages.names.index(wanted)
+    names = stages.names
+    for number, name in enumerate(names):
+        if name == wanted or (wanted not in names and name.startswith(f"{wanted}_")):
+            return number
+    raise RunFailure(
+        Outcome.UNSUPPORTED,
+        f"There is no stage '{wanted}' to train from.{nearest(wanted, names)} There are {', '.join(names)}.",
+    )
 
 
 def replace_head(stages: KerasStages, head: Head, assignment: Assignment) -> KerasStages:

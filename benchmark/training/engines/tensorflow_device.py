@@ -2,11 +2,11 @@
 
 import ctypes
 import sys
-from pathlib import Path
 
 import tensorflow as tf
 
 from benchmark.outcomes import Outcome, RunFailure
+from benchmark.training.engines import host
 from benchmark.training.engines.base import Device
 
 
@@ -17,7 +17,7 @@ def open_device(kind: str) -> tuple[Device, str]:
         RunFailure: ``unsupported`` where TensorFlow does not see a GPU.
     """
     if kind == "cpu":
-        return Device("cpu", _processor(), _host_memory()), "/CPU:0"
+        return Device("cpu", host.processor(), host.memory_bytes()), "/CPU:0"
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         raise RunFailure(
@@ -60,32 +60,3 @@ def _gpu_memory() -> tuple[int, int]:
     if any(calls):
         raise RuntimeError(f"the CUDA driver does not tell the GPU's memory (status codes {calls})")
     return free.value, total.value
-
-
-def _processor() -> str:
-    import platform
-
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def _host_memory() -> int:
-    import psutil
-
-    return int(psutil.virtual_memory().total)
-
-
-def peak_host_bytes() -> int:
-    """Return the process's peak resident memory."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        import psutil
-
-        return int(psutil.Process().memory_info().peak_wset)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak) * (1 if sys.platform == "darwin" else 1024)

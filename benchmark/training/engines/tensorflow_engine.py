@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.outcomes import Outcome, RunFailure
+from benchmark.training.engines import host
 from benchmark.training.engines.base import Assignment, Handle, Network, StepInput
 
 
@@ -61,7 +62,6 @@ from benchmark.training.engines.tensorflow_device import (  # noqa: E402
     free_gpu_bytes,
     has_bfloat16,
     open_device,
-    peak_host_bytes,
 )
 from benchmark.training.engines.tensorflow_macs import count_macs  # noqa: E402
 from benchmark.training.engines.tensorflow_optimizer import Updates  # noqa: E402
@@ -94,7 +94,7 @@ class TensorFlowEngine:
         if deterministic:
             tf.config.experimental.enable_op_determinism()
         self.device, self._place = open_device(device)
-        self._tf32 = tf32
+        self._tf32, self._deterministic = tf32, deterministic
         if self.device.kind == "cuda":
             tf.config.experimental.reset_memory_stats("GPU:0")
 
@@ -112,6 +112,7 @@ class TensorFlowEngine:
             precision = "bfloat16" if self.device.kind == "cuda" and has_bfloat16() else "float32"
         tf.random.set_seed(assignment.seed)
         network = build_network(assignment, Arithmetic(_POLICIES[precision], _gradients, set_batch_norm))
+        network.freeze()
         self._network = network
         self._size, self._num_classes = assignment.size, assignment.num_classes
         self._label_smoothing = recipe.loss.label_smoothing
@@ -138,13 +139,16 @@ class TensorFlowEngine:
             weights_hash=_weights_hash(network.stages.whole.weights),
             execution={
                 "precision": precision,
-                "tf32": str(self._tf32).lower(),
-                "channels_last": "on (native to TensorFlow)",
+                "tf32": "on" if self._tf32 else "off",
+                "channels_last": "on",  # TensorFlow's own layout
                 "compile": recipe.execution.compile,
+                "deterministic": "on" if self._deterministic else "off",
+                "threads": str(tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()),
             },
-            conventions=network.conventions,
+            conventions={**network.conventions, "layer_regularizers": "not used"},
             stages_doubt=network.doubt,
             trainable_names=tuple(name for name, weight in self._weights.items() if id(weight) in trained),
+            library_preprocessing=network.library_preprocessing,
             first_layer_input=self._first_layer_input(),
         )
 
@@ -335,7 +339,7 @@ class TensorFlowEngine:
         """Return the allocator's peak since the engine was made (GPU), or the process's peak RSS (CPU)."""
         if self.device.kind == "cuda":
             return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
-        return peak_host_bytes()
+        return host.peak_bytes()
 
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:
@@ -343,11 +347,11 @@ class TensorFlowEngine:
         try:
             yield
         except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-            raise RunFailure(Outcome.OOM, f"Out of memory on {self.device.name}: use a smaller batch.") from error
+            raise RunFailure(Outcome.OOM, "Out of memory: use a smaller --batch-size or --size.") from error
         except tf.errors.InternalError as error:
             if "out of memory" not in str(error).lower():
                 raise
-            raise RunFailure(Outcome.OOM, f"Out of memory on {self.device.name}: use a smaller batch.") from error
+            raise RunFailure(Outcome.OOM, "Out of memory: use a smaller --batch-size or --size.") from error
 
 
 def _gradients(loss: Any, variables: Sequence[Any]) -> Sequence[Any]:

@@ -109,8 +109,8 @@ def _same_weights(model: Any, built: Any) -> bool:
 
 
 def find_stages(model: Any) -> KerasStages:
-    """Return the stages of a functional model; ``features`` and ``head``, not separable, of any other."""
-    opaque = KerasStages(model, ("features", HEAD))
+    """Return the stages of a functional model; of any other one stage, the head, which can't be separated."""
+    opaque = KerasStages(model, (HEAD,))
     if not _is_functional(model) or len(model.inputs) != 1 or len(model.outputs) != 1:
         return opaque
     segments = _segments(model)
@@ -261,7 +261,7 @@ def doubt(stages: KerasStages, gradients: Gradients, size: int) -> str:
 
     generator = np.random.default_rng(0)
     images = keras.ops.convert_to_tensor(generator.random((2, size, size, 3), dtype=np.float32))
-    slopes = generator.standard_normal((2, whole.output_shape[-1]), dtype=np.float32)
+    slopes = keras.ops.convert_to_tensor(generator.standard_normal((2, whole.output_shape[-1]), dtype=np.float32))
     seeds, statistics = seed_states(whole), whole.non_trainable_weights
     before = [np.array(keras.ops.convert_to_numpy(variable)) for variable in statistics]
     of_whole = outcome(lambda value, training: whole(value, training=training))

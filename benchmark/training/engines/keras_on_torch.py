@@ -1,0 +1,152 @@
+"""Keras networks for the torch engine.
+
+Keras on torch runs in inference mode unless ``training=True`` is passed, whatever ``train()`` was told, and keeps
+Keras's layout. Nothing here imports TensorFlow, which would crash the process.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from backbones import Preprocessing
+from benchmark.outcomes import Outcome, RunFailure
+from benchmark.recipe import BatchNorm
+from benchmark.training.engines.base import Assignment
+from benchmark.training.engines.torch_network import TorchStage
+
+os.environ["KERAS_BACKEND"] = "torch"
+
+
+def build_network(assignment: Assignment, device: torch.device) -> "KerasOnTorch":
+    """Build a Keras network on torch.
+
+    Raises:
+        RunFailure: ``missing_dependency``, ``missing_weights``, or ``unsupported`` where it can't be built as asked.
+    """
+    if "torch" not in assignment.backbone.keras_backends:
+        raise RunFailure(Outcome.UNSUPPORTED, f"{assignment.backbone.name} does not run on Keras's torch backend.")
+    os.environ.setdefault("KERAS_TORCH_DEVICE", device.type)  # read when Keras is imported
+    try:
+        import keras
+    except Exception as error:  # a broken installation may raise anything
+        raise RunFailure(
+            Outcome.MISSING_DEPENDENCY, f"Keras can't be imported: {type(error).__name__}: {error}"
+        ) from error
+    if keras.backend.backend() != "torch" or os.environ["KERAS_TORCH_DEVICE"] != device.type:
+        where = f"{keras.backend.backend()}, {os.environ['KERAS_TORCH_DEVICE']}"
+        raise RuntimeError(f"Keras runs on {where} in this process already, not on torch, {device.type}")
+    from benchmark.training.engines import keras_network
+
+    arithmetic = keras_network.Arithmetic("float32", _gradients, set_batch_norm)  # the engine casts, by autocast
+    return KerasOnTorch(keras_network.build_network(assignment, arithmetic))
+
+
+class KerasOnTorch:
+    """See :class:`benchmark.training.engines.torch_network.TorchNetwork`.
+
+    Args:
+        network: built on the torch backend.
+    """
+
+    layout: Literal["nchw", "nhwc"] = "nhwc"
+    channels_last = True  # Keras's layout is that memory format
+
+    def __init__(self, network: Any) -> None:
+        from benchmark.training.engines.keras_network import layer_seeds, named_weights
+        from benchmark.training.stages.keras_graph import first_layer_input
+
+        self._layer_seeds = layer_seeds
+        self._seeds = network.seeds
+        self.stages_doubt: str = network.doubt
+        self.preprocessing: Preprocessing = network.preprocessing
+        self.library_preprocessing: Preprocessing | None = network.library_preprocessing
+        self.weights_loaded: str = network.weights_loaded
+        self.conventions: Mapping[str, str] = network.conventions
+        stages = network.stages
+        named = named_weights(stages)
+        pairs = zip(stages.names, stages.singles(), strict=True)
+        self.stages = tuple(_stage(name, model, named) for name, model in pairs)
+        self._first_kernel_input = first_layer_input(stages)
+
+    def set_training(self, first_trainable: int | None) -> None:
+        """Do nothing: each call says whether it trains."""
+
+    def begin_step(self, seed: int, batch_size: int) -> None:
+        """Make all that is random inside the network in the calls that follow a function of ``seed``."""
+        for state, value in zip(self._seeds, self._layer_seeds(seed, len(self._seeds)), strict=True):
+            state.assign([int(value), 0])
+
+    def end_step(self) -> None:
+        """Do nothing: running statistics are complete after the forward pass."""
+
+    def first_kernel_input(self, inputs: Tensor) -> Tensor | None:
+        """Return what reaches the first layer with a kernel for normalised inputs."""
+        if self._first_kernel_input is None:
+            return None
+        reached: Tensor = self._first_kernel_input(inputs, training=False)
+        return reached
+
+
+def _stage(name: str, model: Any, named: Mapping[str, Any]) -> TorchStage:
+    own = {id(weight): weight.trainable for weight in model.weights}
+    weights = {path: weight for path, weight in named.items() if id(weight) in own}
+    statistics = {path: weight for path, weight in weights.items() if not weight.trainable}
+    return TorchStage(
+        name=name,
+        call=partial(_call, model),
+        parameters={path: weight.value for path, weight in weights.items() if weight.trainable},
+        buffers=lambda: {path: weight.value for path, weight in statistics.items()},
+    )
+
+
+def _call(model: Any, x: Tensor, training: bool) -> Tensor:
+    outputs: Tensor = model(x, training=training)
+    return outputs
+
+
+def _gradients(loss: Callable[[], Any], variables: Sequence[Any]) -> Sequence[Any]:
+    slopes: Sequence[Any] = torch.autograd.grad(loss(), [v.value for v in variables], allow_unused=True)
+    return slopes
+
+
+def set_batch_norm(layer: Any, wanted: BatchNorm) -> None:
+    """Give a BatchNormalization layer the recipe's conventions, and torch's own kernel where that fits it."""
+    from benchmark.training.engines.keras_network import set_plain_batch_norm
+
+    set_plain_batch_norm(layer, wanted)
+    if layer.input_spec.ndim == 4 and layer.axis in (-1, 3) and not layer.renorm:
+        layer.call = partial(_batch_norm, layer, layer.call, wanted.variance == "unbiased")
+
+
+def _batch_norm(
+    layer: Any, plain: Any, unbiased: bool, inputs: Any, training: bool | None = None, mask: Any = None
+) -> Any:
+    """Call a BatchNormalization layer by torch's kernel, which updates the running statistics itself.
+
+    Its variance is unbiased: with n values per channel, the biased one is ``(n - 1) / n`` of it.
+    """
+    if mask is not None or not isinstance(inputs, Tensor) or inputs.device.type == "meta":
+        return plain(inputs, training=training, mask=mask)
+    learns = bool(training and layer.trainable)
+    mean, variance = layer.moving_mean.value, layer.moving_variance.value
+    kept = variance * layer.momentum if learns and not unbiased else None
+    outputs = functional.batch_norm(
+        inputs.permute(0, 3, 1, 2),
+        mean,
+        variance,
+        layer.gamma.value if layer.scale else None,
+        layer.beta.value if layer.center else None,
+        training=learns,
+        momentum=1 - layer.momentum,
+        eps=layer.epsilon,
+    )
+    if kept is not None:
+        n = inputs.numel() // inputs.shape[-1]
+        with torch.no_grad():
+            variance.copy_(kept + (variance - kept) * (max(n - 1, 1) / n))
+    return outputs.permute(0, 2, 3, 1)
