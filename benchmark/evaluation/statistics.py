@@ -24,7 +24,7 @@ Folds = Mapping[str, Sequence[Predictions]]  # a row's runs by split: one run fo
 
 
 @dataclass(frozen=True)
-class Block:
+class Setting:
     """What a block's rows have in common.
 
     Args:
@@ -83,14 +83,14 @@ class _Row:
     readings: Readings
 
 
-def analyse(rows: Sequence[Folds], block: Block, seed: int = 0) -> BlockStatistics:
+def analyse(rows: Sequence[Folds], setting: Setting, seed: int = 0) -> BlockStatistics:
     """Return intervals, comparisons and ranks of the rows of one block."""
     images = {fold: ClusteredImages.of(runs[0].part("test")) for fold, runs in sorted(rows[0].items())}
     read = [_read(row, images) for row in rows]
     usable = [(number, row) for number, row in enumerate(read) if row is not None]
     bootstrap = Bootstrap([fold.count for fold in images.values()], seed)
     common = list(images.values())
-    measures = _measures(block)
+    measures = _measures(setting)
     intervals: list[dict[str, Interval]] = [{} for _ in rows]
     estimates = []
     for number, row in usable:
@@ -102,7 +102,7 @@ def analyse(rows: Sequence[Folds], block: Block, seed: int = 0) -> BlockStatisti
             for name, estimate in found.items()
             if not math.isnan(estimate.value)
         }
-        intervals[number] |= _auroc(row, common) | _counts(row, common, block)
+        intervals[number] |= _auroc(row, common) | _counts(row, common, setting)
     compared = compare(estimates)
     placed: list[int | None] = [None] * len(rows)
     for (number, _), rank in zip(usable, ranks(len(usable), compared), strict=True):
@@ -112,7 +112,7 @@ def analyse(rows: Sequence[Folds], block: Block, seed: int = 0) -> BlockStatisti
         intervals=tuple(intervals),
         ranks=tuple(placed),
         pairs=tuple(
-            _pair(comparison, used, common, block, [number for number, _ in usable]) for comparison in compared
+            _pair(comparison, used, common, setting, [number for number, _ in usable]) for comparison in compared
         ),
         clusters=sum(fold.count for fold in common),
         n_test=sum(len(fold.labels) for fold in common),
@@ -137,7 +137,7 @@ def _read(row: Folds, images: Mapping[str, ClusteredImages]) -> _Row | None:
     return _Row(tuple(folds), Readings(tuple(matrices)))
 
 
-def _measures(block: Block) -> dict[str, Measure]:
+def _measures(setting: Setting) -> dict[str, Measure]:
     """Return all scores that are functions of the confusion matrix, by column name."""
     by_class = {
         "f1": scoring.f1_per_class,
@@ -152,7 +152,7 @@ def _measures(block: Block) -> dict[str, Measure]:
         **{
             f"{kind}_{name}": partial(_of_class, measure, number)
             for kind, measure in by_class.items()
-            for number, name in enumerate(block.class_names)
+            for number, name in enumerate(setting.class_names)
         },
     }
 
@@ -182,7 +182,7 @@ def _auroc(row: _Row, images: Sequence[ClusteredImages]) -> dict[str, Interval]:
     return {"auroc": logit_interval(float(np.mean(values)), math.sqrt(variance + between), degrees, count)}
 
 
-def _counts(row: _Row, images: Sequence[ClusteredImages], block: Block) -> dict[str, Interval]:
+def _counts(row: _Row, images: Sequence[ClusteredImages], setting: Setting) -> dict[str, Interval]:
     """Return intervals of false negatives of both kinds, as images of one test part (of a fold)."""
     labels = np.concatenate([fold.labels for fold in images])
     offsets = np.cumsum([0, *(fold.count for fold in images)])
@@ -190,15 +190,15 @@ def _counts(row: _Row, images: Sequence[ClusteredImages], block: Block) -> dict[
     # by image, the share of a row's seeds that predict each class
     shares = np.concatenate(
         [
-            np.mean([np.eye(len(block.class_names))[scoring.decide(chances)] for chances in probabilities], axis=0)
+            np.mean([np.eye(len(setting.class_names))[scoring.decide(chances)] for chances in probabilities], axis=0)
             for probabilities in row.probabilities
         ]
     )
-    negative = None if block.negative_class is None else block.class_names.index(block.negative_class)
+    negative = None if setting.negative_class is None else setting.class_names.index(setting.negative_class)
     lost = 1 - shares[np.arange(len(labels)), labels]
     alike = correlation(lost, labels, clusters)
     found: dict[str, Interval] = {}
-    classes = list(range(len(block.class_names)))
+    classes = list(range(len(setting.class_names)))
     kinds = [("fn", lost, classes, 1.0 if alike is None else alike)]
     if negative is not None:
         tumours = labels != negative
@@ -210,12 +210,16 @@ def _counts(row: _Row, images: Sequence[ClusteredImages], block: Block) -> dict[
             mine = labels == c
             interval = count_interval(float(events[mine].sum()), clusters[mine], rho)
             per_fold = 1 / len(images)
-            found[f"{kind}_{block.class_names[c]}"] = Interval(interval.low * per_fold, interval.high * per_fold)
+            found[f"{kind}_{setting.class_names[c]}"] = Interval(interval.low * per_fold, interval.high * per_fold)
     return found
 
 
 def _pair(
-    comparison: Comparison, rows: Sequence[_Row], images: Sequence[ClusteredImages], block: Block, numbers: list[int]
+    comparison: Comparison,
+    rows: Sequence[_Row],
+    images: Sequence[ClusteredImages],
+    setting: Setting,
+    numbers: list[int],
 ) -> Pair:
     first, second = rows[comparison.first], rows[comparison.second]
     differences, alone = [], []
@@ -235,7 +239,7 @@ def _pair(
         by_fold = [
             float(a.mean() - b.mean()) for a, b in zip(first.readings.scores(), second.readings.scores(), strict=True)
         ]
-        _, p_folds = nadeau_bengio(by_fold, block.n_train, block.n_test)
+        _, p_folds = nadeau_bengio(by_fold, setting.n_train, setting.n_test)
     renamed = Comparison(
         numbers[comparison.first],
         numbers[comparison.second],

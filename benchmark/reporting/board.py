@@ -1,14 +1,17 @@
 """The board: runs gathered into rows, rows into blocks, and ranks given within each block."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 from typing import Any
 
+from benchmark.evaluation.intervals import Interval
+from benchmark.evaluation.statistics import BlockStatistics, Setting, analyse
+from benchmark.execution.record import Predictions
 from benchmark.hashing import hash_json
 from benchmark.outcomes import Outcome
-from benchmark.reporting.ranking import rank_by_score
+from benchmark.reporting.extras import patient_intervals
 from benchmark.reporting.rows import SPEEDS, Result, Row, averaged, run_row
 
 
@@ -43,7 +46,8 @@ class BoardRow:
         results: its runs, by seed and fold.
         values: means over the scored runs, and what all runs share.
         spread: sample standard deviations over the scored runs, where there is more than one.
-        rank: ``None`` where the row is not ranked.
+        rank: 1 + the number of rows of its block that are significantly better; ``None`` where it is not ranked.
+        intervals: 95 % intervals by column name.
     """
 
     results: tuple[Result, ...]
@@ -51,6 +55,7 @@ class BoardRow:
     spread: Row
     block: Block
     rank: int | None = None
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
 
     @property
     def first(self) -> Result:
@@ -65,11 +70,22 @@ class BoardRow:
 
 @dataclass(frozen=True)
 class Board:
-    """All runs, all rows in the order in which they are shown, and a sentence for each record that is not used."""
+    """All runs, and all rows in the order in which they are shown.
+
+    Args:
+        problems: a sentence for each record that is not used.
+        statistics: of each ranked block, by its name; its rows are numbered by macro-F1, the highest first.
+    """
 
     results: tuple[Result, ...]
     rows: tuple[BoardRow, ...]
     problems: tuple[str, ...] = ()
+    statistics: Mapping[str, BlockStatistics] = field(default_factory=dict)
+
+    def ranked(self, block: str) -> list[BoardRow]:
+        """Return a block's rows by macro-F1, the highest first: the order in which its statistics number them."""
+        members = [row for row in self.rows if row.block.name == block]
+        return sorted(members, key=_standing)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -97,30 +113,8 @@ def make_board(results: Iterable[Result], problems: Sequence[str] = ()) -> Board
     for result in ordered:
         gathered.setdefault(result.row_key, []).append(result)
     rows = [_row(runs, labels[key]) for key, runs in gathered.items()]
-    rows = _ranked(_named(rows))
-    return Board(tuple(ordered), tuple(sorted(rows, key=_row_order)), tuple(problems))
-
-
-def run_lines(board: Board) -> list[Row]:
-    """Return one line per run, with the rank and the block of the row that it is part of."""
-    return [
-        {**run_row(result), "block": row.block.name, "rank": row.rank if result.scores else None}
-        for row in board.rows
-        for result in row.results
-    ]
-
-
-def board_lines(board: Board) -> list[Row]:
-    """Return one line per row of the leaderboard; spreads under ``<column>_sd``."""
-    return [
-        {
-            **row.values,
-            **{f"{name}_sd": value for name, value in row.spread.items()},
-            "block": row.block.name,
-            "rank": row.rank,
-        }
-        for row in board.rows
-    ]
+    rows, statistics = _judged(_named(rows))
+    return Board(tuple(ordered), tuple(sorted(rows, key=_row_order)), tuple(problems), statistics)
 
 
 def _row(results: Sequence[Result], recipe: str) -> BoardRow:
@@ -197,16 +191,51 @@ def _named(rows: Sequence[BoardRow]) -> list[BoardRow]:
     return [replace(row, block=replace(row.block, arena_name=arenas[row.block.arena])) for row in rows]
 
 
-def _ranked(rows: Sequence[BoardRow]) -> list[BoardRow]:
-    ranked = []
+def _judged(rows: Sequence[BoardRow]) -> tuple[list[BoardRow], dict[str, BlockStatistics]]:
+    """Give rows their intervals, and those of each block that is ranked their ranks."""
+    judged: list[BoardRow] = []
+    statistics: dict[str, BlockStatistics] = {}
     for block in dict.fromkeys(row.block for row in rows):
         members = [row for row in rows if row.block == block]
-        if block.unranked:
-            ranked += members
+        if block.pretrained is None:
+            judged += members
+        elif block.unranked:
+            # each by itself: a row that is not whole was not read on the images of the others
+            judged += [_with_intervals(row, _analysed([row]).intervals[0]) for row in members]
         else:
-            ranks = rank_by_score([row.macro_f1 for row in members])
-            ranked += [replace(row, rank=rank) for row, rank in zip(members, ranks, strict=True)]
-    return ranked
+            members.sort(key=_standing)
+            found = _analysed(members)
+            statistics[block.name] = found
+            judged += [
+                replace(_with_intervals(row, intervals), rank=rank)
+                for row, intervals, rank in zip(members, found.intervals, found.ranks, strict=True)
+            ]
+    return judged, statistics
+
+
+def _with_intervals(row: BoardRow, intervals: Mapping[str, Interval]) -> BoardRow:
+    patients = patient_intervals(row.values, row.first.record.data.class_names)
+    return replace(row, intervals={**intervals, **patients})
+
+
+def _standing(row: BoardRow) -> tuple[float, str]:
+    return -row.macro_f1, row.first.row_key
+
+
+def _analysed(rows: Sequence[BoardRow]) -> BlockStatistics:
+    data = rows[0].first.record.data
+    return analyse(
+        [_folds(row) for row in rows], Setting(data.class_names, data.negative_class, data.n_train, data.n_test)
+    )
+
+
+def _folds(row: BoardRow) -> dict[str, list[Predictions]]:
+    """Return the predictions of a row's scored runs by split."""
+    folds: dict[str, list[Predictions]] = {}
+    for result in row.results:
+        if result.scores is not None and result.predictions is not None:
+            folds.setdefault(result.record.data.split_hash, []).append(result.predictions)
+    return folds
 
 
 def _recipe_labels(results: Sequence[Result]) -> dict[str, str]:

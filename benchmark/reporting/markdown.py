@@ -3,10 +3,11 @@
 import re
 from collections.abc import Mapping, Sequence
 
+from benchmark.evaluation.statistics import BlockStatistics
 from benchmark.outcomes import Outcome
 from benchmark.reporting.board import Board, BoardRow
 from benchmark.reporting.rows import SPEEDS
-from benchmark.reporting.words import DISCLAIMER, count, data_notes, number
+from benchmark.reporting.words import DISCLAIMER, count, data_notes, number, rank_notes
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # an underscore within a word is plain
 
@@ -25,7 +26,7 @@ def markdown(board: Board, plots: Mapping[str, Sequence[str]]) -> str:
     """
     parts = ["# TumorBoard leaderboard", DISCLAIMER]
     for rows in board.arenas():
-        parts += _arena(rows, plots.get(rows[0].block.arena, ()))
+        parts += _arena(rows, board.statistics, plots.get(rows[0].block.arena, ()))
     if board.problems:
         parts += ["## Records that are not used", "\n".join(f"- {escaped(text)}" for text in board.problems)]
     parts.append(_READING)
@@ -34,17 +35,20 @@ def markdown(board: Board, plots: Mapping[str, Sequence[str]]) -> str:
 
 _READING = """## How to read this
 
-- **rank** is given within one block: same data, split, test images, and pretrained or scratch weights. Rows that \
-fell back to random weights, failed in part, or whose split leaks have no rank.
-- **macro-F1** is the unweighted mean of the classes' F1 on the test images; ± is the standard deviation over runs \
-(seeds or folds), not the uncertainty of the test set.
+- **rank** is 1 + the number of rows of the block that are significantly better: rows that can't be told apart \
+share a rank. A block is the same data, split, test images, and pretrained or scratch weights. Rows that fell \
+back to random weights, failed in part, or whose split leaks have no rank. All pairs are in `comparisons.csv`.
+- **macro-F1** is the unweighted mean of the classes' F1 on the test images. In brackets: 95 % interval for other \
+patients. ± is the standard deviation over runs (seeds or folds), not the uncertainty of the test set.
 - **fn** counts images of a class that are not predicted as that class. **missed** counts tumours that are \
 predicted as the class without a tumour.
+- **sensitivity** is of "tumour or not" at the threshold that leaves 95 % of the validation images without a tumour \
+unreported; beside it the specificity that this reaches on test images.
 - Speeds are images per second (inference: the forward pass alone) and compare only on one device, at one \
 precision and batch size. Memory is the device's peak (on a CPU: of the process)."""
 
 
-def _arena(rows: Sequence[BoardRow], plots: Sequence[str]) -> list[str]:
+def _arena(rows: Sequence[BoardRow], statistics: Mapping[str, BlockStatistics], plots: Sequence[str]) -> list[str]:
     data = rows[0].first.record.data
     limit = "" if data.limit is None else f", limited to {data.limit} images"
     parts = [f"## {escaped(data.name)}, split {escaped(rows[0].first.split)}{limit}"]
@@ -52,8 +56,11 @@ def _arena(rows: Sequence[BoardRow], plots: Sequence[str]) -> list[str]:
     shown = [row for row in rows if row.values["n_runs"]]
     for name in dict.fromkeys(row.block.name for row in shown):
         parts += [f"### {escaped(name)}", _scores([row for row in shown if row.block.name == name])]
+        if name in statistics:
+            parts.append(" ".join(escaped(note) for note in rank_notes(statistics[name], data)))
     if shown:
-        parts += ["### False negatives", _false_negatives(shown), "### Speed and size", *_speeds(shown)]
+        parts += ["### False negatives", _false_negatives(shown, ""), *_by_patient(shown)]
+        parts += ["### Calibration and tumour or not", _further(shown), "### Speed and size", *_speeds(shown)]
     pictures = [f"![{escaped(stem.replace('_', ' '))}]({stem}.png)" for stem in plots]
     if pictures:
         parts += ["### Figures", "\n\n".join(pictures)]
@@ -74,12 +81,33 @@ def _scores(rows: Sequence[BoardRow]) -> str:
     return _table(head, lines)
 
 
-def _false_negatives(rows: Sequence[BoardRow]) -> str:
+def _by_patient(rows: Sequence[BoardRow]) -> list[str]:
+    """Return the false negatives by patient where patients are known."""
+    if "patients" not in rows[0].values:
+        return []
+    pooled = (
+        "The same by patient, all slices of one pooled (mean probability; a patient has the tumour of any slice):"
+    )
+    return [pooled, _false_negatives(rows, "patient_")]
+
+
+def _further(rows: Sequence[BoardRow]) -> str:
+    names = ("ece", "brier", "sensitivity_at_95", "specificity_at_95", "patient_macro_f1")
+    head = ["calibration error (ECE)", "Brier", "sensitivity", "specificity reached", "macro-F1 by patient"]
+    return _table([*_WHO, *head], [[*_who(row), *(_score(row, name) for name in names)] for row in rows])
+
+
+def _false_negatives(rows: Sequence[BoardRow], prefix: str) -> str:
     data, supports = rows[0].first.record.data, rows[0].values
     tumours = [name for name in data.class_names if data.negative_class not in (None, name)]
     columns = [("fn", name) for name in data.class_names] + [("missed", name) for name in tumours]
-    head = [*_WHO, *(f"{kind} {name} (of {number(supports[f'support_{name}'])})" for kind, name in columns)]
-    return _table(head, [[*_who(row), *(_count(row, f"{kind}_{name}") for kind, name in columns)] for row in rows])
+    head = [
+        *_WHO,
+        *(f"{kind} {name} (of {number(supports.get(f'{prefix}support_{name}', 0))})" for kind, name in columns),
+    ]
+    return _table(
+        head, [[*_who(row), *(_count(row, f"{prefix}{kind}_{name}") for kind, name in columns)] for row in rows]
+    )
 
 
 def _speeds(rows: Sequence[BoardRow]) -> list[str]:
@@ -129,11 +157,16 @@ def _score(row: BoardRow, name: str) -> str:
     if name not in row.values:
         return ""
     spread = f" ± {row.spread[name]:.3f}" if name in row.spread else ""
-    return f"{row.values[name]:.3f}{spread}"
+    interval = row.intervals.get(name)
+    ends = f" ({interval.low:.3f}-{interval.high:.3f})" if interval else ""
+    return f"{row.values[name]:.3f}{spread}{ends}"
 
 
 def _count(row: BoardRow, name: str) -> str:
-    return count(row.values[name]) if name in row.values else ""
+    if name not in row.values:
+        return ""
+    interval = row.intervals.get(name)
+    return count(row.values[name]) + (f" ({interval.low:.1f}-{interval.high:.1f})" if interval else "")
 
 
 def _cell(row: BoardRow, name: str) -> str:

@@ -51,7 +51,7 @@ def draw_speed(made: Any, rows: Sequence[BoardRow]) -> None:
         axes.errorbar(
             x,
             y,
-            yerr=row.spread.get("macro_f1"),
+            yerr=_reach(row, y),
             marker=FRAMEWORK_MARKERS.get(row.values["framework"], "D"),
             markersize=size,
             color=colour,
@@ -64,7 +64,7 @@ def draw_speed(made: Any, rows: Sequence[BoardRow]) -> None:
     axes.margins(x=0.12, y=0.1)
     plain_log_ticks(axes.xaxis)
     axes.set_xlabel(f"inference throughput (images/s, log scale)\n{rows[0].values['speed_block']}")
-    axes.set_ylabel("macro-F1")
+    axes.set_ylabel("macro-F1, with 95 % interval")
     axes.grid(True)
     axes.set_title(title(rows), loc="left")
     _legend(made, rows, colours, largest)
@@ -72,6 +72,12 @@ def draw_speed(made: Any, rows: Sequence[BoardRow]) -> None:
     made.set_layout_engine("none")  # from here the axes keep their place
     texts = [colours[row.values["library"]] for row in rows]
     place_labels(axes, points, short_names(rows), texts, [size / 2 for size in sizes], _along(front))
+
+
+def _reach(row: BoardRow, value: float) -> list[list[float]] | None:
+    """Return how far the 95 % interval reaches below and above the score."""
+    interval = row.intervals.get("macro_f1")
+    return None if interval is None else [[value - interval.low], [interval.high - value]]
 
 
 def _along(front: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -2,8 +2,8 @@
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark.errors import UserError
@@ -11,6 +11,8 @@ from benchmark.evaluation.scoring import RunScores, score_record
 from benchmark.execution.record import Predictions, Record
 from benchmark.hashing import hash_json
 from benchmark.outcomes import Outcome
+from benchmark.reporting import extras
+from benchmark.reporting.extras import extra_scores
 
 Row = dict[str, Any]
 
@@ -57,12 +59,14 @@ class Result:
         predictions: ``None`` where the run did not get that far.
         scores: ``None`` unless the run is ``ok`` and its predictions can be scored.
         problem: why an ``ok`` record can't be scored, else empty.
+        extras: further scores by column name.
     """
 
     record: Record
     predictions: Predictions | None
     scores: RunScores | None
     problem: str = ""
+    extras: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -97,9 +101,10 @@ def evaluate(record: Record, predictions: Predictions | None) -> Result:
         problem = f"Record {record.key[:12]} of {record.backbone.name} says ok but has no predictions; run it again."
         return Result(record, None, None, problem)
     try:
-        return Result(record, predictions, score_record(record, predictions))
+        scores = score_record(record, predictions)
     except UserError as error:
         return Result(record, predictions, None, str(error))
+    return Result(record, predictions, scores, extras=extra_scores(record, predictions))
 
 
 def run_row(result: Result) -> Row:
@@ -120,6 +125,7 @@ def run_row(result: Result) -> Row:
         "device": record.device,
         "key": record.key,
         **_scores(result),
+        **result.extras,
         **_speeds(record),
         **_facts(record),
     }
@@ -141,6 +147,9 @@ def columns(class_names: Sequence[str], tumour_names: Sequence[str]) -> list[str
         "device",
         "speed_block",
         *(f"{kind}_{name}" for kind in ("f1", "precision", "recall", "support") for name in class_names),
+        *extras.NAMES,
+        *(f"{kind}_{name}" for kind in ("patient_fn", "patient_support") for name in class_names),
+        *(f"patient_missed_{name}" for name in tumour_names),
         *FURTHER,
         "key",
     ]
@@ -151,6 +160,8 @@ def averaged(class_names: Sequence[str]) -> list[str]:
     return [
         *SCORES,
         *(f"{kind}_{name}" for kind in ("fn", "missed", "f1", "precision", "recall") for name in class_names),
+        *extras.NAMES,
+        *(f"{kind}_{name}" for kind in ("patient_fn", "patient_missed") for name in class_names),
         *SPEEDS,
         *TIMES,
     ]

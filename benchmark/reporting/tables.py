@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmark.reporting.board import Board, board_lines, run_lines
+from benchmark.reporting.board import Board
 from benchmark.reporting.files import write_atomically
+from benchmark.reporting.lines import COMPARISONS, board_lines, comparison_lines, run_lines
 from benchmark.reporting.markdown import markdown
 from benchmark.reporting.montage import montage_name
 from benchmark.reporting.plots import wanted
@@ -12,13 +13,14 @@ from benchmark.reporting.rows import Row, averaged, columns
 
 
 def write_tables(board: Board, out: Path) -> None:
-    """Write ``runs.csv``, ``leaderboard.csv`` and ``leaderboard.md``."""
+    """Write ``runs.csv``, ``leaderboard.csv``, ``comparisons.csv`` and ``leaderboard.md``."""
     names = columns(board.class_names, board.tumour_names)
     lines = board_lines(board)
     write_atomically(out / "runs.csv", _csv(run_lines(board), names))
-    spreads = [f"{name}_sd" for name in averaged(board.class_names)]
-    used = [name for name in spreads if any(name in line for line in lines)]
+    further = [f"{name}_{end}" for name in averaged(board.class_names) for end in ("sd", "low", "high")]
+    used = [name for name in further if any(name in line for line in lines)]
     write_atomically(out / "leaderboard.csv", _csv(lines, [*names, *used]))
+    write_atomically(out / "comparisons.csv", _csv(comparison_lines(board), COMPARISONS))
     write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out)))
 
 

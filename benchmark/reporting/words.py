@@ -2,6 +2,10 @@
 
 from collections.abc import Sequence
 
+from benchmark.evaluation.bootstrap import RESAMPLES
+from benchmark.evaluation.comparison import ALPHA
+from benchmark.evaluation.statistics import BlockStatistics
+from benchmark.execution.record import DataFacts
 from benchmark.reporting.board import BoardRow
 
 DISCLAIMER = "Research software, not for clinical use."
@@ -31,6 +35,32 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
         notes.append(f"Limited to {data.limit} images: not comparable with the whole data set.")
     if data.negative_class is not None:
         notes.append(f"The class without a tumour is {data.negative_class}.")
+    return notes
+
+
+def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
+    """Return what a reader must know of a block's intervals and ranks."""
+    if data.grouped:
+        notes = [f"Intervals and ranks rest on {statistics.clusters} patients ({statistics.n_test} images)."]
+    elif statistics.clusters < statistics.n_test:
+        notes = [
+            f"Intervals and ranks rest on {statistics.clusters} clusters of identical images. Patients are unknown, "
+            f"so that intervals are too narrow."
+        ]
+    else:
+        notes = ["Patients are unknown: intervals treat images as independent and are too narrow."]
+    if statistics.seeds < 3:
+        runs = {1: "One seed", 2: "Two seeds"}[statistics.seeds]
+        notes.append(f"{runs}: the ranks are of these trained models, not of these backbones.")
+    else:
+        notes.append("Seeds are resampled too.")
+    if statistics.pairs:
+        smallest = min(pair.comparison.p_holm for pair in statistics.pairs)
+        pairs = f"{len(statistics.pairs)} pairs" if len(statistics.pairs) > 1 else "one pair"
+        notes.append(
+            f"Rows differ where the paired bootstrap of macro-F1 ({RESAMPLES} resamples, Student's t) gives a p "
+            f"below {ALPHA} after Holm's correction for {pairs}; the smallest p is {smallest:.2g}."
+        )
     return notes
 
 
