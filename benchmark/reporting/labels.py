@@ -93,7 +93,7 @@ def place_labels(
         for text, point, colour in zip(texts, points, colours, strict=True)
     ]
     sizes = np.array([[box.width, box.height] for box in (text.get_window_extent(renderer) for text in written)])
-    sizes = sizes.reshape(-1, 2)
+    sizes = sizes.reshape(-1, 2) + (2 * scale, 0)  # a little air beside each
     centres = axes.transData.transform(np.array(points, dtype=float).reshape(-1, 2))
     reach = np.asarray(radii) * scale
     inside = axes.get_window_extent(renderer)
@@ -154,7 +154,7 @@ def place(
                 + 10 * _overlap(boxes, markers, scale)
                 + 20 * _outside(boxes, frame)
                 + 15 * _count(points, boxes)
-                + 3 * _count(drawn, boxes)
+                + 1.5 * _count(drawn, boxes)
                 + 15 * np.array([_count(line, blocked).sum() for line in own])
                 + np.hypot(*choice.T) / scale / 40
                 + np.arange(len(choice)) / 500  # of equals, the first

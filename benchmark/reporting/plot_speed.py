@@ -58,7 +58,8 @@ def draw_speed(made: Any, rows: Sequence[BoardRow]) -> None:
             markerfacecolor=colour if row.block.pretrained else "white",
             markeredgecolor="white" if row.block.pretrained else colour,
             markeredgewidth=0.4 if row.block.pretrained else 0.9,
-            elinewidth=0.6,
+            elinewidth=0.7,
+            ecolor=(colour, 0.4),
         )
     axes.set_xscale("log")
     axes.margins(x=0.12, y=0.1)
@@ -71,13 +72,21 @@ def draw_speed(made: Any, rows: Sequence[BoardRow]) -> None:
     made.draw_without_rendering()
     made.set_layout_engine("none")  # from here the axes keep their place
     texts = [colours[row.values["library"]] for row in rows]
-    place_labels(axes, points, short_names(rows), texts, [size / 2 for size in sizes], _along(front))
+    place_labels(
+        axes, points, short_names(rows), texts, [size / 2 for size in sizes], _along(front) + _bars(rows, points)
+    )
 
 
 def _reach(row: BoardRow, value: float) -> list[list[float]] | None:
     """Return how far the 95 % interval reaches below and above the score."""
     interval = row.intervals.get("macro_f1")
     return None if interval is None else [[value - interval.low], [interval.high - value]]
+
+
+def _bars(rows: Sequence[BoardRow], points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return points along the bars of the intervals."""
+    ends = [(x, row.intervals["macro_f1"]) for row, (x, _) in zip(rows, points, strict=True) if row.intervals]
+    return [(x, float(y)) for x, interval in ends for y in np.linspace(interval.low, interval.high, 30)]
 
 
 def _along(front: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
