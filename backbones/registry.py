@@ -155,15 +155,21 @@ class Registry:
         return tuple(sorted(self._backbones))
 
     def get(self, name: str) -> Backbone:
-        """Return a backbone by name, ``timm:NAME`` and ``keras:NAME`` included; raises ``KeyError``."""
+        """Return a backbone by name, ``timm:``, ``keras:`` and ``reference:`` names included; raises ``KeyError``."""
         if name in self._backbones:
             return self._backbones[name]
         library, colon, model = name.partition(":")
-        if colon and model and library in ("timm", "keras"):
+        if colon and model and library in ("timm", "keras", "reference"):
             module = importlib.import_module(f"backbones._any_{library}")
             found: Backbone = module.find(model)
             return found
         raise KeyError(name)
+
+
+def source_hash_of(build: Build) -> str:
+    """Return the SHA-256 of the file that defines a function; empty where there is no file."""
+    path = Path(inspect.getfile(build))
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def backbone(name: str, *, framework: Framework, **declared: Any) -> Callable[[Build], Build]:
@@ -183,9 +189,7 @@ def backbone(name: str, *, framework: Framework, **declared: Any) -> Callable[[B
     """
 
     def register(build: Build) -> Build:
-        path = Path(inspect.getfile(build))
-        source_hash = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        entry = Backbone(name=name, framework=framework, build=build, source_hash=source_hash, **declared)
+        entry = Backbone(name=name, framework=framework, build=build, source_hash=source_hash_of(build), **declared)
         namespace: dict[str, Any] = build.__globals__
         namespace.setdefault(_DECLARED, []).append(entry)  # found there by whoever loads the module
         return build

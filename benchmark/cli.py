@@ -26,7 +26,7 @@ COMMANDS = {
     ),
     "data": ("benchmark.data.command:data_command", "Look at a data set: classes, patients, duplicates, split."),
     "check": ("benchmark.conformance.command:check_command", "Check that a backbone is sound."),
-    "parity": ("benchmark.evaluation.parity:parity_command", "Compare one network in two frameworks."),
+    "parity": ("benchmark.conformance.parity:parity_command", "Compare one network in two frameworks."),
     "new": ("benchmark.conformance.command:new_command", "Write a starting file for a backbone of your own."),
 }
 _SEVERAL = ("--backbone", "--seed")  # options that take every word up to the next option
