@@ -93,7 +93,7 @@ def place_labels(
         for text, point, colour in zip(texts, points, colours, strict=True)
     ]
     sizes = np.array([[box.width, box.height] for box in (text.get_window_extent(renderer) for text in written)])
-    sizes = sizes.reshape(-1, 2) + (2 * scale, 0)  # a little air beside each
+    sizes = sizes.reshape(-1, 2) + np.array([2 * scale, 0])  # a little air beside each
     centres = axes.transData.transform(np.array(points, dtype=float).reshape(-1, 2))
     reach = np.asarray(radii) * scale
     inside = axes.get_window_extent(renderer)
