@@ -13,15 +13,15 @@ def keras_baseline_cnn(num_classes: int, input_size: int) -> Any:
     return keras.Sequential(
         [
             keras.Input((input_size, input_size, 3)),
-            layers.Conv2D(16, 3, padding="same", activation="relu"),
+            layers.Conv2D(16, 3, padding="same", activation="relu", name="conv1"),
             layers.MaxPooling2D(),
-            layers.Conv2D(32, 3, padding="same", activation="relu"),
+            layers.Conv2D(32, 3, padding="same", activation="relu", name="conv2"),
             layers.MaxPooling2D(),
-            layers.Conv2D(64, 3, padding="same", activation="relu"),
+            layers.Conv2D(64, 3, padding="same", activation="relu", name="conv3"),
             layers.MaxPooling2D(),
             layers.Flatten(),
-            layers.Dense(256, activation="relu"),
-            layers.Dense(num_classes),
+            layers.Dense(256, activation="relu", name="dense"),
+            layers.Dense(num_classes, name="logits"),
         ]
     )
 

@@ -268,7 +268,12 @@ def replace_head(stages: KerasStages, head: Head, assignment: Assignment) -> Ker
 
 def set_batch_norms(model: Any, wanted: BatchNorm, arithmetic: Arithmetic) -> dict[str, str]:
     """Give every BatchNormalization layer the recipe's conventions, and return them."""
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    layers = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+        and layer.built  # some networks make layers they never use
+    ]
     for layer in layers:
         arithmetic.set_batch_norm(layer, wanted)
     if not layers:

@@ -94,6 +94,7 @@ class TensorFlowEngine:
         if deterministic:
             tf.config.experimental.enable_op_determinism()
         self.device, self._place = open_device(device)
+        tf.get_logger().setLevel("ERROR")  # it takes the engines of one process for retracing
         self._tf32, self._deterministic = tf32, deterministic
         if self.device.kind == "cuda":
             tf.config.experimental.reset_memory_stats("GPU:0")
