@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 from benchmark.training.stages.torch_fallback import two_methods
 from benchmark.training.stages.torch_pieces import HEAD, Piece, from_modules
 
+_STATELESS = ("torch.nn.modules.activation", "torch.nn.modules.pooling", "torch.nn.modules.flatten")
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
@@ -54,7 +55,8 @@ def _children(model: nn.Sequential) -> list[tuple[str, nn.Module]]:
     None where a module is used twice: then it belongs to no child alone.
     """
     children = list(model._modules.items())
-    modules = [id(module) for _, child in children if child is not None for module in child.modules()]
+    inside = [module for _, child in children if child is not None for module in child.modules()]
+    modules = [id(module) for module in inside if not _carries_nothing(module)]
     if len(set(modules)) < len(modules) or None in model._modules.values():
         return []
     named = [(name, child) for name, child in children if child is not None]
@@ -63,6 +65,12 @@ def _children(model: nn.Sequential) -> list[tuple[str, nn.Module]]:
         last -= 1
     tail = [child for _, child in named[last:]]
     return [*named[:last], (HEAD, tail[0] if len(tail) == 1 else nn.Sequential(*tail))]
+
+
+def _carries_nothing(module: nn.Module) -> bool:
+    """Return whether a module may serve several stages: it has no weights, no state, no mode and no randomness."""
+    kind = type(module)
+    return (kind.__module__ in _STATELESS and next(module.parameters(), None) is None) and kind is not nn.RReLU
 
 
 # --- tracing ------------------------------------------------------------------------------------------------------
@@ -213,7 +221,8 @@ def _merged(traced: fx.GraphModule, segments: list[_Segment]) -> list[_Segment]:
     """Join segments until each has a module with a kernel.
 
     A segment without one joins the segment before it, the first ones join what follows. Segments that share a
-    parameter, or call one module twice, become one with all that is between them.
+    parameter, or call one module twice, become one with all that is between them; but an activation or a pooling
+    that serves several stages has nothing to share.
     """
     groups: list[list[_Segment]] = []
     has_kernel: list[bool] = []
@@ -230,7 +239,8 @@ def _merged(traced: fx.GraphModule, segments: list[_Segment]) -> list[_Segment]:
     for group in groups:
         joined.append(list(group))
         shared = {id(p) for s in group for p in _parameters(traced, s.nodes)}
-        shared |= {id(traced.get_submodule(str(n.target))) for s in group for n in s.nodes if n.op == "call_module"}
+        called = [traced.get_submodule(str(n.target)) for s in group for n in s.nodes if n.op == "call_module"]
+        shared |= {id(module) for module in called if not _carries_nothing(module)}
         first = min((owner[key] for key in shared if key in owner), default=len(joined) - 1)
         while len(joined) - 1 > first:
             last = joined.pop()

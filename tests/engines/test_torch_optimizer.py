@@ -1,0 +1,118 @@
+"""The optimisers against their papers' formulas, written out in NumPy in double precision."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from benchmark.recipe import Optimizer
+
+Arrays = dict[str, npt.NDArray[np.float64]]
+
+SHAPES = {"conv": (4, 3, 3, 3), "bias": (4,), "head": (2, 5)}
+RATES = (1e-2, 3e-3, 1e-2, 5e-3, 1e-3)
+
+
+def gradients(step: int) -> Arrays:
+    generator = np.random.default_rng(step)
+    return {name: generator.normal(size=shape) * 0.1 for name, shape in SHAPES.items()}
+
+
+def start() -> Arrays:
+    generator = np.random.default_rng(99)
+    return {name: generator.normal(size=shape) for name, shape in SHAPES.items()}
+
+
+def ours(rule: Optimizer) -> Arrays:
+    """Return the parameters after a few steps of the engine's optimiser, a kernel in channels_last format."""
+    import torch
+
+    from benchmark.training.engines.torch_optimizer import Updates
+
+    def tensor(values: Any) -> Any:
+        result = torch.tensor(values, dtype=torch.float32)
+        return result.to(memory_format=torch.channels_last) if result.ndim == 4 else result
+
+    parameters = {name: torch.nn.Parameter(tensor(values)) for name, values in start().items()}
+    updates = Updates(rule, parameters, frozenset({"head"}))
+    for step, rate in enumerate(RATES, start=1):
+        for name, values in gradients(step).items():
+            parameters[name].grad = tensor(values)
+        updates.apply(rate, step, None)
+        assert all(parameter.grad is None for parameter in parameters.values())
+    return {name: parameter.detach().numpy() for name, parameter in parameters.items()}
+
+
+def by_hand(rule: Optimizer) -> Arrays:
+    """Return the same by the formulas."""
+    values = start()
+    first = {name: np.zeros(shape) for name, shape in SHAPES.items()}
+    second = {name: np.zeros(shape) for name, shape in SHAPES.items()}
+    for step, rate in enumerate(RATES, start=1):
+        given = gradients(step)
+        if rule.clip_norm is not None:
+            norm = math.sqrt(sum(float((g**2).sum()) for g in given.values()))
+            given = {name: g * min(1.0, rule.clip_norm / norm) for name, g in given.items()}
+        for name, g in given.items():
+            lr = rate * (rule.head_learning_rate_factor if name == "head" else 1.0)
+            decay = rule.weight_decay if values[name].ndim > 1 or rule.decay_norms_and_biases else 0.0
+            if rule.name == "adamw":
+                values[name] = values[name] * (1 - lr * decay)
+            else:
+                g = g + decay * values[name]
+            if rule.name == "sgd":
+                first[name] = rule.momentum * first[name] + g
+                values[name] = values[name] - lr * (g + rule.momentum * first[name] if rule.nesterov else first[name])
+                continue
+            first[name] = rule.beta1 * first[name] + (1 - rule.beta1) * g
+            second[name] = rule.beta2 * second[name] + (1 - rule.beta2) * g**2
+            one, two = 1 - rule.beta1**step, 1 - rule.beta2**step
+            if rule.epsilon_inside:
+                change = lr * math.sqrt(two) / one * first[name] / (np.sqrt(second[name]) + rule.epsilon)
+            else:
+                change = lr * (first[name] / one) / (np.sqrt(second[name] / two) + rule.epsilon)
+            values[name] = values[name] - change
+    return values
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "adam", "weight_decay": 0.0},
+        {"name": "adam", "weight_decay": 0.1},
+        {"name": "adam", "weight_decay": 0.0, "epsilon": 0.01},
+        {"name": "adam", "weight_decay": 0.0, "epsilon": 0.01, "epsilon_inside": True},
+        {"name": "adam", "weight_decay": 0.0, "beta1": 0.5, "beta2": 0.9},
+        {"name": "adamw", "weight_decay": 0.1},
+        {"name": "adamw", "weight_decay": 0.1, "decay_norms_and_biases": True},
+        {"name": "adamw", "head_learning_rate_factor": 10.0},
+        {"name": "adamw", "clip_norm": 0.1},
+        {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0},
+        {"name": "sgd", "momentum": 0.9, "weight_decay": 0.1},
+        {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.0, "clip_norm": 0.2},
+    ],
+    ids=lambda changes: " ".join(f"{name}={value}" for name, value in changes.items()),
+)
+def test_steps_are_those_of_the_formulas(changes: dict[str, Any]) -> None:
+    rule = Optimizer(**changes)
+    expected = by_hand(rule)
+    for name, values in ours(rule).items():
+        np.testing.assert_allclose(values, expected[name], rtol=2e-5, atol=2e-6)
+
+
+def test_where_epsilon_stands_makes_a_difference_that_the_test_above_would_see() -> None:
+    outside = by_hand(Optimizer(name="adam", epsilon=0.01))
+    inside = by_hand(Optimizer(name="adam", epsilon=0.01, epsilon_inside=True))
+    assert np.abs(outside["conv"] - inside["conv"]).max() > 1e-3
+
+
+def test_a_parameter_without_gradient_stays_where_it_is() -> None:
+    import torch
+
+    from benchmark.training.engines.torch_optimizer import Updates
+
+    parameter = torch.nn.Parameter(torch.ones(3, 3))
+    Updates(Optimizer(weight_decay=0.5), {"unused": parameter}, frozenset()).apply(0.1, 1, None)
+    assert torch.equal(parameter.detach(), torch.ones(3, 3))
