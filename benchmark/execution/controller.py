@@ -18,6 +18,7 @@ from benchmark.execution.executors.base import Control, Ending, Executor, Stop
 from benchmark.execution.job import Job
 from benchmark.execution.plan import Plan, Request
 from benchmark.execution.record import Record, Timings
+from benchmark.execution.reserve import Reserve
 from benchmark.execution.store import RecordStore
 from benchmark.outcomes import Outcome
 
@@ -101,17 +102,21 @@ class Controller:
         self.plan, self.request, self.executor = plan, request, executor
         self.control, self.watcher = control, watcher
         self.store, self.claims = RecordStore(plan.out), Claims(plan.out)
+        self.reserve = Reserve(plan.out / "claims")
         self.rows: dict[str, Row] = {}
         self.problems: list[str] = []
         self.attempts_before = {job.key: self._attempt(job) for job in plan.jobs}
 
     def carry_out(self) -> Summary:
         """Do what is to be done; return how it ended. Failures become rows and never raise."""
-        for job, ending in self.executor.execute(self._jobs(), self.control, self.watcher.event):
-            try:
-                self._settle(job, ending)
-            finally:
-                self.claims.release(job.key)
+        try:
+            for job, ending in self.executor.execute(self._jobs(), self.control, self.watcher.event):
+                try:
+                    self._settle(job, ending)
+                finally:
+                    self.claims.release(job.key)
+        finally:
+            self.reserve.give_back()
         interrupted = self.control.stop is not Stop.NO
         board = self._write_board()
         rows = tuple(self.rows[job.key] for job in self.plan.jobs if job.key in self.rows)
@@ -170,7 +175,8 @@ class Controller:
         return True
 
     def _prepare(self, job: Job) -> None:
-        """Forget the checkpoints of a run that is done, so that it starts anew."""
+        """Make room for a worker; forget the checkpoints of a run that is done, so that it starts anew."""
+        self.reserve.keep()
         if self.store.done(job.key):
             shutil.rmtree(job.work, ignore_errors=True)
 
@@ -188,7 +194,11 @@ class Controller:
 
     def _finish(self, job: Job, record: Record) -> None:
         try:
-            self.store.write(record)
+            try:
+                self.store.write(record)
+            except OSError:
+                self.reserve.give_back()
+                self.store.write(record)
         except OSError as error:
             self.problems.append(
                 f"The row of {job.run.backbone} can't be stored ({error.strerror or error}); it is only shown here."

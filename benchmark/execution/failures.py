@@ -1,5 +1,6 @@
 """From what went wrong to an outcome and one sentence that says what to do."""
 
+import errno
 import re
 import signal
 
@@ -13,6 +14,7 @@ _NO_NETWORK = re.compile(
     r"URL fetch failure|couldn't connect|connection error|name resolution|offline mode|urlopen error|max retries",
     re.I,
 )
+_DISK_FULL = re.compile(r"no space left on device|disk quota exceeded", re.I)  # safetensors only says so
 _LONGEST = 300
 
 _OOM_ADVICE = "use a smaller --batch-size or --size"
@@ -33,7 +35,7 @@ def outcome_of(error: BaseException) -> tuple[Outcome, str]:
         return Outcome.MISSING_DEPENDENCY, f"The module {error.name} is not installed; install it and try again."
     if isinstance(error, ImportError):
         return Outcome.MISSING_DEPENDENCY, f"An import failed ({said}); mend the installation and try again."
-    if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or _DISK_FULL.search(str(error)):
         return Outcome.ERROR, f"The disk is full ({said}); free some space and give the same command again."
     return Outcome.ERROR, f"{name}: {said}" if said else f"{name}, without a message"
 

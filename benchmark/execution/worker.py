@@ -6,6 +6,7 @@ their own before any backbone's code runs, so that what that code prints or read
 writes the record itself; should it not come to that, the controller does from what it saw.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -105,7 +106,7 @@ def main(arguments: list[str]) -> int:
         try:
             RecordStore(job.out).write(record, predictions)
         except OSError as error:
-            traceback.print_exc()
+            log_traceback()
             outcome, reason = outcome_of(error)
             channel.report({"event": "unstored", "outcome": outcome, "reason": reason})
             return 1
@@ -119,11 +120,17 @@ def attempt(job: Job, channel: Channel) -> tuple[Record, Predictions | None]:
     try:
         return work.carry_out()
     except BaseException as error:  # SystemExit too: a backbone's code may raise anything
-        traceback.print_exc()
-        sys.stderr.flush()
+        log_traceback()
         outcome, reason = outcome_of(error)
         work.provenance["log_tail"] = job.log_tail()
         return job.record(outcome, reason, **work.known()), None
+
+
+def log_traceback() -> None:
+    """Put what was raised into the log, unless the log's disk is full."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
+        sys.stderr.flush()
 
 
 class _Work:
@@ -207,7 +214,7 @@ class _Work:
                     Outcome.MISSING_WEIGHTS,
                     f"{reason.rstrip('.')}; give --weights none, a file, or --allow-scratch.",
                 ) from error
-            traceback.print_exc()
+            log_traceback()
             fell_back = reason
         if fell_back:
             engine, network = self._build_with(backbone, None, num_classes)
@@ -319,6 +326,7 @@ def assert_one_framework(engine: str) -> None:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)  # a framework that crashes while it is torn down must not spoil a stored record
