@@ -11,6 +11,13 @@ Labels = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.int64]
 
 
+# fields of a data set with one entry for each image, beside pixels and labels
+PER_IMAGE = (
+    *("image_ids", "identical", "parts", "groups", "masks", "planes", "folds"),
+    *("native_sizes", "hashes", "thumbnails"),
+)
+
+
 @dataclass(frozen=True)
 class DataSet:
     """Images of one size, decoded and memory-mapped, with all that is known of them.
@@ -35,6 +42,7 @@ class DataSet:
         native_sizes: int64, shape (N, 2), height and width before resizing, in pixels.
         hashes: uint8, shape (N, 2, 32), SHA-256 of each image's stored bytes (zeros where it is made and not
             read) and of its native pixels.
+        thumbnails: uint8, shape (N, 32, 32), the native image in grey, squashed; the same whatever the size.
         notes: what a user must know of the data: the release that was recognised, images left out, rules applied.
         folder: where the prepared images are; :func:`benchmark.data.load_prepared` opens them from there.
     """
@@ -53,6 +61,7 @@ class DataSet:
     folds: Labels | None = None
     native_sizes: Labels | None = None
     hashes: npt.NDArray[np.uint8] | None = None
+    thumbnails: npt.NDArray[np.uint8] | None = None
     negative_class: str | None = None
     synthetic: bool = False
     licence: str = ""

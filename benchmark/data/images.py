@@ -10,6 +10,7 @@ How each kind of image is read:
 
 import io
 import warnings
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -23,8 +24,9 @@ Resize = Literal["squash", "pad"]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp"})
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP")
-MAX_SIDE_PRODUCT = 64_000_000  # pixels; a slice has at most some millions, a decompression bomb more
+MAX_PIXELS = 64_000_000  # pixels; a slice has at most some millions, a decompression bomb more
 WINDOW = (0.1, 99.9)  # percentiles of a slice's intensities that become 0 and 255
+THUMBNAIL = 32  # side in pixels
 _RESAMPLE = Image.Resampling.BICUBIC  # Pillow widens the kernel when it shrinks, which is antialiasing
 
 
@@ -59,15 +61,37 @@ def decode(data: bytes, name: str) -> Pixels:
     Raises:
         UserError: not an image, truncated, constant, or larger than any slice is.
     """
+    pixels = _read(data, name, _pixels)
+    if (pixels == pixels[0, 0]).all():
+        raise UserError(f"Image '{name}' is constant: every pixel has the same value.")
+    return pixels
+
+
+def decode_mask(data: bytes, name: str) -> Pixels:
+    """Return a mask file as 0 and 1, shape (H, W): 1 where any channel, or the palette's index, is not zero.
+
+    Raises:
+        UserError: as :func:`decode`; an empty mask is none of it.
+    """
+    return _read(data, name, _inside)
+
+
+def nonzero(values: npt.NDArray[Any]) -> Pixels:
+    """Return 1 where any channel is not zero, else 0: (H, W) or (H, W, C) to (H, W)."""
+    return np.asarray(values.reshape(*values.shape[:2], -1).any(axis=2), dtype=np.uint8)
+
+
+def _read(data: bytes, name: str, convert: Callable[[Image.Image, str], Pixels]) -> Pixels:
     if not data:
         raise UserError(f"Image '{name}' is empty (0 bytes).")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a bomb is refused below, and odd metadata harms nobody
             with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                if image.width * image.height > MAX_SIDE_PRODUCT:
+                if image.width * image.height > MAX_PIXELS:
                     raise UserError(f"Image '{name}' claims {image.width} x {image.height} pixels: refused.")
-                pixels = _pixels(image, name)
+                image.load()  # reads the first frame whole: a truncated file fails here
+                return convert(ImageOps.exif_transpose(image), name)
     except UserError:
         raise
     except Image.DecompressionBombError:
@@ -75,14 +99,9 @@ def decode(data: bytes, name: str) -> Pixels:
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
         reason = str(error).partition("<_io")[0].strip() or type(error).__name__
         raise UserError(f"Image '{name}' can't be read ({reason}).") from None
-    if pixels.size == 0 or (pixels == pixels[0, 0]).all():
-        raise UserError(f"Image '{name}' is constant: every pixel has the same value.")
-    return pixels
 
 
-def _pixels(image: Image.Image, name: str) -> Pixels:
-    image.load()  # reads the first frame whole: a truncated file fails here
-    upright = ImageOps.exif_transpose(image)
+def _pixels(upright: Image.Image, name: str) -> Pixels:
     if upright.mode.startswith(("I", "F")):
         return to_uint8(np.asarray(upright), name)
     if upright.mode in ("1", "L"):
@@ -91,6 +110,11 @@ def _pixels(image: Image.Image, name: str) -> Pixels:
         layer = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer)
     return np.array(upright.convert("RGB"), dtype=np.uint8)
+
+
+def _inside(upright: Image.Image, name: str) -> Pixels:
+    values = np.asarray(upright.convert("RGB") if upright.mode in ("RGBA", "LA", "CMYK") else upright)
+    return nonzero(values)
 
 
 def resized(pixels: Pixels, size: int, rule: Resize) -> Pixels:
@@ -116,6 +140,13 @@ def resized_mask(mask: npt.NDArray[np.uint8], size: int, rule: Resize) -> Pixels
     shares = np.asarray(_fitted(covered, size, rule, Image.Resampling.BILINEAR))
     inside = shares >= min(128, max(1, int(shares.max())))
     return inside.astype(np.uint8)
+
+
+def thumbnail(pixels: Pixels) -> Pixels:
+    """Return the image in grey as a square of ``THUMBNAIL`` pixels, averaged: for comparisons, not for training."""
+    grey = Image.fromarray(pixels).convert("L")
+    # Pillow first shrinks by a whole factor, then exactly: five times as fast and the same to the eye
+    return np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX, reducing_gap=2.0), dtype=np.uint8)
 
 
 def _fitted(image: Image.Image, size: int, rule: Resize, method: Image.Resampling) -> Image.Image:

@@ -37,6 +37,7 @@ class Index:
 
     Args:
         skipped: one sentence for each image that could not be read and was left out.
+        thumbnails: mapped where the index was read from disk; written beside it while images are decoded.
     """
 
     facts: Facts
@@ -47,6 +48,7 @@ class Index:
     native_sizes: Labels
     optional: dict[str, npt.NDArray[Any]]
     skipped: tuple[str, ...]
+    thumbnails: npt.NDArray[np.uint8] | None = None
 
     @classmethod
     def of(
@@ -96,6 +98,7 @@ class Index:
             identical=self.identical,
             hashes=self.hashes,
             native_sizes=self.native_sizes,
+            thumbnails=self.thumbnails,
             folder=folder,
             **said,
         )
@@ -163,4 +166,5 @@ def load_index(folder: Path) -> Index:
     with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     optional = {name: arrays.pop(name) for name in _OPTIONAL if name in arrays}
+    arrays["thumbnails"] = np.load(folder / "thumbnails.npy", mmap_mode="r")
     return Index(facts=Facts(**facts), optional=optional, skipped=tuple(said["skipped"]), **arrays)

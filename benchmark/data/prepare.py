@@ -7,25 +7,26 @@ resize rule. Each appears whole or not at all.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet
-from benchmark.data.images import Resize, resized, resized_mask
+from benchmark.data.images import THUMBNAIL, Resize, resized, resized_mask, thumbnail
 from benchmark.data.index import Index, hash_pixels, load_index, save_index
+from benchmark.data.parallel import usable_cpus
 from benchmark.data.sources import open_source
 from benchmark.data.sources.base import Source
 from benchmark.data.store import cache_root, locked, require_space, written_whole
 from benchmark.errors import UserError
 
-FORMAT = 1  # raised by hand when the same source would be prepared otherwise
+FORMAT = 2  # raised by hand when the same source would be prepared otherwise
 SIZES = (8, 4096)
 _CHUNK = 32
 Progress = Callable[[int, int], None]  # images done, images in all
@@ -131,34 +132,44 @@ def _prepare(task: _Task, home: Path, folder: Path, progress: Progress) -> None:
     ids = None if known is None else set(known.image_ids.tolist())
     chosen = [k for k, item in enumerate(task.source.items) if ids is None or item.image_id in ids]
     require_space(home, len(chosen) * 4 * task.size**2)  # three channels and a mask
-    with written_whole(folder) as unfinished:
-        writer = _Writer(task, chosen, unfinished, hashed=known is None)
+    if known is not None:
+        with written_whole(folder) as unfinished:
+            writer = _Writer(task, chosen, unfinished, thumbnails_in=None)
+            seen, skipped = _decode_all(writer, progress)
+            if skipped:
+                raise UserError(f"{skipped[0]} It could be read when the data set was first prepared.")
+            writer.finish([one.item for one in seen])
+        return
+    # the index appears first: pixels without one would never be complete
+    with written_whole(folder) as unfinished, written_whole(index_folder) as unfinished_index:
+        writer = _Writer(task, chosen, unfinished, thumbnails_in=unfinished_index)
         seen, skipped = _decode_all(writer, progress)
-        if known is not None and skipped:
-            raise UserError(f"{skipped[0]} It could be read when the data set was first prepared.")
         writer.finish([one.item for one in seen])
-        if known is None:
-            index = _index(task, seen, tuple(skipped))
-            with written_whole(index_folder) as unfinished_index:
-                save_index(index, unfinished_index)
+        save_index(_index(task, seen, tuple(skipped)), unfinished_index)
 
 
 class _Writer:
-    """Writes resized pixels, and masks where there are any, row by row into mapped files."""
+    """Writes resized pixels, masks where there are any, and thumbnails, row by row into mapped files.
 
-    def __init__(self, task: _Task, chosen: list[int], folder: Path, hashed: bool) -> None:
+    Args:
+        task: what is prepared.
+        chosen: positions in the source's items, one for each row.
+        folder: for pixels and masks.
+        thumbnails_in: folder of the index that is being made, ``None`` where there is one already.
+    """
+
+    def __init__(self, task: _Task, chosen: list[int], folder: Path, thumbnails_in: Path | None) -> None:
         self.task = task
         self.chosen = chosen
-        self.folder = folder
-        self.hashed = hashed
-        side = task.size
-        self.pixels = np.lib.format.open_memmap(
-            folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(chosen), side, side, 3)
-        )
-        self.masks = np.lib.format.open_memmap(
-            folder / "masks.npy", mode="w+", dtype=np.uint8, shape=(len(chosen), side, side)
-        )
+        self.indexing = thumbnails_in is not None
         self.masked = False
+        n, side = len(chosen), task.size
+        self.pixels = _mapped(folder / "pixels.npy", (n, side, side, 3))
+        self.masks = _mapped(folder / "masks.npy", (n, side, side))
+        self.files = {folder / "pixels.npy": self.pixels, folder / "masks.npy": self.masks}
+        if thumbnails_in is not None:
+            self.thumbnails = _mapped(thumbnails_in / "thumbnails.npy", (n, THUMBNAIL, THUMBNAIL))
+            self.files[thumbnails_in / "thumbnails.npy"] = self.thumbnails
 
     def write(self, row: int) -> _Seen:
         """Decode one image and put it into its row; raises ``UserError`` where it can't be read."""
@@ -169,7 +180,10 @@ class _Writer:
         if loaded.mask is not None:
             self.masks[row] = resized_mask(loaded.mask, self.task.size, self.task.resize)
             self.masked = True
-        pixel_hash = hash_pixels(loaded.pixels) if self.hashed else b""
+        pixel_hash = b""
+        if self.indexing:
+            self.thumbnails[row] = thumbnail(loaded.pixels)
+            pixel_hash = hash_pixels(loaded.pixels)
         height, width = loaded.pixels.shape[:2]
         return _Seen(item, loaded.bytes_hash or bytes(32), pixel_hash, height, width)
 
@@ -177,19 +191,21 @@ class _Writer:
         """Close the files; drop the rows of images that were left out, and masks where there are none."""
         position = {item: row for row, item in enumerate(self.chosen)}
         rows = np.array([position[item] for item in items])
-        for name in ("pixels", "masks"):
-            mapped = getattr(self, name)
+        for path, mapped in self.files.items():
             mapped.flush()
-            if len(rows) < len(mapped):
-                _keep_rows(self.folder / f"{name}.npy", mapped, rows)
-        if not self.masked:
-            (self.folder / "masks.npy").unlink()
-        del self.pixels, self.masks
+            if mapped is self.masks and not self.masked:
+                path.unlink()
+            elif len(rows) < len(mapped):
+                _keep_rows(path, mapped, rows)
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> "np.memmap[Any, np.dtype[np.uint8]]":
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
 
 
 def _keep_rows(path: Path, mapped: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> None:
     whole = path.with_name("kept.npy")
-    kept = np.lib.format.open_memmap(whole, mode="w+", dtype=np.uint8, shape=(len(rows), *mapped.shape[1:]))
+    kept = _mapped(whole, (len(rows), *mapped.shape[1:]))
     for start in range(0, len(rows), 256):
         kept[start : start + 256] = mapped[rows[start : start + 256]]
     kept.flush()
@@ -231,11 +247,6 @@ def _decode_all(writer: _Writer, progress: Progress) -> tuple[list[_Seen], list[
     if not seen:
         raise UserError(f"No image of '{writer.task.spec}' can be read; the first: {skipped[0]}")
     return sorted(seen, key=lambda one: one.item), skipped
-
-
-def usable_cpus() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _index(task: _Task, seen: list[_Seen], skipped: tuple[str, ...]) -> Index:

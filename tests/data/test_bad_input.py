@@ -20,7 +20,7 @@ def refused(spec: Path | str, match: str, **options: object) -> None:
 
 
 def test_a_missing_source(tmp_path):
-    refused(tmp_path / "nowhere", "does not exist: give 'phantom'")
+    refused(tmp_path / "nowhere", r"does not exist.* Give 'phantom'")
 
 
 def test_an_empty_folder(tmp_path):
@@ -28,7 +28,7 @@ def test_an_empty_folder(tmp_path):
 
 
 def test_a_file_that_is_no_archive(tmp_path, draw):
-    refused(draw("picture.png"), "neither a folder nor a .zip")
+    refused(draw("picture.png"), "neither a folder, a .zip file nor a manifest")
     (tmp_path / "fake.zip").write_bytes(b"this is no zip file")
     refused(tmp_path / "fake.zip", "can't be read as a zip file")
 
@@ -139,7 +139,7 @@ def test_a_zip_with_a_damaged_member(kaggle, zipped):
         offset = archive.getinfo("Training/no_tumor/05.png").header_offset
     data[offset + 200] ^= 255
     path.write_bytes(data)
-    refused(path, "Training/no_tumor/05.png' .* can't be unpacked")
+    refused(path, "Training/no_tumor/05.png' can't be unpacked")
 
 
 def test_links_out_of_a_folder(kaggle, tmp_path, draw):

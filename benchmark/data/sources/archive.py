@@ -7,17 +7,17 @@ import zlib
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from benchmark.data.images import decode
-from benchmark.data.sources.base import Item, Loaded
-from benchmark.data.sources.folder import MAX_FILE_BYTES
-from benchmark.data.sources.layout import Layout, is_image, read_layout
+from benchmark.data.sources.base import Loaded
+from benchmark.data.sources.files import MAX_FILE_BYTES, decode_file, is_image
+from benchmark.data.sources.folder import ImageFolders
+from benchmark.data.sources.layout import Layout, read_layout
 from benchmark.errors import UserError
 
 _BOMB_BYTES = 16 * 2**20
 _BOMB_RATIO = 200  # images hardly compress; raw ones by ten or so
 
 
-class ZipSource:
+class ZipSource(ImageFolders):
     """Images in a zip file, laid out like a folder's.
 
     Args:
@@ -27,61 +27,49 @@ class ZipSource:
         UserError: on use, when it is no zip, escapes its folder, is a bomb, or holds no usable images.
     """
 
-    synthetic = False
-    licence = ""
-    citation = ""
-
     def __init__(self, path: Path) -> None:
-        self.path = path.resolve()
-        self.name = path.stem
+        super().__init__(path.resolve())
 
     @cached_property
     def _archive(self) -> zipfile.ZipFile:
-        return open_archive(self.path)
+        return open_archive(self.root)
 
-    @cached_property
-    def _layout(self) -> Layout:
+    def _read_layout(self) -> Layout:
         members = self._archive.infolist()
         images = [member.filename for member in members if not member.is_dir() and is_image(member.filename)]
         filled = {str(parent) for path in images for parent in PurePosixPath(path).parents}
         folders = {member.filename.rstrip("/") for member in members if member.is_dir()}
         empty = sorted(folder for folder in folders - filled if not folder.startswith("__MACOSX"))
-        return read_layout(images, empty, str(self.path))
-
-    @property
-    def items(self) -> tuple[Item, ...]:
-        """The images, sorted by path."""
-        return self._layout.items
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Tidied, sorted."""
-        return self._layout.class_names
-
-    @property
-    def negative_class(self) -> str | None:
-        """``notumor`` where there is such a folder, under any of its usual names."""
-        return self._layout.negative_class
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was ignored or merged."""
-        return self._layout.notes
+        return read_layout(images, empty, str(self.root))
 
     def signature(self) -> str:
         """Return a hash of the file's path, size and time."""
-        status = self.path.stat()
-        return hashlib.sha256(f"zip {self.path} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
+        return file_signature(self.root)
 
     def load(self, index: int) -> Loaded:
         """Read and decode one image; raises ``UserError`` naming the member and the file."""
         member = self._layout.paths[index]
-        name = f"{member}' in '{self.path}"
-        try:
-            data = self._archive.read(member)  # zipfile locks the file while it reads, so threads may share it
-        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise UserError(f"Image '{name}' can't be unpacked ({error}).") from None
-        return Loaded(decode(data, name), hashlib.sha256(data).digest())
+        data = read_member(self._archive, member)
+        return Loaded(decode_file(data, member_name(self._archive, member)), hashlib.sha256(data).digest())
+
+
+def file_signature(path: Path) -> str:
+    """Return a hash of a file's path, size and time."""
+    status = path.stat()
+    return hashlib.sha256(f"file {path} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
+
+
+def member_name(archive: zipfile.ZipFile, member: str) -> str:
+    """Return how a message names a member, like a file in a folder."""
+    return f"{archive.filename}/{member}"
+
+
+def read_member(archive: zipfile.ZipFile, member: str) -> bytes:
+    """Return a member's content; raises ``UserError`` where it can't be unpacked."""
+    try:
+        return archive.read(member)  # zipfile locks the file while it reads, so threads may share it
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise UserError(f"Image '{member_name(archive, member)}' can't be unpacked ({error}).") from None
 
 
 def open_archive(path: Path) -> zipfile.ZipFile:

@@ -4,10 +4,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
-from benchmark.data.images import SUFFIXES
 from benchmark.data.sources.base import Item
+from benchmark.data.sources.files import ALL_SUFFIXES
 from benchmark.errors import UserError
 
 PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
@@ -33,13 +32,6 @@ class Layout:
     class_names: tuple[str, ...]
     negative_class: str | None
     notes: tuple[str, ...]
-
-
-def is_image(path: str) -> bool:
-    """Return whether a path looks like an image; hidden files and macOS resource forks do not."""
-    pure = PurePosixPath(path)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in pure.parts)
-    return not hidden and pure.suffix.lower() in SUFFIXES
 
 
 def tidy_class(name: str) -> str:
@@ -71,7 +63,7 @@ def read_layout(paths: Iterable[str], empty_folders: Iterable[str], where: str) 
     """
     ordered = sorted(paths)
     if not ordered:
-        kinds = ", ".join(sorted(SUFFIXES))
+        kinds = ", ".join(sorted(ALL_SUFFIXES))
         raise UserError(f"'{where}' holds no image ({kinds}): give a folder of class folders.")
     shared = _shared_folders(ordered)
     split = [tuple(path.split("/")[shared:]) for path in ordered]

@@ -1,0 +1,190 @@
+"""A user's own images, listed in a table; DICOM and NIfTI among them."""
+
+import gzip
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.data import open_dataset
+from benchmark.errors import UserError
+
+
+@pytest.fixture
+def listed(tmp_path, draw):
+    """Return a function that writes a manifest of ten drawn images and gives its path."""
+    for k in range(10):
+        draw(f"own/images/{k}.png", k)
+
+    def write(header="path,label,group,split", change=None, name="table.csv"):
+        rows = [
+            {
+                "path": f"images/{k}.png",
+                "label": "No tumor" if k % 2 else "Glioma",
+                "group": f"p{k // 2}",
+                "split": "test" if k > 7 else "train",
+            }
+            for k in range(10)
+        ]
+        for row, column, value in change or ():
+            rows[row][column] = value
+        columns = header.split(",")
+        lines = [header, *(",".join(row.get(column, "") for column in columns) for row in rows)]
+        path = tmp_path / "own" / name
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+def refused(path, match):
+    with pytest.raises(UserError, match=match) as caught:
+        open_dataset(str(path), size=8)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_gives_labels_groups_and_split(listed):
+    data = open_dataset(str(listed()), size=16)
+    assert data.class_names == ("glioma", "notumor")
+    assert data.negative_class == "notumor"
+    assert data.groups.tolist() == [f"p{k // 2}" for k in range(10)]
+    assert data.parts.tolist() == ["train"] * 8 + ["test"] * 2
+    assert data.image_ids[3] == "images/3.png"
+
+
+def test_parquet_says_the_same_as_csv(listed):
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    path = listed()
+    pd.read_csv(path).to_parquet(path.with_suffix(".parquet"))
+    csv, parquet = open_dataset(str(path), size=8), open_dataset(str(path.with_suffix(".parquet")), size=8)
+    assert parquet.fingerprint == csv.fingerprint
+    assert parquet.groups.tolist() == csv.groups.tolist()
+
+
+def test_group_and_split_may_be_absent(listed):
+    data = open_dataset(str(listed("path,label")), size=8)
+    assert data.groups is None
+    assert data.parts is None
+
+
+def test_masks_are_read_and_may_be_empty(listed, tmp_path):
+    mask = np.zeros((20, 24), np.uint8)
+    Image.fromarray(mask).save(tmp_path / "own/images/empty.png")
+    mask[5:15, 6:18] = 1
+    Image.fromarray(mask).save(tmp_path / "own/images/lesion.png")
+    path = listed("path,label,mask", [(0, "mask", "images/lesion.png"), (1, "mask", "images/empty.png")])
+    data = open_dataset(str(path), size=16)
+    assert data.masks[0].sum() == pytest.approx(64, abs=10)
+    assert data.masks[1].sum() == 0
+    Image.fromarray(mask[:10]).save(tmp_path / "own/images/lesion.png")
+    refused(path, r"Mask '.*lesion\.png' has 10 x 24 pixels and its image 20 x 24")
+
+
+def test_validation_images_count_as_training(listed):
+    data = open_dataset(str(listed(change=[(0, "split", "val")])), size=8)
+    assert data.parts[0] == "train"
+    assert any("1 validation images count as training" in note for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ((3, "path", "images/absent.png"), r"names a file that does not exist: 'images/absent\.png'"),
+        ((3, "path", "../outside.png"), r"names '\.\./outside\.png', outside its folder"),
+        ((3, "path", "/etc/passwd"), r"names '/etc/passwd', outside its folder"),
+        ((3, "path", "table.csv"), "which is not an image"),
+        ((3, "path", "images/2.png"), r"lists the image 'images/2\.png' twice"),
+        ((3, "label", ""), "has no label in row 4"),
+        ((3, "split", "training2"), "has the split 'training2' in row 4"),
+        ((3, "split", ""), "gives some images a split and others none"),
+        ((3, "path", "images/4.png,extra"), "line 5 has not 4 cells"),
+    ],
+)
+def test_rows_that_can_not_be(listed, change, match):
+    refused(listed(change=[change]), match)
+
+
+def test_tables_that_can_not_be(listed, tmp_path):
+    refused(listed("path,group"), "has no column 'label'")
+    refused(listed("path,label,spilt"), r"unknown column 'spilt'\. Did you mean 'split'\?")
+    refused(listed("path,label,mask", [(0, "mask", "images/no.png")]), "names a mask that does not exist")
+    (tmp_path / "own/empty.csv").write_text("path,label\n")
+    refused(tmp_path / "own/empty.csv", "lists no image")
+    (tmp_path / "own/broken.parquet").write_bytes(b"not parquet")
+    refused(tmp_path / "own/broken.parquet", "can't be read")
+    refused(listed("path,label", [(k, "label", "glioma") for k in range(10)]), "one class only")
+
+
+def test_a_link_out_of_the_folder_is_refused(listed, tmp_path, draw):
+    (tmp_path / "own/images/link.png").symlink_to(draw("elsewhere.png"))
+    refused(listed(change=[(0, "path", "images/link.png")]), "outside its folder")
+
+
+def write_dicom(path, values, **changes):
+    pydicom = pytest.importorskip("pydicom")
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = pydicom.uid.MRImageStorage
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    file = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
+    file.Rows, file.Columns = values.shape
+    file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
+    file.BitsAllocated, file.BitsStored, file.HighBit, file.PixelRepresentation = 16, 16, 15, 0
+    file.PixelData = values.astype(np.uint16).tobytes()
+    for name, value in changes.items():
+        setattr(file, name, value)
+    file.save_as(path, enforce_file_format=True)
+
+
+def test_dicom_slices(listed, tmp_path):
+    ramp = np.tile(np.arange(24) * 100, (20, 1))
+    write_dicom(tmp_path / "own/images/a.dcm", ramp)
+    write_dicom(tmp_path / "own/images/b.dcm", ramp, PhotometricInterpretation="MONOCHROME1")
+    path = listed("path,label", [(0, "path", "images/a.dcm"), (1, "path", "images/b.dcm")])
+    data = open_dataset(str(path), size=24)
+    across = data.pixels[:2, 12, :, 0].astype(int)
+    assert (np.diff(across[0]) > 0).all()
+    assert across[0] == pytest.approx(255 - across[1], abs=2)
+    (tmp_path / "own/images/a.dcm").write_bytes(b"damaged")
+    refused(path, r"a\.dcm' can't be read")
+
+
+def test_nifti_slices_are_turned_to_the_usual_view(listed, tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    volume = np.zeros((24, 20, 3), np.int16)  # x to the patient's right, y to the front, z up
+    volume[:, :, 1] = np.random.default_rng(0).integers(0, 10, (24, 20))
+    volume[-4:, -4:, 1] = 500  # right and front
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "own/images/v.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(volume[::-1], np.diag([-1, 1, 1, 1])), tmp_path / "own/images/w.nii")
+    change = [(k, column, value) for k, name in enumerate(("v.nii.gz", "w.nii")) for column, value in (
+        ("path", f"images/{name}"), ("slice", "1"))]  # fmt: skip
+    path = listed("path,label,slice", change)
+    data = open_dataset(str(path), size=20, resize="pad")
+    assert data.image_ids[0] == "images/v.nii.gz#1"
+    assert data.native_sizes[0].tolist() == [20, 24]
+    for pixels in data.pixels[:2]:
+        bright = np.argwhere(pixels[..., 0] > 200)
+        assert bright.max() < 8  # upper left: the patient's right is on the left
+    refused(listed("path,label,slice", [*change, (0, "slice", "7")]), "has no slice 7: it has 3")
+    refused(listed("path,label,slice", [*change, (0, "slice", "")]), r"v\.nii\.gz' is a volume of 3 slices")
+    refused(listed("path,label,slice", [*change, (0, "slice", "x")]), "has the slice 'x' in row 1")
+    refused(listed("path,label,slice", [*change, (0, "slice", "0")]), r"v\.nii\.gz' is constant")
+    whole = (tmp_path / "own/images/v.nii.gz").read_bytes()
+    (tmp_path / "own/images/v.nii.gz").write_bytes(whole[:40])
+    refused(path, r"v\.nii\.gz' can't be read")
+
+
+def test_a_nifti_bomb_is_refused(listed, tmp_path, monkeypatch):
+    pytest.importorskip("nibabel")
+    monkeypatch.setattr("benchmark.data.sources.medical._MAX_UNPACKED", 2**20)
+    (tmp_path / "own/images/bomb.nii.gz").write_bytes(gzip.compress(bytes(2**24)))
+    refused(listed("path,label", [(0, "path", "images/bomb.nii.gz")]), r"bomb\.nii\.gz' can't be read .it unpacks")
+
+
+def test_a_missing_library_is_named(listed, tmp_path, monkeypatch):
+    (tmp_path / "own/images/a.dcm").write_bytes(b"whatever")
+    monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
+    refused(
+        listed("path,label", [(0, "path", "images/a.dcm")]), r"needs pydicom: pip install 'tumorboard\[medical\]'"
+    )
