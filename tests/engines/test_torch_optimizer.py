@@ -41,7 +41,6 @@ def ours(rule: Optimizer) -> Arrays:
         for name, values in gradients(step).items():
             parameters[name].grad = tensor(values)
         updates.apply(rate, step, None)
-        assert all(parameter.grad is None for parameter in parameters.values())
     return {name: parameter.detach().numpy() for name, parameter in parameters.items()}
 
 

@@ -189,6 +189,7 @@ class TorchEngine:
         self._network.begin_step(step.seed, len(step.labels))
         inputs = self._normalizer(step.images)
         loss = self._loss(inputs, self._upload(step.labels), self._upload(step.loss_weights))
+        self._updates.forget_gradients()
         if loss.requires_grad:  # a network whose gradient is cut learns nothing; the conformance suite says so
             (loss if self._scaler is None else self._scaler.scale(loss)).backward()
         self._updates.apply(step.learning_rate, step.step, self._scaler)

@@ -49,7 +49,7 @@ class Updates:
                 state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
 
     def apply(self, learning_rate: float, step: int, scaler: "torch.amp.GradScaler | None") -> None:
-        """Do one update from the parameters' gradients, and forget these.
+        """Do one update from the parameters' gradients.
 
         Args:
             learning_rate: for factor 1.
@@ -71,6 +71,13 @@ class Updates:
         else:
             scaler.step(self.optimizer)
             scaler.update()
+
+    def forget_gradients(self) -> None:
+        """Drop the gradients of the step before.
+
+        Best done between forward and backward pass: memory that is freed and taken again at once stays mapped, and
+        on a CPU mapping it anew costs several per cent of a step.
+        """
         self.optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
