@@ -1,5 +1,6 @@
 """What the torch engine promises to the common loop."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -269,6 +270,29 @@ print(torch.get_num_threads(), int(((tiny * 1e-10) != 0).sum()))
 """
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path.cwd())
     assert said.stdout.split() == ["2", "0"]
+
+
+@pytest.mark.slow
+def test_without_a_compiler_compiling_is_unsupported(tmp_path: Path) -> None:
+    script = """
+import sys
+from benchmark.outcomes import RunFailure
+from tests.engines.torch_small import built, train
+engine, _ = built()
+engine.set_compile(True)
+try:
+    train(engine)
+except RunFailure as failure:
+    print(failure.outcome, failure.reason)
+engine.set_compile(False)
+print(len(train(engine)))
+"""
+    nowhere = {"CXX": "/nonexistent/c++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(Path.cwd())}
+    environment = {**os.environ, **nowhere}
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    first, second = said.stdout.splitlines()
+    assert first.startswith("unsupported torch.compile fails here (")
+    assert second == "2"
 
 
 @pytest.mark.slow

@@ -115,3 +115,22 @@ def test_a_parameter_without_gradient_stays_where_it_is() -> None:
     parameter = torch.nn.Parameter(torch.ones(3, 3))
     Updates(Optimizer(weight_decay=0.5), {"unused": parameter}, frozenset()).apply(0.1, 1, None)
     assert torch.equal(parameter.detach(), torch.ones(3, 3))
+
+
+def test_an_overflow_of_float16_skips_the_step_and_halves_the_scale() -> None:
+    import torch
+
+    from benchmark.training.engines.torch_optimizer import Updates
+
+    parameter = torch.nn.Parameter(torch.ones(2, 2))
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    updates = Updates(
+        Optimizer(name="sgd", momentum=0.0, weight_decay=0.0, clip_norm=1.0), {"w": parameter}, frozenset()
+    )
+    for factor, expected, scale in ((float("inf"), 1.0, 512.0), (3.0, 1 - 0.1 * 0.5, 512.0)):
+        updates.forget_gradients()
+        scaler.scale((parameter * factor).sum()).backward()
+        updates.apply(0.1, 1, scaler)
+        # the gradient is 3 everywhere, its norm 6, clipped to 1
+        assert torch.allclose(parameter.detach(), torch.full((2, 2), expected))
+        assert scaler.get_scale() == scale

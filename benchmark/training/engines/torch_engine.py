@@ -28,6 +28,7 @@ from benchmark.training.engines.torch_optimizer import Updates
 from benchmark.training.engines.torch_pixels import Normalizer
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_COMPILER = ("torch._dynamo", "torch._inductor")
 _SCALER = ("scale", "_growth_tracker")
 
 _P = ParamSpec("_P")
@@ -35,7 +36,7 @@ _R = TypeVar("_R")
 
 
 def _guarded(method: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Turn lack of memory into the outcome that says so."""
+    """Turn lack of memory, and what torch.compile can't do, into the outcomes that say so."""
 
     @functools.wraps(method)
     def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -44,9 +45,15 @@ def _guarded(method: Callable[_P, _R]) -> Callable[_P, _R]:
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise RunFailure(Outcome.OOM, "Out of memory: use a smaller --batch-size or --size.") from error
         except RuntimeError as error:
-            if "DefaultCPUAllocator" not in str(error):
-                raise
-            raise RunFailure(Outcome.OOM, "Out of memory: use a smaller --batch-size or --size.") from error
+            if type(error).__module__.startswith(_COMPILER):
+                reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+                raise RunFailure(
+                    Outcome.UNSUPPORTED,
+                    f"torch.compile fails here ({reason[:200]}): set execution.compile = 'off'.",
+                ) from error
+            if "DefaultCPUAllocator" in str(error):
+                raise RunFailure(Outcome.OOM, "Out of memory: use a smaller --batch-size or --size.") from error
+            raise
 
     return guarded
 
