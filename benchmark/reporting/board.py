@@ -34,8 +34,13 @@ class Block:
     @property
     def name(self) -> str:
         """For people: ``phantom, holdout, pretrained``."""
+        return f"{self.arena_name}, {self.place}"
+
+    @property
+    def place(self) -> str:
+        """Where it stands within its arena: ``pretrained``, ``scratch, leak`` ..."""
         weights = {True: ("pretrained",), False: ("scratch",), None: ()}[self.pretrained]
-        return ", ".join((self.arena_name, *weights, *self.unranked))
+        return ", ".join((*weights, *self.unranked))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from benchmark.errors import UserError
 from benchmark.execution.store import RecordStore
 from benchmark.reporting.board import Board, make_board
+from benchmark.reporting.files import write_atomically
 from benchmark.reporting.rows import evaluate
 
 
@@ -21,7 +22,7 @@ def read_board(out: Path) -> Board:
 
 
 def write_leaderboard(out: Path) -> Path:
-    """Write ``runs.csv``, ``leaderboard.csv``, ``leaderboard.md`` and the plots of a results folder.
+    """Write the tables (CSV, Markdown, LaTeX), the plots and the interactive page of a results folder.
 
     Args:
         out: the folder that holds the records.
@@ -32,10 +33,15 @@ def write_leaderboard(out: Path) -> Path:
     Raises:
         UserError: there is no record at all.
     """
+    from benchmark.reporting.page import page
     from benchmark.reporting.plots import write_plots  # matplotlib takes its time
     from benchmark.reporting.tables import write_tables
+    from benchmark.reporting.thumbnails import read_thumbnails
 
     board = read_board(out)
     write_plots(board, out)
     write_tables(board, out)
+    fingerprints = {result.record.data.fingerprint for result in board.results}
+    thumbnails = {fingerprint: read_thumbnails(out, fingerprint) for fingerprint in fingerprints}
+    write_atomically(out / "leaderboard.html", page(board, thumbnails))
     return out / "leaderboard.md"

@@ -1,10 +1,11 @@
-"""The board as tables: CSV for programs, Markdown for people."""
+"""The board as tables: CSV for programs, Markdown for people, LaTeX for papers."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmark.reporting.board import Board
 from benchmark.reporting.files import write_atomically
+from benchmark.reporting.latex import latex
 from benchmark.reporting.lines import COMPARISONS, board_lines, comparison_lines, run_lines
 from benchmark.reporting.markdown import markdown
 from benchmark.reporting.montage import montage_name
@@ -13,7 +14,7 @@ from benchmark.reporting.rows import Row, averaged, columns
 
 
 def write_tables(board: Board, out: Path) -> None:
-    """Write ``runs.csv``, ``leaderboard.csv``, ``comparisons.csv`` and ``leaderboard.md``."""
+    """Write ``runs.csv``, ``leaderboard.csv``, ``comparisons.csv``, ``leaderboard.tex`` and ``leaderboard.md``."""
     names = columns(board.class_names, board.tumour_names)
     lines = board_lines(board)
     write_atomically(out / "runs.csv", _csv(run_lines(board), names))
@@ -21,6 +22,7 @@ def write_tables(board: Board, out: Path) -> None:
     used = [name for name in further if any(name in line for line in lines)]
     write_atomically(out / "leaderboard.csv", _csv(lines, [*names, *used]))
     write_atomically(out / "comparisons.csv", _csv(comparison_lines(board), COMPARISONS))
+    write_atomically(out / "leaderboard.tex", latex(board))
     write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out)))
 
 

@@ -1,0 +1,161 @@
+"""``leaderboard.html``: one file that works offline, with all it needs inside."""
+
+import base64
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+from benchmark.reporting.board import Board, BoardRow
+from benchmark.reporting.page_data import Thumbnails, page_data
+from benchmark.reporting.words import DISCLAIMER, count, number
+
+_SHOWN = (
+    "rank",
+    "backbone",
+    "framework",
+    "macro_f1",
+    "infer_images_per_s",
+    "peak_memory_mb",
+)
+_WORDS = (
+    "block",
+    "backbone",
+    "framework",
+    "library",
+    "weights",
+    "recipe",
+    "seed",
+    "status",
+    "reason",
+    "device",
+    "note",
+)
+_COUNTS = ("fn_", "missed_", "patient_fn_", "patient_missed_")
+_TITLES = {
+    "macro_f1": "macro-F1",
+    "mcc": "MCC",
+    "auroc": "AUROC",
+    "val_macro_f1": "validation macro-F1",
+    "n_runs": "runs",
+    "train_images_per_s": "training img/s",
+    "infer_images_per_s": "inference img/s",
+    "pipeline_images_per_s": "pipeline img/s",
+    "latency_p50_ms": "latency p50 (ms)",
+    "latency_p95_ms": "latency p95 (ms)",
+    "peak_memory_mb": "memory (MB)",
+    "params_m": "parameters (M)",
+    "gmacs": "GMACs",
+    "ece": "ECE",
+    "sensitivity_at_95": "sensitivity",
+    "specificity_at_95": "specificity reached",
+}
+
+
+def page(board: Board, thumbnails: Thumbnails) -> str:
+    """Return the page. Every name in it is escaped; every library is inside.
+
+    Args:
+        thumbnails: JPEGs by fingerprint and image id, as far as there are any.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    static = files("benchmark.reporting") / "static"
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((static / "leaderboard.html.jinja").read_text(encoding="utf-8"))
+    return template.render(
+        disclaimer=DISCLAIMER,
+        tables=[_table(rows) for rows in board.arenas()],
+        problems=board.problems,
+        data=script_json(page_data(board, thumbnails)),
+        style=(static / "leaderboard.css").read_text(encoding="utf-8"),
+        script=(static / "leaderboard.js").read_text(encoding="utf-8"),
+        plotly=(files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8"),
+        tables_style=(files("itables") / "html" / "dt_bundle.css").read_text(encoding="utf-8"),
+        tables_script=base64.b64encode((files("itables") / "html" / "dt_bundle.js").read_bytes()).decode("ascii"),
+    )
+
+
+def script_json(value: Any) -> str:
+    """Return JSON that can stand in a script element: nothing in it ends the element or starts a comment."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False, default=str)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _table(rows: Sequence[BoardRow]) -> dict[str, Any]:
+    data = rows[0].first.record.data
+    tumours = [name for name in data.class_names if data.negative_class not in (None, name)]
+    counts = [f"fn_{name}" for name in data.class_names] + [f"missed_{name}" for name in tumours]
+    columns = [
+        *(
+            "rank",
+            "backbone",
+            "framework",
+            "library",
+            "weights",
+            "recipe",
+            "block",
+            "seed",
+            "n_runs",
+            "status",
+            "reason",
+        ),
+        *("macro_f1", "accuracy", "balanced_accuracy", "mcc", "auroc", "val_macro_f1"),
+        *counts,
+        *("train_images_per_s", "infer_images_per_s", "pipeline_images_per_s", "latency_p50_ms", "latency_p95_ms"),
+        *("peak_memory_mb", "params_m", "gmacs", "ece", "brier", "sensitivity_at_95", "specificity_at_95", "device"),
+    ]
+    shown = {*_SHOWN, *counts}
+    blocks = list(dict.fromkeys(row.block.name for row in rows))
+    return {
+        "name": rows[0].block.arena_name,
+        "synthetic": data.synthetic,
+        "columns": [
+            {
+                "title": _title(name),
+                "shown": name in shown or (name == "block" and len(blocks) > 1),
+                "words": name in _WORDS,
+            }
+            for name in columns
+        ],
+        "rows": [
+            {
+                "key": row.first.row_key,
+                "scored": bool(row.values["n_runs"]),
+                "cells": [_cell(row, name) for name in columns],
+            }
+            for row in rows
+        ],
+    }
+
+
+def _title(name: str) -> str:
+    return _TITLES.get(name, name.replace("_", " ", 1) if name.startswith(_COUNTS) else name.replace("_", " "))
+
+
+def _cell(row: BoardRow, name: str) -> dict[str, Any]:
+    """Return what a cell shows, by what it is sorted, and its interval."""
+    value = row.rank if name == "rank" else row.block.place if name == "block" else row.values.get(name)
+    interval = row.intervals.get(name)
+    if name == "block" and row.values["status"] != "ok":
+        value = f"{value}: {row.values['status']}, {row.values.get('reason', '')}"
+    if value is None:
+        return {"text": "", "order": "", "interval": "", "name": name}
+    if name in _WORDS:
+        return {"text": str(value), "order": str(value), "interval": "", "name": name}
+    if name in ("rank", "n_runs"):
+        text = str(value)
+    elif name.startswith(_COUNTS):
+        text = count(float(value))
+    else:
+        fraction = interval is not None or name in (
+            "val_macro_f1",
+            "ece",
+            "brier",
+            "sensitivity_at_95",
+            "specificity_at_95",
+        )
+        text = f"{value:.3f}" if fraction else number(float(value))
+    digits = 1 if name.startswith(_COUNTS) else 3
+    ends = "" if interval is None else f"{interval.low:.{digits}f}–{interval.high:.{digits}f}"  # noqa: RUF001
+    return {"text": text, "order": repr(float(value)), "interval": ends, "name": name}
