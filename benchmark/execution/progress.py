@@ -14,6 +14,8 @@ from benchmark.execution.controller import Row, Summary
 from benchmark.execution.job import Job
 from benchmark.outcomes import Outcome
 
+_TRAINING, _FINISHING = "training", "finishing the epoch"
+
 
 def clock(seconds: float) -> str:
     """Return a duration as ``1:02:03`` or ``2:03``."""
@@ -40,10 +42,10 @@ class Pace:
         if kind == "phase":
             self.phase = str(event.get("phase", ""))
         elif kind == "stopping":
-            self.phase = "finishing the epoch"
+            self.phase = _FINISHING
         elif kind in ("step", "epoch"):
             whole = kind == "epoch"
-            self.phase = self.phase if self.phase == "finishing the epoch" else "training"
+            self.phase = self.phase if self.phase == _FINISHING else _TRAINING
             self.epoch = int(event.get("epoch", 0))
             self.epochs = max(1, int(event.get("epochs", self.epochs)))
             part = 1.0 if whole else float(event.get("step", 0)) / max(1, int(event.get("steps", 1)))
@@ -64,8 +66,10 @@ class Pace:
         return (1 - self.share) * (now - since) / (self.share - share)
 
     def describe(self, now: float) -> str:
-        """Return phase, epoch, loss, speed and time left in one line."""
+        """Return the phase in one line; during training with epoch, loss, speed and time left."""
         parts = [self.phase]
+        if self.phase not in (_TRAINING, _FINISHING):
+            return self.phase
         if self.epoch:
             parts.append(f"epoch {self.epoch}/{self.epochs}")
         if self.loss is not None:

@@ -1,0 +1,101 @@
+"""What the user sees while a run goes on."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from benchmark.execution.controller import Row, Summary
+from benchmark.execution.job import Job
+from benchmark.execution.progress import Display, Pace, clock, show_summary
+from benchmark.execution.weights import Weights
+from benchmark.outcomes import Outcome
+from tests.execution.samples import a_record, a_run
+
+
+@pytest.fixture
+def job(tmp_path) -> Job:  # type: ignore[no-untyped-def]
+    record = a_record()
+    return Job(
+        run=a_run(), recipe_name="quick", backbone=record.backbone, data=record.data,
+        weights=Weights(policy="none", requested="none", used="none"), allow_scratch=False, device="a processor",
+        keras_backend="tensorflow", plugins=(), data_folder=tmp_path, split_file=tmp_path, out=tmp_path,
+        keep_weights=False, command="",
+    )  # fmt: skip
+
+
+def a_step(epoch: int, step: int) -> dict[str, object]:
+    return {
+        "event": "step", "epoch": epoch, "epochs": 4, "step": step, "steps": 10, "loss": 0.5, "images_per_s": 120.0,
+    }  # fmt: skip
+
+
+def test_time_left_follows_the_pace_of_training_and_not_of_starting() -> None:
+    pace = Pace(epochs=4)
+    pace.take({"event": "phase", "phase": "importing"}, now=0.0)
+    assert pace.left(30.0) is None
+    pace.take(a_step(1, 5), now=30.0)
+    assert pace.left(30.0) is None
+    pace.take(a_step(2, 5), now=40.0)  # a quarter of training in ten seconds
+    assert pace.left(40.0) == pytest.approx(25.0)
+    assert pace.describe(40.0) == "training · epoch 2/4 · loss 0.500 · 120 images/s · 0:25 left"
+    pace.take({"event": "phase", "phase": "measuring"}, now=60.0)
+    assert pace.describe(60.0) == "measuring"
+
+
+def test_a_resumed_run_is_not_thought_faster_than_it_is() -> None:
+    pace = Pace(epochs=4)
+    pace.take(a_step(4, 1), now=100.0)
+    pace.take(a_step(4, 6), now=105.0)
+    assert pace.left(105.0) == pytest.approx(4.0)
+
+
+def test_events_that_make_no_sense_are_survived(job: Job) -> None:
+    with Display(Console(file=io.StringIO()), total=1) as display:
+        display.started(job, 1)
+        for event in ({}, {"event": "phase"}, {"event": "unheard of"}):
+            display.event(job, event)
+
+
+def test_without_a_terminal_there_are_plain_lines(job: Job) -> None:
+    said = io.StringIO()
+    row = Row(job, a_record(), 0.9123, kept=False)
+    with Display(Console(file=said, width=200), total=2) as display:
+        display.kept(Row(job, a_record(), 0.5, kept=True))
+        display.started(job, 2)
+        display.event(job, a_step(1, 5))
+        display.event(job, {"event": "epoch", "epoch": 1, "epochs": 4, "train_loss": 0.25})
+        display.ended(row)
+    text = said.getvalue()
+    assert "\x1b" not in text
+    lines = text.splitlines()
+    assert lines[0] == "torch/tiny, seed 0: kept, ok, macro-F1 0.500"
+    assert lines[1] == "Run 2 of 2: torch/tiny, seed 0 on a processor"
+    assert lines[2].startswith("  training · epoch 1/4 · loss 0.250")
+    assert lines[3].startswith("torch/tiny, seed 0: ok, macro-F1 0.912")
+
+
+def test_the_summary_shows_rows_reasons_and_where_the_board_is(job: Job, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    said = io.StringIO()
+    bad = a_record(Outcome.OOM).model_copy(update={"reason": "Out of memory [/red]; use less."})
+    rows = (Row(job, a_record(), 0.9, kept=False), Row(job, bad, None, kept=False))
+    summary = Summary(rows, 3, tmp_path / "leaderboard.md", ("A problem.",), interrupted=True)
+    show_summary(Console(file=said, width=400), summary)
+    text = said.getvalue()
+    assert "0.900" in text
+    assert "oom: Out of memory [/red]; use less." in text
+    assert "A problem." in text
+    assert "1 of 3 runs were not reached" in text
+    assert str(tmp_path / "leaderboard.md") in text
+    assert summary.exit_code == 130
+
+
+def test_exit_codes(job: Job) -> None:
+    good, bad = Row(job, a_record(), 0.9, False), Row(job, a_record(Outcome.ERROR), None, False)
+    assert Summary((good,), 1, None, (), False).exit_code == 0
+    assert Summary((good, bad), 2, None, (), False).exit_code == 1
+    assert Summary((good,), 1, None, ("the board could not be written",), False).exit_code == 1
+
+
+def test_clock() -> None:
+    assert [clock(seconds) for seconds in (0, 65, 3725, -3)] == ["0:00", "1:05", "1:02:05", "0:00"]
