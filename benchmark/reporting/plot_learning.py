@@ -40,6 +40,8 @@ def draw_losses(made: Any, rows: Sequence[BoardRow]) -> None:
     from matplotlib.lines import Line2D
 
     grid, ordered = _panels(made, rows)
+    curves = [curve for row in ordered for name in ("train_loss", "val_loss") for curve in _curves(row, name)]
+    losses = [loss for _, values in curves for loss in values if loss > 0] or [1.0]
     for axes, row in zip(grid, ordered, strict=True):
         for curve in _curves(row, "train_loss"):
             axes.plot(*curve, color=TRAIN_COLOUR, linestyle=(0, (3, 1.2)))
@@ -47,7 +49,7 @@ def draw_losses(made: Any, rows: Sequence[BoardRow]) -> None:
             axes.plot(*curve, color=VALIDATION_COLOUR)
         _mark_best(axes, row, "val_loss")
         axes.set_yscale("log")
-        plain_log_ticks(axes.yaxis, subs=(1,))
+        plain_log_ticks(axes.yaxis, losses, subs=(1,))
     made.supylabel("cross-entropy (nats, log scale)", fontsize=7)
     made.legend(
         handles=[

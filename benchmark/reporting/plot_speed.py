@@ -63,12 +63,12 @@ def draw_speed(made: Any, rows: Sequence[BoardRow]) -> None:
         )
     axes.set_xscale("log")
     axes.margins(x=0.12, y=0.1)
-    plain_log_ticks(axes.xaxis)
+    plain_log_ticks(axes.xaxis, [x for x, _ in points])
     axes.set_xlabel(f"inference throughput (images/s, log scale)\n{rows[0].values['speed_block']}")
     axes.set_ylabel("macro-F1, with 95 % interval")
     axes.grid(True)
     axes.set_title(title(rows), loc="left")
-    _legend(made, rows, colours, largest)
+    _legend(made, rows, colours, largest, front=len(front) > 1)
     made.draw_without_rendering()
     made.set_layout_engine("none")  # from here the axes keep their place
     texts = [colours[row.values["library"]] for row in rows]
@@ -105,7 +105,9 @@ def _diameter(memory: float | None, largest: float | None) -> float:
     return max(_SMALLEST, _LARGEST * math.sqrt(memory / largest))
 
 
-def _legend(made: Any, rows: Sequence[BoardRow], colours: dict[str, str], largest: float | None) -> None:
+def _legend(
+    made: Any, rows: Sequence[BoardRow], colours: dict[str, str], largest: float | None, *, front: bool
+) -> None:
     from matplotlib.lines import Line2D
 
     def entry(label: str, marker: str, colour: str, fill: str, size: float = 4) -> Any:
@@ -118,7 +120,8 @@ def _legend(made: Any, rows: Sequence[BoardRow], colours: dict[str, str], larges
     entries += [entry(f"runs on {name}", FRAMEWORK_MARKERS.get(name, "D"), GREY, GREY) for name in frameworks]
     if any(row.block.pretrained is False for row in rows):
         entries.append(entry("from scratch", "o", GREY, "white"))
-    entries.append(Line2D([], [], label="Pareto front", color=FRONT_COLOUR, linewidth=0.8, linestyle=DASHES))
+    if front:
+        entries.append(Line2D([], [], label="Pareto front", color=FRONT_COLOUR, linewidth=0.8, linestyle=DASHES))
     if largest:
         step = round_down(largest)
         entries += [

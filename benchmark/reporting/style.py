@@ -21,6 +21,7 @@ OTHER_COLOURS = ("#007A5A", "#7A6000", "#2F6F99")
 FRAMEWORK_MARKERS = {"torch": "o", "tensorflow": "s", "jax": "^"}
 GREY = "#666666"
 GRID = "#DDDDDD"
+NARROW = 5.0  # below this ratio of its ends, a logarithmic axis has too few round numbers for its ticks
 
 _RC = {
     "font.family": "sans-serif",
@@ -108,12 +109,21 @@ def save(made: Any, folder: Path, stem: str) -> list[Path]:
     return paths
 
 
-def plain_log_ticks(axis: Any, subs: tuple[int, ...] = (1, 2, 5)) -> None:
-    """Write a logarithmic axis's ticks as plain numbers: 10, 20, 50, 100 ..."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def plain_log_ticks(axis: Any, values: Sequence[float], subs: tuple[int, ...] = (1, 2, 5)) -> None:
+    """Write a logarithmic axis's ticks as plain numbers: 10, 20, 50, 100 ...; evenly where it spans little.
 
-    axis.set_major_locator(LogLocator(subs=subs))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
+    Args:
+        values: what the axis shows.
+        subs: which multiples of a power of ten get a tick.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+    if max(values) / min(values) > NARROW:
+        axis.set_major_locator(LogLocator(subs=subs))
+    else:
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:.4g}"))
     axis.set_minor_formatter(NullFormatter())
 
 

@@ -134,3 +134,20 @@ def test_montage_shows_each_patient_once_before_any_twice_and_no_test_image() ->
     assert len(set(data.groups[positions])) == 5
     assert set(data.parts[choose(data, 0, 100)]) == {"train"}
     assert np.array_equal(positions, choose(data, 0, 5))
+
+
+def test_a_narrow_range_of_speeds_and_losses_still_has_ticks(results) -> None:
+    runs = []
+    for reader in (replace(FOUR[0], infer=210.0), replace(FOUR[1], infer=240.0)):
+        record, predictions = SMALL.run(reader)
+        flat = tuple(
+            epoch.model_copy(update={"train_loss": 1.39 - epoch.epoch / 100, "val_loss": 1.36 - epoch.epoch / 100})
+            for epoch in record.history
+        )
+        runs.append((record.model_copy(update={"history": flat}), predictions))
+    out = results(runs)
+    write_leaderboard(out)
+    speeds = (out / "plot_macro_f1_vs_throughput.svg").read_text()
+    losses = (out / "plot_learning_curves_loss.svg").read_text()
+    assert sum(f">{tick}<" in speeds for tick in range(200, 251, 10)) >= 3
+    assert sum(f">{tick / 100:.4g}<" in losses for tick in range(126, 140)) >= 2

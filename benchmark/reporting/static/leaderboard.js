@@ -33,8 +33,16 @@ function draw(place, make) {
   again();
 }
 
+function evenTicks(low, high) {
+  const rough = (high - low) / 3 || low / 4, power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].find((each) => each * power >= rough) * power;
+  const ticks = Array.from({ length: 8 }, (_, i) => (Math.floor(low / step) - 1 + i) * step).filter((tick) => tick > 0);
+  return { tickvals: ticks, ticktext: ticks.map((tick) => tick.toLocaleString("en", { maximumSignificantDigits: 3 })) };
+}
+
 // Ticks of a logarithmic axis as plain numbers: 10, 20, 50, 100 ...
 function logTicks(values) {
+  if (Math.max(...values) / Math.min(...values) < 5) return { type: "log", tickmode: "array", ...evenTicks(Math.min(...values), Math.max(...values)) };
   const ticks = [];
   for (let power = Math.floor(Math.log10(Math.min(...values))) - 1; power <= Math.ceil(Math.log10(Math.max(...values))); power++) {
     for (const step of [1, 2, 5]) ticks.push(step * 10 ** power);
