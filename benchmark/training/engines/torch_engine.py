@@ -132,10 +132,13 @@ class TorchEngine:
         )
 
     def _count_macs(self, size: int) -> int:
-        """Return the multiply-accumulates of convolutions and matrix products for one image."""
+        """Return the multiply-accumulates of convolutions and matrix products for one image.
+
+        Gradients stay on: without them some layers take a fused path that the counter can't look into.
+        """
         images = torch.zeros((1, size, size, 3), dtype=torch.uint8, device=self._place)
         counter = FlopCounterMode(display=False)
-        with counter, torch.no_grad():
+        with counter, torch.enable_grad():
             self._plain[1](self._normalizer(images))
         return int(counter.get_total_flops()) // 2
 

@@ -213,8 +213,12 @@ def _example(model: nn.Module, size: int, device: torch.device, channels_last: b
 
 
 def _stages(model: nn.Module, assignment: Assignment, example: Tensor) -> tuple[list[Piece], str]:
-    """Return the finest stages that are proven, or what is left without proof, and the first doubt."""
-    doubts = []
+    """Return the finest stages that are proven, or what is left without proof; and the doubt, if there is one.
+
+    What was found and failed is no one's claim, and the next coarser stages take its place without a word. What an
+    adapter declares, or builds as the children of an ``nn.Sequential``, is a claim: a doubt about it stays.
+    """
+    declared_doubt, found_doubt = "", ""
     declared = assignment.backbone.stages
     if declared is not None:
         modules = list(declared(model))
@@ -222,17 +226,20 @@ def _stages(model: nn.Module, assignment: Assignment, example: Tensor) -> tuple[
             paths = {id(module): path for path, module in model.named_modules() if path}
             named = [(paths.get(id(m), f"stage{number}"), m) for number, m in enumerate(modules, start=1)]
             pieces = from_modules(model, named)
-            doubts.append(doubt(model, pieces, example))
-            if not doubts[-1]:
+            declared_doubt = doubt(model, pieces, example)
+            if not declared_doubt:
                 return pieces, ""
         else:
-            doubts.append("`stages` gives something that is not a torch module")
-    for pieces in candidates(model, example):
-        doubts.append(doubt(model, pieces, example))
-        if not doubts[-1]:
-            return pieces, doubts[0]
-    doubts.append("its forward pass can't be traced, or has no value at which it can be cut")
-    return around_classifier(model, example), doubts[0]
+            declared_doubt = "`stages` gives something that is not a torch module"
+    for number, pieces in enumerate(candidates(model, example)):
+        wrong = doubt(model, pieces, example)
+        if not wrong:
+            return pieces, declared_doubt
+        found_doubt = found_doubt or wrong
+        if number == 0 and isinstance(model, nn.Sequential):
+            declared_doubt = declared_doubt or wrong
+    found_doubt = found_doubt or "its forward pass can't be traced, or has no value at which it can be cut"
+    return around_classifier(model, example), declared_doubt or found_doubt
 
 
 def _with_new_head(model: nn.Module, pieces: list[Piece], assignment: Assignment, example: Tensor) -> list[Piece]:
