@@ -3,6 +3,7 @@
 Whatever can be known to be wrong is found here, and nothing is written until all of it is right.
 """
 
+import importlib
 import importlib.util
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -166,7 +167,10 @@ def find_backbone(registry: Registry, name: str) -> Backbone:
     try:
         return registry.get(name)
     except KeyError:
+        library = name.partition(":")[0]
         known = registry.names()
+        if name.startswith(("timm:", "keras:")):
+            known = importlib.import_module(f"backbones._any_{library}").known_names()
         hint = nearest(name, known) or " 'python -m benchmark list' shows what there is."
         raise UserError(f"Unknown backbone '{name}'.{hint}") from None
 

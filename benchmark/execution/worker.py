@@ -39,6 +39,7 @@ Report = Callable[[Mapping[str, Any]], None]
 
 # A worker whose controller was killed ends itself at once; its successor waits for it no longer than this.
 _PREDECESSOR_SECONDS = 60.0
+OTHER_FRAMEWORK = {"torch": "tensorflow", "tensorflow": "torch"}
 ATTEMPT_VARIABLE = "TUMORBOARD_ATTEMPT"
 
 
@@ -121,7 +122,7 @@ def attempt(job: Job, channel: Channel) -> tuple[Record, Predictions | None]:
         return work.carry_out()
     except BaseException as error:  # SystemExit too: a backbone's code may raise anything
         log_traceback()
-        outcome, reason = outcome_of(error)
+        outcome, reason = outcome_of(error, shut_out=OTHER_FRAMEWORK[job.run.engine])
         work.provenance["log_tail"] = job.log_tail()
         return job.record(outcome, reason, **work.known()), None
 
@@ -160,6 +161,7 @@ class _Work:
     def carry_out(self) -> tuple[Record, Predictions]:
         """Do the run, from the adapter to the record."""
         job, run = self.job, self.job.run
+        shut_out_other_framework(run.engine)
         backbone = find_declared(job)
         data, split = _load_data(job)
         engine, network = self._build(backbone, len(data.class_names))
@@ -315,9 +317,32 @@ def _load_data(job: Job) -> Any:
         raise RunFailure(Outcome.BAD_DATA, f"The prepared data can't be read: {error}") from error
 
 
+class _Without:
+    """A finder of modules that does not find one package; all else is left to the finder it stands for."""
+
+    def __init__(self, finder: Any, package: str) -> None:
+        self._finder, self._package = finder, package
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if name.partition(".")[0] == self._package:
+            return None
+        return self._finder.find_spec(name, path, target)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._finder, name)
+
+
+def shut_out_other_framework(engine: str) -> None:
+    """Make the framework that this process does not run look as if it were not installed.
+
+    Both in one process crash, and some libraries import whichever they find (keras-cv imports torch).
+    """
+    sys.meta_path[:] = [_Without(finder, OTHER_FRAMEWORK[engine]) for finder in sys.meta_path]
+
+
 def assert_one_framework(engine: str) -> None:
     """Raise ``RunFailure`` where both frameworks came into this process: its result may not be trusted."""
-    other = {"torch": "tensorflow", "tensorflow": "torch"}[engine]
+    other = OTHER_FRAMEWORK[engine]
     if other in sys.modules:
         raise RunFailure(
             Outcome.ERROR, f"The backbone's code imported {other} into a process that runs {engine}; import one only."

@@ -1,12 +1,14 @@
 """From what went wrong to an outcome and a sentence."""
 
+import importlib.util
 import signal
+import sys
 
 import pytest
 
 from backbones import MissingWeights
 from benchmark.execution.failures import outcome_of, outcome_of_exit, unreachable
-from benchmark.execution.worker import assert_one_framework
+from benchmark.execution.worker import assert_one_framework, shut_out_other_framework
 from benchmark.outcomes import Outcome, RunFailure
 
 
@@ -77,11 +79,18 @@ def test_only_errors_of_the_network_are_the_networks() -> None:
     assert not unreachable(ValueError("shape mismatch"))
 
 
-def test_a_second_framework_in_the_process_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
+def test_the_other_framework_is_shut_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", sys)
     with pytest.raises(RunFailure, match="import one only"):
         assert_one_framework("torch")
     monkeypatch.delitem(sys.modules, "tensorflow")
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    shut_out_other_framework("torch")
     assert_one_framework("torch")
+    assert importlib.util.find_spec("tensorflow") is None
+    assert importlib.util.find_spec("torch") is not None
+    with pytest.raises(ModuleNotFoundError) as caught:
+        importlib.import_module("tensorflow")
+    outcome, reason = outcome_of(caught.value, shut_out="tensorflow")
+    assert outcome is Outcome.ERROR
+    assert "imports tensorflow beside the other framework" in reason
