@@ -1,8 +1,47 @@
-"""Data sets: opened from any source, prepared once, split without leaks."""
+"""Data sets: opened from any source, prepared once, split without leaks, audited.
 
-from benchmark.data.dataset import DataSet, Split
-from benchmark.data.prepare import load_prepared, open_dataset
-from benchmark.data.split_files import load_split, save_split
-from benchmark.data.splits import make_split
+Names are imported when they are used, so that reading the command line's options does not import NumPy.
+"""
 
-__all__ = ["DataSet", "Split", "load_prepared", "load_split", "make_split", "open_dataset", "save_split"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmark.data.audit import Audit, audit_data
+    from benchmark.data.dataset import DataSet, Split
+    from benchmark.data.options import DataOptions, open_data
+    from benchmark.data.prepare import load_prepared, open_dataset
+    from benchmark.data.split_files import load_split, save_assignment, save_split
+    from benchmark.data.splits import SplitOptions, make_split, make_splits
+
+__all__ = [
+    "Audit",
+    "DataOptions",
+    "DataSet",
+    "Split",
+    "SplitOptions",
+    "audit_data",
+    "load_prepared",
+    "load_split",
+    "make_split",
+    "make_splits",
+    "open_data",
+    "open_dataset",
+    "save_assignment",
+    "save_split",
+]
+
+_HOMES = {
+    **dict.fromkeys(("DataSet", "Split"), "dataset"),
+    **dict.fromkeys(("DataOptions", "open_data"), "options"),
+    **dict.fromkeys(("load_prepared", "open_dataset"), "prepare"),
+    **dict.fromkeys(("load_split", "save_assignment", "save_split"), "split_files"),
+    **dict.fromkeys(("SplitOptions", "make_split", "make_splits"), "splits"),
+    **dict.fromkeys(("Audit", "audit_data"), "audit"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -43,7 +43,8 @@ class DataSet:
         hashes: uint8, shape (N, 2, 32), SHA-256 of each image's stored bytes (zeros where it is made and not
             read) and of its native pixels.
         thumbnails: uint8, shape (N, 32, 32), the native image in grey, squashed; the same whatever the size.
-        notes: what a user must know of the data: the release that was recognised, images left out, rules applied.
+        notes: what a user must know of the data: the release that was recognised, rules applied.
+        skipped: one sentence for each image that was left out because it can't be read.
         folder: where the prepared images are; :func:`benchmark.data.load_prepared` opens them from there.
     """
 
@@ -68,6 +69,7 @@ class DataSet:
     citation: str = ""
     source: str = ""
     notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     folder: Path | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -106,11 +108,14 @@ class Split:
     """Which images train, which choose, which judge.
 
     Args:
-        name: ``official``, ``holdout``, ``fold-1-of-5`` ...
+        name: ``official``, ``holdout``, ``fold-1-of-5``, ``slice-fold-1-of-5``, ``holdout-deduplicated`` ...
         train, validation, test: positions, int64, ascending, disjoint, none empty.
         hash: SHA-256 over the image ids of the three parts.
         limited_to: the number that ``--limit`` left, ``None`` without.
         leaks: one sentence for each way in which test images are not independent of training images.
+        removed: how many training images were left out because they also stand in test; ``None`` where that was
+            not asked for.
+        unscored: classes without test images; averages over classes leave them out.
     """
 
     name: str
@@ -120,3 +125,5 @@ class Split:
     hash: str
     limited_to: int | None = None
     leaks: tuple[str, ...] = ()
+    removed: int | None = None
+    unscored: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,9 @@ class Index:
                 name=source.name,
                 class_names=tuple(source.class_names),
                 negative_class=source.negative_class,
-                fingerprint=fingerprint(items, hashes[:, 1]),
+                fingerprint=fingerprint(
+                    [item.image_id for item in items], [item.class_name for item in items], hashes[:, 1]
+                ),
                 synthetic=source.synthetic,
                 licence=source.licence,
                 citation=source.citation,
@@ -89,7 +91,7 @@ class Index:
 
     def dataset(self, pixels: npt.NDArray[np.uint8], masks: npt.NDArray[np.uint8] | None, folder: Path) -> DataSet:
         """Return the data set that these arrays, pixels and masks make."""
-        said: dict[str, Any] = {**asdict(self.facts), "notes": self.facts.notes + self.skipped, **self.optional}
+        said: dict[str, Any] = {**asdict(self.facts), **self.optional}
         return DataSet(
             pixels=pixels,
             masks=masks,
@@ -99,9 +101,27 @@ class Index:
             hashes=self.hashes,
             native_sizes=self.native_sizes,
             thumbnails=self.thumbnails,
+            skipped=self.skipped,
             folder=folder,
             **said,
         )
+
+
+def index_of(data: DataSet) -> Index:
+    """Return the index of a data set: what :meth:`Index.dataset` made it of."""
+    if data.hashes is None or data.native_sizes is None:
+        raise ValueError(f"{data.name} was made in memory: it has no hashes")
+    return Index(
+        facts=Facts(**{field.name: getattr(data, field.name) for field in fields(Facts)}),
+        image_ids=data.image_ids,
+        labels=data.labels,
+        identical=data.identical,
+        hashes=data.hashes,
+        native_sizes=data.native_sizes,
+        optional={name: value for name in _OPTIONAL if (value := getattr(data, name)) is not None},
+        skipped=data.skipped,
+        thumbnails=data.thumbnails,
+    )
 
 
 def hash_pixels(pixels: npt.NDArray[np.uint8]) -> bytes:
@@ -113,11 +133,11 @@ def hash_pixels(pixels: npt.NDArray[np.uint8]) -> bytes:
     return digest.digest()
 
 
-def fingerprint(items: Sequence[Item], pixel_hashes: npt.NDArray[np.uint8]) -> str:
-    """Return the SHA-256 over image ids, classes and native pixels, in the order of the ids."""
+def fingerprint(ids: Sequence[str], class_names: Sequence[str], pixel_hashes: npt.NDArray[np.uint8]) -> str:
+    """Return the SHA-256 over image ids, each image's class and native pixels, in the order of the ids."""
     digest = hashlib.sha256()
-    for k in sorted(range(len(items)), key=lambda k: items[k].image_id):
-        digest.update(json.dumps([items[k].image_id, items[k].class_name]).encode())
+    for k in sorted(range(len(ids)), key=ids.__getitem__):
+        digest.update(json.dumps([ids[k], class_names[k]]).encode())
         digest.update(pixel_hashes[k].tobytes())
     return digest.hexdigest()
 

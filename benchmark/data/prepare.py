@@ -47,7 +47,7 @@ def open_dataset(
         spec: ``phantom``, a folder, a ``.zip`` file, or a source.
         size: side of the square images, in pixels, 8 to 4096.
         resize: ``squash`` changes the aspect ratio, ``pad`` keeps it and adds black; both antialiased.
-        skip_corrupt: leave out images that can't be read (the data set's notes name them).
+        skip_corrupt: leave out images that can't be read (``DataSet.skipped`` names them).
         cache: the folder of all caches; by default ``$TUMORBOARD_CACHE`` or the user's.
         progress: called with (images done, images in all) while preparing.
 
@@ -69,9 +69,8 @@ def open_dataset(
                 task = _Task(source, str(spec) if isinstance(spec, str) else source.name, size, resize, skip_corrupt)
                 _prepare(task, home, folder, progress or _silent)
     data = load_prepared(folder)
-    skipped = load_index(home / "index").skipped
-    if skipped and not skip_corrupt:
-        raise UserError(_damaged(skipped[0]))
+    if data.skipped and not skip_corrupt:
+        raise UserError(_damaged(data.skipped[0]))
     return data
 
 

@@ -1,23 +1,26 @@
-"""Splits on disk: NumPy's .npz without pickle."""
+"""Splits on disk: NumPy's .npz without pickle, and a table of who is where for people."""
 
+import csv
 import json
 import zipfile
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmark.data.dataset import Split
+from benchmark.data.dataset import DataSet, Split
 from benchmark.data.store import written_file
 from benchmark.errors import UserError
 
 _PARTS = ("train", "validation", "test")
+_FACTS = tuple(field.name for field in fields(Split) if field.name not in _PARTS)
 
 
 def save_split(split: Split, path: Path) -> None:
     """Write a split, complete or not at all; positions refer to the data set it was made of."""
-    facts = json.dumps(
-        {"name": split.name, "hash": split.hash, "limited_to": split.limited_to, "leaks": list(split.leaks)}
-    )
+    facts = json.dumps({name: getattr(split, name) for name in _FACTS})
     with written_file(path) as unfinished, unfinished.open("wb") as stream:
         np.savez(stream, facts=np.array(facts), **{part: getattr(split, part) for part in _PARTS})
 
@@ -28,7 +31,25 @@ def load_split(path: Path) -> Split:
         with np.load(path, allow_pickle=False) as stored:
             facts = json.loads(str(stored["facts"]))
             parts = {part: stored[part] for part in _PARTS}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        said: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()
+        }
+        return Split(**said, **parts)
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"Split file '{path}' can't be read ({error}).") from None
-    facts["leaks"] = tuple(facts["leaks"])
-    return Split(**facts, **parts)
+
+
+def save_assignment(data: DataSet, splits: Sequence[Split], path: Path) -> None:
+    """Write a CSV with image id, class and group of each image, and its part in each split (empty: in none)."""
+    columns = []
+    for split in splits:
+        column = np.full(len(data), "", dtype="U10")
+        for part in _PARTS:
+            column[getattr(split, part)] = part
+        columns.append(column)
+    with written_file(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["image_id", "class", "group", *(split.name for split in splits)])
+        groups = data.groups if data.groups is not None else [""] * len(data)
+        names = [data.class_names[label] for label in data.labels]
+        writer.writerows(zip(data.image_ids, names, groups, *columns, strict=True))

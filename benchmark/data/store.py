@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,10 +53,16 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def _unfinished_beside(target: Path) -> Path:
+    """Return a name that no other process uses; unlike tempfile's, what is made there is open to others as usual."""
+    return target.with_name(f"{_UNFINISHED}{os.getpid()}-{uuid.uuid4().hex[:8]}{target.suffix}")
+
+
 @contextlib.contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
     """Give an empty folder to fill, and rename it to ``target`` when the block ends well."""
-    unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=make_folder(target.parent)))
+    unfinished = _unfinished_beside(target)
+    make_folder(unfinished)
     try:
         yield unfinished
         for file in unfinished.iterdir():
@@ -70,9 +76,7 @@ def written_whole(target: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def written_file(target: Path) -> Iterator[Path]:
     """Give the path of a file to write, and rename it to ``target`` when the block ends well."""
-    handle, name = tempfile.mkstemp(prefix=_UNFINISHED, suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    unfinished = Path(name)
+    unfinished = _unfinished_beside(target)
     try:
         yield unfinished
         unfinished.replace(target)

@@ -10,8 +10,11 @@ ALL_SUFFIXES = SUFFIXES | frozenset(MEDICAL_SUFFIXES)
 
 
 def suffix_of(path: str) -> str:
-    """Return the lower-case suffix by which a path is told to be an image (``.nii.gz`` is one)."""
-    name = path.lower()
+    """Return the lower-case suffix by which a path is told to be an image (``.nii.gz`` is one).
+
+    A slice's number after ``#``, as image ids have it, does not count.
+    """
+    name = path.lower().partition("#")[0]
     return ".nii.gz" if name.endswith(".nii.gz") else PurePosixPath(name).suffix
 
 

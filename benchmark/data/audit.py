@@ -1,0 +1,207 @@
+"""The audit: what could flatter a score on these images, before anything is trained on them."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from benchmark.data.copies import Clusters, Duplicates, Pair, any_of, byte_clusters, worst_pairs
+from benchmark.data.dataset import DataSet, Labels, Split
+from benchmark.data.near import RULE, TURNS, near_duplicates
+from benchmark.data.probe import ProbeRow, shortcut_probe
+from benchmark.data.sources.files import suffix_of
+from benchmark.data.store import written_file
+from benchmark.hashing import hash_json
+
+AUDIT_VERSION = 1  # raised by hand when the same images would be audited otherwise
+PARTS = ("train", "validation", "test")
+_IMBALANCED = 3.0  # largest class over smallest
+_SHOWN_SIZES = 8
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Patients(_Part):
+    """What is known of patients; ``across`` are those in test and in training or validation."""
+
+    number: int
+    across: int
+    across_validation: int
+    with_several_labels: int
+
+
+class Finding(_Part):
+    """One sentence. ``leak``: test images are not independent of training; ``warning``: worth knowing."""
+
+    level: str
+    text: str
+
+
+class Audit(_Part):
+    """All that was found; see the fields' own records."""
+
+    version: int = AUDIT_VERSION
+    data: str
+    fingerprint: str
+    split: str
+    split_hash: str
+    balance: dict[str, dict[str, int]]
+    byte_identical: Duplicates
+    pixel_identical: Duplicates
+    near: Duplicates
+    near_pairs: dict[str, int]
+    near_rule: str = RULE
+    patients: Patients | None
+    probe: tuple[ProbeRow, ...]
+    sizes: tuple[tuple[str, int], ...]
+    distinct_sizes: int
+    file_types: dict[str, int]
+    unreadable: int
+    notes: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    worst: tuple[Pair, ...]
+
+    @property
+    def leaks(self) -> tuple[str, ...]:
+        """The findings that make a score optimistic."""
+        return tuple(finding.text for finding in self.findings if finding.level == "leak")
+
+
+def audit_data(data: DataSet, split: Split) -> Audit:
+    """Audit a data set under a split, once: the outcome is kept beside the prepared images.
+
+    Args:
+        data: the images.
+        split: whose parts are looked at; images in none of them count in no part.
+    """
+    kept = None
+    if data.folder is not None:
+        groups = None if data.groups is None else data.groups.tolist()
+        key = hash_json([AUDIT_VERSION, data.fingerprint, groups, split.name, split.hash])
+        kept = data.folder.parent / f"audit-{key[:16]}.json"
+        if kept.is_file():
+            return Audit.model_validate_json(kept.read_text(encoding="utf-8"))
+    found = _audit(data, split)
+    if kept is not None:
+        save_audit(found, kept)
+    return found
+
+
+def save_audit(found: Audit, path: Path) -> None:
+    """Write an audit as JSON, complete or not at all."""
+    with written_file(path) as unfinished:
+        unfinished.write_text(found.model_dump_json(indent=1), encoding="utf-8")
+
+
+def _audit(data: DataSet, split: Split) -> Audit:
+    near = near_duplicates(data)
+    part = np.full(len(data), "", dtype="U10")
+    for name in PARTS:
+        part[getattr(split, name)] = name
+    copies = Clusters(data.identical, data.labels, part)
+    exact, slices = copies.duplicates(), copies.joined(near).duplicates()
+    patients = None if data.groups is None else _patients(data.groups, data.labels, part)
+    counts = {
+        name: {where: int((data.labels[part == where] == k).sum()) for where in PARTS}
+        for k, name in enumerate(data.class_names)
+    }
+    sizes = _sizes(data)
+    found = Audit(
+        data=data.name,
+        fingerprint=data.fingerprint,
+        split=split.name,
+        split_hash=split.hash,
+        balance=counts,
+        byte_identical=Clusters(byte_clusters(data), data.labels, part).duplicates(),
+        pixel_identical=exact,
+        near=slices,
+        near_pairs={TURNS[k] or "as they are": int((near.turn == k).sum()) for k in range(len(TURNS))},
+        patients=patients,
+        probe=shortcut_probe(data, near),
+        sizes=sizes[:_SHOWN_SIZES],
+        distinct_sizes=len(sizes),
+        file_types=dict(Counter(suffix_of(name) or "none" for name in data.image_ids.tolist())),
+        unreadable=len(data.skipped),
+        notes=data.notes,
+        findings=(),
+        worst=worst_pairs(data, part, near),
+    )
+    return found.model_copy(update={"findings": tuple(_findings(found, split))})
+
+
+def _patients(groups: npt.NDArray[np.str_], labels: Labels, part: npt.NDArray[np.str_]) -> Patients:
+    names, group = np.unique(groups, return_inverse=True)
+    n = len(names)
+    test, validation, train = (any_of(group, part == name, n) for name in ("test", "validation", "train"))
+    several = np.bincount(np.unique(np.stack([group, labels]), axis=1)[0], minlength=n) > 1
+    return Patients(
+        number=n,
+        across=int((test & (train | validation)).sum()),
+        across_validation=int((validation & train).sum()),
+        with_several_labels=int(several.sum()),
+    )
+
+
+def _sizes(data: DataSet) -> tuple[tuple[str, int], ...]:
+    """Return native sizes with their numbers of images, the most frequent first."""
+    if data.native_sizes is None:
+        return ()
+    values, counts = np.unique(data.native_sizes, axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return tuple((f"{values[k][1]} x {values[k][0]}", int(counts[k])) for k in order)
+
+
+def _findings(found: Audit, split: Split) -> Iterator[Finding]:
+    """Say in sentences what a reader of the leaderboard must know."""
+    n_test = len(split.test)
+    for leak in split.leaks:
+        yield Finding(level="leak", text=leak)
+    more = found.near.test_images - found.pixel_identical.test_images
+    if more:
+        yield Finding(
+            level="leak",
+            text=f"{more} more of {n_test} test images are near-duplicates of training images (the same or the next "
+            "slice: brighter, shifted, stored anew, mirrored or turned)",
+        )
+    if found.near.validation_images:
+        yield Finding(
+            level="warning",
+            text=f"{found.near.validation_images} of {len(split.validation)} validation images are near-duplicates "
+            "of training images: validation scores are optimistic",
+        )
+    if found.near.conflicting:
+        yield Finding(
+            level="warning", text=f"{found.near.conflicting} groups of copies carry different labels: some are wrong"
+        )
+    if found.patients is None:
+        yield Finding(
+            level="warning", text="patients are unknown: slices of one patient may stand in training and in test"
+        )
+    elif found.patients.with_several_labels:
+        yield Finding(level="warning", text=f"{found.patients.with_several_labels} patients carry several labels")
+    yield from _shortcuts(found.probe)
+    totals = [sum(counts.values()) for counts in found.balance.values()]
+    if max(totals) > _IMBALANCED * min(totals):
+        yield Finding(level="warning", text=f"classes are imbalanced: {min(totals)} to {max(totals)} images")
+    if found.unreadable:
+        yield Finding(level="warning", text=f"{found.unreadable} unreadable images were left out")
+    for name in split.unscored:
+        yield Finding(level="warning", text=f"class {name} has no test images: averages leave it out")
+
+
+def _shortcuts(probe: tuple[ProbeRow, ...]) -> Iterator[Finding]:
+    """Name the strongest trivial feature for each target that one gives away."""
+    for target in dict.fromkeys(row.target for row in probe):
+        best = max((row for row in probe if row.target == target), key=lambda row: row.balanced_accuracy)
+        if best.suspicious:
+            what = "the class" if target == "class" else f"'{target}' against the rest"
+            yield Finding(
+                level="warning",
+                text=f"trivial features ({best.features}) predict {what} with balanced accuracy "
+                f"{best.balanced_accuracy:.2f} (chance {best.chance:.2f}): a network may win without seeing a tumour",
+            )

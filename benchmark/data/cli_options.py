@@ -1,0 +1,55 @@
+"""Command-line options about data, alike for every command that has them. Imports nothing but click."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option(
+        *("--split", "split"),
+        type=click.Choice(["auto", "official", "holdout", "folds", "slice"]),
+        default="auto",
+        show_default=True,
+        help="auto: the official split, else a hold-out by patient; slice parts patients, and its rows are marked.",
+    ),
+    click.option(
+        "--folds", metavar="all|K,...", help="Run each fold, or some: the official ones, else five by patient."
+    ),
+    click.option(
+        "--dedupe", is_flag=True, help="Leave out training images that also stand in test; rows are marked."
+    ),
+    click.option(
+        *("--groups", "groups"),
+        type=click.Choice(["pid", "merged"]),
+        default="pid",
+        show_default=True,
+        help="Patients by their ids, or ids that differ by a letter suffix as one.",
+    ),
+    click.option("--test-data", metavar="SOURCE", help="Test on all images of another source."),
+    click.option(
+        *("--test-class", "test_classes"),
+        multiple=True,
+        metavar="THEIRS=OURS",
+        help="A class that the test data names differently.",
+    ),
+    click.option(
+        *("--permute-labels", "permute_labels"),
+        type=int,
+        metavar="SEED",
+        help="Negative control: deal labels anew among patients.",
+    ),
+)
+
+
+def data_options(command: Command) -> Command:
+    """Add ``--split --folds --dedupe --groups --test-data --test-class --permute-labels`` to a click command.
+
+    The command gets ``split``, ``folds``, ``dedupe``, ``groups``, ``test_data``, ``test_classes`` and
+    ``permute_labels``; :func:`benchmark.data.options.take_options` turns them into records.
+    """
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

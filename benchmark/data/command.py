@@ -1,0 +1,136 @@
+"""``python -m benchmark data SOURCE``: what is in a data set, how it is split, and what is wrong with it."""
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchmark.data.cli_options import data_options
+from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.data.dataset import DataSet, Split
+
+
+@click.command("data")
+@click.argument("source")
+@click.option("--audit", "audited", is_flag=True, help="Look for duplicates, leaks and shortcuts.")
+@click.option("--size", type=int, default=224, show_default=True, metavar="PIXELS", help="Side of prepared images.")
+@click.option("--resize", type=click.Choice(["squash", "pad"]), default="squash", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Moves the validation images.")
+@click.option("--validation-fraction", type=float, default=0.1, show_default=True, metavar="SHARE")
+@click.option("--limit", type=int, metavar="N", help="Use N images only.")
+@click.option("--skip-corrupt", is_flag=True, help="Leave out images that can't be read.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the audit's files go. [default: results/<data>/audit]",
+)
+@data_options
+def data_command(source: str, audited: bool, size: int, seed: int, out: Path | None, **options: Any) -> None:
+    """Look at a data set: classes, patients, split; with --audit also duplicates, leaks and shortcuts.
+
+    SOURCE is 'phantom', 'cheng', a folder or .zip of images, or a manifest (.csv, .parquet). The audit is printed
+    and written as audit.txt, audit.json, worst.png and split.csv.
+    """
+    from benchmark.data.options import open_data, take_options
+    from benchmark.data.splits import make_splits
+
+    data_asked, split_asked = take_options(options, source=source, size=size, seed=seed)
+    with decoding_progress(source) as progress:
+        data = open_data(data_asked, progress=progress)
+    splits = make_splits(data, split_asked)
+    if not audited:
+        click.echo(summary(data, splits))
+        return
+    folder = out or Path("results") / re.sub(r"[^\w.-]+", "-", data.name) / "audit"
+    click.echo(write_audits(data, splits, folder))
+    click.echo(f"\nWritten to {folder}/")
+
+
+@contextmanager
+def decoding_progress(source: str) -> Iterator[Callable[[int, int], None]]:
+    """Show on stderr how far decoding is: a bar on a terminal, a line at every fifth elsewhere."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    said = 0
+
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"Preparing {source}", total=None)
+
+        def progress(done: int, total: int) -> None:
+            nonlocal said
+            bar.update(task, completed=done, total=total)
+            if not console.is_terminal and 5 * done // max(1, total) > said:
+                said = 5 * done // max(1, total)
+                print(f"Preparing {source}: {done} of {total} images", file=sys.stderr)
+
+        yield progress
+
+
+def summary(data: "DataSet", splits: "tuple[Split, ...]") -> str:
+    """Return what a data set is, in lines."""
+    import numpy as np
+
+    patients = "unknown" if data.groups is None else str(len(np.unique(data.groups)))
+    negative = f", negative class {data.negative_class}" if data.negative_class else ""
+    lines = [
+        f"{data.name}{' (synthetic)' if data.synthetic else ''}: {len(data)} images, {len(data.class_names)} classes"
+        f"{negative}, patients: {patients}, masks: {'yes' if data.masks is not None else 'no'}",
+        f"fingerprint {data.fingerprint}",
+    ]
+    for label, text in (("licence", data.licence), ("cite", data.citation)):
+        lines += [f"{label}: {text}"] if text else []
+    lines += [f"note: {note}" for note in data.notes]
+    lines += [f"left out: {reason}" for reason in data.skipped]
+    width = max(len(name) for name in data.class_names)
+    for split in splits:
+        lines += ["", f"split {split.name} ({split.hash[:16]})"]
+        lines.append(f"{'':{width}}  {'train':>10}  {'validation':>10}  {'test':>10}")
+        for number, name in enumerate(data.class_names):
+            counts = [
+                int((data.labels[part] == number).sum()) for part in (split.train, split.validation, split.test)
+            ]
+            lines.append(f"{name:{width}}  " + "  ".join(f"{count:>10}" for count in counts))
+        if split.removed is not None:
+            lines.append(f"{split.removed} training images that also stand in test were left out")
+        lines += [f"leak: {leak}" for leak in split.leaks]
+    lines += ["", f"prepared in {data.folder}"]
+    return "\n".join(lines)
+
+
+def write_audits(data: "DataSet", splits: "tuple[Split, ...]", folder: Path) -> str:
+    """Audit each split, write the files, and return the text of all.
+
+    Raises:
+        UserError: the folder can't be written.
+    """
+    from benchmark.data.audit import audit_data, save_audit
+    from benchmark.data.audit_picture import save_worst
+    from benchmark.data.audit_text import audit_text
+    from benchmark.data.split_files import save_assignment
+    from benchmark.data.store import written_file
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        texts = []
+        for split in splits:
+            found = audit_data(data, split)
+            suffix = "" if len(splits) == 1 else f"-{split.name}"
+            save_audit(found, folder / f"audit{suffix}.json")
+            save_worst(data, found, folder / f"worst{suffix}.png")
+            texts.append(audit_text(found))
+        save_assignment(data, splits, folder / "split.csv")
+        text = "\n\n\n".join(texts)
+        with written_file(folder / "audit.txt") as unfinished:
+            unfinished.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out {folder} can't be written: {error.strerror or error}.") from None
+    return text

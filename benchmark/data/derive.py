@@ -1,0 +1,96 @@
+"""Data sets made of another by changing what is known of its images: the pixels on disk are shared.
+
+A derived data set has a folder of its own, so that a worker opens it by :func:`benchmark.data.load_prepared` like
+any other.
+"""
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.data.cutting import independent_units
+from benchmark.data.dataset import DataSet
+from benchmark.data.index import fingerprint, index_of, save_index
+from benchmark.data.prepare import load_prepared
+from benchmark.data.store import locked, written_whole
+from benchmark.errors import UserError
+
+_SUFFIX = re.compile(r"(?<=\d)[A-Za-z]$")
+
+
+def merged_group(patient: str) -> str:
+    """Return a patient id without the letter that tells a second examination: ``MR040240B`` is ``MR040240``."""
+    return _SUFFIX.sub("", patient)
+
+
+def with_merged_groups(data: DataSet) -> DataSet:
+    """Return the data set with patients joined whose ids differ by a letter suffix only: probably one person.
+
+    Raises:
+        UserError: patients are not known.
+    """
+    if data.groups is None:
+        raise UserError(f"'{data.name}' has no patient ids to merge: leave --groups merged out.")
+    merged = np.array([merged_group(str(group)) for group in data.groups])
+    before, after = len(np.unique(data.groups)), len(np.unique(merged))
+    note = f"patients whose ids differ by a letter suffix are one: {before} ids, {after} patients"
+    return _derived(data, "merged", groups=merged, notes=(*data.notes, note))
+
+
+def with_permuted_labels(data: DataSet, seed: int) -> DataSet:
+    """Return the data set with labels dealt anew among patients: the negative control.
+
+    Each patient gets the label of another, for all slices alike, so that nothing true can be learned of a class,
+    while slices of one patient still share a label. Where patients are unknown, clusters of identical images take
+    their place. A patient with several labels counts with the most frequent.
+
+    Args:
+        data: the images.
+        seed: of the permutation.
+    """
+    _, unit = np.unique(independent_units(data), return_inverse=True)
+    counts = np.zeros((unit.max() + 1, len(data.class_names)), dtype=np.int64)
+    np.add.at(counts, (unit, data.labels), 1)
+    dealt = np.random.default_rng([seed, 1]).permutation(counts.argmax(axis=1))
+    labels = dealt[unit].astype(np.int64)
+    note = f"labels permuted among patients (seed {seed}): a negative control, every score must be chance"
+    return _derived(data, f"permuted-{seed}", labels=labels, notes=(*data.notes, note))
+
+
+def _derived(data: DataSet, tag: str, **changes: Any) -> DataSet:
+    """Return ``data`` with changed arrays or facts, kept in a folder named ``tag`` beside the original's."""
+    changed = dataclasses.replace(data, name=f"{data.name}-{tag}", **changes)
+    if data.folder is None or data.hashes is None:
+        return changed
+    names = [changed.class_names[label] for label in changed.labels]
+    changed = dataclasses.replace(
+        changed, fingerprint=fingerprint(changed.image_ids.tolist(), names, data.hashes[:, 1])
+    )
+    origin, home = data.folder.parent, data.folder.parent / tag
+    folder = home / data.folder.name
+    if not folder.exists():
+        with locked(home):
+            if not (home / "index").exists():
+                with written_whole(home / "index") as unfinished:
+                    save_index(index_of(changed), unfinished)
+                    _link(origin / "index" / "thumbnails.npy", unfinished / "thumbnails.npy")
+            if not folder.exists():
+                with written_whole(folder) as unfinished:
+                    for file in data.folder.iterdir():
+                        _link(file, unfinished / file.name)
+            for file in origin.glob("near-*.npz"):
+                if not (home / file.name).exists():
+                    _link(file, home / file.name)
+    return load_prepared(folder)
+
+
+def _link(file: Path, target: Path) -> None:
+    """Let two names stand for one file; by a symbolic link where the file system has no hard ones."""
+    try:
+        os.link(file, target)
+    except OSError:
+        target.symlink_to(file)

@@ -1,0 +1,142 @@
+"""Two sources as one: trained on the first, tested on the second."""
+
+import hashlib
+from collections.abc import Mapping
+from functools import cached_property
+
+from benchmark.data.sources.base import Item, Loaded, Source
+from benchmark.errors import UserError, nearest
+
+_PREFIX = "test-data/"
+
+
+class CombinedSource:
+    """The training images of one source, and all images of another as the test images: an external test set.
+
+    Classes are matched by name, after an optional mapping. Test images of a class that is not trained are left
+    out; a trained class without test images stays, and is left out of averages. Official test images of the first
+    source are left out: they would be neither training nor external.
+
+    Args:
+        training: where networks learn.
+        test: where they are judged.
+        mapping: class names of ``test`` and the class of ``training`` that each stands for.
+
+    Raises:
+        UserError: on making: no class in common, or a mapping that names an unknown class.
+    """
+
+    def __init__(self, training: Source, test: Source, mapping: Mapping[str, str] | None = None) -> None:
+        self.training = training
+        self.test = test
+        self.mapping = dict(mapping or {})
+        for name, target in self.mapping.items():
+            for side, known, which in ((name, test, "test data"), (target, training, "training data")):
+                if side not in known.class_names:
+                    raise UserError(
+                        f"The class mapping {name}={target} names '{side}', which the {which} '{known.name}' has not."
+                        f"{nearest(side, known.class_names)} It has {', '.join(known.class_names)}."
+                    )
+        if not set(map(self._matched, test.class_names)) & set(training.class_names):
+            raise UserError(
+                f"'{training.name}' ({', '.join(training.class_names)}) and the test data '{test.name}' "
+                f"({', '.join(test.class_names)}) have no class in common: give a mapping."
+            )
+
+    def _matched(self, name: str) -> str:
+        return self.mapping.get(name, name)
+
+    @property
+    def name(self) -> str:
+        """Both names."""
+        return f"{self.training.name}-tested-on-{self.test.name}"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Those that are trained."""
+        return tuple(self.training.class_names)
+
+    @property
+    def negative_class(self) -> str | None:
+        """The training source's."""
+        return self.training.negative_class
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether either is simulated."""
+        return self.training.synthetic or self.test.synthetic
+
+    @property
+    def licence(self) -> str:
+        """Both, where they are known."""
+        return "; ".join(dict.fromkeys(filter(None, (self.training.licence, self.test.licence))))
+
+    @property
+    def citation(self) -> str:
+        """Both, where they are known."""
+        return "; ".join(dict.fromkeys(filter(None, (self.training.citation, self.test.citation))))
+
+    @cached_property
+    def _chosen(self) -> tuple[tuple[Source, int, Item], ...]:
+        """Source, position in it and item of every image."""
+        learned = [(self.training, k, item) for k, item in enumerate(self.training.items) if item.part != "test"]
+        judged = [
+            (self.test, k, item)
+            for k, item in enumerate(self.test.items)
+            if self._matched(item.class_name) in self.training.class_names
+        ]
+        grouped = any(item.group is not None for _, _, item in (*learned, *judged))
+        return tuple(
+            (source, k, self._item(item, "train" if source is self.training else "test", grouped))
+            for source, k, item in (*learned, *judged)
+        )
+
+    def _item(self, item: Item, part: str, grouped: bool) -> Item:
+        prefix = _PREFIX if part == "test" else ""
+        # where only one side knows its patients, each image of the other is a patient of its own
+        group = f"{prefix}{item.group if item.group is not None else 'image ' + item.image_id}" if grouped else None
+        name = self._matched(item.class_name) if part == "test" else item.class_name
+        return Item(f"{prefix}{item.image_id}", name, part=part, group=group, plane=item.plane)
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """Training images, then test images with ids that begin with ``test-data/``."""
+        return tuple(item for _, _, item in self._chosen)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Both sources', and what was left out."""
+        notes = [*self.training.notes, *(f"test data: {note}" for note in self.test.notes)]
+        notes.append(f"tested on all images of {self.test.name}")
+        kept = sum(source is self.training for source, _, _ in self._chosen)
+        if kept < len(self.training.items):
+            notes.append(
+                f"{len(self.training.items) - kept} official test images of {self.training.name} are left out"
+            )
+        foreign = [name for name in self.test.class_names if self._matched(name) not in self.training.class_names]
+        if foreign:
+            notes.append(f"test classes that are not trained are left out: {', '.join(foreign)}")
+        tested = {item.class_name for item in self.items if item.part == "test"}
+        absent = [name for name in self.class_names if name not in tested]
+        if absent:
+            notes.append(f"classes without test images are left out of averages: {', '.join(absent)}")
+        unknown = [
+            source.name for source in (self.training, self.test) if any(item.group is None for item in source.items)
+        ]
+        if len(unknown) == 1:
+            notes.append(f"the patients of {unknown[0]} are unknown: each of its images counts as one")
+        return tuple(notes)
+
+    def signature(self) -> str:
+        """Return a hash of both sources' and the mapping."""
+        parts = [
+            self.training.signature(),
+            self.test.signature(),
+            *(f"{a}={b}" for a, b in sorted(self.mapping.items())),
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def load(self, index: int) -> Loaded:
+        """Read and decode one image of either."""
+        source, position, _ = self._chosen[index]
+        return source.load(position)

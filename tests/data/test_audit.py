@@ -1,0 +1,184 @@
+"""The audit finds what was planted, and nothing else."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image, ImageEnhance, ImageOps
+
+from benchmark.data import SplitOptions, audit_data, make_split, make_splits, open_dataset
+from benchmark.data.audit_text import audit_text
+from benchmark.data.command import data_command
+from benchmark.data.near import find_pairs, near_duplicates
+from tests.data.test_splits import cohort
+
+
+def head(number: int, side: int = 96) -> np.ndarray:
+    """Draw a head that no other number gives: an ellipse with some structures."""
+    rng = np.random.default_rng(number)
+    rows, columns = np.mgrid[:side, :side] / side
+    image = np.zeros((side, side))
+    for k in range(9):
+        centre, radii = (0.5, 0.5) if k == 0 else rng.uniform(0.25, 0.75, 2), rng.uniform(0.3, 0.45, 2) / (1 + k / 2)
+        inside = ((rows - centre[0]) / radii[0]) ** 2 + ((columns - centre[1]) / radii[1]) ** 2 < 1
+        image[inside] = rng.uniform(60, 250)
+    return (image + rng.integers(0, 6, image.shape)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def heads(tmp_path):
+    """A Kaggle folder of 3 classes with 20 training and 8 test heads each, all different."""
+    number = 0
+    for part, count in (("Training", 20), ("Testing", 8)):
+        for name in ("glioma", "meningioma", "notumor"):
+            folder = tmp_path / "heads" / part / name
+            folder.mkdir(parents=True)
+            for k in range(count):
+                number += 1
+                Image.fromarray(head(number)).save(folder / f"{k:02d}.png")
+    return tmp_path / "heads"
+
+
+def audited(folder):
+    data = open_dataset(str(folder), size=48)
+    return data, audit_data(data, make_split(data, seed=0, validation_fraction=0.2))
+
+
+def test_a_clean_data_set_is_found_clean(heads):
+    _, found = audited(heads)
+    assert found.byte_identical.groups == found.pixel_identical.groups == found.near.groups == 0
+    assert found.leaks == ()
+    assert found.balance["glioma"] == {"train": 16, "validation": 4, "test": 8}
+    assert found.worst == ()
+
+
+def test_exact_copies_are_counted_within_and_across_parts(heads):
+    training, testing = heads / "Training/glioma", heads / "Testing/glioma"
+    shutil.copy(training / "00.png", testing / "copy.png")  # across
+    shutil.copy(training / "01.png", training / "copy.png")  # within
+    Image.open(training / "02.png").save(testing / "other.bmp")  # across, other bytes
+    shutil.copy(training / "03.png", heads / "Testing/notumor/wrong.png")  # across, another label
+    data, found = audited(heads)
+    assert (found.byte_identical.groups, found.byte_identical.images, found.byte_identical.across) == (3, 6, 2)
+    assert (found.pixel_identical.groups, found.pixel_identical.across) == (4, 3)
+    assert found.pixel_identical.test_images == 3
+    assert found.pixel_identical.conflicting == 1
+    assert found.leaks == ("3 of 27 test images are identical to training images (3 groups of copies stand in both)",)
+    worst = found.worst[0]
+    assert {worst.first_class, worst.second_class} == {"glioma", "notumor"}
+    assert "two labels" in audit_text(found)
+    assert np.unique(data.identical).size == len(data) - 4
+
+
+@pytest.mark.parametrize(
+    ("change", "turn"),
+    [
+        (lambda image: ImageEnhance.Brightness(image).enhance(0.6), ""),
+        (lambda image: image.resize((150, 150)), ""),
+        (lambda image: ImageOps.mirror(image), "mirrored"),
+        (lambda image: ImageOps.flip(image), "upside down"),
+        (lambda image: image.rotate(180), "turned by 180 degrees"),
+        (lambda image: ImageOps.mirror(ImageEnhance.Contrast(image).enhance(0.7)), "mirrored"),
+    ],
+)
+def test_changed_copies_are_found(heads, change, turn):
+    change(Image.open(heads / "Training/notumor/07.png")).save(heads / "Testing/notumor/changed.jpg", quality=70)
+    data, found = audited(heads)
+    pairs = near_duplicates(data)
+    names = {str(name) for name in data.image_ids[np.concatenate([pairs.first, pairs.second])]}
+    assert names == {"Training/notumor/07.png", "Testing/notumor/changed.jpg"}
+    assert found.near.across == 1
+    assert found.worst[0].turn == turn
+    assert found.pixel_identical.groups == 0
+    assert any("1 more of 25 test images are near-duplicates" in leak for leak in found.leaks)
+
+
+def test_near_duplicates_do_not_depend_on_the_size(heads):
+    ImageOps.mirror(Image.open(heads / "Training/notumor/07.png")).save(heads / "Testing/notumor/m.png")
+    small, large = (near_duplicates(open_dataset(str(heads), size=size)) for size in (16, 64))
+    assert np.array_equal(small.first, large.first)
+    assert np.array_equal(small.correlation, large.correlation)
+
+
+def test_all_pairs_of_a_cluster_are_found_across_tiles(monkeypatch):
+    monkeypatch.setattr("benchmark.data.near._ROWS", 16)
+    monkeypatch.setattr("benchmark.data.near._COLUMNS", 32)
+    base = [np.asarray(Image.fromarray(head(k)).resize((32, 32))) for k in range(50)]
+    images = np.stack([*base, *(image // 2 for image in base)])
+    pairs = find_pairs(images, np.arange(100))
+    assert [(a, b) for a, b in zip(pairs.first, pairs.second, strict=True)] == [(k, k + 50) for k in range(50)]
+
+
+def test_nothing_to_compare_gives_nothing():
+    assert len(find_pairs(np.zeros((0, 32, 32), np.uint8), np.arange(0))) == 0
+    assert len(find_pairs(np.zeros((3, 32, 32), np.uint8), np.arange(3))) == 0  # constant images resemble nothing
+
+
+def noisy(data, seed=0):
+    """Return the data set with random pixels: nothing in them tells the class."""
+    pixels = np.random.default_rng(seed).integers(0, 256, data.pixels.shape, dtype=np.uint8)
+    return replace(data, pixels=pixels)
+
+
+def test_patients_in_several_parts_and_with_several_labels_are_told():
+    data = noisy(cohort(patients=60))
+    split = make_splits(data, SplitOptions(kind="slice", folds=(1,)))[0]
+    labels = data.labels.copy()
+    labels[0] = (labels[0] + 1) % 3
+    found = audit_data(replace(data, labels=labels), split)
+    assert found.patients.number == 60
+    assert found.patients.across > 20
+    assert found.patients.across_validation > 5
+    assert found.patients.with_several_labels == 1
+    assert any("patients of" in leak for leak in found.leaks)
+    by_patient = make_split(data, seed=0, validation_fraction=0.2)
+    assert audit_data(data, by_patient).patients.across == 0
+
+
+def test_the_shortcut_probe_sees_a_bright_border_and_is_blind_to_noise():
+    data = noisy(cohort(patients=90))
+    split = make_split(data, seed=0, validation_fraction=0.2)
+    rows = {row.features: row for row in audit_data(data, split).probe}
+    assert not any(row.suspicious for row in rows.values())
+    pixels = data.pixels.copy()
+    pixels[data.labels == 2, 0] = 255
+    found = audit_data(replace(data, pixels=pixels, negative_class="c"), split)
+    rows = {(row.features, row.target): row for row in found.probe}
+    assert rows["border brightness", "class"].suspicious
+    assert rows["border brightness", "c"].balanced_accuracy > 0.95
+    assert not rows["file type", "class"].suspicious
+    assert any("predict 'c' against the rest" in finding.text for finding in found.findings)
+
+
+def test_the_command_prints_and_writes_the_audit(heads, tmp_path):
+    shutil.copy(heads / "Training/glioma/00.png", heads / "Testing/glioma/copy.png")
+    out = tmp_path / "out"
+    result = CliRunner().invoke(data_command, [str(heads), "--size", "32", "--audit", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "LEAK    1 of 25 test images are identical to training images" in result.output
+    assert "patients are unknown" in result.output
+    written = json.loads((out / "audit.json").read_text())
+    assert written["pixel_identical"]["across"] == 1
+    with Image.open(out / "worst.png") as picture:
+        assert picture.width > 800
+        assert len(set(picture.convert("L").resize((64, 16)).tobytes())) > 10
+    assert (out / "split.csv").read_text().startswith("image_id,class,group,official\n")
+    assert "LEAK" in (out / "audit.txt").read_text()
+
+
+def test_the_command_shows_what_dedupe_removes(heads):
+    shutil.copy(heads / "Training/glioma/00.png", heads / "Testing/glioma/copy.png")
+    result = CliRunner().invoke(data_command, [str(heads), "--size", "32", "--dedupe"])
+    assert "split official-deduplicated" in result.output
+    assert "1 training images that also stand in test were left out" in result.output
+    assert "leak:" not in result.output
+
+
+def test_an_audit_is_done_once(heads, monkeypatch):
+    _, first = audited(heads)
+    monkeypatch.setattr("benchmark.data.audit._audit", lambda *_: pytest.fail("audited again"))
+    _, second = audited(heads)
+    assert second == first
