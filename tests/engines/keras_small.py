@@ -53,7 +53,7 @@ def residual(num_classes: int, input_size: int) -> Any:
     inputs = keras.Input((input_size, input_size, 3))
     x = layers.Conv2D(4, 3, padding="same", name="stem")(inputs)
     y = layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same", name="inner")(x))
-    x = layers.Add(name="block")([x, layers.Dropout(0.5, noise_shape=(None, 1, 1, 1))(y)])
+    x = layers.Add(name="joined")([x, layers.Dropout(0.5, noise_shape=(None, 1, 1, 1))(y)])
     nested = keras.Sequential([layers.Conv2D(4, 3, strides=2, name="nested"), layers.ReLU(name="nested_relu")])
     x = layers.GlobalAveragePooling2D()(nested(x))
     return keras.Model(inputs, layers.Dense(num_classes)(x))

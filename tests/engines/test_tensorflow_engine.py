@@ -178,7 +178,8 @@ def test_the_fused_batch_norm_gives_what_kerass_own_gives() -> None:
                     layer.epsilon = epsilon
             return model
 
-        engine, _ = built(build)
+        # Adam would make steps of the rounding errors that are the gradient of a bias before BatchNorm
+        engine, _ = built(build, optimizer__name="sgd")
         return [*train(engine, 4), float(logits(engine, images()).sum())]
 
     # on either side of the smallest epsilon that the fused kernel takes
@@ -252,7 +253,7 @@ def test_a_new_head_is_pooling_dropout_and_layers_drawn_by_numpy() -> None:
 
     engine, network = built(residual, head__kind="dense256", head__pooling="max", head__dropout=0.2, seed=3)
     weights = engine.weights()
-    assert network.stages == ("stem", "block", "nested", "head")
+    assert network.stages == ("stem", "inner", "nested", "head")
     assert network.stages_proven
     np.testing.assert_array_equal(weights["head/dense/kernel"], glorot_uniform(3, "dense", (4, 256)))
     np.testing.assert_array_equal(weights["head/logits/kernel"], glorot_uniform(3, "logits", (256, CLASSES)))
@@ -294,7 +295,7 @@ def test_lack_of_memory_is_an_outcome_of_its_own() -> None:
 
         class Hungry(layers.Layer):  # type: ignore[misc]
             def call(self, x: Any, training: bool = False) -> Any:
-                return x + ops.sum(ops.ones((10**15,))) if training else x
+                return x + ops.sum(ops.broadcast_to(ops.sum(x), (10**15,))) if training else x
 
         return keras.Sequential([layers.Flatten(), Hungry(), layers.Dense(num_classes)])
 

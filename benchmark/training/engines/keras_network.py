@@ -21,17 +21,8 @@ from benchmark.recipe import BatchNorm, Head
 from benchmark.training.engines.base import Assignment
 from benchmark.training.initialization import glorot_uniform
 from benchmark.training.randomness import draw
-from benchmark.training.stages.keras_graph import (
-    HEAD,
-    Gradients,
-    KerasStages,
-    declared_stages,
-    doubt,
-    find_stages,
-    readable,
-    seed_states,
-    two_stages,
-)
+from benchmark.training.stages.keras_graph import HEAD, KerasStages, declared_stages, seed_states
+from benchmark.training.stages.keras_proof import Gradients, doubt, proven_stages
 
 _POOLING = {"average": "GlobalAveragePooling2D", "max": "GlobalMaxPooling2D", "flatten": "Flatten"}
 
@@ -49,7 +40,7 @@ class Arithmetic:
 
     Args:
         policy: Keras's dtype policy: ``float32``, ``mixed_bfloat16`` or ``mixed_float16``.
-        gradients: see :func:`benchmark.training.stages.keras_graph.doubt`.
+        gradients: see :func:`benchmark.training.stages.keras_proof.doubt`.
         set_batch_norm: gives one BatchNormalization layer the recipe's conventions.
     """
 
@@ -133,21 +124,13 @@ def build_network(assignment: Assignment, arithmetic: Arithmetic) -> KerasNetwor
     random.seed(assignment.seed)  # Keras draws the seeds of initialisers and generators from Python's generator
     try:
         built = assignment.backbone.make(assignment.num_classes, assignment.weights, size)
-        if isinstance(built, list | tuple):
-            stages = declared_stages(built, size)
-        else:
-            stages = find_stages(readable(built, size))
-            if assignment.backbone.stages is not None:
-                stages = declared_stages(assignment.backbone.stages(built), size, stages.whole)
+        stages, conventions, why = _in_stages(assignment, built, arithmetic)
+        if recipe.head.kind != "native":
+            stages = replace_head(stages, recipe.head, assignment)
     except MissingWeights as missing:
         raise RunFailure(Outcome.MISSING_WEIGHTS, str(missing)) from missing
     finally:
         random.setstate(before)
-    if recipe.head.kind != "native":
-        stages = replace_head(stages, recipe.head, assignment)
-    conventions = set_batch_norms(stages.whole, recipe.batch_norm, arithmetic)
-    parameters = count_scalars(stages.whole.trainable_weights)
-    stages, why = proven_stages(stages, arithmetic.gradients, size)
     return KerasNetwork(
         stages=stages,
         doubt=why,
@@ -155,23 +138,27 @@ def build_network(assignment: Assignment, arithmetic: Arithmetic) -> KerasNetwor
         preprocessing=UNIT if recipe.preprocessing == "unit" else assignment.backbone.preprocessing or UNIT,
         library_preprocessing=getattr(built, "library_preprocessing", None),
         weights_loaded=_weights_loaded(built, assignment),
-        parameters=parameters,
+        parameters=count_scalars(stages.whole.trainable_weights),
         seeds=tuple(seed_states(stages.whole)),
         conventions=conventions,
     )
 
 
-def proven_stages(stages: KerasStages, gradients: Gradients, size: int) -> tuple[KerasStages, str]:
-    """Return stages that are proven, or the whole that can't be separated, and what was wrong with the finest."""
-    why = doubt(stages, gradients, size)
-    if not why:
-        return stages, ""
-    sentence = f"{stages.whole.name}: {why}"
-    if stages.separable:
-        coarse = two_stages(stages)
-        if not doubt(coarse, gradients, size):
-            return coarse, sentence
-    return KerasStages(stages.whole, (HEAD,)), sentence
+def _in_stages(assignment: Assignment, built: Any, arithmetic: Arithmetic) -> tuple[KerasStages, dict[str, str], str]:
+    """Return the stages of what an adapter built, BatchNorm's conventions, and what is doubtful of the stages."""
+    batch_norm, size = assignment.recipe.batch_norm, assignment.size
+    if isinstance(built, list | tuple):
+        stages = declared_stages(built, size)
+        conventions = set_batch_norms(stages.whole, batch_norm, arithmetic)
+        why = doubt(stages, stages.whole, arithmetic.gradients, size)
+        return stages, conventions, f"{stages.whole.name}: {why}" if why else ""
+    if not isinstance(built, keras.Model):
+        raise RunFailure(Outcome.ERROR, f"The backbone's build gives {type(built).__name__}, not a Keras model.")
+    if not built.built:
+        built(keras.ops.zeros((1, size, size, 3)))
+    conventions = set_batch_norms(built, batch_norm, arithmetic)
+    stages, why = proven_stages(assignment.backbone, built, arithmetic.gradients, size)
+    return stages, conventions, why
 
 
 def named_weights(stages: KerasStages) -> dict[str, Any]:

@@ -77,7 +77,11 @@ class KerasOnTorch:
         """Do nothing: each call says whether it trains."""
 
     def begin_step(self, seed: int, batch_size: int) -> None:
-        """Make all that is random inside the network in the calls that follow a function of ``seed``."""
+        """Make all that is random inside the network in the calls that follow a function of ``seed``.
+
+        Keras's Dropout without a seed draws from torch's generator, all else from a state of its own.
+        """
+        torch.manual_seed(seed)
         for state, value in zip(self._seeds, self._layer_seeds(seed, len(self._seeds)), strict=True):
             state.assign([int(value), 0])
 
@@ -110,7 +114,10 @@ def _call(model: Any, x: Tensor, training: bool) -> Tensor:
 
 
 def _gradients(loss: Callable[[], Any], variables: Sequence[Any]) -> Sequence[Any]:
-    slopes: Sequence[Any] = torch.autograd.grad(loss(), [v.value for v in variables], allow_unused=True)
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(0)  # Keras's Dropout without a seed draws from torch's generator, not from its own
+        slopes: Sequence[Any] = torch.autograd.grad(loss(), [v.value for v in variables], allow_unused=True)
     return slopes
 
 
@@ -134,19 +141,21 @@ def _batch_norm(
         return plain(inputs, training=training, mask=mask)
     learns = bool(training and layer.trainable)
     mean, variance = layer.moving_mean.value, layer.moving_variance.value
-    kept = variance * layer.momentum if learns and not unbiased else None
+    corrected = learns and not unbiased
+    running = variance.clone() if corrected else variance  # the backward pass objects to later changes of its own
     outputs = functional.batch_norm(
         inputs.permute(0, 3, 1, 2),
         mean,
-        variance,
+        running,
         layer.gamma.value if layer.scale else None,
         layer.beta.value if layer.center else None,
         training=learns,
         momentum=1 - layer.momentum,
         eps=layer.epsilon,
     )
-    if kept is not None:
+    if corrected:
         n = inputs.numel() // inputs.shape[-1]
         with torch.no_grad():
-            variance.copy_(kept + (variance - kept) * (max(n - 1, 1) / n))
+            kept = variance * layer.momentum
+            variance.copy_(kept + (running - kept) * (max(n - 1, 1) / n))
     return outputs.permute(0, 2, 3, 1)

@@ -32,10 +32,23 @@ def open_device(kind: str) -> tuple[Device, str]:
     return Device("cuda", name, _gpu_memory()[1]), "/GPU:0"
 
 
-def has_bfloat16() -> bool:
-    """Return whether the first GPU computes in bfloat16 natively (compute capability 8.0, Ampere, and later)."""
+def resolve_precision(wanted: str, kind: str) -> str:
+    """Return ``float32``, ``bfloat16`` or ``float16``; ``auto`` is bfloat16 on a GPU that has it.
+
+    Raises:
+        RunFailure: ``unsupported`` for float16 on a CPU.
+    """
+    if wanted == "float16" and kind == "cpu":
+        raise RunFailure(
+            Outcome.UNSUPPORTED, "float16 needs a GPU: use execution.precision = 'float32' or 'bfloat16'."
+        )
+    if wanted != "auto":
+        return wanted
+    if kind == "cpu":
+        return "float32"
     details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
-    return tuple(details.get("compute_capability", (0, 0))) >= (8, 0)
+    ampere = (8, 0)  # the first that computes in bfloat16 natively
+    return "bfloat16" if tuple(details.get("compute_capability", (0, 0))) >= ampere else "float32"
 
 
 def free_gpu_bytes() -> int:

@@ -60,8 +60,8 @@ from benchmark.training.engines.keras_network import (  # noqa: E402
 from benchmark.training.engines.tensorflow_batch_norm import set_batch_norm  # noqa: E402
 from benchmark.training.engines.tensorflow_device import (  # noqa: E402
     free_gpu_bytes,
-    has_bfloat16,
     open_device,
+    resolve_precision,
 )
 from benchmark.training.engines.tensorflow_macs import count_macs  # noqa: E402
 from benchmark.training.engines.tensorflow_optimizer import Updates  # noqa: E402
@@ -108,9 +108,7 @@ class TensorFlowEngine:
 
     def _build(self, assignment: Assignment) -> Network:
         recipe = assignment.recipe
-        precision = recipe.execution.precision
-        if precision == "auto":
-            precision = "bfloat16" if self.device.kind == "cuda" and has_bfloat16() else "float32"
+        precision = resolve_precision(recipe.execution.precision, self.device.kind)
         tf.random.set_seed(assignment.seed)
         network = build_network(assignment, Arithmetic(_POLICIES[precision], _gradients, set_batch_norm))
         network.freeze()
@@ -125,7 +123,8 @@ class TensorFlowEngine:
         self._loss_scale = (tf.Variable(_FIRST_SCALE), tf.Variable(0.0)) if scaled else None
         self._set_pixels(network)
         self._weights = named_weights(network.stages)
-        trained = {id(variable) for variable in network.trained.trainable_variables}
+        by_id = {id(weight): name for name, weight in self._weights.items()}
+        self._trained_names = tuple(by_id[id(variable)] for variable in network.trained.trainable_variables)
         self._traced: dict[bool, tuple[Any, Any]] = {}
         self.set_compile(False)
         graph = self._forward.get_concrete_function().graph
@@ -148,7 +147,7 @@ class TensorFlowEngine:
             },
             conventions={**network.conventions, "layer_regularizers": "not used"},
             stages_doubt=network.doubt,
-            trainable_names=tuple(name for name, weight in self._weights.items() if id(weight) in trained),
+            trainable_names=self._trained_names,
             library_preprocessing=network.library_preprocessing,
             first_layer_input=self._first_layer_input(),
         )
@@ -310,12 +309,12 @@ class TensorFlowEngine:
 
     def _slots(self) -> dict[str, Any]:
         slots = {
-            f"slot/{name}/{number:04d}": slot
+            f"optimizer/{name}/{weight}": slot
             for name, values in self._updates.slots.items()
-            for number, slot in enumerate(values)
+            for weight, slot in zip(self._trained_names, values, strict=True)
         }
         if self._loss_scale is not None:
-            slots |= {"loss_scale": self._loss_scale[0], "loss_scale_steps": self._loss_scale[1]}
+            slots |= {"scaler/scale": self._loss_scale[0], "scaler/steps": self._loss_scale[1]}
         return slots
 
     def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:

@@ -6,20 +6,14 @@ cuts are merged until each stage has a kernel of its own, so that a convolution,
 activation stay together. The head is what follows the last feature map.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
-import numpy as np
-import numpy.typing as npt
 
 HEAD = "head"
 _POOLS_TO_VECTOR = ("GlobalAveragePooling2D", "GlobalMaxPooling2D", "Flatten")
-# Composition uses the same kernels in the same order; only the order of sums within one may differ.
-_TOLERANCE = 1e-4
-
-Gradients = Callable[[Callable[[], Any], Sequence[Any]], Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -78,8 +72,6 @@ def readable(built: Any, size: int) -> Any:
     try:
         model = keras.Model(inputs, _inlined(built, inputs), name=built.name)
     except Exception:  # a model's call may raise anything on symbolic values; it is then called as a whole
-        if not built.built:
-            built(inputs)
         return built
     return model if _same_weights(model, built) else built
 
@@ -199,12 +191,12 @@ def _kernels(nodes: Sequence[Any]) -> list[str]:
 
 def first_layer_input(stages: KerasStages) -> Any:
     """Return the model of what reaches the first layer with a kernel; ``None`` where the graph can't be read."""
-    if not stages.separable:
+    if not _is_functional(stages.whole):
         return None
     for _, nodes in _segments(stages.whole):
         for node in nodes:
             if _kernels([node]):
-                return keras.Model(stages.boundaries[0], node.input_tensors[0])
+                return keras.Model(stages.whole.inputs, node.input_tensors[0])
     return None
 
 
@@ -216,60 +208,3 @@ def seed_states(model: Any) -> list[Any]:
         for variable in model.variables
         if id(variable) not in weights and variable.name == "seed_generator_state"
     ]
-
-
-def doubt(stages: KerasStages, gradients: Gradients, size: int) -> str:
-    """Return what is wrong with the stages, one clause; empty where they, composed, equal the whole model.
-
-    Compared are: the weights (each in exactly one stage), the output in inference mode, and in training mode
-    (with the same random draws) the output, the gradient of every weight and the running statistics. Weights and
-    statistics are as before afterwards.
-
-    Args:
-        stages: to be tested.
-        gradients: ``gradients(loss, variables)`` calls ``loss()`` and differentiates it.
-        size: side of the input, in pixels.
-    """
-    if not stages.separable:
-        return "its graph can't be read, so that it has no stages"
-    whole, singles = stages.whole, stages.singles()
-    owned = [id(weight) for single in singles for weight in single.weights]
-    if sorted(owned) != sorted(id(weight) for weight in whole.weights):
-        return "not every weight is in exactly one stage"
-
-    def composed(value: Any, training: bool) -> Any:
-        for single in singles:
-            value = single(value, training=training)
-        return value
-
-    def outcome(call: Callable[[Any, bool], Any]) -> list[npt.NDArray[np.float32]]:
-        for number, state in enumerate(seeds):
-            state.assign([number + 1, 0])
-        outputs: list[Any] = []
-
-        def loss() -> Any:
-            outputs.append(keras.ops.cast(call(images, True), "float32"))
-            return keras.ops.sum(outputs[0] * slopes)
-
-        slopes_of = gradients(loss, whole.trainable_variables)
-        values = [outputs[0], *(slope for slope in slopes_of if slope is not None), *statistics]
-        arrays = [np.asarray(keras.ops.convert_to_numpy(value), dtype=np.float32) for value in values]
-        for variable, value in zip(statistics, before, strict=True):
-            variable.assign(value)
-        inference = keras.ops.convert_to_numpy(keras.ops.cast(call(images, False), "float32"))
-        return [*arrays, inference]
-
-    generator = np.random.default_rng(0)
-    images = keras.ops.convert_to_tensor(generator.random((2, size, size, 3), dtype=np.float32))
-    slopes = keras.ops.convert_to_tensor(generator.standard_normal((2, whole.output_shape[-1]), dtype=np.float32))
-    seeds, statistics = seed_states(whole), whole.non_trainable_weights
-    before = [np.array(keras.ops.convert_to_numpy(variable)) for variable in statistics]
-    of_whole = outcome(lambda value, training: whole(value, training=training))
-    of_stages = outcome(composed)
-    same = len(of_whole) == len(of_stages) and all(_close(a, b) for a, b in zip(of_whole, of_stages, strict=True))
-    return "" if same else "its stages, composed, do not compute what the whole model computes"
-
-
-def _close(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> bool:
-    scale = 1e-6 + float(np.abs(a).max(initial=0))
-    return a.shape == b.shape and float(np.abs(a - b).max(initial=0)) <= _TOLERANCE * scale
