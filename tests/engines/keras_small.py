@@ -1,6 +1,7 @@
 """Small Keras networks, and an engine built around one."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,14 @@ def residual(num_classes: int, input_size: int) -> Any:
     return keras.Model(inputs, layers.Dense(num_classes)(x))
 
 
+@cache
+def shut_out_torch() -> None:
+    """Do for this process what a worker does for its own: keras-cv imports torch where it finds it."""
+    from benchmark.execution.worker import shut_out_other_framework
+
+    shut_out_other_framework("tensorflow")
+
+
 def built(
     build: Callable[..., Any] = convolutions,
     *,
@@ -75,6 +84,8 @@ def built(
         seed, size: of the assignment.
         changes: recipe fields, ``__`` for the dot.
     """
+    if engine == "tensorflow":
+        shut_out_torch()
     backbone = build if isinstance(build, Backbone) else Backbone(name="own/small", framework="keras", build=build)
     weights = changes.pop("weights", None)
     values = {"execution.precision": "float32", **{name.replace("__", "."): value for name, value in changes.items()}}

@@ -139,7 +139,7 @@ def test_a_layer_that_is_used_twice_is_in_one_stage() -> None:
 
     engine, network = built(build)
     assert network.stages == ("features", "head")
-    assert "not every weight is in exactly one stage" in network.stages_doubt
+    assert network.stages_proven
     assert built(build, trainable_from="head")[1].trainable_parameters == 4 * CLASSES + CLASSES
     assert np.isfinite(train(engine)).all()
 

@@ -25,10 +25,11 @@ Gradients = Callable[[Callable[[], Any], Sequence[Any]], Sequence[Any]]
 
 
 def proven_stages(backbone: Backbone, built: Any, gradients: Gradients, size: int) -> tuple[KerasStages, str]:
-    """Return stages that were shown to equal the model, and why those that come first were not, if so.
+    """Return stages that were shown to equal the model, and what is doubtful of them, one sentence or nothing.
 
     In this order: those that the adapter declares; those found in the graph; features and head. Where none is
-    proven the model is one stage, which can't be separated.
+    proven the model is one stage, which can't be separated. A doubt about declared stages is always told; one about
+    the finest that were found only where coarser ones are no better.
 
     Args:
         backbone: the adapter.
@@ -44,7 +45,7 @@ def proven_stages(backbone: Backbone, built: Any, gradients: Gradients, size: in
         except ValueError as error:  # Keras's word for layers that do not fit one another
             why = f"`stages` fails: {' '.join(str(error).split())[:200]}"
         if not why:
-            return stages, doubts[0] if doubts else ""
+            return stages, doubts[0] if doubts and backbone.stages is not None else ""
         doubts.append(f"{built.name}: {why}")
     return KerasStages(built, (HEAD,)), doubts[0]
 
