@@ -129,7 +129,7 @@ def hash_pixels(pixels: npt.NDArray[np.uint8]) -> bytes:
     if pixels.ndim == 3 and (pixels[:, :, :1] == pixels[:, :, 1:]).all():
         pixels = pixels[:, :, 0]
     digest = hashlib.sha256(repr(pixels.shape).encode())
-    digest.update(pixels.tobytes())
+    digest.update(np.ascontiguousarray(pixels).data)
     return digest.digest()
 
 

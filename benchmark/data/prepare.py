@@ -5,6 +5,7 @@ labels, groups, hashes: what does not depend on the size) and one folder of pixe
 resize rule. Each appears whole or not at all.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -12,15 +13,14 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet
 from benchmark.data.images import THUMBNAIL, Resize, resized, resized_mask, thumbnail
 from benchmark.data.index import Index, hash_pixels, load_index, save_index
 from benchmark.data.parallel import usable_cpus
+from benchmark.data.rows import RowFile
 from benchmark.data.sources import open_source
 from benchmark.data.sources.base import Source
 from benchmark.data.store import cache_root, locked, require_space, written_whole
@@ -28,7 +28,7 @@ from benchmark.errors import UserError
 
 FORMAT = 2  # raised by hand when the same source would be prepared otherwise
 SIZES = (8, 4096)
-_CHUNK = 32
+_CHUNK, _CHUNK_BYTES = 32, 2**24  # images, and bytes of pixels, that a thread decodes before it writes
 Progress = Callable[[int, int], None]  # images done, images in all
 
 
@@ -61,7 +61,8 @@ def open_dataset(
         raise UserError(f"Image size must be {SIZES[0]} to {SIZES[1]} pixels, not {size}.")
     source = open_source(spec) if isinstance(spec, str) else spec
     key = hashlib.sha256(f"{FORMAT} {source.signature()}".encode()).hexdigest()
-    home = cache_root(cache) / "data" / f"{_plain(source.name)}-{key[:16]}"
+    label = Path(spec).name if isinstance(spec, str) else type(source).__name__
+    home = cache_root(cache) / "data" / f"{_plain(label)}-{key[:16]}"
     folder = home / f"{size}-rgb-{resize}"
     if not folder.exists():
         with locked(home):
@@ -105,6 +106,7 @@ class _Task:
 class _Seen:
     """What is kept of one decoded image beside its resized pixels."""
 
+    row: int
     item: int
     bytes_hash: bytes
     pixel_hash: bytes
@@ -131,24 +133,20 @@ def _prepare(task: _Task, home: Path, folder: Path, progress: Progress) -> None:
     ids = None if known is None else set(known.image_ids.tolist())
     chosen = [k for k, item in enumerate(task.source.items) if ids is None or item.image_id in ids]
     require_space(home, len(chosen) * 4 * task.size**2)  # three channels and a mask
-    if known is not None:
-        with written_whole(folder) as unfinished:
-            writer = _Writer(task, chosen, unfinished, thumbnails_in=None)
-            seen, skipped = _decode_all(writer, progress)
-            if skipped:
-                raise UserError(f"{skipped[0]} It could be read when the data set was first prepared.")
-            writer.finish([one.item for one in seen])
-        return
-    # the index appears first: pixels without one would never be complete
-    with written_whole(folder) as unfinished, written_whole(index_folder) as unfinished_index:
-        writer = _Writer(task, chosen, unfinished, thumbnails_in=unfinished_index)
-        seen, skipped = _decode_all(writer, progress)
-        writer.finish([one.item for one in seen])
-        save_index(_index(task, seen, tuple(skipped)), unfinished_index)
+    with contextlib.ExitStack() as unfinished:
+        pixels_folder = unfinished.enter_context(written_whole(folder))
+        # entered last and so finished first: pixels without an index would never be complete
+        new_index = None if known is not None else unfinished.enter_context(written_whole(index_folder))
+        decoder = _Decoder(task, chosen, pixels_folder, thumbnails_in=new_index)
+        seen, skipped = decoder.run(progress)
+        if new_index is not None:
+            save_index(_index(task, seen, skipped), new_index)
+        elif skipped:
+            raise UserError(f"{skipped[0]} It could be read when the data set was first prepared.")
 
 
-class _Writer:
-    """Writes resized pixels, masks where there are any, and thumbnails, row by row into mapped files.
+class _Decoder:
+    """Decodes images in threads (Pillow frees the interpreter while it works) into files of rows.
 
     Args:
         task: what is prepared.
@@ -160,92 +158,77 @@ class _Writer:
     def __init__(self, task: _Task, chosen: list[int], folder: Path, thumbnails_in: Path | None) -> None:
         self.task = task
         self.chosen = chosen
-        self.indexing = thumbnails_in is not None
-        self.masked = False
         n, side = len(chosen), task.size
-        self.pixels = _mapped(folder / "pixels.npy", (n, side, side, 3))
-        self.masks = _mapped(folder / "masks.npy", (n, side, side))
-        self.files = {folder / "pixels.npy": self.pixels, folder / "masks.npy": self.masks}
+        self.pixels = RowFile(folder / "pixels.npy", n, (side, side, 3))
+        self.masks = RowFile(folder / "masks.npy", n, (side, side))
+        self.thumbnails = None
         if thumbnails_in is not None:
-            self.thumbnails = _mapped(thumbnails_in / "thumbnails.npy", (n, THUMBNAIL, THUMBNAIL))
-            self.files[thumbnails_in / "thumbnails.npy"] = self.thumbnails
+            self.thumbnails = RowFile(thumbnails_in / "thumbnails.npy", n, (THUMBNAIL, THUMBNAIL))
 
-    def write(self, row: int) -> _Seen:
-        """Decode one image and put it into its row; raises ``UserError`` where it can't be read."""
-        item = self.chosen[row]
-        loaded = self.task.source.load(item)
-        small = resized(loaded.pixels, self.task.size, self.task.resize)
-        self.pixels[row] = small[:, :, None] if small.ndim == 2 else small
-        if loaded.mask is not None:
-            self.masks[row] = resized_mask(loaded.mask, self.task.size, self.task.resize)
-            self.masked = True
-        pixel_hash = b""
-        if self.indexing:
-            self.thumbnails[row] = thumbnail(loaded.pixels)
-            pixel_hash = hash_pixels(loaded.pixels)
-        height, width = loaded.pixels.shape[:2]
-        return _Seen(item, loaded.bytes_hash or bytes(32), pixel_hash, height, width)
-
-    def finish(self, items: list[int]) -> None:
-        """Close the files; drop the rows of images that were left out, and masks where there are none."""
-        position = {item: row for row, item in enumerate(self.chosen)}
-        rows = np.array([position[item] for item in items])
-        for path, mapped in self.files.items():
-            mapped.flush()
-            if mapped is self.masks and not self.masked:
-                path.unlink()
-            elif len(rows) < len(mapped):
-                _keep_rows(path, mapped, rows)
-
-
-def _mapped(path: Path, shape: tuple[int, ...]) -> "np.memmap[Any, np.dtype[np.uint8]]":
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-
-
-def _keep_rows(path: Path, mapped: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> None:
-    whole = path.with_name("kept.npy")
-    kept = _mapped(whole, (len(rows), *mapped.shape[1:]))
-    for start in range(0, len(rows), 256):
-        kept[start : start + 256] = mapped[rows[start : start + 256]]
-    kept.flush()
-    whole.replace(path)
-
-
-def _decode_all(writer: _Writer, progress: Progress) -> tuple[list[_Seen], list[str]]:
-    """Decode in threads (Pillow frees the interpreter while it works); return what was seen, and why not."""
-    total = len(writer.chosen)
-    seen: list[_Seen] = []
-    unreadable: list[tuple[int, str]] = []
-
-    def work(rows: range) -> list[_Seen | tuple[int, str]]:
-        results: list[_Seen | tuple[int, str]] = []
-        for row in rows:
+    def run(self, progress: Progress) -> tuple[list[_Seen], tuple[str, ...]]:
+        """Decode everything and close the files; return what was seen, and a sentence for each unreadable image."""
+        total = len(self.chosen)
+        step = min(_CHUNK, max(1, _CHUNK_BYTES // (4 * self.task.size**2)))
+        seen: list[_Seen] = []
+        unreadable: list[tuple[int, str]] = []
+        with ThreadPoolExecutor(usable_cpus()) as pool:
+            pending = {pool.submit(self._chunk, range(k, min(k + step, total))) for k in range(0, total, step)}
             try:
-                results.append(writer.write(row))
-            except UserError as error:
-                if not writer.task.skip_corrupt:
-                    raise UserError(_damaged(str(error))) from None
-                results.append((row, str(error)))
-        return results
+                while pending:
+                    done, pending = wait(pending, timeout=0.5, return_when=FIRST_EXCEPTION)
+                    for good, bad in (future.result() for future in done):
+                        seen += good
+                        unreadable += bad
+                    progress(len(seen) + len(unreadable), total)
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        skipped = tuple(reason for _, reason in sorted(unreadable))
+        if not seen:
+            raise UserError(f"No image of '{self.task.spec}' can be read; the first: {skipped[0]}")
+        seen.sort(key=lambda one: one.row)
+        kept = np.array([one.row for one in seen]) if skipped else None
+        for file in filter(None, (self.pixels, self.masks, self.thumbnails)):
+            file.close(kept)
+        if not self.masks.touched:
+            self.masks.path.unlink()
+        return seen, skipped
 
-    with ThreadPoolExecutor(usable_cpus()) as pool:
-        pending = {pool.submit(work, range(k, min(k + _CHUNK, total))) for k in range(0, total, _CHUNK)}
-        try:
-            while pending:
-                done, pending = wait(pending, timeout=0.5, return_when=FIRST_EXCEPTION)
-                for result in (result for future in done for result in future.result()):
-                    if isinstance(result, _Seen):
-                        seen.append(result)
-                    else:
-                        unreadable.append(result)
-                progress(len(seen) + len(unreadable), total)
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    skipped = [reason for _, reason in sorted(unreadable)]
-    if not seen:
-        raise UserError(f"No image of '{writer.task.spec}' can be read; the first: {skipped[0]}")
-    return sorted(seen, key=lambda one: one.item), skipped
+    def _chunk(self, rows: range) -> tuple[list[_Seen], list[tuple[int, str]]]:
+        """Decode consecutive rows and write them; return what was seen, and which can't be read and why."""
+        side = self.task.size
+        pixels = np.zeros((len(rows), side, side, 3), dtype=np.uint8)
+        masks = np.zeros((len(rows), side, side), dtype=np.uint8)
+        thumbnails = np.zeros((len(rows), THUMBNAIL, THUMBNAIL), dtype=np.uint8)
+        masked = False
+        seen: list[_Seen] = []
+        unreadable: list[tuple[int, str]] = []
+        for k, row in enumerate(rows):
+            try:
+                loaded = self.task.source.load(self.chosen[row])
+            except UserError as error:
+                if not self.task.skip_corrupt:
+                    raise UserError(_damaged(str(error))) from None
+                unreadable.append((row, str(error)))
+                continue
+            small = resized(loaded.pixels, side, self.task.resize)
+            for channel in range(3):  # channel by channel: grey into the last axis at once takes five times as long
+                pixels[k, :, :, channel] = small if small.ndim == 2 else small[:, :, channel]
+            if loaded.mask is not None:
+                masks[k] = resized_mask(loaded.mask, side, self.task.resize)
+                masked = True
+            pixel_hash = b""
+            if self.thumbnails is not None:
+                thumbnails[k] = thumbnail(loaded.pixels)
+                pixel_hash = hash_pixels(loaded.pixels)
+            height, width = loaded.pixels.shape[:2]
+            seen.append(_Seen(row, self.chosen[row], loaded.bytes_hash or bytes(32), pixel_hash, height, width))
+        self.pixels.write(rows.start, pixels)
+        if masked:
+            self.masks.write(rows.start, masks)
+        if self.thumbnails is not None:
+            self.thumbnails.write(rows.start, thumbnails)
+        return seen, unreadable
 
 
 def _index(task: _Task, seen: list[_Seen], skipped: tuple[str, ...]) -> Index:

@@ -123,13 +123,14 @@ def test_two_processes_share_the_work(kaggle):
 SLOW_PREPARATION = """
 import sys, time
 import benchmark.data.prepare as prepare
-whole = prepare._Writer.write
-def slow(self, row):
-    seen = whole(self, row)
-    print(row, flush=True)
-    time.sleep(0.2)
+prepare._CHUNK = 4
+whole = prepare._Decoder._chunk
+def slow(self, rows):
+    seen = whole(self, rows)
+    print(rows, flush=True)
+    time.sleep(1)
     return seen
-prepare._Writer.write = slow
+prepare._Decoder._chunk = slow
 prepare.open_dataset(sys.argv[1], size=16)
 """
 

@@ -2,17 +2,19 @@
 
 import hashlib
 import stat
+import struct
 import zipfile
 import zlib
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from benchmark.data.sources.base import Loaded
-from benchmark.data.sources.files import MAX_FILE_BYTES, decode_file, is_image
+from benchmark.data.sources.files import MAX_FILE_BYTES, decode_file, folders_of, is_image
 from benchmark.data.sources.folder import ImageFolders
 from benchmark.data.sources.layout import Layout, read_layout
 from benchmark.errors import UserError
 
+_END_SEARCH = 22 + 65_535  # the end record, and the longest comment behind it
 _BOMB_BYTES = 16 * 2**20
 _BOMB_RATIO = 200  # images hardly compress; raw ones by ten or so
 
@@ -37,9 +39,8 @@ class ZipSource(ImageFolders):
     def _read_layout(self) -> Layout:
         members = self._archive.infolist()
         images = [member.filename for member in members if not member.is_dir() and is_image(member.filename)]
-        filled = {str(parent) for path in images for parent in PurePosixPath(path).parents}
         folders = {member.filename.rstrip("/") for member in members if member.is_dir()}
-        empty = sorted(folder for folder in folders - filled if not folder.startswith("__MACOSX"))
+        empty = sorted(folder for folder in folders - folders_of(images) if not folder.startswith("__MACOSX"))
         return read_layout(images, empty, str(self.root))
 
     def signature(self) -> str:
@@ -51,6 +52,29 @@ class ZipSource(ImageFolders):
         member = self._layout.paths[index]
         data = read_member(self._archive, member)
         return Loaded(decode_file(data, member_name(self._archive, member)), hashlib.sha256(data).digest())
+
+
+def first_members(path: Path, count: int = 32) -> list[str]:
+    """Return the names of the first members of a zip file without reading the whole directory of a large one.
+
+    Empty for what is no plain zip (larger than 4 GiB, or damaged): who needs to know opens it.
+    """
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - _END_SEARCH))
+        tail = stream.read()
+        end = tail.rfind(b"PK\x05\x06")
+        if end < 0 or len(tail) < end + 22:
+            return []
+        stream.seek(int.from_bytes(tail[end + 16 : end + 20], "little"))
+        names: list[str] = []
+        while len(names) < count:
+            entry = stream.read(46)
+            if len(entry) < 46 or not entry.startswith(b"PK\x01\x02"):
+                break
+            name, extra, comment = struct.unpack("<HHH", entry[28:34])
+            names.append(stream.read(name).decode("utf-8", "replace"))
+            stream.seek(extra + comment, 1)
+    return names
 
 
 def file_signature(path: Path) -> str:

@@ -1,8 +1,9 @@
 """The Cheng data set (figshare 1512427): 3064 contrast-enhanced T1 slices of 233 patients, with tumour masks."""
 
 import hashlib
+import itertools
+import os
 import re
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from benchmark.data.images import WINDOW, to_uint8
 from benchmark.data.parallel import thread_map
-from benchmark.data.sources.archive import file_signature, open_archive, read_member
+from benchmark.data.sources.archive import file_signature, first_members, open_archive, read_member
 from benchmark.data.sources.base import Item, Loaded
 from benchmark.data.sources.cheng_files import CLASSES, N_SLICES, read_folds, read_identity, read_labels, read_slice
 from benchmark.data.sources.folder import folder_signature, read_bytes, tree_of
@@ -65,14 +66,12 @@ class ChengSource:
 
     @staticmethod
     def recognises(path: Path) -> bool:
-        """Return whether a folder or zip file holds slices of this data set, by the names of its files."""
-        if path.is_dir():
-            return any(_SLICE.search(file) or _ARCHIVE.search(file) for _, files in tree_of(path) for file in files)
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return any(_SLICE.search(name) for name in archive.namelist())
-        except (OSError, zipfile.BadZipFile):
-            return False
+        """Return whether a folder or zip file holds slices of this data set, by the names of some of its files."""
+        if path.is_file():
+            return any(_SLICE.search(name) for name in first_members(path))
+        below = [path, *(Path(entry.path) for entry in _some_entries(path) if entry.is_dir(follow_symlinks=False))]
+        names = (entry.name for folder in below for entry in _some_entries(folder))
+        return any(_SLICE.search(name) or _ARCHIVE.search(name) for name in names)
 
     @cached_property
     def _places(self) -> tuple[_Place, ...]:
@@ -182,6 +181,15 @@ class ChengSource:
         data = self._bytes(place)
         stored = read_slice(data, place.name)
         return Loaded(to_uint8(stored.image, place.name), hashlib.sha256(data).digest(), stored.mask)
+
+
+def _some_entries(folder: Path) -> "list[os.DirEntry[str]]":
+    """Return up to 500 entries of a folder, none where it can't be read: whoever opens it says why."""
+    try:
+        with os.scandir(folder) as scan:
+            return list(itertools.islice(scan, 500))
+    except OSError:
+        return []
 
 
 def _check_folds(items: list[Item], path: Path | None) -> None:

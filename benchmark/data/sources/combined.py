@@ -23,13 +23,17 @@ class CombinedSource:
         mapping: class names of ``test`` and the class of ``training`` that each stands for.
 
     Raises:
-        UserError: on making: no class in common, or a mapping that names an unknown class.
+        UserError: on use: no class in common, or a mapping that names an unknown class.
     """
 
     def __init__(self, training: Source, test: Source, mapping: Mapping[str, str] | None = None) -> None:
         self.training = training
         self.test = test
         self.mapping = dict(mapping or {})
+
+    def _check(self) -> None:
+        """Raise ``UserError`` unless the mapping names known classes and some class is common."""
+        training, test = self.training, self.test
         for name, target in self.mapping.items():
             for side, known, which in ((name, test, "test data"), (target, training, "training data")):
                 if side not in known.class_names:
@@ -79,6 +83,7 @@ class CombinedSource:
     @cached_property
     def _chosen(self) -> tuple[tuple[Source, int, Item], ...]:
         """Source, position in it and item of every image."""
+        self._check()
         learned = [(self.training, k, item) for k, item in enumerate(self.training.items) if item.part != "test"]
         judged = [
             (self.test, k, item)

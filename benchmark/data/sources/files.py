@@ -1,6 +1,6 @@
 """Which files are images, and who decodes which."""
 
-from pathlib import PurePosixPath
+from collections.abc import Iterable
 
 from benchmark.data.images import SUFFIXES, Pixels, decode, decode_mask
 from benchmark.data.sources.medical import MEDICAL_SUFFIXES, decode_medical, decode_medical_mask
@@ -14,14 +14,25 @@ def suffix_of(path: str) -> str:
 
     A slice's number after ``#``, as image ids have it, does not count.
     """
-    name = path.lower().partition("#")[0]
-    return ".nii.gz" if name.endswith(".nii.gz") else PurePosixPath(name).suffix
+    name = path.lower().partition("#")[0].rpartition("/")[2]
+    return ".nii.gz" if name.endswith(".nii.gz") else "".join(name.rpartition(".")[1:]) if "." in name else ""
 
 
 def is_image(path: str) -> bool:
     """Return whether a path looks like an image; hidden files and macOS resource forks do not."""
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(path).parts)
-    return not hidden and suffix_of(path) in ALL_SUFFIXES
+    if suffix_of(path) not in ALL_SUFFIXES:
+        return False
+    return not any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+
+
+def folders_of(paths: Iterable[str]) -> set[str]:
+    """Return every folder that holds one of ``paths`` at any depth."""
+    found: set[str] = set()
+    for folder in {path.rpartition("/")[0] for path in paths}:
+        while folder and folder not in found:
+            found.add(folder)
+            folder = folder.rpartition("/")[0]
+    return found
 
 
 def decode_file(data: bytes, name: str, slice_number: int | None = None) -> Pixels:

@@ -5,10 +5,10 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from benchmark.data.sources.base import Item, Loaded
-from benchmark.data.sources.files import MAX_FILE_BYTES, decode_file, is_image
+from benchmark.data.sources.files import MAX_FILE_BYTES, decode_file, folders_of, is_image
 from benchmark.data.sources.kaggle import Release, recognise
 from benchmark.data.sources.layout import Layout, read_layout
 from benchmark.errors import UserError
@@ -89,8 +89,7 @@ class FolderSource(ImageFolders):
         start = len(str(self.root)) + 1
         tree = [(folder[start:], [file[start:] for file in files]) for folder, files in tree_of(self.root)]
         images = [file.replace(os.sep, "/") for _, files in tree for file in files if is_image(file)]
-        filled = {str(parent) for path in images for parent in PurePosixPath(path).parents}
-        empty = {folder.replace(os.sep, "/") for folder, _ in tree} - filled - {""}
+        empty = {folder.replace(os.sep, "/") for folder, _ in tree} - folders_of(images) - {""}
         return read_layout(images, sorted(empty), str(self.root))
 
     def signature(self) -> str:
