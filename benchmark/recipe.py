@@ -177,7 +177,7 @@ class Recipe(Section):
         values = self.model_dump()
         for dotted, value in changes.items():
             *sections, name = dotted.split(".")
-            target = values
+            target: Any = values
             for section in sections:
                 target = target.get(section) if isinstance(target, dict) else None
             if not isinstance(target, dict) or name not in target:

@@ -76,7 +76,7 @@ def measure(engine: Engine, data: DataSet, positions: Positions, batch_size: int
     inputs = engine.normalize(engine.upload(pixels))
     infer = _images_per_s(lambda: engine.forward(inputs), batch_size, engine.synchronize)
 
-    def pipeline(batch: np.ndarray = pixels) -> None:  # type: ignore[type-arg]
+    def pipeline(batch: np.ndarray = pixels) -> None:
         softmax(engine.fetch([engine.forward(engine.normalize(engine.upload(batch)))])[0])
 
     whole = _images_per_s(pipeline, batch_size, engine.synchronize)

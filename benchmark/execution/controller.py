@@ -226,6 +226,17 @@ class Controller:
         record = record or self.store.read(job.key)
         return None if record is None else str(record.provenance.get("attempt", ""))
 
+    def _keep_pictures(self) -> None:
+        """Write a montage of the data and small copies of the test images, which the board shows."""
+        from benchmark.data import load_prepared, load_split
+        from benchmark.reporting.montage import write_montage
+        from benchmark.reporting.thumbnails import write_thumbnails
+
+        largest = max(self.plan.jobs, key=lambda job: job.run.recipe.size)
+        data = load_prepared(largest.data_folder)
+        write_montage(data, self.plan.out)
+        write_thumbnails(data, load_split(largest.split_file).test, self.plan.out)
+
     def _write_board(self) -> Path | None:
         """Write the leaderboard of all records in the folder; what prevents it becomes a problem."""
         from benchmark.reporting.leaderboard import write_leaderboard
@@ -234,6 +245,7 @@ class Controller:
             return None
         try:
             with FileLock(self.plan.out / "claims" / "leaderboard.lock"):
+                self._keep_pictures()
                 return write_leaderboard(self.plan.out)
         except UserError as error:
             self.problems.append(str(error))

@@ -143,7 +143,7 @@ class Predictions:
         image_ids: str, shape (M,).
         parts: str, shape (M,), ``validation`` or ``test``.
         labels: int64, shape (M,).
-        groups: str, shape (M,), empty strings where patients are unknown.
+        groups: str, shape (M,): the patient; where patients are unknown, the cluster of identical images.
         probabilities: float32, shape (M, num_classes), rows sum to 1.
     """
 

@@ -6,6 +6,7 @@ from itertools import islice
 
 import numpy as np
 
+from benchmark.outcomes import Outcome, RunFailure
 from benchmark.training.engines.base import Engine, StepInput
 
 # Compiling costs about this much on the machines tried (torch.compile of a ResNet50 on two cores: 60 to 100 s).
@@ -47,8 +48,15 @@ def resolve_compile(engine: Engine, wanted: str, total_steps: int, steps: Callab
     engine.load_state(before)
     if plain * total_steps < WORTH_ASKING_SECONDS:
         return f"off (training takes about {plain * total_steps:.0f} s: too short to repay compiling)"
-    engine.set_compile(True)
-    compiled, first = _seconds_per_step(engine, steps(), _MEASURED)
+    try:
+        engine.set_compile(True)
+        compiled, first = _seconds_per_step(engine, steps(), _MEASURED)
+    except RunFailure as failure:
+        if failure.outcome is not Outcome.UNSUPPORTED:
+            raise
+        engine.set_compile(False)
+        engine.load_state(before)
+        return f"off ({failure.reason})"
     engine.load_state(before)
     pays = compiled * total_steps + first < plain * total_steps
     engine.set_compile(pays)

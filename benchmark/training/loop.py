@@ -330,7 +330,9 @@ def _predictions(loop: _Loop) -> Predictions:
     if not np.isfinite(probabilities).all():
         raise RunFailure(Outcome.DIVERGED, "Predictions on the test images are not finite; lower the learning rate.")
     parts = np.array(["validation"] * len(loop.split.validation) + ["test"] * len(loop.split.test))
-    groups = loop.data.groups[positions] if loop.data.groups is not None else np.full(len(positions), "")
+    # where patients are unknown, copies of one image at least are not independent
+    copies = np.char.add("copy-", loop.data.identical[positions].astype(np.str_))
+    groups = loop.data.groups[positions] if loop.data.groups is not None else copies
     return Predictions(
         image_ids=loop.data.image_ids[positions],
         parts=parts,

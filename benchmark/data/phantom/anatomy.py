@@ -123,7 +123,7 @@ class Shape:
         return np.asarray((self.coarse_mm * self.coarse.at(points) + self.fine_mm * self.fine.at(points)).T)
 
     def _shift(self) -> Array:
-        return self._warp(np.zeros((1, 3)))[0]
+        return np.asarray(self._warp(np.zeros((1, 3)))[0])
 
 
 def _rotation(angles: Array) -> Array:

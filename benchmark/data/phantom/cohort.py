@@ -2,8 +2,8 @@
 
 The four share plane, number and position of their slices and the size of the lesion (the healthy one's is not drawn).
 So nothing about where, how often or how large a patient was examined says which class it is, exactly and not only
-on average. All slices pass within a lesion's reach of the sella, since a pituitary tumour can't be elsewhere: the other
-tumours stand wherever those slices meet dura or white matter.
+on average. All slices pass within a lesion's reach of the sella, since a pituitary tumour can't be elsewhere: the
+other tumours stand wherever those slices meet dura or white matter.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,8 @@ from benchmark.data.phantom.volumes import Array
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 PLANES = ("axial", "coronal", "sagittal")
 GROUPS_OF_FOUR = 30
-NEAR_SHARE, NEAR_MM = 0.5, 20.0
+NEAR_SHARE, NEAR_MM = 0.5, 12.0
+REACH = ((-55.0, 55.0), (-80.0, 50.0), (-10.0, 95.0))  # of sites from the sella: rightwards, forwards, upwards
 SMALLEST_MM, LARGEST_MM = 9.0, 23.0  # radius of a lesion
 
 # For each plane: its normal, the image's down and right (patient mm: right, anterior, up), and where the image's
@@ -40,12 +41,14 @@ class Examination:
         radius: of the lesion, mm.
         rise: height of a pituitary tumour's centre above the sella, mm.
         middles: for each of the two planes, where the lesion's centre lies along its normal, mm from the sella.
+        site: near which a glioma or meningioma is looked for, reference mm, shape (3,).
         cuts: plane and position along its normal, mm from the sella, of each slice.
     """
 
     radius: float
     rise: float
     middles: dict[str, float]
+    site: Array
     cuts: tuple[tuple[str, float], ...]
 
 
@@ -61,12 +64,27 @@ def examinations(seed: int) -> tuple[Examination, ...]:
         rise = radius * rng.uniform(0.1, 0.75)
         middles, cuts = {}, []
         # five slices a patient on average: 3 + 2, or 2 + 2 and 3 + 3 in turn
-        for plane, count in zip((first, second), ((3, 2), (2, 2), (3, 2), (3, 3))[kind // 3 % 4], strict=True):
+        for plane, count in zip(
+            (first, second),
+            ((3, 2), (2, 3), (3, 3), (2, 2))[kind // 3 % 4 if kind < 24 else kind // 3 % 2],
+            strict=True,
+        ):
             middle = (rise if plane == "axial" else 0.0) + 0.15 * radius * rng.normal(0, 1)
             steps = np.linspace(-0.45, 0.45, count) * radius * rng.uniform(0.7, 1)
             middles[plane] = float(middle)
             cuts += [(plane, float(middle + step)) for step in steps]
-        result.append(Examination(radius, rise, middles, tuple(cuts)))
+        along = {
+            "sagittal": middles.get("sagittal"),
+            "coronal": middles.get("coronal"),
+            "axial": middles.get("axial"),
+        }
+        free = next(axis for axis, plane in enumerate(along) if along[plane] is None)
+        site = np.array([value or 0.0 for value in along.values()])
+        low, high = REACH[free]
+        site[free] = (
+            NEAR_MM * rng.normal(0, 1) + rise * (free == 2) if rng.random() < NEAR_SHARE else rng.uniform(low, high)
+        )
+        result.append(Examination(radius, rise, middles, SELLA + site, tuple(cuts)))
     return tuple(result)
 
 
@@ -120,9 +138,9 @@ def _at_slices(
 
 def _meningioma(rng: np.random.Generator, examination: Examination, shape: Shape, head: Head) -> Meningioma:
     r = examination.radius
-    sunk = rng.uniform(0.2, 0.7, len(head.dura))
+    sunk = rng.uniform(0.2, 0.85, len(head.dura))
     middles = head.dura + head.inward * sunk[:, None] * r
-    chosen = _at_slices(rng, examination, shape, middles, _closeness(rng, middles, NEAR_SHARE))
+    chosen = _at_slices(rng, examination, shape, middles, _closeness(middles, examination.site))
     return Meningioma(
         head.dura[chosen],
         head.inward[chosen],
@@ -141,12 +159,12 @@ def _meningioma(rng: np.random.Generator, examination: Examination, shape: Shape
 
 def _glioma(rng: np.random.Generator, examination: Examination, shape: Shape, head: Head) -> Glioma:
     r = examination.radius
-    chosen = _at_slices(rng, examination, shape, head.white, _closeness(rng, head.white, NEAR_SHARE))
+    chosen = _at_slices(rng, examination, shape, head.tissue, _closeness(head.tissue, examination.site))
     kind = rng.choice(3, p=[0.45, 0.3, 0.25])  # ring, solid, low grade
     waves = [Waves.draw(rng, a * r, b * r) for a, b in ((1.2, 2.5), (0.5, 1.0), (1.0, 2.0))]
     form = Waves(np.concatenate([w.vectors for w in waves]), np.concatenate([w.phases for w in waves]))
     return Glioma(
-        head.white[chosen],
+        head.tissue[chosen],
         r,
         rough=rng.uniform(0.1, 0.22),
         rim=(rng.uniform(0.18, 0.4), rng.uniform(0.7, 1.5), 0.0)[kind],
@@ -166,7 +184,7 @@ def _pituitary(rng: np.random.Generator, examination: Examination) -> Pituitary:
     sideways = examination.middles.get("sagittal", 0.15 * r * rng.normal(0, 1))
     forwards = examination.middles.get("coronal", 0.15 * r * rng.normal(0, 1))
     return Pituitary(
-        SELLA + (sideways, forwards, examination.rise),
+        SELLA + np.array([sideways, forwards, examination.rise]),
         r,
         waist=rng.uniform(0.08, 0.25) if rng.random() < 0.4 else 0.0,
         stretch=rng.uniform(0.9, 1.25),
@@ -179,9 +197,5 @@ def _pituitary(rng: np.random.Generator, examination: Examination) -> Pituitary:
     )
 
 
-def _closeness(rng: np.random.Generator, places: Array, share: float) -> Array:
-    """Return weights of places: with probability ``share`` only those around the sella, else all."""
-    if rng.random() < share:
-        weights = np.exp(-(((places - SELLA) ** 2).sum(axis=1)) / (2 * NEAR_MM**2))
-        return np.asarray(weights + 1e-9)
-    return np.ones(len(places))
+def _closeness(places: Array, site: Array) -> Array:
+    return np.asarray(np.exp(-((places - site) ** 2).sum(axis=1) / (2 * 9.0**2)) + 1e-12)

@@ -4,6 +4,7 @@ The template is skull-stripped. What surrounds the brain here is composed of sim
 made to look like a head on T1, not to be measured.
 """
 
+import itertools
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -49,6 +50,7 @@ class Head:
         dura: places on the dura (cavity wall and falx), in mm, shape (N, 3).
         inward: unit vectors from there into the cavity, shape (N, 3).
         white: places in white matter, in mm, shape (M, 3).
+        tissue: places well within brain tissue, likewise.
     """
 
     brain: Volume
@@ -56,6 +58,7 @@ class Head:
     dura: Array
     inward: Array
     white: Array
+    tissue: Array
 
 
 class _Canvas:
@@ -103,10 +106,7 @@ class _Canvas:
     def tube(self, channel: str, path: list[tuple[float, float, float]], radius: float, level: float = 1.0) -> None:
         """Draw a vessel along a path, both as given and mirrored."""
         points = np.asarray(path, dtype=float)
-        steps = [
-            np.linspace(a, b, max(2, int(np.linalg.norm(b - a) / 1.5)))
-            for a, b in zip(points[:-1], points[1:], strict=True)
-        ]
+        steps = [np.linspace(a, b, max(2, int(np.linalg.norm(b - a) / 1.5))) for a, b in itertools.pairwise(points)]
         for point in np.concatenate(steps):
             for side in (1, -1) if point[0] else (1,):
                 ball, where = self.ellipsoid((side * point[0], point[1], point[2]), (radius,) * 3)
@@ -145,7 +145,7 @@ def _brain() -> Volume:
 
 def _profile(z: Array, table: list[tuple[float, float]]) -> Field:
     heights, values = zip(*sorted(table), strict=True)
-    return np.interp(z, heights, values).astype(np.float32)
+    return np.asarray(np.interp(z, heights, values), dtype=np.float32)
 
 
 def _outline(canvas: _Canvas, cavity: Field) -> Field:
@@ -198,9 +198,9 @@ def _ridges(rng: np.random.Generator, sigma: float) -> Field:
     return np.asarray(noise / noise.std(), dtype=np.float32)
 
 
-def _soft_band(depth: Field, low: float, high: float) -> Field:
+def _soft_band(depth: Field, low: float | Field, high: float | Field) -> Field:
     """Return 1 where ``low < depth < high``, with edges one voxel wide."""
-    return np.clip(np.minimum(depth - low, high - depth) / SPACING + 0.5, 0, 1)
+    return np.asarray(np.clip(np.minimum(depth - low, high - depth) / SPACING + 0.5, 0, 1))
 
 
 def _paint_face(canvas: _Canvas, rng: np.random.Generator) -> None:
@@ -328,7 +328,7 @@ def _paint_vessels(canvas: _Canvas, cavity: Field) -> None:
     canvas.add("falx", np.where(cavity > -2, sheet, 0).astype(np.float32))
 
 
-def _places(canvas: _Canvas, cavity: Field, brain: Volume) -> tuple[Array, Array, Array]:
+def _places(canvas: _Canvas, cavity: Field, brain: Volume) -> tuple[Array, Array, Array, Array]:
     """Return the dura with its inward direction, and white matter."""
     smooth = ndimage.gaussian_filter(cavity, 2)
     slope = np.stack(np.gradient(smooth, SPACING), axis=-1)
@@ -342,8 +342,10 @@ def _places(canvas: _Canvas, cavity: Field, brain: Volume) -> tuple[Array, Array
         dura.append(grid[on_falx])
         inward.append(np.tile([side, 0.0, 0.0], (int(on_falx.sum()), 1)))
     values = brain.sample(grid.reshape(-1, 3))[:, 0].reshape(SHAPE)
+    deep = ndimage.gaussian_filter((values > 150).astype(np.float32), 1.5) > 0.6
+    tissue = deep & (canvas.z > -55)
     white = (values > 196) & (canvas.z > -50)
-    return np.concatenate(dura), np.concatenate(inward), grid[white]
+    return np.concatenate(dura), np.concatenate(inward), grid[white], grid[tissue]
 
 
 @lru_cache(maxsize=1)
@@ -380,6 +382,6 @@ def reference_head() -> Head:
     layers = [np.clip(128 + depth / DEPTH_STEP, 0, 255) for depth in (cavity, skin)]
     layers += [np.clip(canvas.maps[name] * 255, 0, 255) for name in CHANNELS[2:]]
     values = np.stack([layer.round().astype(np.uint8) for layer in layers], axis=-1)
-    dura, inward, white = _places(canvas, cavity, brain)
+    dura, inward, white, tissue = _places(canvas, cavity, brain)
     tissues = Volume(np.ascontiguousarray(values), tuple(float(v) for v in ORIGIN), SPACING)  # type: ignore[arg-type]
-    return Head(brain, tissues, dura, inward, white)
+    return Head(brain, tissues, dura, inward, white, tissue)

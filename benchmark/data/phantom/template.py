@@ -23,17 +23,17 @@ CITATION = (
 # The notice that the template's owners ask to be kept.
 LICENCE = (
     "MNI152 template: Copyright (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological "
-    "Institute, McGill University. Permission to use, copy, modify, and distribute this software and its documentation "
-    "for any purpose and without fee is hereby granted, provided that the above copyright notice appear in all copies. "
-    "The authors and McGill University make no representations about the suitability of this software for any purpose. "
-    'It is provided "as is" without express or implied warranty. The authors are not responsible for any data loss, '
-    "equipment damage, property loss, or injury to subjects or patients resulting from the use or misuse of this "
-    "software package. Simulation: Apache-2.0."
+    "Institute, McGill University. Permission to use, copy, modify, and distribute this software and its "
+    "documentation for any purpose and without fee is hereby granted, provided that the above copyright notice "
+    "appear in all copies. The authors and McGill University make no representations about the suitability of this "
+    'software for any purpose. It is provided "as is" without express or implied warranty. The authors are not '
+    "responsible for any data loss, equipment damage, property loss, or injury to subjects or patients resulting "
+    "from the use or misuse of this software package. Simulation: Apache-2.0."
 )
 
 
 def read_t1() -> npt.NDArray[np.uint8]:
-    """Return the skull-stripped T1 average of 152 heads: uint8, shape (197, 233, 189), 1 mm, axes right, anterior, up.
+    """Return the skull-stripped T1 average of 152 heads: uint8, (197, 233, 189), 1 mm, axes right, anterior, up.
 
     Raises:
         UserError: nilearn is not installed, or no longer ships this file.
@@ -47,7 +47,7 @@ def read_t1() -> npt.NDArray[np.uint8]:
             import nibabel
 
             image = nibabel.load(path)
-            values = np.asarray(image.dataobj)
+            values: npt.NDArray[np.uint8] = np.asarray(image.dataobj)
             if values.shape != SHAPE or values.dtype != np.uint8 or tuple(image.affine[:3, 3]) != ORIGIN:
                 break
             return values

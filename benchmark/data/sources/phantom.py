@@ -54,9 +54,8 @@ class PhantomSource:
         """Simulate ``items[index]``: pixels uint8 of shape (192, 192), mask likewise, all zero without a tumour."""
         number, k = self._where[index]
         patient = self._patients(number)
-        view = scene(
-            reference_head(), patient.anatomy, patient.plane(k, SIZE), patient.lesion and patient.lesion.displacement
-        )
+        displacement = patient.lesion.displacement if patient.lesion is not None else None
+        view = scene(reference_head(), patient.anatomy, patient.plane(k, SIZE), displacement)
         mask = np.zeros((SIZE, SIZE), np.uint8)
         if patient.lesion is not None:
             mask[(patient.lesion.draw_on(view) > 0.5).reshape(SIZE, SIZE)] = 1
