@@ -21,6 +21,37 @@ def test_a_stage_ends_where_one_value_is_alive_and_the_next_kernel_begins() -> N
     assert not network.stages_doubt
 
 
+def test_what_has_no_feature_map_keeps_its_last_kernel_as_the_head() -> None:
+    def build(num_classes: int) -> Any:
+        import keras
+        from keras import layers
+
+        return keras.Sequential(
+            [layers.Flatten(), layers.Dense(5, name="hidden"), layers.ReLU(), layers.Dense(num_classes)]
+        )
+
+    network = built(build, trainable_from="head")[1]
+    assert network.stages == ("hidden", "head")
+    assert network.trainable_parameters == 6 * CLASSES
+
+
+def test_a_row_of_tokens_is_a_feature_map() -> None:
+    def build(num_classes: int, input_size: int) -> Any:
+        import keras
+        from keras import layers
+
+        inputs = keras.Input((input_size, input_size, 3))
+        x = layers.Reshape((-1, 8))(layers.Conv2D(8, 4, strides=4, name="patches")(inputs))
+        x = layers.Add()([x, layers.MultiHeadAttention(2, 4, name="attention")(x, x)])
+        x = layers.LayerNormalization()(x)
+        return keras.Model(inputs, layers.Dense(num_classes)(x[:, 0]))
+
+    assert built(build)[1].stages == ("patches", "attention", "head")
+    changed, network = built(build, head__kind="linear")
+    assert changed.weights()["head/logits/kernel"].shape == (8, CLASSES)
+    assert network.stages_proven
+
+
 def test_a_list_of_layers_is_a_list_of_stages() -> None:
     def build(num_classes: int) -> Any:
         import keras

@@ -24,7 +24,7 @@ from benchmark.training.randomness import draw
 from benchmark.training.stages.keras_graph import HEAD, KerasStages, declared_stages, seed_states
 from benchmark.training.stages.keras_proof import Gradients, doubt, proven_stages
 
-_POOLING = {"average": "GlobalAveragePooling2D", "max": "GlobalMaxPooling2D", "flatten": "Flatten"}
+_POOLING = {"average": "GlobalAveragePooling", "max": "GlobalMaxPooling"}
 
 
 def set_plain_batch_norm(layer: Any, wanted: BatchNorm) -> None:
@@ -234,9 +234,10 @@ def replace_head(stages: KerasStages, head: Head, assignment: Assignment) -> Ker
         )
     features = stages.boundaries[-2]
     layers: list[Any] = []
-    if len(features.shape) == 4:
-        layers.append(getattr(keras.layers, _POOLING[head.pooling])())
-    elif len(features.shape) > 2:
+    axes = len(features.shape) - 2
+    if axes in (1, 2) and head.pooling in _POOLING:
+        layers.append(getattr(keras.layers, f"{_POOLING[head.pooling]}{axes}D")())
+    elif axes > 0:
         layers.append(keras.layers.Flatten())
     if head.dropout:
         layers.append(keras.layers.Dropout(head.dropout))

@@ -13,7 +13,13 @@ from typing import Any
 import keras
 
 HEAD = "head"
-_POOLS_TO_VECTOR = ("GlobalAveragePooling2D", "GlobalMaxPooling2D", "Flatten")
+_POOLS_TO_VECTOR = (
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D",
+    "GlobalAveragePooling1D",
+    "GlobalMaxPooling1D",
+    "Flatten",
+)
 
 
 @dataclass(frozen=True)
@@ -106,9 +112,7 @@ def find_stages(model: Any) -> KerasStages:
     if not _is_functional(model) or len(model.inputs) != 1 or len(model.outputs) != 1:
         return opaque
     segments = _segments(model)
-    features = _last_feature_map(segments)
-    if features == 0:
-        return opaque
+    features = _before_head(segments)
     names: list[str] = []
     boundaries = [model.inputs[0]]
     kernels: list[str] = []
@@ -172,15 +176,21 @@ def _segments(model: Any) -> list[tuple[Any, list[Any]]]:
     return segments
 
 
-def _last_feature_map(segments: list[tuple[Any, list[Any]]]) -> int:
-    """Return the number of segments before the head; 0 where there is no feature map to cut at."""
+def _before_head(segments: list[tuple[Any, list[Any]]]) -> int:
+    """Return the number of segments before the head, which begins after the last feature map or row of tokens.
+
+    A network that has none before its first kernel keeps its last kernel as the head.
+    """
     last = 0
     for number, (value, nodes) in enumerate(segments, start=1):
         if len(nodes) == 1 and type(nodes[0].operation).__name__ in _POOLS_TO_VECTOR:
             break
-        if len(value.shape) == 4 and any(_kernels(rest) for _, rest in segments[number:]):
+        if len(value.shape) >= 3 and any(_kernels(rest) for _, rest in segments[number:]):
             last = number
-    return last
+    if any(_kernels(nodes) for _, nodes in segments[:last]):
+        return last
+    with_kernel = [number for number, (_, nodes) in enumerate(segments) if _kernels(nodes)]
+    return with_kernel[-1] if len(with_kernel) > 1 else 0
 
 
 def _kernels(nodes: Sequence[Any]) -> list[str]:

@@ -57,7 +57,7 @@ def _candidates(backbone: Backbone, built: Any, size: int) -> Iterator[Callable[
         yield lambda: declared_stages(declare(built), size, whole)
     found = find_stages(whole)
     yield lambda: found
-    if found.separable:
+    if len(found.names) > 2:
         yield lambda: two_stages(found)
 
 
@@ -75,7 +75,7 @@ def doubt(stages: KerasStages, built: Any, gradients: Gradients, size: int) -> s
         size: side of the input, in pixels.
     """
     if not stages.separable:
-        return "its graph can't be read, so that it has no stages"
+        return "its forward pass can't be read as a graph of layers, so that it has no stages"
     singles = stages.singles()
     owned = [id(weight) for single in singles for weight in single.weights]
     if sorted(owned) != sorted(id(weight) for weight in built.weights):
