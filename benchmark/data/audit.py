@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.data.copies import Clusters, Duplicates, Pair, any_of, byte_clusters, worst_pairs
+from benchmark.data.copies import Duplicates, Pair, any_of, byte_clusters, count_duplicates, joined, worst_pairs
 from benchmark.data.dataset import DataSet, Labels, Split
 from benchmark.data.near import RULE, TURNS, near_duplicates
 from benchmark.data.probe import ProbeRow, shortcut_probe
@@ -103,8 +103,6 @@ def _audit(data: DataSet, split: Split) -> Audit:
     part = np.full(len(data), "", dtype="U10")
     for name in PARTS:
         part[getattr(split, name)] = name
-    copies = Clusters(data.identical, data.labels, part)
-    exact, slices = copies.duplicates(), copies.joined(near).duplicates()
     patients = None if data.groups is None else _patients(data.groups, data.labels, part)
     counts = {
         name: {where: int((data.labels[part == where] == k).sum()) for where in PARTS}
@@ -117,9 +115,9 @@ def _audit(data: DataSet, split: Split) -> Audit:
         split=split.name,
         split_hash=split.hash,
         balance=counts,
-        byte_identical=Clusters(byte_clusters(data), data.labels, part).duplicates(),
-        pixel_identical=exact,
-        near=slices,
+        byte_identical=count_duplicates(byte_clusters(data), data.labels, part),
+        pixel_identical=count_duplicates(data.identical, data.labels, part),
+        near=count_duplicates(joined(data.identical, near), data.labels, part),
         near_pairs={TURNS[k] or "as they are": int((near.turn == k).sum()) for k in range(len(TURNS))},
         patients=patients,
         probe=shortcut_probe(data, near),

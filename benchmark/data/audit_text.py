@@ -23,7 +23,7 @@ def audit_text(found: Audit) -> str:
         ),
         [
             "test images: those with a copy in training or validation; validation images: with a copy in training.",
-            f"near-duplicate: {found.near_rule}.",
+            f"near-duplicate: {found.near_rule}; a group is what such pairs connect, identical images included.",
             "pairs: " + ", ".join(f"{count} {turn}" for turn, count in found.near_pairs.items()) + ".",
         ],
         _patients(found),

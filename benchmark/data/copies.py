@@ -1,8 +1,5 @@
 """Copies: groups of images that show the same slice, and where they stand."""
 
-from collections import Counter
-from dataclasses import dataclass, field, replace
-
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
@@ -51,54 +48,43 @@ class Pair(_Part):
     turn: str
 
 
-@dataclass(frozen=True)
-class Clusters:
-    """Images that are copies of each other, whatever a copy is.
+def joined(cluster: Labels, near: NearPairs) -> Labels:
+    """Return clusters of identical images with those joined that near-duplicates connect, directly or by others.
 
     Args:
-        cluster: int64, shape (N,), equal for copies.
+        cluster: int64, shape (N,), equal for identical images.
+
+    Returns:
+        int64, shape (N,), equal for images of one slice.
+    """
+    _, number = np.unique(cluster, return_inverse=True)
+    return components(number[near.first], number[near.second], int(number.max()) + 1)[number]
+
+
+def count_duplicates(cluster: Labels, labels: Labels, part: npt.NDArray[np.str_]) -> Duplicates:
+    """Count copies.
+
+    Args:
+        cluster: int64, shape (N,), equal for copies, whatever a copy is.
         labels: int64, shape (N,).
         part: str, shape (N,), ``train``, ``validation``, ``test`` or empty.
-        first, second: clusters that are copies of each other as well, pair by pair.
     """
-
-    cluster: Labels
-    labels: Labels
-    part: npt.NDArray[np.str_]
-    first: Positions = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    second: Positions = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-
-    def joined(self, near: NearPairs) -> "Clusters":
-        """Return these clusters with near-duplicates joined."""
-        return replace(self, first=self.cluster[near.first], second=self.cluster[near.second])
-
-    def duplicates(self) -> Duplicates:
-        """Count groups of copies (connected clusters), and images with a direct copy in another part."""
-        n = int(self.cluster.max()) + 1
-        group = components(self.first, self.second, n)[self.cluster]
-        sizes = np.bincount(group)
-        several = sizes > 1
-        test, training = self.part == "test", np.isin(self.part, ("train", "validation"))
-        across = several & any_of(group, test, len(sizes)) & any_of(group, training, len(sizes))
-        lowest, highest = np.full(len(sizes), np.iinfo(np.int64).max), np.full(len(sizes), -1)
-        np.minimum.at(lowest, group, self.labels)
-        np.maximum.at(highest, group, self.labels)
-        return Duplicates(
-            groups=int(several.sum()),
-            images=int(sizes[several].sum()),
-            across=int(across.sum()),
-            test_images=int((test & self._beside(training)).sum()),
-            validation_images=int(((self.part == "validation") & self._beside(self.part == "train")).sum()),
-            conflicting=int((several & (lowest < highest)).sum()),
-        )
-
-    def _beside(self, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Return which images have a chosen image in their cluster or in one that is paired with it."""
-        has = any_of(self.cluster, chosen, int(self.cluster.max()) + 1)
-        beside = has.copy()
-        beside[self.first[has[self.second]]] = True
-        beside[self.second[has[self.first]]] = True
-        return np.asarray(beside[self.cluster])
+    names, group, sizes = np.unique(cluster, return_inverse=True, return_counts=True)
+    n = len(names)
+    test, validation, train = (part == name for name in ("test", "validation", "train"))
+    in_train = any_of(group, train, n)
+    learned = any_of(group, train | validation, n)
+    lowest, highest = np.full(n, np.iinfo(np.int64).max), np.full(n, -1)
+    np.minimum.at(lowest, group, labels)
+    np.maximum.at(highest, group, labels)
+    return Duplicates(
+        groups=int((sizes > 1).sum()),
+        images=int(sizes[sizes > 1].sum()),
+        across=int((learned & any_of(group, test, n)).sum()),
+        test_images=int((test & learned[group]).sum()),
+        validation_images=int((validation & in_train[group]).sum()),
+        conflicting=int((lowest < highest).sum()),
+    )
 
 
 def any_of(group: Labels, chosen: npt.NDArray[np.bool_], n: int) -> npt.NDArray[np.bool_]:
@@ -129,12 +115,12 @@ def worst_pairs(data: DataSet, part: npt.NDArray[np.str_], near: NearPairs) -> t
     conflicting = data.labels[first] != data.labels[second]
     across = (part[first] == "test") ^ (part[second] == "test")
     badness = 2 * conflicting + across
-    order = np.lexsort((-correlation, -badness))
-    rank = np.zeros(len(order), dtype=np.int64)  # how many of the same badness and kind come before
-    seen: Counter[tuple[int, int]] = Counter()
-    for k in order:
-        rank[k] = seen[int(badness[k]), int(kind[k])]
-        seen[int(badness[k]), int(kind[k])] += 1
+    # how many of the same badness and kind come before: sorted, that is the distance from the first of them
+    order = np.lexsort((-correlation, kind, -badness))
+    fresh = np.diff(badness[order] * 10 + kind[order], prepend=-100) != 0
+    places = np.arange(len(order))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = places - np.maximum.accumulate(np.where(fresh, places, 0))
     shown = np.lexsort((kind, rank, -badness))[:SHOWN_WORST]
     return tuple(
         Pair(

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.data.cutting import components, independent_units, limited
+from benchmark.data.copies import joined
+from benchmark.data.cutting import independent_units, limited
 from benchmark.data.dataset import DataSet, Positions
 from benchmark.data.near import NearPairs
 from benchmark.data.sources.files import suffix_of
@@ -55,7 +56,7 @@ def shortcut_probe(data: DataSet, near: NearPairs) -> tuple[ProbeRow, ...]:
         Empty where a class has fewer than three independent images.
     """
     chosen = limited(data, np.zeros(len(data), dtype=bool), np.arange(len(data), dtype=np.int64), MAX_IMAGES)
-    units = _units(data, near)[chosen]
+    units = joined(independent_units(data), near)[chosen]
     labels = data.labels[chosen]
     if min(len(np.unique(units[labels == number])) for number in range(len(data.class_names))) < _FOLDS:
         return ()
@@ -74,13 +75,6 @@ def shortcut_probe(data: DataSet, near: NearPairs) -> tuple[ProbeRow, ...]:
         for target, wanted in targets.items()
         for name, values in families.items()
     )
-
-
-def _units(data: DataSet, near: NearPairs) -> Positions:
-    """Return a number for each image, equal for one patient's, for copies and for near-duplicates."""
-    _, unit = np.unique(independent_units(data), return_inverse=True)
-    joined = components(unit[near.first], unit[near.second], int(unit.max()) + 1)
-    return joined[unit]
 
 
 def trivial_features(data: DataSet, positions: Positions) -> dict[str, Features]:

@@ -10,9 +10,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.data.copies import any_of, joined
 from benchmark.data.cutting import cut, independent_units, limited, require_units
 from benchmark.data.dataset import DataSet, Positions, Split
-from benchmark.data.near import NearPairs, near_duplicates
+from benchmark.data.near import near_duplicates
 from benchmark.errors import UserError
 from benchmark.hashing import hash_json
 
@@ -156,7 +157,7 @@ def _split(data: DataSet, units: Positions, name: str, in_test: Mask, options: S
     eligible = np.ones(len(data), dtype=bool)
     removed = None
     if options.dedupe:
-        copies = stands_in_test(data, in_test, near_duplicates(data))
+        copies = stands_in_test(data, in_test)
         eligible, removed, name = ~copies, int(copies.sum()), f"{name}-deduplicated"
         _require_training(data, in_test | copies)
     chosen = np.flatnonzero(eligible)
@@ -186,15 +187,11 @@ def _require_training(data: DataSet, left_out: Mask) -> None:
             raise UserError(f"Class '{class_name}' of '{data.name}' has no training images.")
 
 
-def stands_in_test(data: DataSet, in_test: Mask, near: NearPairs) -> Mask:
-    """Return which images that are not tested show the same slice as one that is: identical, or near-duplicates."""
-    _, cluster = np.unique(data.identical, return_inverse=True)
-    tested = np.zeros(cluster.max() + 1, dtype=bool)
-    tested[cluster[in_test]] = True
-    beside = tested.copy()
-    for one, other in ((near.first, near.second), (near.second, near.first)):
-        beside[cluster[one[tested[cluster[other]]]]] = True
-    return np.asarray(beside[cluster] & ~in_test)
+def stands_in_test(data: DataSet, in_test: Mask) -> Mask:
+    """Return which images that are not tested show a slice that is: identical, or connected by near-duplicates."""
+    slices = joined(data.identical, near_duplicates(data))
+    tested = any_of(slices, in_test, int(slices.max()) + 1)
+    return np.asarray(tested[slices] & ~in_test)
 
 
 def find_leaks(data: DataSet, training: Positions, test: Positions) -> tuple[str, ...]:
