@@ -81,7 +81,8 @@ class Loss(Section):
 class Head(Section):
     """What stands after the features. ``native`` keeps what the backbone built, and then ``pooling`` is unused.
 
-    ``linear`` is pooling, dropout, one dense layer; ``dense256`` has a dense layer of 256 with ReLU between.
+    ``linear`` is pooling, dropout, one dense layer; ``dense256`` has a dense layer of 256 with ReLU before the
+    dropout.
     New layers start from Glorot uniform kernels and zero biases drawn by NumPy, alike on every framework.
     """
 

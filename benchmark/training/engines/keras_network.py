@@ -222,7 +222,7 @@ def first_trainable(stages: KerasStages, wanted: str) -> int:
 
 
 def replace_head(stages: KerasStages, head: Head, assignment: Assignment) -> KerasStages:
-    """Return the stages with a new head: pooling, dropout, a hidden layer for ``dense256``, logits.
+    """Return the stages with a new head: pooling, a hidden layer for ``dense256``, dropout, logits.
 
     Raises:
         RunFailure: ``unsupported`` where the place of the head is not known.
@@ -239,10 +239,10 @@ def replace_head(stages: KerasStages, head: Head, assignment: Assignment) -> Ker
         layers.append(getattr(keras.layers, f"{_POOLING[head.pooling]}{axes}D")())
     elif axes > 0:
         layers.append(keras.layers.Flatten())
-    if head.dropout:
-        layers.append(keras.layers.Dropout(head.dropout))
     if head.kind == "dense256":
         layers.append(keras.layers.Dense(256, activation="relu", name="dense"))
+    if head.dropout:
+        layers.append(keras.layers.Dropout(head.dropout))
     layers.append(keras.layers.Dense(assignment.num_classes, name="logits"))
     value = features
     for layer in layers:
