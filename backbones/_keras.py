@@ -223,7 +223,8 @@ def fetching(what: str) -> Iterator[None]:
     except Exception as error:  # Keras raises a bare Exception, kagglehub those of requests
         if not isinstance(error, OSError) and "URL fetch failure" not in str(error):
             raise
-        raise MissingWeights(f"{what} can't be fetched: {_first_line(error)}") from error
+        reason = _first_line(error).rpartition(" -- ")[2]  # Keras puts the address before it
+        raise MissingWeights(f"{what} can't be fetched: {reason}") from error
     finally:
         socket.setdefaulttimeout(before)
 

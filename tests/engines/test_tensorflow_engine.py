@@ -278,6 +278,25 @@ def test_float16_needs_a_gpu() -> None:
         built(execution__precision="float16")
 
 
+def test_float16_scales_the_loss_and_skips_steps_that_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmark.training.engines import tensorflow_engine
+
+    monkeypatch.setattr(tensorflow_engine, "resolve_precision", lambda wanted, kind: "float16")
+    engine, network = built(plain, optimizer__weight_decay=0.0)
+    assert network.execution["precision"] == "float16"
+    before = engine.weights()
+    train(engine, 1)
+    assert changed(before, engine.weights()) == set(before)
+    state = engine.state(optimizer=True)
+    assert state["scaler/scale"] == 2.0**16
+    engine.load_state({**state, "scaler/scale": np.array(2.0**60, dtype=np.float32)})
+    losses = train(engine, 1, first=2)
+    assert np.isfinite(losses).all()
+    after = engine.state(optimizer=True)
+    assert changed(state, after) == {"scaler/scale", "scaler/steps"}
+    assert after["scaler/scale"] == 2.0**59
+
+
 def test_a_gpu_that_is_not_there_is_unsupported() -> None:
     import tensorflow as tf
 

@@ -52,7 +52,7 @@ def resolve_precision(wanted: str, kind: str) -> str:
 
 
 def free_gpu_bytes() -> int:
-    """Return what is free on the first GPU: unclaimed, or claimed by TensorFlow's allocator and unused."""
+    """Return what no process has claimed of the first GPU's memory."""
     return _gpu_memory()[0]
 
 
