@@ -140,8 +140,10 @@ def test_the_loss_is_the_weighted_sum_of_smoothed_cross_entropies() -> None:
 
 
 @pytest.mark.parametrize("variance", ["biased", "unbiased"])
-@pytest.mark.parametrize("epsilon", [1e-3, 1e-6], ids=["fused", "plain"])
-def test_running_statistics_are_those_of_the_recipe(variance: str, epsilon: float) -> None:
+@pytest.mark.parametrize(
+    ("epsilon", "xla"), [(1e-3, False), (1e-6, False), (1e-3, True)], ids=["fused", "plain", "xla"]
+)
+def test_running_statistics_are_those_of_the_recipe(variance: str, epsilon: float, xla: bool) -> None:
     import tensorflow as tf
 
     def build(num_classes: int) -> Any:
@@ -152,6 +154,7 @@ def test_running_statistics_are_those_of_the_recipe(variance: str, epsilon: floa
         return model
 
     engine, network = built(build, batch_norm__momentum=0.25, batch_norm__variance=variance)
+    engine.set_compile(xla)
     names = {name.rsplit("/", 2)[-2] + "/" + name.rsplit("/", 1)[-1]: name for name in engine.weights()}
     for count in (6, 5, 6):  # the number of values a channel differs between batch sizes
         before = engine.weights()

@@ -22,7 +22,7 @@ from benchmark.training.engines.base import Assignment
 from benchmark.training.initialization import glorot_uniform
 from benchmark.training.randomness import draw
 from benchmark.training.stages.keras_graph import HEAD, KerasStages, declared_stages, seed_states
-from benchmark.training.stages.keras_proof import Gradients, doubt, proven_stages
+from benchmark.training.stages.keras_proof import Trial, doubt, proven_stages
 
 _POOLING = {"average": "GlobalAveragePooling", "max": "GlobalMaxPooling"}
 
@@ -40,12 +40,12 @@ class Arithmetic:
 
     Args:
         policy: Keras's dtype policy: ``float32``, ``mixed_bfloat16`` or ``mixed_float16``.
-        gradients: see :func:`benchmark.training.stages.keras_proof.doubt`.
+        trial: see :class:`benchmark.training.stages.keras_proof.Trial`.
         set_batch_norm: gives one BatchNormalization layer the recipe's conventions.
     """
 
     policy: str
-    gradients: Gradients
+    trial: Trial
     set_batch_norm: Callable[[Any, BatchNorm], None] = set_plain_batch_norm
 
 
@@ -150,14 +150,14 @@ def _in_stages(assignment: Assignment, built: Any, arithmetic: Arithmetic) -> tu
     if isinstance(built, list | tuple):
         stages = declared_stages(built, size)
         conventions = set_batch_norms(stages.whole, batch_norm, arithmetic)
-        why = doubt(stages, stages.whole, arithmetic.gradients, size)
+        why = doubt(stages, stages.whole, arithmetic.trial, size)
         return stages, conventions, f"{stages.whole.name}: {why}" if why else ""
     if not isinstance(built, keras.Model):
         raise RunFailure(Outcome.ERROR, f"The backbone's build gives {type(built).__name__}, not a Keras model.")
     if not built.built:
         built(keras.ops.zeros((1, size, size, 3)))
     conventions = set_batch_norms(built, batch_norm, arithmetic)
-    stages, why = proven_stages(assignment.backbone, built, arithmetic.gradients, size)
+    stages, why = proven_stages(assignment.backbone, built, arithmetic.trial, size)
     return stages, conventions, why
 
 

@@ -66,7 +66,18 @@ from benchmark.training.engines.tensorflow_device import (  # noqa: E402
 from benchmark.training.engines.tensorflow_macs import count_macs  # noqa: E402
 from benchmark.training.engines.tensorflow_optimizer import Updates  # noqa: E402
 from benchmark.training.stages.keras_graph import first_layer_input  # noqa: E402
+from benchmark.training.stages.keras_proof import Trial  # noqa: E402
 
+
+def _gradients(loss: Any, variables: Sequence[Any]) -> Sequence[Any]:
+    with tf.GradientTape() as tape:
+        value = loss()
+    gradients: Sequence[Any] = tape.gradient(value, [variable.value for variable in variables])
+    return gradients
+
+
+# Stages are tried on the CPU: a GPU may choose another algorithm for the second call of a kernel.
+_TRIAL = Trial(_gradients, scope=lambda: tf.device("/CPU:0"))
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 # Dynamic loss scaling as torch.amp.GradScaler's: halved at an overflow, doubled after 2000 steps without.
 _FIRST_SCALE, _GROWTH_STEPS = 2.0**16, 2000
@@ -110,7 +121,7 @@ class TensorFlowEngine:
         recipe = assignment.recipe
         precision = resolve_precision(recipe.execution.precision, self.device.kind)
         tf.random.set_seed(assignment.seed)
-        network = build_network(assignment, Arithmetic(_POLICIES[precision], _gradients, set_batch_norm))
+        network = build_network(assignment, Arithmetic(_POLICIES[precision], _TRIAL, set_batch_norm))
         network.freeze()
         self._network = network
         self._size, self._num_classes = assignment.size, assignment.num_classes
@@ -352,13 +363,6 @@ class TensorFlowEngine:
             if "out of memory" not in str(error).lower():
                 raise
             raise RunFailure(Outcome.OOM, "Out of memory: use a smaller --batch-size or --size.") from error
-
-
-def _gradients(loss: Any, variables: Sequence[Any]) -> Sequence[Any]:
-    with tf.GradientTape() as tape:
-        value = loss()
-    gradients: Sequence[Any] = tape.gradient(value, [variable.value for variable in variables])
-    return gradients
 
 
 def _weights_hash(weights: Sequence[Any]) -> str:

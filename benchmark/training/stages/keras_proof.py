@@ -1,6 +1,8 @@
 """Whether the stages of a Keras model, composed, equal it: shown by running both, on either Keras backend."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -18,13 +20,26 @@ from benchmark.training.stages.keras_graph import (
     two_stages,
 )
 
-# Composition uses the same kernels in the same order; only the order of sums within one may differ.
-_TOLERANCE = 1e-4
-
 Gradients = Callable[[Callable[[], Any], Sequence[Any]], Sequence[Any]]
 
 
-def proven_stages(backbone: Backbone, built: Any, gradients: Gradients, size: int) -> tuple[KerasStages, str]:
+@dataclass(frozen=True)
+class Trial:
+    """How a backend computes while stages are tried.
+
+    Args:
+        gradients: ``gradients(loss, variables)`` calls ``loss()`` and differentiates it.
+        scope: entered around all that is computed.
+        tolerance: largest difference that passes, relative to an array's largest value. Composition uses the same
+            kernels in the same order; only the order of sums within one may differ.
+    """
+
+    gradients: Gradients
+    scope: Callable[[], AbstractContextManager[Any]] = nullcontext
+    tolerance: float = 1e-4
+
+
+def proven_stages(backbone: Backbone, built: Any, trial: Trial, size: int) -> tuple[KerasStages, str]:
     """Return stages that were shown to equal the model, and what is doubtful of them, one sentence or nothing.
 
     In this order: those that the adapter declares; those found in the graph; features and head. Where none is
@@ -34,14 +49,14 @@ def proven_stages(backbone: Backbone, built: Any, gradients: Gradients, size: in
     Args:
         backbone: the adapter.
         built: the model that it built.
-        gradients: ``gradients(loss, variables)`` calls ``loss()`` and differentiates it.
+        trial: how the backend computes.
         size: side of the square RGB input, in pixels.
     """
     doubts: list[str] = []
     for candidate in _candidates(backbone, built, size):
         try:
             stages = candidate()
-            why = doubt(stages, built, gradients, size)
+            why = doubt(stages, built, trial, size)
         except ValueError as error:  # Keras's word for layers that do not fit one another
             why = f"`stages` fails: {' '.join(str(error).split())[:200]}"
         if not why:
@@ -61,7 +76,7 @@ def _candidates(backbone: Backbone, built: Any, size: int) -> Iterator[Callable[
         yield lambda: two_stages(found)
 
 
-def doubt(stages: KerasStages, built: Any, gradients: Gradients, size: int) -> str:
+def doubt(stages: KerasStages, built: Any, trial: Trial, size: int) -> str:
     """Return what is wrong with the stages, one clause; empty where they, composed, equal the model.
 
     Compared are: the weights (each in exactly one stage), the output in inference mode, and in training mode
@@ -71,7 +86,7 @@ def doubt(stages: KerasStages, built: Any, gradients: Gradients, size: int) -> s
     Args:
         stages: to be tested.
         built: the model as the adapter made it.
-        gradients: ``gradients(loss, variables)`` calls ``loss()`` and differentiates it.
+        trial: how the backend computes.
         size: side of the input, in pixels.
     """
     if not stages.separable:
@@ -95,7 +110,7 @@ def doubt(stages: KerasStages, built: Any, gradients: Gradients, size: int) -> s
             outputs.append(keras.ops.cast(call(images, True), "float32"))
             return keras.ops.sum(outputs[0] * slopes)
 
-        slopes_of = gradients(loss, built.trainable_variables)
+        slopes_of = trial.gradients(loss, built.trainable_variables)
         values = [
             outputs[0],
             *(slope for slope in slopes_of if slope is not None),
@@ -107,6 +122,10 @@ def doubt(stages: KerasStages, built: Any, gradients: Gradients, size: int) -> s
         inference = keras.ops.convert_to_numpy(keras.ops.cast(call(images, False), "float32"))
         return [*arrays, inference]
 
+    def equal(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> bool:
+        scale = 1e-6 + float(np.abs(a).max(initial=0))
+        return a.shape == b.shape and float(np.abs(a - b).max(initial=0)) <= trial.tolerance * scale
+
     generator = np.random.default_rng(0)
     images = keras.ops.convert_to_tensor(generator.random((2, size, size, 3), dtype=np.float32))
     slopes = keras.ops.convert_to_tensor(
@@ -114,12 +133,8 @@ def doubt(stages: KerasStages, built: Any, gradients: Gradients, size: int) -> s
     )
     seeds, statistics = seed_states(built), built.non_trainable_weights
     before = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in statistics]
-    of_whole = outcome(lambda value, training: built(value, training=training))
-    of_stages = outcome(composed)
-    same = len(of_whole) == len(of_stages) and all(_close(a, b) for a, b in zip(of_whole, of_stages, strict=True))
+    with trial.scope():
+        of_whole = outcome(lambda value, training: built(value, training=training))
+        of_stages = outcome(composed)
+    same = len(of_whole) == len(of_stages) and all(equal(a, b) for a, b in zip(of_whole, of_stages, strict=True))
     return "" if same else "its stages, composed, do not compute what the whole model computes"
-
-
-def _close(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> bool:
-    scale = 1e-6 + float(np.abs(a).max(initial=0))
-    return a.shape == b.shape and float(np.abs(a - b).max(initial=0)) <= _TOLERANCE * scale
