@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.evaluation.scoring import Counts, Floats, decide, macro_f1
-from benchmark.execution.record import Predictions
+from benchmark.record import Predictions
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from benchmark.evaluation.clusters import ClusteredImages, Readings, confusion_b
 from benchmark.evaluation.comparison import Comparison, compare, mcnemar, mcnemar_clustered, nadeau_bengio, ranks
 from benchmark.evaluation.intervals import Interval, correlation, count_interval, logit_interval, satterthwaite
 from benchmark.evaluation.roc import clustered_variance, influence
-from benchmark.execution.record import Predictions
+from benchmark.record import Predictions
 
 Folds = Mapping[str, Sequence[Predictions]]  # a row's runs by split: one run for each seed
 

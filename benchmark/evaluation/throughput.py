@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmark.data.dataset import DataSet, Positions
-from benchmark.execution.record import Throughput
+from benchmark.record import Throughput
 from benchmark.training.engines.base import Engine
 from benchmark.training.loop import Report, softmax
 

@@ -17,7 +17,7 @@ from benchmark.execution.claims import Claims
 from benchmark.execution.executors.base import Control, Ending, Executor, Stop
 from benchmark.execution.job import Job
 from benchmark.execution.plan import Plan, Request
-from benchmark.execution.record import Record, Timings
+from benchmark.record import Record, Timings
 from benchmark.execution.reserve import Reserve
 from benchmark.execution.store import RecordStore
 from benchmark.outcomes import Outcome

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.execution.record import BackboneFacts, DataFacts, Record, WeightsFacts
-from benchmark.execution.run import Run
+from benchmark.record import BackboneFacts, DataFacts, Record, WeightsFacts
+from benchmark.run import Run
 from benchmark.execution.store import short
 from benchmark.execution.weights import Weights
 from benchmark.outcomes import Outcome

@@ -16,8 +16,8 @@ from backbones.registry import Registry, load_registry
 from benchmark.errors import UserError, nearest
 from benchmark.execution.devices import DeviceChoice, choose_devices
 from benchmark.execution.job import Job
-from benchmark.execution.record import BackboneFacts, DataFacts
-from benchmark.execution.run import Run
+from benchmark.record import BackboneFacts, DataFacts
+from benchmark.run import Run
 from benchmark.execution.store import short
 from benchmark.execution.weights import Weights, check_policy, resolve_weights
 from benchmark.hashing import hash_json

@@ -17,7 +17,7 @@ from uuid import uuid4
 import numpy as np
 from pydantic import ValidationError
 
-from benchmark.execution.record import FORMAT, Predictions, Record
+from benchmark.record import FORMAT, Predictions, Record
 from benchmark.hashing import hash_file, hash_json
 from benchmark.outcomes import Outcome
 

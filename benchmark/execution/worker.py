@@ -28,7 +28,7 @@ from benchmark.errors import UserError
 from benchmark.execution.failures import outcome_of, unreachable
 from benchmark.execution.job import Job
 from benchmark.execution.provenance import describe, differences
-from benchmark.execution.record import NetworkFacts, Predictions, Record, WeightsFacts
+from benchmark.record import NetworkFacts, Predictions, Record, WeightsFacts
 from benchmark.execution.store import RecordStore, problem_with
 from benchmark.outcomes import Outcome, RunFailure
 
@@ -145,7 +145,7 @@ class _Work:
 
     def known(self) -> dict[str, Any]:
         """Return the record's fields that are known so far."""
-        from benchmark.execution.record import Timings
+        from benchmark.record import Timings
 
         timings = self.facts.get("timings", Timings())
         total = time.time() - psutil.Process().create_time()

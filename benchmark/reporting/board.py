@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.evaluation.intervals import Interval
 from benchmark.evaluation.statistics import BlockStatistics, Setting, analyse
-from benchmark.execution.record import Predictions
+from benchmark.record import Predictions
 from benchmark.hashing import hash_json
 from benchmark.outcomes import Outcome
 from benchmark.reporting.extras import patient_intervals

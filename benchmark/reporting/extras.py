@@ -7,7 +7,7 @@ from typing import Any
 from benchmark.evaluation.calibration import at_specificity, brier, by_patient, reliability
 from benchmark.evaluation.intervals import Interval, wilson
 from benchmark.evaluation.scoring import score
-from benchmark.execution.record import Predictions, Record
+from benchmark.record import Predictions, Record
 
 SPECIFICITY = 0.95
 NAMES = ("ece", "brier", "sensitivity_at_95", "specificity_at_95", "patient_macro_f1", "patient_accuracy", "patients")

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.errors import UserError
 from benchmark.evaluation.scoring import RunScores, score_record
-from benchmark.execution.record import Predictions, Record
+from benchmark.record import Predictions, Record
 from benchmark.hashing import hash_json
 from benchmark.outcomes import Outcome
 from benchmark.reporting import extras

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from benchmark.evaluation.bootstrap import RESAMPLES
 from benchmark.evaluation.comparison import ALPHA
 from benchmark.evaluation.statistics import BlockStatistics
-from benchmark.execution.record import DataFacts
+from benchmark.record import DataFacts
 from benchmark.reporting.board import BoardRow
 
 DISCLAIMER = "Research software, not for clinical use."

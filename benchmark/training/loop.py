@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet, Positions, Split
 from benchmark.evaluation.scoring import confusion_matrix, macro_f1
-from benchmark.execution.record import Epoch, Predictions, Timings
+from benchmark.record import Epoch, Predictions, Timings
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.recipe import Recipe
 from benchmark.training.checkpoints import Checkpoints, State

@@ -28,7 +28,7 @@ from benchmark.evaluation.intervals import (
 )
 from benchmark.evaluation.roc import clustered_variance, influence
 from benchmark.evaluation.scoring import macro_f1
-from benchmark.execution.record import Predictions
+from benchmark.record import Predictions
 
 
 # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, methods 3 and 5

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.execution.record import BackboneFacts, DataFacts, Predictions, Record, WeightsFacts
-from benchmark.execution.run import Run
+from benchmark.record import BackboneFacts, DataFacts, Predictions, Record, WeightsFacts
+from benchmark.run import Run
 from benchmark.outcomes import Outcome
 from benchmark.recipe import Recipe
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from benchmark.execution.job import Job
-from benchmark.execution.record import BackboneFacts
-from benchmark.execution.run import PROTOCOL_VERSION, Run
+from benchmark.record import BackboneFacts
+from benchmark.run import PROTOCOL_VERSION, Run
 from benchmark.execution.weights import Weights
 from benchmark.recipe import Recipe, field_names
 from tests.execution.samples import a_record
@@ -112,7 +112,7 @@ def test_each_field_of_the_recipe_changes_the_key(dotted: str) -> None:
 
 def test_the_protocol_version_is_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = the_run().key
-    monkeypatch.setattr("benchmark.execution.run.PROTOCOL_VERSION", PROTOCOL_VERSION + 1)
+    monkeypatch.setattr("benchmark.run.PROTOCOL_VERSION", PROTOCOL_VERSION + 1)
     assert the_run().key != before
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from benchmark.execution.record import Record
+from benchmark.record import Record
 from benchmark.execution.store import RecordStore
 from tests.execution.commands import GOOD, PATIENCE, Bench, follow_until, gone, interrupt, make_images
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.execution.record import Predictions
+from benchmark.record import Predictions
 from benchmark.execution.store import RecordStore, problem_with
 from benchmark.outcomes import Outcome
 from tests.execution.samples import a_record, some_predictions

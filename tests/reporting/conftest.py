@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmark.execution.record import Predictions, Record
+from benchmark.record import Predictions, Record
 from benchmark.execution.store import RecordStore
 from benchmark.reporting.leaderboard import read_board
 from benchmark.reporting.tables import write_tables

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.execution.record import (
+from benchmark.record import (
     BackboneFacts,
     DataFacts,
     Epoch,
@@ -16,7 +16,7 @@ from benchmark.execution.record import (
     Timings,
     WeightsFacts,
 )
-from benchmark.execution.run import Run
+from benchmark.run import Run
 from benchmark.hashing import hash_json
 from benchmark.outcomes import Outcome
 from benchmark.recipe import Recipe

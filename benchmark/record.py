@@ -1,0 +1,165 @@
+"""The record: what a run leaves. Scores are computed from records, never stored in them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from benchmark.outcomes import Outcome
+
+FORMAT = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BackboneFacts(_Part):
+    """Who ran. ``framework`` is what executed, ``library`` where the network comes from."""
+
+    name: str
+    framework: str
+    library: str
+    note: str = ""
+    origin: str = "built-in"
+
+
+class DataFacts(_Part):
+    """On what. ``leaks`` has a sentence for each way in which the test images are not independent."""
+
+    name: str
+    fingerprint: str
+    class_names: tuple[str, ...]
+    negative_class: str | None
+    synthetic: bool
+    grouped: bool
+    split: str
+    split_hash: str
+    limit: int | None
+    n_train: int
+    n_validation: int
+    n_test: int
+    leaks: tuple[str, ...] = ()
+
+
+class WeightsFacts(_Part):
+    """With which weights. ``used`` is ``imagenet``, ``file`` or ``none``; ``fell_back`` is true where the policy
+    asked for pretrained weights and the run went on without.
+    """
+
+    policy: str
+    used: str
+    requested: str
+    loaded: str = ""
+    hash: str = ""
+    fell_back: bool = False
+
+
+class NetworkFacts(_Part):
+    """What was built; see :class:`benchmark.training.engines.Network`."""
+
+    parameters: int
+    trainable_parameters: int
+    gmacs: float
+    stages: tuple[str, ...]
+    stages_proven: bool
+    preprocessing: dict[str, Any]
+    execution: dict[str, str]
+    conventions: dict[str, str]
+
+
+class Throughput(_Part):
+    """Speeds in images per second (median over windows, and interquartile range), latencies in milliseconds."""
+
+    train_images_per_s: float | None = None
+    train_images_per_s_iqr: float | None = None
+    infer_images_per_s: float | None = None
+    infer_images_per_s_iqr: float | None = None
+    pipeline_images_per_s: float | None = None
+    pipeline_images_per_s_iqr: float | None = None
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+    latency_calls: int = 0
+    batch_size: int = 0
+    peak_memory_mb: float | None = None
+
+
+class Timings(_Part):
+    """Seconds of wall time. ``compute``, ``data`` and ``harness`` split the epochs; ``compile`` stands apart."""
+
+    import_s: float = 0.0
+    build_s: float = 0.0
+    compile_s: float = 0.0
+    compute_s: float = 0.0
+    data_s: float = 0.0
+    harness_s: float = 0.0
+    validation_s: float = 0.0
+    checkpoint_s: float = 0.0
+    evaluation_s: float = 0.0
+    throughput_s: float = 0.0
+    total_s: float = 0.0
+
+
+class Epoch(_Part):
+    """One line of a run's history. Losses are mean cross-entropies in nats; ``val_macro_f1`` is 0-1."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    val_loss: float
+    val_macro_f1: float
+    seconds: float
+
+
+class Record(_Part):
+    """All of a run but its predictions. ``key`` is the run's identity; ``identity`` is what it hashes."""
+
+    format: int = FORMAT
+    key: str
+    identity: dict[str, Any]
+    outcome: Outcome
+    reason: str = ""
+    recipe_name: str
+    seed: int
+    device: str
+    backbone: BackboneFacts
+    data: DataFacts
+    weights: WeightsFacts
+    network: NetworkFacts | None = None
+    throughput: Throughput = Throughput()
+    timings: Timings = Timings()
+    history: tuple[Epoch, ...] = ()
+    best_epoch: int | None = None
+    provenance: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities with image ids, for validation and test images.
+
+    Args:
+        image_ids: str, shape (M,).
+        parts: str, shape (M,), ``validation`` or ``test``.
+        labels: int64, shape (M,).
+        groups: str, shape (M,): the patient; where patients are unknown, the cluster of identical images.
+        probabilities: float32, shape (M, num_classes), rows sum to 1.
+    """
+
+    image_ids: npt.NDArray[np.str_]
+    parts: npt.NDArray[np.str_]
+    labels: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.str_]
+    probabilities: npt.NDArray[np.float32]
+
+    def part(self, name: str) -> "Predictions":
+        """Return those of one part."""
+        chosen = self.parts == name
+        return Predictions(
+            self.image_ids[chosen],
+            self.parts[chosen],
+            self.labels[chosen],
+            self.groups[chosen],
+            self.probabilities[chosen],
+        )

@@ -1,0 +1,54 @@
+"""A run and its identity: what is asked, and the hash by which it is known."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmark.hashing import hash_json
+from benchmark.recipe import Recipe
+
+# Raised by hand whenever the same identity would give other results: every key changes with it.
+PROTOCOL_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """One backbone + one recipe + one data set + one split + one seed. All of it is the run's identity.
+
+    Args:
+        backbone: name.
+        backbone_source: SHA-256 of the file that declares it.
+        recipe: resolved; its name is not part of it, so that identical recipes are one.
+        data_fingerprint: of the whole data set.
+        images_hash: SHA-256 over the ids of the chosen images, in order.
+        split_hash: of the assignment of those images to train, validation and test.
+        seed: of initial weights, order of images and dropout.
+        engine: ``torch`` or ``tensorflow``.
+        device_kind: ``cpu`` or ``cuda``.
+        precision: resolved, ``float32``, ``bfloat16`` or ``float16``.
+        weights: requested: ``none``, ``imagenet:HUB ID`` or ``sha256:...``.
+        init_from: key of the run whose weights this one starts from, or ``None``.
+    """
+
+    backbone: str
+    backbone_source: str
+    recipe: Recipe
+    data_fingerprint: str
+    images_hash: str
+    split_hash: str
+    seed: int
+    engine: str
+    device_kind: str
+    precision: str
+    weights: str
+    init_from: str | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Return what :attr:`key` hashes, as JSON-ready data."""
+        values = asdict(self)
+        values["recipe"] = self.recipe.model_dump(mode="json")
+        return {"protocol": PROTOCOL_VERSION, **values}
+
+    @property
+    def key(self) -> str:
+        """The run's identity: SHA-256, 64 hex digits."""
+        return hash_json(self.identity())
