@@ -1,6 +1,7 @@
 """What the TensorFlow engine promises to the common loop."""
 
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -314,14 +315,41 @@ def test_lack_of_memory_is_an_outcome_of_its_own() -> None:
     import tensorflow as tf
 
     engine, _ = built()
-
-    def exhausted(*_: Any) -> Any:  # what TensorFlow raises, after trying for ten seconds
-        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
-
-    engine._train = exhausted
+    train(engine, 1)
+    # what TensorFlow raises, after trying for ten seconds
+    exhausted = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+    engine._train = mock.Mock(side_effect=exhausted)
     with pytest.raises(RunFailure, match="Out of memory") as raised:
         train(engine)
     assert raised.value.outcome is Outcome.OOM
+
+
+def test_an_engine_that_is_dropped_leaves_no_graph_behind() -> None:
+    import gc
+
+    import tensorflow as tf
+
+    def build(num_classes: int) -> Any:
+        import keras
+        from keras import layers
+
+        # TensorFlow keeps the graphs of functions with a gradient of their own, as SiLU's
+        return keras.Sequential([layers.Conv2D(4, 3, activation="silu"), layers.Flatten(), layers.Dense(num_classes)])
+
+    def graphs() -> int:
+        gc.collect()
+        return sum(isinstance(thing, tf.Graph) for thing in gc.get_objects())
+
+    def use() -> None:
+        engine, _ = built(build)
+        train(engine)
+        logits(engine, images())
+
+    use()
+    before = graphs()
+    for _ in range(3):
+        use()
+    assert graphs() == before
 
 
 def test_missing_weights_are_an_outcome_of_their_own() -> None:

@@ -65,6 +65,7 @@ from benchmark.training.engines.tensorflow_device import (  # noqa: E402
 )
 from benchmark.training.engines.tensorflow_macs import count_macs  # noqa: E402
 from benchmark.training.engines.tensorflow_optimizer import Updates  # noqa: E402
+from benchmark.training.engines.tensorflow_tracing import forgotten_custom_gradients  # noqa: E402
 from benchmark.training.stages.keras_graph import first_layer_input  # noqa: E402
 from benchmark.training.stages.keras_proof import Trial  # noqa: E402
 
@@ -114,7 +115,7 @@ class TensorFlowEngine:
 
     def build(self, assignment: Assignment) -> Network:
         """Build, initialise or load, and place the network; prepare the optimiser."""
-        with self._failures(), tf.device(self._place):
+        with self._failures(), tf.device(self._place), forgotten_custom_gradients():
             return self._build(assignment)
 
     def _build(self, assignment: Assignment) -> Network:
@@ -224,24 +225,22 @@ class TensorFlowEngine:
 
     def train_step(self, step: StepInput) -> Handle:
         """Do one optimisation step; return the loss without waiting for the device."""
-        with self._failures(), tf.device(self._place):
-            return self._train(
-                step.images,
-                step.labels,
-                step.loss_weights,
-                self._updates.scalars(step.learning_rate, step.step),
-                layer_seeds(step.seed, len(self._network.seeds)),
-            )
+        return self._call(
+            self._train,
+            step.images,
+            step.labels,
+            step.loss_weights,
+            self._updates.scalars(step.learning_rate, step.step),
+            layer_seeds(step.seed, len(self._network.seeds)),
+        )
 
     def normalize(self, images: Handle) -> Handle:
         """Return the network's input for uint8 images: float32, shape (B, S, S, 3), preprocessed."""
-        with self._failures(), tf.device(self._place):
-            return self._normalize(images)
+        return self._call(self._normalize, images)
 
     def forward(self, inputs: Handle) -> Handle:
         """Return float32 logits of shape (B, num_classes) of normalised inputs, in inference mode."""
-        with self._failures(), tf.device(self._place):
-            return self._forward(inputs)
+        return self._call(self._forward, inputs)
 
     def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[np.float32]]:
         """Wait for the device and return the handles' values as float32 arrays on the host."""
@@ -252,6 +251,13 @@ class TensorFlowEngine:
         """Wait until the device has done all that was asked."""
         with self._failures():
             tf.test.experimental.sync_devices()
+
+    def _call(self, function: Any, *given: Any) -> Handle:
+        with self._failures(), tf.device(self._place):
+            if function.experimental_get_tracing_count():
+                return function(*given)
+            with forgotten_custom_gradients():
+                return function(*given)
 
     # what is traced
 
