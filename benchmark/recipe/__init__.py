@@ -1,0 +1,35 @@
+"""The recipe: every training choice, as data.
+
+A recipe is a frozen, validated record read from TOML. Nothing that changes a result lives elsewhere, so the
+resolved recipe is part of a run's identity.
+"""
+
+from benchmark.recipe.sections import (
+    BatchNorm,
+    EarlyStopping,
+    Execution,
+    Head,
+    Loss,
+    Optimizer,
+    Schedule,
+    Section,
+)
+from benchmark.recipe.shipped import SHIPPED, load_recipe, shipped_names
+from benchmark.recipe.whole import Recipe, field_names, validated
+
+__all__ = [
+    "SHIPPED",
+    "BatchNorm",
+    "EarlyStopping",
+    "Execution",
+    "Head",
+    "Loss",
+    "Optimizer",
+    "Recipe",
+    "Schedule",
+    "Section",
+    "field_names",
+    "load_recipe",
+    "shipped_names",
+    "validated",
+]
