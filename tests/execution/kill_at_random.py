@@ -3,8 +3,9 @@
     python -m tests.execution.kill_at_random --kills 100
 
 Each kill is SIGKILL to the command's whole process group; every second one takes the worker's group too, in the
-same moment. Whenever the four runs (two on torch, two on TensorFlow) are done before the kills are, they are
-compared and a fresh results folder is begun.
+same moment. Every third is counted from the start of a training, so that enough fall inside it; it goes on until as
+many as are asked for fell inside TensorFlow's. Whenever the four runs (two on torch, two on TensorFlow) are done
+before the kills are, they are compared and a fresh results folder is begun.
 """
 
 import argparse
@@ -109,6 +110,7 @@ def main() -> int:
     """Do the kills; return 0 when every result equals the uninterrupted one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--in-tensorflow", type=int, default=30, help="of them inside TensorFlow's training, at least")
     parser.add_argument("--longest", type=float, default=16.0, help="seconds until a kill, at most")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -124,15 +126,24 @@ def main() -> int:
     expected = predictions(whole.out)
     moments: Counter[str] = Counter()
     wrong, rounds, kills = 0, 0, 0
-    while kills < options.kills:
+
+    def enough() -> bool:
+        return kills >= options.kills and moments["training in TensorFlow"] >= options.in_tensorflow
+
+    while not enough():
         bench = Bench(images, home / "plugin.py", home / f"killed-{rounds}")
         while True:
             process = start(bench)
             moment = Moment(process)
-            deadline = time.monotonic() + chance.uniform(0.3, options.longest)
-            while kills < options.kills and time.monotonic() < deadline and process.poll() is None:
+            if kills % 3 == 2:
+                while not moment.where.startswith("training") and process.poll() is None:
+                    time.sleep(0.02)
+                deadline = time.monotonic() + chance.uniform(0.0, options.longest / 4)
+            else:
+                deadline = time.monotonic() + chance.uniform(0.3, options.longest)
+            while not enough() and time.monotonic() < deadline and process.poll() is None:
                 time.sleep(0.02)
-            if kills >= options.kills:
+            if enough():
                 process.wait()
             if process.poll() is not None:
                 break
