@@ -36,23 +36,23 @@ class Contrast:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Contrast":
         white = rng.uniform(0.44, 0.62)
-        vessel = rng.uniform(0.75, 1.05)
+        vessel = white * rng.uniform(1.6, 2.1)
         return cls(
             csf=rng.uniform(0.10, 0.20),
             grey=white * rng.uniform(0.74, 0.93),
             white=white,
-            fat=rng.uniform(0.85, 1.15),
+            fat=rng.uniform(0.5, 0.95),
             muscle=rng.uniform(0.32, 0.46),
             mucosa=vessel * rng.uniform(0.7, 0.95),
             fluid=rng.uniform(0.12, 0.22),
-            marrow=rng.uniform(0.5, 0.9),
+            marrow=rng.uniform(0.35, 0.75),
             sinus=vessel,
             artery=vessel * rng.uniform(0.3, 0.95),
             choroid=vessel * rng.uniform(0.7, 0.95),
             gland=vessel * rng.uniform(0.75, 1.0),
             falx=rng.uniform(0.35, 0.7) * vessel,
             veins=vessel * rng.uniform(0.75, 1.0),
-            sulci=rng.uniform(0.3, 0.8),
+            sulci=rng.uniform(0.25, 0.65),
             atrophy=rng.uniform(-15, 25),
         )
 
@@ -92,8 +92,8 @@ class Shape:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Shape":
-        angles = np.radians(rng.normal(0, 1, 3) * (4, 2, 2)).clip(-0.15, 0.15)
-        size = rng.uniform(0.96, 1.04) * rng.uniform(0.97, 1.03, 3)
+        angles = np.radians(rng.normal(0, 1, 3) * (2.5, 1.5, 1.5)).clip(-0.12, 0.12)
+        size = rng.uniform(0.975, 1.025) * rng.uniform(0.98, 1.02, 3)
         return cls(
             _rotation(angles) @ np.diag(1 / size),
             Waves.draw(rng, 80, 180, fields=3, count=24),
@@ -173,7 +173,7 @@ class Anatomy:
 
 def _spots(rng: np.random.Generator, contrast: Contrast, head: Head) -> tuple[Spot, ...]:
     spots = []
-    for _ in range(rng.poisson(2.5)):  # patches of old white-matter disease
+    for _ in range(rng.poisson(0.6)):  # patches of old white-matter disease
         spots.append(
             Spot(
                 rng.choice(head.white),
@@ -183,7 +183,7 @@ def _spots(rng: np.random.Generator, contrast: Contrast, head: Head) -> tuple[Sp
                 rng.uniform(1.5, 4),
             )
         )
-    for _ in range(rng.poisson(1.5)):  # small vessels and calcified or fatty dots, bright
+    for _ in range(rng.poisson(0.6)):  # small vessels and calcified or fatty dots, bright
         spots.append(
             Spot(
                 rng.choice(head.white),
@@ -193,9 +193,9 @@ def _spots(rng: np.random.Generator, contrast: Contrast, head: Head) -> tuple[Sp
                 0.8,
             )
         )
-    if rng.random() < 0.3:  # an arachnoid cyst
+    if rng.random() < 0.15:  # an arachnoid cyst
         spots.append(Spot(rng.choice(head.dura), rng.uniform(6, 15), contrast.csf, 0.95, 1.0))
-    if rng.random() < 0.3:  # a bright plaque on the dura
+    if rng.random() < 0.15:  # a bright plaque on the dura
         spots.append(
             Spot(rng.choice(head.dura), rng.uniform(2, 4.5), contrast.enhancing(rng.uniform(0.4, 1)), 0.9, 1.0)
         )

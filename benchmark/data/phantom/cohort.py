@@ -20,9 +20,9 @@ from benchmark.data.phantom.volumes import Array
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 PLANES = ("axial", "coronal", "sagittal")
 GROUPS_OF_FOUR = 30
-NEAR_SHARE, NEAR_MM = 0.5, 12.0
+NEAR_SHARE, NEAR_MM = 0.75, 12.0
 REACH = ((-55.0, 55.0), (-80.0, 50.0), (-10.0, 95.0))  # of sites from the sella: rightwards, forwards, upwards
-SMALLEST_MM, LARGEST_MM = 9.0, 23.0  # radius of a lesion
+SMALLEST_MM, LARGEST_MM = 14.0, 25.0  # radius of a lesion
 
 # For each plane: its normal, the image's down and right (patient mm: right, anterior, up), and where the image's
 # centre lies from the sella.
@@ -140,39 +140,39 @@ def _meningioma(rng: np.random.Generator, examination: Examination, shape: Shape
     r = examination.radius
     sunk = rng.uniform(0.2, 0.85, len(head.dura))
     middles = head.dura + head.inward * sunk[:, None] * r
-    chosen = _at_slices(rng, examination, shape, middles, _closeness(middles, examination.site))
+    chosen = _at_slices(rng, examination, shape, middles, _closeness(middles, examination.site, 9))
     return Meningioma(
         head.dura[chosen],
         head.inward[chosen],
         r,
         height=rng.uniform(0.75, 1.05),
         sunk=float(sunk[chosen]),
-        strength=rng.uniform(0.15, 0.4) if rng.random() < 0.2 else rng.uniform(0.45, 1.0),
+        strength=rng.uniform(0.25, 0.6) if rng.random() < 0.12 else rng.uniform(0.75, 1.15),
         lobed=rng.uniform(0.02, 0.1),
         tail=rng.uniform(0, 0.9),
         cleft=rng.uniform(0, 0.7),
-        oedema=rng.uniform(0.3, 0.8) if rng.random() < 0.35 else 0.0,
-        calcified=rng.uniform(0.1, 0.5) if rng.random() < 0.15 else 0.0,
+        oedema=rng.uniform(0.3, 0.8) if rng.random() < 0.2 else 0.0,
+        calcified=rng.uniform(0.1, 0.5) if rng.random() < 0.1 else 0.0,
         form=Waves.draw(rng, 0.9 * r, 2.2 * r, fields=2),
     )
 
 
 def _glioma(rng: np.random.Generator, examination: Examination, shape: Shape, head: Head) -> Glioma:
     r = examination.radius
-    chosen = _at_slices(rng, examination, shape, head.tissue, _closeness(head.tissue, examination.site))
-    kind = rng.choice(3, p=[0.45, 0.3, 0.25])  # ring, solid, low grade
-    waves = [Waves.draw(rng, a * r, b * r) for a, b in ((1.2, 2.5), (0.5, 1.0), (1.0, 2.0))]
+    chosen = _at_slices(rng, examination, shape, head.tissue, _closeness(head.tissue, examination.site, 14))
+    kind = rng.choice(3, p=[0.74, 0.16, 0.1])  # ring, solid, low grade
+    waves = [Waves.draw(rng, a * r, b * r) for a, b in ((1.2, 2.5), (0.8, 1.6), (1.0, 2.0))]
     form = Waves(np.concatenate([w.vectors for w in waves]), np.concatenate([w.phases for w in waves]))
     return Glioma(
         head.tissue[chosen],
         r,
         rough=rng.uniform(0.1, 0.22),
-        rim=(rng.uniform(0.18, 0.4), rng.uniform(0.7, 1.5), 0.0)[kind],
-        strength=rng.uniform(0.25, 1.0),
+        rim=(rng.uniform(0.2, 0.36), rng.uniform(0.5, 1.2), 0.0)[kind],
+        strength=rng.uniform(0.6, 1.1) if kind == 0 else rng.uniform(0.35, 0.7),
         patchy=(rng.uniform(0.2, 0.6), rng.uniform(0.4, 0.9), 0.0)[kind],
-        core=rng.uniform(0.1, 0.6) if kind < 2 else rng.uniform(0.55, 0.85),
-        oedema=rng.uniform(0.3, 0.9) if kind < 2 else rng.uniform(0, 0.4),
-        spread=rng.uniform(0.3, 0.9),
+        core=rng.uniform(0.05, 0.4) if kind < 2 else rng.uniform(0.4, 0.75),
+        oedema=rng.uniform(0.75, 1.0) if kind < 2 else rng.uniform(0.2, 0.7),
+        spread=rng.uniform(0.4, 1.0),
         edge=rng.uniform(1.8, 3) if kind < 2 else rng.uniform(3, 7),
         push=rng.uniform(0.3, 0.7),
         form=form,
@@ -188,7 +188,7 @@ def _pituitary(rng: np.random.Generator, examination: Examination) -> Pituitary:
         r,
         waist=rng.uniform(0.08, 0.25) if rng.random() < 0.4 else 0.0,
         stretch=rng.uniform(0.9, 1.25),
-        strength=rng.uniform(0.1, 0.35) if rng.random() < 0.3 else rng.uniform(0.35, 0.95),
+        strength=rng.uniform(0.15, 0.35) if rng.random() < 0.15 else rng.uniform(0.35, 0.75),
         patchy=rng.uniform(0.0, 0.35),
         lobed=rng.uniform(0.02, 0.08),
         cyst=rng.uniform(0.35, 0.7) if rng.random() < 0.25 else 0.0,
@@ -197,5 +197,5 @@ def _pituitary(rng: np.random.Generator, examination: Examination) -> Pituitary:
     )
 
 
-def _closeness(places: Array, site: Array) -> Array:
-    return np.asarray(np.exp(-((places - site) ** 2).sum(axis=1) / (2 * 9.0**2)) + 1e-12)
+def _closeness(places: Array, site: Array, reach: float) -> Array:
+    return np.asarray(np.exp(-((places - site) ** 2).sum(axis=1) / (2 * reach**2)) + 1e-12)

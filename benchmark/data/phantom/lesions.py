@@ -138,7 +138,7 @@ class Glioma:
 
         reach = depth + r * self.spread * (1 + 0.5 * wide)
         swollen = _smooth(reach, 0.5 * r) * _smooth(scene.brain - 165, 50) * within
-        _blend(scene.signal, self.oedema * swollen, 0.7 * contrast.grey)
+        _blend(scene.signal, self.oedema * swollen, 0.6 * contrast.grey)
 
         core = contrast.csf + self.core * (contrast.grey - contrast.csf)
         _blend(scene.signal, tumour, core * (1 + 0.05 * scene.texture))

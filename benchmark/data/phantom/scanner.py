@@ -21,7 +21,7 @@ class Scanner:
         noise: standard deviation of the noise in each of the two receive channels.
         coil, coil_strength: the receive coil's uneven sensitivity.
         surface: how much brighter the tissue near the coil is.
-        white: the signal shown as white.
+        white: the signal shown as white, in units of white matter's.
         gamma: of the display.
         ghost: strength of the half-field ghost along ``ghost_axis``.
         masked: whether the scanner set the background to black.
@@ -44,15 +44,15 @@ class Scanner:
     def draw(cls, rng: np.random.Generator) -> "Scanner":
         sharp = rng.uniform(0.35, 0.75)
         return cls(
-            field_of_view=rng.uniform(202, 218),
-            shift=(rng.normal(0, 3), rng.normal(0, 2)),
+            field_of_view=rng.uniform(206, 216),
+            shift=(rng.normal(0, 2), rng.normal(0, 1.5)),
             blur=(sharp * rng.uniform(1, 1.4), sharp),
-            noise=float(np.exp(rng.uniform(np.log(0.008), np.log(0.035)))),
+            noise=float(np.exp(rng.uniform(np.log(0.006), np.log(0.025)))),
             coil=Waves.draw(rng, 180, 500, count=8),
-            coil_strength=rng.uniform(0.04, 0.16),
-            surface=rng.uniform(0, 0.35),
-            white=rng.uniform(0.85, 1.25),
-            gamma=rng.uniform(0.85, 1.15),
+            coil_strength=rng.uniform(0.03, 0.1),
+            surface=rng.uniform(0, 0.25),
+            white=rng.uniform(2.1, 2.5),
+            gamma=rng.uniform(0.92, 1.08),
             ghost=max(0.0, rng.normal(0, 0.02)),
             ghost_axis=int(rng.integers(2)),
             masked=bool(rng.random() < 0.35),
@@ -71,5 +71,5 @@ class Scanner:
         signal = np.hypot(signal + real, imaginary)
         if self.masked:
             signal = np.where((scene.skin > -3).reshape(size, size), signal, 0)
-        shown = np.clip(signal / self.white, 0, 1) ** self.gamma
+        shown = np.clip(signal / (self.white * scene.contrast.white), 0, 1) ** self.gamma
         return np.asarray((255 * shown).round(), dtype=np.uint8)
