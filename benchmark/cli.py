@@ -4,14 +4,12 @@ import importlib
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from benchmark.data.cli_options import data_options
 from benchmark.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    from benchmark.execution.plan import Request
 
 # Commands by where they are: nothing is imported until it is used. (attribute, one line of help)
 COMMANDS = {
@@ -29,7 +27,7 @@ COMMANDS = {
     "parity": ("benchmark.conformance.parity:parity_command", "Compare one network in two frameworks."),
     "new": ("benchmark.conformance.command:new_command", "Write a starting file for a backbone of your own."),
 }
-_SEVERAL = ("--backbone", "--seed")  # options that take every word up to the next option
+_SEVERAL = ("--backbone", "--seed", "--entry")  # options that take every word up to the next option
 
 
 class Commands(click.Group):
@@ -87,7 +85,7 @@ def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float 
 def _seeds(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
     words = [word for value in values for word in value.split(",") if word.strip()]
     try:
-        return tuple(dict.fromkeys(int(word) for word in words)) or (0,)
+        return tuple(dict.fromkeys(int(word) for word in words))
     except ValueError:
         raise UserError(f"--seed {' '.join(values)}: give whole numbers, such as --seed 0,1,2.") from None
 
@@ -97,7 +95,7 @@ def _seeds(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.option("--all", "every", is_flag=True, help="Every registered backbone.")
+@click.option("--all", is_flag=True, help="Every registered backbone.")
 @click.option(
     "--backbone",
     "backbones",
@@ -117,6 +115,12 @@ def _seeds(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     metavar="NAME",
     help="Training recipe, shipped or a .toml file. [default: quick for the phantom, else default]",
 )
+@click.option(
+    "--suite",
+    metavar="NAME",
+    help="Runs that belong together, shipped or a .toml file: backbones x recipes x seeds x folds.",
+)
+@click.option("--entry", "entries", multiple=True, metavar="NAME ...", help="Only these entries of the suite.")
 @click.option(
     "--set",
     "settings",
@@ -139,6 +143,7 @@ def _seeds(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
 @click.option("--allow-scratch", is_flag=True, help="Train from scratch where pretrained weights can't be had.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--keras-backend", type=click.Choice(["tensorflow", "torch"]), default="tensorflow", show_default=True)
+@data_options
 @click.option("--limit", type=int, metavar="N", help="Use N images only; the rows are marked.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that can't be read.")
 @click.option(
@@ -159,7 +164,7 @@ def _seeds(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
 @click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong.")
 @click.version_option(package_name="tumorboard", prog_name="tumorboard")
 @click.pass_context
-def cli(ctx: click.Context, /, every: bool, debug: bool, **options: Any) -> None:
+def cli(ctx: click.Context, /, debug: bool, **options: Any) -> None:
     """Train and evaluate vision backbones on brain-tumour MRI, all alike, and write one leaderboard.
 
     \b
@@ -172,43 +177,9 @@ def cli(ctx: click.Context, /, every: bool, debug: bool, **options: Any) -> None
     ctx.ensure_object(dict)["debug"] = debug
     if ctx.invoked_subcommand is None:
         from benchmark.execution.commands import run
+        from benchmark.execution.request import request_of
 
-        sys.exit(run(_request(every, options)))
-
-
-def _request(every: bool, options: dict[str, Any]) -> "Request":
-    """Return what the options ask for, as one record."""
-    import shlex
-
-    from benchmark.execution.plan import Request
-
-    changes = dict(setting(text) for text in options.pop("settings"))
-    for option, field in (
-        ("size", "size"),
-        ("epochs", "epochs"),
-        ("batch_size", "batch_size"),
-        ("learning_rate", "optimizer.learning_rate"),
-    ):
-        value = options.pop(option)
-        if value is not None:
-            changes[field] = value
-    command = shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])
-    return Request(all=every, changes=changes, command=command, **options)
-
-
-def setting(text: str) -> tuple[str, Any]:
-    """Return ``field=value`` as a pair; the value is read as TOML, a bare word as itself, ``none`` as None."""
-    import tomllib
-
-    field, equals, value = text.partition("=")
-    if not equals or not field.strip():
-        raise UserError(f"--set {text}: give a field and a value, such as --set schedule.name=cosine.")
-    if value.strip().lower() == "none" and field.strip() != "loss.class_weights":
-        return field.strip(), None
-    try:
-        return field.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return field.strip(), value.strip()
+        sys.exit(run(request_of(options)))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from benchmark.recipe import Recipe
 
 # Raised by hand whenever the same identity would give other results: every key changes with it.
 PROTOCOL_VERSION = 1
+MAX_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Run:
         recipe: resolved; its name is not part of it, so that identical recipes are one.
         data_fingerprint: of the whole data set.
         images_hash: SHA-256 over the ids of the chosen images, in order.
-        split_hash: of the assignment of those images to train, validation and test.
+        split_hash: SHA-256 of the assignment (image id, class, patient, part) that is saved with the records.
         seed: of initial weights, order of images and dropout.
         engine: ``torch`` or ``tensorflow``.
         device_kind: ``cpu`` or ``cuda``.

@@ -1,6 +1,7 @@
 """Splits on disk: NumPy's .npz without pickle, and a table of who is where for people."""
 
 import csv
+import io
 import json
 import zipfile
 from collections.abc import Sequence
@@ -39,17 +40,27 @@ def load_split(path: Path) -> Split:
         raise UserError(f"Split file '{path}' can't be read ({error}).") from None
 
 
-def save_assignment(data: DataSet, splits: Sequence[Split], path: Path) -> None:
-    """Write a CSV with image id, class and group of each image, and its part in each split (empty: in none)."""
+def assignment_table(data: DataSet, splits: Sequence[Split]) -> bytes:
+    """Return a CSV with image id, class and group of each image, and its part in each split (empty: in none).
+
+    The bytes are the same on every machine, so that their hash can stand for the assignment.
+    """
     columns = []
     for split in splits:
         column = np.full(len(data), "", dtype="U10")
         for part in _PARTS:
             column[getattr(split, part)] = part
         columns.append(column)
-    with written_file(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["image_id", "class", "group", *(split.name for split in splits)])
-        groups = data.groups if data.groups is not None else [""] * len(data)
-        names = [data.class_names[label] for label in data.labels]
-        writer.writerows(zip(data.image_ids, names, groups, *columns, strict=True))
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream)
+    writer.writerow(["image_id", "class", "group", *(split.name for split in splits)])
+    groups = data.groups if data.groups is not None else [""] * len(data)
+    names = [data.class_names[label] for label in data.labels]
+    writer.writerows(zip(data.image_ids, names, groups, *columns, strict=True))
+    return stream.getvalue().encode("utf-8")
+
+
+def save_assignment(data: DataSet, splits: Sequence[Split], path: Path) -> None:
+    """Write :func:`assignment_table`, complete or not at all."""
+    with written_file(path) as unfinished:
+        unfinished.write_bytes(assignment_table(data, splits))

@@ -11,7 +11,7 @@ from benchmark.errors import UserError
 
 if TYPE_CHECKING:
     from backbones import Backbone
-    from benchmark.execution.plan import Request
+    from benchmark.execution.request import Request
     from benchmark.recipe import Recipe
 
 
@@ -29,6 +29,7 @@ def run(request: "Request") -> int:
     plan = make_plan(request, say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True))
     for note in plan.notes:
         console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
+    plan.images.save(plan.out)
     control = Control()
     before = {
         number: signal.signal(number, lambda *_: control.ask() and None) for number in (signal.SIGINT, signal.SIGTERM)
@@ -104,14 +105,14 @@ def _facts(entry: "Backbone") -> dict[str, Any]:
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change a field first.")
 def recipe_command(name: str | None, settings: tuple[str, ...]) -> None:
     """Print a recipe in full as TOML, shipped or from a .toml file; without a name, list the shipped ones."""
-    from benchmark.cli import setting
+    from benchmark.execution.request import parse_setting
     from benchmark.recipe import load_recipe, shipped_names
 
     if name is None:
         for shipped in shipped_names():
             click.echo(shipped)
         return
-    recipe = load_recipe(name).with_values(dict(setting(text) for text in settings))
+    recipe = load_recipe(name).with_values(dict(parse_setting(text) for text in settings))
     click.echo(as_toml(recipe), nl=False)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.record import BackboneFacts, DataFacts, Record, WeightsFacts
-from benchmark.run import Run
 from benchmark.execution.store import short
 from benchmark.execution.weights import Weights
 from benchmark.outcomes import Outcome
+from benchmark.record import BackboneFacts, DataFacts, Record, WeightsFacts
+from benchmark.run import Run
 
 _TAIL_BYTES, _TAIL_LINES = 8192, 20
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")

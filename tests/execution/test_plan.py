@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 from backbones import Backbone
+from benchmark.data import DataOptions
 from benchmark.errors import UserError
-from benchmark.execution import devices, plan
+from benchmark.execution import devices, images
 from benchmark.execution.devices import DeviceChoice, choose_devices
-from benchmark.execution.plan import Request, make_plan
+from benchmark.execution.plan import make_plan
+from benchmark.execution.request import Request
 from benchmark.execution.weights import check_policy, resolve_weights
 from benchmark.outcomes import Outcome
+from benchmark.recipe import SHIPPED
 from tests.execution.commands import GOOD, make_images
 
 PLUGIN = (
@@ -35,17 +38,17 @@ def bad_weights(num_classes):
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_images(tmp_path_factory.mktemp("plan") / "images")
 
 
 @pytest.fixture
-def request_for(images: Path, tmp_path: Path) -> Request:
+def request_for(pictures: Path, tmp_path: Path) -> Request:
     plugin = tmp_path / "plugin.py"
     plugin.write_text(PLUGIN)
     return Request(
-        backbones=("test/good",), plugins=(plugin,), data=str(images), recipe="quick", changes={"size": 0},
-        device="cpu", out=tmp_path / "out",
+        backbones=("test/good",), plugins=(plugin,), data=DataOptions(str(pictures)), recipe="quick",
+        changes={"size": 0}, device="cpu", out=tmp_path / "out",
     )  # fmt: skip
 
 
@@ -55,7 +58,6 @@ def test_each_backbone_and_seed_is_a_run_of_its_own(request_for: Request) -> Non
         ("test/good", 0), ("test/good", 1), ("test/big", 0), ("test/big", 1),
     ]  # fmt: skip
     assert len({job.key for job in made.jobs}) == 4
-    assert {job.split_file.exists() for job in made.jobs} == {True}
 
 
 def test_size_0_is_each_backbones_own_and_the_images_are_the_same(request_for: Request) -> None:
@@ -79,7 +81,7 @@ def test_seeds_share_the_split(request_for: Request) -> None:
 
 def test_the_same_run_is_the_same_key_whatever_names_its_recipe(request_for: Request, tmp_path: Path) -> None:
     [first] = make_plan(request_for).jobs
-    shipped = Path(plan.__file__).parents[1] / "recipes" / "quick.toml"
+    shipped = SHIPPED / "quick.toml"
     (tmp_path / "mine.toml").write_text(shipped.read_text())
     [second] = make_plan(replace(request_for, recipe=str(tmp_path / "mine.toml"))).jobs
     assert first.key == second.key
@@ -110,15 +112,13 @@ def test_what_can_not_run_is_known_before(request_for: Request) -> None:
 def test_the_phantom_and_real_data_have_defaults_of_their_own(
     request_for: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = request_for.data
+    real_images = request_for.data.source
     [real] = make_plan(replace(request_for, recipe=None, changes={"size": 16})).jobs
     assert (real.recipe_name.split(" ")[0], real.weights.policy) == ("default", "imagenet")
 
-    import benchmark.data
-
-    opened = benchmark.data.open_dataset
-    monkeypatch.setattr(benchmark.data, "open_dataset", lambda _, **how: opened(images, **how))
-    [simulated] = make_plan(replace(request_for, data="phantom", recipe=None, changes={"size": 16})).jobs
+    opened = images.open_data
+    monkeypatch.setattr(images, "open_data", lambda how, **more: opened(replace(how, source=real_images), **more))
+    [simulated] = make_plan(replace(request_for, data=DataOptions(), recipe=None, changes={"size": 16})).jobs
     assert (simulated.recipe_name.split(" ")[0], simulated.weights.policy) == ("quick", "local")
 
 

@@ -1,0 +1,170 @@
+"""Entries: what a suite or the command line asks for, with recipes and backbones looked up."""
+
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backbones import Backbone
+from backbones.registry import Registry
+from benchmark.errors import UserError, nearest
+from benchmark.execution.images import Folds
+from benchmark.execution.request import PHANTOM, Request
+from benchmark.execution.suite import Suite, SuiteEntry
+from benchmark.execution.weights import check_policy
+from benchmark.recipe import Recipe, load_recipe
+from benchmark.run import MAX_SEED
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One recipe for some backbones, seeds and folds.
+
+    Args:
+        name: as the suite calls it; the recipe's without a suite.
+        title: what the tables show as the recipe.
+        backbones: each with each seed and fold.
+        recipe: with all changes.
+        seeds: at least one.
+        folds: see :class:`benchmark.data.splits.SplitOptions`.
+        policy: of weights, as :func:`~benchmark.execution.weights.check_policy` returned it.
+    """
+
+    name: str
+    title: str
+    backbones: tuple[Backbone, ...]
+    recipe: Recipe
+    seeds: tuple[int, ...]
+    folds: Folds
+    policy: str
+
+
+def entries_of(request: Request, registry: Registry, suite: Suite | None) -> tuple[Entry, ...]:
+    """Return what is asked for.
+
+    Raises:
+        UserError: an unknown backbone, recipe or entry, a value that is not allowed; what stands in a suite is
+            named by file, entry and field.
+    """
+    seeds = request.seeds or (0,)
+    if min(seeds) < 0 or max(seeds) > MAX_SEED:
+        raise UserError(f"--seed: give whole numbers from 0 to {MAX_SEED}.")
+    policy = check_policy(request.weights or ("local" if request.data.source == PHANTOM else "imagenet"))
+    if suite is not None:
+        return _of_suite(request, registry, suite, policy)
+    if request.entries:
+        raise UserError("--entry chooses from a suite: give --suite too.")
+    names = (*(registry.names() if request.all else ()), *request.backbones)
+    if not names:
+        raise UserError("Name at least one backbone with --backbone, or give --all; 'list' shows their names.")
+    chosen = tuple(find_backbone(registry, name) for name in dict.fromkeys(names))
+    name = request.recipe or ("quick" if request.data.source == PHANTOM else "default")
+    base = load_recipe(name)
+    shown = Path(name).stem if name.endswith(".toml") else name
+    title = _titled(shown, base, request.changes)
+    recipe = base.with_values(request.changes)
+    return (Entry(shown, title, chosen, recipe, seeds, request.split.folds, policy),)
+
+
+def find_backbone(registry: Registry, name: str) -> Backbone:
+    """Return a backbone by name; raises ``UserError`` with the nearest name where there is none."""
+    try:
+        return registry.get(name)
+    except KeyError:
+        library = name.partition(":")[0]
+        known = registry.names()
+        if name.startswith(("timm:", "keras:")):
+            known = importlib.import_module(f"backbones._any_{library}").known_names()
+        hint = nearest(name, known) or " 'python -m benchmark list' shows what there is."
+        raise UserError(f"Unknown backbone '{name}'.{hint}") from None
+
+
+def _titled(name: str, base: Recipe, changes: Mapping[str, Any]) -> str:
+    """Return a recipe's name with the user's changes, where they change anything."""
+    different = {field: value for field, value in sorted(changes.items()) if _field(base, field) != value}
+    if not different:
+        return name
+    return f"{name} + " + ", ".join(f"{field.rpartition('.')[2]}={value}" for field, value in different.items())
+
+
+def _field(recipe: Recipe, dotted: str) -> Any:
+    value: Any = recipe.model_dump()
+    for part in dotted.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _of_suite(request: Request, registry: Registry, suite: Suite, policy: str) -> tuple[Entry, ...]:
+    for given, option in ((request.recipe, "--recipe"), (request.all, "--all")):
+        if given:
+            raise UserError(f"{option} and --suite can't go together: the suite says which backbones and recipes.")
+    made = {entry.name: tuple(_resolved(request, registry, suite, entry, policy)) for entry in suite.entries}
+    wanted = _wanted(request, suite, {name: parts for name, parts in made.items() if parts})
+    return tuple(part for name in wanted for part in made[name])
+
+
+def _wanted(request: Request, suite: Suite, made: Mapping[str, Sequence[Entry]]) -> list[str]:
+    """Return the names of entries that are asked for."""
+    for name in request.entries:
+        if name not in made:
+            names = [entry.name for entry in suite.entries]
+            hint = nearest(name, names)
+            why = "has none of these backbones" if name in names else f"is not in {suite.where}"
+            raise UserError(f"--entry {name} {why}.{hint} Entries: {'; '.join(made)}.")
+    known = {name for parts in made.values() for part in parts for name in (each.name for each in part.backbones)}
+    for name in request.backbones:
+        if name not in known:
+            every = _backbone_names(suite)
+            raise UserError(
+                f"--backbone {name} is not in {suite.where}.{nearest(name, every)} It has {', '.join(every)}."
+            )
+    return list(dict.fromkeys(request.entries or made))
+
+
+def _backbone_names(suite: Suite) -> list[str]:
+    return list(dict.fromkeys(n for e in suite.entries for n in (e.backbones or suite.backbones or ())))
+
+
+def _resolved(request: Request, registry: Registry, suite: Suite, entry: SuiteEntry, policy: str) -> Iterable[Entry]:
+    """Yield an entry of a suite once for each of its recipes; none where none of its backbones is wanted."""
+    where = f"In {suite.where}, entry '{entry.name}'"
+    names = entry.backbones or suite.backbones
+    recipes = entry.recipes or suite.recipes
+    if not names or not recipes:
+        raise UserError(f"{where}: give {'recipes' if names else 'backbones'}, here or at the top of the file.")
+    found = []
+    for name in dict.fromkeys(names):
+        try:
+            found.append(find_backbone(registry, name))
+        except UserError as error:
+            raise UserError(f"{where}, backbones: {error}") from None
+    if request.backbones:
+        found = [backbone for backbone in found if backbone.name in request.backbones]
+    weights = entry.weights or suite.weights
+    if request.weights is None and weights is not None:
+        try:
+            policy = check_policy(weights)
+        except UserError as error:
+            raise UserError(f"{where}, weights: {str(error).removeprefix('--weights ')}") from None
+    for name in dict.fromkeys(recipes):
+        shipped = not name.endswith(".toml")
+        try:
+            recipe = load_recipe(name if shipped else str(suite.folder / name))
+        except UserError as error:
+            raise UserError(f"{where}, recipes: {error}") from None
+        try:
+            recipe = recipe.with_values({**suite.changes, **entry.changes})
+        except UserError as error:
+            raise UserError(f"{where}, changes: {error}") from None
+        title = entry.name if len(set(recipes)) == 1 else f"{entry.name}, {name if shipped else Path(name).stem}"
+        if found:
+            yield Entry(
+                name=entry.name,
+                title=_titled(title, recipe, request.changes),
+                backbones=tuple(found),
+                recipe=recipe.with_values(request.changes),
+                seeds=request.seeds or entry.seeds or suite.seeds or (0,),
+                folds=request.split.folds or entry.folds or suite.folds,
+                policy=policy,
+            )

@@ -1,0 +1,151 @@
+"""The images of a plan: each data set opened once, each split cut once, and who is where kept for the records."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from benchmark.data.dataset import DataSet, Split
+from benchmark.data.options import open_data
+from benchmark.data.split_files import assignment_table, save_split
+from benchmark.data.splits import make_splits
+from benchmark.data.store import written_file
+from benchmark.errors import UserError
+from benchmark.execution.request import Request
+from benchmark.execution.store import short
+from benchmark.hashing import hash_bytes, hash_json
+from benchmark.recipe import Recipe
+from benchmark.record import DataFacts
+
+Say = Callable[[str], None]
+Folds = tuple[int, ...] | Literal["all"] | None
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A data set at one size with one of its splits: the images of a run.
+
+    Args:
+        data: opened; it lies in a folder.
+        split: positions in it.
+        assignment: SHA-256 of :func:`~benchmark.data.split_files.assignment_table`: of who is where, with patients.
+        images_hash: SHA-256 over the ids of the chosen images, sorted.
+    """
+
+    data: DataSet
+    split: Split
+    assignment: str
+    images_hash: str
+
+    @property
+    def folder(self) -> Path:
+        """Where the prepared images are."""
+        assert self.data.folder is not None, "an opened data set lies in a folder"
+        return self.data.folder
+
+    def split_file(self, out: Path) -> Path:
+        """Return where a results folder keeps the split for workers; beside it a table for people."""
+        return out / "splits" / f"{short(self.assignment)}.npz"
+
+    def save(self, out: Path) -> None:
+        """Write the split, and the assignment as a table whose SHA-256 stands in each run's identity."""
+        path = self.split_file(out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_split(self.split, path)
+        with written_file(path.with_suffix(".csv")) as unfinished:
+            unfinished.write_bytes(assignment_table(self.data, (self.split,)))
+
+    def facts(self) -> DataFacts:
+        """Return what a record says of its data."""
+        data, split = self.data, self.split
+        return DataFacts(
+            name=data.name,
+            fingerprint=data.fingerprint,
+            class_names=data.class_names,
+            negative_class=data.negative_class,
+            synthetic=data.synthetic,
+            grouped=data.groups is not None,
+            split=split.name,
+            split_hash=self.assignment,
+            limit=split.limited_to,
+            n_train=len(split.train),
+            n_validation=len(split.validation),
+            n_test=len(split.test),
+            leaks=split.leaks,
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what a user must know of these images before reading scores on them."""
+        notes = [*self.data.notes, *self.split.leaks]
+        if self.split.removed is not None:
+            notes.append(f"{self.split.removed} training images that also stand in test are left out (--dedupe)")
+        for name in self.split.unscored:
+            notes.append(f"class {name} has no test images and is left out of averages")
+        return tuple(notes)
+
+
+class Images:
+    """Opens data sets and cuts splits as runs ask for them; the same images for every size and seed.
+
+    Args:
+        request: which images, and how they are split.
+        say: gets a sentence where decoding takes long.
+    """
+
+    def __init__(self, request: Request, say: Say) -> None:
+        self._request, self._say = request, say
+        self._opened: dict[tuple[int, str], DataSet] = {}
+        self._folds: dict[tuple[int, str, float, Folds], tuple[Fold, ...]] = {}
+        self._hashes: dict[str, tuple[str, str]] = {}
+
+    def folds(self, recipe: Recipe, size: int, folds: Folds) -> tuple[Fold, ...]:
+        """Return the images at one size, once for each fold that is asked for, or once without folds.
+
+        Raises:
+            UserError: data that can't be opened, or not split so.
+        """
+        asked = size, recipe.resize, recipe.validation_fraction, folds
+        if asked not in self._folds:
+            data = self._open(size, recipe)
+            options = replace(self._request.split, validation_fraction=recipe.validation_fraction, folds=folds)
+            self._folds[asked] = tuple(self._fold(data, split) for split in make_splits(data, options))
+        return self._folds[asked]
+
+    def save(self, out: Path) -> None:
+        """Write every split into a results folder; raises ``UserError`` where it can't be written."""
+        try:
+            for folds in self._folds.values():
+                for fold in folds:
+                    fold.save(out)
+        except OSError as error:
+            raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
+
+    def _open(self, size: int, recipe: Recipe) -> DataSet:
+        if (size, recipe.resize) not in self._opened:
+            options = replace(self._request.data, size=size, resize=recipe.resize)
+            progress = _progress_lines(options.source, size, self._say)
+            self._opened[size, recipe.resize] = open_data(options, progress=progress)
+        return self._opened[size, recipe.resize]
+
+    def _fold(self, data: DataSet, split: Split) -> Fold:
+        if split.hash not in self._hashes:
+            chosen = np.sort(np.concatenate([split.train, split.validation, split.test]))
+            images = hash_json([str(name) for name in data.image_ids[chosen]])
+            self._hashes[split.hash] = hash_bytes(assignment_table(data, (split,))), images
+        return Fold(data, split, *self._hashes[split.hash])
+
+
+def _progress_lines(source: str, size: int, say: Say) -> Callable[[int, int], None]:
+    """Return a callback that says at every tenth how far the decoding of a data set is."""
+    said = -1
+
+    def progress(done: int, total: int) -> None:
+        nonlocal said
+        tenth = 10 * done // max(1, total)
+        if tenth != said:
+            said = tenth
+            say(f"Preparing {source} at {size} px: {done} of {total} images")
+
+    return progress

@@ -1,0 +1,103 @@
+"""The request: what the user asked for, as one record, before anything is resolved."""
+
+import shlex
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmark.data.options import DataOptions, take_options
+from benchmark.data.splits import SplitOptions
+from benchmark.errors import UserError
+
+PHANTOM = "phantom"
+# One split for all seeds, so that a seed varies the training and never the images that judge it.
+SPLIT_SEED = 0
+
+# options of the command line that change one recipe field
+_FIELDS = {
+    "size": "size",
+    "epochs": "epochs",
+    "batch_size": "batch_size",
+    "learning_rate": "optimizer.learning_rate",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for. ``None`` and nothing leave the choice to the plan.
+
+    Args:
+        backbones: names, ``timm:NAME`` and ``keras:NAME`` included; of a suite, the only ones that are wanted.
+        all: every registered backbone as well.
+        plugins: files that declare further backbones.
+        suite: name or path.
+        entries: of the suite, the only ones that are wanted.
+        data: which images; size and resize rule are the recipe's.
+        split: how they are split; the validation fraction is the recipe's, the folds may be a suite's.
+        recipe: name or path.
+        changes: dotted recipe fields and their values; they change every recipe of a suite too.
+        seeds: none leaves them to the suite, and is 0 without one.
+        weights: ``imagenet``, ``local``, ``none`` or a path.
+        allow_scratch: go on without pretrained weights where they can't be had.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        keras_backend: ``tensorflow`` or ``torch``.
+        out: results folder.
+        timeout: seconds for one run.
+        rerun: do again what is done.
+        only_failed: do only what was tried and failed.
+        keep_weights: keep checkpoints of finished runs.
+        command: what was typed, for the record.
+    """
+
+    backbones: tuple[str, ...] = ()
+    all: bool = False
+    plugins: tuple[Path, ...] = ()
+    suite: str | None = None
+    entries: tuple[str, ...] = ()
+    data: DataOptions = field(default_factory=DataOptions)
+    split: SplitOptions = field(default_factory=SplitOptions)
+    recipe: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    weights: str | None = None
+    allow_scratch: bool = False
+    device: str = "auto"
+    keras_backend: str = "tensorflow"
+    out: Path | None = None
+    timeout: float | None = None
+    rerun: bool = False
+    only_failed: bool = False
+    keep_weights: bool = False
+    command: str = ""
+
+
+def request_of(options: dict[str, Any]) -> Request:
+    """Return the request that the main command's options make, by the names under which click gives them.
+
+    Raises:
+        UserError: an option whose value can't be read.
+    """
+    changes = dict(parse_setting(text) for text in options.pop("settings"))
+    for option, dotted in _FIELDS.items():
+        value = options.pop(option)
+        if value is not None:
+            changes[dotted] = value
+    data, split = take_options(options, source=options.pop("data"), size=0, seed=SPLIT_SEED)
+    command = shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])
+    return Request(data=data, split=split, changes=changes, command=command, **options)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Return ``field=value`` as a pair; the value is read as TOML, a bare word as itself, ``none`` as None."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise UserError(f"--set {text}: give a field and a value, such as --set schedule.name=cosine.")
+    if value.strip().lower() == "none" and name.strip() != "loss.class_weights":
+        return name.strip(), None
+    try:
+        return name.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name.strip(), value.strip()

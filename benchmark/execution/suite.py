@@ -1,0 +1,189 @@
+"""The suite: which backbones, with which recipes, seeds and folds, as data read from TOML.
+
+What stands at the top of the file holds for every entry that does not say otherwise; ``changes`` are applied after
+those of the top. Without entries, each recipe is one.
+
+.. code-block:: toml
+
+    backbones = ["torch/baseline_cnn", "timm/resnet50"]
+    recipes = ["default"]
+    seeds = [0, 1, 2]
+    folds = "all"
+
+    [[entries]]
+    name = "plain"
+
+    [[entries]]
+    name = "longer"
+    changes = { epochs = 30, optimizer.learning_rate = 1e-4 }
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from benchmark.errors import UserError, nearest
+from benchmark.recipe import field_names
+from benchmark.run import MAX_SEED
+
+SHIPPED = Path(__file__).parents[1] / "suites"
+
+Name = Annotated[str, Field(min_length=1, max_length=80)]
+Names = Annotated[tuple[Name, ...], Field(min_length=1)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...], Field(min_length=1)]
+Folds = Literal["all"] | Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+
+
+class _Choices(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbones: Names | None = None
+    recipes: Names | None = None
+    seeds: Seeds | None = None
+    folds: Folds | None = None
+    weights: str | None = None
+    changes: Mapping[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _changes_are_dotted(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("changes"), dict):
+            return {**values, "changes": _dotted(values["changes"])}
+        return values
+
+
+class SuiteEntry(_Choices):
+    """One line of a suite.
+
+    Args:
+        name: unique in the suite; the tables show it as the recipe.
+        backbones, recipes, seeds, folds, weights: each with each; ``None`` is the suite's own.
+        changes: dotted recipe fields and their values.
+    """
+
+    name: Name
+
+
+class Suite(_Choices):
+    """See the module.
+
+    Args:
+        name: the file's, without its suffix.
+        where: the file, as errors name it.
+        folder: to which recipe files are relative.
+        about: what it is for, one line.
+        entries: at least one; their names differ.
+    """
+
+    name: str
+    where: str
+    folder: Path
+    about: str = ""
+    entries: tuple[SuiteEntry, ...] = ()
+
+
+def suite_names() -> tuple[str, ...]:
+    """Return the names of the suites that come with the package."""
+    return tuple(sorted(path.stem for path in SHIPPED.glob("*.toml")))
+
+
+def load_suite(name: str) -> Suite:
+    """Return a shipped suite by name, or one from a ``.toml`` file by path.
+
+    Backbones and recipes are only looked up when a plan is made.
+
+    Raises:
+        UserError: no such suite, not TOML, a field that is unknown or not allowed, two entries of one name.
+    """
+    if name in suite_names():
+        path, where = SHIPPED / f"{name}.toml", f"suite '{name}'"
+    elif name.endswith(".toml"):
+        path, where = Path(name), f"suite file '{name}'"
+    else:
+        known = f" Known: {', '.join(suite_names())}." if suite_names() else ""
+        raise UserError(
+            f"Unknown suite '{name}'.{nearest(name, suite_names())}{known} Or give the path of a .toml file."
+        )
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Suite file '{name}' can't be read: {error}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"In {where}: {error}.") from None
+    own = {"name": path.stem, "where": where, "folder": path.parent}
+    for field in own:
+        if field in values:
+            raise UserError(f"Unknown field '{field}' in {where}: {', '.join(_allowed(False))} are allowed.")
+    try:
+        suite = Suite.model_validate({**values, **own})
+    except ValidationError as error:
+        raise UserError(_sentence(error, values, where)) from None
+    if not suite.entries:
+        suite = suite.model_copy(update={"entries": _entry_for_each_recipe(suite)})
+    _check_names(suite)
+    return suite
+
+
+def _entry_for_each_recipe(suite: Suite) -> tuple[SuiteEntry, ...]:
+    if not suite.recipes:
+        raise UserError(f"In {suite.where}: give entries, or recipes.")
+    return tuple(SuiteEntry(name=recipe, recipes=(recipe,)) for recipe in dict.fromkeys(suite.recipes))
+
+
+def _check_names(suite: Suite) -> None:
+    names = [entry.name for entry in suite.entries]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"In {suite.where}, entries: two are named '{name}'; give each a name of its own.")
+
+
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested tables as dotted recipe fields; a field that is a table itself stays one."""
+    fields = field_names()
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        dotted = prefix + name
+        section = any(field.startswith(f"{dotted}.") for field in fields)
+        if isinstance(value, dict) and section and dotted not in fields:
+            flat |= _dotted(value, f"{dotted}.")
+        else:
+            flat[dotted] = value
+    return flat
+
+
+def _allowed(in_entry: bool) -> list[str]:
+    """Return the fields that a user may write."""
+    fields = SuiteEntry.model_fields if in_entry else Suite.model_fields
+    return [name for name in fields if in_entry or name not in ("name", "where", "folder")]
+
+
+def _sentence(error: ValidationError, values: Mapping[str, Any], where: str) -> str:
+    """Return what is wrong in one sentence that names file, entry and field, and what is allowed."""
+    first = error.errors()[0]
+    place = [part for part in first["loc"] if not (isinstance(part, str) and part.startswith(("literal", "tuple[")))]
+    in_entry = len(place) > 1 and place[0] == "entries" and isinstance(place[1], int)
+    if in_entry:
+        number = int(place[1])
+        entry = values["entries"][number]
+        name = entry.get("name") if isinstance(entry, dict) else None
+        where += f", entry '{name}'" if isinstance(name, str) else f", entry {number + 1}"
+        place = place[2:]
+    field = str(place[0]) if place else "entries"
+    if first["type"] == "extra_forbidden":
+        allowed = _allowed(in_entry)
+        return f"Unknown field '{field}' in {where}.{nearest(field, allowed)} Allowed: {', '.join(allowed)}."
+    if first["type"] == "missing":
+        return f"In {where}: {field} is missing."
+    kinds = {
+        "backbones": "a list of names, such as ['timm/resnet50']",
+        "recipes": "a list of recipes, shipped or .toml files",
+        "seeds": f"a list of whole numbers from 0 to {MAX_SEED}",
+        "folds": "'all' or a list of numbers from 1",
+        "weights": "imagenet, local, none or the path of a file",
+        "changes": "a table of recipe fields",
+        "entries": "tables, each written [[entries]]",
+    }
+    return f"In {where}, {field}: {kinds.get(field, 'text')} is allowed, not {first['input']!r}."
