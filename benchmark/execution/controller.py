@@ -16,11 +16,12 @@ from benchmark.errors import UserError
 from benchmark.execution.claims import Claims
 from benchmark.execution.executors.base import Control, Ending, Executor, Stop
 from benchmark.execution.job import Job
-from benchmark.execution.plan import Plan, Request
-from benchmark.record import Record, Timings
+from benchmark.execution.plan import Plan
+from benchmark.execution.request import Request
 from benchmark.execution.reserve import Reserve
 from benchmark.execution.store import RecordStore
 from benchmark.outcomes import Outcome
+from benchmark.record import Record, Timings
 
 _OTHERS_SECONDS = 0.5  # how often a run that another command is doing is looked at
 
@@ -34,12 +35,14 @@ class Row:
         record: how it ended.
         macro_f1: on the test images, ``None`` where it is not ``ok``.
         kept: whether it was done before, or by another command.
+        stands: whether the run has an earlier result, which this failure leaves in place.
     """
 
     job: Job
     record: Record
     macro_f1: float | None
     kept: bool
+    stands: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,11 @@ class Watcher(Protocol):
     def ended(self, row: Row) -> None:
         """A run has ended."""
 
-    def waiting(self, count: int) -> None:
-        """All that is left is being done by another command."""
+    def waiting(self, count: int, holders: str) -> None:
+        """All that is left is being done by another command; ``holders`` says by whom."""
+
+    def took_over(self, job: Job, holder: str) -> None:
+        """The run was being done by a command that is gone, and is done here."""
 
 
 class Controller:
@@ -101,7 +107,8 @@ class Controller:
     def __init__(self, plan: Plan, request: Request, executor: Executor, control: Control, watcher: Watcher) -> None:
         self.plan, self.request, self.executor = plan, request, executor
         self.control, self.watcher = control, watcher
-        self.store, self.claims = RecordStore(plan.out), Claims(plan.out)
+        self.store = RecordStore(plan.out)
+        self.claims = Claims(plan.out, on_lost=control.given_up.add)
         self.reserve = Reserve(plan.out / "claims")
         self.rows: dict[str, Row] = {}
         self.problems: list[str] = []
@@ -112,10 +119,12 @@ class Controller:
         try:
             for job, ending in self.executor.execute(self._jobs(), self.control, self.watcher.event):
                 try:
-                    self._settle(job, ending)
+                    if job.key not in self.control.given_up:
+                        self._settle(job, ending)
                 finally:
                     self.claims.release(job.key)
         finally:
+            self.claims.close()
             self.reserve.give_back()
         interrupted = self.control.stop is not Stop.NO
         board = self._write_board()
@@ -136,30 +145,39 @@ class Controller:
                 if not self.claims.take(job.key):
                     with_others.append((number, job))
                     continue
+                self.control.given_up.discard(job.key)
+                self.store.tidy(job.key)
                 if self._keep(job) or self._settle_without_worker(job):  # it may have been done before the claim
                     self.claims.release(job.key)
                     continue
+                gone = self.claims.taken_from(job.key)
+                if gone is not None:
+                    self.watcher.took_over(job, str(gone))
                 self._prepare(job)
                 self.watcher.started(job, number)
                 yield job
+                if job.key in self.control.given_up:
+                    with_others.append((number, job))
             if with_others and len(with_others) == len(numbered):
                 if not announced:
-                    self.watcher.waiting(len(with_others))
+                    holders = dict.fromkeys(str(self.claims.holder(job.key) or "unknown") for _, job in with_others)
+                    self.watcher.waiting(len(with_others), ", ".join(holders))
                     announced = True
                 self.control.wait(_OTHERS_SECONDS)
             numbered = with_others
 
     def _keep(self, job: Job) -> bool:
         """Return whether a run needs not be done, and keep its row where it has one."""
-        record = self.store.read(job.key)
-        if record is None:
+        record, last = self.store.read(job.key), self.store.last_try(job.key)
+        if record is None or last is None:
             return self.request.only_failed
-        tried_by_others = self._attempt(job, record) != self.attempts_before[job.key]
+        tried_by_others = self._attempt(job, last) != self.attempts_before[job.key]
         if tried_by_others:
-            keep = record.outcome is not Outcome.INTERRUPTED
+            record, keep = last, last.outcome is not Outcome.INTERRUPTED
         elif record.outcome is Outcome.OK:
             # what ran without the weights that were asked for is done only for someone who allows that
-            keep = not self.request.rerun and (not record.weights.fell_back or job.allow_scratch)
+            again = self.request.rerun or (record.weights.fell_back and not job.allow_scratch)
+            keep = not again and (last.outcome is Outcome.OK or not self.request.only_failed)
         else:
             keep = False
         if keep:
@@ -175,14 +193,17 @@ class Controller:
         return True
 
     def _prepare(self, job: Job) -> None:
-        """Make room for a worker; forget the checkpoints of a run that is done, so that it starts anew."""
+        """Make room for a worker; forget the checkpoints of a run that is done, so that it starts anew. One whose
+        latest try failed goes on from its last epoch.
+        """
         self.reserve.keep()
-        if self.store.done(job.key):
-            shutil.rmtree(job.work, ignore_errors=True)
+        last = self.store.last_try(job.key)
+        if last is not None and last.outcome is Outcome.OK:
+            shutil.rmtree(job.work / "checkpoints", ignore_errors=True)
 
     def _settle(self, job: Job, ending: Ending) -> None:
         """Take the worker's record, or write the one that it left unwritten."""
-        record = self.store.read(job.key)
+        record = self.store.last_try(job.key)
         if record is not None and record.provenance.get("attempt") == ending.attempt:
             if record.outcome is Outcome.OK and not job.keep_weights:
                 shutil.rmtree(job.work, ignore_errors=True)
@@ -212,7 +233,9 @@ class Controller:
     def _row(self, job: Job, record: Record, *, kept: bool) -> Row:
         from benchmark.evaluation.scoring import score_record
 
-        predictions = self.store.predictions(record) if record.outcome is Outcome.OK else None
+        if record.outcome is not Outcome.OK:
+            return Row(job, record, None, kept, stands=self.store.done(job.key))
+        predictions = self.store.predictions(record)
         if predictions is None:
             return Row(job, record, None, kept)
         try:
@@ -222,8 +245,8 @@ class Controller:
             return Row(job, record, None, kept)
 
     def _attempt(self, job: Job, record: Record | None = None) -> str | None:
-        """Return which attempt wrote a run's record."""
-        record = record or self.store.read(job.key)
+        """Return which attempt wrote a record, by default the latest of the run."""
+        record = record or self.store.last_try(job.key)
         return None if record is None else str(record.provenance.get("attempt", ""))
 
     def _keep_pictures(self) -> None:

@@ -171,10 +171,14 @@ class Display:
         self.note(f"{_title(row.job)}: {_result(row)} ({clock(row.record.timings.total_s)})")
         self._show_all()
 
-    def waiting(self, count: int) -> None:
+    def waiting(self, count: int, holders: str) -> None:
         """Show that what is left is being done by another command."""
         runs = "run is" if count == 1 else "runs are"
-        self.note(f"{count} {runs} being done by another command on this folder; waiting for it.")
+        self.note(f"{count} {runs} being done by another command on this folder ({holders}); waiting for it.")
+
+    def took_over(self, job: Job, holder: str) -> None:
+        """Show that a run goes on here which a command that is gone had begun."""
+        self.note(f"{_title(job)}: {holder} had begun it and is gone; it is done here.")
 
     def _left_in_all(self, now: float) -> float | None:
         """Return seconds until all runs are done: the present one's, and the others at the mean of those done."""
@@ -212,7 +216,8 @@ def show_summary(console: Console, summary: Summary) -> None:
     for row in summary.rows:
         if row.record.outcome is not Outcome.OK:
             log = f" Log: {row.job.log}" if row.job.log.exists() else ""
-            sentence = f"{_title(row.job)}: {row.record.outcome}: {row.record.reason}{log}"
+            stands = " Its earlier result stands." if row.stands else ""
+            sentence = f"{_title(row.job)}: {row.record.outcome}: {row.record.reason}{stands}{log}"
             console.print(escape(sentence), highlight=False, soft_wrap=True)
     for problem in summary.problems:
         console.print(escape(problem), highlight=False, soft_wrap=True)

@@ -4,6 +4,11 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
+from benchmark.execution.machine import this_machine
+from benchmark.hashing import hash_bytes
+
 _BYTES = 2 * 2**20
 
 
@@ -15,12 +20,17 @@ class Reserve:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / f"reserve-{os.getpid()}"
+        self._name = f"reserve-{hash_bytes(this_machine().encode())[:8]}-"
+        self._path = folder / f"{self._name}{os.getpid()}"
 
     def keep(self) -> None:
         """Set the space aside, if it isn't already and there is as much."""
         if self._path.exists():
             return
+        for other in self._path.parent.glob(f"{self._name}*"):  # of commands that were killed
+            pid = other.name.removeprefix(self._name)
+            if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+                other.unlink(missing_ok=True)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.write_bytes(os.urandom(_BYTES))  # random: some file systems store no zeros

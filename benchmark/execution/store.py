@@ -1,31 +1,37 @@
 """The record store: one folder per run under ``OUT/records``, each complete or absent.
 
-A folder holds ``record.json``, ``predictions.npz`` where the run gave any, and ``SHA256SUMS`` (readable by
-``sha256sum -c``), by which a damaged or edited record is noticed. Nothing in it can carry code: JSON, and NumPy
-arrays read without pickle.
+A failure never takes the place of a result: where the run's record is ``ok`` and a later try of it fails, the failure
+is kept apart, under ``OUT/failed``, until a new result replaces both.
+
+A folder holds ``record.json``, ``predictions.npz`` and ``cams.npz`` where the run gave any, and ``SHA256SUMS``
+(readable by ``sha256sum -c``), by which a damaged or edited record is noticed. Nothing in it can carry code: JSON,
+and NumPy arrays read without pickle.
 """
 
 import contextlib
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import ValidationError
 
-from benchmark.record import FORMAT, Predictions, Record
 from benchmark.hashing import hash_file, hash_json
 from benchmark.outcomes import Outcome
+from benchmark.record import FORMAT, Cams, Predictions, Record
 
 # Bounds on what is read: a record is kilobytes, predictions are a few bytes per image.
 MAX_JSON_BYTES = 64 * 2**20
 MAX_ARRAY_BYTES = 2 * 2**30
 
-_JSON, _ARRAYS, _SUMS = "record.json", "predictions.npz", "SHA256SUMS"
+_JSON, _ARRAYS, _CAMS, _SUMS = "record.json", "predictions.npz", "cams.npz", "SHA256SUMS"
 _NAME_LENGTH = 20  # hex digits of the key in a folder's name: 80 bits
 
 
@@ -79,6 +85,28 @@ def problem_with(predictions: Predictions, num_classes: int) -> str | None:
     return None
 
 
+def problem_with_cams(cams: Cams, num_classes: int) -> str | None:
+    """Return in one clause what is wrong with Grad-CAM maps, or ``None``.
+
+    Sound maps have arrays of one length, classes within the ``num_classes``, values that are finite and not
+    negative, and a mask for each image that is scored.
+    """
+    count, maps, masks = len(cams.image_ids), cams.maps, cams.masks
+    if cams.predicted.shape != (count,) or cams.scored.shape != (count,) or len(maps) != count or len(masks) != count:
+        return "the arrays of its cams differ in length"
+    if maps.ndim != 3 or masks.ndim != 3 or masks.shape[2] != -(-masks.shape[1] // 8) or masks.dtype != np.uint8:
+        return f"its cams have maps of shape {maps.shape} and masks of {masks.shape}"
+    if cams.mean_mask.size and cams.mean_mask.shape != (masks.shape[1],) * 2:
+        return f"its cams have a mean mask of shape {cams.mean_mask.shape}"
+    if count and (cams.predicted.min() < 0 or cams.predicted.max() >= num_classes):
+        return f"classes of its cams are not within the {num_classes}"
+    if not np.isfinite(maps).all() or not np.isfinite(cams.mean_mask).all() or (count and maps.min() < 0):
+        return "its cams are not finite or negative"
+    if cams.scored.any() and not masks[cams.scored].any(axis=(1, 2)).all():
+        return "its cams are scored where there is no lesion"
+    return None
+
+
 class RecordStore:
     """The records of one results folder.
 
@@ -88,23 +116,29 @@ class RecordStore:
 
     def __init__(self, out: Path) -> None:
         self.folder = out / "records"
+        self.failed = out / "failed"
 
-    def write(self, record: Record, predictions: Predictions | None = None) -> Path:
-        """Store a record, in place of an earlier one of the same key; return its folder.
+    def write(self, record: Record, predictions: Predictions | None = None, cams: Cams | None = None) -> Path:
+        """Store a record, in place of an earlier one of the same key but of a result by a failure; return its folder.
 
         It is written to a temporary folder, flushed to the disk and renamed: after a crash it is complete or
         absent. Raises ``OSError`` where the disk is full or the folder can't be written.
         """
-        final = self.folder / short(record.key)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        new = self.folder / f".new-{final.name}-{uuid4().hex[:8]}"
-        old = self.folder / f".old-{final.name}-{uuid4().hex[:8]}"
+        ok = record.outcome is Outcome.OK
+        home = self.folder if ok or not self.done(record.key) else self.failed
+        final = home / short(record.key)
+        home.mkdir(parents=True, exist_ok=True)
+        new = home / f".new-{final.name}-{uuid4().hex[:8]}"
+        old = home / f".old-{final.name}-{uuid4().hex[:8]}"
         new.mkdir()
         try:
             (new / _JSON).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
             if predictions is not None:
                 arrays = {field.name: getattr(predictions, field.name) for field in fields(Predictions)}
                 np.savez(new / _ARRAYS, **arrays)
+            if cams is not None:  # masks are mostly empty: packed, they are a tenth
+                maps = {field.name: getattr(cams, field.name) for field in fields(Cams)}
+                np.savez_compressed(new / _CAMS, **maps)
             sums = "".join(f"{hash_file(path)}  {path.name}\n" for path in sorted(new.iterdir()))
             (new / _SUMS).write_text(sums, encoding="utf-8")
             for path in new.iterdir():
@@ -113,11 +147,26 @@ class RecordStore:
             with contextlib.suppress(FileNotFoundError):
                 final.rename(old)
             new.rename(final)
-            _flush(self.folder)
+            _flush(home)
         finally:
             shutil.rmtree(new, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
+        if ok:
+            shutil.rmtree(self.failed / final.name, ignore_errors=True)
         return final
+
+    def tidy(self, key: str) -> None:
+        """Remove what a killed command left of writing a run's record; a record that it had put aside stands again.
+
+        Only who has the run's claim may do this.
+        """
+        for home in (self.folder, self.failed):
+            final = home / short(key)
+            for left in sorted(home.glob(f".old-{final.name}-*")):
+                with contextlib.suppress(OSError):  # killed between its two renames
+                    left.rename(final)
+            for left in (*home.glob(f".old-{final.name}-*"), *home.glob(f".new-{final.name}-*")):
+                shutil.rmtree(left, ignore_errors=True)
 
     def read(self, key: str) -> Record | None:
         """Return the record of one run, or ``None`` where there is none that can be used."""
@@ -126,10 +175,24 @@ class RecordStore:
         except (_Unusable, OSError):
             return None
 
+    def last_try(self, key: str) -> Record | None:
+        """Return the record of a run's latest try: a failure beside a result, else the run's record."""
+        try:
+            return self._read_record(self.failed / short(key))
+        except (_Unusable, OSError):
+            return self.read(key)
+
     def predictions(self, record: Record) -> Predictions | None:
         """Return a record's predictions, or ``None`` where there are none that can be used."""
         try:
             return self._read_predictions(self.folder / short(record.key), record)
+        except (_Unusable, OSError):
+            return None
+
+    def cams(self, record: Record) -> Cams | None:
+        """Return a record's Grad-CAM maps, or ``None`` where there are none that can be used."""
+        try:
+            return self._read_cams(self.folder / short(record.key), record)
         except (_Unusable, OSError):
             return None
 
@@ -142,21 +205,26 @@ class RecordStore:
             return False
 
     def read_all(self) -> Stored:
-        """Return all records with their predictions; what can't be used is named and skipped."""
+        """Return all records with their predictions; what can't be used, and failures of runs that have a result, are
+        named and skipped.
+        """
         entries, problems = [], []
-        for folder in self._folders():
+        for folder in _folders(self.folder):
             try:
                 record = self._read_record(folder)
                 entries.append((record, self._read_predictions(folder, record)))
             except (_Unusable, OSError) as error:
                 problems.append(f"{folder.parent.name}/{folder.name} is not used: {error}.")
+        for folder in _folders(self.failed):
+            try:
+                record = self._read_record(folder)
+                problems.append(
+                    f"The last try of {record.backbone.name}, seed {record.seed}, ended as {record.outcome} "
+                    f"({record.reason.rstrip('.')}); its earlier result stands."
+                )
+            except (_Unusable, OSError) as error:
+                problems.append(f"{folder.parent.name}/{folder.name} is not used: {error}.")
         return Stored(tuple(entries), tuple(problems))
-
-    def _folders(self) -> list[Path]:
-        if not self.folder.is_dir():
-            return []
-        # a leading dot is a write that was cut short, or is under way
-        return sorted(path for path in self.folder.iterdir() if not path.name.startswith("."))
 
     def _read_record(self, folder: Path) -> Record:
         sums = _sums(folder)
@@ -182,30 +250,55 @@ class RecordStore:
         return record
 
     def _read_predictions(self, folder: Path, record: Record) -> Predictions | None:
-        path = folder / _ARRAYS
-        if not path.exists():
+        arrays = _read_arrays(folder / _ARRAYS, [field.name for field in fields(Predictions)])
+        if arrays is None:
             return None
-        try:
-            with zipfile.ZipFile(path) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
-                    raise _Unusable("its predictions are too large")
-            with np.load(path, allow_pickle=False) as arrays:
-                predictions = Predictions(**{field.name: arrays[field.name] for field in fields(Predictions)})
-        except (KeyError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-            raise _Unusable(f"its predictions can't be read ({error})") from None
+        predictions = Predictions(**arrays)
         problem = problem_with(predictions, len(record.data.class_names))
         if problem:
             raise _Unusable(problem)
         return predictions
 
+    def _read_cams(self, folder: Path, record: Record) -> Cams | None:
+        arrays = _read_arrays(folder / _CAMS, [field.name for field in fields(Cams)])
+        if arrays is None:
+            return None
+        cams = Cams(**arrays)
+        problem = problem_with_cams(cams, len(record.data.class_names))
+        if problem:
+            raise _Unusable(problem)
+        return cams
+
+
+def _folders(home: Path) -> list[Path]:
+    if not home.is_dir():
+        return []
+    # a leading dot is a write that was cut short, or is under way
+    return sorted(path for path in home.iterdir() if not path.name.startswith("."))
+
+
+def _read_arrays(path: Path, names: list[str]) -> dict[str, npt.NDArray[Any]] | None:
+    """Return the arrays of a file by name, ``None`` where there is no file; raises ``_Unusable``."""
+    if not path.exists():
+        return None
+    what = path.stem
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
+                raise _Unusable(f"its {what} are too large")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in names}
+    except (KeyError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise _Unusable(f"its {what} can't be read ({error})") from None
+
 
 def _sums(folder: Path) -> dict[str, str]:
-    """Return the checksums by file name; only the two known names count."""
+    """Return the checksums by file name; only the known names count."""
     path = folder / _SUMS
     if not path.is_file() or path.stat().st_size > 4096:
         return {}
     lines = [line.split("  ", 1) for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
-    return {line[1]: line[0] for line in lines if len(line) == 2 and line[1] in (_JSON, _ARRAYS)}
+    return {line[1]: line[0] for line in lines if len(line) == 2 and line[1] in (_JSON, _ARRAYS, _CAMS)}
 
 
 def _why_invalid(text: bytes, error: ValidationError) -> str:

@@ -20,17 +20,18 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from backbones import Backbone
 from backbones.registry import load_registry
 from benchmark.errors import UserError
 from benchmark.execution.failures import outcome_of, unreachable
 from benchmark.execution.job import Job
+from benchmark.execution.processes import ATTEMPT_VARIABLE, adopt_orphans, be_first_to_go, descendants
 from benchmark.execution.provenance import describe, differences
-from benchmark.record import NetworkFacts, Predictions, Record, WeightsFacts
 from benchmark.execution.store import RecordStore, problem_with
 from benchmark.outcomes import Outcome, RunFailure
+from benchmark.record import NetworkFacts, Predictions, Record, WeightsFacts
 
 if TYPE_CHECKING:
     from benchmark.training.engines import Engine, Network
@@ -40,7 +41,6 @@ Report = Callable[[Mapping[str, Any]], None]
 # A worker whose controller was killed ends itself at once; its successor waits for it no longer than this.
 _PREDECESSOR_SECONDS = 60.0
 OTHER_FRAMEWORK = {"torch": "tensorflow", "tensorflow": "torch"}
-ATTEMPT_VARIABLE = "TUMORBOARD_ATTEMPT"
 
 
 class Channel:
@@ -90,6 +90,9 @@ class Channel:
             if word.strip() == "stop":
                 self._stop.set()
         # the controller is gone: leave nothing running, and leave the claim to the next
+        for child in descendants():
+            with contextlib.suppress(psutil.Error):
+                child.kill()
         if os.getpgrp() == os.getpid():
             os.killpg(os.getpid(), signal.SIGKILL)
         os._exit(1)
@@ -98,19 +101,28 @@ class Channel:
 def main(arguments: list[str]) -> int:
     """Do the run that a job file describes; return 0 when its record is stored, whatever its outcome."""
     channel = Channel.from_standard_streams()
+    adopt_orphans()
+    be_first_to_go()
     signal.signal(signal.SIGTERM, channel.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the controller's to answer
     job = Job.model_validate_json(Path(arguments[0]).read_bytes())
     job.work.mkdir(parents=True, exist_ok=True)
-    with FileLock(job.work / "busy.lock", timeout=_PREDECESSOR_SECONDS):
-        record, predictions = attempt(job, channel)
-        try:
-            RecordStore(job.out).write(record, predictions)
-        except OSError as error:
-            log_traceback()
-            outcome, reason = outcome_of(error)
-            channel.report({"event": "unstored", "outcome": outcome, "reason": reason})
-            return 1
+    try:
+        FileLock(job.work / "busy.lock").acquire(timeout=_PREDECESSOR_SECONDS)  # until this process ends
+    except Timeout:
+        reason = "Another worker still has this run's checkpoints; end it, or give the same command later."
+        channel.report({"event": "unstored", "outcome": Outcome.ERROR, "reason": reason})
+        return 1
+    except (OSError, NotImplementedError):
+        log_traceback()  # a file system without locks: the claim guards the run by itself
+    record, predictions = attempt(job, channel)
+    try:
+        RecordStore(job.out).write(record, predictions)
+    except OSError as error:
+        log_traceback()
+        outcome, reason = outcome_of(error)
+        channel.report({"event": "unstored", "outcome": outcome, "reason": reason})
+        return 1
     channel.report({"event": "stored"})
     return 0
 
@@ -272,9 +284,12 @@ class _Work:
         path = checkpoints / "provenance.json"
         now = {**self.provenance, "weights_hash": self.facts["weights"].hash}
         if (checkpoints / "last.safetensors").exists() and path.exists():
-            before = json.loads(path.read_text(encoding="utf-8"))
-            changed = differences(before, now)
-            if before.get("weights_hash") != now["weights_hash"]:
+            try:
+                before = json.loads(path.read_text(encoding="utf-8"))
+                changed = differences(before, now)
+            except (ValueError, AttributeError):  # a power failure may have left it empty
+                before, changed = {}, ["what it ran under before is not known"]
+            if before.get("weights_hash", now["weights_hash"]) != now["weights_hash"]:
                 changed.append("the initial weights are others")
             if changed:
                 self.provenance["changed_before_resuming"] = changed

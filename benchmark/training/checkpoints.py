@@ -78,3 +78,8 @@ class Checkpoints:
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
         part.replace(self.folder / name)
+        folder = os.open(self.folder, os.O_RDONLY)  # the rename itself is on the disk only after this
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -110,7 +110,9 @@ def main() -> int:
     """Do the kills; return 0 when every result equals the uninterrupted one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--in-tensorflow", type=int, default=30, help="of them inside TensorFlow's training, at least")
+    parser.add_argument(
+        "--in-tensorflow", type=int, default=30, help="of them inside TensorFlow's training, at least"
+    )
     parser.add_argument("--longest", type=float, default=16.0, help="seconds until a kill, at most")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

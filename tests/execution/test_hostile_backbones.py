@@ -78,7 +78,24 @@ def leaves_children(num_classes):
     child = subprocess.Popen(["sleep", "600"])
     daemon = subprocess.Popen(["sh", "-c", "setsid sleep 601 >/dev/null 2>&1 & echo $!"], stdout=subprocess.PIPE)
     (HERE / "children").write_text(f"{child.pid} {int(daemon.stdout.readline())}")
+    # one that forgets where it comes from: no parent, no session, no environment
+    nameless = subprocess.Popen(
+        ["env", "-i", "/bin/sh", "-c", "/usr/bin/setsid /bin/sleep 602 >/dev/null 2>&1 & echo $!"],
+        stdout=subprocess.PIPE,
+    )
+    with (HERE / "children").open("a") as stream:
+        stream.write(f" {int(nameless.stdout.readline())}")
     return tiny(num_classes)
+
+
+@backbone("test/prints_for_ever", framework="torch", input_size=16)
+def prints_for_ever(num_classes):
+    print("this is how it began", flush=True)
+    for _ in range(640):
+        os.write(2, b"garbage " * 2**13)
+    time.sleep(0.5)
+    print("this is how it ended", flush=True)
+    raise ValueError("hoarse")
 
 
 @backbone("test/wrong_shape", framework="torch", input_size=16)
@@ -125,6 +142,7 @@ EXPECTED = {
     "test/is_killed": ("crashed", "likely for want of memory"),
     "test/prints": ("ok", ""),
     "test/leaves_children": ("ok", ""),
+    "test/prints_for_ever": ("error", "ValueError: hoarse"),
     "test/wrong_shape": ("error", "shape"),
     "test/needs_module": ("missing_dependency", "The module no_such_module is not installed"),
     "test/requires_module": ("missing_dependency", "Not installed: no_such_module"),
@@ -185,8 +203,19 @@ def test_the_last_lines_of_the_log_are_kept_with_the_row(done: Done) -> None:
 def test_nothing_is_left_running(done: Done) -> None:
     bench, _ = done
     pids = [int(word) for word in (bench.plugin.parent / "children").read_text().split()]
-    assert len(pids) == 2
+    assert len(pids) == 3
     assert gone(pids)
+
+
+@pytest.mark.slow
+def test_a_log_is_bounded_and_keeps_its_beginning_and_its_end(done: Done) -> None:
+    bench, _ = done
+    [log] = (bench.out / "logs").glob("test-prints_for_ever-*")
+    text = log.read_text()
+    assert log.stat().st_size < 17 * 2**20  # of 40 MiB that were printed
+    assert "this is how it began" in text[:10_000]
+    assert "bytes are left out here" in text
+    assert text.index("this is how it ended") < text.index("ValueError: hoarse")
 
 
 @pytest.mark.slow

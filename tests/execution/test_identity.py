@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from benchmark.execution.job import Job
-from benchmark.record import BackboneFacts
-from benchmark.run import PROTOCOL_VERSION, Run
 from benchmark.execution.weights import Weights
 from benchmark.recipe import Recipe, field_names
+from benchmark.record import BackboneFacts
+from benchmark.run import PROTOCOL_VERSION, Run
 from tests.execution.samples import a_record
 
 # Every field away from its default. A new recipe field has to be added here, away from its default too.

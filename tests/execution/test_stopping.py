@@ -1,5 +1,6 @@
 """Commands that are stopped, killed, or given twice at once: nothing is lost and nothing is done twice."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,8 +12,8 @@ import numpy as np
 import psutil
 import pytest
 
-from benchmark.record import Record
 from benchmark.execution.store import RecordStore
+from benchmark.record import Record
 from tests.execution.commands import GOOD, PATIENCE, Bench, follow_until, gone, interrupt, make_images
 
 PLUGIN = (
@@ -171,11 +172,69 @@ def test_when_one_of_two_commands_is_killed_the_other_does_its_run(bench: Bench)
     first.kill()
     first.wait()
     text = follow_until(second, "epoch ")
+    assert f"process {first.pid} on " in text
+    assert "had begun it and is gone; it is done here" in text
     assert "Run 1 of 1: test/slow" in text
     for _ in range(2):
         interrupt(second)
         time.sleep(0.3)
     second.communicate(timeout=60)
+
+
+@pytest.mark.slow
+def test_a_claim_from_another_host_is_waited_for_and_taken_over_when_it_is_stale(bench: Bench) -> None:
+    first = bench.run("--backbone", "test/good", "--epochs", "1")
+    assert first.returncode == 0, first.stdout
+    key = the_record(bench)[0].key
+    there = {"machine": "far-away boot pid", "pid": 7, "started": 0.0, "token": "abc", "lease": 2.0, "beat": 3}
+    claim = bench.out / "claims" / f"{key[:20]}.claim"
+    claim.write_text(json.dumps(there))
+    again = bench.run("--backbone", "test/good", "--epochs", "1", "--rerun")
+    assert again.returncode == 0, again.stdout
+    assert "being done by another command on this folder (process 7 on far-away); waiting for it" in again.stdout
+    assert "process 7 on far-away had begun it and is gone; it is done here" in again.stdout
+    assert not list((bench.out / "claims").glob("*.claim"))
+
+
+@pytest.mark.slow
+def test_rerun_that_fails_keeps_the_earlier_result_and_shows_the_failure(bench: Bench) -> None:
+    bench.plugin.write_text(
+        PLUGIN
+        + """
+@backbone("test/moody", framework="torch", input_size=16)
+def moody(num_classes):
+    if (HERE / "bad mood").exists():
+        raise ValueError("not today")
+    return tiny(num_classes)
+"""
+    )
+    words = ("--backbone", "test/moody", "--epochs", "1")
+    assert bench.run(*words).returncode == 0
+    before, probabilities = the_record(bench)
+
+    mood = bench.plugin.parent / "bad mood"
+    mood.touch()
+    failed = bench.run(*words, "--rerun")
+    assert failed.returncode == 1
+    assert "test/moody, seed 0: error: ValueError: not today" in failed.stdout
+    assert "Its earlier result stands." in failed.stdout
+    after, still = the_record(bench)
+    assert after == before
+    np.testing.assert_array_equal(still, probabilities)
+    assert bench.rows()["test/moody"]["status"] == "ok"
+    board = (bench.out / "leaderboard.md").read_text()
+    assert "The last try of test/moody, seed 0, ended as error (ValueError: not today)" in board
+
+    kept = bench.run(*words)
+    assert kept.returncode == 0
+    assert "test/moody, seed 0: kept, ok" in kept.stdout
+    mood.unlink()
+    mended = bench.run(*words, "--only-failed")
+    assert mended.returncode == 0
+    assert "Run 1 of 1: test/moody" in mended.stdout
+    assert the_record(bench)[0].provenance["attempt"] != before.provenance["attempt"]
+    assert "The last try of" not in (bench.out / "leaderboard.md").read_text()
+    assert not list((bench.out / "failed").iterdir())
 
 
 @pytest.mark.slow

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.record import Predictions
 from benchmark.execution.store import RecordStore, problem_with
 from benchmark.outcomes import Outcome
+from benchmark.record import Predictions
 from tests.execution.samples import a_record, some_predictions
 
 
@@ -38,6 +38,28 @@ def test_a_failure_is_kept_but_not_done_and_the_next_try_replaces_it(store: Reco
     store.write(a_record(), some_predictions())
     assert store.done(a_record().key)
     assert len(store.read_all()) == 1
+
+
+def test_a_failure_never_takes_the_place_of_a_result(store: RecordStore) -> None:
+    store.write(a_record(), some_predictions())
+    store.write(a_record(Outcome.CRASHED))
+    assert store.done(a_record().key)
+    assert store.last_try(a_record().key) == a_record(Outcome.CRASHED)
+    stored = store.read_all()
+    assert [record.outcome for record, _ in stored] == [Outcome.OK]
+    assert "ended as crashed" in stored.problems[0]
+    store.write(a_record(), some_predictions())
+    assert store.last_try(a_record().key) == a_record()
+    assert store.read_all().problems == ()
+
+
+@pytest.mark.parametrize("left", [".old-{}-1234", ".new-{}-1234"])
+def test_what_a_kill_left_between_two_renames_is_put_right(store: RecordStore, left: str) -> None:
+    folder = store.write(a_record(), some_predictions())
+    folder.rename(folder.with_name(left.format(folder.name)))
+    store.tidy(a_record().key)
+    assert store.done(a_record().key) == left.startswith(".old")
+    assert [path for path in store.folder.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_write_that_fails_half_way_leaves_the_earlier_record(

@@ -21,11 +21,14 @@ class Stop(IntEnum):
 
 
 class Control:
-    """The user's wish to stop, as the signal handler sets it and the executor reads it."""
+    """What the executor must know while jobs go on: the user's wish to stop, as the signal handler sets it, and the
+    keys of runs that are given up, because another command took them over.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Event()
         self.stop = Stop.NO
+        self.given_up: set[str] = set()
 
     def ask(self) -> Stop:
         """Raise the urgency by one step and return it."""
@@ -61,5 +64,6 @@ class Executor(Protocol):
         """Yield each job when its worker has ended and nothing of it is left running.
 
         A job is taken from ``jobs`` only when there is room for it, because taking it claims it. After
-        ``Stop.AFTER_EPOCH`` no more are taken; after ``Stop.NOW`` workers are ended at once.
+        ``Stop.AFTER_EPOCH`` no more are taken; after ``Stop.NOW`` workers are ended at once, and so is that of a run
+        that is given up.
         """

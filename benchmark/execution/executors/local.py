@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
-import psutil
-
 from benchmark.execution.executors.base import Control, Ending, OnEvent, Stop
 from benchmark.execution.failures import outcome_of_exit
 from benchmark.execution.job import Job
-from benchmark.execution.worker import ATTEMPT_VARIABLE
+from benchmark.execution.processes import ATTEMPT_VARIABLE, adopt_orphans, descendants, end_all
 from benchmark.outcomes import Outcome
 
 _POLL_SECONDS = 0.1
 _LINGER_SECONDS = 20.0  # what a worker gets to leave after it has stored its record
 _LONGEST_EVENT = 1_000_000
+# A log that grows beyond its bound loses its middle: its beginning and its end tell what happened.
+_LOG_BYTES, _LOG_BEGINNING, _LOG_END = 16 * 2**20, 64 * 2**10, 16 * 2**10
 
 
 class LocalExecutor:
@@ -46,7 +46,8 @@ class LocalExecutor:
             yield job, self._run(job, control, on_event)
 
     def _run(self, job: Job, control: Control, on_event: OnEvent) -> Ending:
-        attempt = uuid4().hex
+        adopt_orphans()
+        attempt, others = uuid4().hex, {process.pid for process in descendants()}
         start, kills_before = time.monotonic(), _oom_kills()
         try:
             process = _start(job, attempt)
@@ -58,6 +59,7 @@ class LocalExecutor:
         try:
             while process.poll() is None:
                 watch.pass_on(_POLL_SECONDS)
+                _bound(job.log)
                 if watch.finished_for(_LINGER_SECONDS):
                     break  # its record is stored; something keeps it from leaving
                 if self._timeout is not None and time.monotonic() - start > self._timeout and not watch.finished:
@@ -67,13 +69,17 @@ class LocalExecutor:
                 if control.stop is Stop.NOW and not watch.finished:
                     verdict = Outcome.INTERRUPTED, "Stopped at once; the same command goes on from the last epoch."
                     break
+                if job.key in control.given_up:
+                    verdict = Outcome.INTERRUPTED, "Another command took this run over."
+                    break
                 if control.stop > asked:
                     asked = control.stop
                     _ask_to_stop(process)
                     on_event(job, {"event": "stopping"})
         finally:
-            code = _end(process, attempt)
+            code = _end(process, attempt, others)
             watch.close()
+            _bound(job.log)
         if verdict is None:
             verdict = watch.unstored or outcome_of_exit(code, oom_killed=_oom_kills() > kills_before)
         return Ending(attempt, *verdict, time.monotonic() - start)
@@ -144,7 +150,8 @@ def _start(job: Job, attempt: str) -> "subprocess.Popen[bytes]":
     job.log.parent.mkdir(parents=True, exist_ok=True)
     job_file = job.work / "job.json"
     job_file.write_text(job.model_dump_json(indent=1), encoding="utf-8")
-    with job.log.open("wb") as log:
+    job.log.unlink(missing_ok=True)
+    with job.log.open("ab") as log:  # appended to, so that it may be cut meanwhile
         return subprocess.Popen(
             [sys.executable, "-m", "benchmark.execution.worker", str(job_file)],
             stdin=subprocess.PIPE,
@@ -170,41 +177,32 @@ def _ask_to_stop(process: "subprocess.Popen[bytes]") -> None:
         process.stdin.flush()
 
 
-def _end(process: "subprocess.Popen[bytes]", attempt: str) -> int:
-    """End a worker and every process that it started; return its exit code.
+def _bound(log: Path) -> None:
+    """Cut the middle out of a log that has grown too long. What is printed in that moment may be lost."""
+    with suppress(OSError):
+        size = log.stat().st_size
+        if size <= _LOG_BYTES:
+            return
+        with log.open("rb") as stream:
+            stream.seek(size - _LOG_END)
+            end = stream.read(_LOG_END)
+        os.truncate(log, _LOG_BEGINNING)
+        with log.open("ab") as stream:
+            stream.write(f"\n[{size - _LOG_BEGINNING - _LOG_END} bytes are left out here]\n".encode() + end)
 
-    Children are found by parentage, and those that left their parents by the attempt in their environment.
-    """
-    own_code = process.poll()
-    found = _descendants(process.pid) if own_code is None else []
-    if own_code is None:
+
+def _end(process: "subprocess.Popen[bytes]", attempt: str, others: set[int]) -> int:
+    """End a worker and every process that it started, but none of ``others``; return its exit code."""
+    found = []
+    if process.poll() is None:
+        found = descendants(process.pid)
         process.kill()
     code = process.wait()
-    found += _with_attempt(attempt)
-    for child in found:
-        with suppress(psutil.NoSuchProcess):
-            child.kill()
-    psutil.wait_procs(found, timeout=5)
+    end_all(attempt, found, others)
     with suppress(OSError):
         if process.stdin is not None:
             process.stdin.close()
     return code
-
-
-def _descendants(pid: int) -> list[psutil.Process]:
-    try:
-        return list(psutil.Process(pid).children(recursive=True))
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _with_attempt(attempt: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.pid != os.getpid() and process.environ().get(ATTEMPT_VARIABLE) == attempt:
-                found.append(process)
-    return found
 
 
 def _oom_kills() -> int:

@@ -1,0 +1,41 @@
+"""Which machine this is, and whether a process of it still lives."""
+
+import os
+import platform
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+_CLOCK_STEP = 1.0  # seconds by which a process's start may seem to move when the clock is set
+
+
+def this_machine() -> str:
+    """Return a name that two processes share only where each can see whether the other lives.
+
+    A host's name is not enough: machines are cloned, and containers of one host see their own processes only. On
+    Linux the boot and the process namespace are part of it.
+    """
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts if len(parts) == 3 else [platform.node(), f"{uuid.getnode():x}"])
+
+
+def started_at(pid: int | None = None) -> float:
+    """Return when a process of this machine began, by default this one, in seconds since 1970; 0 where it is gone."""
+    try:
+        process = psutil.Process(os.getpid() if pid is None else pid)
+        return 0.0 if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.Error:
+        return 0.0
+
+
+def lives(pid: int, began: float) -> bool | None:
+    """Return whether a process of this machine lives; ``None`` where another may have got its number since."""
+    found = started_at(pid)
+    if not found:
+        return False
+    return True if abs(found - began) <= _CLOCK_STEP else None

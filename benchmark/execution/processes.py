@@ -1,0 +1,64 @@
+"""Processes that a backbone's code starts and leaves behind: found wherever they hid, and ended."""
+
+import contextlib
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+import psutil
+
+ATTEMPT_VARIABLE = "TUMORBOARD_ATTEMPT"
+_ADOPT_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER, linux/prctl.h
+_ROUNDS = 10  # a process that forks while it is being ended is looked for again
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose parents die, so that a daemon stays findable; on Linux, else nothing."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_ADOPT_ORPHANS, 1, 0, 0, 0)
+
+
+def be_first_to_go() -> None:
+    """Let the kernel choose this process and its children where memory runs out, and not the harness or others."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def descendants(pid: int | None = None) -> list[psutil.Process]:
+    """Return all that a process, by default this one, started and that still has it as an ancestor."""
+    try:
+        return list(psutil.Process(pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
+
+
+def with_attempt(attempt: str) -> list[psutil.Process]:
+    """Return the processes whose environment names an attempt, whoever their parents are."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get(ATTEMPT_VARIABLE) == attempt:
+                found.append(process)
+    return found
+
+
+def end_all(attempt: str, known: list[psutil.Process], spared: set[int]) -> None:
+    """End what an attempt left running: what is known of it, what bears its name, and orphans that were adopted.
+
+    Args:
+        attempt: as its processes' environment names it.
+        known: found before its worker ended.
+        spared: ids of this process's descendants from before the attempt.
+    """
+    for _ in range(_ROUNDS):
+        orphans = [process for process in descendants() if process.pid not in spared]
+        found = list({process.pid: process for process in (*known, *orphans, *with_attempt(attempt))}.values())
+        if not found:
+            return
+        for process in found:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(found, timeout=5)
+        known = []
