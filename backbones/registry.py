@@ -10,6 +10,8 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -60,9 +62,11 @@ class Backbone:
     Args:
         name: ``library/network``, lower case.
         framework: ``"torch"`` or ``"keras"`` (the latter runs on TensorFlow or on torch).
-        build: called with those of ``num_classes``, ``weights``, ``input_size`` that its signature names;
-            returns a model that gives logits, or a list of stages whose last is the head. ``weights`` arrives
-            resolved: ``None``, ``"imagenet"`` or a ``pathlib.Path``.
+        build: called with those of ``num_classes``, ``weights``, ``input_size``, ``dropout`` that its signature
+            names; returns a model that gives logits, or a list of stages whose last is the head. ``weights`` arrives
+            resolved: ``None``, ``"imagenet"`` or a ``pathlib.Path``. ``dropout`` is the recipe's ``head.dropout``
+            where its head is the native one, else 0: an adapter that names it builds dropout of that rate into its
+            head, and one that does not is never asked for any.
         library: where the network comes from: ``own``, ``timm``, ``keras``, ``keras_cv``, or a plug-in's own.
         input_size: side of the square input that the network was made for, in pixels.
         preprocessing: what its input must be; ``None`` where only the built model can tell.
@@ -105,17 +109,41 @@ class Backbone:
         if self.input_size < 8:
             raise ValueError(f"backbone {self.name}: input_size must be at least 8 pixels, not {self.input_size}")
 
-    def make(self, num_classes: int, weights: "Path | str | None", input_size: int) -> Any:
-        """Call ``build`` with those of the three arguments that its signature names."""
+    @property
+    def takes_dropout(self) -> bool:
+        """Whether ``build`` has a place for dropout in the head that it makes."""
+        return "dropout" in inspect.signature(self.build).parameters
+
+    def make(self, num_classes: int, weights: "Path | str | None", input_size: int, dropout: float = 0.0) -> Any:
+        """Call ``build`` with those of the four arguments that its signature names."""
         offered: Mapping[str, Any] = {
             "num_classes": num_classes,
             "weights": weights,
             "input_size": input_size,
+            "dropout": dropout,
         }
         parameters = inspect.signature(self.build).parameters
         if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            return self.build(**offered)
+            return self.build(**{name: value for name, value in offered.items() if name != "dropout" or value})
         return self.build(**{name: value for name, value in offered.items() if name in parameters})
+
+    def left_open(self) -> dict[str, str]:
+        """Return what the declaration leaves to defaults, and what these are, in words.
+
+        Keys are ``preprocessing``, ``weights``, ``stages`` and ``cam_stage``; those that it declares are absent.
+        """
+        found = {}
+        if self.preprocessing is None:
+            found["preprocessing"] = "what the built model's library asks for, or RGB of 0-1 where it says nothing"
+        elif self.preprocessing is UNIT:
+            found["preprocessing"] = "RGB of 0-1 (pixels / 255), no mean or std"
+        if self.imagenet is None and self.local_weights is None:
+            found["weights"] = "none; it trains from scratch"
+        if self.stages is None:
+            found["stages"] = "found in its graph, or features and head where it can't be read"
+        if self.cam_stage is None:
+            found["cam_stage"] = "the last stage before the head that gives a feature map"
+        return found
 
     def missing_modules(self) -> tuple[str, ...]:
         """Return the modules that this backbone needs and that are not installed, without importing any."""
@@ -197,7 +225,7 @@ def backbone(name: str, *, framework: Framework, **declared: Any) -> Callable[[B
     return register
 
 
-def _register(load: Callable[[], ModuleType], origin: str, registry: Registry) -> None:
+def _register(load: Callable[[], ModuleType], name: str, origin: str, registry: Registry) -> None:
     """Import a module and register what it declares; what it raises becomes a :class:`BrokenPlugin`."""
     try:
         declared = getattr(load(), _DECLARED, None)
@@ -205,19 +233,31 @@ def _register(load: Callable[[], ModuleType], origin: str, registry: Registry) -
             raise ImportError("it declares no backbone: decorate a function with @backbone(...)")
         for entry in declared:
             registry.add(dataclasses.replace(entry, origin=origin))
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # a plug-in may raise anything; it must not take the others along
-        registry.broken.append(BrokenPlugin(origin.rpartition("/")[2], origin, f"{type(error).__name__}: {error}"))
+    except (Exception, SystemExit) as error:  # a plug-in may raise anything; it must not take the others along
+        said = " ".join(str(error).split())
+        place = _line_in(origin, error)
+        registry.broken.append(BrokenPlugin(name, origin, f"{type(error).__name__}: {said}{place}"))
+
+
+def _line_in(file: str, error: BaseException) -> str:
+    """Return the line of a plug-in's file at which an error arose, for people; empty where it arose elsewhere."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f" (line {lines[-1]})" if lines else ""
 
 
 def _load_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"tumorboard_plugin_{path.stem}", path)
+    # the path's digest keeps files of one name apart
+    name = f"tumorboard_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # dataclasses and pickle look for a class's module there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 
@@ -228,9 +268,10 @@ def load_registry(plugins: tuple[Path, ...] = ()) -> Registry:
     registry = Registry()
     for module in sorted(m.name for m in pkgutil.iter_modules(backbones.__path__)):
         if module != "registry" and not module.startswith("_"):
-            _register(partial(importlib.import_module, f"backbones.{module}"), "built-in", registry)
+            _register(partial(importlib.import_module, f"backbones.{module}"), module, "built-in", registry)
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
-        _register(partial(importlib.import_module, point.module), f"package {point.value}", registry)
+        load = partial(importlib.import_module, point.module)
+        _register(load, point.name, f"package {point.value}", registry)
     for path in plugins:
-        _register(partial(_load_file, path), str(path), registry)
+        _register(partial(_load_file, path), path.name, str(path), registry)
     return registry
