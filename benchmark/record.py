@@ -99,6 +99,7 @@ class Timings(_Part):
     checkpoint_s: float = 0.0
     evaluation_s: float = 0.0
     throughput_s: float = 0.0
+    cam_s: float = 0.0
     total_s: float = 0.0
 
 
@@ -111,6 +112,29 @@ class Epoch(_Part):
     val_loss: float
     val_macro_f1: float
     seconds: float
+
+
+class Randomized(_Part):
+    """One step of the weight-randomisation check: how much maps still look like the trained network's.
+
+    ``stage`` is the last one whose weights were drawn anew, with all after it; ``correlation`` the mean of Spearman's
+    rank correlation over images.
+    """
+
+    stage: str
+    correlation: float
+
+
+class CamFacts(_Part):
+    """Of Grad-CAM: the ``stage`` that it explained, the numbers of images explained and scored, or ``reason`` why
+    there are no maps; and the weight-randomisation check where it was asked for.
+    """
+
+    stage: str = ""
+    images: int = 0
+    scored: int = 0
+    reason: str = ""
+    randomized: tuple[Randomized, ...] = ()
 
 
 class Record(_Part):
@@ -132,6 +156,7 @@ class Record(_Part):
     timings: Timings = Timings()
     history: tuple[Epoch, ...] = ()
     best_epoch: int | None = None
+    cam: CamFacts | None = None
     provenance: dict[str, Any] = {}
 
 
@@ -163,3 +188,31 @@ class Predictions:
             self.groups[chosen],
             self.probabilities[chosen],
         )
+
+
+@dataclass(frozen=True)
+class Cams:
+    """Grad-CAM maps of test images, for the predicted class, with what is needed to score them without the data set.
+
+    Args:
+        image_ids: str, shape (M,).
+        predicted: int64, shape (M,), the class whose logit was explained.
+        scored: bool, shape (M,): whether a lesion is known and the image belongs to the sample that scores are means
+            of; the others are there to be looked at.
+        maps: float16, shape (M, h, w), at the size of the feature map, the largest value of each 1 (or all 0).
+        masks: uint8, shape (M, S, ceil(S / 8)), lesions at the size of the input, eight pixels to a byte
+            (``numpy.packbits``); shape (M, 0, 0) where none are known.
+        mean_mask: float16, shape (S, S), mean lesion of the training images; shape (0, 0) where there is none.
+    """
+
+    image_ids: npt.NDArray[np.str_]
+    predicted: npt.NDArray[np.int64]
+    scored: npt.NDArray[np.bool_]
+    maps: npt.NDArray[np.float16]
+    masks: npt.NDArray[np.uint8]
+    mean_mask: npt.NDArray[np.float16]
+
+    def lesions(self, chosen: npt.NDArray[Any] | slice = slice(None)) -> npt.NDArray[np.bool_]:
+        """Return masks of the chosen images, bool of shape (M, S, S), or of shape (M, 0, 0)."""
+        packed = self.masks[chosen]
+        return np.unpackbits(packed, axis=2, count=packed.shape[1]).astype(bool)
