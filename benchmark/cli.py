@@ -19,8 +19,8 @@ COMMANDS = {
         "Print a recipe, or the names of those that are shipped.",
     ),
     "leaderboard": (
-        "benchmark.execution.commands:leaderboard_command",
-        "Write the leaderboard of a results folder anew.",
+        "benchmark.reporting.command:leaderboard_command",
+        "Write the leaderboard of one results folder, or several, anew.",
     ),
     "data": ("benchmark.data.command:data_command", "Look at a data set: classes, patients, duplicates, split."),
     "check": ("benchmark.conformance.command:check_command", "Check that a backbone is sound."),

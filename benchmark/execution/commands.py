@@ -1,4 +1,4 @@
-"""What the commands do, once one is chosen: run, list, recipe, leaderboard."""
+"""What the commands do, once one is chosen: run, list, recipe."""
 
 import json
 import signal
@@ -124,17 +124,3 @@ def as_toml(recipe: "Recipe") -> str:
     import tomli_w
 
     return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
-
-
-@click.command("leaderboard")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-def leaderboard_command(folder: Path) -> None:
-    """Write the leaderboard of a results folder anew, from its records; nothing is trained."""
-    from benchmark.reporting.leaderboard import write_leaderboard
-
-    if not folder.is_dir():
-        raise UserError(f"There is no folder '{folder}'; give the folder that was --out of a run.")
-    try:
-        click.echo(f"Leaderboard: {write_leaderboard(folder)}")
-    except OSError as error:
-        raise UserError(f"'{folder}' can't be written: {error.strerror or error}.") from None

@@ -1,6 +1,7 @@
 """The board: runs gathered into rows, rows into blocks, and ranks given within each block."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
@@ -8,9 +9,9 @@ from typing import Any
 
 from benchmark.evaluation.intervals import Interval
 from benchmark.evaluation.statistics import BlockStatistics, Setting, analyse
-from benchmark.record import Predictions
 from benchmark.hashing import hash_json
 from benchmark.outcomes import Outcome
+from benchmark.record import Predictions
 from benchmark.reporting.extras import patient_intervals
 from benchmark.reporting.rows import SPEEDS, Result, Row, averaged, run_row
 
@@ -80,16 +81,22 @@ class Board:
     Args:
         problems: a sentence for each record that is not used.
         statistics: of each ranked block, by its name; its rows are numbered by macro-F1, the highest first.
+        hidden: rows that were compared with the others and are not shown.
+        columns: those to be shown, empty where nothing was chosen.
+        notes: sentences about what is shown.
     """
 
     results: tuple[Result, ...]
     rows: tuple[BoardRow, ...]
     problems: tuple[str, ...] = ()
     statistics: Mapping[str, BlockStatistics] = field(default_factory=dict)
+    hidden: tuple[BoardRow, ...] = ()
+    columns: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def ranked(self, block: str) -> list[BoardRow]:
         """Return a block's rows by macro-F1, the highest first: the order in which its statistics number them."""
-        members = [row for row in self.rows if row.block.name == block]
+        members = [row for row in (*self.rows, *self.hidden) if row.block.name == block]
         return sorted(members, key=_standing)
 
     @property
@@ -112,7 +119,7 @@ class Board:
 
 def make_board(results: Iterable[Result], problems: Sequence[str] = ()) -> Board:
     """Gather runs into rows, and rank them."""
-    ordered = sorted(results, key=_run_order)
+    ordered = _agreeing(sorted(results, key=_run_order))
     labels = _recipe_labels(ordered)
     gathered: dict[str, list[Result]] = {}
     for result in ordered:
@@ -120,6 +127,34 @@ def make_board(results: Iterable[Result], problems: Sequence[str] = ()) -> Board
     rows = [_row(runs, labels[key]) for key, runs in gathered.items()]
     rows, statistics = _judged(_named(rows))
     return Board(tuple(ordered), tuple(sorted(rows, key=_row_order)), tuple(problems), statistics)
+
+
+def _agreeing(results: Sequence[Result]) -> list[Result]:
+    """Take the scores from runs whose test images, labels or groups are not those of most runs on the same split."""
+    signed: dict[str, tuple[str, str]] = {}
+    for result in results:
+        if result.scores is not None and result.predictions is not None:
+            test = result.predictions.part("test")
+            order = test.image_ids.argsort()
+            said = [values[order].tolist() for values in (test.image_ids, test.labels, test.groups)]
+            data, images = result.record.data, result.record.identity.get("images_hash")
+            arena = hash_json([data.fingerprint, data.class_names, data.split_hash, data.limit, images])
+            signed[result.record.key] = arena, hash_json(said)
+    usual = {
+        arena: Counter(sign for where, sign in signed.values() if where == arena).most_common(1)[0][0]
+        for arena in {arena for arena, _ in signed.values()}
+    }
+    kept = []
+    for result in results:
+        arena, sign = signed.get(result.record.key, ("", ""))
+        if arena and sign != usual[arena]:
+            why = (
+                f"The test images, labels or patients of record {result.record.key[:12]} are not those of the other "
+                f"runs on this split; delete it and run it again."
+            )
+            result = replace(result, scores=None, problem=why, extras={})
+        kept.append(result)
+    return kept
 
 
 def _row(results: Sequence[Result], recipe: str) -> BoardRow:

@@ -1,47 +1,63 @@
 """The leaderboard: records in, tables and plots out. Scores are computed anew from the records each time."""
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.errors import UserError
-from benchmark.execution.store import RecordStore
 from benchmark.reporting.board import Board, make_board
 from benchmark.reporting.files import write_atomically
+from benchmark.reporting.gather import gather
 from benchmark.reporting.rows import evaluate
+from benchmark.reporting.view import View
 
 
-def read_board(out: Path) -> Board:
-    """Score every record in a results folder and gather them into a board; what can't be used is named on it.
+def read_board(*folders: Path) -> Board:
+    """Score every record in results folders and gather them into a board; what can't be used is named on it.
 
     Raises:
-        UserError: there is no record at all.
+        UserError: a folder has no record at all.
     """
-    stored = RecordStore(out).read_all()
-    if not stored.entries and not stored.problems:
-        raise UserError(f"'{out}' has no records of runs; give the folder that was --out of a run.")
+    stored = gather(folders)
     return make_board((evaluate(record, predictions) for record, predictions in stored), stored.problems)
 
 
-def write_leaderboard(out: Path) -> Path:
-    """Write the tables (CSV, Markdown, LaTeX), the plots and the interactive page of a results folder.
+def write_leaderboard(out: Path, folders: Sequence[Path] = (), view: View = View()) -> Path:  # noqa: B008 - frozen
+    """Write the tables (CSV, Markdown, LaTeX), the plots and the interactive page of results folders.
 
     Args:
-        out: the folder that holds the records.
+        out: where to write.
+        folders: that hold the records; ``out`` where none are named.
+        view: which rows and columns are shown.
 
     Returns:
         The path of ``leaderboard.md``.
 
     Raises:
-        UserError: there is no record at all.
+        UserError: there is no record at all, or the view asks for what is not there.
     """
     from benchmark.reporting.page import page
     from benchmark.reporting.plots import write_plots  # matplotlib takes its time
     from benchmark.reporting.tables import write_tables
     from benchmark.reporting.thumbnails import read_thumbnails
 
-    board = read_board(out)
+    folders = list(folders) or [out]
+    board = view.of(read_board(*folders))
+    out.mkdir(parents=True, exist_ok=True)
+    for folder in folders:
+        _copy_montages(folder, out)
     write_plots(board, out)
     write_tables(board, out)
     fingerprints = {result.record.data.fingerprint for result in board.results}
-    thumbnails = {fingerprint: read_thumbnails(out, fingerprint) for fingerprint in fingerprints}
+    thumbnails = {
+        fingerprint: {name: jpeg for folder in folders for name, jpeg in read_thumbnails(folder, fingerprint).items()}
+        for fingerprint in fingerprints
+    }
     write_atomically(out / "leaderboard.html", page(board, thumbnails))
     return out / "leaderboard.md"
+
+
+def _copy_montages(folder: Path, out: Path) -> None:
+    """Take along the pictures of the data that the runs left; they can't be made from records."""
+    for path in folder.glob("plot_montage_*"):
+        if not (out / path.name).exists():
+            shutil.copyfile(path, out / path.name)

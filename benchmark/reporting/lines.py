@@ -1,6 +1,8 @@
 """The board as flat lines: what stands in the CSV files."""
 
-from benchmark.reporting.board import Board
+from collections.abc import Sequence
+
+from benchmark.reporting.board import Board, BoardRow
 from benchmark.reporting.labels import full_names
 from benchmark.reporting.rows import Row, run_row
 
@@ -29,7 +31,12 @@ def run_lines(board: Board) -> list[Row]:
 
 
 def board_lines(board: Board) -> list[Row]:
-    """Return one line per row of the leaderboard; spreads under ``<column>_sd``."""
+    """Return one line per row of the leaderboard."""
+    return row_lines(board.rows)
+
+
+def row_lines(rows: Sequence[BoardRow]) -> list[Row]:
+    """Return one line per row: spreads under ``<column>_sd``, intervals under ``<column>_low`` and ``_high``."""
     return [
         {
             **row.values,
@@ -39,7 +46,7 @@ def board_lines(board: Board) -> list[Row]:
             "block": row.block.name,
             "rank": row.rank,
         }
-        for row in board.rows
+        for row in rows
     ]
 
 
@@ -49,8 +56,11 @@ def comparison_lines(board: Board) -> list[Row]:
     for block, statistics in board.statistics.items():
         rows = board.ranked(block)
         names = full_names(rows)
+        hidden = {id(row) for row in board.hidden}
         for pair in statistics.pairs:
             found = pair.comparison
+            if hidden & {id(rows[found.first]), id(rows[found.second])}:
+                continue
             lines.append(
                 {
                     "block": block,

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from benchmark.evaluation.statistics import BlockStatistics
 from benchmark.outcomes import Outcome
 from benchmark.reporting.board import Board, BoardRow
+from benchmark.reporting.lines import row_lines
 from benchmark.reporting.rows import SPEEDS
 from benchmark.reporting.words import DISCLAIMER, count, data_notes, number, rank_notes
 
@@ -25,10 +26,11 @@ def markdown(board: Board, plots: Mapping[str, Sequence[str]]) -> str:
         plots: for each arena, the names (without suffix) of the PNG files beside it.
     """
     parts = ["# TumorBoard leaderboard", DISCLAIMER]
+    parts += [escaped(note) for note in board.notes]
     for rows in board.arenas():
-        parts += _arena(rows, board.statistics, plots.get(rows[0].block.arena, ()))
+        parts += _arena(rows, board, plots.get(rows[0].block.arena, ()))
     if board.problems:
-        parts += ["## Records that are not used", "\n".join(f"- {escaped(text)}" for text in board.problems)]
+        parts += ["## Records with a problem", "\n".join(f"- {escaped(text)}" for text in board.problems)]
     parts.append(_READING)
     return "\n\n".join(parts) + "\n"
 
@@ -48,14 +50,15 @@ unreported; beside it the specificity that this reaches on test images.
 precision and batch size. Memory is the device's peak (on a CPU: of the process)."""
 
 
-def _arena(rows: Sequence[BoardRow], statistics: Mapping[str, BlockStatistics], plots: Sequence[str]) -> list[str]:
-    data = rows[0].first.record.data
+def _arena(rows: Sequence[BoardRow], board: Board, plots: Sequence[str]) -> list[str]:
+    statistics, data = board.statistics, rows[0].first.record.data
     limit = "" if data.limit is None else f", limited to {data.limit} images"
     parts = [f"## {escaped(data.name)}, split {escaped(rows[0].first.split)}{limit}"]
     parts.append("\n".join(f"- {escaped(note)}" for note in data_notes(rows)))
     shown = [row for row in rows if row.values["n_runs"]]
     for name in dict.fromkeys(row.block.name for row in shown):
-        parts += [f"### {escaped(name)}", _scores([row for row in shown if row.block.name == name])]
+        members = [row for row in shown if row.block.name == name]
+        parts += [f"### {escaped(name)}", _chosen(members, board.columns) if board.columns else _scores(members)]
         if name in statistics:
             parts.append(" ".join(escaped(note) for note in rank_notes(statistics[name], data)))
     if shown:
@@ -79,6 +82,15 @@ def _scores(rows: Sequence[BoardRow]) -> str:
         for row in rows
     ]
     return _table(head, lines)
+
+
+def _chosen(rows: Sequence[BoardRow], names: Sequence[str]) -> str:
+    """Return a table of the columns that were asked for."""
+    return _table(names, [[_any(value) for value in (line.get(name) for name in names)] for line in row_lines(rows)])
+
+
+def _any(value: Any) -> str:
+    return "" if value is None else number(value) if isinstance(value, float) else escaped(value)
 
 
 def _by_patient(rows: Sequence[BoardRow]) -> list[str]:
@@ -148,7 +160,7 @@ def _who(row: BoardRow) -> list[str]:
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Return a table; columns of words to the left, of numbers to the right."""
-    words = {*_WHO, "status", "reason"}
+    words = {*_WHO, "status", "reason", "block", "library", "data", "split", "device", "speed_block", "note", "key"}
     rule = [":--" if name in words else "--:" for name in head]
     return "\n".join(f"| {' | '.join(line)} |" for line in ([escaped(name) for name in head], rule, *lines))
 

@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from benchmark.reporting.board import Board, BoardRow
+from benchmark.reporting.lines import row_lines
 from benchmark.reporting.page_data import Thumbnails, page_data
 from benchmark.reporting.words import DISCLAIMER, count, number
 
@@ -65,7 +66,8 @@ def page(board: Board, thumbnails: Thumbnails) -> str:
     template = environment.from_string((static / "leaderboard.html.jinja").read_text(encoding="utf-8"))
     return template.render(
         disclaimer=DISCLAIMER,
-        tables=[_table(rows) for rows in board.arenas()],
+        tables=[_table(rows, board.columns) for rows in board.arenas()],
+        notes=board.notes,
         problems=board.problems,
         data=script_json(page_data(board, thumbnails)),
         style=(static / "leaderboard.css").read_text(encoding="utf-8"),
@@ -82,7 +84,7 @@ def script_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _table(rows: Sequence[BoardRow]) -> dict[str, Any]:
+def _table(rows: Sequence[BoardRow], chosen: Sequence[str]) -> dict[str, Any]:
     data = rows[0].first.record.data
     tumours = [name for name in data.class_names if data.negative_class not in (None, name)]
     counts = [f"fn_{name}" for name in data.class_names] + [f"missed_{name}" for name in tumours]
@@ -105,7 +107,8 @@ def _table(rows: Sequence[BoardRow]) -> dict[str, Any]:
         *("train_images_per_s", "infer_images_per_s", "pipeline_images_per_s", "latency_p50_ms", "latency_p95_ms"),
         *("peak_memory_mb", "params_m", "gmacs", "ece", "brier", "sensitivity_at_95", "specificity_at_95", "device"),
     ]
-    shown = {*_SHOWN, *counts}
+    columns = [*chosen, *(name for name in columns if name not in chosen)]
+    shown = set(chosen) or {*_SHOWN, *counts}
     blocks = list(dict.fromkeys(row.block.name for row in rows))
     return {
         "name": rows[0].block.arena_name,
@@ -113,8 +116,8 @@ def _table(rows: Sequence[BoardRow]) -> dict[str, Any]:
         "columns": [
             {
                 "title": _title(name),
-                "shown": name in shown or (name == "block" and len(blocks) > 1),
-                "words": name in _WORDS,
+                "shown": name in shown or (name == "block" and len(blocks) > 1 and not chosen),
+                "words": name in _WORDS or any(isinstance(row.values.get(name), str | bool) for row in rows),
             }
             for name in columns
         ],
@@ -135,13 +138,13 @@ def _title(name: str) -> str:
 
 def _cell(row: BoardRow, name: str) -> dict[str, Any]:
     """Return what a cell shows, by what it is sorted, and its interval."""
-    value = row.rank if name == "rank" else row.block.place if name == "block" else row.values.get(name)
+    value = row.block.place if name == "block" else row_lines([row])[0].get(name)
     interval = row.intervals.get(name)
     if name == "block" and row.values["status"] != "ok":
         value = f"{value}: {row.values['status']}, {row.values.get('reason', '')}"
     if value is None:
         return {"text": "", "order": "", "interval": "", "name": name}
-    if name in _WORDS:
+    if name in _WORDS or isinstance(value, str | bool):
         return {"text": str(value), "order": str(value), "interval": "", "name": name}
     if name in ("rank", "n_runs"):
         text = str(value)

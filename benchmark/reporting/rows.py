@@ -8,9 +8,9 @@ from typing import Any
 
 from benchmark.errors import UserError
 from benchmark.evaluation.scoring import RunScores, score_record
-from benchmark.record import Predictions, Record
 from benchmark.hashing import hash_json
 from benchmark.outcomes import Outcome
+from benchmark.record import Predictions, Record
 from benchmark.reporting import extras
 from benchmark.reporting.extras import extra_scores
 
@@ -165,6 +165,12 @@ def averaged(class_names: Sequence[str]) -> list[str]:
         *SPEEDS,
         *TIMES,
     ]
+
+
+def all_columns(class_names: Sequence[str], tumour_names: Sequence[str]) -> list[str]:
+    """Return the names of all columns of ``leaderboard.csv``: of :func:`columns`, then spreads and intervals."""
+    further = [f"{name}_{end}" for name in averaged(class_names) for end in ("sd", "low", "high")]
+    return [*columns(class_names, tumour_names), *further]
 
 
 def speed_block(record: Record) -> str:

@@ -10,7 +10,7 @@ from benchmark.reporting.lines import COMPARISONS, board_lines, comparison_lines
 from benchmark.reporting.markdown import markdown
 from benchmark.reporting.montage import montage_name
 from benchmark.reporting.plots import wanted
-from benchmark.reporting.rows import Row, averaged, columns
+from benchmark.reporting.rows import Row, all_columns, columns
 
 
 def write_tables(board: Board, out: Path) -> None:
@@ -18,9 +18,9 @@ def write_tables(board: Board, out: Path) -> None:
     names = columns(board.class_names, board.tumour_names)
     lines = board_lines(board)
     write_atomically(out / "runs.csv", _csv(run_lines(board), names))
-    further = [f"{name}_{end}" for name in averaged(board.class_names) for end in ("sd", "low", "high")]
+    further = [name for name in all_columns(board.class_names, board.tumour_names) if name not in names]
     used = [name for name in further if any(name in line for line in lines)]
-    write_atomically(out / "leaderboard.csv", _csv(lines, [*names, *used]))
+    write_atomically(out / "leaderboard.csv", _csv(lines, board.columns or [*names, *used]))
     write_atomically(out / "comparisons.csv", _csv(comparison_lines(board), COMPARISONS))
     write_atomically(out / "leaderboard.tex", latex(board))
     write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out)))

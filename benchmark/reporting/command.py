@@ -1,0 +1,44 @@
+"""``python -m benchmark leaderboard``: tables, plots and pages from records; nothing is trained."""
+
+from pathlib import Path
+
+import click
+
+from benchmark.errors import UserError
+
+
+@click.command("leaderboard")
+@click.argument("folders", metavar="DIR ...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Where to write.  [default: the first folder]"
+)
+@click.option(
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="CONDITION",
+    help="Show only some rows, such as library=timm,keras or 'macro_f1>0.9'; several must all hold.",
+)
+@click.option("--sort", default="", metavar="COLUMN", help="Order of the rows: low to high; -COLUMN: high to low.")
+@click.option("--columns", default="", metavar="A,B,...", help="Show these columns in the tables.")
+def leaderboard_command(
+    folders: tuple[Path, ...], out: Path | None, filters: tuple[str, ...], sort: str, columns: str
+) -> None:
+    """Write the leaderboard of one results folder or several anew, from their records; nothing is trained.
+
+    Several folders (of several machines, of several days) become one board; a run that is in two is shown once.
+    Columns are those of leaderboard.csv. Rows that are not shown still count in ranks and corrections.
+    """
+    from benchmark.reporting.leaderboard import write_leaderboard
+    from benchmark.reporting.view import View
+
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"There is no folder '{folder}'; give the folder that was --out of a run.")
+    chosen = tuple(name.strip() for name in columns.split(",") if name.strip())
+    target = out or folders[0]
+    try:
+        written = write_leaderboard(target, folders, View(filters, sort, chosen))
+    except OSError as error:
+        raise UserError(f"'{target}' can't be written: {error.strerror or error}.") from None
+    click.echo(f"Leaderboard: {written}")

@@ -1,0 +1,99 @@
+"""Records from one results folder or several, as one list: each run once, classes in one order."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.errors import UserError
+from benchmark.execution.store import RecordStore, Stored, short
+from benchmark.outcomes import Outcome
+from benchmark.record import Predictions, Record
+
+Entry = tuple[Record, Predictions | None]
+
+
+def gather(folders: Sequence[Path]) -> Stored:
+    """Return the records of several folders; what is not used, or was changed, is named in its problems.
+
+    A run that is in two folders is used once: the one that is ``ok``, else that of the first folder.
+
+    Raises:
+        UserError: a folder has no records at all.
+    """
+    found: dict[str, tuple[Path, Entry]] = {}
+    problems: list[str] = []
+    for folder in dict.fromkeys(path.resolve() for path in folders):
+        stored = RecordStore(folder).read_all()
+        if not stored.entries and not stored.problems:
+            raise UserError(f"'{folder}' has no records of runs; give the folder that was --out of a run.")
+        problems += [f"{folder}/{text}" if len(folders) > 1 else text for text in stored.problems]
+        for entry in stored:
+            key = entry[0].key
+            if key not in found:
+                found[key] = (folder, entry)
+                continue
+            kept, other = found[key], (folder, entry)
+            if kept[1][0].outcome is not Outcome.OK and entry[0].outcome is Outcome.OK:
+                kept, other = other, kept
+            found[key] = kept
+            problems.append(_same_run(kept, other))
+    entries, changed = _one_order([entry for _, entry in found.values()])
+    return Stored(tuple(entries), (*problems, *changed))
+
+
+def _same_run(kept: tuple[Path, Entry], other: tuple[Path, Entry]) -> str:
+    record, said = other[1]
+    text = f"{other[0]}/records/{short(record.key)} is not used: the same run is in '{kept[0]}'"
+    first = kept[1][1]
+    if record.outcome is not Outcome.OK or kept[1][0].outcome is not Outcome.OK or said is None or first is None:
+        return text + "."
+    if said.probabilities.shape != first.probabilities.shape or not np.array_equal(said.image_ids, first.image_ids):
+        return text + ", with other images."
+    apart = float(np.abs(said.probabilities - first.probabilities).max(initial=0.0))
+    return text + (f", with probabilities that differ by up to {apart:.2g}." if apart else ".")
+
+
+def _one_order(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+    """Give all records of the same images their classes in the order of the first; columns go by name.
+
+    Records whose classes are others than those of most records of the same images are left out.
+    """
+    sets: dict[str, Counter[frozenset[str]]] = {}
+    for record, _ in entries:
+        sets.setdefault(record.data.fingerprint, Counter())[frozenset(record.data.class_names)] += 1
+    orders: dict[str, tuple[str, ...]] = {}
+    kept: list[Entry] = []
+    problems: list[str] = []
+    for record, predictions in entries:
+        data = record.data
+        usual = sets[data.fingerprint].most_common(1)[0][0]
+        if frozenset(data.class_names) != usual:
+            problems.append(
+                f"Record {short(record.key)} of {record.backbone.name} is not used: its classes "
+                f"({', '.join(data.class_names)}) are not those of the other records of the same images "
+                f"({', '.join(sorted(usual))})."
+            )
+            continue
+        order = orders.setdefault(data.fingerprint, data.class_names)
+        if data.class_names != order:
+            problems.append(
+                f"Record {short(record.key)} of {record.backbone.name} has its classes in another order than the "
+                f"first of the same images: they were matched by name."
+            )
+            columns = np.array([data.class_names.index(name) for name in order])
+            record = record.model_copy(update={"data": data.model_copy(update={"class_names": order})})
+            predictions = None if predictions is None else _reordered(predictions, columns)
+        kept.append((record, predictions))
+    return kept, problems
+
+
+def _reordered(predictions: Predictions, columns: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Predictions:
+    """Return predictions whose class k was class ``columns[k]``."""
+    return replace(
+        predictions,
+        labels=np.argsort(columns)[predictions.labels].astype(np.int64),
+        probabilities=predictions.probabilities[:, columns],
+    )

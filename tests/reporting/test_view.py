@@ -1,0 +1,161 @@
+"""``python -m benchmark leaderboard DIR [DIR ...] --filter --sort --columns``, as a user types it."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulated import FOUR, TWELVE, Study
+
+from benchmark.cli import main
+from benchmark.execution.store import RecordStore
+from benchmark.outcomes import Outcome
+
+SMALL = Study(patients=24, slices=2)
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "leaderboard.csv").open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Path, Path]:
+    """Return two machines' results; one run is in both, and one failed on the first machine only."""
+    first, second = tmp_path / "monday", tmp_path / "tuesday"
+    for reader in FOUR[:2]:
+        RecordStore(first).write(*SMALL.run(reader))
+    RecordStore(first).write(*SMALL.run(FOUR[3], outcome=Outcome.OOM, reason="no memory"))
+    for reader in FOUR[1:]:
+        RecordStore(second).write(*SMALL.run(reader))
+    return first, second
+
+
+def test_folders_are_merged_and_a_run_in_both_is_shown_once(two: tuple[Path, Path], tmp_path: Path) -> None:
+    first, second = two
+    out = tmp_path / "both"
+    assert main(["leaderboard", str(first), str(second), "--out", str(out)]) == 0
+    rows = rows_of(out)
+    assert sorted(row["backbone"] for row in rows) == sorted(reader.name for reader in FOUR)
+    assert {row["status"] for row in rows} == {"ok"}  # what failed on Monday was done on Tuesday
+    text = (out / "leaderboard.md").read_text()
+    assert f"is not used: the same run is in '{first}'." in text
+    assert f"is not used: the same run is in '{second}'." in text
+    assert not (first / "leaderboard.csv").exists()
+
+
+def test_a_run_that_came_out_otherwise_elsewhere_is_said(two: tuple[Path, Path]) -> None:
+    first, second = two
+    record, predictions = SMALL.run(FOUR[1])
+    assert predictions is not None
+    other = predictions.probabilities[:, ::-1].copy()
+    RecordStore(second).write(record, replace(predictions, probabilities=other))
+    assert main(["leaderboard", str(first), str(second)]) == 0
+    assert (
+        f"the same run is in '{first}', with probabilities that differ by up to 0."
+        in (first / "leaderboard.md").read_text()
+    )
+
+
+def test_rows_and_columns_are_chosen_and_ranks_stay(two: tuple[Path, Path]) -> None:
+    _, folder = two
+    assert main(["leaderboard", str(folder)]) == 0
+    ranks = {row["backbone"]: row["rank"] for row in rows_of(folder)}
+    options = ["--filter", "framework=torch", "--filter", "params_m<10"]
+    options += ["--columns", "backbone,rank,data,macro_f1,fn_glioma"]
+    assert main(["leaderboard", str(folder), *options]) == 0
+    rows = rows_of(folder)
+    assert list(rows[0]) == ["backbone", "rank", "data", "macro_f1", "fn_glioma"]
+    assert [row["backbone"] for row in rows] == ["timm/tf_efficientnet_lite0"]
+    assert rows[0]["rank"] == ranks["timm/tf_efficientnet_lite0"]
+    text = (folder / "leaderboard.md").read_text()
+    assert "1 of 3 rows are shown (framework=torch; params_m&lt;10); ranks are among all." in text
+    assert "| backbone | rank | data | macro_f1 | fn_glioma |" in text
+    assert "keras/resnet50" not in text
+
+
+@pytest.mark.parametrize(
+    ("condition", "names"),
+    [
+        ("backbone=KERAS/*", {"keras/baseline_cnn", "keras/resnet50"}),
+        ("framework!=tensorflow", {"timm/tf_efficientnet_lite0"}),
+        ("limit=", {"keras/baseline_cnn", "keras/resnet50", "timm/tf_efficientnet_lite0"}),
+        ("infer_images_per_s>=327", {"keras/baseline_cnn", "timm/tf_efficientnet_lite0"}),
+        ("library=keras,timm", {"keras/resnet50", "timm/tf_efficientnet_lite0"}),
+    ],
+)
+def test_conditions(two: tuple[Path, Path], condition: str, names: set[str]) -> None:
+    assert main(["leaderboard", str(two[1]), "--filter", condition, "--columns", "backbone"]) == 0
+    assert {row["backbone"] for row in rows_of(two[1])} == names
+
+
+def test_sorting_both_ways_leaves_empty_cells_last(tmp_path: Path) -> None:
+    record, predictions = SMALL.run(FOUR[0])
+    unmeasured = record.throughput.model_copy(update={"infer_images_per_s": None})
+    RecordStore(tmp_path).write(record.model_copy(update={"throughput": unmeasured}), predictions)
+    for reader in TWELVE[2:5]:
+        RecordStore(tmp_path).write(*SMALL.run(reader))
+    for sort, best in (("infer_images_per_s", "keras_cv/resnet50"), ("-infer_images_per_s", "timm/resnet50")):
+        assert main(["leaderboard", str(tmp_path), "--sort", sort]) == 0
+        rows = rows_of(tmp_path)
+        assert rows[0]["backbone"] == best
+        assert rows[-1]["backbone"] == FOUR[0].name
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--filter", "macro_f1"], "give a column, one of = != < <= > >=, and a value"),
+        (["--filter", "macro_f1>high"], "'high' is not a number"),
+        (["--filter", "macrof1>0.5"], "there is no column 'macrof1'. Did you mean 'macro_f1'? The columns are rank,"),
+        (["--sort", "speed"], "--sort speed: there is no column 'speed'."),
+        (["--columns", "rank,nonsense"], "there is no column 'nonsense'."),
+        (["--filter", "backbone=alexnet"], "none of the 3 rows is so; nothing was written."),
+    ],
+)
+def test_a_wrong_view_is_one_sentence_and_writes_nothing(
+    two: tuple[Path, Path], capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    before = sorted(two[0].iterdir())
+    assert main(["leaderboard", str(two[0]), *options]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1
+    assert sorted(two[0].iterdir()) == before
+
+
+def test_classes_in_another_order_are_matched_by_name(tmp_path: Path) -> None:
+    record, predictions = SMALL.run(FOUR[0])
+    other, said = SMALL.run(FOUR[1])
+    assert said is not None
+    turned = other.data.class_names[::-1]
+    shuffled = replace(said, labels=3 - said.labels, probabilities=said.probabilities[:, ::-1].copy())
+    RecordStore(tmp_path / "straight").write(record, predictions)
+    RecordStore(tmp_path / "straight").write(other, said)
+    RecordStore(tmp_path / "turned").write(record, predictions)
+    data = other.data.model_copy(update={"class_names": turned})
+    RecordStore(tmp_path / "turned").write(other.model_copy(update={"data": data}), shuffled)
+    for folder in ("straight", "turned"):
+        assert main(["leaderboard", str(tmp_path / folder)]) == 0
+    columns = ("backbone", "block", "rank", "macro_f1", "auroc", "missed_glioma")
+    found = {
+        folder: {tuple(row[name] for name in columns) for row in rows_of(tmp_path / folder)}
+        for folder in ("straight", "turned")
+    }
+    assert found["straight"] == found["turned"]
+    assert "has its classes in another order" in (tmp_path / "turned" / "leaderboard.md").read_text()
+
+
+def test_other_labels_for_the_same_images_are_named_and_not_ranked(tmp_path: Path) -> None:
+    for reader in FOUR[:2]:
+        RecordStore(tmp_path).write(*SMALL.run(reader))
+    record, said = SMALL.run(replace(FOUR[2], skill=9.0))  # the best of all, were its labels right
+    assert said is not None
+    RecordStore(tmp_path).write(record, replace(said, labels=np.roll(said.labels, 1)))
+    assert main(["leaderboard", str(tmp_path)]) == 0
+    rows = {row["backbone"]: row for row in rows_of(tmp_path)}
+    assert rows[record.backbone.name]["status"] == "error"
+    assert rows[record.backbone.name]["rank"] == ""
+    assert "are not those of the other runs on this split" in rows[record.backbone.name]["reason"]
+    assert all(rows[reader.name]["rank"] for reader in FOUR[:2])
