@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmark.record import Predictions, Record
 from benchmark.execution.store import RecordStore
+from benchmark.record import Predictions, Record
 from benchmark.reporting.leaderboard import read_board
 from benchmark.reporting.tables import write_tables
 

@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.hashing import hash_json
+from benchmark.outcomes import Outcome
+from benchmark.recipe import Recipe
 from benchmark.record import (
     BackboneFacts,
     DataFacts,
@@ -17,9 +20,6 @@ from benchmark.record import (
     WeightsFacts,
 )
 from benchmark.run import Run
-from benchmark.hashing import hash_json
-from benchmark.outcomes import Outcome
-from benchmark.recipe import Recipe
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 DEVICE = "AMD EPYC 7763, 2 cores"

@@ -12,8 +12,8 @@ from PIL import Image
 from simulated import CLASSES, FOUR, TWELVE, Study
 
 from benchmark.data.dataset import DataSet
-from benchmark.record import Predictions, Record
 from benchmark.outcomes import Outcome
+from benchmark.record import Predictions, Record
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
 from benchmark.reporting.page import page, script_json
 from benchmark.reporting.thumbnails import read_thumbnails, write_thumbnails
