@@ -6,10 +6,11 @@ from backbones import backbone
 
 
 @backbone("keras/baseline_cnn", framework="keras", library="own", input_size=128)
-def keras_baseline_cnn(num_classes: int, input_size: int) -> Any:
+def keras_baseline_cnn(num_classes: int, input_size: int, dropout: float = 0.0) -> Any:
     import keras
     from keras import layers
 
+    after_the_last_convolution = [layers.Dropout(dropout, name="dropout")] if dropout else []
     return keras.Sequential(
         [
             keras.Input((input_size, input_size, 3)),
@@ -20,6 +21,7 @@ def keras_baseline_cnn(num_classes: int, input_size: int) -> Any:
             layers.Conv2D(64, 3, padding="same", activation="relu", name="conv3"),
             layers.MaxPooling2D(),
             layers.Flatten(),
+            *after_the_last_convolution,
             layers.Dense(256, activation="relu", name="dense"),
             layers.Dense(num_classes, name="logits"),
         ]
@@ -27,7 +29,7 @@ def keras_baseline_cnn(num_classes: int, input_size: int) -> Any:
 
 
 @backbone("torch/baseline_cnn", framework="torch", library="own", input_size=128)
-def torch_baseline_cnn(num_classes: int, input_size: int) -> Any:
+def torch_baseline_cnn(num_classes: int, input_size: int, dropout: float = 0.0) -> Any:
     from collections import OrderedDict
 
     from torch import nn
@@ -36,7 +38,9 @@ def torch_baseline_cnn(num_classes: int, input_size: int) -> Any:
         return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2))
 
     flat = 64 * (input_size // 8) ** 2
-    head = nn.Sequential(nn.Flatten(), nn.Linear(flat, 256), nn.ReLU(), nn.Linear(256, num_classes))
+    after_the_last_convolution = [("dropout", nn.Dropout(dropout))] if dropout else []
+    dense = [("dense", nn.Linear(flat, 256)), ("relu", nn.ReLU()), ("logits", nn.Linear(256, num_classes))]
+    head = nn.Sequential(OrderedDict([("flatten", nn.Flatten()), *after_the_last_convolution, *dense]))
     stages = OrderedDict(conv1=block(3, 16), conv2=block(16, 32), conv3=block(32, 64), head=head)
     model = nn.Sequential(stages)
     for layer in model.modules():

@@ -4,13 +4,16 @@ A recipe is a frozen, validated record read from TOML. Nothing that changes a re
 resolved recipe is part of a run's identity.
 """
 
+from benchmark.recipe.augmentation import Augmentation
 from benchmark.recipe.sections import (
     BatchNorm,
     EarlyStopping,
+    Ema,
     Execution,
     Head,
     Loss,
     Optimizer,
+    Regularization,
     Schedule,
     Section,
 )
@@ -19,13 +22,16 @@ from benchmark.recipe.whole import Recipe, field_names, validated
 
 __all__ = [
     "SHIPPED",
+    "Augmentation",
     "BatchNorm",
     "EarlyStopping",
+    "Ema",
     "Execution",
     "Head",
     "Loss",
     "Optimizer",
     "Recipe",
+    "Regularization",
     "Schedule",
     "Section",
     "field_names",

@@ -1,10 +1,10 @@
 """Recipes by name: those that come with the package, and files of the user's own."""
 
-import tomllib
 from pathlib import Path
 
 from benchmark.errors import UserError, nearest
 from benchmark.recipe.whole import Recipe, validated
+from benchmark.toml_files import read_toml
 
 SHIPPED = Path(__file__).parents[1] / "recipes"
 
@@ -21,18 +21,12 @@ def load_recipe(name: str) -> Recipe:
         UserError: no such recipe, not TOML, or a field that is not allowed.
     """
     if name in shipped_names():
-        text, where = (SHIPPED / f"{name}.toml").read_text(encoding="utf-8"), f"recipe '{name}'"
+        path, where = SHIPPED / f"{name}.toml", f"recipe '{name}'"
     elif name.endswith(".toml"):
-        try:
-            text, where = Path(name).read_text(encoding="utf-8"), f"recipe file '{name}'"
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"Recipe file '{name}' can't be read: {error}.") from None
+        path, where = Path(name), f"recipe file '{name}'"
     else:
         raise UserError(
             f"Unknown recipe '{name}'.{nearest(name, shipped_names())} "
             f"Known: {', '.join(shipped_names())}; or give the path of a .toml file."
         )
-    try:
-        return validated(tomllib.loads(text), where)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"In {where}: {error}.") from None
+    return validated(read_toml(path, f"Recipe file '{name}'", where), where)

@@ -3,26 +3,34 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from benchmark.errors import UserError, nearest
+from benchmark.recipe.augmentation import Augmentation
 from benchmark.recipe.sections import (
     BatchNorm,
     EarlyStopping,
+    Ema,
     Execution,
     Head,
     Loss,
     Optimizer,
+    Regularization,
     Schedule,
     Section,
 )
+
+
+def _number_as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class Recipe(Section):
     """Every training choice of a run.
 
     Sizes are in pixels of the square network input; ``size = 0`` is the backbone's own ``input_size``.
-    ``trainable_from`` is ``"all"``, ``"head"`` or the name of the first stage that is trained.
+    ``trainable_from`` is ``"all"``, ``"head"`` or the name of the first stage that is trained; for Keras networks
+    also the number of the first layer that is, as in ``for layer in model.layers[:100]: layer.trainable = False``.
     ``preprocessing = "unit"`` feeds 0-1 whatever the backbone declares (the seed notebook's mistake, kept so that
     its rows can be reproduced). ``validation_fraction`` of the training images, cut by group, judge epochs.
     """
@@ -33,10 +41,13 @@ class Recipe(Section):
     resize: Literal["squash", "pad"] = "squash"
     preprocessing: Literal["declared", "unit"] = "declared"
     validation_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.1
-    trainable_from: str = "all"
+    trainable_from: Annotated[str, Field(min_length=1), BeforeValidator(_number_as_text)] = "all"
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     loss: Loss = Loss()
+    regularization: Regularization = Regularization()
+    augmentation: Augmentation = Augmentation()
+    ema: Ema = Ema()
     head: Head = Head()
     batch_norm: BatchNorm = BatchNorm()
     early_stopping: EarlyStopping = EarlyStopping()
@@ -52,6 +63,11 @@ class Recipe(Section):
             )
         if self.execution.deterministic and self.execution.precision == "auto":
             raise ValueError("execution.deterministic forbids 'auto': set execution.precision")
+        if self.execution.accumulate > self.batch_size:
+            raise ValueError(
+                f"execution.accumulate = {self.execution.accumulate} would cut batches of {self.batch_size} images "
+                "into empty parts; give at most the batch size"
+            )
         return self
 
     def with_values(self, changes: Mapping[str, Any]) -> "Recipe":
@@ -89,10 +105,21 @@ def validated(values: Mapping[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "recipe"
+        errors = error.errors()
+        first = errors[0]
+        field = _field(first["loc"])
         if first["type"] == "extra_forbidden":
             raise UserError(f"Unknown field '{field}' in {where}.{nearest(field, field_names())}") from None
-        message = first["msg"].removeprefix("Value error, ")
+        messages = (each["msg"].removeprefix("Value error, ") for each in errors if _field(each["loc"]) == field)
+        allowed = "; or: ".join(dict.fromkeys(messages))  # a field that may be one of several kinds has one for each
         got = f", not {first['input']!r}" if first["loc"] and not isinstance(first["input"], dict) else ""
-        raise UserError(f"In {where}, {field}: {message}{got}.") from None
+        place = f"In {where}, {field}: " if field else f"In {where}: "
+        raise UserError(f"{place}{allowed}{got}.") from None
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    """Return the dotted name of the field at a location, which may go on into alternatives and items."""
+    parts = [str(part) for part in location]
+    names = field_names()
+    known = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in names), len(parts))
+    return ".".join(parts[:known])

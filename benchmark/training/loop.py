@@ -16,16 +16,17 @@ import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet, Positions, Split
 from benchmark.evaluation.scoring import confusion_matrix, macro_f1
-from benchmark.record import Epoch, Predictions, Timings
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.recipe import Recipe
+from benchmark.record import Epoch, Predictions, Timings
+from benchmark.training.augmentation import Draws, draw_batch
 from benchmark.training.checkpoints import Checkpoints, State
 from benchmark.training.choices import resolve_compile
 from benchmark.training.clock import Clock
 from benchmark.training.engines.base import Engine, Handle, Network, StepInput
 from benchmark.training.feed import Feed, near_equal_batches
 from benchmark.training.randomness import epoch_order, image_numbers, step_seed
-from benchmark.training.schedules import factor
+from benchmark.training.schedules import average_decay, factor
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -113,30 +114,45 @@ class _Loop:
         with self.clock("data"):
             self.feed = Feed(engine, data, np.concatenate([split.train, split.validation, split.test]))
         self.steps_per_epoch = len(near_equal_batches(split.train, recipe.batch_size))
+        self.val_losses: list[float] = []  # of the epochs that are done, earlier tries' included
         self.speeds: list[float] = []
         self.first_steps: dict[int, float] = {}  # seconds of the first step of each batch size
 
     def step_inputs(self, epoch: int) -> Iterator[StepInput]:
         """Yield the steps of one epoch (from 1), images on the device."""
-        ordered = self.split.train[epoch_order(self.numbers, self.seed, epoch)]
-        batches = near_equal_batches(ordered, self.recipe.batch_size)
-        handles = self.feed.batches(batches)
-        for number, positions in enumerate(batches):
+        batches = near_equal_batches(epoch_order(self.numbers, self.seed, epoch), self.recipe.batch_size)
+        handles = self.feed.batches([self.split.train[batch] for batch in batches])
+        for number, batch in enumerate(batches):
             with self.clock("data"):
                 images = next(handles)
+            if self.recipe.augmentation.active:
+                with self.clock("compute"):
+                    images = self.engine.augment(images, self.draws(batch, epoch))
             step = (epoch - 1) * self.steps_per_epoch + number
-            labels = self.data.labels[positions]
+            labels = self.data.labels[self.split.train[batch]]
             weights = self.weights[labels]
             whole = weights.sum() if self.recipe.loss.class_weight_normalization == "weights" else len(labels)
-            rate = factor(self.recipe.schedule, step, self.steps_per_epoch, self.recipe.epochs)
             yield StepInput(
                 images=images,
                 labels=labels,
                 loss_weights=(weights / whole).astype(np.float32),
-                learning_rate=self.recipe.optimizer.learning_rate * rate,
+                learning_rate=self.rate(step),
                 step=step + 1,
                 seed=step_seed(self.seed, step),
+                parts=self.recipe.execution.accumulate,
+                average_decay=average_decay(self.recipe.ema, step + 1),
             )
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, from 0."""
+        recipe = self.recipe
+        return recipe.optimizer.learning_rate * factor(
+            recipe.schedule, step, self.steps_per_epoch, recipe.epochs, self.val_losses
+        )
+
+    def draws(self, batch: Positions, epoch: int) -> Draws:
+        """Return how an epoch varies the training images at these places of ``split.train``."""
+        return draw_batch(self.recipe.augmentation, self.numbers[batch], self.seed, epoch, self.data.size)
 
     def train_epoch(self, epoch: int) -> float:
         """Train one epoch; return the mean loss per image.
@@ -244,6 +260,7 @@ def train(
     clock = loop.clock
     progress, best = _resume(engine, checkpoints)
     resumed_from = len(progress.history)
+    loop.val_losses = [line.val_loss for line in progress.history]
     if progress.compile:
         engine.set_compile(progress.compile.startswith("on"))
     else:
@@ -258,20 +275,18 @@ def train(
         start = time.perf_counter()
         with clock("harness"):
             train_loss = loop.train_epoch(epoch)
+            engine.assert_frozen()
             val_loss, val_f1 = loop.validate(epoch)
-            last_step = epoch * loop.steps_per_epoch - 1
-            rate = recipe.optimizer.learning_rate * factor(
-                recipe.schedule, last_step, loop.steps_per_epoch, recipe.epochs
-            )
             line = Epoch(
                 epoch=epoch,
-                learning_rate=rate,
+                learning_rate=loop.rate(epoch * loop.steps_per_epoch - 1),
                 train_loss=train_loss,
                 val_loss=val_loss,
                 val_macro_f1=val_f1,
                 seconds=time.perf_counter() - start,
             )
             progress.history.append(line)
+            loop.val_losses.append(val_loss)
             improved = val_loss < progress.best_loss
             if improved:
                 progress.best_epoch, progress.best_loss = epoch, val_loss

@@ -39,6 +39,11 @@ def epoch_order(numbers: UInt64s, seed: int, epoch: int) -> npt.NDArray[np.int64
     return np.argsort(draw(numbers, seed, epoch), kind="stable").astype(np.int64)
 
 
+def part_seed(seed: int, part: int) -> int:
+    """Return the seed (31 bits) of one part of a batch: the step's own for the first."""
+    return seed if part == 0 else int(draw(np.array([part], dtype=np.uint64), seed, 0x9A47)[0] >> np.uint64(33))
+
+
 def step_seed(seed: int, step: int) -> int:
     """Return the seed (31 bits) of what is random inside the network in one step."""
     return int(draw(np.array([step], dtype=np.uint64), seed, 0x5EED)[0] >> np.uint64(33))

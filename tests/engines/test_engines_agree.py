@@ -23,14 +23,25 @@ for values in recipes:
     recipe = Recipe().with_values({"execution.precision": "float32", **values})
     engine.build(Assignment(load_registry().get(name), recipe, 3, 16, None, 0))
     engine.load_state({key: weights[f"{number}"] for number, key in enumerate(engine.state(optimizer=False))})
-    losses = train(engine, 8, rate=values["optimizer.learning_rate"])
+    decay, parts = recipe.ema.decay, recipe.execution.accumulate
+    losses = train(engine, 8, rate=values["optimizer.learning_rate"], average_decay=decay, parts=parts)
     print(json.dumps([*losses, *logits(engine, images()).ravel().tolist()]))
 """
 RECIPES = [
     {"optimizer.name": "sgd", "optimizer.learning_rate": 0.01, "optimizer.weight_decay": 1e-3},
     {"optimizer.name": "adamw", "optimizer.learning_rate": 1e-4, "loss.label_smoothing": 0.1},
     {"optimizer.name": "adam", "optimizer.learning_rate": 1e-4, "optimizer.clip_norm": 0.5},
-]
+    {
+        "optimizer.name": "sgd", "optimizer.learning_rate": 0.01, "optimizer.decoupled_decay": True,
+        "optimizer.weight_decay": 0.5, "optimizer.decay_norms_and_biases": True, "loss.focal_gamma": 2.0,
+        "regularization.l1": 0.01, "regularization.l2": 0.01, "regularization.kernels": "conv",
+    },
+    {
+        "optimizer.name": "sgd", "optimizer.learning_rate": 0.02, "optimizer.nesterov": True,
+        "optimizer.layer_decay": 0.5, "optimizer.head_learning_rate_factor": 0.5, "ema.decay": 0.8,
+        "execution.accumulate": 4, "loss.label_smoothing": 0.1, "loss.focal_gamma": 0.5,
+    },
+]  # fmt: skip
 
 
 def weights() -> list[npt.NDArray[np.float32]]:

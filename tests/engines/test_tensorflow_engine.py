@@ -9,6 +9,7 @@ import pytest
 from backbones import CAFFE, HALF, IMAGENET, RAW, UNIT, Backbone, MissingWeights, Preprocessing
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.training.engines import StepInput, create
+from tests.engines import promises
 from tests.engines.keras_small import (
     CLASSES,
     SIZE,
@@ -394,3 +395,60 @@ def test_a_users_keras_configuration_changes_nothing() -> None:
 
 def test_size_is_that_of_the_run() -> None:
     assert logits(built(size=2 * SIZE)[0], images(2, 2 * SIZE)).shape == (2, CLASSES)
+
+
+def test_averages_are_what_is_evaluated() -> None:
+    promises.averages_are_what_is_evaluated(built, plain)
+
+
+def test_averages_resume_bit_for_bit() -> None:
+    promises.averages_resume_bit_for_bit(built, convolutions)
+
+
+def test_parts_of_a_batch_make_one_step() -> None:
+    promises.parts_of_a_batch_make_one_step(built, plain)
+
+
+def test_frozen_statistics_that_move_are_noticed() -> None:
+    engine, _ = built(convolutions, trainable_from="second")
+    name = next(name for name in engine.weights() if "moving_mean" in name)
+    promises.statistics_that_move_are_noticed(engine, lambda: spoil(engine, name))
+
+
+def spoil(engine: Any, name: str) -> None:
+    """Change a running mean as BatchNorm in training mode would."""
+    engine._weights[name].assign(engine._weights[name] + 0.1)
+
+
+@pytest.mark.parametrize("number", [2, 4, 6])
+def test_layers_are_frozen_by_their_number_exactly(number: int) -> None:
+    """The network's layers are: first, its BatchNorm, ReLU, pooling, second, its BatchNorm, ..."""
+    engine, network = built(trainable_from=str(number))
+    before = engine.weights()
+    frozen = {"first/", "first_bn"} | ({"second/", "second_bn"} if number == 6 else set())
+    train(engine)
+    moved = changed(before, engine.weights())
+    assert moved == {name for name in before if not any(layer in name for layer in frozen)}
+    assert set(network.trainable_names) <= moved
+    engine.assert_frozen()
+
+
+def test_a_layer_number_inside_a_stage_freezes_part_of_it() -> None:
+    engine, _ = built(trainable_from="5")  # the second convolution, but not its BatchNorm
+    before = engine.weights()
+    train(engine)
+    kept = set(before) - changed(before, engine.weights())
+    assert {name.split("/", 2)[2] for name in kept} == {
+        f"{layer}/{weight}"
+        for layer, weights in {
+            "first": ("kernel", "bias"),
+            "first_bn": ("gamma", "beta", "moving_mean", "moving_variance"),
+            "second": ("kernel", "bias"),
+        }.items()
+        for weight in weights
+    }
+
+
+def test_a_number_beyond_the_layers_is_named() -> None:
+    with pytest.raises(RunFailure, match="trainable_from = 99 leaves nothing to train: the network has 11 layers"):
+        built(trainable_from="99")

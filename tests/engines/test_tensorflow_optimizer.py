@@ -5,20 +5,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.recipe import Optimizer
-from tests.engines.test_torch_optimizer import RATES, by_hand, gradients, start
+from benchmark.recipe import Optimizer, Regularization
+from tests.engines.test_torch_optimizer import CASES, RATES, by_hand, gradients, start
 
 pytestmark = pytest.mark.tensorflow
 
 
-def ours(rule: Optimizer) -> dict[str, Any]:
+def ours(rule: Optimizer, penalty: Regularization | None = None) -> dict[str, Any]:
     """Return the variables after a few steps, traced once as in the engine."""
     import tensorflow as tf
 
     from benchmark.training.engines.tensorflow_optimizer import Updates
 
     variables = {name: tf.Variable(values, dtype=tf.float32) for name, values in start().items()}
-    updates = Updates(rule, list(variables.values()), [name == "head" for name in variables])
+    factors = [rule.head_learning_rate_factor if name == "head" else 1.0 for name in variables]
+    updates = Updates(rule, list(variables.values()), factors, penalty)
     apply = tf.function(updates.apply)
     for step, rate in enumerate(RATES, start=1):
         given = [tf.constant(values, tf.float32) for values in gradients(step).values()]
@@ -26,28 +27,11 @@ def ours(rule: Optimizer) -> dict[str, Any]:
     return {name: variable.numpy() for name, variable in variables.items()}
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"name": "adam", "weight_decay": 0.0},
-        {"name": "adam", "weight_decay": 0.1},
-        {"name": "adam", "weight_decay": 0.0, "epsilon": 0.01},
-        {"name": "adam", "weight_decay": 0.0, "epsilon": 0.01, "epsilon_inside": True},
-        {"name": "adam", "weight_decay": 0.0, "beta1": 0.5, "beta2": 0.9},
-        {"name": "adamw", "weight_decay": 0.1},
-        {"name": "adamw", "weight_decay": 0.1, "decay_norms_and_biases": True},
-        {"name": "adamw", "head_learning_rate_factor": 10.0},
-        {"name": "adamw", "clip_norm": 0.1},
-        {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0},
-        {"name": "sgd", "momentum": 0.9, "weight_decay": 0.1},
-        {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.0, "clip_norm": 0.2},
-    ],
-    ids=lambda changes: " ".join(f"{name}={value}" for name, value in changes.items()),
-)
-def test_steps_are_those_of_the_formulas(changes: dict[str, Any]) -> None:
-    rule = Optimizer(**changes)
-    expected = by_hand(rule)
-    for name, values in ours(rule).items():
+@pytest.mark.parametrize(("changes", "penalty"), CASES, ids=str)
+def test_steps_are_those_of_the_formulas(changes: dict[str, Any], penalty: dict[str, Any]) -> None:
+    rule, penalized = Optimizer(**changes), Regularization(**penalty)
+    expected = by_hand(rule, penalized)
+    for name, values in ours(rule, penalized).items():
         np.testing.assert_allclose(values, expected[name], rtol=2e-5, atol=2e-6)
 
 
@@ -71,6 +55,6 @@ def test_a_variable_without_gradient_stays_where_it_is() -> None:
     from benchmark.training.engines.tensorflow_optimizer import Updates
 
     variable = tf.Variable(tf.ones((3, 3)))
-    updates = Updates(Optimizer(weight_decay=0.5), [variable], [False])
+    updates = Updates(Optimizer(weight_decay=0.5), [variable], [1.0])
     updates.apply([None], tf.constant(updates.scalars(0.1, 1)))
     np.testing.assert_array_equal(variable.numpy(), np.ones((3, 3)))

@@ -12,6 +12,7 @@ import pytest
 from backbones import CAFFE, HALF, IMAGENET, RAW, UNIT, Backbone, MissingWeights, Preprocessing
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.training.engines import StepInput
+from tests.engines import promises
 from tests.engines.torch_small import CLASSES, SIZE, built, changed, convolutions, images, logits, plain, train
 
 
@@ -306,3 +307,51 @@ def test_compiled_steps_compute_the_same() -> None:
     np.testing.assert_allclose(train(second, 3), train(first, 3), rtol=1e-4)
     second.set_compile(False)
     np.testing.assert_allclose(train(second, 1, first=4), train(first, 1, first=4), rtol=1e-4)
+
+
+def test_averages_are_what_is_evaluated() -> None:
+    promises.averages_are_what_is_evaluated(built, plain)
+
+
+def test_averages_resume_bit_for_bit() -> None:
+    promises.averages_resume_bit_for_bit(built, convolutions)
+
+
+def test_parts_of_a_batch_make_one_step() -> None:
+    promises.parts_of_a_batch_make_one_step(built, plain)
+
+
+def test_frozen_statistics_that_move_are_noticed() -> None:
+    engine, _ = built(convolutions, trainable_from="1")
+    name = next(name for name in engine.weights() if "running_mean" in name)
+    promises.statistics_that_move_are_noticed(engine, lambda: spoil(engine, name))
+
+
+def spoil(engine: Any, name: str) -> None:
+    """Change a running mean as BatchNorm in training mode would."""
+    engine._tensors(engine._network.stages)[name].add_(0.1)
+
+
+def test_choosing_the_layout_leaves_values_and_slots_as_they_are() -> None:
+    engine, network = built(convolutions, ema__decay=0.5)
+    assert network.layout_is_free
+    train(engine, 2, average_decay=0.5)
+    before, outputs = engine.state(optimizer=True), logits(engine, images())
+    engine.set_channels_last(False)
+    assert not changed(before, engine.state(optimizer=True))
+    np.testing.assert_allclose(logits(engine, images()), outputs, rtol=1e-4, atol=1e-5)
+    assert engine.normalize(engine.upload(images())).is_contiguous()
+    train(engine, 1, first=3, average_decay=0.5)
+
+
+def test_a_native_head_has_the_dropout_that_its_adapter_takes() -> None:
+    def with_dropout(num_classes: int, dropout: float) -> Any:
+        from torch import nn
+
+        return nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(3 * SIZE**2, num_classes))
+
+    dropped, kept = built(with_dropout, head__dropout=0.5)[0], built(with_dropout)[0]
+    assert train(dropped, 1, seed=1) != train(built(with_dropout, head__dropout=0.5)[0], 1, seed=2)
+    assert train(kept, 1, seed=1) == train(built(with_dropout)[0], 1, seed=2)
+    with pytest.raises(RunFailure, match=r"takes no dropout: use head\.kind = 'linear'"):
+        built(convolutions, head__dropout=0.5)

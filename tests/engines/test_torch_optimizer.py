@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from benchmark.recipe import Optimizer
+from benchmark.recipe import Optimizer, Regularization
 
 Arrays = dict[str, npt.NDArray[np.float64]]
 
@@ -25,7 +25,7 @@ def start() -> Arrays:
     return {name: generator.normal(size=shape) for name, shape in SHAPES.items()}
 
 
-def ours(rule: Optimizer) -> Arrays:
+def ours(rule: Optimizer, penalty: Regularization) -> Arrays:
     """Return the parameters after a few steps of the engine's optimiser, a kernel in channels_last format."""
     import torch
 
@@ -36,7 +36,7 @@ def ours(rule: Optimizer) -> Arrays:
         return result.to(memory_format=torch.channels_last) if result.ndim == 4 else result
 
     parameters = {name: torch.nn.Parameter(tensor(values)) for name, values in start().items()}
-    updates = Updates(rule, parameters, frozenset({"head"}))
+    updates = Updates(rule, parameters, {"head": rule.head_learning_rate_factor}, penalty)
     for step, rate in enumerate(RATES, start=1):
         for name, values in gradients(step).items():
             parameters[name].grad = tensor(values)
@@ -44,20 +44,22 @@ def ours(rule: Optimizer) -> Arrays:
     return {name: parameter.detach().numpy() for name, parameter in parameters.items()}
 
 
-def by_hand(rule: Optimizer) -> Arrays:
+def by_hand(rule: Optimizer, penalty: Regularization = Regularization()) -> Arrays:  # noqa: B008  # frozen
     """Return the same by the formulas."""
     values = start()
     first = {name: np.zeros(shape) for name, shape in SHAPES.items()}
     second = {name: np.zeros(shape) for name, shape in SHAPES.items()}
     for step, rate in enumerate(RATES, start=1):
         given = gradients(step)
+        for name in {"conv": ["conv"], "all": ["conv", "head"]}[penalty.kernels]:
+            given[name] = given[name] + penalty.l1 * np.sign(values[name]) + 2 * penalty.l2 * values[name]
         if rule.clip_norm is not None:
             norm = math.sqrt(sum(float((g**2).sum()) for g in given.values()))
             given = {name: g * min(1.0, rule.clip_norm / norm) for name, g in given.items()}
         for name, g in given.items():
             lr = rate * (rule.head_learning_rate_factor if name == "head" else 1.0)
             decay = rule.weight_decay if values[name].ndim > 1 or rule.decay_norms_and_biases else 0.0
-            if rule.name == "adamw":
+            if rule.decoupled:
                 values[name] = values[name] * (1 - lr * decay)
             else:
                 g = g + decay * values[name]
@@ -76,28 +78,35 @@ def by_hand(rule: Optimizer) -> Arrays:
     return values
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"name": "adam", "weight_decay": 0.0},
-        {"name": "adam", "weight_decay": 0.1},
-        {"name": "adam", "weight_decay": 0.0, "epsilon": 0.01},
-        {"name": "adam", "weight_decay": 0.0, "epsilon": 0.01, "epsilon_inside": True},
-        {"name": "adam", "weight_decay": 0.0, "beta1": 0.5, "beta2": 0.9},
-        {"name": "adamw", "weight_decay": 0.1},
-        {"name": "adamw", "weight_decay": 0.1, "decay_norms_and_biases": True},
-        {"name": "adamw", "head_learning_rate_factor": 10.0},
-        {"name": "adamw", "clip_norm": 0.1},
-        {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0},
-        {"name": "sgd", "momentum": 0.9, "weight_decay": 0.1},
-        {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.0, "clip_norm": 0.2},
-    ],
-    ids=lambda changes: " ".join(f"{name}={value}" for name, value in changes.items()),
-)
-def test_steps_are_those_of_the_formulas(changes: dict[str, Any]) -> None:
-    rule = Optimizer(**changes)
-    expected = by_hand(rule)
-    for name, values in ours(rule).items():
+RULES: list[dict[str, Any]] = [
+    {"name": "adam", "weight_decay": 0.0},
+    {"name": "adam", "weight_decay": 0.1},
+    {"name": "adam", "weight_decay": 0.1, "decoupled_decay": True},
+    {"name": "adam", "weight_decay": 0.0, "epsilon": 0.01},
+    {"name": "adam", "weight_decay": 0.0, "epsilon": 0.01, "epsilon_inside": True},
+    {"name": "adam", "weight_decay": 0.0, "beta1": 0.5, "beta2": 0.9},
+    {"name": "adamw", "weight_decay": 0.1},
+    {"name": "adamw", "weight_decay": 0.1, "decay_norms_and_biases": True},
+    {"name": "adamw", "head_learning_rate_factor": 10.0},
+    {"name": "adamw", "clip_norm": 0.1},
+    {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0},
+    {"name": "sgd", "momentum": 0.9, "weight_decay": 0.1},
+    {"name": "sgd", "momentum": 0.9, "weight_decay": 0.1, "decoupled_decay": True, "decay_norms_and_biases": True},
+    {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.0, "clip_norm": 0.2},
+]
+# each rule alone, and one with each penalty
+CASES = [
+    *((rule, {}) for rule in RULES),
+    (RULES[-2], {"l1": 0.01, "l2": 0.02, "kernels": "conv"}),
+    (RULES[-1], {"l1": 0.01, "l2": 0.02, "kernels": "all"}),
+]
+
+
+@pytest.mark.parametrize(("changes", "penalty"), CASES, ids=str)
+def test_steps_are_those_of_the_formulas(changes: dict[str, Any], penalty: dict[str, Any]) -> None:
+    rule, penalized = Optimizer(**changes), Regularization(**penalty)
+    expected = by_hand(rule, penalized)
+    for name, values in ours(rule, penalized).items():
         np.testing.assert_allclose(values, expected[name], rtol=2e-5, atol=2e-6)
 
 
@@ -113,7 +122,7 @@ def test_a_parameter_without_gradient_stays_where_it_is() -> None:
     from benchmark.training.engines.torch_optimizer import Updates
 
     parameter = torch.nn.Parameter(torch.ones(3, 3))
-    Updates(Optimizer(weight_decay=0.5), {"unused": parameter}, frozenset()).apply(0.1, 1, None)
+    Updates(Optimizer(weight_decay=0.5), {"unused": parameter}).apply(0.1, 1, None)
     assert torch.equal(parameter.detach(), torch.ones(3, 3))
 
 
@@ -124,9 +133,7 @@ def test_an_overflow_of_float16_skips_the_step_and_halves_the_scale() -> None:
 
     parameter = torch.nn.Parameter(torch.ones(2, 2))
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    updates = Updates(
-        Optimizer(name="sgd", momentum=0.0, weight_decay=0.0, clip_norm=1.0), {"w": parameter}, frozenset()
-    )
+    updates = Updates(Optimizer(name="sgd", momentum=0.0, weight_decay=0.0, clip_norm=1.0), {"w": parameter})
     for factor, expected, scale in ((float("inf"), 1.0, 512.0), (3.0, 1 - 0.1 * 0.5, 512.0)):
         updates.forget_gradients()
         scaler.scale((parameter * factor).sum()).backward()

@@ -55,14 +55,23 @@ def images(count: int = 6, size: int = SIZE, seed: int = 0) -> npt.NDArray[np.ui
 
 
 def train(
-    engine: Any, steps: int = 2, first: int = 1, *, rate: float = 1e-2, count: int = 6, seed: int = 5
+    engine: Any,
+    steps: int = 2,
+    first: int = 1,
+    *,
+    rate: float = 1e-2,
+    count: int = 6,
+    seed: int = 5,
+    parts: int = 1,
+    average_decay: float = 0.0,
 ) -> list[float]:
     """Train on a few images; return the losses."""
     losses = []
     for step in range(first, first + steps):
         labels = np.arange(count) % CLASSES
         weights = np.full(count, 1 / count, dtype=np.float32)
-        given = StepInput(engine.upload(images(count, seed=step)), labels, weights, rate, step, seed + step)
+        pixels = engine.upload(images(count, seed=step))
+        given = StepInput(pixels, labels, weights, rate, step, seed + step, parts, average_decay)
         losses.append(engine.train_step(given))
     return [float(loss) for loss in engine.fetch(losses)]
 

@@ -33,6 +33,9 @@ class SoftmaxEngine:
     def set_compile(self, on: bool) -> None:
         self.compiled.append(on)
 
+    def assert_frozen(self) -> None:
+        pass  # nothing is
+
     def upload(self, pixels: npt.NDArray[np.uint8]) -> Handle:
         return pixels.copy()
 

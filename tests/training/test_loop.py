@@ -9,6 +9,7 @@ import pytest
 from benchmark.data.dataset import DataSet, Split
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.recipe import Recipe
+from benchmark.training.augmentation import Draws
 from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.loop import Training, train
 from tests.training.softmax_engine import SoftmaxEngine
@@ -188,3 +189,19 @@ def test_measuring_whether_to_compile_leaves_no_trace(
     assert engine.compiled[:2] == [False, True]
     assert "compiled after" in measured.execution["compile"]
     np.testing.assert_array_equal(measured.predictions.probabilities, plain.predictions.probabilities)
+
+
+def test_training_images_alone_are_varied_anew_in_each_epoch(data: DataSet, split: Split) -> None:
+    class Watching(SoftmaxEngine):
+        def augment(self, images: Any, draws: Draws) -> Any:
+            self.draws = [*getattr(self, "draws", []), draws]
+            return 255 - images
+
+    engine = Watching()
+    run(engine, data, split, recipe(epochs=2, **{"augmentation.rotation": 0.1}))
+    assert sum(len(step.labels) for step in engine.steps) == 2 * len(split.train)
+    assert len(engine.draws) == len(engine.steps)
+    seen = np.concatenate([step.images for step in engine.steps[: len(engine.steps) // 2]])
+    assert sorted(seen.sum(axis=(1, 2, 3))) == sorted((255 - data.pixels[split.train]).sum(axis=(1, 2, 3)))
+    affine = np.concatenate([drawn.affine for drawn in engine.draws if drawn.affine is not None])
+    assert len(np.unique(affine, axis=0)) == 2 * len(split.train)

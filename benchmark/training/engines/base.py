@@ -7,6 +7,7 @@ the framework calls an array on its device; only the engine looks inside one.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import Backbone, Preprocessing
+from benchmark.outcomes import Outcome, RunFailure
 from benchmark.recipe import Recipe
+from benchmark.training.augmentation import Draws
+from benchmark.training.randomness import part_seed
 
 Handle = Any
 
@@ -55,6 +59,24 @@ class Assignment:
     seed: int
 
 
+def native_dropout(assignment: Assignment) -> float:
+    """Return the dropout that the adapter must build into its own head: 0 where the recipe's head takes its place.
+
+    Raises:
+        RunFailure: ``unsupported`` where the adapter has no place for it.
+    """
+    head = assignment.recipe.head
+    if head.kind != "native" or not head.dropout:
+        return 0.0
+    if not assignment.backbone.takes_dropout:
+        raise RunFailure(
+            Outcome.UNSUPPORTED,
+            f"The native head of {assignment.backbone.name} takes no dropout: use head.kind = 'linear' or "
+            "'dense256'.",
+        )
+    return head.dropout
+
+
 @dataclass(frozen=True)
 class Network:
     """What was built.
@@ -72,6 +94,7 @@ class Network:
         stages_doubt: why the stages are not proven, one sentence; empty where they are.
         trainable_names: names, as in :meth:`Engine.weights`, of the weights that the optimiser has.
         library_preprocessing: what the network's library says its input must be, where it says so.
+        layout_is_free: whether :meth:`Engine.set_channels_last` may choose.
         first_layer_input: mean and standard deviation of what reaches the first layer with weights, for a picture
             of evenly spread pixel values; ``None`` where the layer can't be watched.
     """
@@ -90,6 +113,7 @@ class Network:
     trainable_names: tuple[str, ...] = ()
     library_preprocessing: Preprocessing | None = None
     first_layer_input: tuple[float, float] | None = None
+    layout_is_free: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +128,8 @@ class StepInput:
         learning_rate: of this step, for factor 1.
         step: from 1, over all epochs; Adam's bias correction needs it.
         seed: of all that is random inside the network in this step (dropout, drop-path), 0 to 2**31 - 1.
+        parts: the batch is computed in so many parts of nearly equal size, whose gradients add up to the step's.
+        average_decay: share of the old average of the weights in the new one, where the recipe has one.
     """
 
     images: Handle
@@ -112,6 +138,14 @@ class StepInput:
     learning_rate: float
     step: int
     seed: int
+    parts: int = 1
+    average_decay: float = 0.0
+
+    def cuts(self) -> list[tuple[slice, int]]:
+        """Return where each part lies in the batch, and the seed of what is random in it."""
+        ends = np.linspace(0, len(self.labels), self.parts + 1).astype(int)
+        places = [slice(int(start), int(end)) for start, end in pairwise(ends) if end > start]
+        return [(place, part_seed(self.seed, number)) for number, place in enumerate(places)]
 
 
 class Engine(Protocol):
@@ -129,6 +163,12 @@ class Engine(Protocol):
     def set_compile(self, on: bool) -> None:
         """Switch torch.compile or XLA for the steps that follow; weights and optimiser are untouched."""
 
+    def set_channels_last(self, on: bool) -> None:
+        """Choose the layout of feature maps, where :attr:`Network.layout_is_free`; values are untouched."""
+
+    def assert_frozen(self) -> None:
+        """Raise ``RunFailure`` where frozen layers are not in inference mode, or their statistics have moved."""
+
     # data: uint8 in, handles out
     def upload(self, pixels: npt.NDArray[np.uint8]) -> Handle:
         """Put uint8 images of shape (B, S, S, 3) on the device."""
@@ -139,15 +179,38 @@ class Engine(Protocol):
     def free_bytes(self) -> int:
         """Return the device memory that is free now; 0 on a CPU, where keeping a copy gains nothing."""
 
+    def augment(self, images: Handle, draws: Draws) -> Handle:
+        """Return the images varied as drawn (:mod:`benchmark.training.augmentation`): uint8 to uint8."""
+
     # arithmetic
     def train_step(self, step: StepInput) -> Handle:
-        """Do one optimisation step; return the loss (a scalar handle) without waiting for the device."""
+        """Do one optimisation step; return the loss (a scalar handle) without waiting for the device.
+
+        The loss is that of the images alone: penalties of weights are left out.
+        """
 
     def normalize(self, images: Handle) -> Handle:
         """Return the network's input for uint8 images: preprocessed, in the framework's layout."""
 
     def forward(self, inputs: Handle) -> Handle:
         """Return float logits of shape (B, num_classes) of normalised inputs, in inference mode."""
+
+    def cam_stage(self) -> str:
+        """Return the name of the stage whose output Grad-CAM explains.
+
+        Raises:
+            NoFeatureMap: the network has none; says why.
+        """
+
+    def features_and_gradients(self, inputs: Handle, classes: npt.NDArray[np.int64]) -> tuple[Handle, Handle]:
+        """Return what :meth:`cam_stage` gives for normalised inputs, and the gradients with respect to it.
+
+        In inference mode, each float32 of shape (B, H, W, K). The gradients are of each image's logit of its class
+        in ``classes``, int64 of shape (B,).
+
+        Raises:
+            NoFeatureMap: the network has no such stage.
+        """
 
     def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[np.float32]]:
         """Wait for the device and return the handles' values as float32 arrays on the host."""
@@ -157,13 +220,20 @@ class Engine(Protocol):
 
     # state
     def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:
-        """Return copies of what training changes (weights, running statistics; the optimiser's slots if asked)."""
+        """Return copies of what training changes: weights, running statistics.
+
+        Where the recipe averages weights, they are the averages; with ``optimizer`` they are the weights as trained,
+        with the averages and the optimiser's slots beside them.
+        """
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
-        """Return copies of all weights and running statistics, trained or frozen, in a fixed order."""
+        """Return copies of all weights and running statistics, trained or frozen, in a fixed order.
+
+        They are those of :meth:`forward`: averages, where the recipe has them.
+        """
 
     def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Put back what :meth:`state` returned, with or without the optimiser's slots."""
+        """Put back what :meth:`state` returned; without the optimiser's slots, averages start from it."""
 
     def peak_memory_bytes(self) -> int:
         """Return the device allocator's peak since the engine was made (GPU), or the process's peak RSS (CPU)."""

@@ -17,10 +17,11 @@ import numpy.typing as npt
 from backbones import UNIT, MissingWeights, Preprocessing
 from benchmark.errors import nearest
 from benchmark.outcomes import Outcome, RunFailure
-from benchmark.recipe import BatchNorm, Head
-from benchmark.training.engines.base import Assignment
+from benchmark.recipe import BatchNorm, Head, Optimizer
+from benchmark.training.engines.base import Assignment, native_dropout
 from benchmark.training.initialization import glorot_uniform
 from benchmark.training.randomness import draw
+from benchmark.training.schedules import stage_factors
 from benchmark.training.stages.keras_graph import HEAD, KerasStages, declared_stages, seed_states
 from benchmark.training.stages.keras_proof import Trial, doubt, proven_stages
 
@@ -56,7 +57,8 @@ class KerasNetwork:
     Args:
         stages: in order; the last is the head.
         doubt: why the stages are not proven to equal the whole model, one sentence; empty where they are.
-        first_trainable: number of the first stage that is trained.
+        first_trainable: number of the first stage in which something is trained.
+        fixed: layers that are frozen by their number in the model; some may be in the stages that are trained.
         preprocessing: what the pixels become before the first stage.
         library_preprocessing: what the network's library says its input must be, where it says so.
         weights_loaded: ``none``, or where the weights came from.
@@ -68,6 +70,7 @@ class KerasNetwork:
     stages: KerasStages
     doubt: str
     first_trainable: int
+    fixed: tuple[Any, ...]
     preprocessing: Preprocessing
     library_preprocessing: Preprocessing | None
     weights_loaded: str
@@ -81,6 +84,10 @@ class KerasNetwork:
             for layer in self.stages.span(number, number + 1).layers:
                 layer.trainable = False
 
+    def in_training(self) -> list[str]:
+        """Return the names of the layers frozen by number that are not in inference mode, as BatchNorm then is."""
+        return [layer.name for layer in self.fixed if layer.trainable]
+
     @property
     def frozen(self) -> Any:
         """The stages that are not trained, as one model; ``None`` where all are."""
@@ -91,13 +98,13 @@ class KerasNetwork:
         """The stages that are trained, as one model."""
         return self.stages.span(self.first_trainable, len(self.stages.names))
 
-    @property
-    def head_variables(self) -> set[int]:
-        """The ids of the head's variables; empty where the head can't be told from the rest."""
+    def learning_rate_factors(self, rule: Optimizer) -> dict[int, float]:
+        """Return the learning rates' factors by the variables' ids; none where stages can't be told apart."""
         if not self.stages.separable:
-            return set()
-        last = len(self.stages.names)
-        return {id(weight) for weight in self.stages.span(last - 1, last).weights}
+            return {}
+        factors = stage_factors(rule, len(self.stages.names))
+        stages = zip(self.stages.singles(), factors, strict=True)
+        return {id(weight): factor for model, factor in stages for weight in model.weights}
 
 
 def layer_seeds(seed: int, count: int) -> npt.NDArray[np.int64]:
@@ -123,7 +130,7 @@ def build_network(assignment: Assignment, arithmetic: Arithmetic) -> KerasNetwor
     before = random.getstate()
     random.seed(assignment.seed)  # Keras draws the seeds of initialisers and generators from Python's generator
     try:
-        built = assignment.backbone.make(assignment.num_classes, assignment.weights, size)
+        built = assignment.backbone.make(assignment.num_classes, assignment.weights, size, native_dropout(assignment))
         stages, conventions, why = _in_stages(assignment, built, arithmetic)
         if recipe.head.kind != "native":
             stages = replace_head(stages, recipe.head, assignment)
@@ -131,14 +138,17 @@ def build_network(assignment: Assignment, arithmetic: Arithmetic) -> KerasNetwor
         raise RunFailure(Outcome.MISSING_WEIGHTS, str(missing)) from missing
     finally:
         random.setstate(before)
+    parameters = count_scalars(stages.whole.trainable_weights)
+    fixed = _fix(built if isinstance(built, keras.Model) else stages.whole, stages, recipe.trainable_from)
     return KerasNetwork(
         stages=stages,
         doubt=why,
-        first_trainable=first_trainable(stages, recipe.trainable_from),
+        first_trainable=_first_unfixed(stages, fixed) if fixed else first_trainable(stages, recipe.trainable_from),
+        fixed=fixed,
         preprocessing=UNIT if recipe.preprocessing == "unit" else assignment.backbone.preprocessing or UNIT,
         library_preprocessing=getattr(built, "library_preprocessing", None),
         weights_loaded=_weights_loaded(built, assignment),
-        parameters=count_scalars(stages.whole.trainable_weights),
+        parameters=parameters,
         seeds=tuple(seed_states(stages.whole)),
         conventions=conventions,
     )
@@ -219,6 +229,47 @@ def first_trainable(stages: KerasStages, wanted: str) -> int:
         Outcome.UNSUPPORTED,
         f"There is no stage '{wanted}' to train from.{nearest(wanted, names)} There are {', '.join(names)}.",
     )
+
+
+def _fix(built: Any, stages: KerasStages, wanted: str) -> tuple[Any, ...]:
+    """Freeze the layers before a number, as ``for layer in built.layers[:100]: layer.trainable = False``.
+
+    Returns:
+        The layers, without those in which others are nested; none where ``wanted`` is not a number.
+
+    Raises:
+        RunFailure: ``unsupported`` where nothing would be left to train.
+    """
+    if not wanted.isdecimal() or wanted in stages.names:
+        return ()
+    for layer in built.layers[: int(wanted)]:
+        layer.trainable = False
+    if not stages.whole.trainable_weights or int(wanted) > len(built.layers):
+        raise RunFailure(
+            Outcome.UNSUPPORTED,
+            f"trainable_from = {wanted} leaves nothing to train: the network has {len(built.layers)} layers.",
+        )
+    return tuple(
+        part
+        for layer in built.layers[: int(wanted)]
+        for part in layer._flatten_layers()
+        if not isinstance(part, keras.Model)
+    )
+
+
+def _first_unfixed(stages: KerasStages, fixed: Sequence[Any]) -> int:
+    """Return the number of the first stage with a weight, or something random, outside the layers that are frozen.
+
+    What is before is the same at every step, and runs in inference mode. Stages that can't be told apart are trained.
+    """
+    if not stages.separable:
+        return 0
+    known = {id(layer) for layer in fixed}
+    for number, model in enumerate(stages.singles()):
+        changing = (layer for layer in model.layers if layer.weights or hasattr(layer, "seed_generator"))
+        if any(id(layer) not in known for layer in changing):
+            return number
+    raise AssertionError("something is left to train")
 
 
 def replace_head(stages: KerasStages, head: Head, assignment: Assignment) -> KerasStages:

@@ -60,7 +60,7 @@ class KerasOnTorch:
     channels_last = True  # Keras's layout is that memory format
 
     def __init__(self, network: Any) -> None:
-        from benchmark.training.engines.keras_network import layer_seeds, named_weights
+        from benchmark.training.engines.keras_network import count_scalars, layer_seeds, named_weights
         from benchmark.training.stages.keras_graph import first_layer_input
 
         self._layer_seeds = layer_seeds
@@ -70,14 +70,26 @@ class KerasOnTorch:
         self.library_preprocessing: Preprocessing | None = network.library_preprocessing
         self.weights_loaded: str = network.weights_loaded
         self.conventions: Mapping[str, str] = network.conventions
+        self._in_training = network.in_training
+        fixed = {id(weight): weight for layer in network.fixed for weight in layer.weights}
+        self.fixed_parameters = network.parameters - count_scalars(network.stages.whole.trainable_weights)
         stages = network.stages
         named = named_weights(stages)
+        self._fixed = {path: weight for path, weight in named.items() if id(weight) in fixed}
         pairs = zip(stages.names, stages.singles(), strict=True)
         self.stages = tuple(_stage(name, model, named) for name, model in pairs)
         self._first_kernel_input = first_layer_input(stages)
 
     def set_training(self, first_trainable: int | None) -> None:
         """Do nothing: each call says whether it trains."""
+
+    def frozen_in_training(self, first_trainable: int) -> list[str]:
+        """Return the names of frozen layers that are not in inference mode; each call of a stage says its mode."""
+        return list(self._in_training())
+
+    def fixed_inside(self) -> Mapping[str, Tensor]:
+        """Return the weights and running statistics of the layers that are frozen by number."""
+        return {path: weight.value for path, weight in self._fixed.items()}
 
     def begin_step(self, seed: int, batch_size: int) -> None:
         """Make all that is random inside the network in the calls that follow a function of ``seed``.

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.outcomes import Outcome, RunFailure
+from benchmark.training.augmentation import Draws
 from benchmark.training.engines import host
 from benchmark.training.engines.base import Assignment, Handle, Network, StepInput
 
@@ -57,12 +58,16 @@ from benchmark.training.engines.keras_network import (  # noqa: E402
     layer_seeds,
     named_weights,
 )
+from benchmark.training.engines.tensorflow_augment import Augmenter  # noqa: E402
+from benchmark.training.engines.tensorflow_average import Average  # noqa: E402
 from benchmark.training.engines.tensorflow_batch_norm import set_batch_norm  # noqa: E402
+from benchmark.training.engines.tensorflow_cam import TensorFlowFeatures  # noqa: E402
 from benchmark.training.engines.tensorflow_device import (  # noqa: E402
     free_gpu_bytes,
     open_device,
     resolve_precision,
 )
+from benchmark.training.engines.tensorflow_loss import image_losses  # noqa: E402
 from benchmark.training.engines.tensorflow_macs import count_macs  # noqa: E402
 from benchmark.training.engines.tensorflow_optimizer import Updates  # noqa: E402
 from benchmark.training.engines.tensorflow_tracing import forgotten_custom_gradients  # noqa: E402
@@ -126,18 +131,25 @@ class TensorFlowEngine:
         network.freeze()
         self._network = network
         self._size, self._num_classes = assignment.size, assignment.num_classes
-        self._label_smoothing = recipe.loss.label_smoothing
+        self._augmenter: Augmenter | None = None
+        self._cam_stage = assignment.backbone.cam_stage
+        self._features: TensorFlowFeatures | None = None
+        self._wanted_loss = recipe.loss
         self._trained = [variable.value for variable in network.trained.trainable_variables]
-        head = network.head_variables
-        in_head = [id(variable) in head for variable in network.trained.trainable_variables]
-        self._updates = Updates(recipe.optimizer, self._trained, in_head)
+        known = network.learning_rate_factors(recipe.optimizer)
+        factors = [known.get(id(variable), 1.0) for variable in network.trained.trainable_variables]
+        self._updates = Updates(recipe.optimizer, self._trained, factors, recipe.regularization)
         scaled = precision == "float16"
         self._loss_scale = (tf.Variable(_FIRST_SCALE), tf.Variable(0.0)) if scaled else None
         self._set_pixels(network)
         self._weights = named_weights(network.stages)
         by_id = {id(weight): name for name, weight in self._weights.items()}
         self._trained_names = tuple(by_id[id(variable)] for variable in network.trained.trainable_variables)
-        self._traced: dict[bool, tuple[Any, Any]] = {}
+        averaged = {name: weight.value for name, weight in self._variables().items()}
+        self._average = Average(averaged) if recipe.ema.decay else None
+        self._fixed = self._statistics()
+        self._sums: list[Any] = []
+        self._traced: dict[bool, tuple[Any, Any, Any]] = {}
         self.set_compile(False)
         graph = self._forward.get_concrete_function().graph
         return Network(
@@ -186,24 +198,45 @@ class TensorFlowEngine:
         """Switch XLA for the steps that follow; weights and optimiser are untouched."""
         if on not in self._traced:
             images = tf.TensorSpec((None, self._size, self._size, 3), tf.uint8)
-            step = tf.function(
-                self._step,
-                input_signature=[
-                    images,
-                    tf.TensorSpec((None,), tf.int64),
-                    tf.TensorSpec((None,), tf.float32),
-                    tf.TensorSpec((7,), tf.float32),
-                    tf.TensorSpec((len(self._network.seeds),), tf.int64),
-                ],
-                jit_compile=on,
-                autograph=False,
+            batch = [
+                images,
+                tf.TensorSpec((None,), tf.int64),
+                tf.TensorSpec((None,), tf.float32),
+                tf.TensorSpec((len(self._network.seeds),), tf.int64),
+            ]
+            scalars = tf.TensorSpec(self._scalars(1.0, 1, 0.0).shape, tf.float32)
+            step = tf.function(self._step, input_signature=[*batch, scalars], jit_compile=on, autograph=False)
+            in_parts = (
+                tf.function(self._part, input_signature=batch, jit_compile=on, autograph=False),
+                tf.function(self._finish, input_signature=[scalars], jit_compile=on, autograph=False),
             )
             inputs = tf.TensorSpec(images.shape, tf.float32)
             forward = tf.function(self._logits, input_signature=[inputs], jit_compile=on, autograph=False)
-            self._traced[on] = step, forward
-        self._train, self._forward = self._traced[on]
+            self._traced[on] = step, forward, in_parts
+        self._train, self._forward, self._train_in_parts = self._traced[on]
         if not hasattr(self, "_normalize"):
             self._normalize = tf.function(self._normalized, autograph=False, reduce_retracing=True)
+
+    def set_channels_last(self, on: bool) -> None:
+        """Do nothing: TensorFlow has one layout here."""
+
+    def _statistics(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the running statistics of frozen layers."""
+        learned = {id(variable) for variable in self._network.stages.whole.trainable_variables}
+        layers = (layer for layer in self._network.stages.whole._flatten_layers() if not layer.trainable)
+        frozen = {id(weight) for layer in layers for weight in layer.weights if "moving" in weight.name} - learned
+        return {name: np.array(weight.numpy()) for name, weight in self._weights.items() if id(weight) in frozen}
+
+    def assert_frozen(self) -> None:
+        """Raise ``RunFailure`` where frozen layers are not in inference mode, or their statistics have moved."""
+        now = self._statistics()
+        wrong = self._network.in_training()
+        # a layer that has become trainable is no longer among them
+        wrong += [name for name, value in self._fixed.items() if name not in now or (now[name] != value).any()]
+        if wrong:
+            raise RunFailure(
+                Outcome.ERROR, f"The frozen {wrong[0]} is not in inference mode: its statistics may move."
+            )
 
     # data
 
@@ -221,18 +254,47 @@ class TensorFlowEngine:
         """Return the device memory that is free now; 0 on a CPU."""
         return free_gpu_bytes() if self.device.kind == "cuda" else 0
 
+    def augment(self, images: Handle, draws: Draws) -> Handle:
+        """Return the images varied as drawn: uint8 to uint8."""
+        with self._failures(), tf.device(self._place):
+            if self._augmenter is None:
+                self._augmenter = Augmenter(self._size)
+            return self._augmenter(images, draws)
+
     # arithmetic
 
     def train_step(self, step: StepInput) -> Handle:
         """Do one optimisation step; return the loss without waiting for the device."""
-        return self._call(
-            self._train,
-            step.images,
-            step.labels,
-            step.loss_weights,
-            self._updates.scalars(step.learning_rate, step.step),
-            layer_seeds(step.seed, len(self._network.seeds)),
-        )
+        self._show_average(False)
+        scalars = self._scalars(step.learning_rate, step.step, step.average_decay)
+        count = len(self._network.seeds)
+        if step.parts == 1:
+            seeds = layer_seeds(step.seed, count)
+            return self._call(self._train, step.images, step.labels, step.loss_weights, seeds, scalars)
+        part, finish = self._train_in_parts
+        self._make_sums()
+        losses = [
+            self._call(part, step.images[at], step.labels[at], step.loss_weights[at], layer_seeds(seed, count))
+            for at, seed in step.cuts()
+        ]
+        self._call(finish, scalars)
+        return tf.add_n(losses)
+
+    def _scalars(self, learning_rate: float, step: int, average_decay: float) -> npt.NDArray[np.float32]:
+        """Return what is different in each step, the decay of the average last where there is one."""
+        scalars = self._updates.scalars(learning_rate, step)
+        return scalars if self._average is None else np.append(scalars, np.float32(average_decay))
+
+    def _make_sums(self) -> None:
+        """Make the variables in which the gradients of parts add up."""
+        if not self._sums:
+            with self._failures(), tf.device(self._place):
+                self._sums = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self._trained]
+
+    def _show_average(self, wanted: bool) -> None:
+        if self._average is not None:
+            with self._failures(), tf.device(self._place):
+                self._average.show(wanted)
 
     def normalize(self, images: Handle) -> Handle:
         """Return the network's input for uint8 images: float32, shape (B, S, S, 3), preprocessed."""
@@ -240,7 +302,22 @@ class TensorFlowEngine:
 
     def forward(self, inputs: Handle) -> Handle:
         """Return float32 logits of shape (B, num_classes) of normalised inputs, in inference mode."""
+        self._show_average(True)
         return self._call(self._forward, inputs)
+
+    def cam_stage(self) -> str:
+        """Return the name of the stage whose output Grad-CAM explains."""
+        if self._features is None:
+            with self._failures(), tf.device(self._place):
+                self._features = TensorFlowFeatures(self._network.stages, self._cam_stage, self._size)
+        return self._features.name
+
+    def features_and_gradients(self, inputs: Handle, classes: npt.NDArray[np.int64]) -> tuple[Handle, Handle]:
+        """Return what that stage gives, and its gradients of the logits of ``classes``: shape (B, H, W, K)."""
+        self.cam_stage()
+        assert self._features is not None
+        features, gradients = self._call(self._features.function, inputs, classes)
+        return features, gradients
 
     def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[np.float32]]:
         """Wait for the device and return the handles' values as float32 arrays on the host."""
@@ -272,7 +349,27 @@ class TensorFlowEngine:
     def _logits(self, inputs: Any) -> Any:
         return tf.cast(self._network.stages.whole(inputs, training=False), tf.float32)
 
-    def _step(self, images: Any, labels: Any, loss_weights: Any, scalars: Any, seeds: Any) -> Any:
+    def _step(self, images: Any, labels: Any, loss_weights: Any, seeds: Any, scalars: Any) -> Any:
+        loss, gradients = self._differentiate(images, labels, loss_weights, seeds)
+        self._update(gradients, scalars)
+        return loss
+
+    def _part(self, images: Any, labels: Any, loss_weights: Any, seeds: Any) -> Any:
+        loss, gradients = self._differentiate(images, labels, loss_weights, seeds)
+        self._used = [gradient is not None for gradient in gradients]
+        for total, gradient in zip(self._sums, gradients, strict=True):
+            if gradient is not None:
+                total.assign_add(gradient)
+        return loss
+
+    def _finish(self, scalars: Any) -> None:
+        used = zip(self._sums, self._used, strict=True)
+        self._update([tf.convert_to_tensor(total) if uses else None for total, uses in used], scalars)
+        for total in self._sums:
+            total.assign(tf.zeros_like(total))
+
+    def _differentiate(self, images: Any, labels: Any, loss_weights: Any, seeds: Any) -> tuple[Any, list[Any]]:
+        """Return the loss of some images, and the gradients of the scaled loss."""
         for number, state in enumerate(self._network.seeds):
             state.assign(tf.stack([seeds[number], tf.zeros((), tf.int64)]))
         inputs = self._normalized(images)
@@ -281,23 +378,19 @@ class TensorFlowEngine:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._trained)
             logits = tf.cast(self._network.trained(inputs, training=True), tf.float32)
-            loss = tf.reduce_sum(self._cross_entropy(labels, logits) * loss_weights)
+            losses = image_losses(logits, labels, self._wanted_loss, self._num_classes)
+            loss = tf.reduce_sum(losses * loss_weights)
             scaled = loss if self._loss_scale is None else loss * self._loss_scale[0]
         gradients = tape.gradient(scaled, self._trained)
-        gradients = [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
+        return loss, [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    def _update(self, gradients: list[Any], scalars: Any) -> None:
         if self._loss_scale is None:
             self._updates.apply(gradients, scalars)
         else:
             self._apply_scaled(gradients, scalars, *self._loss_scale)
-        return loss
-
-    def _cross_entropy(self, labels: Any, logits: Any) -> Any:
-        """Return each image's cross-entropy; smoothing mixes the label with the uniform distribution."""
-        smoothing = self._label_smoothing
-        if not smoothing:
-            return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        targets = tf.one_hot(labels, self._num_classes) * (1 - smoothing) + smoothing / self._num_classes
-        return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+        if self._average is not None:
+            self._average.update(scalars[-1])
 
     def _apply_scaled(self, gradients: list[Any], scalars: Any, scale: Any, steps: Any) -> None:
         """Update if all gradients are finite, and adapt the loss scale."""
@@ -317,6 +410,7 @@ class TensorFlowEngine:
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of all weights and running statistics, trained or frozen, in a fixed order."""
+        self._show_average(True)
         return {name: np.array(weight.numpy()) for name, weight in self._weights.items()}
 
     def _variables(self) -> dict[str, Any]:
@@ -332,10 +426,13 @@ class TensorFlowEngine:
         }
         if self._loss_scale is not None:
             slots |= {"scaler/scale": self._loss_scale[0], "scaler/steps": self._loss_scale[1]}
+        if self._average is not None:
+            slots |= self._average.means
         return slots
 
     def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:
         """Return copies of what training changes: weights and running statistics; the slots if asked."""
+        self._show_average(not optimizer)
         with self._failures():
             variables = self._variables() | (self._slots() if optimizer else {})
             return {name: np.array(variable.numpy()) for name, variable in variables.items()}
@@ -348,9 +445,12 @@ class TensorFlowEngine:
         if set(state) != set(variables):
             odd = sorted(set(state) ^ set(variables))[0]
             raise ValueError(f"the state does not fit the network: {odd} is in one of them only")
+        self._show_average(False)
         with self._failures(), tf.device(self._place):
             for name, variable in variables.items():
                 variable.assign(state[name])
+            if self._average is not None and not any(name in state for name in slots):
+                self._average.restart()
 
     def peak_memory_bytes(self) -> int:
         """Return the allocator's peak since the engine was made (GPU), or the process's peak RSS (CPU)."""

@@ -13,9 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from benchmark.recipe import Optimizer
-
-_BODY, _HEAD = 0, 1
+from benchmark.recipe import Optimizer, Regularization
 
 
 class Updates:
@@ -24,28 +22,37 @@ class Updates:
     Args:
         rule: the recipe's optimiser.
         variables: ``tf.Variable`` of float32, those that are trained and no others.
-        in_head: for each, whether ``head_learning_rate_factor`` applies.
+        factors: on the learning rate, for each.
+        penalty: on kernels.
     """
 
-    def __init__(self, rule: Optimizer, variables: Sequence[Any], in_head: Sequence[bool]) -> None:
+    def __init__(
+        self,
+        rule: Optimizer,
+        variables: Sequence[Any],
+        factors: Sequence[float],
+        penalty: Regularization | None = None,
+    ) -> None:
         self._rule = rule
+        self._penalty = penalty or Regularization()
         self._variables = list(variables)
-        self._groups = [_HEAD if head else _BODY for head in in_head]
+        self._factors = sorted(set(factors))
+        self._groups = [self._factors.index(factor) for factor in factors]
         names = {"adam": ("m", "v"), "adamw": ("m", "v"), "sgd": ("momentum",) if rule.momentum else ()}[rule.name]
         self.slots: dict[str, list[Any]] = {
             name: [tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False) for v in variables] for name in names
         }
 
     def scalars(self, learning_rate: float, step: int) -> npt.NDArray[np.float32]:
-        """Return what :meth:`apply` needs to know of a step: float32, shape (7,).
+        """Return what :meth:`apply` needs to know of a step: float32, shape (3 F + 1,) for F different factors.
 
-        Learning rates of body and head; the same with Adam's bias corrections; decay of a decoupled rule, per
+        Learning rates for each factor; the same with Adam's bias corrections; decay of a decoupled rule, per
         learning rate; epsilon. Adam (Kingma & Ba 2015, section 2) updates by ``lr_t m / (sqrt(v) + eps_t)`` with
         ``lr_t = lr sqrt(1 - beta2^t) / (1 - beta1^t)``. With ``eps_t = eps`` that is Keras's rule; with
         ``eps_t = eps sqrt(1 - beta2^t)`` epsilon is added after the correction, which is torch's.
         """
         rule = self._rule
-        rates = np.array([learning_rate, learning_rate * rule.head_learning_rate_factor])
+        rates = learning_rate * np.array(self._factors)
         correction, epsilon = 1.0, rule.epsilon
         if rule.name != "sgd":
             second = math.sqrt(1 - rule.beta2**step)
@@ -55,7 +62,11 @@ class Updates:
 
     def apply(self, gradients: Sequence[Any], scalars: Any) -> None:
         """Change the variables; a gradient of ``None`` leaves its variable as it is."""
-        rule = self._rule
+        rule, count = self._rule, len(self._factors)
+        gradients = [
+            gradient if gradient is None else self._penalized(gradient, variable)
+            for gradient, variable in zip(gradients, self._variables, strict=True)
+        ]
         if rule.clip_norm is not None:
             gradients = clipped(gradients, rule.clip_norm)
         zero = tf.zeros((), tf.float32)
@@ -65,7 +76,7 @@ class Updates:
             group = self._groups[number]
             if rule.weight_decay and (rule.decay_norms_and_biases or len(variable.shape) > 1):
                 if rule.decoupled:
-                    variable.assign(variable * scalars[4 + group])
+                    variable.assign(variable * scalars[2 * count + group])
                 else:
                     gradient = gradient + rule.weight_decay * variable
             if rule.name != "sgd":
@@ -75,10 +86,10 @@ class Updates:
                     v=self.slots["v"][number].handle,
                     beta1_power=zero,  # the corrections are in lr already
                     beta2_power=zero,
-                    lr=scalars[2 + group],
+                    lr=scalars[count + group],
                     beta1=tf.constant(rule.beta1, tf.float32),
                     beta2=tf.constant(rule.beta2, tf.float32),
-                    epsilon=scalars[6],
+                    epsilon=scalars[3 * count],
                     grad=gradient,
                 )
             elif rule.momentum:
@@ -92,6 +103,15 @@ class Updates:
                 )
             else:
                 tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=scalars[group], delta=gradient)
+
+    def _penalized(self, gradient: Any, variable: Any) -> Any:
+        """Return a gradient with the slope of ``l1 sum|w| + l2 sum w^2`` added, where a kernel has that penalty."""
+        penalty = self._penalty
+        if not penalty.penalizes(len(variable.shape)):
+            return gradient
+        if penalty.l1:
+            gradient += penalty.l1 * tf.sign(variable)
+        return gradient + 2 * penalty.l2 * variable if penalty.l2 else gradient
 
 
 def clipped(gradients: Sequence[Any], limit: float) -> list[Any]:

@@ -10,12 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.errors import nearest
 from benchmark.outcomes import Outcome, RunFailure
+from benchmark.recipe import Loss
+from benchmark.training.augmentation import Draws
 from benchmark.training.engines.base import Assignment, Handle, Network, StepInput
+from benchmark.training.engines.torch_augment import Augmenter
+from benchmark.training.engines.torch_average import Average
+from benchmark.training.engines.torch_cam import TorchFeatures
 from benchmark.training.engines.torch_device import (
     free_bytes,
     open_device,
@@ -23,9 +27,11 @@ from benchmark.training.engines.torch_device import (
     resolve_precision,
     set_arithmetic,
 )
+from benchmark.training.engines.torch_loss import image_losses
 from benchmark.training.engines.torch_network import TorchNetwork, TorchStage
 from benchmark.training.engines.torch_optimizer import Updates
 from benchmark.training.engines.torch_pixels import Normalizer
+from benchmark.training.schedules import stage_factors
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _COMPILER = ("torch._dynamo", "torch._inductor")
@@ -96,21 +102,39 @@ class TorchEngine:
             for parameter in stage.parameters.values():
                 parameter.requires_grad_(False)
         parameters = {name: parameter for stage in trained for name, parameter in stage.parameters.items()}
-        self._updates = Updates(recipe.optimizer, parameters, frozenset(trained[-1].parameters))
+        factors = {
+            name: factor
+            for stage, factor in zip(
+                network.stages, stage_factors(recipe.optimizer, len(network.stages)), strict=True
+            )
+            for name in stage.parameters
+        }
+        self._updates = Updates(recipe.optimizer, parameters, factors, recipe.regularization)
+        self._average = Average(lambda: self._tensors(trained)) if recipe.ema.decay else None
+        self._fixed = _copies(self._statistics())
         self._scaler = torch.amp.GradScaler(self._place.type) if precision == "float16" else None
         self._normalizer = Normalizer(
             network.preprocessing, self._place, network.layout, channels_last=network.channels_last
         )
-        self._plain = _functions(
-            network.stages, self._first, _AUTOCAST.get(precision), self._place.type, recipe.loss.label_smoothing
-        )
+        self._plain = _functions(network.stages, self._first, _AUTOCAST.get(precision), self._place.type, recipe.loss)
         self._compiled: tuple[Any, Any] | None = None
         self.set_compile(False)
         self._set_mode(None)
+        self._find_features = functools.partial(
+            TorchFeatures.find,
+            network.stages,
+            wanted=assignment.backbone.cam_stage,
+            layout=network.layout,
+            precision=functools.partial(_precision, self._place.type, _AUTOCAST.get(precision)),
+        )
+        self._features: TorchFeatures | None = None
+        self._size = assignment.size
+        self._augmenter: Augmenter | None = None
         return Network(
             stages=tuple(stage.name for stage in network.stages),
             stages_proven=not network.stages_doubt,
-            parameters=sum(p.numel() for stage in network.stages for p in stage.parameters.values()),
+            parameters=sum(p.numel() for stage in network.stages for p in stage.parameters.values())
+            + network.fixed_parameters,
             trainable_parameters=sum(parameter.numel() for parameter in parameters.values()),
             gmacs=self._count_macs(assignment.size) / 1e9,
             preprocessing=network.preprocessing,
@@ -129,6 +153,7 @@ class TorchEngine:
             trainable_names=tuple(parameters),
             library_preprocessing=network.library_preprocessing,
             first_layer_input=self._first_layer_input(assignment.size),
+            layout_is_free=recipe.execution.channels_last == "auto" and network.layout == "nchw",
         )
 
     def _count_macs(self, size: int) -> int:
@@ -167,6 +192,36 @@ class TorchEngine:
         self._logits: Any
         self._loss, self._logits = self._compiled if on and self._compiled else self._plain
 
+    @_guarded
+    def set_channels_last(self, on: bool) -> None:
+        """Keep feature maps and kernels in channels_last format, or not; values are untouched."""
+        wanted = torch.channels_last if on else torch.contiguous_format
+        for tensor in self._tensors(self._network.stages).values():
+            if tensor.ndim == 4:
+                tensor.data = tensor.data.contiguous(memory_format=wanted)
+        self._updates.arrange(wanted)
+        if self._average is not None:
+            self._average.arrange(wanted)
+        self._normalizer = Normalizer(
+            self._network.preprocessing, self._place, self._network.layout, channels_last=on
+        )
+
+    def _statistics(self) -> dict[str, Tensor]:
+        """Return the running statistics of frozen layers, and what else of them is no stage's parameter."""
+        found = dict(self._network.fixed_inside())
+        for stage in self._network.stages[: self._first]:
+            found |= stage.buffers()
+        return found
+
+    def assert_frozen(self) -> None:
+        """Raise ``RunFailure`` where frozen layers are not in inference mode, or their statistics have moved."""
+        moved = [name for name, value in self._statistics().items() if not torch.equal(value, self._fixed[name])]
+        modes = self._network.frozen_in_training(self._first)
+        if moved or modes:
+            raise RunFailure(
+                Outcome.ERROR, f"The frozen {(moved or modes)[0]} is not in inference mode: its statistics may move."
+            )
+
     # data
 
     @_guarded
@@ -190,19 +245,44 @@ class TorchEngine:
         """Return the device memory that is free now; 0 on a CPU."""
         return free_bytes(self.device.kind)
 
+    @_guarded
+    def augment(self, images: Handle, draws: Draws) -> Handle:
+        """Return the images varied as drawn: uint8 to uint8."""
+        if self._augmenter is None:
+            self._augmenter = Augmenter(self._place, self._size)
+        return self._augmenter(images, draws)
+
     # arithmetic
 
     @_guarded
     def train_step(self, step: StepInput) -> Handle:
         """Do one optimisation step; return the loss (a scalar handle) without waiting for the device."""
         self._set_mode(self._first)
-        self._network.begin_step(step.seed, len(step.labels))
-        inputs = self._normalizer(step.images)
-        loss = self._loss(inputs, self._upload(step.labels), self._upload(step.loss_weights))
-        self._updates.forget_gradients()
+        labels, weights = self._upload(step.labels), self._upload(step.loss_weights)
+        if step.parts == 1:
+            total = self._differentiate(step.images, labels, weights, step.seed, forget=True)
+        else:
+            cuts = step.cuts()
+            total = torch.stack(
+                [
+                    self._differentiate(step.images[at], labels[at], weights[at], seed, forget=number == 0)
+                    for number, (at, seed) in enumerate(cuts)
+                ]
+            ).sum()
+        self._updates.apply(step.learning_rate, step.step, self._scaler)
+        if self._average is not None:
+            self._average.update(step.average_decay)
+        return total
+
+    def _differentiate(self, images: Tensor, labels: Tensor, weights: Tensor, seed: int, *, forget: bool) -> Tensor:
+        """Add the gradients of some images to those that are there, or to none; return their loss."""
+        self._network.begin_step(seed, len(labels))
+        inputs = self._normalizer(images)
+        loss = self._loss(inputs, labels, weights)
+        if forget:
+            self._updates.forget_gradients()
         if loss.requires_grad:  # a network whose gradient is cut learns nothing; the conformance suite says so
             (loss if self._scaler is None else self._scaler.scale(loss)).backward()
-        self._updates.apply(step.learning_rate, step.step, self._scaler)
         self._network.end_step()
         return loss.detach()
 
@@ -218,12 +298,31 @@ class TorchEngine:
         with torch.no_grad():
             return self._logits(inputs)
 
+    @_guarded
+    def cam_stage(self) -> str:
+        """Return the name of the stage whose output Grad-CAM explains."""
+        if self._features is None:
+            self._set_mode(None)
+            example = torch.zeros((1, self._size, self._size, 3), dtype=torch.uint8, device=self._place)
+            self._features = self._find_features(example=self._normalizer(example))
+        return self._features.name
+
+    @_guarded
+    def features_and_gradients(self, inputs: Handle, classes: npt.NDArray[np.int64]) -> tuple[Handle, Handle]:
+        """Return what that stage gives, and its gradients of the logits of ``classes``: shape (B, H, W, K)."""
+        self.cam_stage()
+        assert self._features is not None
+        self._set_mode(None)
+        return self._features(inputs, self._upload(classes))
+
     def _set_mode(self, first_trainable: int | None) -> None:
         """Put the network into training mode from a stage on, or with ``None`` into inference mode."""
         wanted = -1 if first_trainable is None else first_trainable
         if self._mode != wanted:
             self._network.set_training(first_trainable)
             self._mode = wanted
+            if self._average is not None:
+                self._average.show(first_trainable is None)
 
     @_guarded
     def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[np.float32]]:
@@ -242,6 +341,7 @@ class TorchEngine:
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of all weights and running statistics, trained or frozen, in a fixed order."""
+        self._set_mode(None)
         return {name: _copy(tensor) for name, tensor in self._tensors(self._network.stages).items()}
 
     def _tensors(self, stages: Sequence[TorchStage]) -> dict[str, Tensor]:
@@ -251,9 +351,13 @@ class TorchEngine:
 
     def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:
         """Return copies of what training changes: weights and running statistics; the slots if asked."""
+        if self._average is not None:
+            self._set_mode(self._first if optimizer else None)
         values = {name: _copy(tensor) for name, tensor in self._tensors(self._network.stages[self._first :]).items()}
         if optimizer:
             values |= self._updates.state()
+            if self._average is not None:
+                values |= self._average.state()
             if self._scaler is not None:
                 kept = self._scaler.state_dict()
                 values |= {f"scaler/{name}": np.array(kept[name], dtype=np.float64) for name in _SCALER}
@@ -267,15 +371,19 @@ class TorchEngine:
             ValueError: a state of another network.
         """
         tensors = self._tensors(self._network.stages[self._first :])
-        slots = {name: value for name, value in state.items() if name.startswith(("optimizer/", "scaler/"))}
+        slots = {name: value for name, value in state.items() if name.startswith(("optimizer/", "scaler/", "ema/"))}
         odd = set(tensors) ^ (set(state) - set(slots))
         if odd:
             raise ValueError(f"the state does not fit the network: {min(odd)} is in one of them only")
+        if self._average is not None:
+            self._set_mode(self._first)
         with torch.no_grad():
             for name, tensor in tensors.items():
                 tensor.copy_(torch.from_numpy(np.array(state[name])))
             if slots:
                 self._updates.load_state(slots)
+            if self._average is not None:
+                self._average.load_state(slots) if slots else self._average.restart()
         if slots and self._scaler is not None:
             kept = {name: state[f"scaler/{name}"].item() for name in _SCALER}
             self._scaler.load_state_dict(
@@ -298,15 +406,17 @@ def _build_network(assignment: Assignment, device: torch.device) -> TorchNetwork
     return build_network(assignment, device)
 
 
+def _precision(device: str, autocast: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:
+    return torch.autocast(device, autocast) if autocast is not None else contextlib.nullcontext()
+
+
 def _functions(
-    stages: Sequence[TorchStage], first: int, autocast: torch.dtype | None, device: str, label_smoothing: float
+    stages: Sequence[TorchStage], first: int, autocast: torch.dtype | None, device: str, wanted: Loss
 ) -> tuple[Callable[[Tensor, Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]:
     """Return the training loss of inputs, labels and loss weights, and the logits of inputs in inference mode."""
     calls = [stage.call for stage in stages]
     frozen, trained = calls[:first], calls[first:]
-
-    def precision() -> contextlib.AbstractContextManager[Any]:
-        return torch.autocast(device, autocast) if autocast is not None else contextlib.nullcontext()
+    precision = functools.partial(_precision, device, autocast)
 
     def loss(x: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         with precision():
@@ -316,8 +426,7 @@ def _functions(
                         x = call(x, False)
             for call in trained:
                 x = call(x, True)
-        each = functional.cross_entropy(x.float(), labels, reduction="none", label_smoothing=label_smoothing)
-        return (each * weights).sum()
+        return (image_losses(x.float(), labels, wanted) * weights).sum()
 
     def logits(x: Tensor) -> Tensor:
         with precision():
@@ -351,3 +460,7 @@ def first_trainable(wanted: str, names: Sequence[str]) -> int:
 
 def _copy(tensor: Tensor) -> npt.NDArray[Any]:
     return np.array(tensor.detach().cpu().contiguous().numpy())
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}

@@ -11,7 +11,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from backbones import UNIT, MissingWeights, Preprocessing
 from benchmark.outcomes import Outcome, RunFailure
-from benchmark.training.engines.base import Assignment
+from benchmark.training.engines.base import Assignment, native_dropout
 from benchmark.training.engines.torch_batch_norm import BiasedVariance, batch_norms, set_batch_norm
 from benchmark.training.engines.torch_head import Pooling, new_head
 from benchmark.training.engines.torch_network import TorchStage
@@ -33,7 +33,9 @@ def build_network(assignment: Assignment, device: torch.device) -> "ModuleNetwor
     recipe = assignment.recipe
     torch.manual_seed(assignment.seed)
     try:
-        built = assignment.backbone.make(assignment.num_classes, assignment.weights, assignment.size)
+        built = assignment.backbone.make(
+            assignment.num_classes, assignment.weights, assignment.size, native_dropout(assignment)
+        )
     except MissingWeights as missing:
         raise RunFailure(Outcome.MISSING_WEIGHTS, str(missing)) from missing
     model = nn.Sequential(*built) if isinstance(built, list | tuple) else built
@@ -68,6 +70,7 @@ class ModuleNetwork:
     """See :class:`~benchmark.training.engines.torch_network.TorchNetwork`."""
 
     layout: Literal["nchw", "nhwc"] = "nchw"
+    fixed_parameters = 0
 
     def __init__(
         self,
@@ -102,6 +105,15 @@ class ModuleNetwork:
         if self._biased and first_trainable is not None and self._correction is None:
             trained = [module for piece in self._pieces[first_trainable:] for module in piece.modules]
             self._correction = BiasedVariance(batch_norms(trained))
+
+    def frozen_in_training(self, first_trainable: int) -> list[str]:
+        """Return the kinds of modules before a stage that are not in inference mode."""
+        frozen = (module for piece in self._pieces[:first_trainable] for module in piece.modules)
+        return [type(module).__name__ for module in frozen if module.training]
+
+    def fixed_inside(self) -> Mapping[str, Tensor]:
+        """Return nothing: a torch module is frozen by stages."""
+        return {}
 
     def begin_step(self, seed: int, batch_size: int) -> None:
         """Seed torch's generators, from which all torch modules draw."""

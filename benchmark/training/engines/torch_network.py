@@ -56,6 +56,8 @@ class TorchNetwork(Protocol):
     """``none``, or where the weights came from."""
     conventions: Mapping[str, str]
     """What was fixed explicitly because frameworks differ, for the record."""
+    fixed_parameters: int
+    """Number of scalars that are frozen layer by layer, and so are no stage's parameters."""
 
     def set_training(self, first_trainable: int | None) -> None:
         """Prepare stages from ``first_trainable`` on for calls with ``training=True``, all others for ``False``.
@@ -64,6 +66,12 @@ class TorchNetwork(Protocol):
         stages rely on it; a Keras model, which takes ``training`` at each call, does nothing. The engine calls
         it when the mode changes, not at each step.
         """
+
+    def frozen_in_training(self, first_trainable: int) -> list[str]:
+        """Return the names of layers before a stage, or otherwise frozen, that are not in inference mode."""
+
+    def fixed_inside(self) -> Mapping[str, Tensor]:
+        """Return what is frozen layer by layer, running statistics included, by name."""
 
     def begin_step(self, seed: int, batch_size: int) -> None:
         """Make all that is random inside the network in the calls that follow a function of ``seed``."""

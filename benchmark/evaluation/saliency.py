@@ -1,0 +1,211 @@
+"""Where a network looks: Grad-CAM's formula, the scores of heat maps against lesion masks, and their baselines.
+
+All of it is NumPy on arrays; the engines give features and gradients and know nothing of maps. Batches of maps have
+shape (M, H, W), masks are bool of shape (M, S, S).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating]
+Masks = npt.NDArray[np.bool_]
+
+POINTING, ENERGY, IOU = "cam_pointing", "cam_energy", "cam_iou"
+SCORES = (POINTING, ENERGY, IOU)
+GAUSSIAN, UNIFORM, MEAN_MASK = "centred Gaussian", "uniform map", "mean training mask"
+BASELINES = (GAUSSIAN, UNIFORM, MEAN_MASK)
+GAUSSIAN_SIGMA = 0.25  # of the image's side
+_CHUNK = 64  # maps that are held at full size at once
+
+
+def grad_cam(features: Floats, gradients: Floats) -> npt.NDArray[np.float32]:
+    """Return Grad-CAM maps (Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via
+    Gradient-based Localization", equations 1 and 2).
+
+    A channel k weighs ``alpha_k``, the mean over the map of the gradient of the class's logit with respect to that
+    channel; the map is ``ReLU(sum_k alpha_k A_k)``.
+
+    Args:
+        features: ``A``, the output of a convolutional stage, shape (M, H, W, K).
+        gradients: of the class's logit, before the softmax, with respect to ``A``; the same shape.
+
+    Returns:
+        float32, shape (M, H, W), not negative.
+
+    Raises:
+        ValueError: the shapes differ, or are not those of feature maps.
+
+    Example:
+        >>> features = np.array([[[[1.0, 0.0], [0.0, 5.0]]]])  # one map of 1 x 2 pixels, two channels
+        >>> gradients = np.array([[[[2.0, -1.0], [2.0, -1.0]]]])
+        >>> grad_cam(features, gradients).tolist()
+        [[[2.0, 0.0]]]
+    """
+    if features.shape != gradients.shape or features.ndim != 4:
+        raise ValueError(f"features of shape {features.shape} and gradients of {gradients.shape} make no map")
+    weights = gradients.mean(axis=(1, 2), dtype=np.float64)
+    maps = np.einsum("mhwk,mk->mhw", features.astype(np.float64), weights)
+    return np.asarray(np.maximum(maps, 0), dtype=np.float32)
+
+
+def normalized(maps: Floats) -> npt.NDArray[np.float32]:
+    """Return maps whose largest value is 1, each; a map that is zero everywhere stays so."""
+    top = maps.max(axis=(1, 2), keepdims=True)
+    return np.asarray(np.divide(maps, top, out=np.zeros(maps.shape, dtype=np.float32), where=top > 0))
+
+
+def upsample(maps: Floats, size: int) -> npt.NDArray[np.float32]:
+    """Return maps at ``size`` x ``size`` pixels: bilinear, half-pixel centres, edges repeated.
+
+    The same as ``torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`` and ``tf.image.resize``,
+    as two matrix products.
+
+    Args:
+        maps: shape (M, h, w); neither side larger than ``size``.
+        size: in pixels.
+    """
+    rows, columns = _weights(maps.shape[1], size), _weights(maps.shape[2], size)
+    enlarged: npt.NDArray[np.float32] = rows @ maps.astype(np.float32) @ columns.T
+    return enlarged
+
+
+def _weights(small: int, large: int) -> npt.NDArray[np.float32]:
+    """Return the linear interpolation from ``small`` to ``large`` samples as a matrix, shape (large, small)."""
+    at = np.clip((np.arange(large) + 0.5) * small / large - 0.5, 0, small - 1)
+    below = np.minimum(np.floor(at).astype(np.int64), small - 1)
+    above = np.minimum(below + 1, small - 1)
+    share = at - below
+    matrix = np.zeros((large, small))
+    np.add.at(matrix, (np.arange(large), below), 1 - share)
+    np.add.at(matrix, (np.arange(large), above), share)
+    return matrix.astype(np.float32)
+
+
+# --- scores -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MapScores:
+    """Scores of heat maps against masks, one entry for each image; each between 0 and 1.
+
+    What does not depend on a map's scale is not touched by it, and a map that says nothing (the same everywhere,
+    zero included) scores what chance would.
+
+    Args:
+        pointing: whether the map's highest point lies in the mask (Zhang et al. 2018, "Top-down neural attention by
+            excitation backprop", without their tolerance of 15 pixels); where several points are highest, the share
+            of them that does.
+        energy: the share of the map's sum inside the mask (Wang et al. 2020, "Score-CAM", section 4.3).
+        iou: intersection over union of the mask and as many of the map's highest points as the mask has; of equal
+            points at the limit, each counts for the same fraction.
+    """
+
+    pointing: npt.NDArray[np.float64]
+    energy: npt.NDArray[np.float64]
+    iou: npt.NDArray[np.float64]
+
+    def by_column(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Return the scores under the names of the leaderboard's columns."""
+        return {POINTING: self.pointing, ENERGY: self.energy, IOU: self.iou}
+
+
+def score_maps(maps: Floats, masks: Masks) -> MapScores:
+    """Score heat maps against the masks of their images.
+
+    Args:
+        maps: not negative, shape (M, h, w); enlarged by :func:`upsample`.
+        masks: bool, shape (M, S, S), each with a pixel at least.
+
+    Raises:
+        ValueError: other numbers of maps and masks, or an empty mask.
+    """
+    if len(maps) != len(masks):
+        raise ValueError(f"{len(maps)} maps for {len(masks)} masks")
+    if not masks.any(axis=(1, 2)).all():
+        raise ValueError("an image without a lesion can't be scored")
+    size = masks.shape[1]
+    found = np.zeros((3, len(maps)))
+    for start in range(0, len(maps), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        large = upsample(maps[part], size) if maps.shape[1:] != masks.shape[1:] else maps[part]
+        for number, (heat, mask) in enumerate(zip(large, masks[part], strict=True), start=start):
+            flat, inside = heat.ravel().astype(np.float64), mask.ravel()
+            found[:, number] = _pointing(flat, inside), _energy(flat, inside), _iou(flat, inside)
+    return MapScores(*found)
+
+
+def _pointing(heat: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_]) -> float:
+    return float(inside[heat == heat.max()].mean())
+
+
+def _energy(heat: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_]) -> float:
+    total = heat.sum()
+    return float(heat[inside].sum() / total) if total > 0 else float(inside.mean())
+
+
+def _iou(heat: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_]) -> float:
+    area = int(inside.sum())
+    limit = np.partition(heat, len(heat) - area)[len(heat) - area]
+    above, equal = heat > limit, heat == limit
+    share = (area - above.sum()) / equal.sum()  # of the points at the limit that belong to the highest ones
+    both = inside[above].sum() + share * inside[equal].sum()
+    return float(both / (2 * area - both))
+
+
+def baseline_maps(size: int, mean_mask: Floats | None) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the maps that know nothing of an image, each of shape (S, S), by name.
+
+    Published heat maps barely beat them: lesions lie near the middle, and where lesions usually lie. A uniform map's
+    pointing score is the mask's share of the image.
+
+    Args:
+        size: S, in pixels.
+        mean_mask: mean of the training images' lesion masks, shape (S, S); ``None`` leaves that baseline out.
+    """
+    at = (np.arange(size) + 0.5) / size - 0.5
+    bell = np.exp(-(at**2) / (2 * GAUSSIAN_SIGMA**2))
+    maps = {
+        GAUSSIAN: np.outer(bell, bell).astype(np.float32),
+        UNIFORM: np.ones((size, size), dtype=np.float32),
+    }
+    if mean_mask is not None:
+        maps[MEAN_MASK] = mean_mask.astype(np.float32)
+    return maps
+
+
+def score_baselines(masks: Masks, mean_mask: Floats | None) -> Mapping[str, MapScores]:
+    """Return what each baseline scores on the same masks, by name."""
+    maps = baseline_maps(masks.shape[1], mean_mask)
+    return {name: score_maps(np.broadcast_to(each, masks.shape), masks) for name, each in maps.items()}
+
+
+def mean_mask(masks: npt.NDArray[np.generic]) -> npt.NDArray[np.float32] | None:
+    """Return the mean of the masks that have a lesion, float32 of shape (S, S), or ``None`` where none has.
+
+    Args:
+        masks: shape (M, S, S), not zero inside a lesion.
+    """
+    total, count = np.zeros(masks.shape[1:], dtype=np.float64), 0
+    for start in range(0, len(masks), _CHUNK):
+        part = np.asarray(masks[start : start + _CHUNK]) != 0
+        total += part.sum(axis=0)
+        count += int(part.any(axis=(1, 2)).sum())
+    return (total / count).astype(np.float32) if count else None
+
+
+def rank_correlation(first: Floats, second: Floats) -> npt.NDArray[np.float64]:
+    """Return Spearman's rank correlation of each map with its counterpart, shape (M,); 0 where one is constant.
+
+    Args:
+        first, second: maps of one shape (M, H, W).
+    """
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
+    centred = [each - each.mean(axis=1, keepdims=True) for each in ranks]
+    norms = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
+    products = (centred[0] * centred[1]).sum(axis=1)
+    return np.asarray(np.divide(products, norms, out=np.zeros(len(products)), where=norms > 0))

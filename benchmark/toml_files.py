@@ -1,0 +1,41 @@
+"""TOML that a user wrote: read within bounds, refused in a sentence."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import UserError
+
+_MAX_BYTES = 2**20  # a recipe or a suite is a few kilobytes
+
+
+def read_toml(path: Path, what: str, where: str) -> dict[str, Any]:
+    """Return what a TOML file says.
+
+    Args:
+        path: of the file.
+        what: how a message begins that it can't be read (``Recipe file 'x.toml'``).
+        where: how a message names it as a place (``recipe 'x'``).
+
+    Raises:
+        UserError: it can't be read, is too large, or is not TOML.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise UserError(f"{what} can't be read: it has more than {_MAX_BYTES // 2**10} KiB.")
+        text = data.decode("utf-8")
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name with a null in it
+        raise UserError(f"{what} can't be read: {error}.") from None
+    return parse_toml(text, where)
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """Return what TOML says; raises ``UserError`` that names ``where``."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise UserError(f"In {where}: brackets are nested too deeply.") from None
+    except ValueError as error:  # not TOML, or a number of thousands of digits
+        raise UserError(f"In {where}: {error}.") from None

@@ -1,0 +1,73 @@
+"""Which stage Grad-CAM explains: the last one whose output is a feature map. The same rule on every engine."""
+
+from collections.abc import Sequence
+
+from benchmark.errors import nearest
+
+Shape = tuple[int | None, ...]  # without the batch; ``None`` where it depends on the input
+
+
+class NoFeatureMap(Exception):
+    """A network has no stage that Grad-CAM can explain; the message says why, in one sentence."""
+
+
+def channel_axis(shape: Shape, default: int) -> int:
+    """Return which axis of a feature map holds its channels: 0 or 2.
+
+    Inputs are square, so that two equal sides are space. Where all three are equal it is ``default``.
+    """
+    first, second, third = shape
+    if first == second != third:
+        return 2
+    return 0 if second == third != first else default
+
+
+def find_feature_stage(names: Sequence[str], shapes: Sequence[Shape], wanted: str | None, default_axis: int) -> int:
+    """Return the number of the stage to explain.
+
+    The last convolutional stage is the last before the head whose output has a height and a width of more than one
+    pixel. A network whose last output with a place to it is a row of tokens has none: what its first convolution
+    gives is no feature of the class.
+
+    Args:
+        names: of all stages; the last is the head.
+        shapes: of the output of each stage but the head.
+        wanted: what the adapter names: a stage, or the beginning of the names of several, the last of which is meant.
+        default_axis: see :func:`channel_axis`.
+
+    Raises:
+        NoFeatureMap: there is none.
+    """
+    if wanted is not None:
+        return _named(names, shapes, wanted, default_axis)
+    if len(names) < 2:
+        raise NoFeatureMap("Its forward pass can't be cut into stages, so that there is no feature map to explain.")
+    for number in reversed(range(len(shapes))):
+        shape = shapes[number]
+        if _is_map(shape, default_axis):
+            return number
+        if len(shape) == 2 and shape[0] != 1:
+            raise NoFeatureMap(
+                f"It is a network of tokens: its stage '{names[number]}' gives {shape[0]} tokens of {shape[1]} "
+                "values and no feature map."
+            )
+    raise NoFeatureMap("None of its stages gives a feature map of more than one pixel at this size.")
+
+
+def _named(names: Sequence[str], shapes: Sequence[Shape], wanted: str, default_axis: int) -> int:
+    before_head = list(names[:-1])
+    found = [number for number, name in enumerate(before_head) if name == wanted]
+    found = found or [n for n, name in enumerate(before_head) if name.startswith((f"{wanted}.", f"{wanted}_"))]
+    if not found:
+        known = ", ".join(before_head)
+        raise NoFeatureMap(f"It has no stage '{wanted}' to explain.{nearest(wanted, before_head)} There are {known}.")
+    if not _is_map(shapes[found[-1]], default_axis):
+        raise NoFeatureMap(f"Its stage '{names[found[-1]]}' gives no feature map of more than one pixel.")
+    return found[-1]
+
+
+def _is_map(shape: Shape, default_axis: int) -> bool:
+    if len(shape) != 3:
+        return False
+    sides = shape[1:] if channel_axis(shape, default_axis) == 0 else shape[:2]
+    return all(side != 1 for side in sides)

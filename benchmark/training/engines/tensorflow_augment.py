@@ -1,0 +1,67 @@
+"""Augmentation in TensorFlow: carries out :class:`benchmark.training.augmentation.Draws`, uint8 to uint8."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from benchmark.training.augmentation import Draws, Float32s, gain_fields, noise_fields
+
+
+class Augmenter:
+    """See :mod:`benchmark.training.augmentation` for what is done.
+
+    Args:
+        size: of the images, in pixels.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._banks: dict[Callable[[int], Float32s], Any] = {}
+        self._traced = tf.function(self._augmented, autograph=False, reduce_retracing=True)
+
+    def __call__(self, images: Any, draws: Draws) -> Any:
+        """Return uint8 images of shape (B, S, S, 3) for such images."""
+        amounts = {
+            "gain": draws.gain,
+            "contrast": draws.contrast,
+            "brightness": draws.brightness,
+            "noise": draws.noise,
+        }
+        given = {name: tf.reshape(value, (-1, 1, 1, 1)) for name, value in amounts.items() if value is not None}
+        if draws.affine is not None:
+            given["affine"] = tf.constant(np.pad(draws.affine, ((0, 0), (0, 2))))  # a projective map that is affine
+        if draws.gain is not None:
+            given["gains"] = tf.gather(self._bank(gain_fields), draws.field)
+        if draws.noise is not None:
+            given["noises"] = tf.gather(self._bank(noise_fields), draws.field)
+        return self._traced(images, given)
+
+    def _bank(self, fields: Callable[[int], Float32s]) -> Any:
+        if fields not in self._banks:
+            self._banks[fields] = tf.constant(fields(self._size)[..., None])
+        return self._banks[fields]
+
+    def _augmented(self, images: Any, given: dict[str, Any]) -> Any:
+        values = tf.cast(images, tf.float32)
+        if "affine" in given:
+            values = tf.raw_ops.ImageProjectiveTransformV3(
+                images=values,
+                transforms=given["affine"],
+                output_shape=tf.constant([self._size, self._size]),
+                fill_value=0.0,
+                interpolation="BILINEAR",
+                fill_mode="CONSTANT",
+            )
+        values = values / 255
+        if "gain" in given:
+            values = values * tf.exp(given["gain"] * given["gains"])
+        if "contrast" in given:
+            mean = tf.reduce_mean(values, axis=(1, 2, 3), keepdims=True)
+            values = (values - mean) * given["contrast"] + mean
+        if "brightness" in given:
+            values = values + given["brightness"]
+        if "noise" in given:
+            values = values + given["noise"] * given["noises"]
+        return tf.cast(tf.clip_by_value(tf.round(values * 255), 0, 255), tf.uint8)
