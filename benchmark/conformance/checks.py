@@ -1,5 +1,7 @@
 """The checks. Each is a function of a subject that raises :class:`Fault` with what was seen and what to do.
 
+One that passes may return what a contributor should know, above all which default was used.
+
 A check is kept only while the tests plant a fault that makes it fail.
 """
 
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.conformance.subject import Built, Fault, Subject, Weights, differing
+from benchmark.training.engines.feature_stage import NoFeatureMap
 
 
 @dataclass(frozen=True)
@@ -17,16 +20,16 @@ class Check:
 
     name: str
     title: str
-    run: Callable[[Subject], None]
+    run: Callable[[Subject], str | None]
 
 
 CHECKS: list[Check] = []
 
 
-def check(title: str) -> Callable[[Callable[[Subject], None]], Callable[[Subject], None]]:
+def check(title: str) -> Callable[[Callable[[Subject], str | None]], Callable[[Subject], str | None]]:
     """Add the decorated function to the suite under its name."""
 
-    def add(run: Callable[[Subject], None]) -> Callable[[Subject], None]:
+    def add(run: Callable[[Subject], str | None]) -> Callable[[Subject], str | None]:
         CHECKS.append(Check(run.__name__, title, run))
         return run
 
@@ -63,17 +66,31 @@ def gives_logits(subject: Subject) -> None:
 
 
 @check("its stages, composed, equal the whole model, in inference and in training mode")
-def stages_equal_whole(subject: Subject) -> None:
+def stages_equal_whole(subject: Subject) -> str:
     network = subject.build().network
     if network.stages_doubt:
         raise Fault(
             f"{network.stages_doubt}; give `stages` in the order of the forward pass, each step once, none changing "
             "its input in place, or leave `stages` out and let them be found"
         )
+    whose = "by default found in its graph" if subject.backbone.stages is None else "as it declares"
+    return f"{len(network.stages)} stages, {whose}: {_few(list(network.stages[:-1]))}; head {network.stages[-1]}"
+
+
+@check("what Grad-CAM explains is one of its stages and a feature map")
+def can_be_explained(subject: Subject) -> str:
+    try:
+        stage = subject.build(size=subject.backbone.input_size).engine.cam_stage()
+    except NoFeatureMap as error:
+        if subject.backbone.cam_stage is None:
+            return f"Grad-CAM is left out: {error}"
+        raise Fault(f"{error} Let `cam_stage` name a stage with a feature map, or leave it out") from error
+    whose = "by default the last feature map" if subject.backbone.cam_stage is None else "as it declares"
+    return f"Grad-CAM explains {stage}, {whose}"
 
 
 @check("the preprocessing it declares is applied once, and is the library's own")
-def preprocessing_applied(subject: Subject) -> None:
+def preprocessing_applied(subject: Subject) -> str | None:
     built = subject.build()
     images = subject.images()
     applied = built.engine.fetch([built.engine.normalize(built.engine.upload(images))])[0]
@@ -95,6 +112,8 @@ def preprocessing_applied(subject: Subject) -> None:
             f"{statistics[1]:.3g}: the network normalises by itself what is normalised before it; declare `RAW` or "
             "remove one of the two"
         )
+    default = subject.backbone.left_open().get("preprocessing")
+    return f"Its input is by default {default}" if default else None
 
 
 @check("gradients reach exactly what is trainable")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from backbones import Backbone
 from backbones.registry import load_registry
-from benchmark.errors import UserError, nearest
+from benchmark.errors import UserError
+from benchmark.execution.entries import find_backbone
 
 
 def find_backbones(
@@ -34,11 +35,7 @@ def find_backbones(
     found += [b for b in map(registry.get, registry.names()) if b.origin in {str(path.resolve()) for path in files}]
     for name in asked:
         if not name.endswith(".py"):
-            try:
-                found.append(registry.get(name))
-            except KeyError:
-                hint = nearest(name, registry.names())
-                raise UserError(f"Unknown backbone '{name}'.{hint} `python -m benchmark list` shows all.") from None
+            found.append(find_backbone(registry, name))
     if not found:
         raise UserError("Name a backbone or a .py file to check, or give --all.")
     return list({backbone.name: backbone for backbone in found}.values()), needed

@@ -13,7 +13,7 @@ class Result:
         check: name of the check.
         title: what holds when it passes.
         status: ``passed``, ``failed``, ``error`` (the check could not be carried out) or ``skipped``.
-        detail: what was seen and what to do; empty when passed.
+        detail: what was seen and what to do; when passed, what is good to know, or nothing.
         seconds: wall time.
     """
 
@@ -53,6 +53,9 @@ def as_markdown(results: Sequence[Result]) -> str:
     skipped = [result for result in results if result.status == "skipped"]
     for result in skipped:
         lines += ["", f"`{result.backbone}`, {result.check.replace('_', ' ')}: skipped, {one_line(result.detail)}"]
+    for result in results:
+        if result.status == "passed" and result.detail:
+            lines += ["", f"`{result.backbone}`: {one_line(result.detail)}."]
     passed = sum(result.status == "passed" for result in results)
     seconds = sum(result.seconds for result in results)
     lines += ["", f"{passed} of {len(results)} checks passed in {seconds:.0f} s; {len(bad)} to mend."]

@@ -12,11 +12,16 @@ import traceback
 from dataclasses import asdict
 from pathlib import Path
 
+from backbones import Backbone
 from backbones.registry import load_registry
 from benchmark.conformance.checks import CHECKS, Check
 from benchmark.conformance.report import Result
 from benchmark.conformance.subject import Fault, Subject
+from benchmark.execution.failures import outcome_of
+from benchmark.execution.worker import OTHER_FRAMEWORK, shut_out_other_framework
 from benchmark.outcomes import Outcome, RunFailure
+
+_SKIPPED = (Outcome.UNSUPPORTED, Outcome.MISSING_DEPENDENCY)
 
 
 def carry_out(check: Check, subject: Subject) -> Result:
@@ -24,19 +29,24 @@ def carry_out(check: Check, subject: Subject) -> Result:
     start = time.perf_counter()
     status, detail = "passed", ""
     try:
-        check.run(subject)
+        detail = check.run(subject) or ""
     except Fault as fault:
         status, detail = "failed", str(fault)
     except RunFailure as failure:
-        skipped = failure.outcome in (Outcome.UNSUPPORTED, Outcome.MISSING_DEPENDENCY)
-        status, detail = "skipped" if skipped else "error", failure.reason
+        status, detail = ("skipped" if failure.outcome in _SKIPPED else "error"), failure.reason
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
-        status, detail = (
-            "error",
-            f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})",
-        )
+        _, reason = outcome_of(error, shut_out=OTHER_FRAMEWORK[subject.engine])
+        status, detail = "error", f"{reason.rstrip('.')} ({Path(place.filename).name}, line {place.lineno})"
     return Result(subject.backbone.name, check.name, check.title, status, detail, time.perf_counter() - start)
+
+
+def why_not(backbone: Backbone) -> str:
+    """Return why a backbone can't be checked here, empty where it can: what it says itself, or lacks."""
+    missing = backbone.missing_modules()
+    if missing:
+        return f"not installed: {', '.join(missing)}; install it and check again"
+    return (backbone.unsupported() if backbone.unsupported else None) or ""
 
 
 def main() -> None:
@@ -45,10 +55,17 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     asked = json.loads(sys.argv[1])
     backbone = load_registry(tuple(Path(path) for path in asked["plugins"])).get(asked["backbone"])
+    shut_out_other_framework(asked["engine"])
     subject = Subject(backbone, asked["engine"])
+    reason = why_not(backbone)
     for check in CHECKS:
         if not asked["only"] or check.name in asked["only"]:
-            events.write(json.dumps(asdict(carry_out(check, subject))) + "\n")
+            result = (
+                Result(backbone.name, check.name, check.title, "skipped", reason)
+                if reason
+                else carry_out(check, subject)
+            )
+            events.write(json.dumps(asdict(result)) + "\n")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,17 @@ def _plugin(layers: str, *, declared: str = "", before: str = "") -> str:
     )
 
 
+def _keras_plugin(last: str, *, declared: str = "", first: str = "", before: str = "") -> str:
+    """Return a small Keras network as a plug-in, on TensorFlow; ``first`` and ``last`` are layers of it."""
+    return (
+        f'{_HEADER}@backbone("own/faulty", framework="keras", input_size=32{declared})\n'
+        "def faulty(num_classes, input_size):\n    import keras\n    from keras import layers\n\n"
+        f"{before}    return keras.Sequential([keras.Input((input_size, input_size, 3)), {first}\n"
+        '        layers.Conv2D(16, 3, padding="same", activation="relu"), layers.MaxPooling2D(), layers.Flatten(),\n'
+        f"        {last}])\n"
+    )
+
+
 _BODY = "nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2))"
 _HEAD = "nn.Sequential(nn.Flatten(), nn.Linear(16 * 32 * 32, num_classes))".replace("32 * 32", "16 * 16")
 
@@ -262,6 +273,71 @@ PLANTED = (
             before=f"""    kept = torch.__dict__.setdefault("_kept_by_a_test", [])
     head = nn.Sequential(nn.Flatten(), nn.Linear(4096, 4096), nn.Linear(4096, num_classes))
     kept.append(nn.Sequential({_BODY}, head))
+""",
+        ),
+    ),
+    Planted(
+        "stages that leave out the dropout: only training mode can tell",
+        "stages_equal_whole",
+        "in training mode",
+        _plugin(
+            "Net()",
+            declared=", stages=lambda model: [model.body, model.head]",
+            before=f"""    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = {_BODY}
+            self.dropout = nn.Dropout(0.5)
+            self.head = {_HEAD}
+
+        def forward(self, x):
+            return self.head(self.dropout(self.body(x)))
+
+""",
+        ),
+    ),
+    Planted(
+        "a CAM stage that is none of its stages",
+        "can_be_explained",
+        "no stage 'layer4'",
+        _plugin(f"nn.Sequential({_BODY}, {_HEAD})", declared=", cam_stage='layer4'"),
+    ),
+    Planted(
+        "Keras: a softmax before the loss",
+        "gives_logits",
+        "remove the softmax",
+        _keras_plugin('layers.Dense(num_classes, activation="softmax")'),
+    ),
+    Planted(
+        "Keras: preprocessing applied twice",
+        "preprocessing_applied",
+        "normalises by itself",
+        _keras_plugin("layers.Dense(num_classes)", first="layers.Rescaling(1 / 255),"),
+    ),
+    Planted(
+        "Keras: stages in the wrong order",
+        "stages_equal_whole",
+        "order of the forward pass",
+        _keras_plugin(
+            "layers.Dense(num_classes)",
+            declared=", stages=lambda model: [model.layers[1], model.layers[0], *model.layers[2:]]",
+            first='layers.Conv2D(3, 3, padding="same", activation="tanh"),',
+        ),
+    ),
+    Planted(
+        "Keras: randomness that ignores the seed",
+        "seeded",
+        "numpy or random",
+        _keras_plugin(
+            "Noise(), layers.Dense(num_classes)",
+            before="""    import os
+
+    class Noise(layers.Layer):
+        def call(self, x, training=False):
+            if not training:
+                return x
+            return x * (1 + int.from_bytes(os.urandom(2), "little") / 65536)
+
 """,
         ),
     ),
