@@ -10,6 +10,7 @@ import click
 
 from benchmark.data.cli_options import data_options
 from benchmark.errors import UserError, nearest
+from benchmark.plain import plain
 
 # Commands by where they are: nothing is imported until it is used. (attribute, one line of help)
 COMMANDS = {
@@ -192,7 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
         if "--debug" in words:
             raise
         sentence = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        print(" ".join(sentence.split()), file=sys.stderr)
+        print(plain(sentence), file=sys.stderr)
         return 2
     except (KeyboardInterrupt, click.Abort):
         print("Interrupted.", file=sys.stderr)

@@ -186,5 +186,5 @@ def load_index(folder: Path) -> Index:
     with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     optional = {name: arrays.pop(name) for name in _OPTIONAL if name in arrays}
-    arrays["thumbnails"] = np.load(folder / "thumbnails.npy", mmap_mode="r")
+    arrays["thumbnails"] = np.load(folder / "thumbnails.npy", mmap_mode="r", allow_pickle=False)
     return Index(facts=Facts(**facts), optional=optional, skipped=tuple(said["skipped"]), **arrays)

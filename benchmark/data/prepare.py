@@ -83,9 +83,9 @@ def load_prepared(folder: Path) -> DataSet:
     """
     try:
         index = load_index(folder.parent / "index")
-        pixels = np.load(folder / "pixels.npy", mmap_mode="r")
+        pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
         masks_file = folder / "masks.npy"
-        masks = np.load(masks_file, mmap_mode="r") if masks_file.exists() else None
+        masks = np.load(masks_file, mmap_mode="r", allow_pickle=False) if masks_file.exists() else None
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
         raise UserError(f"'{folder}' holds no prepared data set ({error}): open the data set anew.") from None
     return index.dataset(pixels, masks, folder)

@@ -44,7 +44,7 @@ class RowFile:
         self._stream.close()
         if kept is None:
             return
-        whole = np.load(self.path, mmap_mode="r")
+        whole = np.load(self.path, mmap_mode="r", allow_pickle=False)
         target = self.path.with_name(f"kept-{self.path.name}")
         smaller = RowFile(target, len(kept), self.shape)
         for first in range(0, len(kept), 256):

@@ -13,6 +13,7 @@ from rich.table import Table
 from benchmark.execution.controller import Row, Summary
 from benchmark.execution.job import Job
 from benchmark.outcomes import Outcome
+from benchmark.plain import plain
 
 _TRAINING, _FINISHING = "training", "finishing the epoch"
 
@@ -147,7 +148,7 @@ class Display:
         """Show what a worker reports."""
         now = time.monotonic()
         if event.get("event") == "note":
-            self.note(f"{_title(job)}: {event.get('note')}")
+            self.note(f"{_title(job)}: {plain(str(event.get('note')))}")
         if self._pace is None:
             return
         self._pace.take(event, now)
@@ -218,9 +219,9 @@ def show_summary(console: Console, summary: Summary) -> None:
             log = f" Log: {row.job.log}" if row.job.log.exists() else ""
             stands = " Its earlier result stands." if row.stands else ""
             sentence = f"{_title(row.job)}: {row.record.outcome}: {row.record.reason}{stands}{log}"
-            console.print(escape(sentence), highlight=False, soft_wrap=True)
+            console.print(escape(plain(sentence)), highlight=False, soft_wrap=True)
     for problem in summary.problems:
-        console.print(escape(problem), highlight=False, soft_wrap=True)
+        console.print(escape(plain(problem)), highlight=False, soft_wrap=True)
     missing = summary.planned - len(summary.rows)
     if summary.interrupted:
         rest = f" {missing} of {summary.planned} runs were not reached." if missing else ""
@@ -238,4 +239,4 @@ def _result(row: Row) -> str:
     if row.macro_f1 is not None:
         fell = ", without the weights that were asked for" if row.record.weights.fell_back else ""
         return f"ok, macro-F1 {row.macro_f1:.3f}{fell}"
-    return str(row.record.outcome) + (f": {row.record.reason}" if row.record.reason else "")
+    return str(row.record.outcome) + (f": {plain(row.record.reason)}" if row.record.reason else "")

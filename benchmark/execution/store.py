@@ -25,6 +25,7 @@ from pydantic import ValidationError
 
 from benchmark.hashing import hash_file, hash_json
 from benchmark.outcomes import Outcome
+from benchmark.plain import plain
 from benchmark.record import FORMAT, Cams, Predictions, Record
 
 # Bounds on what is read: a record is kilobytes, predictions are a few bytes per image.
@@ -214,16 +215,18 @@ class RecordStore:
                 record = self._read_record(folder)
                 entries.append((record, self._read_predictions(folder, record)))
             except (_Unusable, OSError) as error:
-                problems.append(f"{folder.parent.name}/{folder.name} is not used: {error}.")
+                problems.append(plain(f"{folder.parent.name}/{folder.name} is not used: {error}."))
         for folder in _folders(self.failed):
             try:
                 record = self._read_record(folder)
                 problems.append(
-                    f"The last try of {record.backbone.name}, seed {record.seed}, ended as {record.outcome} "
-                    f"({record.reason.rstrip('.')}); its earlier result stands."
+                    plain(
+                        f"The last try of {record.backbone.name}, seed {record.seed}, ended as {record.outcome} "
+                        f"({record.reason.rstrip('.')}); its earlier result stands."
+                    )
                 )
             except (_Unusable, OSError) as error:
-                problems.append(f"{folder.parent.name}/{folder.name} is not used: {error}.")
+                problems.append(plain(f"{folder.parent.name}/{folder.name} is not used: {error}."))
         return Stored(tuple(entries), tuple(problems))
 
     def _read_record(self, folder: Path) -> Record:
@@ -243,7 +246,7 @@ class RecordStore:
             raise _Unusable(_why_invalid(text, error)) from None
         if record.format != FORMAT:
             raise _Unusable(f"it has format {record.format}, this version reads {FORMAT}; run it again")
-        if hash_json(record.identity) != record.key or short(record.key) != folder.name:
+        if _identity_hash(record) != record.key or short(record.key) != folder.name:
             raise _Unusable("its key, its identity and its folder's name do not belong together")
         if record.outcome is Outcome.OK and _ARRAYS not in sums:
             raise _Unusable("it says ok but has no predictions")
@@ -301,11 +304,18 @@ def _sums(folder: Path) -> dict[str, str]:
     return {line[1]: line[0] for line in lines if len(line) == 2 and line[1] in (_JSON, _ARRAYS, _CAMS)}
 
 
+def _identity_hash(record: Record) -> str:
+    try:
+        return hash_json(record.identity)
+    except (ValueError, TypeError, RecursionError):  # NaN and the like, which no run has
+        return ""
+
+
 def _why_invalid(text: bytes, error: ValidationError) -> str:
     """Return why JSON is not a record of this version, naming its format where it has another."""
     import json
 
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         values = json.loads(text)
         if isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
             return f"it has format {values['format']!r}, this version reads {FORMAT}; run it again"

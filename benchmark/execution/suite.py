@@ -18,7 +18,6 @@ those of the top. Without entries, each recipe is one.
     changes = { epochs = 30, optimizer.learning_rate = 1e-4 }
 """
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from benchmark.errors import UserError, nearest
 from benchmark.recipe import field_names
 from benchmark.run import MAX_SEED
+from benchmark.toml_files import read_toml
 
 SHIPPED = Path(__file__).parents[1] / "suites"
 
@@ -107,12 +107,7 @@ def load_suite(name: str) -> Suite:
         raise UserError(
             f"Unknown suite '{name}'.{nearest(name, suite_names())}{known} Or give the path of a .toml file."
         )
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Suite file '{name}' can't be read: {error}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"In {where}: {error}.") from None
+    values = read_toml(path, f"Suite file '{name}'", where)
     own = {"name": path.stem, "where": where, "folder": path.parent}
     for field in own:
         if field in values:

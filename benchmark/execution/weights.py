@@ -39,8 +39,12 @@ def check_policy(policy: str) -> str:
     """Return a policy in full (a path made absolute); raises ``UserError`` where it is neither word nor file."""
     if policy in POLICIES:
         return policy
-    path = Path(policy).expanduser()
-    if not path.is_file():
+    try:
+        path = Path(policy).expanduser()
+        there = path.is_file()
+    except (OSError, RuntimeError, ValueError):  # too long a name, or a home that there is not
+        there = False
+    if not there:
         raise UserError(f"--weights {policy}: give imagenet, local, none or the path of a file; no such file.")
     return str(path.resolve())
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from benchmark.plain import plain
 from benchmark.reporting.board import Board, BoardRow
 from benchmark.reporting.words import DISCLAIMER, count, data_notes, number
 
@@ -18,7 +19,7 @@ _SPECIAL = {
 
 def escaped(text: object) -> str:
     """Return text that LaTeX sets as it is, on one line."""
-    return "".join(_SPECIAL.get(character, character) for character in " ".join(str(text).split()))
+    return "".join(_SPECIAL.get(character, character) for character in plain(str(text)))
 
 
 def latex(board: Board) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark.outcomes import Outcome
+from benchmark.plain import plain
 from benchmark.reporting.board import Board, BoardRow
 from benchmark.reporting.lines import row_lines
 from benchmark.reporting.rows import SPEEDS
@@ -15,8 +16,8 @@ _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # an
 
 def escaped(text: object) -> str:
     """Return text that Markdown and the HTML made of it show as it is, on one line."""
-    plain = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _SPECIAL.sub(r"\\\g<0>", plain)
+    safe = plain(str(text)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\g<0>", safe)
 
 
 def markdown(board: Board, plots: Mapping[str, Sequence[str]]) -> str:
