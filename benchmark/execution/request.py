@@ -99,5 +99,5 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return name.strip(), None
     try:
         return name.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # a word, or what the recipe will refuse
         return name.strip(), value.strip()
