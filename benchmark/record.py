@@ -114,27 +114,15 @@ class Epoch(_Part):
     seconds: float
 
 
-class Randomized(_Part):
-    """One step of the weight-randomisation check: how much maps still look like the trained network's.
-
-    ``stage`` is the last one whose weights were drawn anew, with all after it; ``correlation`` the mean of Spearman's
-    rank correlation over images.
-    """
-
-    stage: str
-    correlation: float
-
-
 class CamFacts(_Part):
     """Of Grad-CAM: the ``stage`` that it explained, the numbers of images explained and scored, or ``reason`` why
-    there are no maps; and the weight-randomisation check where it was asked for.
+    there are no maps.
     """
 
     stage: str = ""
     images: int = 0
     scored: int = 0
     reason: str = ""
-    randomized: tuple[Randomized, ...] = ()
 
 
 class Record(_Part):

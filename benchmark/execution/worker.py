@@ -31,7 +31,7 @@ from benchmark.execution.processes import ATTEMPT_VARIABLE, adopt_orphans, be_fi
 from benchmark.execution.provenance import describe, differences
 from benchmark.execution.store import RecordStore, problem_with
 from benchmark.outcomes import Outcome, RunFailure
-from benchmark.record import NetworkFacts, Predictions, Record, WeightsFacts
+from benchmark.record import CamFacts, Cams, NetworkFacts, Predictions, Record, WeightsFacts
 
 if TYPE_CHECKING:
     from benchmark.training.engines import Engine, Network
@@ -115,9 +115,9 @@ def main(arguments: list[str]) -> int:
         return 1
     except (OSError, NotImplementedError):
         log_traceback()  # a file system without locks: the claim guards the run by itself
-    record, predictions = attempt(job, channel)
+    record, predictions, cams = attempt(job, channel)
     try:
-        RecordStore(job.out).write(record, predictions)
+        RecordStore(job.out).write(record, predictions, cams)
     except OSError as error:
         log_traceback()
         outcome, reason = outcome_of(error)
@@ -127,8 +127,8 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def attempt(job: Job, channel: Channel) -> tuple[Record, Predictions | None]:
-    """Return the run's record and predictions; whatever is raised becomes the record's outcome."""
+def attempt(job: Job, channel: Channel) -> tuple[Record, Predictions | None, Cams | None]:
+    """Return the run's record, predictions and Grad-CAM maps; whatever is raised becomes the record's outcome."""
     work = _Work(job, channel)
     try:
         return work.carry_out()
@@ -136,7 +136,7 @@ def attempt(job: Job, channel: Channel) -> tuple[Record, Predictions | None]:
         log_traceback()
         outcome, reason = outcome_of(error, shut_out=OTHER_FRAMEWORK[job.run.engine])
         work.provenance["log_tail"] = job.log_tail()
-        return job.record(outcome, reason, **work.known()), None
+        return job.record(outcome, reason, **work.known()), None, None
 
 
 def log_traceback() -> None:
@@ -170,7 +170,7 @@ class _Work:
     def phase(self, name: str) -> None:
         self.channel.report({"event": "phase", "phase": name})
 
-    def carry_out(self) -> tuple[Record, Predictions]:
+    def carry_out(self) -> tuple[Record, Predictions, Cams | None]:
         """Do the run, from the adapter to the record."""
         job, run = self.job, self.job.run
         shut_out_other_framework(run.engine)
@@ -206,8 +206,23 @@ class _Work:
                 "train_images_per_s_iqr": training.train_images_per_s_iqr,
             }
         )
+        cams = self._explain(engine, data, split, training.predictions)
         assert_one_framework(run.engine)
-        return job.record(Outcome.OK, **self.known()), training.predictions
+        return job.record(Outcome.OK, **self.known()), training.predictions, cams
+
+    def _explain(self, engine: "Engine", data: Any, split: Any, predictions: Predictions) -> Cams | None:
+        """Return Grad-CAM maps of test images; that there are none never costs the run its scores."""
+        from benchmark.training.explain import explain
+
+        start = time.perf_counter()
+        try:
+            self.facts["cam"], cams = explain(engine, data, split, predictions, most=None, report=self.channel.report)
+        except Exception as error:
+            log_traceback()
+            reason = outcome_of(error)[1]
+            self.facts["cam"], cams = CamFacts(reason=f"The network could not be explained: {reason}"), None
+        self.seconds["cam_s"] = time.perf_counter() - start
+        return cams
 
     def _build(self, backbone: Backbone, num_classes: int) -> "tuple[Engine, Network]":
         """Import the framework, build the network, and load its weights or go on without where that is allowed."""

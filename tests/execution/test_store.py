@@ -2,14 +2,15 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmark.execution.store import RecordStore, problem_with
+from benchmark.execution.store import RecordStore, problem_with, problem_with_cams
 from benchmark.outcomes import Outcome
-from benchmark.record import Predictions
+from benchmark.record import Cams, Predictions
 from tests.execution.samples import a_record, some_predictions
 
 
@@ -175,3 +176,28 @@ def test_predictions_are_checked_for_what_no_network_may_give() -> None:
     assert "length" in str(wrong(groups=np.array(["x"])))
     assert "classes" in str(wrong(labels=np.array([0, 1, 2, 0])))
     assert "parts" in str(wrong(parts=np.array(["train"] * 4)))
+
+
+def test_cams_come_back_and_damaged_ones_are_not_used(tmp_path: Path) -> None:
+    masks = np.zeros((2, 12, 12), dtype=np.uint8)
+    masks[0, 3:5, 9:12] = 1
+    cams = Cams(
+        image_ids=np.array(["c.png", "d.png"]),
+        predicted=np.array([0, 1]),
+        scored=np.array([True, False]),
+        maps=np.random.default_rng(0).random((2, 3, 3)).astype(np.float16),
+        masks=np.packbits(masks, axis=2),
+        mean_mask=masks[0].astype(np.float16),
+    )
+    store, record = RecordStore(tmp_path), a_record()
+    folder = store.write(record, some_predictions(), cams)
+    back = store.cams(record)
+    assert back is not None
+    assert np.array_equal(back.lesions(), masks.astype(bool))
+    assert np.array_equal(back.maps, cams.maps)
+    assert "cams.npz" in (folder / "SHA256SUMS").read_text()
+    assert problem_with_cams(replace(cams, maps=-cams.maps), 2)
+    assert problem_with_cams(replace(cams, scored=np.array([True, True])), 2)
+    (folder / "cams.npz").write_bytes(b"no longer an archive")
+    assert store.cams(record) is None
+    assert store.read(record.key) is None
