@@ -3,6 +3,7 @@
 Nothing is imported with the module but the standard library: listing and planning ask here for weights at hand.
 """
 
+import io
 import math
 import os
 import socket
@@ -19,7 +20,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-def application(name: str, num_classes: int, weights: Path | str | None, input_size: int) -> Any:
+def application(name: str, num_classes: int, weights: Path | str | None, input_size: int, **arguments: Any) -> Any:
     """Return a network of ``keras.applications`` with global average pooling and a dense layer as its head.
 
     Args:
@@ -27,6 +28,7 @@ def application(name: str, num_classes: int, weights: Path | str | None, input_s
         num_classes: number of logits.
         weights: ``None``, ``"imagenet"`` or the path of a file.
         input_size: side of the square input, in pixels.
+        arguments: of the function there, beside these (``alpha`` of ``MobileNetV2``).
 
     Raises:
         MissingWeights: see :func:`with_head`; or ImageNet's can't be fetched.
@@ -36,7 +38,8 @@ def application(name: str, num_classes: int, weights: Path | str | None, input_s
     build = getattr(keras.applications, name)
     with fetching(f"The ImageNet weights of keras.applications.{name}"):
         wanted = "imagenet" if weights == "imagenet" else None
-        features = build(include_top=False, weights=wanted, input_shape=(input_size, input_size, 3))
+        shape = (input_size, input_size, 3)
+        features = build(include_top=False, weights=wanted, input_shape=shape, **arguments)
     model = with_head(features, num_classes, weights if isinstance(weights, Path) else None)
     model.library_preprocessing = _library_preprocessing(build)
     return model
@@ -105,10 +108,13 @@ def _is_legacy(path: Path) -> bool:
 
     try:
         if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member:
+                _refuse_links(h5py.File(io.BytesIO(member.read()), "r"))
             return False
         with h5py.File(path, "r") as file:
+            _refuse_links(file)
             return "layer_names" in _root(file).attrs or "layer_names0" in _root(file).attrs
-    except OSError as error:
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise MissingWeights(
             f"{path} is not a file of Keras weights (.weights.h5, .h5, .keras), or it is broken: {_first_line(error)}"
         ) from error
@@ -133,16 +139,31 @@ def _load_legacy(model: Any, path: Path) -> None:
         pairs: list[tuple[Any, Any]] = []
         for layer, of_layer in zip(layers, stored, strict=False):
             variables = layer.trainable_weights + layer.non_trainable_weights
-            arrays = [of_layer[name][()] for name in _names(of_layer, "weight_names")]
+            arrays = [of_layer[name] for name in _names(of_layer, "weight_names")]
             if [variable.shape for variable in variables] != [array.shape for array in arrays]:
                 shapes = f"{[a.shape for a in arrays]} instead of {[tuple(v.shape) for v in variables]}"
                 raise ValueError(f"for layer {layer.name} it has {of_layer.name} of shapes {shapes}")
-            pairs += zip(variables, arrays, strict=True)
+            pairs += zip(variables, (array[()] for array in arrays), strict=True)
     for variable, array in pairs:
         variable.assign(array)
     for layer in layers:
         if hasattr(layer, "finalize_state"):  # Normalization computes with what it derives from its weights
             layer.finalize_state()
+
+
+def _refuse_links(file: Any) -> None:
+    """Raise ``OSError`` where a file would have content of other files read as its weights."""
+    import h5py
+
+    def look(name: str, item: Any) -> None:
+        outside = isinstance(item, h5py.Dataset) and (item.external or item.is_virtual)
+        for child in item if isinstance(item, h5py.Group) else ():
+            outside = outside or isinstance(item.get(child, getlink=True), h5py.ExternalLink)
+        if outside:
+            raise OSError(f"'{name}' leads out of the file")
+
+    look("/", file)
+    file.visititems(look)
 
 
 def _root(file: Any) -> Any:

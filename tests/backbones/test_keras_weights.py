@@ -279,3 +279,45 @@ def test_a_list_of_names_that_hdf5_split_is_whole_again() -> None:
     group = SimpleNamespace(attrs={"layer_names0": [b"a", b"b"], "layer_names1": ["c"]})
     assert _names(group, "layer_names") == ["a", "b", "c"]
     assert _names(group, "weight_names") == []
+
+
+@pytest.mark.tensorflow
+def test_the_code_in_an_archive_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ``.keras`` file may describe a Lambda layer with code of its own; the description is not read."""
+    import keras
+
+    monkeypatch.chdir(tmp_path)
+    inputs = keras.Input((8, 8, 3))
+    hostile = keras.layers.Lambda(
+        lambda x: __import__("pathlib").Path("exploded").touch() or x, output_shape=(8, 8, 3)
+    )
+    path = tmp_path / "hostile.keras"
+    keras.Model(inputs, keras.layers.Dense(3)(hostile(inputs))).save(path)
+    Path("exploded").unlink(missing_ok=True)  # saving traced it
+    with pytest.raises(MissingWeights, match=r"hostile\.keras") as raised:
+        backbone("keras/vgg16").make(3, path, SIZE)
+    assert "\n" not in str(raised.value)
+    assert not Path("exploded").exists()
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", ["linked.h5", "linked.weights.h5", "linked.keras"])
+def test_a_file_that_leads_to_others_is_refused(name: str, tmp_path: Path) -> None:
+    import zipfile
+
+    import h5py
+
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"12345678")
+    inner = tmp_path / "inner"
+    with h5py.File(inner, "w") as file:
+        file.attrs["layer_names"] = [b"conv2d"]
+        file.create_group("conv2d").create_dataset("kernel", (8,), "u1", external=[(str(secret), 0, 8)])
+    path = tmp_path / name
+    if name.endswith(".keras"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.write(inner, "model.weights.h5")
+    else:
+        inner.rename(path)
+    with pytest.raises(MissingWeights, match="leads out of the file"):
+        backbone("keras/vgg16").make(3, path, SIZE)
