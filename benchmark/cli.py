@@ -159,6 +159,13 @@ def _seeds(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Results folder. [default: results/<data>]"
 )
 @click.option("--timeout", callback=_seconds, metavar="TIME", help="Longest time for one run: seconds, or 30m, 2h.")
+@click.option(
+    "--oom",
+    type=click.Choice(["fail", "accumulate"]),
+    default="fail",
+    show_default=True,
+    help="Where memory is too small, fail, or halve the batch and accumulate gradients.",
+)
 @click.option("--rerun", is_flag=True, help="Do again what is done.")
 @click.option("--only-failed", is_flag=True, help="Do only what was tried and failed.")
 @click.option("--keep-weights", is_flag=True, help="Keep the checkpoints of finished runs.")

@@ -114,6 +114,23 @@ class Epoch(_Part):
     seconds: float
 
 
+class Trial(_Part):
+    """One learning rate that was tried: what validation said of its weights, and what it cost.
+
+    ``epochs`` were trained in ``seconds``; ``best_epoch`` is the one whose weights were judged. A trial that diverged
+    has a ``reason`` in place of results.
+    """
+
+    learning_rate: float
+    val_loss: float | None
+    val_macro_f1: float | None
+    best_epoch: int | None
+    epochs: int
+    seconds: float
+    chosen: bool
+    reason: str = ""
+
+
 class CamFacts(_Part):
     """Of Grad-CAM: the ``stage`` that it explained, the numbers of images explained and scored, or ``reason`` why
     there are no maps.
@@ -144,6 +161,7 @@ class Record(_Part):
     timings: Timings = Timings()
     history: tuple[Epoch, ...] = ()
     best_epoch: int | None = None
+    trials: tuple[Trial, ...] = ()
     cam: CamFacts | None = None
     provenance: dict[str, Any] = {}
 

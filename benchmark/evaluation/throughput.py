@@ -13,7 +13,7 @@ import numpy as np
 from benchmark.data.dataset import DataSet, Positions
 from benchmark.record import Throughput
 from benchmark.training.engines.base import Engine
-from benchmark.training.loop import Report, softmax
+from benchmark.training.epochs import Report, softmax
 
 _WINDOW_SECONDS = 0.4
 _WINDOWS = 7

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,8 +120,21 @@ def recipe_command(name: str | None, settings: tuple[str, ...]) -> None:
 def as_toml(recipe: "Recipe") -> str:
     """Return a recipe as TOML that reads back as the same recipe.
 
-    TOML has no word for nothing: a field that is ``None`` is left out, which is what its absence means.
+    TOML has no word for nothing: a field that is ``None`` is left out, which is what its absence means, and
+    named in a comment.
     """
     import tomli_w
 
-    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+    from benchmark.recipe import field_names
+
+    values = recipe.model_dump(mode="json")
+    unset = [name for name in field_names() if _value(values, name) is None]
+    comment = f"\n# Not set: {', '.join(unset)}\n" if unset else ""
+    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)) + comment
+
+
+def _value(values: Mapping[str, Any], dotted: str) -> Any:
+    found: Any = values
+    for part in dotted.split("."):
+        found = found[part]
+    return found

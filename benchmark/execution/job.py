@@ -33,6 +33,7 @@ class Job(BaseModel):
         split_file: the split.
         out: the results folder.
         keep_weights: whether checkpoints stay after ``ok``.
+        oom: ``fail``, or ``accumulate`` gradients over parts of a batch where memory is too small.
         command: what the user typed, for the record.
         verdict: an outcome and reason that were clear before anything ran, or ``None``.
     """
@@ -52,6 +53,7 @@ class Job(BaseModel):
     split_file: Path
     out: Path
     keep_weights: bool
+    oom: str = "fail"
     command: str
     verdict: tuple[Outcome, str] | None = None
 

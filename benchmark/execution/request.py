@@ -46,6 +46,7 @@ class Request:
         keras_backend: ``tensorflow`` or ``torch``.
         out: results folder.
         timeout: seconds for one run.
+        oom: what to do where memory is too small: ``fail``, or ``accumulate`` gradients over parts of a batch.
         rerun: do again what is done.
         only_failed: do only what was tried and failed.
         keep_weights: keep checkpoints of finished runs.
@@ -68,6 +69,7 @@ class Request:
     keras_backend: str = "tensorflow"
     out: Path | None = None
     timeout: float | None = None
+    oom: str = "fail"
     rerun: bool = False
     only_failed: bool = False
     keep_weights: bool = False

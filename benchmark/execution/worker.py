@@ -187,10 +187,12 @@ class _Work:
         training = train(
             engine, network, data, split, run.recipe, run.seed,
             report=self.channel.report, checkpoints=checkpoints, should_stop=self.channel.should_stop,
+            oom=job.oom,
         )  # fmt: skip
         self.facts["timings"] = training.timings
         self.facts["history"] = training.history
         self.facts["best_epoch"] = training.best_epoch
+        self.facts["trials"] = training.trials
         self.facts["network"] = self.facts["network"].model_copy(update={"execution": dict(training.execution)})
         self.provenance["resumed_from_epoch"] = training.resumed_from
         wrong = problem_with(training.predictions, len(data.class_names))
@@ -198,7 +200,7 @@ class _Work:
             raise RunFailure(Outcome.ERROR, f"What the backbone predicted can't be used: {wrong}.")
 
         start = time.perf_counter()
-        speeds = measure(engine, data, split.test, run.recipe.batch_size, report=self.channel.report)
+        speeds = measure(engine, data, split.test, training.batch_size, report=self.channel.report)
         self.seconds["throughput_s"] = time.perf_counter() - start
         self.facts["throughput"] = speeds.model_copy(
             update={
@@ -298,7 +300,7 @@ class _Work:
         """Keep with the checkpoints under what they were made, and say what is different on resuming."""
         path = checkpoints / "provenance.json"
         now = {**self.provenance, "weights_hash": self.facts["weights"].hash}
-        if (checkpoints / "last.safetensors").exists() and path.exists():
+        if any(checkpoints.glob("*last.safetensors")) and path.exists():
             try:
                 before = json.loads(path.read_text(encoding="utf-8"))
                 changed = differences(before, now)

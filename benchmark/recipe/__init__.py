@@ -16,6 +16,7 @@ from benchmark.recipe.sections import (
     Regularization,
     Schedule,
     Section,
+    Tuning,
 )
 from benchmark.recipe.shipped import SHIPPED, load_recipe, shipped_names
 from benchmark.recipe.whole import Recipe, field_names, validated
@@ -34,6 +35,7 @@ __all__ = [
     "Regularization",
     "Schedule",
     "Section",
+    "Tuning",
     "field_names",
     "load_recipe",
     "shipped_names",

@@ -164,3 +164,19 @@ class Execution(Section):
     compile: Switch = "auto"
     deterministic: bool = False
     accumulate: Annotated[int, Field(ge=1)] = 1
+
+
+class Tuning(Section):
+    """Learning rates to try within one run, one after the other, from the same initial weights.
+
+    The one with the lowest validation loss is kept, and only it predicts the test images; it takes the place of
+    ``optimizer.learning_rate``. None: no tuning.
+    """
+
+    learning_rates: tuple[Positive, ...] = ()
+
+    @model_validator(mode="after")
+    def _different(self) -> Self:
+        if len(set(self.learning_rates)) != len(self.learning_rates):
+            raise ValueError("tuning.learning_rates has one twice; give each once")
+        return self

@@ -18,6 +18,7 @@ from benchmark.recipe.sections import (
     Regularization,
     Schedule,
     Section,
+    Tuning,
 )
 
 
@@ -52,6 +53,7 @@ class Recipe(Section):
     batch_norm: BatchNorm = BatchNorm()
     early_stopping: EarlyStopping = EarlyStopping()
     execution: Execution = Execution()
+    tuning: Tuning = Tuning()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -149,6 +149,7 @@ def _details(row: BoardRow, command: Any) -> dict[str, Any]:
         "run": {"key": record.key, "device": record.device, "best epoch": record.best_epoch},
         "weights": record.weights.model_dump(mode="json"),
         "recipe": record.identity.get("recipe"),
+        "tuning": [trial.model_dump(mode="json") for trial in record.trials] or None,
         "network": network,
         "data": record.data.model_dump(mode="json"),
         "timings": record.timings.model_dump(mode="json"),

@@ -26,19 +26,21 @@ class Checkpoints:
 
     Args:
         folder: made when first written to.
+        prefix: of the files' names, for a part of the run that has checkpoints of its own.
     """
 
     folder: Path
+    prefix: str = ""
 
     def save_best(self, epoch: int, state: State) -> None:
         """Write the weights of the best epoch so far."""
-        self._write(f"best-{epoch}.safetensors", state, {})
+        self._write(f"{self.prefix}best-{epoch}.safetensors", state, {})
 
     def save_last(self, progress: Mapping[str, Any], state: State) -> None:
         """Write the state after an epoch, and drop best weights that ``progress["best_epoch"]`` does not name."""
-        self._write(_LAST, state, {"progress": json.dumps(progress)})
-        for stale in self.folder.glob("best-*.safetensors"):
-            if stale.name != f"best-{progress['best_epoch']}.safetensors":
+        self._write(self.prefix + _LAST, state, {"progress": json.dumps(progress)})
+        for stale in self.folder.glob(f"{self.prefix}best-*.safetensors"):
+            if stale.name != f"{self.prefix}best-{progress['best_epoch']}.safetensors":
                 stale.unlink()
 
     def load_last(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]] | None:
@@ -46,7 +48,7 @@ class Checkpoints:
         from safetensors import SafetensorError, safe_open
 
         try:
-            with safe_open(self.folder / _LAST, framework="numpy") as file:
+            with safe_open(self.folder / (self.prefix + _LAST), framework="numpy") as file:
                 progress = json.loads(file.metadata()["progress"])
                 return progress, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError):
@@ -58,7 +60,7 @@ class Checkpoints:
         from safetensors.numpy import load_file
 
         try:
-            return dict(load_file(self.folder / f"best-{epoch}.safetensors"))
+            return dict(load_file(self.folder / f"{self.prefix}best-{epoch}.safetensors"))
         except (FileNotFoundError, SafetensorError):
             return None
 

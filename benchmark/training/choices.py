@@ -9,6 +9,8 @@ import numpy as np
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.training.engines.base import Engine, StepInput
 
+# A measurement of both layouts takes some twenty steps, which fewer than this would hardly repay.
+STEPS_WORTH_LAYOUT = 400
 # Compiling costs about this much on the machines tried (torch.compile of a ResNet50 on two cores: 60 to 100 s).
 # Training that would not take several times as long can't repay it, and is not even asked.
 WORTH_ASKING_SECONDS = 600.0
@@ -24,6 +26,30 @@ def _seconds_per_step(engine: Engine, steps: Iterator[StepInput], count: int) ->
         engine.synchronize()
         taken.append(time.perf_counter() - start)
     return float(np.median(taken[1:] or taken)), taken[0]
+
+
+def resolve_channels_last(
+    engine: Engine, usual: str, total_steps: int, steps: Callable[[], Iterator[StepInput]]
+) -> str:
+    """Return ``on`` or ``off`` with the measurement that decided, and leave the engine so set; weights are as before.
+
+    Args:
+        engine: built; its layout is free.
+        usual: ``on`` or ``off``, as it is now.
+        total_steps: optimisation steps that are planned.
+        steps: gives the first steps of training, anew at each call.
+    """
+    if total_steps < STEPS_WORTH_LAYOUT:
+        return f"{usual} (training has {total_steps} steps: too few to repay a measurement)"
+    before = engine.state(optimizer=True)
+    taken = {}
+    for layout in ("on", "off"):
+        engine.set_channels_last(layout == "on")
+        taken[layout], _ = _seconds_per_step(engine, steps(), _MEASURED)
+        engine.load_state(before)
+    faster = "on" if taken["on"] <= taken["off"] else "off"
+    engine.set_channels_last(faster == "on")
+    return f"{faster} ({1000 * taken['on']:.1f} ms a step with it, {1000 * taken['off']:.1f} ms without)"
 
 
 def resolve_compile(engine: Engine, wanted: str, total_steps: int, steps: Callable[[], Iterator[StepInput]]) -> str:

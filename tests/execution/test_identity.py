@@ -75,8 +75,9 @@ OTHER_VALUES: dict[str, Any] = {
     "execution.compile": "off",
     "execution.deterministic": True,
     "execution.accumulate": 3,
+    "tuning.learning_rates": (0.01, 0.02),
 }
-GOLDEN = "ff2639102f5f293c738df1613e7671b32cb26272ac89bccd5f5a4d8db41e9198"
+GOLDEN = "a1cd27b5133ce6b33af40794be46f5b16688c13791da8b2e43b3ee23b20c83d3"
 
 
 def the_run() -> Run:

@@ -18,7 +18,7 @@ from backbones.registry import load_registry
 from benchmark.data.dataset import DataSet, Split
 from benchmark.recipe import Recipe, load_recipe
 from benchmark.training.engines import Assignment, create
-from benchmark.training.loop import _Loop
+from benchmark.training.epochs import Loop
 
 CLASSES = 4
 Epoch = Callable[[], None]
@@ -40,7 +40,7 @@ def ours(engine_name: str, backbone: Backbone, recipe: Recipe, data: DataSet, sp
     """Return the harness's epoch."""
     engine = create(engine_name, "cpu", tf32=False, deterministic=False)
     engine.build(Assignment(backbone, recipe, CLASSES, data.size, None, seed=0))
-    loop = _Loop(engine, data, split, recipe, 0, lambda event: None)
+    loop = Loop(engine, data, split, recipe, 0, lambda event: None)
     numbers = iter(range(1, 10**6))
     return lambda: void(loop.train_epoch(1 + next(numbers) % recipe.epochs))
 

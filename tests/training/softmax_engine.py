@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import UNIT
+from benchmark.outcomes import Outcome, RunFailure
 from benchmark.training.engines import Assignment, Device, Handle, Network, StepInput
 
 
@@ -16,10 +17,20 @@ class SoftmaxEngine:
     framework = "numpy"
     device = Device("cpu", "test", 0)
 
-    def __init__(self, classes: int = 3, resident_bytes: int = 0, explode_at: int | None = None) -> None:
+    def __init__(
+        self,
+        classes: int = 3,
+        resident_bytes: int = 0,
+        explode_at: int | None = None,
+        most_images: int = 1000,
+        free_layout: bool = False,
+        explode_above: float = float("inf"),
+    ) -> None:
         self.weights = np.zeros((4 * 4 * 3, classes))
         self.slots = np.zeros_like(self.weights)
         self.resident_bytes, self.explode_at = resident_bytes, explode_at
+        self.most_images, self.free_layout, self.explode_above = most_images, free_layout, explode_above
+        self.layouts: list[bool] = []
         self.steps: list[StepInput] = []
         self.compiled: list[bool] = []
 
@@ -27,11 +38,15 @@ class SoftmaxEngine:
         return Network(
             stages=("head",), stages_proven=True, parameters=self.weights.size,
             trainable_parameters=self.weights.size, gmacs=0.0, preprocessing=UNIT, weights_loaded="none",
-            weights_hash="", execution={"compile": "off"}, conventions={},
+            weights_hash="", execution={"compile": "off", "channels_last": "on"}, conventions={},
+            layout_is_free=self.free_layout,
         )  # fmt: skip
 
     def set_compile(self, on: bool) -> None:
         self.compiled.append(on)
+
+    def set_channels_last(self, on: bool) -> None:
+        self.layouts.append(on)
 
     def assert_frozen(self) -> None:
         pass  # nothing is
@@ -52,10 +67,12 @@ class SoftmaxEngine:
         return pooled.reshape(len(images), -1) / 255 - 0.5
 
     def forward(self, inputs: Handle) -> Handle:
+        self._fit(len(inputs))
         return inputs @ self.weights
 
     def train_step(self, step: StepInput) -> Handle:
         self.steps.append(step)
+        self._fit(max(len(step.labels[at]) for at, _ in step.cuts()))
         inputs = self.normalize(step.images)
         logits = inputs @ self.weights
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -67,7 +84,13 @@ class SoftmaxEngine:
         noise = np.random.default_rng(step.seed).normal(scale=1e-3, size=self.weights.shape)  # stands for dropout
         self.slots = 0.9 * self.slots + gradient + noise
         self.weights = self.weights - step.learning_rate * self.slots
-        return float("nan") if step.step == self.explode_at else loss
+        exploded = step.step == self.explode_at or step.learning_rate > self.explode_above
+        return float("nan") if exploded else loss
+
+    def _fit(self, count: int) -> None:
+        if count > self.most_images:
+            self.weights = self.weights + 1  # a step that fails half way leaves something behind
+            raise RunFailure(Outcome.OOM, "Out of memory.")
 
     def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[np.float32]]:
         return [np.asarray(handle, dtype=np.float32) for handle in handles]

@@ -205,3 +205,101 @@ def test_training_images_alone_are_varied_anew_in_each_epoch(data: DataSet, spli
     assert sorted(seen.sum(axis=(1, 2, 3))) == sorted((255 - data.pixels[split.train]).sum(axis=(1, 2, 3)))
     affine = np.concatenate([drawn.affine for drawn in engine.draws if drawn.affine is not None])
     assert len(np.unique(affine, axis=0)) == 2 * len(split.train)
+
+
+def test_the_layout_is_measured_where_training_is_long_and_left_where_it_is_short(
+    data: DataSet, split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = run(SoftmaxEngine(), data, split, recipe())
+    short = SoftmaxEngine(free_layout=True)
+    assert "too few" in run(short, data, split, recipe()).execution["channels_last"]
+    assert short.layouts == []
+    monkeypatch.setattr("benchmark.training.choices.STEPS_WORTH_LAYOUT", 1)
+    engine = SoftmaxEngine(free_layout=True)
+    measured = run(engine, data, split, recipe())
+    chosen = measured.execution["channels_last"]
+    assert engine.layouts == [True, False, chosen.startswith("on")]
+    assert "ms a step with it" in chosen
+    np.testing.assert_array_equal(measured.predictions.probabilities, plain.predictions.probabilities)
+
+
+def test_too_little_memory_is_an_outcome_or_smaller_parts(data: DataSet, split: Split, tmp_path: Path) -> None:
+    chosen = recipe(batch_size=10)
+    with pytest.raises(RunFailure) as failure:
+        run(SoftmaxEngine(most_images=3), data, split, chosen)
+    assert failure.value.outcome is Outcome.OOM
+    whole = run(SoftmaxEngine(), data, split, chosen)
+    events: list[Any] = []
+    done = run(SoftmaxEngine(most_images=3), data, split, chosen, oom="accumulate", report=events.append)
+    assert done.execution["batch"] == "10, computed in 4 parts of at most 3"
+    assert whole.execution["batch"] == "10"
+    assert done.batch_size == 3
+    assert any("computed in 4 parts" in event.get("note", "") for event in events)
+    np.testing.assert_allclose(done.predictions.probabilities, whole.predictions.probabilities)
+    with pytest.raises(RunFailure) as failure:
+        run(SoftmaxEngine(most_images=0), data, split, chosen, oom="accumulate")
+    assert failure.value.outcome is Outcome.OOM
+
+
+def test_a_resumed_run_keeps_the_parts_that_memory_allowed(data: DataSet, split: Split, tmp_path: Path) -> None:
+    chosen, checkpoints = recipe(batch_size=10), Checkpoints(tmp_path / "run")
+    options: dict[str, Any] = {"checkpoints": checkpoints, "oom": "accumulate"}
+    with pytest.raises(RunFailure, match="goes on from there"):
+        run(SoftmaxEngine(most_images=5), data, split, chosen, should_stop=lambda: True, **options)
+    engine = SoftmaxEngine(most_images=5)
+    assert run(engine, data, split, chosen, **options).resumed_from == 1
+    assert {step.parts for step in engine.steps} == {2}
+
+
+def tuned(**changes: Any) -> Recipe:
+    return recipe(**{"tuning.learning_rates": (0.01, 0.5, 4.0, 99.0), **changes})
+
+
+def test_tuning_keeps_the_rate_of_lowest_validation_loss_and_only_that_one_is_tested(
+    data: DataSet, split: Split
+) -> None:
+    alone = {
+        rate: run(SoftmaxEngine(), data, split, recipe(**{"optimizer.learning_rate": rate}))
+        for rate in (0.01, 0.5, 4.0)
+    }
+    lowest = {rate: min(line.val_loss for line in done.history) for rate, done in alone.items()}
+    best = min(lowest, key=lambda rate: lowest[rate])
+    done = run(SoftmaxEngine(explode_above=50.0), data, split, tuned())
+    assert [trial.learning_rate for trial in done.trials] == [0.01, 0.5, 4.0, 99.0]
+    assert [trial.learning_rate for trial in done.trials if trial.chosen] == [best]
+    assert {trial.learning_rate: trial.val_loss for trial in done.trials} == {**lowest, 99.0: None}
+    assert "became nan" in done.trials[3].reason
+    assert all(trial.seconds > 0 and trial.epochs == 4 for trial in done.trials[:3])
+    assert [line.val_loss for line in done.history] == [line.val_loss for line in alone[best].history]
+    np.testing.assert_array_equal(done.predictions.probabilities, alone[best].predictions.probabilities)
+
+
+@pytest.mark.parametrize("stop_after", [2, 5, 9])
+def test_tuning_goes_on_as_if_it_had_not_been_stopped(
+    data: DataSet, split: Split, tmp_path: Path, stop_after: int
+) -> None:
+    def engine() -> SoftmaxEngine:
+        return SoftmaxEngine(explode_above=50.0)
+
+    whole = run(engine(), data, split, tuned())
+    events: list[Any] = []
+    checkpoints = Checkpoints(tmp_path / "run")
+    with pytest.raises(RunFailure, match="goes on from there"):
+        run(
+            engine(), data, split, tuned(), checkpoints=checkpoints, report=events.append,
+            should_stop=lambda: sum(event["event"] == "epoch" for event in events) >= stop_after,
+        )  # fmt: skip
+    second = engine()
+    resumed = run(second, data, split, tuned(), checkpoints=checkpoints)
+    assert len(second.steps) < 13 * 4  # 12 epochs of 4 steps in all, and one step that diverges
+    np.testing.assert_array_equal(resumed.predictions.probabilities, whole.predictions.probabilities)
+    same = {"seconds"}
+    assert [t.model_dump(exclude=same) for t in resumed.trials] == [t.model_dump(exclude=same) for t in whole.trials]
+    checkpoints.delete()
+    assert not checkpoints.folder.exists()
+
+
+def test_tuning_in_which_all_diverge_is_a_row_that_says_so(data: DataSet, split: Split) -> None:
+    with pytest.raises(RunFailure, match="Every learning rate diverged") as failure:
+        run(SoftmaxEngine(explode_above=0.0), data, split, tuned())
+    assert failure.value.outcome is Outcome.DIVERGED

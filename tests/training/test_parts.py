@@ -5,11 +5,11 @@ import time
 import numpy as np
 import pytest
 
-from benchmark.recipe import Schedule
+from benchmark.recipe import Ema, Optimizer, Schedule
 from benchmark.training.clock import Clock
 from benchmark.training.feed import near_equal_batches
 from benchmark.training.randomness import draw, epoch_order, image_numbers, step_seed
-from benchmark.training.schedules import factor
+from benchmark.training.schedules import average_decay, factor, stage_factors
 
 
 def test_one_cycle_is_torchs() -> None:
@@ -35,7 +35,27 @@ def test_the_notebooks_schedule_warms_up_by_epoch_and_then_decays() -> None:
     np.testing.assert_allclose(by_epoch[6:], [0.8, 0.64, 0.512, 0.4096])
 
 
-@pytest.mark.parametrize("name", ["constant", "one_cycle", "cosine", "warmup_exponential"])
+def test_the_plateau_schedule_is_kerass() -> None:
+    schedule = Schedule(
+        name="plateau", plateau_patience=2, plateau_factor=0.1, plateau_min_delta=0.01, end_factor=0.005
+    )
+    losses = [1.0, 0.9, 0.895, 0.9, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]
+    by_epoch = [factor(schedule, epoch * 3 + 2, 3, 20, losses) for epoch in range(11)]
+    np.testing.assert_allclose(by_epoch, [1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.005, 0.005])
+
+
+def test_learning_rates_fall_towards_the_input_and_the_head_has_its_own() -> None:
+    rule = Optimizer(layer_decay=0.5, head_learning_rate_factor=3.0)
+    assert stage_factors(rule, 4) == [0.125, 0.25, 0.5, 3.0]
+    assert stage_factors(Optimizer(), 2) == [1.0, 1.0]
+
+
+def test_averages_forget_the_initial_weights_soon() -> None:
+    assert [average_decay(Ema(decay=0.9), step) for step in (1, 8, 1000)] == [2 / 11, 0.5, 0.9]
+    assert average_decay(Ema(decay=0.9, warmup=False), 1) == 0.9
+
+
+@pytest.mark.parametrize("name", ["constant", "one_cycle", "cosine", "warmup_exponential", "plateau"])
 @pytest.mark.parametrize("steps", [1, 2, 3, 100])
 def test_every_factor_is_between_zero_and_one(name: str, steps: int) -> None:
     schedule = Schedule.model_validate({"name": name})

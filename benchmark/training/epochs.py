@@ -1,0 +1,191 @@
+"""One epoch after another: its steps, its images, its validation. The same code for every framework.
+
+Every random draw is a function of (seed, epoch, step, image id), so that nothing has to be kept but a number.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.data.dataset import DataSet, Positions, Split
+from benchmark.evaluation.scoring import confusion_matrix, macro_f1
+from benchmark.outcomes import Outcome, RunFailure
+from benchmark.recipe import Recipe
+from benchmark.training.augmentation import Draws, draw_batch
+from benchmark.training.clock import Clock
+from benchmark.training.engines.base import Engine, Handle, StepInput
+from benchmark.training.feed import Feed, near_equal_batches
+from benchmark.training.randomness import epoch_order, image_numbers, step_seed
+from benchmark.training.schedules import average_decay, factor
+
+Report = Callable[[Mapping[str, Any]], None]
+
+# The device is waited for about this often, to show progress and to look for NaN; often enough to see both, too
+# rarely to cost anything.
+_WINDOW_SECONDS = 0.5
+_WARM_UP_STEPS = 3
+
+
+def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return the softmax over the last axis, in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    exponentials = np.exp(shifted)
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+
+def class_weights(recipe: Recipe, data: DataSet, train: Positions) -> npt.NDArray[np.float64]:
+    """Return the loss weight of each class, shape (C,); ``balanced`` is N / (C * count), as scikit-learn's.
+
+    Raises:
+        RunFailure: ``bad_data`` where the recipe names a class that the data set does not have.
+    """
+    wanted = recipe.loss.class_weights
+    if wanted == "none":
+        return np.ones(len(data.class_names))
+    if wanted == "balanced":
+        counts = np.bincount(data.labels[train], minlength=len(data.class_names))
+        return np.asarray(len(train) / (len(counts) * np.maximum(counts, 1)))
+    unknown = sorted(set(wanted) - set(data.class_names))
+    if unknown:
+        known = ", ".join(data.class_names)
+        raise RunFailure(Outcome.BAD_DATA, f"The recipe weights the class '{unknown[0]}', but the data has {known}.")
+    return np.array([wanted.get(name, 1.0) for name in data.class_names])
+
+
+class Loop:
+    """One training. Split into methods that read in the order in which they happen."""
+
+    def __init__(
+        self, engine: Engine, data: DataSet, split: Split, recipe: Recipe, seed: int, report: Report
+    ) -> None:
+        self.engine, self.data, self.split = engine, data, split
+        self.recipe, self.seed, self.report = recipe, seed, report
+        self.clock = Clock()
+        self.numbers = image_numbers(data.image_ids[split.train])
+        self.weights = class_weights(recipe, data, split.train)
+        with self.clock("data"):
+            self.feed = Feed(engine, data, np.concatenate([split.train, split.validation, split.test]))
+        self.steps_per_epoch = len(near_equal_batches(split.train, recipe.batch_size))
+        self.val_losses: list[float] = []  # of the epochs that are done, earlier tries' included
+        self.speeds: list[float] = []
+        self.first_steps: dict[int, float] = {}  # seconds of the first step of each batch size
+        self.parts = recipe.execution.accumulate
+
+    @property
+    def batch_size(self) -> int:
+        """How many images the device sees at a time: fewer than asked for, where its memory was too small."""
+        reduced = self.parts > self.recipe.execution.accumulate
+        return -(-self.recipe.batch_size // self.parts) if reduced else self.recipe.batch_size
+
+    def step_inputs(self, epoch: int) -> Iterator[StepInput]:
+        """Yield the steps of one epoch (from 1), images on the device."""
+        batches = near_equal_batches(epoch_order(self.numbers, self.seed, epoch), self.recipe.batch_size)
+        handles = self.feed.batches([self.split.train[batch] for batch in batches])
+        for number, batch in enumerate(batches):
+            with self.clock("data"):
+                images = next(handles)
+            if self.recipe.augmentation.active:
+                with self.clock("compute"):
+                    images = self.engine.augment(images, self.draws(batch, epoch))
+            step = (epoch - 1) * self.steps_per_epoch + number
+            labels = self.data.labels[self.split.train[batch]]
+            weights = self.weights[labels]
+            whole = weights.sum() if self.recipe.loss.class_weight_normalization == "weights" else len(labels)
+            yield StepInput(
+                images=images,
+                labels=labels,
+                loss_weights=(weights / whole).astype(np.float32),
+                learning_rate=self.rate(step),
+                step=step + 1,
+                seed=step_seed(self.seed, step),
+                parts=self.parts,
+                average_decay=average_decay(self.recipe.ema, step + 1),
+            )
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, from 0."""
+        recipe = self.recipe
+        return recipe.optimizer.learning_rate * factor(
+            recipe.schedule, step, self.steps_per_epoch, recipe.epochs, self.val_losses
+        )
+
+    def draws(self, batch: Positions, epoch: int) -> Draws:
+        """Return how an epoch varies the training images at these places of ``split.train``."""
+        return draw_batch(self.recipe.augmentation, self.numbers[batch], self.seed, epoch, self.data.size)
+
+    def train_epoch(self, epoch: int) -> float:
+        """Train one epoch; return the mean loss per image.
+
+        Raises:
+            RunFailure: ``diverged`` where the loss is not finite.
+        """
+        waiting: list[tuple[int, Handle]] = []
+        total, seen, window_start = 0.0, 0, time.perf_counter()
+        for number, step in enumerate(self.step_inputs(epoch), start=1):
+            size = len(step.labels)
+            new_size = size not in self.first_steps
+            start = time.perf_counter()
+            with self.clock("compute"):
+                waiting.append((size, self.engine.train_step(step)))
+                if new_size:
+                    self.engine.synchronize()
+            now = time.perf_counter()
+            if new_size:
+                self.first_steps[size] = now - start
+            if now - window_start < _WINDOW_SECONDS and number < self.steps_per_epoch and not new_size:
+                continue
+            with self.clock("compute"):
+                losses = self.engine.fetch([loss for _, loss in waiting])
+            now = time.perf_counter()
+            images = sum(size for size, _ in waiting)
+            for place, loss in enumerate(losses, start=number - len(losses) + 1):
+                if not np.isfinite(loss):
+                    raise RunFailure(
+                        Outcome.DIVERGED,
+                        f"The training loss became {float(loss)} in epoch {epoch}, step {place}; "
+                        "try a lower learning rate (--learning-rate).",
+                    )
+            total += sum(size * float(loss) for (size, _), loss in zip(waiting, losses, strict=True))
+            seen += images
+            speed = images / (now - window_start)
+            if step.step > _WARM_UP_STEPS and not new_size:
+                self.speeds.append(speed)
+            waiting.clear()
+            window_start = now
+            self.report(
+                {"event": "step", "epoch": epoch, "epochs": self.recipe.epochs, "step": number,
+                 "steps": self.steps_per_epoch, "loss": total / seen, "images_per_s": speed}
+            )  # fmt: skip
+        return total / seen
+
+    def predict(self, positions: Positions) -> npt.NDArray[np.float64]:
+        """Return probabilities of shape (N, C) for images, in inference mode."""
+        batches = near_equal_batches(positions, self.batch_size)
+        logits: list[npt.NDArray[np.float32]] = []
+        for images in self.feed.batches(batches):
+            logits += self.engine.fetch([self.engine.forward(self.engine.normalize(images))])
+        stacked = np.concatenate(logits)
+        if stacked.shape != (len(positions), len(self.data.class_names)):
+            raise RunFailure(
+                Outcome.ERROR,
+                f"The backbone gave logits of shape {stacked.shape} for {len(positions)} images of "
+                f"{len(self.data.class_names)} classes.",
+            )
+        return softmax(stacked)
+
+    def validate(self, epoch: int) -> tuple[float, float]:
+        """Return mean cross-entropy (unweighted, in nats) and macro-F1 on the validation images."""
+        with self.clock("validation"):
+            labels = self.data.labels[self.split.validation]
+            probabilities = self.predict(self.split.validation)
+            if not np.isfinite(probabilities).all():
+                raise RunFailure(
+                    Outcome.DIVERGED, f"Predictions became NaN after epoch {epoch}; lower the learning rate."
+                )
+            chosen = probabilities[np.arange(len(labels)), labels]
+            loss = float(-np.log(np.maximum(chosen, 1e-12)).mean())
+            confusion = confusion_matrix(labels, probabilities.argmax(axis=1), len(self.data.class_names))
+            return loss, float(macro_f1(confusion))
