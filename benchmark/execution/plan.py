@@ -193,6 +193,7 @@ class _Maker:
             data=fold.facts(),
             weights=weights,
             allow_scratch=request.allow_scratch,
+            oom=request.oom,
             device=device.name,
             keras_backend=request.keras_backend,
             plugins=self._plugins,
