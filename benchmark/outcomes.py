@@ -18,6 +18,25 @@ class Outcome(StrEnum):
     UNSUPPORTED = "unsupported"
     INTERRUPTED = "interrupted"
 
+    @property
+    def advice(self) -> str:
+        """What to do about it, one sentence; empty for ``ok``."""
+        return _ADVICE.get(self, "")
+
+
+_ADVICE = {
+    Outcome.ERROR: "Mend what the last lines of its log name, and give the same command again.",
+    Outcome.CRASHED: "Its code or a library ended the process: see the last lines of its log, and try it alone.",
+    Outcome.OOM: "Give a smaller --batch-size or --size.",
+    Outcome.TIMEOUT: "Give the same command again to go on from the last epoch, or a longer --timeout.",
+    Outcome.DIVERGED: "Give a lower --learning-rate, or look at what the network makes of its input.",
+    Outcome.MISSING_DEPENDENCY: "Install what is missing and give the same command again.",
+    Outcome.MISSING_WEIGHTS: "Give --weights none or a file, or --allow-scratch.",
+    Outcome.BAD_DATA: "Look at the images with 'python -m benchmark data SOURCE --audit'.",
+    Outcome.UNSUPPORTED: "It does not apply here; leave it out.",
+    Outcome.INTERRUPTED: "Give the same command again to go on from the last epoch.",
+}
+
 
 class RunFailure(Exception):
     """Ends a run with a known outcome and a one-sentence reason.

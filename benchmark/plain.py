@@ -1,5 +1,10 @@
 """Text of unknown origin, made fit to be shown."""
 
+from collections.abc import Mapping
+from typing import Any
+
+_LONGEST_LINE = 300
+
 
 def plain(text: str) -> str:
     """Return a text on one line, without what steers a terminal, turns the order of letters or can't be encoded.
@@ -7,3 +12,12 @@ def plain(text: str) -> str:
     Spaces of any kind become one; any other character that is not printable becomes ``\\ufffd``.
     """
     return " ".join("".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text).split())
+
+
+def last_lines(provenance: Mapping[str, Any], count: int) -> list[str]:
+    """Return the last lines of a worker's log that a record's provenance has, at most ``count``, each cut short."""
+    lines = provenance.get("log_tail")
+    if not isinstance(lines, (list, tuple)):
+        return []
+    shown = [plain(str(line)) for line in lines[-count:]]
+    return [line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 1] + "\u2026" for line in shown]

@@ -13,8 +13,9 @@ from rich.table import Table
 from benchmark.execution.controller import Row, Summary
 from benchmark.execution.job import Job
 from benchmark.outcomes import Outcome
-from benchmark.plain import plain
+from benchmark.plain import last_lines, plain
 
+_LOG_LINES = 3  # of a failed run's log, in the summary
 _TRAINING, _FINISHING = "training", "finishing the epoch"
 
 
@@ -220,6 +221,9 @@ def show_summary(console: Console, summary: Summary) -> None:
             stands = " Its earlier result stands." if row.stands else ""
             sentence = f"{_title(row.job)}: {row.record.outcome}: {row.record.reason}{stands}{log}"
             console.print(escape(plain(sentence)), highlight=False, soft_wrap=True)
+            for line in last_lines(row.record.provenance, _LOG_LINES):
+                console.print(f"    | {escape(line)}", highlight=False, soft_wrap=True)
+            console.print(f"    {escape(row.record.outcome.advice)}", highlight=False, soft_wrap=True)
     for problem in summary.problems:
         console.print(escape(plain(problem)), highlight=False, soft_wrap=True)
     missing = summary.planned - len(summary.rows)

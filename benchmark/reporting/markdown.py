@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark.outcomes import Outcome
-from benchmark.plain import plain
+from benchmark.plain import last_lines, plain
 from benchmark.reporting.board import Board, BoardRow
 from benchmark.reporting.lines import row_lines
 from benchmark.reporting.rows import SPEEDS
@@ -147,11 +147,20 @@ def _speeds(rows: Sequence[BoardRow]) -> list[str]:
 def _failures(rows: Sequence[BoardRow]) -> str:
     failed = [(row, result) for row in rows for result in row.results if result.scores is None]
     lines = [
-        [*_who(row), str(result.record.seed), str(result.status), escaped(result.reason)] for row, result in failed
+        [
+            *_who(row),
+            str(result.record.seed),
+            str(result.status),
+            escaped(result.reason),
+            escaped(result.record.outcome.advice),
+            "<br>".join(escaped(line) for line in last_lines(result.record.provenance, _LOG_LINES)),
+        ]
+        for row, result in failed
     ]
-    return _table([*_WHO, "seed", "status", "reason"], lines)
+    return _table([*_WHO, "seed", "status", "reason", "what to do", "last lines of the log"], lines)
 
 
+_LOG_LINES = 5
 _WHO = ("backbone", "framework", "weights", "recipe")
 
 

@@ -195,6 +195,10 @@ def test_the_last_lines_of_the_log_are_kept_with_the_row(done: Done) -> None:
     bench, _ = done
     records = {record.backbone.name: record for record, _ in RecordStore(bench.out).read_all()}
     assert "about to fall" in records["test/segfaults"].provenance["log_tail"]
+    board = (bench.out / "leaderboard.md").read_text()
+    for shown in (done[1].stdout, board):
+        assert "about to fall" in shown
+        assert "try it alone" in shown
     assert any("ValueError: no luck today" in line for line in records["test/raises"].provenance["log_tail"])
     assert records["test/good"].timings.total_s > records["test/good"].timings.import_s > 0
 
