@@ -20,7 +20,12 @@ Rename = Callable[[State, list[str]], State]
 
 
 def create(
-    name: str, num_classes: int, weights: Path | str | None, input_size: int, rename: Rename | None = None
+    name: str,
+    num_classes: int,
+    weights: Path | str | None,
+    input_size: int,
+    rename: Rename | None = None,
+    **arguments: Any,
 ) -> Any:
     """Return a timm model.
 
@@ -33,6 +38,7 @@ def create(
         weights: ``None``, ``"imagenet"`` or the path of a ``.safetensors`` or torch file.
         input_size: side of the square input; networks of fixed size are built for it.
         rename: gives a file's tensors the names of the model; called with both.
+        arguments: of the architecture, as ``timm.create_model`` takes them (``drop_path_rate``).
 
     Raises:
         MissingWeights: the hub can't be reached or has none, or the file can't be read or does not fit.
@@ -41,6 +47,7 @@ def create(
 
     known = timm.models.get_pretrained_cfg(name)
     sized = {"img_size": input_size} if known.fixed_input_size and input_size != known.input_size[-1] else {}
+    sized |= arguments
     if weights is None:
         return timm.create_model(name, num_classes=num_classes, **sized)
     if weights == "imagenet":
@@ -49,7 +56,7 @@ def create(
         state, source = _read(Path(weights)), Path(weights).name
     classes = _classes(state, known)
     if rename is not None:
-        state = rename(state, list(timm.create_model(name, num_classes=classes).state_dict()))
+        state = rename(state, list(timm.create_model(name, num_classes=classes, **arguments).state_dict()))
     try:
         # timm's own path, for its filters: position embeddings are resized, old names translated
         source_cfg = {"state_dict": state, "num_classes": classes, "custom_load": False}

@@ -272,6 +272,6 @@ def load_registry(plugins: tuple[Path, ...] = ()) -> Registry:
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
         load = partial(importlib.import_module, point.module)
         _register(load, point.name, f"package {point.value}", registry)
-    for path in plugins:
+    for path in (given.expanduser().resolve() for given in plugins):
         _register(partial(_load_file, path), path.name, str(path), registry)
     return registry

@@ -24,6 +24,7 @@ class Check:
 
 
 CHECKS: list[Check] = []
+_STEPS = 120  # in which a network must have learnt eight images by heart, at one rate of three
 
 
 def check(title: str) -> Callable[[Callable[[Subject], str | None]], Callable[[Subject], str | None]]:
@@ -134,12 +135,15 @@ def gradients_reach_all(subject: Subject) -> None:
 def overfits_one_batch(subject: Subject) -> None:
     seen = []
     for rate in (1e-3, 1e-4, 1e-2):
-        losses = subject.build().train(subject.images(), 40, rate)
-        if min(losses[-5:]) < 0.2 * losses[0]:
-            return
+        built = subject.build()
+        losses: list[float] = []
+        while len(losses) < _STEPS:
+            losses += built.train(subject.images(), 20, rate, first=len(losses) + 1)
+            if min(losses[-5:]) < 0.2 * losses[0]:
+                return
         seen.append(f"{losses[0]:.3g} to {losses[-1]:.3g} at {rate:g}")
     raise Fault(
-        f"on one batch the loss did not fall to a fifth in 40 steps ({'; '.join(seen)}): "
+        f"on one batch the loss did not fall to a fifth in {_STEPS} steps ({'; '.join(seen)}): "
         "look for a softmax or sigmoid before the loss, a cut gradient, or inputs on the wrong scale"
     )
 

@@ -51,7 +51,7 @@ def check_command(
         context.exit(1)
 
 
-_TEMPLATE = '''"""A backbone for TumorBoard. Try it:
+_HEAD = '''"""A backbone for TumorBoard. Try it:
 
     python -m benchmark check {file}
     python -m benchmark --backbone {name} --plugin {file}
@@ -59,7 +59,8 @@ _TEMPLATE = '''"""A backbone for TumorBoard. Try it:
 
 from backbones import backbone
 
-
+'''
+_TORCH = '''
 @backbone("{name}", framework="torch", input_size=64)
 def build(num_classes):
     """Return a network that takes RGB images of values 0-1, shape (N, 3, S, S), and gives logits."""
@@ -76,17 +77,40 @@ def build(num_classes):
         nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, num_classes)),
     )
 '''
+_KERAS = '''
+@backbone("{name}", framework="keras", input_size=64)
+def build(num_classes, input_size):
+    """Return a network that takes RGB images of values 0-1, shape (N, S, S, 3), and gives logits."""
+    import keras
+    from keras import layers
+
+    inputs = keras.Input((input_size, input_size, 3))
+    x = inputs
+    for filters in (32, 64, 128):
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+        x = layers.ReLU()(layers.BatchNormalization()(x))
+        x = layers.MaxPooling2D()(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(num_classes)(x))
+'''
+_TEMPLATES = {"torch": _HEAD + _TORCH, "keras": _HEAD + _KERAS}
 
 
 @click.command(name="new")
 @click.argument("name")
 def new_command(name: str) -> None:
-    """Write a starting file for a backbone NAME (letters, digits, _ and -), which passes the check as it is."""
-    stem = name.removeprefix("torch/").replace("-", "_")
-    if not stem.isidentifier():
-        raise UserError(f"'{name}' can't name a backbone: use letters, digits, _ and -, not starting with a digit.")
+    """Write a starting file for a backbone NAME (or keras/NAME), which passes the check as it is."""
+    framework, slash, plain = name.partition("/")
+    if not slash:
+        framework, plain = "torch", name
+    stem = plain.replace("-", "_")
+    if framework not in _TEMPLATES or not (stem.isidentifier() and stem.isascii()):
+        raise UserError(
+            f"'{name}' can't name a backbone: use letters, digits, _ and -, not starting with a digit; for a Keras "
+            "network put keras/ before it."
+        )
     path = Path(f"{stem}.py")
-    text = _TEMPLATE.format(name=f"torch/{name.removeprefix('torch/')}", file=path.name)
+    text = _TEMPLATES[framework].format(name=f"{framework}/{plain}", file=path.name)
     try:
         with path.open("x", encoding="utf-8") as stream:
             stream.write(text)

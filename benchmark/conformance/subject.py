@@ -35,13 +35,13 @@ class Built:
         handle = self.engine.forward(self.engine.normalize(self.engine.upload(images)))
         return self.engine.fetch([handle])[0]
 
-    def train(self, images: npt.NDArray[np.uint8], steps: int, rate: float, seed: int = 0) -> list[float]:
-        """Train on one batch, images of class 0, 1, 0, 1 ...; return the loss before each step."""
+    def train(self, images: npt.NDArray[np.uint8], steps: int, rate: float, first: int = 1) -> list[float]:
+        """Train on one batch, images of class 0, 1, 0, 1 ..., from step ``first`` on; return each step's loss."""
         labels = np.arange(len(images), dtype=np.int64) % 2
         weights = np.full(len(images), 1 / len(images), dtype=np.float32)
         losses = []
-        for step in range(1, steps + 1):
-            given = StepInput(self.engine.upload(images), labels, weights, rate, step, step_seed(seed, step))
+        for step in range(first, first + steps):
+            given = StepInput(self.engine.upload(images), labels, weights, rate, step, step_seed(0, step))
             losses.append(float(self.engine.fetch([self.engine.train_step(given)])[0]))
         return losses
 

@@ -77,8 +77,20 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
     _check_writable(out)
     jobs = _Maker(request, devices, out).make(parts)
     notes = [f"Plug-in {plugin.origin} is left out: {plugin.reason}." for plugin in registry.broken]
+    notes += _defaults(backbone for entry in entries for backbone in entry.backbones)
     notes += dict.fromkeys(note for fold in every for note in fold.notes())
     return Plan(out, jobs, images, tuple(notes))
+
+
+def _defaults(backbones: Iterable[Backbone]) -> list[str]:
+    """Return a sentence for each plug-in's backbone that leaves something to defaults."""
+    notes = []
+    for backbone in dict.fromkeys(backbones):
+        left = backbone.left_open()
+        if left and backbone.origin not in ("built-in", "timm:", "keras:"):
+            told = "; ".join(f"{field} ({default})" for field, default in left.items())
+            notes.append(f"{backbone.name} leaves to defaults: {told}.")
+    return notes
 
 
 def _plugin_files(paths: Iterable[Path]) -> tuple[Path, ...]:
