@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.engines import promises
 from tests.engines.keras_small import CLASSES, built, changed, convolutions, images, logits, plain, residual, train
 
 
@@ -130,3 +131,9 @@ def test_a_batch_norm_that_is_used_twice_trains(variance: str) -> None:
         return keras.Model(inputs, layers.Dense(num_classes)(layers.GlobalMaxPooling2D()(x)))
 
     assert np.isfinite(train(on_torch(build, batch_norm__variance=variance)[0])).all()
+
+
+def test_averages_and_parts_are_as_on_the_other_engines() -> None:
+    promises.averages_are_what_is_evaluated(on_torch, plain)
+    promises.averages_resume_bit_for_bit(on_torch, convolutions)
+    promises.parts_of_a_batch_make_one_step(on_torch, plain)
