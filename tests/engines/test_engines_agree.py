@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 SCRIPT = """
-import json, sys
+import json, os, sys
 import numpy as np
 from backbones.registry import load_registry
 from benchmark.recipe import Recipe
@@ -25,7 +25,8 @@ for values in recipes:
     engine.load_state({key: weights[f"{number}"] for number, key in enumerate(engine.state(optimizer=False))})
     decay, parts = recipe.ema.decay, recipe.execution.accumulate
     losses = train(engine, 8, rate=values["optimizer.learning_rate"], average_decay=decay, parts=parts)
-    print(json.dumps([*losses, *logits(engine, images()).ravel().tolist()]))
+    print(json.dumps([*losses, *logits(engine, images()).ravel().tolist()]), flush=True)
+os._exit(0)  # TensorFlow may crash while it is torn down
 """
 RECIPES = [
     {"optimizer.name": "sgd", "optimizer.learning_rate": 0.01, "optimizer.weight_decay": 1e-3},

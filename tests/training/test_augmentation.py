@@ -27,7 +27,7 @@ EVERYTHING = Augmentation(
     bias_field=0.3,
 )
 SCRIPT = """
-import sys
+import os, sys
 import numpy as np
 from benchmark.recipe import Augmentation
 from benchmark.training.augmentation import draw_batch
@@ -45,6 +45,7 @@ else:
     from benchmark.training.engines.tensorflow_augment import Augmenter
     augmented = Augmenter(images.shape[1])(tf.constant(images), draws).numpy()
 np.save(result, augmented)
+os._exit(0)  # TensorFlow may crash while it is torn down
 """
 
 
