@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 def examples() -> dict[str, str]:
     """Return the README's plug-ins by the name of the backbone that each declares."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    found = [(re.search(r'@backbone\("([^"]+)"', block), block) for block in blocks]
+    found = [(re.search(r'@backbone\(\s*"([^"]+)"', block), block) for block in blocks]
     return {match[1]: block for match, block in found if match}
 
 
