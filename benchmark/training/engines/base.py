@@ -148,6 +148,11 @@ class StepInput:
         return [(place, part_seed(self.seed, number)) for number, place in enumerate(places)]
 
 
+def out_of_memory() -> RunFailure:
+    """Return what an engine raises where a device, or the machine, has too little memory."""
+    return RunFailure(Outcome.OOM, "Out of memory: use a smaller --batch-size or --size.")
+
+
 class Engine(Protocol):
     """See the module. Made by :func:`benchmark.training.engines.create`.
 

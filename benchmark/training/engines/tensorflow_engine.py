@@ -4,12 +4,9 @@ A step is one ``tf.function``: pixels, forward pass, loss, gradients, update. Le
 seeds are its inputs and the batch size is left open, so that it is traced once per run.
 """
 
-import contextlib
 import hashlib
 import os
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,38 +16,11 @@ from benchmark.outcomes import Outcome, RunFailure
 from benchmark.training.augmentation import Draws
 from benchmark.training.engines import host
 from benchmark.training.engines.base import Assignment, Handle, Network, StepInput
+from benchmark.training.engines.tensorflow_import import keras, tf
 
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what TensorFlow's C++ code writes while it is imported off the terminal, unless the import fails."""
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            said.seek(0)
-            os.write(terminal, said.read())
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
-
-
-os.environ["KERAS_BACKEND"] = "tensorflow"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-try:
-    with _quiet():
-        import keras
-        import tensorflow as tf
-except Exception as error:  # a broken installation may raise anything
-    raise RunFailure(
-        Outcome.MISSING_DEPENDENCY, f"TensorFlow can't be imported: {type(error).__name__}: {error}"
-    ) from error
-
-from benchmark.training.engines.keras_network import (  # noqa: E402
+# isort: split
+# What follows imports them too, and comes second.
+from benchmark.training.engines.keras_network import (
     Arithmetic,
     KerasNetwork,
     build_network,
@@ -58,21 +28,23 @@ from benchmark.training.engines.keras_network import (  # noqa: E402
     layer_seeds,
     named_weights,
 )
-from benchmark.training.engines.tensorflow_augment import Augmenter  # noqa: E402
-from benchmark.training.engines.tensorflow_average import Average  # noqa: E402
-from benchmark.training.engines.tensorflow_batch_norm import set_batch_norm  # noqa: E402
-from benchmark.training.engines.tensorflow_cam import TensorFlowFeatures  # noqa: E402
-from benchmark.training.engines.tensorflow_device import (  # noqa: E402
+from benchmark.training.engines.tensorflow_augment import Augmenter
+from benchmark.training.engines.tensorflow_average import Average
+from benchmark.training.engines.tensorflow_batch_norm import set_batch_norm
+from benchmark.training.engines.tensorflow_cam import TensorFlowFeatures
+from benchmark.training.engines.tensorflow_device import (
     free_gpu_bytes,
     open_device,
     resolve_precision,
 )
-from benchmark.training.engines.tensorflow_loss import image_losses  # noqa: E402
-from benchmark.training.engines.tensorflow_macs import count_macs  # noqa: E402
-from benchmark.training.engines.tensorflow_optimizer import Updates  # noqa: E402
-from benchmark.training.engines.tensorflow_tracing import forgotten_custom_gradients  # noqa: E402
-from benchmark.training.stages.keras_graph import first_layer_input  # noqa: E402
-from benchmark.training.stages.keras_proof import Trial  # noqa: E402
+from benchmark.training.engines.tensorflow_failures import failures
+from benchmark.training.engines.tensorflow_loss import image_losses
+from benchmark.training.engines.tensorflow_macs import count_macs
+from benchmark.training.engines.tensorflow_optimizer import Updates
+from benchmark.training.engines.tensorflow_scaling import LossScale
+from benchmark.training.engines.tensorflow_tracing import forgotten_custom_gradients
+from benchmark.training.stages.keras_graph import first_layer_input
+from benchmark.training.stages.keras_proof import Trial
 
 
 def _gradients(loss: Any, variables: Sequence[Any]) -> Sequence[Any]:
@@ -85,8 +57,6 @@ def _gradients(loss: Any, variables: Sequence[Any]) -> Sequence[Any]:
 # Stages are tried on the CPU: a GPU may choose another algorithm for the second call of a kernel.
 _TRIAL = Trial(_gradients, scope=lambda: tf.device("/CPU:0"))
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-# Dynamic loss scaling as torch.amp.GradScaler's: halved at an overflow, doubled after 2000 steps without.
-_FIRST_SCALE, _GROWTH_STEPS = 2.0**16, 2000
 
 
 class TensorFlowEngine:
@@ -120,7 +90,7 @@ class TensorFlowEngine:
 
     def build(self, assignment: Assignment) -> Network:
         """Build, initialise or load, and place the network; prepare the optimiser."""
-        with self._failures(), tf.device(self._place), forgotten_custom_gradients():
+        with failures(), tf.device(self._place), forgotten_custom_gradients():
             return self._build(assignment)
 
     def _build(self, assignment: Assignment) -> Network:
@@ -139,8 +109,7 @@ class TensorFlowEngine:
         known = network.learning_rate_factors(recipe.optimizer)
         factors = [known.get(id(variable), 1.0) for variable in network.trained.trainable_variables]
         self._updates = Updates(recipe.optimizer, self._trained, factors, recipe.regularization)
-        scaled = precision == "float16"
-        self._loss_scale = (tf.Variable(_FIRST_SCALE), tf.Variable(0.0)) if scaled else None
+        self._loss_scale = LossScale() if precision == "float16" else None
         self._set_pixels(network)
         self._weights = named_weights(network.stages)
         by_id = {id(weight): name for name, weight in self._weights.items()}
@@ -242,12 +211,12 @@ class TensorFlowEngine:
 
     def upload(self, pixels: npt.NDArray[np.uint8]) -> Handle:
         """Put uint8 images of shape (B, S, S, 3) on the device."""
-        with self._failures(), tf.device(self._place):
+        with failures(), tf.device(self._place):
             return tf.convert_to_tensor(pixels)
 
     def gather(self, images: Handle, positions: npt.NDArray[np.int64]) -> Handle:
         """Return the images at ``positions`` of an uploaded array, on the device."""
-        with self._failures(), tf.device(self._place):
+        with failures(), tf.device(self._place):
             return tf.gather(images, positions)
 
     def free_bytes(self) -> int:
@@ -256,7 +225,7 @@ class TensorFlowEngine:
 
     def augment(self, images: Handle, draws: Draws) -> Handle:
         """Return the images varied as drawn: uint8 to uint8."""
-        with self._failures(), tf.device(self._place):
+        with failures(), tf.device(self._place):
             if self._augmenter is None:
                 self._augmenter = Augmenter(self._size)
             return self._augmenter(images, draws)
@@ -288,12 +257,12 @@ class TensorFlowEngine:
     def _make_sums(self) -> None:
         """Make the variables in which the gradients of parts add up."""
         if not self._sums:
-            with self._failures(), tf.device(self._place):
+            with failures(), tf.device(self._place):
                 self._sums = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self._trained]
 
     def _show_average(self, wanted: bool) -> None:
         if self._average is not None:
-            with self._failures(), tf.device(self._place):
+            with failures(), tf.device(self._place):
                 self._average.show(wanted)
 
     def normalize(self, images: Handle) -> Handle:
@@ -308,7 +277,7 @@ class TensorFlowEngine:
     def cam_stage(self) -> str:
         """Return the name of the stage whose output Grad-CAM explains."""
         if self._features is None:
-            with self._failures(), tf.device(self._place):
+            with failures(), tf.device(self._place):
                 self._features = TensorFlowFeatures(self._network.stages, self._cam_stage, self._size)
         return self._features.name
 
@@ -316,21 +285,22 @@ class TensorFlowEngine:
         """Return what that stage gives, and its gradients of the logits of ``classes``: shape (B, H, W, K)."""
         self.cam_stage()
         assert self._features is not None
+        self._show_average(True)
         features, gradients = self._call(self._features.function, inputs, classes)
         return features, gradients
 
     def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[np.float32]]:
         """Wait for the device and return the handles' values as float32 arrays on the host."""
-        with self._failures():
+        with failures():
             return [np.asarray(handle.numpy(), dtype=np.float32) for handle in handles]
 
     def synchronize(self) -> None:
         """Wait until the device has done all that was asked."""
-        with self._failures():
+        with failures():
             tf.test.experimental.sync_devices()
 
     def _call(self, function: Any, *given: Any) -> Handle:
-        with self._failures(), tf.device(self._place):
+        with failures(), tf.device(self._place):
             if function.experimental_get_tracing_count():
                 return function(*given)
             with forgotten_custom_gradients():
@@ -380,7 +350,7 @@ class TensorFlowEngine:
             logits = tf.cast(self._network.trained(inputs, training=True), tf.float32)
             losses = image_losses(logits, labels, self._wanted_loss, self._num_classes)
             loss = tf.reduce_sum(losses * loss_weights)
-            scaled = loss if self._loss_scale is None else loss * self._loss_scale[0]
+            scaled = loss if self._loss_scale is None else loss * self._loss_scale.scale
         gradients = tape.gradient(scaled, self._trained)
         return loss, [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
 
@@ -388,23 +358,9 @@ class TensorFlowEngine:
         if self._loss_scale is None:
             self._updates.apply(gradients, scalars)
         else:
-            self._apply_scaled(gradients, scalars, *self._loss_scale)
+            self._loss_scale.apply(lambda found: self._updates.apply(found, scalars), gradients)
         if self._average is not None:
             self._average.update(scalars[-1])
-
-    def _apply_scaled(self, gradients: list[Any], scalars: Any, scale: Any, steps: Any) -> None:
-        """Update if all gradients are finite, and adapt the loss scale."""
-        gradients = [None if gradient is None else gradient / scale for gradient in gradients]
-        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients if g is not None])
-
-        def update() -> Any:
-            self._updates.apply(gradients, scalars)
-            return tf.zeros(())
-
-        tf.cond(finite, update, lambda: tf.zeros(()))
-        grown = steps + 1 >= _GROWTH_STEPS
-        scale.assign(tf.where(finite, tf.where(grown, scale * 2, scale), scale / 2))
-        steps.assign(tf.where(finite & ~grown, steps + 1, 0.0))
 
     # state
 
@@ -425,7 +381,7 @@ class TensorFlowEngine:
             for weight, slot in zip(self._trained_names, values, strict=True)
         }
         if self._loss_scale is not None:
-            slots |= {"scaler/scale": self._loss_scale[0], "scaler/steps": self._loss_scale[1]}
+            slots |= self._loss_scale.slots
         if self._average is not None:
             slots |= self._average.means
         return slots
@@ -433,7 +389,7 @@ class TensorFlowEngine:
     def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:
         """Return copies of what training changes: weights and running statistics; the slots if asked."""
         self._show_average(not optimizer)
-        with self._failures():
+        with failures():
             variables = self._variables() | (self._slots() if optimizer else {})
             return {name: np.array(variable.numpy()) for name, variable in variables.items()}
 
@@ -446,7 +402,7 @@ class TensorFlowEngine:
             odd = sorted(set(state) ^ set(variables))[0]
             raise ValueError(f"the state does not fit the network: {odd} is in one of them only")
         self._show_average(False)
-        with self._failures(), tf.device(self._place):
+        with failures(), tf.device(self._place):
             for name, variable in variables.items():
                 variable.assign(state[name])
             if self._average is not None and not any(name in state for name in slots):
@@ -457,18 +413,6 @@ class TensorFlowEngine:
         if self.device.kind == "cuda":
             return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
         return host.peak_bytes()
-
-    @contextlib.contextmanager
-    def _failures(self) -> Iterator[None]:
-        """Turn lack of memory into the outcome that says so."""
-        try:
-            yield
-        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-            raise RunFailure(Outcome.OOM, "Out of memory: use a smaller --batch-size or --size.") from error
-        except tf.errors.InternalError as error:
-            if "out of memory" not in str(error).lower():
-                raise
-            raise RunFailure(Outcome.OOM, "Out of memory: use a smaller --batch-size or --size.") from error
 
 
 def _weights_hash(weights: Sequence[Any]) -> str:

@@ -1,10 +1,9 @@
 """The torch engine: torch modules, and Keras networks on torch, trained by a plain torch step."""
 
-import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.errors import nearest
 from benchmark.outcomes import Outcome, RunFailure
-from benchmark.recipe import Loss
 from benchmark.training.augmentation import Draws
 from benchmark.training.engines.base import Assignment, Handle, Network, StepInput
 from benchmark.training.engines.torch_augment import Augmenter
@@ -27,41 +24,15 @@ from benchmark.training.engines.torch_device import (
     resolve_precision,
     set_arithmetic,
 )
-from benchmark.training.engines.torch_loss import image_losses
+from benchmark.training.engines.torch_failures import guarded
+from benchmark.training.engines.torch_functions import first_trainable, precision_context, step_functions
 from benchmark.training.engines.torch_network import TorchNetwork, TorchStage
 from benchmark.training.engines.torch_optimizer import Updates
 from benchmark.training.engines.torch_pixels import Normalizer
 from benchmark.training.schedules import stage_factors
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-_COMPILER = ("torch._dynamo", "torch._inductor")
 _SCALER = ("scale", "_growth_tracker")
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
-
-
-def _guarded(method: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Turn lack of memory, and what torch.compile can't do, into the outcomes that say so."""
-
-    @functools.wraps(method)
-    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        try:
-            return method(*args, **kwargs)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise RunFailure(Outcome.OOM, "Out of memory: use a smaller --batch-size or --size.") from error
-        except RuntimeError as error:
-            if type(error).__module__.startswith(_COMPILER):
-                reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
-                raise RunFailure(
-                    Outcome.UNSUPPORTED,
-                    f"torch.compile fails here ({reason[:200]}): set execution.compile = 'off'.",
-                ) from error
-            if "DefaultCPUAllocator" in str(error):
-                raise RunFailure(Outcome.OOM, "Out of memory: use a smaller --batch-size or --size.") from error
-            raise
-
-    return guarded
 
 
 class TorchEngine:
@@ -89,7 +60,7 @@ class TorchEngine:
 
     # building
 
-    @_guarded
+    @guarded
     def build(self, assignment: Assignment) -> Network:
         """Build, initialise or load, and place the network; prepare the optimiser."""
         recipe = assignment.recipe
@@ -116,7 +87,9 @@ class TorchEngine:
         self._normalizer = Normalizer(
             network.preprocessing, self._place, network.layout, channels_last=network.channels_last
         )
-        self._plain = _functions(network.stages, self._first, _AUTOCAST.get(precision), self._place.type, recipe.loss)
+        self._plain = step_functions(
+            network.stages, self._first, _AUTOCAST.get(precision), self._place.type, recipe.loss
+        )
         self._compiled: tuple[Any, Any] | None = None
         self.set_compile(False)
         self._set_mode(None)
@@ -125,7 +98,7 @@ class TorchEngine:
             network.stages,
             wanted=assignment.backbone.cam_stage,
             layout=network.layout,
-            precision=functools.partial(_precision, self._place.type, _AUTOCAST.get(precision)),
+            precision=functools.partial(precision_context, self._place.type, _AUTOCAST.get(precision)),
         )
         self._features: TorchFeatures | None = None
         self._size = assignment.size
@@ -192,7 +165,7 @@ class TorchEngine:
         self._logits: Any
         self._loss, self._logits = self._compiled if on and self._compiled else self._plain
 
-    @_guarded
+    @guarded
     def set_channels_last(self, on: bool) -> None:
         """Keep feature maps and kernels in channels_last format, or not; values are untouched."""
         wanted = torch.channels_last if on else torch.contiguous_format
@@ -224,7 +197,7 @@ class TorchEngine:
 
     # data
 
-    @_guarded
+    @guarded
     def upload(self, pixels: npt.NDArray[np.uint8]) -> Handle:
         """Put uint8 images of shape (B, S, S, 3) on the device."""
         return self._upload(pixels)
@@ -236,7 +209,7 @@ class TorchEngine:
         writeable = array if array.flags.writeable and array.flags.c_contiguous else np.array(array)
         return torch.from_numpy(writeable).pin_memory().to(self._place, non_blocking=True)
 
-    @_guarded
+    @guarded
     def gather(self, images: Handle, positions: npt.NDArray[np.int64]) -> Handle:
         """Return the images at ``positions`` of an uploaded array, on the device."""
         return images.index_select(0, self._upload(positions))
@@ -245,7 +218,7 @@ class TorchEngine:
         """Return the device memory that is free now; 0 on a CPU."""
         return free_bytes(self.device.kind)
 
-    @_guarded
+    @guarded
     def augment(self, images: Handle, draws: Draws) -> Handle:
         """Return the images varied as drawn: uint8 to uint8."""
         if self._augmenter is None:
@@ -254,7 +227,7 @@ class TorchEngine:
 
     # arithmetic
 
-    @_guarded
+    @guarded
     def train_step(self, step: StepInput) -> Handle:
         """Do one optimisation step; return the loss (a scalar handle) without waiting for the device."""
         self._set_mode(self._first)
@@ -286,19 +259,19 @@ class TorchEngine:
         self._network.end_step()
         return loss.detach()
 
-    @_guarded
+    @guarded
     def normalize(self, images: Handle) -> Handle:
         """Return the network's input for uint8 images: float32, preprocessed, in the network's layout."""
         return self._normalizer(images)
 
-    @_guarded
+    @guarded
     def forward(self, inputs: Handle) -> Handle:
         """Return float32 logits of shape (B, num_classes) of normalised inputs, in inference mode."""
         self._set_mode(None)
         with torch.no_grad():
             return self._logits(inputs)
 
-    @_guarded
+    @guarded
     def cam_stage(self) -> str:
         """Return the name of the stage whose output Grad-CAM explains."""
         if self._features is None:
@@ -307,7 +280,7 @@ class TorchEngine:
             self._features = self._find_features(example=self._normalizer(example))
         return self._features.name
 
-    @_guarded
+    @guarded
     def features_and_gradients(self, inputs: Handle, classes: npt.NDArray[np.int64]) -> tuple[Handle, Handle]:
         """Return what that stage gives, and its gradients of the logits of ``classes``: shape (B, H, W, K)."""
         self.cam_stage()
@@ -324,14 +297,14 @@ class TorchEngine:
             if self._average is not None:
                 self._average.show(first_trainable is None)
 
-    @_guarded
+    @guarded
     def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[np.float32]]:
         """Wait for the device and return the handles' values as float32 arrays on the host."""
         arriving = [handle.detach().float().to("cpu", non_blocking=True) for handle in handles]
         self.synchronize()
         return [tensor.contiguous().numpy() for tensor in arriving]
 
-    @_guarded
+    @guarded
     def synchronize(self) -> None:
         """Wait until the device has done all that was asked."""
         if self._on_gpu:
@@ -363,7 +336,7 @@ class TorchEngine:
                 values |= {f"scaler/{name}": np.array(kept[name], dtype=np.float64) for name in _SCALER}
         return values
 
-    @_guarded
+    @guarded
     def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Put back what :meth:`state` returned, with or without the optimiser's slots.
 
@@ -404,58 +377,6 @@ def _build_network(assignment: Assignment, device: torch.device) -> TorchNetwork
     from benchmark.training.engines.torch_modules import build_network
 
     return build_network(assignment, device)
-
-
-def _precision(device: str, autocast: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:
-    return torch.autocast(device, autocast) if autocast is not None else contextlib.nullcontext()
-
-
-def _functions(
-    stages: Sequence[TorchStage], first: int, autocast: torch.dtype | None, device: str, wanted: Loss
-) -> tuple[Callable[[Tensor, Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]:
-    """Return the training loss of inputs, labels and loss weights, and the logits of inputs in inference mode."""
-    calls = [stage.call for stage in stages]
-    frozen, trained = calls[:first], calls[first:]
-    precision = functools.partial(_precision, device, autocast)
-
-    def loss(x: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        with precision():
-            if frozen:
-                with torch.no_grad():
-                    for call in frozen:
-                        x = call(x, False)
-            for call in trained:
-                x = call(x, True)
-        return (image_losses(x.float(), labels, wanted) * weights).sum()
-
-    def logits(x: Tensor) -> Tensor:
-        with precision():
-            for call in calls:
-                x = call(x, False)
-        return x.float()
-
-    return loss, logits
-
-
-def first_trainable(wanted: str, names: Sequence[str]) -> int:
-    """Return the number of the first stage that a recipe's ``trainable_from`` leaves trainable.
-
-    ``layer4`` is the first of the stages ``layer4.0``, ``layer4.1`` ...
-
-    Raises:
-        RunFailure: ``unsupported`` where there is no such stage, named with those that there are.
-    """
-    if wanted == "all":
-        return 0
-    if wanted == "head":
-        return len(names) - 1
-    for number, name in enumerate(names):
-        if name == wanted or name.startswith(f"{wanted}."):
-            return number
-    raise RunFailure(
-        Outcome.UNSUPPORTED,
-        f"There is no stage '{wanted}' to train from.{nearest(wanted, list(names))} There are {', '.join(names)}.",
-    )
 
 
 def _copy(tensor: Tensor) -> npt.NDArray[Any]:
