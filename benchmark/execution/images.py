@@ -116,9 +116,9 @@ class Images:
     def save(self, out: Path) -> None:
         """Write every split into a results folder; raises ``UserError`` where it can't be written."""
         try:
-            for folds in self._folds.values():
-                for fold in folds:
-                    fold.save(out)
+            every = {fold.assignment: fold for folds in self._folds.values() for fold in folds}
+            for fold in every.values():  # the same images at another size are the same split
+                fold.save(out)
         except OSError as error:
             raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
 

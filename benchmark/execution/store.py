@@ -13,10 +13,10 @@ import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import numpy as np
@@ -34,6 +34,8 @@ MAX_ARRAY_BYTES = 2 * 2**30
 
 _JSON, _ARRAYS, _CAMS, _SUMS = "record.json", "predictions.npz", "cams.npz", "SHA256SUMS"
 _NAME_LENGTH = 20  # hex digits of the key in a folder's name: 80 bits
+
+_T = TypeVar("_T")
 
 
 class _Unusable(Exception):
@@ -186,14 +188,14 @@ class RecordStore:
     def predictions(self, record: Record) -> Predictions | None:
         """Return a record's predictions, or ``None`` where there are none that can be used."""
         try:
-            return self._read_predictions(self.folder / short(record.key), record)
+            return _read_predictions(self.folder / short(record.key), record)
         except (_Unusable, OSError):
             return None
 
     def cams(self, record: Record) -> Cams | None:
         """Return a record's Grad-CAM maps, or ``None`` where there are none that can be used."""
         try:
-            return self._read_cams(self.folder / short(record.key), record)
+            return _read_sound(self.folder / short(record.key) / _CAMS, Cams, problem_with_cams, record)
         except (_Unusable, OSError):
             return None
 
@@ -213,7 +215,7 @@ class RecordStore:
         for folder in _folders(self.folder):
             try:
                 record = self._read_record(folder)
-                entries.append((record, self._read_predictions(folder, record)))
+                entries.append((record, _read_predictions(folder, record)))
             except (_Unusable, OSError) as error:
                 problems.append(plain(f"{folder.parent.name}/{folder.name} is not used: {error}."))
         for folder in _folders(self.failed):
@@ -252,32 +254,30 @@ class RecordStore:
             raise _Unusable("it says ok but has no predictions")
         return record
 
-    def _read_predictions(self, folder: Path, record: Record) -> Predictions | None:
-        arrays = _read_arrays(folder / _ARRAYS, [field.name for field in fields(Predictions)])
-        if arrays is None:
-            return None
-        predictions = Predictions(**arrays)
-        problem = problem_with(predictions, len(record.data.class_names))
-        if problem:
-            raise _Unusable(problem)
-        return predictions
-
-    def _read_cams(self, folder: Path, record: Record) -> Cams | None:
-        arrays = _read_arrays(folder / _CAMS, [field.name for field in fields(Cams)])
-        if arrays is None:
-            return None
-        cams = Cams(**arrays)
-        problem = problem_with_cams(cams, len(record.data.class_names))
-        if problem:
-            raise _Unusable(problem)
-        return cams
-
 
 def _folders(home: Path) -> list[Path]:
     if not home.is_dir():
         return []
     # a leading dot is a write that was cut short, or is under way
     return sorted(path for path in home.iterdir() if not path.name.startswith("."))
+
+
+def _read_predictions(folder: Path, record: Record) -> Predictions | None:
+    return _read_sound(folder / _ARRAYS, Predictions, problem_with, record)
+
+
+def _read_sound(
+    path: Path, kind: Callable[..., _T], problem: Callable[[_T, int], str | None], record: Record
+) -> _T | None:
+    """Return a file's arrays as a dataclass, ``None`` where there is no file; raises ``_Unusable``."""
+    arrays = _read_arrays(path, [field.name for field in fields(cast(Any, kind))])
+    if arrays is None:
+        return None
+    found = kind(**arrays)
+    wrong = problem(found, len(record.data.class_names))
+    if wrong:
+        raise _Unusable(wrong)
+    return found
 
 
 def _read_arrays(path: Path, names: list[str]) -> dict[str, npt.NDArray[Any]] | None:

@@ -9,8 +9,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from benchmark.data import DataOptions
+from benchmark.execution.request import Request
 
 # A backbone that is sound, and small enough that a run is mostly the framework's import.
 GOOD = '''
@@ -49,6 +53,16 @@ def make_images(folder: Path, per_class: int = 12) -> Path:
                     pixels[6:14, 6:14] += 120
                 Image.fromarray(pixels).save(home / f"{number}.jpg", quality=95)
     return folder
+
+
+def request_on(images: Path, folder: Path, plugin: str, **changes: Any) -> Request:
+    """Return a request for ``test/good`` of a plug-in that is written into ``folder``."""
+    file = folder / "plugin.py"
+    file.write_text(plugin)
+    return Request(
+        backbones=("test/good",), plugins=(file,), data=DataOptions(str(images)), recipe="quick",
+        changes=changes, device="cpu", out=folder / "out",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from benchmark.execution.request import Request
 from benchmark.execution.weights import check_policy, resolve_weights
 from benchmark.outcomes import Outcome
 from benchmark.recipe import SHIPPED
-from tests.execution.commands import GOOD, make_images
+from tests.execution.commands import GOOD, make_images, request_on
 
 PLUGIN = (
     GOOD
@@ -44,12 +44,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def request_for(pictures: Path, tmp_path: Path) -> Request:
-    plugin = tmp_path / "plugin.py"
-    plugin.write_text(PLUGIN)
-    return Request(
-        backbones=("test/good",), plugins=(plugin,), data=DataOptions(str(pictures)), recipe="quick",
-        changes={"size": 0}, device="cpu", out=tmp_path / "out",
-    )  # fmt: skip
+    return request_on(pictures, tmp_path, PLUGIN, size=0)
 
 
 def test_each_backbone_and_seed_is_a_run_of_its_own(request_for: Request) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.data import DataOptions, SplitOptions, load_split
+from benchmark.data import SplitOptions, load_split
 from benchmark.errors import UserError
 from benchmark.execution.plan import make_plan
 from benchmark.execution.request import Request
 from benchmark.execution.suite import load_suite
 from benchmark.hashing import hash_file
-from tests.execution.commands import GOOD, make_images
+from tests.execution.commands import GOOD, make_images, request_on
 
 PLUGIN = (
     GOOD
@@ -56,12 +56,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def asked(pictures: Path, tmp_path: Path) -> Request:
-    plugin = tmp_path / "plugin.py"
-    plugin.write_text(PLUGIN)
-    return Request(
-        backbones=("test/good",), plugins=(plugin,), data=DataOptions(str(pictures)), recipe="quick",
-        changes={"size": 16}, device="cpu", out=tmp_path / "out",
-    )  # fmt: skip
+    return request_on(pictures, tmp_path, PLUGIN, size=16)
 
 
 @pytest.fixture
