@@ -27,7 +27,18 @@ class BackboneFacts(_Part):
 
 
 class DataFacts(_Part):
-    """On what. ``leaks`` has a sentence for each way in which the test images are not independent."""
+    """On what, and how it was split.
+
+    Args:
+        split: its name, for people; the fields below say the same for programs.
+        leaks: a sentence for each way in which the test images are not independent.
+        split_kind: ``official``, ``holdout``, ``folds``, ``official-folds`` or ``slice`` (folds that part patients).
+        fold, folds: which one this is, from 1, and of how many; ``None`` where there are no folds.
+        scheme: SHA-256 of the whole cross-validation, equal for all its folds; empty where there are no folds.
+        removed: how many training images were left out because they also stand in test (``--dedupe``); ``None``
+            where that was not asked for.
+        unscored: classes without test images; averages over classes leave them out.
+    """
 
     name: str
     fingerprint: str
@@ -42,6 +53,12 @@ class DataFacts(_Part):
     n_validation: int
     n_test: int
     leaks: tuple[str, ...] = ()
+    split_kind: str = ""
+    fold: int | None = None
+    folds: int | None = None
+    scheme: str = ""
+    removed: int | None = None
+    unscored: tuple[str, ...] = ()
 
 
 class WeightsFacts(_Part):
@@ -131,15 +148,29 @@ class Trial(_Part):
     reason: str = ""
 
 
+class Randomized(_Part):
+    """One step of the weight-randomisation check of Grad-CAM.
+
+    Args:
+        stage: the last one whose weights were drawn anew, with all after it.
+        correlation: how much maps still look like the trained network's: the mean over images of Spearman's rank
+            correlation.
+    """
+
+    stage: str
+    correlation: float
+
+
 class CamFacts(_Part):
     """Of Grad-CAM: the ``stage`` that it explained, the numbers of images explained and scored, or ``reason`` why
-    there are no maps.
+    there are no maps; and the steps of the weight-randomisation check, where it was asked for.
     """
 
     stage: str = ""
     images: int = 0
     scored: int = 0
     reason: str = ""
+    randomized: tuple[Randomized, ...] = ()
 
 
 class Record(_Part):

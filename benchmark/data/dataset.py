@@ -116,6 +116,9 @@ class Split:
         removed: how many training images were left out because they also stand in test; ``None`` where that was
             not asked for.
         unscored: classes without test images; averages over classes leave them out.
+        kind: ``official``, ``holdout``, ``folds``, ``official-folds`` or ``slice`` (folds that part patients).
+        fold, folds: which one this is, from 1, and of how many; ``None`` where there are no folds.
+        scheme: SHA-256 of the whole cross-validation, equal for all its folds; empty where there are no folds.
     """
 
     name: str
@@ -127,3 +130,7 @@ class Split:
     leaks: tuple[str, ...] = ()
     removed: int | None = None
     unscored: tuple[str, ...] = ()
+    kind: str = "holdout"
+    fold: int | None = None
+    folds: int | None = None
+    scheme: str = ""

@@ -100,39 +100,51 @@ def make_splits(data: DataSet, options: SplitOptions) -> tuple[Split, ...]:
     if kind in ("official", "holdout") and options.folds is not None:
         raise UserError(f"The split '{kind}' has no folds: leave --folds out, or choose --split folds.")
     units = np.arange(len(data), dtype=np.int64) if kind == "slice" else independent_units(data)
-    wanted = {"official": _official, "holdout": _holdout, "folds": _folds, "slice": _folds}[kind](
-        data, units, options
-    )
-    if kind == "slice":
-        wanted = [(f"slice-{name}", in_test) for name, in_test in wanted]
-    return tuple(_split(data, units, name, in_test, options) for name, in_test in wanted)
+    cutter = {"official": _official, "holdout": _holdout, "folds": _folds, "slice": _folds}[kind]
+    return tuple(_split(data, units, tested, options) for tested in cutter(data, units, options))
 
 
-Parts = list[tuple[str, Mask]]  # names of splits, and which images test
+@dataclass(frozen=True)
+class _Tested:
+    """Which images test (bool, shape (N,)), and where that comes from; see :class:`Split` for the rest."""
+
+    name: str
+    kind: str
+    images: Mask
+    fold: int | None = None
+    folds: int | None = None
+    scheme: str = ""
 
 
-def _official(data: DataSet, units: Positions, options: SplitOptions) -> Parts:
+def _official(data: DataSet, units: Positions, options: SplitOptions) -> list[_Tested]:
     if data.parts is None:
         raise UserError(f"'{data.name}' has no official split: choose --split holdout or folds.")
-    return [("official", data.parts == "test")]
+    return [_Tested("official", "official", data.parts == "test")]
 
 
-def _holdout(data: DataSet, units: Positions, options: SplitOptions) -> Parts:
+def _holdout(data: DataSet, units: Positions, options: SplitOptions) -> list[_Tested]:
     everything = np.arange(len(data), dtype=np.int64)
-    return [("holdout", cut(data, units, everything, options.test_fraction, "holdout test", "test images"))]
+    in_test = cut(data, units, everything, options.test_fraction, "holdout test", "test images")
+    return [_Tested("holdout", "holdout", in_test)]
 
 
-def _folds(data: DataSet, units: Positions, options: SplitOptions) -> Parts:
+def _folds(data: DataSet, units: Positions, options: SplitOptions) -> list[_Tested]:
     """Return official folds where the source has them and patients are kept together, else stratified ones."""
     official = options.kind != "slice" and data.folds is not None
     fold = data.folds if official and data.folds is not None else stratified_folds(data, units, options.n_folds)
+    kind = "slice" if options.kind == "slice" else "official-folds" if official else "folds"
     numbers = np.unique(fold).tolist()
     chosen = numbers if options.folds in (None, "all") else list(dict.fromkeys(options.folds))
     for number in chosen:
         if number not in numbers:
             raise UserError(f"There is no fold {number}: give numbers from 1 to {max(numbers)}, or all.")
-    prefix = "official-" if official else ""
-    return [(f"{prefix}fold-{number}-of-{len(numbers)}", fold == number) for number in chosen]
+    prefix = {"slice": "slice-", "official-folds": "official-", "folds": ""}[kind]
+    rest = [options.seed, options.validation_fraction, options.limit, options.dedupe]
+    scheme = hash_json([kind, data.image_ids.tolist(), fold.tolist(), rest])
+    return [
+        _Tested(f"{prefix}fold-{number}-of-{len(numbers)}", kind, fold == number, number, len(numbers), scheme)
+        for number in chosen
+    ]
 
 
 def stratified_folds(data: DataSet, units: Positions, n_folds: int) -> Positions:
@@ -151,8 +163,9 @@ def stratified_folds(data: DataSet, units: Positions, n_folds: int) -> Positions
     return fold
 
 
-def _split(data: DataSet, units: Positions, name: str, in_test: Mask, options: SplitOptions) -> Split:
+def _split(data: DataSet, units: Positions, tested: _Tested, options: SplitOptions) -> Split:
     """Turn a choice of test images into a split: without copies if asked, limited, with validation."""
+    name, in_test = tested.name, tested.images
     _require_training(data, in_test)
     eligible = np.ones(len(data), dtype=bool)
     removed = None
@@ -168,15 +181,19 @@ def _split(data: DataSet, units: Positions, name: str, in_test: Mask, options: S
     in_validation = cut(data, units, training, options.validation_fraction, purpose, "validation images")
     parts = (training[~in_validation], training[in_validation], test)
     leaks = find_leaks(data, training, test)
-    tested = np.bincount(data.labels[test], minlength=len(data.class_names))
+    counts = np.bincount(data.labels[test], minlength=len(data.class_names))
     return Split(
         name,
         *parts,
         hash=hash_json([data.image_ids[part].tolist() for part in parts]),
         limited_to=options.limit,
-        leaks=(SLICE_LEAK, *leaks) if name.startswith("slice-") else leaks,
+        leaks=(SLICE_LEAK, *leaks) if tested.kind == "slice" else leaks,
         removed=removed,
-        unscored=tuple(class_name for class_name, n in zip(data.class_names, tested, strict=True) if not n),
+        unscored=tuple(class_name for class_name, n in zip(data.class_names, counts, strict=True) if not n),
+        kind=tested.kind,
+        fold=tested.fold,
+        folds=tested.folds,
+        scheme=tested.scheme,
     )
 
 

@@ -74,6 +74,12 @@ class Fold:
             n_validation=len(split.validation),
             n_test=len(split.test),
             leaks=split.leaks,
+            split_kind=split.kind,
+            fold=split.fold,
+            folds=split.folds,
+            scheme=split.scheme,
+            removed=split.removed,
+            unscored=split.unscored,
         )
 
     def notes(self) -> tuple[str, ...]:

@@ -25,6 +25,25 @@ def test_folds_test_every_image_once_and_part_no_patient():
         assert shares == pytest.approx(0.2, abs=0.05)
         assert split.leaks == ()
     assert len({split.hash for split in splits}) == 5
+    assert [(split.kind, split.fold, split.folds) for split in splits] == [("folds", k, 5) for k in range(1, 6)]
+
+
+def test_the_folds_of_one_cross_validation_know_each_other():
+    data = cohort(patients=60)
+
+    def schemes(**options):
+        return {split.scheme for split in make_splits(data, SplitOptions(**options))}
+
+    several = [
+        schemes(folds="all"),
+        schemes(kind="slice"),
+        schemes(folds="all", limit=90),
+        schemes(n_folds=4, kind="folds"),
+    ]
+    assert [len(found) for found in several] == [1, 1, 1, 1]
+    assert len(set.union(*several)) == 4
+    assert schemes(folds=(2,)) == schemes(folds="all")
+    assert schemes() == {""}
 
 
 def test_some_folds_can_be_chosen():
@@ -46,7 +65,7 @@ def test_official_folds_go_before_the_harness_own(tmp_path):
 def test_a_slice_level_split_parts_patients_and_says_so():
     data = cohort(patients=60)
     split = make_splits(data, SplitOptions(kind="slice", folds=(1,)))[0]
-    assert split.name == "slice-fold-1-of-5"
+    assert (split.name, split.kind, split.fold, split.folds) == ("slice-fold-1-of-5", "slice", 1, 5)
     assert split.leaks[0] == "split by slice, as asked: patients are not kept apart"
     assert "patients of" in split.leaks[1]
     assert len(set(data.groups[split.train]) & set(data.groups[split.test])) > 20

@@ -72,6 +72,10 @@ def test_each_fold_is_a_run_and_its_saved_assignment_is_in_its_identity(asked: R
     made = make_plan(replace(asked, split=SplitOptions(folds="all"), seeds=(0, 1)))
     assert [job.data.split for job in made.jobs[:5]] == [f"fold-{number}-of-5" for number in range(1, 6)]
     assert len({job.key for job in made.jobs}) == 10
+    assert [(job.data.split_kind, job.data.fold, job.data.folds) for job in made.jobs[:5]] == [
+        ("folds", number, 5) for number in range(1, 6)
+    ]
+    assert len({job.data.scheme for job in made.jobs}) == 1
     assert not made.out.exists(), "a plan writes nothing"
     made.images.save(made.out)
     tested: list[str] = []
@@ -97,6 +101,8 @@ def test_what_is_asked_of_the_images_is_seen_on_the_rows(asked: Request, tmp_pat
     assert any("patients are not kept apart" in note for note in sliced.notes)
     [cleaned] = make_plan(replace(asked, split=SplitOptions(dedupe=True))).jobs
     assert cleaned.data.split.endswith("-deduplicated")
+    assert cleaned.data.removed is not None
+    assert (plain.data.split_kind, plain.data.fold, plain.data.removed) == ("official", None, None)
     others = make_images(tmp_path / "others", per_class=3)
     [outside] = make_plan(replace(asked, data=replace(asked.data, test_data=str(others)))).jobs
     assert outside.data.n_test == 18
