@@ -1,0 +1,146 @@
+"""Published results on the same data set, to stand beside a board: never ranked, never compared with its rows.
+
+``published.csv`` has a row for each result that a work reports, and ``seed_notebook.csv``, beside the suite that
+repeats it, one for each experiment of the notebook that this benchmark grew from.
+"""
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+
+from benchmark.record import DataFacts
+
+NOTEBOOK = "seed notebook"
+_PUBLISHED = Path(__file__).with_name("published.csv")
+_EXPERIMENTS = Path(__file__).parents[1] / "suites" / "seed_notebook.csv"
+_NOTEBOOK_DATA, _NOTEBOOK_PROTOCOL = "nickparvar-v1", "official split"
+# data sets with a published row: classes, and images in all and in the test part of the official split
+_KNOWN = {
+    "cheng": (frozenset({"glioma", "meningioma", "pituitary"}), 3064, None),
+    "nickparvar-v1": (frozenset({"glioma", "meningioma", "notumor", "pituitary"}), 7023, 1311),
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published result. What is not reported is ``None``, or absent from its mapping.
+
+    Args:
+        work: who reports it.
+        model: as they call it.
+        protocol: as they describe it.
+        level: what was kept apart between training and test: ``patient``, ``slice`` (patients are on both sides), or
+            ``unknown``.
+        pretrained: whether its weights were.
+        accuracy, macro_f1: 0-1.
+        recalls: by class, 0-1.
+        false_negatives, missed: images by class, of both kinds (see README).
+        caveat: what a reader must know of it, else empty.
+    """
+
+    work: str
+    model: str
+    protocol: str
+    level: str
+    pretrained: bool
+    accuracy: float | None
+    macro_f1: float | None
+    recalls: Mapping[str, float]
+    false_negatives: Mapping[str, int]
+    missed: Mapping[str, int]
+    caveat: str
+
+
+def known_data(data: DataFacts) -> str | None:
+    """Return under which name results on these images are published, ``None`` where none are known.
+
+    A data set is known by its name, or by its classes and numbers of images (of which 1 % may be absent).
+    """
+    total = data.n_train + data.n_validation + data.n_test
+    for name, (classes, images, tested) in _KNOWN.items():
+        if frozenset(data.class_names) != classes or data.synthetic:
+            continue
+        named = data.name.casefold().startswith(name)
+        whole = data.limit is None and 0.99 * images <= total <= images
+        if named or (whole and (tested is None or (data.split.startswith("official") and data.n_test == tested))):
+            return name
+    return None
+
+
+def published_rows(data: DataFacts) -> tuple[Published, ...]:
+    """Return what is published on the data set of a record, the highest accuracy first; empty for other data."""
+    name = known_data(data)
+    rows = [] if name is None else [*_published().get(name, ()), *(_notebook() if name == _NOTEBOOK_DATA else ())]
+    return tuple(sorted(rows, key=lambda row: (-(row.accuracy or 0.0), row.work, row.model)))
+
+
+@cache
+def _published() -> dict[str, list[Published]]:
+    """Return the rows of ``published.csv`` by data set; those of the notebook stand in its own file, with more."""
+    found: dict[str, list[Published]] = {}
+    for line in _lines(_PUBLISHED):
+        if line["work"] == NOTEBOOK:
+            continue
+        verified = line["verified"]
+        found.setdefault(line["dataset"], []).append(
+            Published(
+                work=line["work"],
+                model=line["model"],
+                protocol=line["protocol"],
+                level=_level(line["protocol"]),
+                pretrained=line["pretrained"] == "yes",
+                accuracy=_number(line["accuracy"]),
+                macro_f1=_number(line["macro_f1"]),
+                recalls=_by_class(line, "recall_"),
+                false_negatives={},
+                missed={},
+                caveat="" if verified == "yes" else verified,
+            )
+        )
+    return found
+
+
+@cache
+def _notebook() -> list[Published]:
+    rows = []
+    for line in _lines(_EXPERIMENTS):
+        f1 = _by_class(line, "f1_")
+        rows.append(
+            Published(
+                work=NOTEBOOK,
+                model=f"{line['backbone']}, {line['id']}",
+                protocol=_NOTEBOOK_PROTOCOL,
+                level=_level(_NOTEBOOK_PROTOCOL),
+                pretrained=line["backbone"] != "baseline_cnn",
+                accuracy=_number(line["accuracy"]),
+                macro_f1=fmean(f1.values()) if f1 else None,
+                recalls={},
+                false_negatives={name: int(count) for name, count in _by_class(line, "fn_").items()},
+                missed={name: int(count) for name, count in _by_class(line, "missed_").items()},
+                caveat=line["note"],
+            )
+        )
+    return rows
+
+
+def _level(protocol: str) -> str:
+    return next((level for level in ("patient", "slice") if protocol.startswith(level)), "unknown")
+
+
+def _by_class(line: Mapping[str, str], prefix: str) -> dict[str, float]:
+    numbers = {name.removeprefix(prefix): _number(line[name]) for name in line if name.startswith(prefix)}
+    return {name: number for name, number in numbers.items() if number is not None}
+
+
+def _number(text: str) -> float | None:
+    number = float(text) if text else math.nan
+    return None if math.isnan(number) else number
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))

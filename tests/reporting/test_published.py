@@ -1,0 +1,48 @@
+"""Published results beside the board."""
+
+import pytest
+from simulated import CLASSES, Study
+
+from benchmark.record import DataFacts
+from benchmark.reporting.published import Published, known_data, published_rows
+
+
+def nickparvar(**changes: object) -> DataFacts:
+    facts = {"n_train": 5137, "n_validation": 571, "n_test": 1311, "name": "archive", "split": "official"}
+    return Study(synthetic=False, grouped=False).data.model_copy(update=facts | changes)
+
+
+def cheng() -> DataFacts:
+    facts = {"name": "cheng", "n_train": 2000, "n_validation": 400, "n_test": 664, "negative_class": None}
+    facts |= {"class_names": ("meningioma", "glioma", "pituitary"), "split": "official-fold-1-of-5"}
+    return Study(synthetic=False).data.model_copy(update=facts)
+
+
+def found(rows: tuple[Published, ...], work: str, model: str) -> Published:
+    (row,) = (row for row in rows if (row.work, row.model) == (work, model))
+    return row
+
+
+def test_a_data_set_is_known_by_its_name_or_its_numbers_of_images() -> None:
+    assert known_data(nickparvar()) == "nickparvar-v1"
+    assert known_data(nickparvar(limit=500, n_train=300, n_validation=40, n_test=160)) is None
+    assert known_data(nickparvar(n_test=1600)) is None  # the second release
+    assert known_data(nickparvar(name="nickparvar-v1-224px", limit=500)) == "nickparvar-v1"
+    assert known_data(cheng()) == "cheng"
+    assert known_data(Study(name="cheng", classes=CLASSES).data) is None  # simulated
+    assert published_rows(Study().data) == ()
+
+
+def test_the_protocol_is_told_and_the_notebook_stands_among_them() -> None:
+    rows = published_rows(cheng())
+    assert [row.accuracy for row in rows] == sorted((row.accuracy for row in rows), reverse=True)
+    by_slice, by_patient = (
+        next(row for row in rows if (row.work, row.model, row.level) == ("Alshammari 2026", "ResNet50", level))
+        for level in ("slice", "patient")
+    )
+    assert (by_slice.accuracy, by_patient.accuracy) == (0.9609, 0.8810)
+    assert "seed notebook" not in {row.work for row in rows}
+    best = found(published_rows(nickparvar()), "seed notebook", "resnet50, resnet50_schedule")
+    assert best.macro_f1 == pytest.approx((0.96 + 0.93 + 0.99 + 0.98) / 4)
+    assert dict(best.missed) == {"glioma": 0, "meningioma": 9, "pituitary": 0}
+    assert "wrong preprocessing" in best.caveat
