@@ -12,6 +12,7 @@ from benchmark.evaluation.statistics import BlockStatistics, Setting, analyse
 from benchmark.hashing import hash_json
 from benchmark.outcomes import Outcome
 from benchmark.record import Predictions
+from benchmark.reporting.cam_scores import cam_intervals
 from benchmark.reporting.extras import patient_intervals
 from benchmark.reporting.rows import SPEEDS, Result, Row, averaged, run_row
 
@@ -255,7 +256,8 @@ def _judged(rows: Sequence[BoardRow]) -> tuple[list[BoardRow], dict[str, BlockSt
 
 def _with_intervals(row: BoardRow, intervals: Mapping[str, Interval]) -> BoardRow:
     patients = patient_intervals(row.values, row.first.record.data.class_names)
-    return replace(row, intervals={**intervals, **patients})
+    looks = cam_intervals([result.cam_scores for result in row.results if result.scores is not None])
+    return replace(row, intervals={**intervals, **patients, **looks})
 
 
 def _standing(row: BoardRow) -> tuple[float, str]:

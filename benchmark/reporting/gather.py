@@ -1,8 +1,8 @@
 """Records from one results folder or several, as one list: each run once, classes in one order."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,23 @@ import numpy as np
 from benchmark.errors import UserError
 from benchmark.execution.store import RecordStore, Stored, short
 from benchmark.outcomes import Outcome
-from benchmark.record import Predictions, Record
+from benchmark.record import Cams, Predictions, Record
 
 Entry = tuple[Record, Predictions | None]
 
 
-def gather(folders: Sequence[Path]) -> Stored:
+@dataclass(frozen=True)
+class Gathered(Stored):
+    """The records of several folders.
+
+    Args:
+        cams: Grad-CAM maps by the record's key, as far as there are any.
+    """
+
+    cams: Mapping[str, Cams] = field(default_factory=dict)
+
+
+def gather(folders: Sequence[Path]) -> Gathered:
     """Return the records of several folders; what is not used, or was changed, is named in its problems.
 
     A run that is in two folders is used once: the one that is ``ok``, else that of the first folder.
@@ -41,7 +52,30 @@ def gather(folders: Sequence[Path]) -> Stored:
             found[key] = kept
             problems.append(_same_run(kept, other))
     entries, changed = _one_order([entry for _, entry in found.values()])
-    return Stored(tuple(entries), (*problems, *changed))
+    cams, damaged = _cams(entries, found)
+    return Gathered(tuple(entries), (*problems, *changed, *damaged), cams)
+
+
+def _cams(entries: Sequence[Entry], found: Mapping[str, tuple[Path, Entry]]) -> tuple[dict[str, Cams], list[str]]:
+    """Return the Grad-CAM maps of records, their classes in the records' order, and what can't be used of them."""
+    kept: dict[str, Cams] = {}
+    problems: list[str] = []
+    for record, _ in entries:
+        if record.cam is None or not record.cam.images:
+            continue
+        folder, (original, _) = found[record.key]
+        cams = RecordStore(folder).cams(original)
+        if cams is None:
+            problems.append(
+                f"The Grad-CAM maps of record {short(record.key)} of {record.backbone.name} can't be read."
+            )
+            continue
+        names, order = original.data.class_names, record.data.class_names
+        if names != order:
+            place = np.array([order.index(name) for name in names])
+            cams = replace(cams, predicted=place[cams.predicted].astype(np.int64))
+        kept[record.key] = cams
+    return kept, problems
 
 
 def _same_run(kept: tuple[Path, Entry], other: tuple[Path, Entry]) -> str:

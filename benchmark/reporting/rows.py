@@ -10,8 +10,10 @@ from benchmark.errors import UserError
 from benchmark.evaluation.scoring import RunScores, score_record
 from benchmark.hashing import hash_json
 from benchmark.outcomes import Outcome
-from benchmark.record import Predictions, Record
+from benchmark.record import Cams, Predictions, Record
 from benchmark.reporting import extras
+from benchmark.reporting.cam_scores import NAMES as CAM_NAMES
+from benchmark.reporting.cam_scores import CamScores, cam_columns, cam_scores
 from benchmark.reporting.extras import extra_scores
 
 Row = dict[str, Any]
@@ -44,6 +46,7 @@ FURTHER = (
     "n_epochs",
     "trainable_params_m",
     "note",
+    "parity",
     *TIMES,
 )
 
@@ -60,6 +63,8 @@ class Result:
         scores: ``None`` unless the run is ``ok`` and its predictions can be scored.
         problem: why an ``ok`` record can't be scored, else empty.
         extras: further scores by column name.
+        cams: Grad-CAM maps of test images, ``None`` where there are none.
+        cam_scores: their scores, ``None`` where no lesion is known.
     """
 
     record: Record
@@ -67,6 +72,8 @@ class Result:
     scores: RunScores | None
     problem: str = ""
     extras: Mapping[str, Any] = field(default_factory=dict)
+    cams: Cams | None = None
+    cam_scores: CamScores | None = None
 
     @property
     def status(self) -> str:
@@ -93,7 +100,7 @@ class Result:
         return hash_json([shared, self.record.data.fingerprint, self.split, self.record.weights.fell_back])
 
 
-def evaluate(record: Record, predictions: Predictions | None) -> Result:
+def evaluate(record: Record, predictions: Predictions | None, cams: Cams | None = None) -> Result:
     """Score a record; one that can't be scored keeps its row, with the reason."""
     if record.outcome is not Outcome.OK:
         return Result(record, predictions, None)
@@ -104,7 +111,15 @@ def evaluate(record: Record, predictions: Predictions | None) -> Result:
         scores = score_record(record, predictions)
     except UserError as error:
         return Result(record, predictions, None, str(error))
-    return Result(record, predictions, scores, extras=extra_scores(record, predictions))
+    looks = cam_scores(cams, predictions)
+    return Result(
+        record,
+        predictions,
+        scores,
+        extras={**extra_scores(record, predictions), **cam_columns(record, looks)},
+        cams=cams,
+        cam_scores=looks,
+    )
 
 
 def run_row(result: Result) -> Row:
@@ -150,6 +165,7 @@ def columns(class_names: Sequence[str], tumour_names: Sequence[str]) -> list[str
         *extras.NAMES,
         *(f"{kind}_{name}" for kind in ("patient_fn", "patient_support") for name in class_names),
         *(f"patient_missed_{name}" for name in tumour_names),
+        *CAM_NAMES,
         *FURTHER,
         "key",
     ]
@@ -162,6 +178,7 @@ def averaged(class_names: Sequence[str]) -> list[str]:
         *(f"{kind}_{name}" for kind in ("fn", "missed", "f1", "precision", "recall") for name in class_names),
         *extras.NAMES,
         *(f"{kind}_{name}" for kind in ("patient_fn", "patient_missed") for name in class_names),
+        *CAM_NAMES,
         *SPEEDS,
         *TIMES,
     ]

@@ -5,31 +5,17 @@ hardly changes does not show what the network has learned. The check spoils the 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet, Positions
 from benchmark.evaluation.saliency import rank_correlation
+from benchmark.record import Randomized
 from benchmark.training.engines.base import Engine
 from benchmark.training.explain import cam_maps
 
 _STEPS = 12  # a network of more stages is spoiled several at a time: the curve has its shape all the same
-
-
-@dataclass(frozen=True)
-class Randomized:
-    """One step of the check.
-
-    Args:
-        stage: the last one whose weights were drawn anew, with all after it.
-        correlation: how much maps still look like the trained network's: the mean over images of Spearman's rank
-            correlation.
-    """
-
-    stage: str
-    correlation: float
 
 
 def cascade(
