@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.evaluation.calibration import reliability
-from benchmark.evaluation.scoring import decide
 from benchmark.reporting.board import Board, BoardRow
-from benchmark.reporting.labels import full_names
+from benchmark.reporting.cases import Cases, first_seed
 from benchmark.reporting.plot_speed import pareto_front
 from benchmark.reporting.rows import Result
 from benchmark.reporting.style import FRAMEWORK_MARKERS, library_colours
@@ -33,69 +32,37 @@ def page_data(board: Board, thumbnails: Thumbnails) -> list[dict[str, Any]]:
 
 def _arena(rows: Sequence[BoardRow], board: Board, pictures: Mapping[str, bytes], budget: int) -> dict[str, Any]:
     data = rows[0].first.record.data
-    scored = sorted((row for row in rows if row.values["n_runs"]), key=lambda row: -row.macro_f1)
-    images, labels, groups = _images(scored)
-    names = full_names(scored)
-    colours = library_colours([row.values["library"] for row in scored])
-    shown = [_row(row, name, colours, images, len(data.class_names)) for row, name in zip(scored, names, strict=True)]
-    wrong = np.array([[said != truth for said, truth in zip(row["said"], labels, strict=True)] for row in shown])
+    cases = Cases.of(rows)
+    colours = library_colours([row.values["library"] for row in cases.rows])
     return {
         "name": rows[0].block.arena_name,
         "classes": list(data.class_names),
-        "negative": None if data.negative_class is None else data.class_names.index(data.negative_class),
+        "negative": cases.negative,
         "synthetic": data.synthetic,
         "notes": data_notes(rows),
         "ranks": {
             name: rank_notes(board.statistics[name], data)
-            for name in dict.fromkeys(row.block.name for row in scored)
+            for name in dict.fromkeys(row.block.name for row in cases.rows)
             if name in board.statistics
         },
-        "images": images,
-        "labels": labels,
-        "groups": groups,
-        "thumbnails": _thumbnails(images, wrong.sum(axis=0), pictures, budget),
-        "rows": shown,
-        "fronts": _fronts(scored),
+        "images": cases.image_ids,
+        "labels": cases.labels.tolist(),
+        "groups": cases.groups,
+        "thumbnails": _thumbnails(cases.image_ids, cases.wrong.sum(axis=0), pictures, budget),
+        "gallery": [{"title": title, "images": numbers.tolist()} for title, numbers in cases.gallery()],
+        "rows": [_row(cases, number, colours) for number in range(len(cases.rows))],
+        "fronts": _fronts(cases.rows),
     }
 
 
-def _images(rows: Sequence[BoardRow]) -> tuple[list[str], list[int], list[str]]:
-    """Return ids, labels and groups of all test images of an arena, over its folds."""
-    found: dict[str, tuple[int, str]] = {}
-    for row in rows:
-        for result in _first_seed(row):
-            if result.predictions is not None:
-                test = result.predictions.part("test")
-                for name, label, group in zip(test.image_ids, test.labels, test.groups, strict=True):
-                    found.setdefault(str(name), (int(label), str(group)))
-    ids = sorted(found)
-    return ids, [found[name][0] for name in ids], [found[name][1] for name in ids]
-
-
-def _first_seed(row: BoardRow) -> list[Result]:
-    """Return for each fold the scored run of the lowest seed."""
-    folds: dict[str, Result] = {}
-    for result in sorted(row.results, key=lambda result: result.record.seed):
-        if result.scores is not None:
-            folds.setdefault(result.record.data.split_hash, result)
-    return list(folds.values())
-
-
-def _row(row: BoardRow, name: str, colours: Mapping[str, str], images: Sequence[str], classes: int) -> dict[str, Any]:
-    runs = _first_seed(row)
-    place = {image: number for number, image in enumerate(images)}
-    said = np.full(len(images), -1, dtype=np.int64)
-    chances = np.zeros((len(images), classes))
-    for run in runs:
-        if run.predictions is not None:
-            test = run.predictions.part("test")
-            at = [place[str(image)] for image in test.image_ids]
-            said[at], chances[at] = decide(test.probabilities), test.probabilities
+def _row(cases: Cases, number: int, colours: Mapping[str, str]) -> dict[str, Any]:
+    row = cases.rows[number]
+    runs = first_seed(row)
     interval = row.intervals.get("macro_f1")
     record = runs[0].record
     return {
         "key": row.first.row_key,
-        "name": name,
+        "name": cases.names[number],
         "rank": row.rank,
         "block": row.block.name,
         "library": row.values["library"],
@@ -110,8 +77,8 @@ def _row(row: BoardRow, name: str, colours: Mapping[str, str], images: Sequence[
         "memory": row.values.get("peak_memory_mb"),
         "seeds": len(row.results) // max(1, len(runs)),
         "seed": record.seed,
-        "said": said.tolist(),
-        "chances": np.round(chances * 1000).astype(int).tolist(),
+        "said": cases.said[number].tolist(),
+        "chances": np.round(cases.chances[number] * 1000).astype(int).tolist(),
         "reliability": _reliability(runs),
         "history": [
             {
@@ -147,6 +114,7 @@ def _details(row: BoardRow, command: Any) -> dict[str, Any]:
     return {
         "command": shlex.join(map(str, command)) if isinstance(command, list | tuple) else str(command or ""),
         "run": {"key": record.key, "device": record.device, "best epoch": record.best_epoch},
+        "same network, two frameworks": row.values.get("parity"),
         "weights": record.weights.model_dump(mode="json"),
         "recipe": record.identity.get("recipe"),
         "tuning": [trial.model_dump(mode="json") for trial in record.trials] or None,
