@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ from benchmark.evaluation.saliency import (
 )
 from benchmark.record import Cams, Predictions, Record
 
+if TYPE_CHECKING:
+    from benchmark.reporting.board import BoardRow
+
 Floats = npt.NDArray[np.float64]
 ByName = Mapping[str, Floats]  # score by column name, float64 of shape (M,), one entry for each image
 
@@ -32,6 +35,7 @@ TITLES = {
     ENERGY: "energy inside the lesion",
     IOU: "IoU at the lesion's area",
 }
+CAM_STEM = "plot_cams"  # how the names of pictures of maps begin
 IMAGES, RANDOMIZED = "cam_images", "cam_randomized"
 NAMES = (
     *SCORES,
@@ -120,7 +124,7 @@ def cam_intervals(runs: Sequence[CamScores | None]) -> dict[str, Interval]:
     return found
 
 
-def shared_baselines(runs: Mapping[str, CamScores]) -> list[tuple[str, dict[str, float], int]]:
+def shared_baselines(runs: Mapping[str, CamScores | None]) -> list[tuple[str, dict[str, float], int]]:
     """Return the baselines' mean scores, each set of images and each size of masks once.
 
     Args:
@@ -132,6 +136,8 @@ def shared_baselines(runs: Mapping[str, CamScores]) -> list[tuple[str, dict[str,
     """
     sets: dict[tuple[int, tuple[str, ...]], tuple[str, CamScores]] = {}
     for row, run in runs.items():
+        if run is None:
+            continue
         sets.setdefault((run.size, tuple(sorted(run.image_ids.tolist()))), (row, run))
     sizes = [size for size, _ in sets]
     lines = []
@@ -141,3 +147,12 @@ def shared_baselines(runs: Mapping[str, CamScores]) -> list[tuple[str, dict[str,
             means = {score: float(values.mean()) for score, values in scores.items()}
             lines.append((name + told, means, len(run.image_ids)))
     return lines
+
+
+def cam_source(row: "BoardRow") -> str:
+    """Return the stage that a row's maps come from and their size, empty where it has none."""
+    run = next((result for result in row.results if result.cams is not None), None)
+    if run is None or run.cams is None or run.record.cam is None:
+        return ""
+    _, high, wide = run.cams.maps.shape
+    return f"{run.record.cam.stage}, {high} x {wide} pixels"

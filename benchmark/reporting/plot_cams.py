@@ -8,12 +8,12 @@ import numpy as np
 
 from benchmark.hashing import hash_json
 from benchmark.reporting.board import Board, BoardRow
+from benchmark.reporting.cam_scores import CAM_STEM, cam_source
 from benchmark.reporting.cases import Cases, Look, looks
 from benchmark.reporting.labels import wrapped
 from benchmark.reporting.pictures import draw_outline, grey, outline, under_heat
 from benchmark.reporting.style import GREY, figure, save, set_height, slug, title
 
-STEM = "plot_cams"
 RIGHT_COLOUR, WRONG_COLOUR = "#0072B2", "#B84E00"
 EACH = 2  # right and wrong cases of a class
 MAX_CLASSES = 12
@@ -34,7 +34,7 @@ def cam_stems(rows: Sequence[BoardRow], number: int) -> dict[str, BoardRow]:
     stems: dict[str, BoardRow] = {}
     for row, name in zip(cases.rows, cases.names, strict=True):
         if any(result.cams is not None for result in row.results):
-            stem = f"{STEM}_{slug(name)}{tail}"
+            stem = f"{CAM_STEM}_{slug(name)}{tail}"
             stems[f"{stem}-{row.first.row_key[:6]}" if stem in stems else stem] = row
     return stems
 
@@ -54,7 +54,7 @@ def write_cam_plots(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]],
             with figure(width_mm=WIDTH_MM) as made:
                 draw_cams(made, cases, row, thumbnails.get(row.first.record.data.fingerprint, {}))
                 paths += save(made, out, stem)
-    for old in [*out.glob(f"{STEM}_*.png"), *out.glob(f"{STEM}_*.svg")]:
+    for old in [*out.glob(f"{CAM_STEM}_*.png"), *out.glob(f"{CAM_STEM}_*.svg")]:
         if old not in paths:
             old.unlink()
     return paths
@@ -115,11 +115,10 @@ def draw_cams(made: Any, cases: Cases, row: BoardRow, thumbnails: Mapping[str, b
     axes.set_ylim(height + 0.02, 0)
     axes.set_aspect("equal", anchor="NW")
     axes.set_axis_off()
-    stage, shape = _explained(row)
     outlined = "; blue: lesion" if any(look.lesion.any() for look in found.values()) else ""
     made.suptitle(
         f"{cases.names[number]} on {title([row])}\n"
-        f"Grad-CAM of the class it says, from {stage} ({shape}){outlined}. Right cases, then wrong ones, by lot.",
+        f"Grad-CAM of the class it says, from {cam_source(row)}{outlined}. Right cases, then wrong ones, by lot.",
         x=0.01,
         y=0.995,
         ha="left",
@@ -144,12 +143,3 @@ def _case(axes: Any, left: float, top: float, look: Look, jpeg: bytes | None) ->
         draw_outline(axes, lines, left + shift, top)
     if not look.heat.any():
         axes.text(left + 1.5, top + 0.94, "the map is empty", ha="center", va="bottom", fontsize=5.5, color="white")
-
-
-def _explained(row: BoardRow) -> tuple[str, str]:
-    """Return the stage that a row's maps come from, and how many pixels they have."""
-    run = next(result for result in row.results if result.cams is not None)
-    assert run.cams is not None
-    stage = "" if run.record.cam is None else run.record.cam.stage
-    _, high, wide = run.cams.maps.shape
-    return f"stage {stage}", f"{high} x {wide} pixels"

@@ -9,6 +9,7 @@ from benchmark.reporting.latex import latex
 from benchmark.reporting.lines import COMPARISONS, board_lines, comparison_lines, run_lines
 from benchmark.reporting.markdown import markdown
 from benchmark.reporting.montage import montage_name
+from benchmark.reporting.plot_cams import cam_stems
 from benchmark.reporting.plots import wanted
 from benchmark.reporting.rows import Row, all_columns, columns
 
@@ -31,6 +32,8 @@ def _plots(board: Board, out: Path) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     for stem, _, rows in wanted(board):
         names.setdefault(rows[0].block.arena, []).append(stem)
+    for number, rows in enumerate(board.arenas()):
+        names.setdefault(rows[0].block.arena, []).extend(cam_stems(rows, number))
     for row in {row.block.arena: row for row in board.rows}.values():
         names.setdefault(row.block.arena, []).append(montage_name(row.first.record.data.name))
     return {arena: [stem for stem in stems if (out / f"{stem}.png").exists()] for arena, stems in names.items()}
