@@ -91,6 +91,15 @@ def _seeds(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
         raise UserError(f"--seed {' '.join(values)}: give whole numbers, such as --seed 0,1,2.") from None
 
 
+def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    """Read how many images are explained: a number, or ``none`` for 0."""
+    if value is None or value.strip().isdecimal():
+        return None if value is None else int(value)
+    if value.strip().lower() == "none":
+        return 0
+    raise UserError(f"--cam {value}: give a number of test images, or none.")
+
+
 @click.group(
     cls=Commands,
     invoke_without_command=True,
@@ -166,6 +175,14 @@ def _seeds(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     show_default=True,
     help="Where memory is too small, fail, or halve the batch and accumulate gradients.",
 )
+@click.option(
+    "--cam",
+    "cams",
+    callback=_cams,
+    metavar="N",
+    help="Explain N test images of each new run by Grad-CAM, or none. [default: 1000 with lesions' masks, else 96]",
+)
+@click.option("--cam-check", is_flag=True, help="Also see whether those maps change when weights are drawn anew.")
 @click.option("--rerun", is_flag=True, help="Do again what is done.")
 @click.option("--only-failed", is_flag=True, help="Do only what was tried and failed.")
 @click.option("--keep-weights", is_flag=True, help="Keep the checkpoints of finished runs.")

@@ -34,6 +34,8 @@ class Job(BaseModel):
         out: the results folder.
         keep_weights: whether checkpoints stay after ``ok``.
         oom: ``fail``, or ``accumulate`` gradients over parts of a batch where memory is too small.
+        cams: how many test images are explained; 0 for none, ``None`` for the default.
+        cam_check: whether maps are also compared with those of weights drawn anew.
         command: what the user typed, for the record.
         verdict: an outcome and reason that were clear before anything ran, or ``None``.
     """
@@ -54,6 +56,8 @@ class Job(BaseModel):
     out: Path
     keep_weights: bool
     oom: str = "fail"
+    cams: int | None = None
+    cam_check: bool = False
     command: str
     verdict: tuple[Outcome, str] | None = None
 

@@ -206,6 +206,8 @@ class _Maker:
             weights=weights,
             allow_scratch=request.allow_scratch,
             oom=request.oom,
+            cams=request.cams,
+            cam_check=request.cam_check,
             device=device.name,
             keras_backend=request.keras_backend,
             plugins=self._plugins,

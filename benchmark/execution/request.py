@@ -47,6 +47,8 @@ class Request:
         out: results folder.
         timeout: seconds for one run.
         oom: what to do where memory is too small: ``fail``, or ``accumulate`` gradients over parts of a batch.
+        cams: how many test images of each run are explained; 0 for none, ``None`` for the default.
+        cam_check: whether maps are also compared with those of weights drawn anew.
         rerun: do again what is done.
         only_failed: do only what was tried and failed.
         keep_weights: keep checkpoints of finished runs.
@@ -70,6 +72,8 @@ class Request:
     out: Path | None = None
     timeout: float | None = None
     oom: str = "fail"
+    cams: int | None = None
+    cam_check: bool = False
     rerun: bool = False
     only_failed: bool = False
     keep_weights: bool = False

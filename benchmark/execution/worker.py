@@ -208,21 +208,34 @@ class _Work:
                 "train_images_per_s_iqr": training.train_images_per_s_iqr,
             }
         )
-        cams = self._explain(engine, data, split, training.predictions)
+        cams = self._explain(engine, network, data, split, training.predictions)
         assert_one_framework(run.engine)
         return job.record(Outcome.OK, **self.known()), training.predictions, cams
 
-    def _explain(self, engine: "Engine", data: Any, split: Any, predictions: Predictions) -> Cams | None:
-        """Return Grad-CAM maps of test images; that there are none never costs the run its scores."""
-        from benchmark.training.explain import explain
+    def _explain(
+        self, engine: "Engine", network: "Network", data: Any, split: Any, predictions: Predictions
+    ) -> Cams | None:
+        """Return Grad-CAM maps of test images; that there are none never costs the run its scores.
 
-        start = time.perf_counter()
+        The check of the maps, where it is asked for, spoils the network: nothing may be measured after it.
+        """
+        from benchmark.training.explain import explain
+        from benchmark.training.randomization import check
+
+        if self.job.cams == 0:
+            return None
+        start, cams = time.perf_counter(), None
         try:
-            self.facts["cam"], cams = explain(engine, data, split, predictions, most=None, report=self.channel.report)
+            facts, cams = explain(engine, data, split, predictions, most=self.job.cams, report=self.channel.report)
+            self.facts["cam"] = facts
+            if self.job.cam_check and cams is not None:
+                steps = check(engine, network.stages, data, cams, report=self.channel.report)
+                self.facts["cam"] = facts.model_copy(update={"randomized": steps})
         except Exception as error:
             log_traceback()
-            reason = outcome_of(error)[1]
-            self.facts["cam"], cams = CamFacts(reason=f"The network could not be explained: {reason}"), None
+            if cams is None:
+                reason = outcome_of(error)[1]
+                self.facts["cam"] = CamFacts(reason=f"The network could not be explained: {reason}")
         self.seconds["cam_s"] = time.perf_counter() - start
         return cams
 

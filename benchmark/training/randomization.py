@@ -11,11 +11,29 @@ import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet, Positions
 from benchmark.evaluation.saliency import rank_correlation
-from benchmark.record import Randomized
+from benchmark.record import Cams, Randomized
 from benchmark.training.engines.base import Engine
-from benchmark.training.explain import cam_maps
+from benchmark.training.explain import Report, cam_maps
 
+_IMAGES = 24  # of a run, on which the check is made
 _STEPS = 12  # a network of more stages is spoiled several at a time: the curve has its shape all the same
+
+
+def check(
+    engine: Engine, stages: tuple[str, ...], data: DataSet, cams: Cams, *, report: Report
+) -> tuple[Randomized, ...]:
+    """Return the steps of the check on a few of the images whose maps a run keeps, for the classes they explain.
+
+    Args:
+        engine, stages, data: see :func:`cascade`.
+        cams: of the trained network.
+        report: gets progress.
+    """
+    report({"event": "phase", "phase": "checking the maps"})
+    some = np.unique(np.linspace(0, len(cams.image_ids) - 1, min(_IMAGES, len(cams.image_ids))).astype(np.int64))
+    place = {name: number for number, name in enumerate(data.image_ids.tolist())}
+    positions = np.array([place[name] for name in cams.image_ids[some].tolist()], dtype=np.int64)
+    return cascade(engine, stages, data, positions, cams.predicted[some])
 
 
 def cascade(
