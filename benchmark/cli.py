@@ -130,7 +130,13 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     metavar="NAME",
     help="Runs that belong together, shipped or a .toml file: backbones x recipes x seeds x folds.",
 )
-@click.option("--entry", "entries", multiple=True, metavar="NAME ...", help="Only these entries of the suite.")
+@click.option(
+    "--entry",
+    "entries",
+    multiple=True,
+    metavar="NAME ...",
+    help="Only these entries of the suite; 'flip' is each 'flip, ...' too.",
+)
 @click.option(
     "--set",
     "settings",

@@ -105,13 +105,15 @@ def _of_suite(request: Request, registry: Registry, suite: Suite, policy: str) -
 
 
 def _wanted(request: Request, suite: Suite, made: Mapping[str, Sequence[Entry]]) -> list[str]:
-    """Return the names of entries that are asked for."""
-    for name in request.entries:
-        if name not in made:
-            names = [entry.name for entry in suite.entries]
-            hint = nearest(name, names)
-            why = "has none of these backbones" if name in names else f"is not in {suite.where}"
-            raise UserError(f"--entry {name} {why}.{hint} Entries: {'; '.join(made)}.")
+    """Return the names of entries that are asked for; ``flip`` asks for each ``flip, ...`` too."""
+    chosen: list[str] = []
+    names = [entry.name for entry in suite.entries]
+    for wanted in request.entries:
+        found = [name for name in names if wanted in (name, name.partition(", ")[0])]
+        if not any(name in made for name in found):
+            why = "has none of these backbones" if found else f"is not in {suite.where}"
+            raise UserError(f"--entry {wanted} {why}.{nearest(wanted, names)} Entries: {'; '.join(made)}.")
+        chosen += [name for name in found if name in made]
     known = {name for parts in made.values() for part in parts for name in (each.name for each in part.backbones)}
     for name in request.backbones:
         if name not in known:
@@ -119,7 +121,7 @@ def _wanted(request: Request, suite: Suite, made: Mapping[str, Sequence[Entry]])
             raise UserError(
                 f"--backbone {name} is not in {suite.where}.{nearest(name, every)} It has {', '.join(every)}."
             )
-    return list(dict.fromkeys(request.entries or made))
+    return list(dict.fromkeys(chosen or made))
 
 
 def _backbone_names(suite: Suite) -> list[str]:

@@ -1,7 +1,8 @@
 """The suite: which backbones, with which recipes, seeds and folds, as data read from TOML.
 
 What stands at the top of the file holds for every entry that does not say otherwise; ``changes`` are applied after
-those of the top. Without entries, each recipe is one.
+those of the top. An entry ``like`` an earlier one takes over what it does not say itself, and applies its changes on
+top. Without entries, each recipe is one.
 
 .. code-block:: toml
 
@@ -16,6 +17,11 @@ those of the top. Without entries, each recipe is one.
     [[entries]]
     name = "longer"
     changes = { epochs = 30, optimizer.learning_rate = 1e-4 }
+
+    [[entries]]
+    name = "longer, by SGD"
+    like = "longer"
+    changes = { optimizer.name = "sgd" }
 """
 
 from collections.abc import Mapping
@@ -62,9 +68,17 @@ class SuiteEntry(_Choices):
         name: unique in the suite; the tables show it as the recipe.
         backbones, recipes, seeds, folds, weights: each with each; ``None`` is the suite's own.
         changes: dotted recipe fields and their values.
+        like: name of an earlier entry, whose fields this one has but for its name, its note and what it gives.
+        reference: id of the line of the suite's table of known figures that this entry repeats.
+        gpu: whether its runs are meant for a GPU, or for a small ``--limit``; they are marked.
+        note: what a reader must know of it, one line.
     """
 
     name: Name
+    like: Name | None = None
+    reference: Name | None = None
+    gpu: bool = False
+    note: str = ""
 
 
 class Suite(_Choices):
@@ -73,8 +87,9 @@ class Suite(_Choices):
     Args:
         name: the file's, without its suffix.
         where: the file, as errors name it.
-        folder: to which recipe files are relative.
+        folder: to which recipe files and the table of known figures are relative.
         about: what it is for, one line.
+        reference: a CSV file of figures known from elsewhere, which the report sets beside those of the runs.
         entries: at least one; their names differ.
     """
 
@@ -82,6 +97,7 @@ class Suite(_Choices):
     where: str
     folder: Path
     about: str = ""
+    reference: Name | None = None
     entries: tuple[SuiteEntry, ...] = ()
 
 
@@ -96,7 +112,8 @@ def load_suite(name: str) -> Suite:
     Backbones and recipes are only looked up when a plan is made.
 
     Raises:
-        UserError: no such suite, not TOML, a field that is unknown or not allowed, two entries of one name.
+        UserError: no such suite, not TOML, a field that is unknown or not allowed, two entries of one name, an entry
+            ``like`` one that does not stand before it.
     """
     if name in suite_names():
         path, where = SHIPPED / f"{name}.toml", f"suite '{name}'"
@@ -119,7 +136,25 @@ def load_suite(name: str) -> Suite:
     if not suite.entries:
         suite = suite.model_copy(update={"entries": _entry_for_each_recipe(suite)})
     _check_names(suite)
-    return suite
+    return suite.model_copy(update={"entries": _taken_over(suite)})
+
+
+def _taken_over(suite: Suite) -> tuple[SuiteEntry, ...]:
+    """Return the entries with what each takes over from the one it is like."""
+    found: dict[str, SuiteEntry] = {}
+    for entry in suite.entries:
+        if entry.like is not None and entry.like not in found:
+            hint = nearest(entry.like, tuple(found))
+            raise UserError(
+                f"In {suite.where}, entry '{entry.name}', like: no entry '{entry.like}' stands before it.{hint}"
+            )
+        if entry.like is not None:
+            model = found[entry.like]
+            own = {field: getattr(entry, field) for field in entry.model_fields_set}
+            changes = {**model.changes, **entry.changes}
+            entry = model.model_copy(update={"note": "", **own, "changes": changes})
+        found[entry.name] = entry
+    return tuple(found.values())
 
 
 def _entry_for_each_recipe(suite: Suite) -> tuple[SuiteEntry, ...]:
@@ -179,6 +214,7 @@ def _sentence(error: ValidationError, values: Mapping[str, Any], where: str) -> 
         "folds": "'all' or a list of numbers from 1",
         "weights": "imagenet, local, none or the path of a file",
         "changes": "a table of recipe fields",
+        "gpu": "true or false",
         "entries": "tables, each written [[entries]]",
     }
     return f"In {where}, {field}: {kinds.get(field, 'text')} is allowed, not {first['input']!r}."

@@ -1,8 +1,8 @@
 """The section of a recipe that says how training images are varied."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from benchmark.recipe.sections import Fraction, Section
 
@@ -20,6 +20,10 @@ class Augmentation(Section):
     1 - contrast to 1 + contrast; ``bias_field`` the largest logarithm of a smooth uneven gain, from 0. A flip has
     one chance in two. What moves in from outside the image is black. The formulas are in
     :mod:`benchmark.training.augmentation`.
+
+    ``brightness_bug`` repeats the seed notebook's mistake, whose augmenter took images of 0-1 for images of 0-255:
+    brightness is 255 times what it says and values leave the image's range, which destroys every image. It is here
+    so that the notebook's row can be shown as what it is, and nothing else lets values leave the range.
     """
 
     flip_horizontal: bool = False
@@ -31,6 +35,13 @@ class Augmentation(Section):
     contrast: Fraction = 0.0
     noise: Share = 0.0
     bias_field: Share = 0.0
+    brightness_bug: bool = False
+
+    @model_validator(mode="after")
+    def _bug_of_brightness(self) -> Self:
+        if self.brightness_bug and not self.brightness:
+            raise ValueError("augmentation.brightness_bug is one of brightness: give augmentation.brightness too")
+        return self
 
     @property
     def geometric(self) -> bool:

@@ -10,6 +10,9 @@ framework trains on the same pixels. For an image x (shares of the range from bl
 4. Noise: ``x + n g``, g standard normal, the same in all channels.
 5. Values outside the range are set to its ends and rounded to whole levels.
 
+The seed notebook's mistake, where a recipe asks for it (``brightness_bug``): a is 255 times as large, the range of
+step 5 ends at 255 instead of 1, and values are not rounded. Images are float32 then, in levels as otherwise.
+
 The fields g and b come from a bank that is a function of S alone; the draw says which.
 """
 
@@ -41,6 +44,7 @@ class Draws:
         contrast: float32, shape (B,).
         brightness: float32, shape (B,), a share of the range.
         noise: float32, shape (B,): standard deviation, a share of the range.
+        overflow: whether values may leave the range, up to 255 times as bright as white: the notebook's mistake.
     """
 
     affine: Float32s | None = None
@@ -49,6 +53,7 @@ class Draws:
     contrast: Float32s | None = None
     brightness: Float32s | None = None
     noise: Float32s | None = None
+    overflow: bool = False
 
 
 def draw_batch(wanted: Augmentation, numbers: UInt64s, seed: int, epoch: int, size: int) -> Draws:
@@ -92,9 +97,14 @@ def draw_batch(wanted: Augmentation, numbers: UInt64s, seed: int, epoch: int, si
         field=(bits(6) % np.uint64(_FIELDS)).astype(np.int64) if uneven else None,
         gain=amounts(wanted.bias_field, wanted.bias_field * even(7)),
         contrast=amounts(wanted.contrast, 1 + wanted.contrast * about_zero(8)),
-        brightness=amounts(wanted.brightness, wanted.brightness * about_zero(9)),
+        brightness=amounts(wanted.brightness, wanted.brightness * _mistaken(wanted) * about_zero(9)),
         noise=amounts(wanted.noise, wanted.noise * even(10)),
+        overflow=wanted.brightness_bug,
     )
+
+
+def _mistaken(wanted: Augmentation) -> float:
+    return 255.0 if wanted.brightness_bug else 1.0
 
 
 def _flips(bits: UInt64s, wanted: bool) -> npt.NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
+from benchmark.errors import UserError
 from benchmark.recipe import Augmentation, Recipe
 from benchmark.training.augmentation import Draws, draw_batch, gain_fields, noise_fields
 from benchmark.training.randomness import image_numbers
@@ -26,8 +27,10 @@ EVERYTHING = Augmentation(
     noise=0.05,
     bias_field=0.3,
 )
+# brightness as the seed notebook had it; the rest is on to see that it does what it does otherwise
+BUG = Augmentation(flip_horizontal=True, rotation=0.2, brightness=0.2, brightness_bug=True)
 SCRIPT = """
-import os, sys
+import json, os, sys
 import numpy as np
 from benchmark.recipe import Augmentation
 from benchmark.training.augmentation import draw_batch
@@ -35,16 +38,17 @@ from benchmark.training.augmentation import draw_batch
 engine, given, result, wanted = sys.argv[1:]
 with np.load(given) as file:
     images, numbers = file["images"], file["numbers"]
-draws = draw_batch(Augmentation.model_validate_json(wanted), numbers, 3, 2, images.shape[1])
+size = images.shape[1]
+draws = [draw_batch(Augmentation(**recipe), numbers, 3, 2, size) for recipe in json.loads(wanted)]
 if engine == "torch":
     import torch
     from benchmark.training.engines.torch_augment import Augmenter
-    augmented = Augmenter(torch.device("cpu"), images.shape[1])(torch.from_numpy(images), draws).numpy()
+    augmented = [Augmenter(torch.device("cpu"), size)(torch.from_numpy(images), each).numpy() for each in draws]
 else:
     import tensorflow as tf
     from benchmark.training.engines.tensorflow_augment import Augmenter
-    augmented = Augmenter(images.shape[1])(tf.constant(images), draws).numpy()
-np.save(result, augmented)
+    augmented = [Augmenter(size)(tf.constant(images), each).numpy() for each in draws]
+np.savez(result, *augmented)
 os._exit(0)  # TensorFlow may crash while it is torn down
 """
 
@@ -78,24 +82,39 @@ def as_written(images: npt.NDArray[np.uint8], draws: Draws) -> npt.NDArray[np.fl
         values += draws.brightness.reshape(by_image)
     if draws.noise is not None:
         values += draws.noise.reshape(by_image) * noise_fields(SIZE)[draws.field][..., None]
-    return (values * 255).clip(0, 255)
+    return (values * 255).clip(0, 255 * 255 if draws.overflow else 255)
 
 
 def test_both_frameworks_give_the_pixels_of_the_formulas(tmp_path: Path) -> None:
     given = tmp_path / "given.npz"
     np.savez(given, images=pictures(), numbers=NUMBERS)
     expected = as_written(pictures(), draw_batch(EVERYTHING, NUMBERS, 3, 2, SIZE))
+    destroyed = as_written(pictures(), draw_batch(BUG, NUMBERS, 3, 2, SIZE))
     augmented = []
     for engine in ("torch", "tensorflow"):
-        result = tmp_path / f"{engine}.npy"
-        command = [sys.executable, "-c", SCRIPT, engine, given, result, EVERYTHING.model_dump_json()]
+        result = tmp_path / f"{engine}.npz"
+        recipes = f"[{EVERYTHING.model_dump_json()}, {BUG.model_dump_json()}]"
+        command = [sys.executable, "-c", SCRIPT, engine, given, result, recipes]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
         assert done.returncode == 0, done.stderr
-        augmented.append(np.load(result))
+        with np.load(result) as file:
+            augmented.append(file["arr_0"])
+            mistaken = file["arr_1"]
         assert augmented[-1].dtype == np.uint8
         assert np.abs(augmented[-1] - expected).max() < 0.51  # half a level is the rounding
+        assert mistaken.dtype == np.float32
+        assert np.abs(mistaken - destroyed).max() < 0.02  # of 13005 levels
     assert np.abs(augmented[0].astype(int) - augmented[1]).max() <= 1
     assert np.abs(augmented[0].astype(int) - pictures()).mean() > 10
+
+
+def test_the_bug_of_brightness_leaves_the_range_and_is_refused_without_brightness() -> None:
+    destroyed = as_written(pictures(), draw_batch(BUG, NUMBERS, 3, 2, SIZE))
+    black = (destroyed == 0).all(axis=(1, 2, 3))
+    assert 0.3 < black.mean() < 0.7
+    assert np.median(destroyed[~black]) > 10 * 255, "far brighter than white"
+    with pytest.raises(UserError, match=r"give augmentation\.brightness too"):
+        Recipe().with_values({"augmentation.brightness_bug": True})
 
 
 @pytest.mark.parametrize("kind", ["flip_horizontal", "flip_vertical"])

@@ -121,7 +121,7 @@ class StepInput:
     """One optimisation step, fully determined.
 
     Args:
-        images: uint8 handle of shape (B, S, S, 3).
+        images: uint8 handle of shape (B, S, S, 3); float32 in the same levels where draws overflow.
         labels: int64, shape (B,).
         loss_weights: float32, shape (B,); the loss is their product with the images' cross-entropies, summed,
             so that class weights and their normalisation are the harness's.
@@ -185,7 +185,10 @@ class Engine(Protocol):
         """Return the device memory that is free now; 0 on a CPU, where keeping a copy gains nothing."""
 
     def augment(self, images: Handle, draws: Draws) -> Handle:
-        """Return the images varied as drawn (:mod:`benchmark.training.augmentation`): uint8 to uint8."""
+        """Return the images varied as drawn (:mod:`benchmark.training.augmentation`): uint8 to uint8.
+
+        Draws that overflow give float32.
+        """
 
     # arithmetic
     def train_step(self, step: StepInput) -> Handle:

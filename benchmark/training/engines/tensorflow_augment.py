@@ -1,4 +1,4 @@
-"""Augmentation in TensorFlow: carries out :class:`benchmark.training.augmentation.Draws`, uint8 to uint8."""
+"""Augmentation in TensorFlow: carries out :class:`benchmark.training.augmentation.Draws` on uint8 images."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ class Augmenter:
         self._traced = tf.function(self._augmented, autograph=False, reduce_retracing=True)
 
     def __call__(self, images: Any, draws: Draws) -> Any:
-        """Return uint8 images of shape (B, S, S, 3) for such images."""
+        """Return uint8 images of shape (B, S, S, 3) for such images; float32 on overflow."""
         amounts = {
             "gain": draws.gain,
             "contrast": draws.contrast,
@@ -36,14 +36,14 @@ class Augmenter:
             given["gains"] = tf.gather(self._bank(gain_fields), draws.field)
         if draws.noise is not None:
             given["noises"] = tf.gather(self._bank(noise_fields), draws.field)
-        return self._traced(images, given)
+        return self._traced(images, given, draws.overflow)
 
     def _bank(self, fields: Callable[[int], Float32s]) -> Any:
         if fields not in self._banks:
             self._banks[fields] = tf.constant(fields(self._size)[..., None])
         return self._banks[fields]
 
-    def _augmented(self, images: Any, given: dict[str, Any]) -> Any:
+    def _augmented(self, images: Any, given: dict[str, Any], overflow: bool) -> Any:
         values = tf.cast(images, tf.float32)
         if "affine" in given:
             values = tf.raw_ops.ImageProjectiveTransformV3(
@@ -64,4 +64,6 @@ class Augmenter:
             values = values + given["brightness"]
         if "noise" in given:
             values = values + given["noise"] * given["noises"]
+        if overflow:
+            return tf.clip_by_value(values * 255, 0, 255 * 255)
         return tf.cast(tf.clip_by_value(tf.round(values * 255), 0, 255), tf.uint8)

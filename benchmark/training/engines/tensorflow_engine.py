@@ -105,6 +105,7 @@ class TensorFlowEngine:
         self._cam_stage = assignment.backbone.cam_stage
         self._features: TensorFlowFeatures | None = None
         self._wanted_loss = recipe.loss
+        self._pixel_type = tf.float32 if recipe.augmentation.brightness_bug else tf.uint8
         self._trained = [variable.value for variable in network.trained.trainable_variables]
         known = network.learning_rate_factors(recipe.optimizer)
         factors = [known.get(id(variable), 1.0) for variable in network.trained.trainable_variables]
@@ -166,7 +167,7 @@ class TensorFlowEngine:
     def set_compile(self, on: bool) -> None:
         """Switch XLA for the steps that follow; weights and optimiser are untouched."""
         if on not in self._traced:
-            images = tf.TensorSpec((None, self._size, self._size, 3), tf.uint8)
+            images = tf.TensorSpec((None, self._size, self._size, 3), self._pixel_type)
             batch = [
                 images,
                 tf.TensorSpec((None,), tf.int64),
@@ -224,7 +225,7 @@ class TensorFlowEngine:
         return free_gpu_bytes() if self.device.kind == "cuda" else 0
 
     def augment(self, images: Handle, draws: Draws) -> Handle:
-        """Return the images varied as drawn: uint8 to uint8."""
+        """Return the images varied as drawn: uint8 to uint8, or float32 where draws overflow."""
         with failures(), tf.device(self._place):
             if self._augmenter is None:
                 self._augmenter = Augmenter(self._size)

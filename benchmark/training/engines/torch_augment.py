@@ -1,4 +1,4 @@
-"""Augmentation in torch: carries out :class:`benchmark.training.augmentation.Draws`, uint8 to uint8."""
+"""Augmentation in torch: carries out :class:`benchmark.training.augmentation.Draws` on uint8 images."""
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ class Augmenter:
         self._banks: dict[str, Tensor] = {}
 
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
-        """Return uint8 images of shape (B, S, S, 3) for such images, which need no gradient."""
+        """Return uint8 images of shape (B, S, S, 3) for such images, which need no gradient; float32 on overflow."""
         values = images.to(torch.float32)
         if draws.affine is not None:
             values = self._moved(values, draws.affine)
@@ -37,6 +37,8 @@ class Augmenter:
             values = values + self._amount(draws.brightness)
         if draws.noise is not None:
             values = values + self._amount(draws.noise) * self._fields("noise", draws)
+        if draws.overflow:
+            return (values * 255).clamp_(0, 255 * 255)
         return (values * 255).round_().clamp_(0, 255).to(torch.uint8)
 
     def _moved(self, values: Tensor, affine: Float32s) -> Tensor:
