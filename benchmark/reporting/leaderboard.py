@@ -22,7 +22,7 @@ def read_board(*folders: Path) -> Board:
 
 
 def write_leaderboard(out: Path, folders: Sequence[Path] = (), view: View = View()) -> Path:  # noqa: B008 - frozen
-    """Write the tables (CSV, Markdown, LaTeX), the plots and the interactive page of results folders.
+    """Write the tables (CSV, Markdown, LaTeX), the plots, the gallery and the interactive page of results folders.
 
     Args:
         out: where to write.
@@ -35,7 +35,9 @@ def write_leaderboard(out: Path, folders: Sequence[Path] = (), view: View = View
     Raises:
         UserError: there is no record at all, or the view asks for what is not there.
     """
+    from benchmark.reporting.gallery import write_gallery
     from benchmark.reporting.page import page
+    from benchmark.reporting.plot_cams import write_cam_plots
     from benchmark.reporting.plots import write_plots  # matplotlib takes its time
     from benchmark.reporting.tables import write_tables
     from benchmark.reporting.thumbnails import read_thumbnails
@@ -45,13 +47,15 @@ def write_leaderboard(out: Path, folders: Sequence[Path] = (), view: View = View
     out.mkdir(parents=True, exist_ok=True)
     for folder in folders:
         _copy_montages(folder, out)
-    write_plots(board, out)
-    write_tables(board, out)
     fingerprints = {result.record.data.fingerprint for result in board.results}
     thumbnails = {
         fingerprint: {name: jpeg for folder in folders for name, jpeg in read_thumbnails(folder, fingerprint).items()}
         for fingerprint in fingerprints
     }
+    write_plots(board, out)
+    write_cam_plots(board, thumbnails, out)
+    write_gallery(board, thumbnails, out)
+    write_tables(board, out)
     write_atomically(out / "leaderboard.html", page(board, thumbnails))
     return out / "leaderboard.md"
 

@@ -4,9 +4,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmark.evaluation.saliency import POINTING
 from benchmark.outcomes import Outcome
 from benchmark.plain import last_lines, plain
 from benchmark.reporting.board import Board, BoardRow
+from benchmark.reporting.cam_scores import CAM_STEM, IMAGES, RANDOMIZED, cam_source, shared_baselines
+from benchmark.reporting.cam_scores import TITLES as CAM_TITLES
+from benchmark.reporting.labels import full_names
 from benchmark.reporting.lines import row_lines
 from benchmark.reporting.rows import SPEEDS
 from benchmark.reporting.words import DISCLAIMER, count, data_notes, number, rank_notes
@@ -64,8 +68,12 @@ def _arena(rows: Sequence[BoardRow], board: Board, plots: Sequence[str]) -> list
             parts.append(" ".join(escaped(note) for note in rank_notes(statistics[name], data)))
     if shown:
         parts += ["### False negatives", _false_negatives(shown, ""), *_by_patient(shown)]
+        parts.append("Every missed image, and what each row gave it: [gallery.md](gallery.md).")
         parts += ["### Calibration and tumour or not", _further(shown), "### Speed and size", *_speeds(shown)]
-    pictures = [f"![{escaped(stem.replace('_', ' '))}]({stem}.png)" for stem in plots]
+        parts += _where_it_looks(shown, [stem for stem in plots if stem.startswith(CAM_STEM)])
+    pictures = [
+        f"![{escaped(stem.replace('_', ' '))}]({stem}.png)" for stem in plots if not stem.startswith(CAM_STEM)
+    ]
     if pictures:
         parts += ["### Figures", "\n\n".join(pictures)]
     failures = [row for row in rows if row.values["status"] != Outcome.OK]
@@ -121,6 +129,50 @@ def _false_negatives(rows: Sequence[BoardRow], prefix: str) -> str:
     return _table(
         head, [[*_who(row), *(_count(row, f"{prefix}{kind}_{name}") for kind, name in columns)] for row in rows]
     )
+
+
+def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[str]:
+    """Return what Grad-CAM says of the rows: scores beside their baselines where masks exist, and pictures."""
+    explained = [row for row in rows if row.first.record.cam is not None]
+    if not explained:
+        return []
+    parts = ["### Where it looks"]
+    scored = {name: row for name, row in zip(full_names(rows), rows, strict=True) if POINTING in row.values}
+    if scored:
+        checked = any(RANDOMIZED in row.values for row in rows)
+        head = [*_WHO, *CAM_TITLES.values(), "images", "map", *(["left when randomised"] if checked else [])]
+        lines = [
+            [*_who(row), *(_score(row, name) for name in CAM_TITLES), number(row.values[IMAGES]), cam_source(row)]
+            + ([_score(row, RANDOMIZED)] if checked else [])
+            for row in scored.values()
+        ]
+        baselines = shared_baselines({name: row.first.cam_scores for name, row in scored.items()})
+        for name, means, images in baselines:
+            cells = [f"{means[score]:.3f}" for score in CAM_TITLES]
+            lines.append([f"*{escaped(name)}*", *[""] * 3, *cells, str(images), *[""] * (1 + checked)])
+        parts += [_CAM_READING, _table(head, lines)]
+        if checked:
+            parts.append(_RANDOMIZED_READING)
+    if pictures:
+        links = ", ".join(f"[{escaped(stem.removeprefix(CAM_STEM).strip('_'))}]({stem}.png)" for stem in pictures)
+        parts += [f"![where the best row looks]({pictures[0]}.png)", f"Of each row: {links}."]
+    without = [
+        f"- {' '.join(_who(row)[:2])}: {escaped(row.first.record.cam.reason)}"
+        for row in explained
+        if row.first.record.cam is not None and row.first.record.cam.reason
+    ]
+    return [*parts, *(["Without maps:\n\n" + "\n".join(without)] if without else [])]
+
+
+_CAM_READING = (
+    "Grad-CAM of the predicted class against the lesion's mask, on test images with a lesion: whether the map's "
+    "highest point lies in it, the share of the map inside it, and its overlap with as many of the highest points as "
+    "the lesion has. The last lines are maps that know nothing of the image: what does not beat them says little."
+)
+_RANDOMIZED_READING = (
+    "**left when randomised** is the rank correlation of the maps with those of the same network after all its "
+    "trained weights were drawn anew (Adebayo et al. 2018): near 1, the maps do not show what it has learned."
+)
 
 
 def _speeds(rows: Sequence[BoardRow]) -> list[str]:
