@@ -18,7 +18,8 @@ def read_board(*folders: Path) -> Board:
         UserError: a folder has no record at all.
     """
     stored = gather(folders)
-    return make_board((evaluate(record, predictions) for record, predictions in stored), stored.problems)
+    results = (evaluate(record, predictions, stored.cams.get(record.key)) for record, predictions in stored)
+    return make_board(results, stored.problems)
 
 
 def write_leaderboard(out: Path, folders: Sequence[Path] = (), view: View = View()) -> Path:  # noqa: B008 - frozen
