@@ -95,10 +95,11 @@ def f1_per_class(confusion: npt.NDArray[np.generic]) -> Floats:
 def macro_f1(confusion: npt.NDArray[np.generic]) -> Floats:
     """Unweighted mean of the classes' F1 (the mean of F1s, not the F1 of means; Opitz & Burst 2019).
 
-    Classes that are neither among the labels nor the predictions don't count, as in scikit-learn's
-    ``f1_score(average="macro")``: (..., C, C) to (...).
+    Classes without images don't count, even where they are predicted: an external test set may lack them. Where every
+    class has images that is scikit-learn's ``f1_score(average="macro")``: (..., C, C) to (...).
     """
-    return _mean_of_defined(f1_per_class(confusion))
+    has_images = np.asarray(confusion).sum(axis=-1) > 0
+    return _mean_of_defined(np.where(has_images, f1_per_class(confusion), np.nan))
 
 
 def precision_per_class(confusion: npt.NDArray[np.generic]) -> Floats:

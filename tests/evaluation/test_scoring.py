@@ -69,6 +69,9 @@ def test_a_class_without_test_images_is_undefined_and_not_zero() -> None:
     assert math.isnan(scores.classes[2].f1)
     assert math.isnan(scores.classes[2].recall)
     assert scores.macro_f1 == pytest.approx(metrics.f1_score(labels, [0, 0, 1, 0], average="macro"))
+    predicted = [0, 2, 1, 0]  # the class that nobody has is left out of the mean even where it is predicted
+    scores = score(labels, np.eye(3, dtype=np.float32)[predicted], ("a", "b", "c"))
+    assert scores.macro_f1 == pytest.approx(metrics.f1_score(labels, predicted, labels=[0, 1], average="macro"))
 
 
 def test_a_class_that_is_never_predicted_has_no_precision_but_an_f1_of_zero() -> None:
