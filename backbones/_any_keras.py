@@ -6,6 +6,7 @@ planning must not.
 
 import hashlib
 import importlib.util
+import itertools
 import re
 from functools import cache, partial
 from pathlib import Path
@@ -65,6 +66,7 @@ def find(name: str) -> Backbone:
         preprocessing=preprocessing,
         imagenet=f"keras.applications.{name}",
         local_weights=partial(cached_application, file_name.format(lower=name.lower())) if file_name else None,
+        family="".join(itertools.takewhile(str.isalpha, family or "")),  # vgg of vgg16, resnet of resnet_v2
         note=_NOTES.get(family or "", ""),
         origin="keras:",
         source_hash=hashlib.sha256(Path(__file__).with_name("_keras.py").read_bytes()).hexdigest(),

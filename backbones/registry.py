@@ -78,6 +78,7 @@ class Backbone:
         stages: ``stages(model)`` returns the steps of the built model's forward pass in order, the head last; by
             default they are found in the model's graph. The harness proves either before it relies on them.
         unsupported: returns a reason why the backbone does not apply here, or ``None``.
+        family: networks that a recipe may treat alike (``families.vgg``), such as ``vgg``; empty is none.
         note: one line that tells it from its namesakes (``ResNet50 v1: stride on the first 1x1``).
         cam_stage: name of the stage whose output Grad-CAM explains; by default the last with a feature map.
         origin: where the declaration was found: ``built-in``, ``timm:``, ``keras:``, a plug-in's file or package.
@@ -96,6 +97,7 @@ class Backbone:
     requires: tuple[str, ...] = ()
     stages: Callable[[Any], Sequence[Any]] | None = None
     unsupported: Callable[[], str | None] | None = None
+    family: str = ""
     note: str = ""
     cam_stage: str | None = None
     origin: str = "built-in"

@@ -16,6 +16,7 @@ _KERAS_CV = "keras/resnetv1/keras/resnet50_imagenet/2"
     "keras/resnet50",
     framework="keras",
     library="keras",
+    family="resnet",
     preprocessing=CAFFE,
     imagenet=f"{_KERAS} (MD5 4d473c1dd8becc155b73f8504c6f6626)",
     local_weights=partial(cached_application, _KERAS),
@@ -31,6 +32,7 @@ def keras_resnet50(num_classes: int, weights: Path | str | None, input_size: int
     "keras_cv/resnet50",
     framework="keras",
     library="keras_cv",
+    family="resnet",
     preprocessing=RAW,  # it divides by 255 itself
     imagenet=f"kaggle: {_KERAS_CV}",
     local_weights=partial(cached_kaggle, _KERAS_CV),
@@ -60,6 +62,7 @@ def keras_cv_resnet50(num_classes: int, weights: Path | str | None, input_size: 
     "timm/resnet50",
     framework="torch",
     library="timm",
+    family="resnet",
     preprocessing=IMAGENET,
     imagenet="timm/resnet50.a1_in1k",
     local_weights=partial(cached_weights, "timm/resnet50.a1_in1k"),

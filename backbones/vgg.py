@@ -15,6 +15,7 @@ _KERAS = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
     "keras/vgg16",
     framework="keras",
     library="keras",
+    family="vgg",
     preprocessing=CAFFE,
     imagenet=f"{_KERAS} (MD5 6d6bbae143d832006294945121d1f1fc)",
     local_weights=partial(cached_application, _KERAS),
@@ -30,6 +31,7 @@ def keras_vgg16(num_classes: int, weights: Path | str | None, input_size: int) -
     "keras_cv/vgg16",
     framework="keras",
     library="keras_cv",
+    family="vgg",
     preprocessing=RAW,  # it divides by 255 itself
     keras_backends=("tensorflow",),
     requires=("keras_cv",),
@@ -49,6 +51,7 @@ def keras_cv_vgg16(num_classes: int, weights: Path | None, input_size: int) -> A
     "timm/vgg16",
     framework="torch",
     library="timm",
+    family="vgg",
     preprocessing=IMAGENET,
     imagenet="timm/vgg16.tv_in1k",
     local_weights=partial(cached_weights, "timm/vgg16.tv_in1k"),

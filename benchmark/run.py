@@ -18,7 +18,7 @@ class Run:
     Args:
         backbone: name.
         backbone_source: SHA-256 of the file that declares it.
-        recipe: resolved; its name is not part of it, so that identical recipes are one.
+        recipe: resolved, for the backbone's family too; without its name, so that identical recipes are one.
         data_fingerprint: of the whole data set.
         images_hash: SHA-256 over the ids of the chosen images, in order.
         split_hash: SHA-256 of the assignment (image id, class, patient, part) that is saved with the records.
@@ -43,10 +43,14 @@ class Run:
     weights: str
     init_from: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.recipe.families:
+            raise ValueError(f"the recipe of a run of {self.backbone} is not resolved: it has values per family")
+
     def identity(self) -> dict[str, Any]:
         """Return what :attr:`key` hashes, as JSON-ready data."""
         values = asdict(self)
-        values["recipe"] = self.recipe.model_dump(mode="json")
+        values["recipe"] = self.recipe.model_dump(mode="json", exclude={"families"})
         return {"protocol": PROTOCOL_VERSION, **values}
 
     @property

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,16 @@ class Entry:
     seeds: tuple[int, ...]
     folds: Folds
     policy: str
+
+
+def for_backbone(entry: Entry, backbone: Backbone) -> Entry:
+    """Return an entry with what its recipe has for a backbone's family in place, and named in the title."""
+    recipe = entry.recipe.for_family(backbone.family)
+    own = entry.recipe.families.get(backbone.family)
+    if not own:
+        return replace(entry, recipe=recipe)
+    told = " ".join(f"{field.rpartition('.')[2]}={value}" for field, value in own.items())
+    return replace(entry, recipe=recipe, title=f"{entry.title} ({backbone.family}: {told})")
 
 
 def entries_of(request: Request, registry: Registry, suite: Suite | None) -> tuple[Entry, ...]:

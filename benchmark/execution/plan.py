@@ -13,7 +13,7 @@ from backbones import Backbone
 from backbones.registry import Registry, load_registry
 from benchmark.errors import UserError
 from benchmark.execution.devices import DeviceChoice, choose_devices
-from benchmark.execution.entries import Entry, entries_of
+from benchmark.execution.entries import Entry, entries_of, for_backbone
 from benchmark.execution.images import Fold, Images, Say
 from benchmark.execution.job import Job
 from benchmark.execution.request import Request
@@ -67,9 +67,10 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
 
     images = Images(request, say)
     parts = [
-        (entry, backbone, images.folds(entry.recipe, _size(backbone, entry.recipe), entry.folds))
+        (own, backbone, images.folds(own.recipe, _size(backbone, own.recipe), own.folds))
         for entry in entries
         for backbone in entry.backbones
+        for own in (for_backbone(entry, backbone),)
     ]
     every = [fold for _, _, folds in parts for fold in folds]
     _check_batch_size(request, every)

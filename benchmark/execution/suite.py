@@ -31,7 +31,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from benchmark.errors import UserError, nearest
-from benchmark.recipe import field_names
+from benchmark.recipe import dotted_fields
 from benchmark.run import MAX_SEED
 from benchmark.toml_files import read_toml
 
@@ -57,7 +57,7 @@ class _Choices(BaseModel):
     @classmethod
     def _changes_are_dotted(cls, values: Any) -> Any:
         if isinstance(values, dict) and isinstance(values.get("changes"), dict):
-            return {**values, "changes": _dotted(values["changes"])}
+            return {**values, "changes": dotted_fields(values["changes"])}
         return values
 
 
@@ -168,20 +168,6 @@ def _check_names(suite: Suite) -> None:
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"In {suite.where}, entries: two are named '{name}'; give each a name of its own.")
-
-
-def _dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested tables as dotted recipe fields; a field that is a table itself stays one."""
-    fields = field_names()
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        dotted = prefix + name
-        section = any(field.startswith(f"{dotted}.") for field in fields)
-        if isinstance(value, dict) and section and dotted not in fields:
-            flat |= _dotted(value, f"{dotted}.")
-        else:
-            flat[dotted] = value
-    return flat
 
 
 def _allowed(in_entry: bool) -> list[str]:

@@ -19,7 +19,7 @@ from benchmark.recipe.sections import (
     Tuning,
 )
 from benchmark.recipe.shipped import SHIPPED, load_recipe, shipped_names
-from benchmark.recipe.whole import Recipe, field_names, validated
+from benchmark.recipe.whole import Recipe, dotted_fields, field_names, validated
 
 __all__ = [
     "SHIPPED",
@@ -36,6 +36,7 @@ __all__ = [
     "Schedule",
     "Section",
     "Tuning",
+    "dotted_fields",
     "field_names",
     "load_recipe",
     "shipped_names",

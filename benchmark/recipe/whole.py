@@ -26,6 +26,17 @@ def _number_as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _flat_families(value: Any) -> Any:
+    """Return families whose fields TOML nested (``optimizer.learning_rate = 1e-4``) with dotted names."""
+    if not isinstance(value, dict):
+        return value
+    return {family: dotted_fields(own) if isinstance(own, dict) else own for family, own in value.items()}
+
+
+# What decides which images a row is trained, chosen and judged on, and what of them it sees.
+_SAME_FOR_ALL = ("resize", "validation_fraction", "families")
+
+
 class Recipe(Section):
     """Every training choice of a run.
 
@@ -34,6 +45,10 @@ class Recipe(Section):
     also the number of the first layer that is, as in ``for layer in model.layers[:100]: layer.trainable = False``.
     ``preprocessing = "unit"`` feeds 0-1 whatever the backbone declares (the seed notebook's mistake, kept so that
     its rows can be reproduced). ``validation_fraction`` of the training images, cut by group, judge epochs.
+    ``initialization`` is of the weights that are trained from scratch: ``library`` leaves what the network's library
+    drew, ``he`` draws kernels anew (:mod:`benchmark.training.initialization`). ``families`` has dotted fields that
+    are others for the backbones of a family, by its name (``families.vgg = { optimizer.learning_rate = 1e-4 }``);
+    :meth:`for_family` puts them in their places.
     """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
@@ -43,6 +58,7 @@ class Recipe(Section):
     preprocessing: Literal["declared", "unit"] = "declared"
     validation_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.1
     trainable_from: Annotated[str, Field(min_length=1), BeforeValidator(_number_as_text)] = "all"
+    initialization: Literal["library", "he"] = "library"
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     loss: Loss = Loss()
@@ -54,6 +70,7 @@ class Recipe(Section):
     early_stopping: EarlyStopping = EarlyStopping()
     execution: Execution = Execution()
     tuning: Tuning = Tuning()
+    families: Annotated[Mapping[str, Mapping[str, Any]], BeforeValidator(_flat_families)] = {}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -75,9 +92,40 @@ class Recipe(Section):
     def with_values(self, changes: Mapping[str, Any]) -> "Recipe":
         """Return a copy with dotted fields replaced (``{"optimizer.learning_rate": 1e-4}``), validated anew.
 
+        A field that is set so holds for every family: what the recipe had for one is dropped.
+
         Raises:
             UserError: an unknown field or a value that is not allowed, named with what is.
         """
+        values = self._replaced(changes)
+        if "families" not in changes:
+            kept = {
+                family: {dotted: value for dotted, value in own.items() if dotted not in changes}
+                for family, own in self.families.items()
+            }
+            values["families"] = {family: own for family, own in kept.items() if own}
+        return validated(values, "the recipe")
+
+    def for_family(self, family: str) -> "Recipe":
+        """Return the recipe as a family's backbones are trained by it, with no family's values left beside.
+
+        Raises:
+            UserError: one of the family's fields is unknown, not allowed there, or has a value that is not allowed.
+        """
+        return self._for_family(family, f"the recipe, families.{family}")
+
+    def _for_family(self, family: str, where: str) -> "Recipe":
+        own = self.families.get(family, {})
+        known = field_names()
+        for dotted in own:
+            if dotted not in known:
+                raise UserError(f"Unknown field '{dotted}' in {where}.{nearest(dotted, known)}")
+            if dotted in _SAME_FOR_ALL:
+                raise UserError(f"In {where}: {dotted} must be the same for all backbones; set it at the top.")
+        return validated({**self._replaced(own), "families": {}}, where)
+
+    def _replaced(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the recipe's values with dotted fields replaced."""
         values = self.model_dump()
         for dotted, value in changes.items():
             *sections, name = dotted.split(".")
@@ -87,7 +135,7 @@ class Recipe(Section):
             if not isinstance(target, dict) or name not in target:
                 raise UserError(f"Unknown recipe field '{dotted}'.{nearest(dotted, field_names())}")
             target[name] = value
-        return validated(values, "the recipe")
+        return values
 
 
 def field_names(model: type[Section] = Recipe, prefix: str = "") -> tuple[str, ...]:
@@ -102,10 +150,27 @@ def field_names(model: type[Section] = Recipe, prefix: str = "") -> tuple[str, .
     return tuple(names)
 
 
+def dotted_fields(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested tables as dotted recipe fields; a field that is a table itself stays one."""
+    fields = field_names()
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        place = prefix + name
+        section = any(field.startswith(f"{place}.") for field in fields)
+        if isinstance(value, dict) and section and place not in fields:
+            flat |= dotted_fields(value, f"{place}.")
+        else:
+            flat[place] = value
+    return flat
+
+
 def validated(values: Mapping[str, Any], where: str) -> Recipe:
     """Return the recipe made of ``values``; raises ``UserError`` naming ``where`` and the field."""
     try:
-        return Recipe.model_validate(values)
+        recipe = Recipe.model_validate(values)
+        for family in recipe.families:
+            recipe._for_family(family, f"{where}, families.{family}")
+        return recipe
     except ValidationError as error:
         errors = error.errors()
         first = errors[0]

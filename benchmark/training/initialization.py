@@ -1,4 +1,4 @@
-"""Initial weights of new layers, drawn by NumPy: alike on every framework."""
+"""Initial weights drawn by NumPy, alike on every framework: of new layers, and of kernels drawn anew."""
 
 import hashlib
 import math
@@ -19,7 +19,27 @@ def glorot_uniform(rng_seed: int, name: str, shape_in_out: tuple[int, int]) -> n
         float32, shape (in, out), Keras's layout; torch's ``weight`` is its transpose. Biases start at zero.
     """
     inputs, outputs = shape_in_out
-    digest = hashlib.sha256(f"{rng_seed}/{name}".encode()).digest()
     limit = math.sqrt(6 / (inputs + outputs))
-    draws = np.random.default_rng(int.from_bytes(digest[:16], "little")).random((inputs, outputs), dtype=np.float32)
+    draws = _generator(rng_seed, name).random((inputs, outputs), dtype=np.float32)
     return ((2 * draws - 1) * np.float32(limit)).astype(np.float32)
+
+
+def he_normal(rng_seed: int, number: int, shape: tuple[int, ...], fan_in: int) -> npt.NDArray[np.float32]:
+    """Return the kernel of a layer with ReLU, normal with variance 2 / fan_in (He et al. 2015).
+
+    The signal then keeps its size through any number of such layers, which it does not from the Glorot uniform
+    kernels that Keras draws: VGG16 without BatchNorm hardly learns from those.
+
+    Args:
+        rng_seed: the run's seed.
+        number: of the layer among those drawn, in the order of the forward pass.
+        shape: in Keras's layout, inputs and outputs last.
+        fan_in: number of values that one output is a sum of.
+    """
+    draws = _generator(rng_seed, f"kernel {number}").standard_normal(shape, dtype=np.float32)
+    return np.asarray(draws * np.float32(math.sqrt(2 / fan_in)))
+
+
+def _generator(rng_seed: int, name: str) -> np.random.Generator:
+    digest = hashlib.sha256(f"{rng_seed}/{name}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "little"))

@@ -61,6 +61,7 @@ OTHER_VALUES: dict[str, Any] = {
     "augmentation.noise": 0.05,
     "augmentation.bias_field": 0.4,
     "augmentation.brightness_bug": True,
+    "initialization": "he",
     "ema.decay": 0.99,
     "ema.warmup": False,
     "head.kind": "dense256",
@@ -78,7 +79,11 @@ OTHER_VALUES: dict[str, Any] = {
     "execution.accumulate": 3,
     "tuning.learning_rates": (0.01, 0.02),
 }
-GOLDEN = "33853bc1f3c842bd28d54c7789bcfcf7b64353571839e2bd48f410bca268a392"
+GOLDEN = "8e7045406e25a7596ee13f16f722e8592dffa88ea2135e7b4cc3c846e02b30e8"
+
+
+# what a recipe has for single families is put in its place before a run is made
+FIELDS = [name for name in field_names() if name != "families"]
 
 
 def the_run() -> Run:
@@ -99,7 +104,7 @@ def the_run() -> Run:
 
 
 def test_every_recipe_field_is_away_from_its_default() -> None:
-    assert set(OTHER_VALUES) == set(field_names()), "name the new field here, with a value that is not its default"
+    assert set(OTHER_VALUES) == set(FIELDS), "name the new field here, with a value that is not its default"
     default = Recipe()
     for dotted, value in OTHER_VALUES.items():
         section: Any = default
@@ -119,7 +124,7 @@ def test_each_field_of_a_run_changes_the_key(name: str) -> None:
     assert Run(**{**vars(the_run()), name: other}).key != the_run().key
 
 
-@pytest.mark.parametrize("dotted", field_names())
+@pytest.mark.parametrize("dotted", FIELDS)
 def test_each_field_of_the_recipe_changes_the_key(dotted: str) -> None:
     default: Any = Recipe()
     for part in dotted.split("."):

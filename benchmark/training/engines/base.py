@@ -77,6 +77,21 @@ def native_dropout(assignment: Assignment) -> float:
     return head.dropout
 
 
+def draws_kernels(assignment: Assignment, n_stages: int) -> bool:
+    """Return whether the kernels before the head are to be drawn anew: where the recipe says so and no weights come.
+
+    Raises:
+        RunFailure: ``unsupported`` where the head can't be told from the rest.
+    """
+    wanted = assignment.recipe.initialization == "he" and assignment.weights is None
+    if wanted and n_stages < 2:
+        raise RunFailure(
+            Outcome.UNSUPPORTED,
+            f"The head of {assignment.backbone.name} can't be told from the rest: use initialization = 'library'.",
+        )
+    return wanted
+
+
 @dataclass(frozen=True)
 class Network:
     """What was built.

@@ -18,7 +18,8 @@ from backbones import UNIT, MissingWeights, Preprocessing
 from benchmark.errors import nearest
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.recipe import BatchNorm, Head, Optimizer
-from benchmark.training.engines.base import Assignment, native_dropout
+from benchmark.training.engines.base import Assignment, draws_kernels, native_dropout
+from benchmark.training.engines.keras_kernels import draw_kernels
 from benchmark.training.initialization import glorot_uniform
 from benchmark.training.randomness import draw
 from benchmark.training.schedules import stage_factors
@@ -132,6 +133,8 @@ def build_network(assignment: Assignment, arithmetic: Arithmetic) -> KerasNetwor
     try:
         built = assignment.backbone.make(assignment.num_classes, assignment.weights, size, native_dropout(assignment))
         stages, conventions, why = _in_stages(assignment, built, arithmetic)
+        if draws_kernels(assignment, len(stages.names)):
+            draw_kernels(stages, assignment.seed)
         if recipe.head.kind != "native":
             stages = replace_head(stages, recipe.head, assignment)
     except MissingWeights as missing:

@@ -11,9 +11,10 @@ from torch.nn.parameter import UninitializedParameter
 
 from backbones import UNIT, MissingWeights, Preprocessing
 from benchmark.outcomes import Outcome, RunFailure
-from benchmark.training.engines.base import Assignment, native_dropout
+from benchmark.training.engines.base import Assignment, draws_kernels, native_dropout
 from benchmark.training.engines.torch_batch_norm import BiasedVariance, batch_norms, set_batch_norm
 from benchmark.training.engines.torch_head import Pooling, new_head
+from benchmark.training.engines.torch_kernels import draw_kernels
 from benchmark.training.engines.torch_network import TorchStage
 from benchmark.training.stages.torch_fallback import around_classifier
 from benchmark.training.stages.torch_graph import candidates
@@ -49,6 +50,8 @@ def build_network(assignment: Assignment, device: torch.device) -> "ModuleNetwor
     declared = assignment.backbone.preprocessing or library or UNIT
     example = _example(model, assignment.size, device, channels_last)
     pieces, why = _stages(model, assignment, example)
+    if draws_kernels(assignment, len(pieces)):
+        draw_kernels(pieces, assignment.seed)
     if recipe.head.kind != "native":
         pieces = _with_new_head(model, pieces, assignment, example)
     else:
