@@ -2,15 +2,19 @@
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
 from benchmark.reporting.board import Board, BoardRow
 from benchmark.reporting.lines import row_lines
+from benchmark.reporting.page_cams import cam_table
 from benchmark.reporting.page_data import Thumbnails, page_data
+from benchmark.reporting.published import Published, published_rows
 from benchmark.reporting.words import DISCLAIMER, count, number
 
+_SCRIPTS = ("base", "plots", "images", "arena")  # one script in the page, cut by what its parts do
 _SHOWN = (
     "rank",
     "backbone",
@@ -32,6 +36,7 @@ _WORDS = (
     "device",
     "note",
 )
+_PARTS = re.compile(r"[^/_:]+[/_:]*|[/_:]+")  # of a name, between which a line may break
 _COUNTS = ("fn_", "missed_", "patient_fn_", "patient_missed_")
 _TITLES = {
     "macro_f1": "macro-F1",
@@ -71,7 +76,7 @@ def page(board: Board, thumbnails: Thumbnails) -> str:
         problems=board.problems,
         data=script_json(page_data(board, thumbnails)),
         style=(static / "leaderboard.css").read_text(encoding="utf-8"),
-        script=(static / "leaderboard.js").read_text(encoding="utf-8"),
+        script="\n".join((static / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS),
         plotly=(files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8"),
         tables_style=(files("itables") / "html" / "dt_bundle.css").read_text(encoding="utf-8"),
         tables_script=base64.b64encode((files("itables") / "html" / "dt_bundle.js").read_bytes()).decode("ascii"),
@@ -110,13 +115,14 @@ def _table(rows: Sequence[BoardRow], chosen: Sequence[str]) -> dict[str, Any]:
     columns = [*chosen, *(name for name in columns if name not in chosen)]
     shown = set(chosen) or {*_SHOWN, *counts}
     blocks = list(dict.fromkeys(row.block.name for row in rows))
+    published = published_rows(data)
     return {
         "name": rows[0].block.arena_name,
         "synthetic": data.synthetic,
         "columns": [
             {
                 "title": _title(name),
-                "shown": name in shown or (name == "block" and len(blocks) > 1 and not chosen),
+                "shown": name in shown or (name == "block" and (len(blocks) > 1 or published) and not chosen),
                 "words": name in _WORDS or any(isinstance(row.values.get(name), str | bool) for row in rows),
             }
             for name in columns
@@ -125,11 +131,47 @@ def _table(rows: Sequence[BoardRow], chosen: Sequence[str]) -> dict[str, Any]:
             {
                 "key": row.first.row_key,
                 "scored": bool(row.values["n_runs"]),
+                "published": False,
                 "cells": [_cell(row, name) for name in columns],
             }
             for row in rows
+        ]
+        + [
+            {
+                "key": "",
+                "scored": False,
+                "published": True,
+                "cells": [_plain_cell(name, _reported(result).get(name)) for name in columns],
+            }
+            for result in published
         ],
+        "published": bool(published),
+        "cams": cam_table([row for row in rows if row.values["n_runs"]]),
     }
+
+
+def _reported(result: Published) -> dict[str, Any]:
+    """Return what is published of a result by column name; its protocol and what must be known of it as its block."""
+    level = "patients apart" if result.level == "patient" else f"{result.level} level"
+    place = f"published, {level}: {result.protocol}" + (f" ({result.caveat})" if result.caveat else "")
+    return {
+        "backbone": f"{result.model} ({result.work})",
+        "weights": "pretrained" if result.pretrained else "none",
+        "block": place,
+        "accuracy": result.accuracy,
+        "macro_f1": result.macro_f1,
+        **{f"fn_{name}": count for name, count in result.false_negatives.items()},
+        **{f"missed_{name}": count for name, count in result.missed.items()},
+    }
+
+
+def _plain_cell(name: str, value: Any) -> dict[str, Any]:
+    """Return a cell without an interval: a published figure with the digits that were printed."""
+    if value is None:
+        return {"text": "", "order": "", "interval": "", "name": name}
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    order = repr(float(value)) if isinstance(value, int | float) else text
+    return {"text": text, "order": order, "interval": "", "name": name}
 
 
 def _title(name: str) -> str:
@@ -145,7 +187,8 @@ def _cell(row: BoardRow, name: str) -> dict[str, Any]:
     if value is None:
         return {"text": "", "order": "", "interval": "", "name": name}
     if name in _WORDS or isinstance(value, str | bool):
-        return {"text": str(value), "order": str(value), "interval": "", "name": name}
+        text = str(value)
+        return {"text": text, "order": text, "interval": "", "name": name, "parts": _PARTS.findall(text)}
     if name in ("rank", "n_runs"):
         text = str(value)
     elif name.startswith(_COUNTS):

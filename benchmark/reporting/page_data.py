@@ -2,7 +2,6 @@
 
 import base64
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,9 @@ import numpy.typing as npt
 from benchmark.evaluation.calibration import reliability
 from benchmark.reporting.board import Board, BoardRow
 from benchmark.reporting.cases import Cases, first_seed
+from benchmark.reporting.page_cams import MAP_BYTES, cam_data
 from benchmark.reporting.plot_speed import pareto_front
+from benchmark.reporting.reproduce import command_of
 from benchmark.reporting.rows import Result
 from benchmark.reporting.style import FRAMEWORK_MARKERS, library_colours
 from benchmark.reporting.words import data_notes, rank_notes
@@ -26,14 +27,19 @@ _SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond"}
 def page_data(board: Board, thumbnails: Thumbnails) -> list[dict[str, Any]]:
     """Return one entry for each arena of a board."""
     arenas = [rows for rows in board.arenas() if any(row.values["n_runs"] for row in rows)]
-    budget = THUMBNAIL_BYTES // max(1, len(arenas))
-    return [_arena(rows, board, thumbnails.get(rows[0].first.record.data.fingerprint, {}), budget) for rows in arenas]
+    budgets = THUMBNAIL_BYTES // max(1, len(arenas)), MAP_BYTES // max(1, len(arenas))
+    return [
+        _arena(rows, board, thumbnails.get(rows[0].first.record.data.fingerprint, {}), budgets) for rows in arenas
+    ]
 
 
-def _arena(rows: Sequence[BoardRow], board: Board, pictures: Mapping[str, bytes], budget: int) -> dict[str, Any]:
+def _arena(
+    rows: Sequence[BoardRow], board: Board, pictures: Mapping[str, bytes], budgets: tuple[int, int]
+) -> dict[str, Any]:
     data = rows[0].first.record.data
     cases = Cases.of(rows)
     colours = library_colours([row.values["library"] for row in cases.rows])
+    cams, lesions = cam_data(cases, budgets[1])
     return {
         "name": rows[0].block.arena_name,
         "classes": list(data.class_names),
@@ -48,9 +54,10 @@ def _arena(rows: Sequence[BoardRow], board: Board, pictures: Mapping[str, bytes]
         "images": cases.image_ids,
         "labels": cases.labels.tolist(),
         "groups": cases.groups,
-        "thumbnails": _thumbnails(cases.image_ids, cases.wrong.sum(axis=0), pictures, budget),
+        "thumbnails": _thumbnails(cases.image_ids, cases.wrong.sum(axis=0), pictures, budgets[0]),
         "gallery": [{"title": title, "images": numbers.tolist()} for title, numbers in cases.gallery()],
-        "rows": [_row(cases, number, colours) for number in range(len(cases.rows))],
+        "lesions": lesions,
+        "rows": [{**_row(cases, number, colours), "cam": cams[number]} for number in range(len(cases.rows))],
         "fronts": _fronts(cases.rows),
     }
 
@@ -91,7 +98,7 @@ def _row(cases: Cases, number: int, colours: Mapping[str, str]) -> dict[str, Any
             for result in row.results
             if result.scores is not None
         ],
-        "details": _details(row, record.provenance.get("command")),
+        "details": _details(row),
     }
 
 
@@ -108,11 +115,11 @@ def _reliability(runs: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def _details(row: BoardRow, command: Any) -> dict[str, Any]:
+def _details(row: BoardRow) -> dict[str, Any]:
     record = row.first.record
     network = None if record.network is None else record.network.model_dump(mode="json")
     return {
-        "command": shlex.join(map(str, command)) if isinstance(command, list | tuple) else str(command or ""),
+        "command": command_of(row),
         "run": {"key": record.key, "device": record.device, "best epoch": record.best_epoch},
         "same network, two frameworks": row.values.get("parity"),
         "weights": record.weights.model_dump(mode="json"),
@@ -120,6 +127,7 @@ def _details(row: BoardRow, command: Any) -> dict[str, Any]:
         "tuning": [trial.model_dump(mode="json") for trial in record.trials] or None,
         "network": network,
         "data": record.data.model_dump(mode="json"),
+        "grad-cam": None if record.cam is None else record.cam.model_dump(mode="json", exclude={"randomized"}),
         "timings": record.timings.model_dump(mode="json"),
         "provenance": record.provenance,
     }

@@ -1,0 +1,122 @@
+// --- one data set with its table: its plots, the row that is chosen, its images ---------------------------------
+
+const panel = (heading, ...children) => element("div", { class: "panel" }, element("h3", {}, heading), ...children);
+
+// Facts of a record as a table of names and values, nested ones under dotted names
+function factTable(value) {
+  if (typeof value !== "object" || value === null) return element("pre", {}, String(value));
+  const table = element("table", { class: "facts" }), lines = [];
+  const visit = (each, name) => {
+    if (each !== null && typeof each === "object" && !Array.isArray(each)) Object.entries(each).forEach(([key, inner]) => visit(inner, name ? `${name}.${key}` : key));
+    else if (each !== null && each !== "") lines.push([name, Array.isArray(each) ? each.map((one) => (typeof one === "object" ? JSON.stringify(one) : String(one))).join(typeof each[0] === "object" ? "\n" : ", ") : String(each)]);
+  };
+  visit(value, "");
+  table.append(...lines.map(([name, text]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, text))));
+  return table;
+}
+
+function showRow(arena, row, place) {
+  arena.chosen = row;
+  const matrix = element("div", { class: "matrix" }), curves = element("div", { class: "plot" }), reliable = element("div", { class: "plot" });
+  const images = element("div", { class: "cell-images" });
+  const facts = Object.entries(row.details).filter(([, value]) => value).map(([name, value]) => element("details", name === "command" ? { open: "" } : {}, element("summary", {}, name === "command" ? "command that reproduces it" : name), factTable(value)));
+  const seed = row.seeds > 1 ? ` (matrix and images: seed ${row.seed})` : "";
+  const measure = element("select", { "aria-label": "what the curves show" }, element("option", { value: "loss" }, "cross-entropy"), element("option", { value: "f1" }, "macro-F1 on validation images"));
+  const looks = panel("Where it looks");
+  forgetPlots(place);
+  place.replaceChildren(
+    element("h3", { class: "row-name" }, `${row.name}, ${row.block}${seed}`),
+    element("div", { class: "panels three" }, panel("Confusion matrix (choose a cell to see its images)", matrix), panel("Learning curves", measure, curves), panel("Reliability", reliable)),
+    images,
+    element("div", { class: "panels" }, looks, panel("Details", ...facts)));
+  confusion(arena, row, matrix, images);
+  curvePlot(row, curves, measure);
+  reliabilityPlot(row, reliable);
+  lookedAt(arena, row, looks);
+  if (row.cam?.randomized.length) {
+    const check = element("div", { class: "plot low" });
+    looks.append(element("h4", {}, "Do the maps notice when weights are drawn anew?"), check);
+    randomizedPlot(row, check);
+  }
+  document.querySelectorAll("table.board tbody tr").forEach((line) => line.classList.toggle("chosen", line.dataset.key === row.key));
+  document.querySelectorAll("button.pick").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.key === row.key)));
+}
+
+function disagreement(arena, place) {
+  if (arena.rows.length < 2) {
+    place.append(element("p", { class: "quiet" }, "There is one row only."));
+    return;
+  }
+  const choose = (initial, label) => element("select", { "aria-label": label }, ...arena.rows.map((row, i) => {
+    const option = element("option", { value: i }, row.name);
+    option.selected = i === initial;
+    return option;
+  }));
+  const first = choose(0, "first row"), second = choose(1, "second row");
+  const result = element("div", { class: "controls" }), images = element("div", { class: "cell-images" });
+  const update = () => {
+    const a = arena.rows[first.value], b = arena.rows[second.value];
+    const right = (row, i) => row.said[i] === arena.labels[i];
+    const pick = (test) => arena.labels.map((_, i) => i).filter((i) => a.said[i] >= 0 && b.said[i] >= 0 && test(i));
+    const groups = [["only the first is right", pick((i) => right(a, i) && !right(b, i))], ["only the second is right", pick((i) => !right(a, i) && right(b, i))], ["both are wrong, not alike", pick((i) => !right(a, i) && !right(b, i) && a.said[i] !== b.said[i])], ["both are wrong, alike", pick((i) => !right(a, i) && a.said[i] === b.said[i])]];
+    result.replaceChildren(...groups.map(([name, numbers]) => element("button", { type: "button", onclick: () => imageList(arena, numbers, images, `${a.name} and ${b.name}: ${name}`, a) }, `${name}: ${numbers.length}`)));
+    images.replaceChildren();
+  };
+  first.onchange = update;
+  second.onchange = update;
+  place.append(element("div", { class: "controls" }, first, "and", second), result, images);
+  update();
+}
+
+function showArena(section, arena) {
+  const notes = section.querySelector(".notes");
+  for (const note of arena.notes) notes.append(element("li", {}, note));
+  for (const [block, texts] of Object.entries(arena.ranks)) notes.append(element("li", {}, `${block}: ${texts.join(" ")}`));
+  const body = section.querySelector(".arena-body");
+  const speed = element("div", { class: "plot" }), errors = element("div", { class: "plot" }), chosen = element("div", { class: "chosen-row" });
+  const different = panel("Where two rows disagree"), missed = panel(arena.negative === null ? "Gallery: every image that a row gets wrong" : "Gallery: every missed tumour");
+  body.append(
+    element("div", { class: "panels" }, panel("Macro-F1 against throughput", element("p", { class: "quiet" }, "Size: memory; open: from scratch; dashed: Pareto front."), speed), panel("Errors", errors)),
+    missed, chosen, different);
+  speedPlot(arena, speed);
+  errorPlot(arena, errors);
+  gallery(arena, missed);
+  disagreement(arena, different);
+  section.addEventListener("click", (event) => {
+    const button = event.target.closest("button.pick");
+    if (!button) return;
+    showRow(arena, arena.rows.find((row) => row.key === button.dataset.key), chosen);
+    chosen.querySelector(".row-name").setAttribute("tabindex", "-1");
+    chosen.querySelector(".row-name").focus();
+  });
+  if (arena.rows.length) showRow(arena, arena.rows[0], chosen);
+}
+
+async function tables() {
+  const bytes = Uint8Array.from(atob(document.getElementById("tables-script").textContent), (character) => character.charCodeAt(0));
+  const url = URL.createObjectURL(new Blob([bytes], { type: "text/javascript" }));
+  const { default: DataTable } = await import(url);
+  URL.revokeObjectURL(url);
+  document.querySelectorAll("table.board").forEach((table) => {
+    const hidden = [...table.querySelectorAll("thead th")].flatMap((cell, i) => (cell.dataset.shown === "1" && (innerWidth > 600 || !cell.classList.contains("words") || cell.textContent === "backbone") ? [] : [i]));
+    new DataTable(table, { paging: false, info: false, order: [], autoWidth: false, columnDefs: [{ targets: hidden, visible: false }],
+      language: { search: "Filter:", searchBuilder: { button: "Conditions" } }, layout: { topStart: { buttons: [{ extend: "colvis", text: "Columns" }, { extend: "searchBuilder", text: "Conditions" }] }, topEnd: "search" } });
+    // the wide table scrolls by itself: reachable and named for those who use a keyboard
+    table.closest(".wide").setAttribute("tabindex", "0");
+  });
+  document.documentElement.dataset.ready = "1";
+}
+
+function theme(dark) {
+  document.documentElement.classList.toggle("dark", dark);
+  document.getElementById("theme").setAttribute("aria-pressed", String(dark));
+  drawAgain();
+}
+
+theme(matchMedia("(prefers-color-scheme: dark)").matches);
+document.getElementById("theme").onclick = () => theme(!document.documentElement.classList.contains("dark"));
+for (const section of document.querySelectorAll("section.arena")) {
+  const arena = arenas.find((each) => each.name === section.dataset.arena);
+  if (arena) showArena(section, arena);
+}
+tables();

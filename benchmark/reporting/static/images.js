@@ -1,0 +1,139 @@
+// --- test images: thumbnail, heat map, lesion's outline, and what every row says --------------------------------
+
+const INFERNO = ["#000004", "#110a30", "#320a5e", "#57106e", "#781c6d", "#9a2865", "#bc3754", "#d84c3e", "#ed6925", "#f98e09", "#fbb61a", "#f4df53", "#fcffa4"]
+  .map((hex) => [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16)));
+const AT_ONCE = 60; // images that a list shows before more are asked for
+
+// A heat map as a canvas of its own size; the browser enlarges it smoothly
+function heatMap(encoded, [high, wide]) {
+  const canvas = element("canvas", { width: wide, height: high, class: "heat", "aria-hidden": "true" });
+  const context = canvas.getContext("2d"), picture = context.createImageData(wide, high);
+  const values = atob(encoded);
+  for (let i = 0; i < values.length; i++) {
+    const place = (values.charCodeAt(i) / 255) * (INFERNO.length - 1), below = Math.min(Math.floor(place), INFERNO.length - 2);
+    for (let channel = 0; channel < 3; channel++) {
+      picture.data[4 * i + channel] = INFERNO[below][channel] + (place - below) * (INFERNO[below + 1][channel] - INFERNO[below][channel]);
+    }
+    picture.data[4 * i + 3] = 255;
+  }
+  context.putImageData(picture, 0, 0);
+  return canvas;
+}
+
+function lesionOutline(path) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), drawn = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  svg.setAttribute("viewBox", "0 0 200 200");
+  svg.setAttribute("class", "lesion");
+  svg.setAttribute("aria-hidden", "true");
+  drawn.setAttribute("d", path);
+  svg.append(drawn);
+  return svg;
+}
+
+// One test image; with the heat map of a row where one is given and it has one
+function testImage(arena, i, row = null) {
+  const seen = element("div", { class: "seen" });
+  if (arena.thumbnails[i]) seen.append(element("img", { src: `data:image/jpeg;base64,${arena.thumbnails[i]}`, alt: `${arena.classes[arena.labels[i]]}, ${arena.images[i]}`, width: 80, height: 80 }));
+  const map = row?.cam?.maps[i];
+  if (map) seen.append(heatMap(map, row.cam.size));
+  if (arena.lesions[i] && seen.firstChild) seen.append(lesionOutline(arena.lesions[i]));
+  return seen;
+}
+
+function chanceBars(arena, i) {
+  const bars = element("div", { class: "chances" });
+  for (const row of arena.rows) {
+    if (row.said[i] < 0) continue;
+    const right = row.said[i] === arena.labels[i], missed = arena.negative !== null && !right && row.said[i] === arena.negative;
+    const chance = row.chances[i][arena.labels[i]];
+    bars.append(
+      element("span", { class: "who" }, row.name),
+      element("span", { class: right ? "right" : missed || arena.negative === null ? "wrong" : "other" }, `${right ? "✓" : "✗"} ${arena.classes[row.said[i]]}`),
+      element("span", { class: "chance", title: "probability of the true class", style: `--share: ${chance / 10}%` }, percent(chance)));
+  }
+  return bars;
+}
+
+// A list of test images under a heading. ``row``: whose heat maps can be laid over them; ``open``: what every row
+// says stands open from the start.
+function imageList(arena, numbers, place, heading, row = arena.chosen, open = arena.rows.length < 5) {
+  const list = element("ul", { class: "images" });
+  const explained = row?.cam && numbers.some((i) => row.cam.maps[i]);
+  let heat = false, shown = 0;
+  const add = () => {
+    for (const i of numbers.slice(shown, shown + AT_ONCE)) {
+      const patient = arena.groups[i] ? element("div", { class: "quiet" }, arena.groups[i]) : "";
+      const details = element("details", open ? { open: "" } : {}, element("summary", {}, "what each row says, and its probability of the true class"), chanceBars(arena, i));
+      list.append(element("li", { "data-image": i }, testImage(arena, i, heat ? row : null), element("b", {}, arena.classes[arena.labels[i]]), element("div", { class: "quiet" }, arena.images[i]), patient, details));
+    }
+    shown = Math.min(numbers.length, shown + AT_ONCE);
+    more.hidden = shown >= numbers.length;
+    more.textContent = `Show more (${shown} of ${numbers.length} are shown)`;
+  };
+  const more = element("button", { type: "button", class: "more", onclick: add });
+  const controls = element("div", { class: "controls" });
+  if (explained) {
+    const box = element("input", { type: "checkbox", onchange: () => {
+      heat = box.checked;
+      list.querySelectorAll("li").forEach((item) => item.querySelector(".seen").replaceWith(testImage(arena, Number(item.dataset.image), heat ? row : null)));
+    } });
+    controls.append(element("label", {}, box, ` heat maps of ${row.name} (Grad-CAM of the class it says)`));
+  }
+  const count = `${numbers.length} image${numbers.length === 1 ? "" : "s"}`;
+  place.replaceChildren(element("h4", { role: "status" }, `${heading}: ${count}`), controls, list, more);
+  add();
+}
+
+function confusion(arena, row, place, images) {
+  const cells = arena.classes.map(() => arena.classes.map(() => []));
+  row.said.forEach((said, i) => { if (said >= 0) cells[arena.labels[i]][said].push(i); });
+  const table = element("table", { class: "confusion" }, element("caption", { class: "hidden" }, `Confusion matrix of ${row.name}: a line for each true class, a column for each predicted one`));
+  table.append(element("tr", {}, element("th", {}, "true ↓ predicted →"), ...arena.classes.map((name) => element("th", { scope: "col" }, name))));
+  cells.forEach((line, truth) => {
+    const total = line.reduce((sum, cell) => sum + cell.length, 0) || 1;
+    const buttons = line.map((cell, said) => {
+      const missed = arena.negative !== null && said === arena.negative && truth !== said;
+      const name = `${arena.classes[truth]} predicted as ${arena.classes[said]}`;
+      const button = element("button", { type: "button", class: missed ? "missed" : "", "aria-pressed": "false", "aria-label": `${cell.length} images of ${name}`,
+        style: `background: color-mix(in srgb, var(--good) ${Math.round((55 * cell.length) / total)}%, var(--ground))`,
+        onclick: () => {
+          table.querySelectorAll("button").forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
+          imageList(arena, cell, images, `${row.name}: ${name}`, row);
+        } }, String(cell.length));
+      return element("td", {}, button);
+    });
+    table.append(element("tr", {}, element("th", { scope: "row" }, arena.classes[truth]), ...buttons));
+  });
+  place.replaceChildren(table);
+}
+
+// Every missed tumour: those that all rows miss, then those that one misses, then the others
+function gallery(arena, place) {
+  const images = element("div", { class: "cell-images" }), controls = element("div", { class: "controls" });
+  const buttons = arena.gallery.map(({ title, images: numbers }) => element("button", { type: "button", "aria-pressed": "false", onclick: (event) => {
+    buttons.forEach((other) => other.setAttribute("aria-pressed", String(other === event.currentTarget)));
+    imageList(arena, numbers, images, title, arena.chosen, true);
+  } }, `${title}: ${numbers.length}`));
+  controls.append(...buttons);
+  place.append(controls, images);
+  if (!buttons.length) place.append(element("p", {}, arena.negative === null ? "No row is wrong on any test image." : "No row calls a tumour healthy."));
+}
+
+// Right and wrong cases of each class, as the row sees them
+function lookedAt(arena, row, place) {
+  if (!row.cam) {
+    place.append(element("p", { class: "quiet" }, row.details["grad-cam"]?.reason || "This run has no heat maps."));
+    return;
+  }
+  place.append(element("p", { class: "quiet" }, `Grad-CAM of the class it says, from ${row.cam.source}. Right cases, then wrong ones, drawn by lot${Object.keys(arena.lesions).length ? "; outlined: the lesion" : ""}.`));
+  const table = element("table", { class: "looks" }, element("caption", { class: "hidden" }, `Where ${row.name} looks: right and wrong cases of each class`));
+  table.append(element("tr", { class: "kinds" }, element("td"), element("th", { scope: "col" }, "right"), element("th", { scope: "col" }, "wrong")));
+  row.cam.cases.forEach((cases, label) => {
+    if (!cases.right.length && !cases.wrong.length) return;
+    const cell = (numbers, kind) => element("td", { "data-kind": kind }, element("div", { class: "pairs" }, ...(numbers.length ? numbers.map((i) => element("figure", {},
+      element("div", { class: "pair" }, testImage(arena, i), testImage(arena, i, row)),
+      element("figcaption", {}, `says ${arena.classes[row.said[i]]} (${percent(row.chances[i][row.said[i]])})`))) : [element("span", { class: "quiet" }, "none")])));
+    table.append(element("tr", {}, element("th", { scope: "row" }, arena.classes[label]), cell(cases.right, "right"), cell(cases.wrong, "wrong")));
+  });
+  place.append(element("div", { class: "wide" }, table));
+}
