@@ -15,7 +15,7 @@ from benchmark.record import Throughput
 from benchmark.training.engines.base import Engine
 from benchmark.training.epochs import Report, softmax
 
-_WINDOW_SECONDS = 0.4
+_WINDOW_SECONDS = 0.2
 _WINDOWS = 7
 _BUDGET_SECONDS = 5.0
 _LATENCY_CALLS = 200

@@ -58,17 +58,24 @@ def main() -> None:
     parser.add_argument("models", nargs="+")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     for name in options.models:
         pairs = []
-        for _ in range(options.rounds):
-            here = ours(name, options.size, options.batch_size)
-            pairs.append((here, timms(options.script, name, options.size, options.batch_size)))
+        for number in range(options.rounds):
+            if number % 2:
+                there = timms(options.script, name, options.size, options.batch_size)
+                here = ours(name, options.size, options.batch_size)
+            else:
+                here = ours(name, options.size, options.batch_size)
+                there = timms(options.script, name, options.size, options.batch_size)
+            pairs.append((here, there))
         mine, theirs = np.array(pairs).T
+        ratios = mine / theirs
         print(
             f"{name}, {options.size} px, batch {options.batch_size}: ours {np.median(mine):.1f} img/s, timm "
-            f"{np.median(theirs):.1f} img/s, median ratio {np.median(mine / theirs):.3f}",
+            f"{np.median(theirs):.1f} img/s, median ratio {np.median(ratios):.3f} ({ratios.min():.3f} to "
+            f"{ratios.max():.3f}, {options.rounds} rounds)",
             flush=True,
         )
 

@@ -8,45 +8,18 @@ per second of both sides (median) and the median of the rounds' ratios, ours ove
 """
 
 import argparse
-import time
 from collections.abc import Callable
 
 import numpy as np
+from turns import our_epoch, random_images, ratio_in_words, take_turns, timed
 
 from backbones import UNIT, Backbone
 from backbones.registry import load_registry
 from benchmark.data.dataset import DataSet, Split
+from benchmark.execution.worker import shut_out_other_framework
 from benchmark.recipe import Recipe, load_recipe
-from benchmark.training.engines import Assignment, create
-from benchmark.training.epochs import Loop
 
-CLASSES = 4
 Epoch = Callable[[], None]
-
-
-def images(count: int, size: int) -> tuple[DataSet, Split]:
-    """Return random images; the content does not matter to speed."""
-    generator = np.random.default_rng(0)
-    pixels = generator.integers(0, 256, size=(count + 8, size, size, 3), dtype=np.uint8)
-    labels = generator.integers(0, CLASSES, size=count + 8)
-    ids = np.array([f"{number}" for number in range(count + 8)])
-    names = tuple("abcd"[:CLASSES])
-    data = DataSet("random", pixels, labels, ids, names, "0" * 64, identical=np.arange(count + 8))
-    rest = np.arange(count, count + 8)
-    return data, Split("holdout", np.arange(count), rest[:4], rest[4:], hash="0" * 64)
-
-
-def ours(engine_name: str, backbone: Backbone, recipe: Recipe, data: DataSet, split: Split) -> Epoch:
-    """Return the harness's epoch."""
-    engine = create(engine_name, "cpu", tf32=False, deterministic=False)
-    engine.build(Assignment(backbone, recipe, CLASSES, data.size, None, seed=0))
-    loop = Loop(engine, data, split, recipe, 0, lambda event: None)
-    numbers = iter(range(1, 10**6))
-    return lambda: void(loop.train_epoch(1 + next(numbers) % recipe.epochs))
-
-
-def void(_: object) -> None:
-    """Drop a value."""
 
 
 def plain_torch(backbone: Backbone, recipe: Recipe, data: DataSet, split: Split) -> Epoch:
@@ -55,7 +28,7 @@ def plain_torch(backbone: Backbone, recipe: Recipe, data: DataSet, split: Split)
     from torch.nn import functional
 
     torch.set_flush_denormal(True)
-    model = backbone.make(CLASSES, None, data.size).to(memory_format=torch.channels_last).train()
+    model = backbone.make(len(data.class_names), None, data.size).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
     preprocessing = backbone.preprocessing or UNIT
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
@@ -80,7 +53,7 @@ def plain_tensorflow(backbone: Backbone, recipe: Recipe, data: DataSet, split: S
     import keras
     import tensorflow as tf
 
-    model = backbone.make(CLASSES, None, data.size)
+    model = backbone.make(len(data.class_names), None, data.size)
     optimizer = keras.optimizers.AdamW(1e-3, weight_decay=0.01)
     optimizer.build(model.trainable_variables)
     preprocessing = backbone.preprocessing or UNIT
@@ -108,51 +81,38 @@ def plain_tensorflow(backbone: Backbone, recipe: Recipe, data: DataSet, split: S
     return epoch
 
 
-def compare(first: Epoch, second: Epoch, count: int, rounds: int) -> None:
-    """Time both in turns and print medians and the median ratio."""
-    for epoch in (first, second):
-        epoch()
-        epoch()
-    seconds = np.zeros((rounds, 2))
-    for number in range(rounds):
-        turns = [(0, first), (1, second)]
-        for column, epoch in turns if number % 2 else reversed(turns):
-            start = time.perf_counter()
-            epoch()
-            seconds[number, column] = time.perf_counter() - start
-    ratios = seconds[:, 1] / seconds[:, 0]
-    mine, theirs = np.median(count / seconds, axis=0)
-    print(
-        f"ours {mine:.1f} img/s, plain loop {theirs:.1f} img/s, median ratio {np.median(ratios):.3f} "
-        f"({ratios.min():.3f} to {ratios.max():.3f}, {rounds} rounds)",
-        flush=True,
-    )
-
-
 def main() -> None:
     """Compare for each backbone named."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("engine", choices=["torch", "tensorflow"])
     parser.add_argument("backbones", nargs="+")
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--batches", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batches", type=int, default=8, help="of 32 images, in each epoch")
+    parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
-    changes = {"size": options.size, "execution.compile": "off", "execution.precision": "float32", "epochs": 100}
+    shut_out_other_framework(options.engine)
+    changes = {
+        "size": options.size,
+        "execution.compile": "off",
+        "execution.channels_last": "on",
+        "execution.precision": "float32",
+        "epochs": 100,
+    }
     recipe = load_recipe("default").with_values(changes)
     count = options.batches * recipe.batch_size
-    data, split = images(count, options.size)
-    registry = load_registry()
+    data, split = random_images(count, options.size)
+    plain = plain_torch if options.engine == "torch" else plain_tensorflow
     for name in options.backbones:
-        backbone = registry.get(name)
+        backbone = load_registry().get(name)
         print(f"{name}, {options.size} px, batch {recipe.batch_size}: ", end="", flush=True)
-        plain = plain_torch if options.engine == "torch" else plain_tensorflow
-        compare(
-            ours(options.engine, backbone, recipe, data, split),
-            plain(backbone, recipe, data, split),
-            count,
-            options.rounds,
-        )
+        sides = {
+            "ours": timed(our_epoch(options.engine, backbone, recipe, data, split)),
+            "plain": timed(plain(backbone, recipe, data, split)),
+        }
+        seconds = take_turns(sides, options.rounds)
+        mine, theirs = (count / np.median(seconds[side]) for side in sides)
+        ratio = ratio_in_words(seconds["ours"], seconds["plain"])
+        print(f"ours {mine:.1f} img/s, plain loop {theirs:.1f} img/s, ratio {ratio}", flush=True)
 
 
 if __name__ == "__main__":
