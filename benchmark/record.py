@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from benchmark.data.audit import Audit
 from benchmark.outcomes import Outcome
 
 FORMAT = 1
@@ -104,10 +105,13 @@ class Throughput(_Part):
 
 
 class Timings(_Part):
-    """Seconds of wall time. ``compute``, ``data`` and ``harness`` split the epochs; ``compile`` stands apart."""
+    """Seconds of wall time. ``compute``, ``data`` and ``harness`` split the epochs; ``compile`` stands apart, and so
+    does ``prefix``, in which the outputs of frozen stages were computed that the epochs then read.
+    """
 
     import_s: float = 0.0
     build_s: float = 0.0
+    prefix_s: float = 0.0
     compile_s: float = 0.0
     compute_s: float = 0.0
     data_s: float = 0.0
@@ -174,7 +178,10 @@ class CamFacts(_Part):
 
 
 class Record(_Part):
-    """All of a run but its predictions. ``key`` is the run's identity; ``identity`` is what it hashes."""
+    """All of a run but its predictions. ``key`` is the run's identity; ``identity`` is what it hashes.
+
+    ``audit`` is of the data and its split, made before training.
+    """
 
     format: int = FORMAT
     key: str
@@ -186,6 +193,7 @@ class Record(_Part):
     device: str
     backbone: BackboneFacts
     data: DataFacts
+    audit: Audit | None = None
     weights: WeightsFacts
     network: NetworkFacts | None = None
     throughput: Throughput = Throughput()

@@ -1,22 +1,23 @@
 """The audit: what could flatter a score on these images, before anything is trained on them."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from benchmark.data.copies import Duplicates, Pair, any_of, byte_clusters, count_duplicates, joined, worst_pairs
 from benchmark.data.dataset import DataSet, Labels, Split
-from benchmark.data.near import RULE, TURNS, near_duplicates
+from benchmark.data.near import RULE, TURNS, NearPairs, near_duplicates
 from benchmark.data.probe import ProbeRow, shortcut_probe
 from benchmark.data.sources.files import suffix_of
 from benchmark.data.store import written_file
 from benchmark.hashing import hash_json
 
-AUDIT_VERSION = 1  # raised by hand when the same images would be audited otherwise
+AUDIT_VERSION = 2  # raised by hand when the same images would be audited otherwise
 PARTS = ("train", "validation", "test")
 _IMBALANCED = 3.0  # largest class over smallest
 _SHOWN_SIZES = 8
@@ -43,13 +44,18 @@ class Finding(_Part):
 
 
 class Audit(_Part):
-    """All that was found; see the fields' own records."""
+    """All that was found; see the fields' own records.
+
+    ``removed`` is how many training images were left out because they also stand in test (``--dedupe``), ``None``
+    where that was not asked for. Groups of copies are counted among all images, those left out included.
+    """
 
     version: int = AUDIT_VERSION
     data: str
     fingerprint: str
     split: str
     split_hash: str
+    removed: int | None = None
     balance: dict[str, dict[str, int]]
     byte_identical: Duplicates
     pixel_identical: Duplicates
@@ -72,23 +78,26 @@ class Audit(_Part):
         return tuple(finding.text for finding in self.findings if finding.level == "leak")
 
 
-def audit_data(data: DataSet, split: Split) -> Audit:
+def audit_data(data: DataSet, split: Split, say: Callable[[str], None] = lambda _: None) -> Audit:
     """Audit a data set under a split, once: the outcome is kept beside the prepared images.
 
     Args:
         data: the images.
         split: whose parts are looked at; images in none of them count in no part.
+        say: gets a sentence before anything that may take long.
     """
     kept = None
     if data.folder is not None:
         groups = None if data.groups is None else data.groups.tolist()
         key = hash_json([AUDIT_VERSION, data.fingerprint, groups, split.name, split.hash])
         kept = data.folder.parent / f"audit-{key[:16]}.json"
-        if kept.is_file():
-            return Audit.model_validate_json(kept.read_text(encoding="utf-8"))
+        with contextlib.suppress(OSError, ValueError):  # not there, or damaged: done anew
+            return Audit.model_validate_json(kept.read_bytes())
+    say(f"Auditing {len(data)} images of {data.name}: copies, patients, shortcuts")
     found = _audit(data, split)
     if kept is not None:
-        save_audit(found, kept)
+        with contextlib.suppress(OSError):  # a cache that can't be written costs time the next time, and nothing else
+            save_audit(found, kept)
     return found
 
 
@@ -114,13 +123,14 @@ def _audit(data: DataSet, split: Split) -> Audit:
         fingerprint=data.fingerprint,
         split=split.name,
         split_hash=split.hash,
+        removed=split.removed,
         balance=counts,
         byte_identical=count_duplicates(byte_clusters(data), data.labels, part),
         pixel_identical=count_duplicates(data.identical, data.labels, part),
         near=count_duplicates(joined(data.identical, near), data.labels, part),
         near_pairs={TURNS[k] or "as they are": int((near.turn == k).sum()) for k in range(len(TURNS))},
         patients=patients,
-        probe=shortcut_probe(data, near),
+        probe=_probed(data, near),
         sizes=sizes[:_SHOWN_SIZES],
         distinct_sizes=len(sizes),
         file_types=dict(Counter(suffix_of(name) or "none" for name in data.image_ids.tolist())),
@@ -130,6 +140,23 @@ def _audit(data: DataSet, split: Split) -> Audit:
         worst=worst_pairs(data, part, near),
     )
     return found.model_copy(update={"findings": tuple(_findings(found, split))})
+
+
+def _probed(data: DataSet, near: NearPairs) -> tuple[ProbeRow, ...]:
+    """Return the shortcut probe, which no split changes, once for all of them."""
+    kept = None
+    rows = TypeAdapter(tuple[ProbeRow, ...])
+    if data.folder is not None:
+        groups = None if data.groups is None else data.groups.tolist()
+        key = hash_json([AUDIT_VERSION, data.fingerprint, groups, data.negative_class])
+        kept = data.folder.parent / f"probe-{key[:16]}.json"
+        with contextlib.suppress(OSError, ValueError):
+            return rows.validate_json(kept.read_bytes())
+    found = shortcut_probe(data, near)
+    if kept is not None:
+        with contextlib.suppress(OSError), written_file(kept) as unfinished:
+            unfinished.write_bytes(rows.dump_json(found))
+    return found
 
 
 def _patients(groups: npt.NDArray[np.str_], labels: Labels, part: npt.NDArray[np.str_]) -> Patients:

@@ -11,6 +11,7 @@ that were compared all with all, step 1 lost 1 % of the pairs that pass step 2, 
 of different classes except four turned ones, which show the same slice under two labels.
 """
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,17 +61,20 @@ def near_duplicates(data: DataSet) -> NearPairs:
     if kept is not None and kept.is_file():
         with np.load(kept, allow_pickle=False) as stored:
             return NearPairs(*(stored[name] for name in ("first", "second", "correlation", "turn")))
-    thumbnails = data.thumbnails if data.thumbnails is not None else _thumbnails_of(data)
+    thumbnails = thumbnails_of(data)
     alone = np.unique(data.identical, return_index=True)[1]
     pairs = find_pairs(thumbnails, np.sort(alone).astype(np.int64))
     if kept is not None:
-        with written_file(kept) as unfinished, unfinished.open("wb") as stream:
+        # a cache that can't be written costs time the next time, and nothing else
+        with contextlib.suppress(OSError), written_file(kept) as unfinished, unfinished.open("wb") as stream:
             np.savez(stream, first=pairs.first, second=pairs.second, correlation=pairs.correlation, turn=pairs.turn)
     return pairs
 
 
-def _thumbnails_of(data: DataSet) -> npt.NDArray[np.uint8]:
-    """Return thumbnails of a data set that has none because it was made in memory."""
+def thumbnails_of(data: DataSet) -> npt.NDArray[np.uint8]:
+    """Return a data set's thumbnails, uint8 of shape (N, 32, 32); made here where it has none, being in memory."""
+    if data.thumbnails is not None:
+        return data.thumbnails
     grey = [resized(image, THUMBNAIL, "squash").mean(axis=2).astype(np.uint8) for image in data.pixels]
     return np.stack(grey)
 

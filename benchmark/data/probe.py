@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from benchmark.data.copies import joined
 from benchmark.data.cutting import independent_units, limited
 from benchmark.data.dataset import DataSet, Positions
-from benchmark.data.near import NearPairs
+from benchmark.data.near import NearPairs, thumbnails_of
 from benchmark.data.sources.files import suffix_of
 
 MAX_IMAGES = 2000  # enough to see what a trivial feature tells
@@ -78,18 +78,26 @@ def shortcut_probe(data: DataSet, near: NearPairs) -> tuple[ProbeRow, ...]:
 
 
 def trivial_features(data: DataSet, positions: Positions) -> dict[str, Features]:
-    """Return features that know nothing of tumours, by kind, each of shape (number of positions, ...)."""
-    side = data.size
+    """Return features that know nothing of tumours, by kind, each of shape (number of positions, ...).
+
+    They are taken from thumbnails, and so do not depend on the size that is trained on.
+    """
+    images = np.asarray(thumbnails_of(data)[positions], dtype=np.float64)
+    side = images.shape[1]
     ring = np.ones((side, side), dtype=bool)
     width = max(1, round(_RING * side))
     ring[width:-width, width:-width] = False
-    rows = []
-    for position in positions:
-        grey = data.pixels[position].mean(axis=2)
-        histogram = np.histogram(grey, bins=_BINS, range=(0, 255))[0] / grey.size
-        border = grey[ring]
-        rows.append([grey.mean(), grey.std(), border.mean(), border.std(), (border == 0).mean(), *histogram])
-    table = np.array(rows)
+    grey, border = images.reshape(len(images), -1), images[:, ring]
+    moments = [
+        grey.mean(axis=1),
+        grey.std(axis=1),
+        border.mean(axis=1),
+        border.std(axis=1),
+        (border == 0).mean(axis=1),
+    ]
+    steps = np.minimum(grey * _BINS // 255, _BINS - 1).astype(np.int64)
+    histogram = [(steps == step).mean(axis=1) for step in range(_BINS)]
+    table = np.stack([*moments, *histogram], axis=1)
     suffixes = np.array([suffix_of(name) for name in data.image_ids[positions].tolist()])
     families = {
         "mean and contrast": table[:, :2],

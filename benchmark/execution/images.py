@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from benchmark.data.audit import Audit, audit_data
 from benchmark.data.dataset import DataSet, Split
 from benchmark.data.options import open_data
 from benchmark.data.split_files import assignment_table, save_split
@@ -32,12 +33,14 @@ class Fold:
         split: positions in it.
         assignment: SHA-256 of :func:`~benchmark.data.split_files.assignment_table`: of who is where, with patients.
         images_hash: SHA-256 over the ids of the chosen images, sorted.
+        audit: what could flatter a score on these images.
     """
 
     data: DataSet
     split: Split
     assignment: str
     images_hash: str
+    audit: Audit
 
     @property
     def folder(self) -> Path:
@@ -84,27 +87,25 @@ class Fold:
 
     def notes(self) -> tuple[str, ...]:
         """Return what a user must know of these images before reading scores on them."""
-        notes = [*self.data.notes, *self.split.leaks]
+        notes = [*self.data.notes, *(finding.text for finding in self.audit.findings)]
         if self.split.removed is not None:
             notes.append(f"{self.split.removed} training images that also stand in test are left out (--dedupe)")
-        for name in self.split.unscored:
-            notes.append(f"class {name} has no test images and is left out of averages")
         return tuple(notes)
 
 
 class Images:
-    """Opens data sets and cuts splits as runs ask for them; the same images for every size and seed.
+    """Opens data sets, cuts splits and audits them as runs ask for them; the same images for every size and seed.
 
     Args:
         request: which images, and how they are split.
-        say: gets a sentence where decoding takes long.
+        say: gets a sentence where decoding or the audit takes long.
     """
 
     def __init__(self, request: Request, say: Say) -> None:
         self._request, self._say = request, say
         self._opened: dict[tuple[int, str], DataSet] = {}
         self._folds: dict[tuple[int, str, float, Folds], tuple[Fold, ...]] = {}
-        self._hashes: dict[str, tuple[str, str]] = {}
+        self._known: dict[str, tuple[str, str, Audit]] = {}
 
     def folds(self, recipe: Recipe, size: int, folds: Folds) -> tuple[Fold, ...]:
         """Return the images at one size, once for each fold that is asked for, or once without folds.
@@ -136,11 +137,12 @@ class Images:
         return self._opened[size, recipe.resize]
 
     def _fold(self, data: DataSet, split: Split) -> Fold:
-        if split.hash not in self._hashes:
+        if split.hash not in self._known:
             chosen = np.sort(np.concatenate([split.train, split.validation, split.test]))
             images = hash_json([str(name) for name in data.image_ids[chosen]])
-            self._hashes[split.hash] = hash_bytes(assignment_table(data, (split,))), images
-        return Fold(data, split, *self._hashes[split.hash])
+            assignment = hash_bytes(assignment_table(data, (split,)))
+            self._known[split.hash] = assignment, images, audit_data(data, split, self._say)
+        return Fold(data, split, *self._known[split.hash])
 
 
 def _progress_lines(source: str, size: int, say: Say) -> Callable[[int, int], None]:

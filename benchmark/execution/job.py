@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from benchmark.data.audit import Audit
 from benchmark.execution.store import short
 from benchmark.execution.weights import Weights
 from benchmark.outcomes import Outcome
@@ -24,6 +25,7 @@ class Job(BaseModel):
         recipe_name: as the tables show it.
         backbone: facts of the adapter, as the plan saw it.
         data: facts of the data set and its split.
+        audit: of both; ``None`` where none was made.
         weights: from which the network starts.
         allow_scratch: go on without pretrained weights where they can't be had.
         device: name of the device, as the tables show it.
@@ -46,6 +48,7 @@ class Job(BaseModel):
     recipe_name: str
     backbone: BackboneFacts
     data: DataFacts
+    audit: Audit | None = None
     weights: Weights
     allow_scratch: bool
     device: str
@@ -106,5 +109,6 @@ class Job(BaseModel):
             device=self.device,
             backbone=self.backbone,
             data=self.data,
+            audit=self.audit,
             **values,
         )

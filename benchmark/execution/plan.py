@@ -204,6 +204,7 @@ class _Maker:
                 origin=backbone.origin,
             ),
             data=fold.facts(),
+            audit=fold.audit,
             weights=weights,
             allow_scratch=request.allow_scratch,
             oom=request.oom,

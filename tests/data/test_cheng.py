@@ -4,6 +4,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -153,11 +154,31 @@ def damaged(folder, **changes):
         ({"tumorMask": np.ones((16, 32), np.uint8)}, r"1\.mat': the mask is 16 x 32 and the image 32 x 32"),
         ({"image": np.full((32, 32), 7, np.int16)}, r"1\.mat' is constant"),
         ({"image": np.full((32, 32), np.nan)}, r"1\.mat' holds values that are not finite"),
+        ({"image": np.full((32, 32), b"a")}, r"1\.mat': the field 'cjdata\.image' holds no numbers"),
+        ({"label": np.array([[np.nan]])}, r"1\.mat' has the label nan"),
+        ({"label": np.array([[b"1"]])}, r"1\.mat': the field 'cjdata\.label' holds no numbers"),
+        ({"PID": np.array([[-1.0]])}, r"1\.mat': the field 'cjdata\.PID' does not hold the characters"),
     ],
 )
 def test_damaged_slices_are_named(cheng, changes, match):
     damaged(cheng, **changes)
     refused(cheng, match)
+
+
+def test_an_image_that_claims_to_be_enormous_is_not_unpacked(cheng):
+    fields = slice_fields(1)
+    del fields["image"]
+    write_slice(cheng / "1.mat", fields)
+    with h5py.File(cheng / "1.mat", "a") as file:  # a few bytes on disk, 40 GB in memory
+        file.create_dataset("cjdata/image", (200_000, 100_000), np.int16, chunks=(512, 512), compression="gzip")
+    refused(cheng, r"1\.mat': the field 'cjdata\.image' claims 20000000000 values")
+
+
+def test_folds_that_are_no_folds(cheng):
+    write_folds(cheng / "cvind.mat", [1.5] * 36)
+    refused(cheng, r"cvind\.mat' holds folds that are not whole numbers from 1")
+    write_slice(cheng / "cvind.mat", {"label": np.array([[1.0]])})
+    refused(cheng, r"cvind\.mat' has no field 'cvind'")
 
 
 def test_a_mat_file_that_is_no_hdf5(cheng):

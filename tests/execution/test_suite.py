@@ -101,7 +101,9 @@ def test_what_is_asked_of_the_images_is_seen_on_the_rows(asked: Request, tmp_pat
     assert any("patients are not kept apart" in note for note in sliced.notes)
     [cleaned] = make_plan(replace(asked, split=SplitOptions(dedupe=True))).jobs
     assert cleaned.data.split.endswith("-deduplicated")
-    assert cleaned.data.removed is not None
+    assert cleaned.data.removed == cleaned.audit.removed == 0
+    assert plain.audit.removed is None
+    assert any("patients are unknown" in note for note in sliced.notes), "the audit is said before training"
     assert (plain.data.split_kind, plain.data.fold, plain.data.removed) == ("official", None, None)
     others = make_images(tmp_path / "others", per_class=3)
     [outside] = make_plan(replace(asked, data=replace(asked.data, test_data=str(others)))).jobs

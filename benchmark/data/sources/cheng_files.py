@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.data.images import nonzero
+from benchmark.data.images import MAX_PIXELS, nonzero
 from benchmark.errors import UserError
 
 CLASSES = {1: "meningioma", 2: "glioma", 3: "pituitary"}
 N_SLICES = 3064
 _MATLAB = b"MATLAB 7.3"
+_LONGEST_ID = 100
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,10 @@ def read_folds(path: Path) -> npt.NDArray[np.int64]:
     """
     data = path.read_bytes()
     with _opened(data, str(path)) as file:
-        if "cvind" not in file:
-            raise UserError(f"'{path}' has no variable 'cvind': it does not hold folds.")
-        values = np.asarray(file["cvind"][()]).ravel()
-    folds = values.astype(np.int64)
-    if not len(folds) or (folds != values).any() or folds.min() < 1:
+        values = _values(file, "cvind", "cvind", str(path)).ravel()
+    if not len(values) or not ((values >= 1) & (values < N_SLICES) & (values % 1 == 0)).all():
         raise UserError(f"'{path}' holds folds that are not whole numbers from 1.")
-    return folds
+    return values.astype(np.int64)
 
 
 def read_labels(path: Path) -> npt.NDArray[np.int64]:
@@ -109,19 +107,33 @@ def _opened(data: bytes, name: str) -> Any:
 
 
 def _group(file: Any, data: bytes, name: str) -> Any:
-    if "cjdata" in file:
+    import h5py
+
+    if isinstance(file.get("cjdata"), h5py.Group):
         return file["cjdata"]
     kind = "" if data.startswith(_MATLAB) else "is an HDF5 file, but not MATLAB's, and "
     raise UserError(f"'{name}' {kind}has no field 'cjdata': it is not a slice of the Cheng data set.")
 
 
 def _field(group: Any, field: str, name: str) -> npt.NDArray[Any]:
-    if field not in group:
-        raise UserError(f"'{name}' has no field 'cjdata.{field}'.")
+    return _values(group, field, f"cjdata.{field}", name)
+
+
+def _values(group: Any, field: str, shown: str, name: str) -> npt.NDArray[Any]:
+    """Return the numbers of a field; raises ``UserError`` where there are none, or too many, or in other files."""
+    import h5py
+
     try:
-        return np.asarray(group[field][()])
-    except OSError:
-        raise UserError(f"'{name}': the field 'cjdata.{field}' can't be read: truncated or damaged.") from None
+        node = group.get(field)
+        if not isinstance(node, h5py.Dataset):
+            raise UserError(f"'{name}' has no field '{shown}'.")
+        if node.dtype.kind not in "biuf" or node.external or node.is_virtual:
+            raise UserError(f"'{name}': the field '{shown}' holds no numbers of its own.")
+        if node.size > MAX_PIXELS:
+            raise UserError(f"'{name}': the field '{shown}' claims {node.size} values, more than any slice has.")
+        return np.asarray(node[()])
+    except (OSError, RuntimeError, KeyError):
+        raise UserError(f"'{name}': the field '{shown}' can't be read: truncated or damaged.") from None
 
 
 def _identity(group: Any, name: str) -> tuple[int, str]:
@@ -130,6 +142,8 @@ def _identity(group: Any, name: str) -> tuple[int, str]:
         shown = f"{value[0]:g}" if len(value) == 1 else str(value.tolist())
         raise UserError(f"'{name}' has the label {shown}: 1 (meningioma), 2 (glioma) or 3 (pituitary) are known.")
     codes = _field(group, "PID", name).ravel()
+    if not ((codes >= ord(" ")) & (codes < 2**16)).all() or len(codes) > _LONGEST_ID:
+        raise UserError(f"'{name}': the field 'cjdata.PID' does not hold the characters of a patient's id.")
     return int(value[0]), "".join(chr(int(code)) for code in codes)
 
 
