@@ -5,7 +5,7 @@ from typing import Any
 from backbones import backbone
 
 
-@backbone("keras/baseline_cnn", framework="keras", library="own", input_size=128)
+@backbone("keras/baseline_cnn", framework="keras", input_size=128, parameters=4_219_172, stage_count=4)
 def keras_baseline_cnn(num_classes: int, input_size: int, dropout: float = 0.0) -> Any:
     import keras
     from keras import layers
@@ -28,7 +28,7 @@ def keras_baseline_cnn(num_classes: int, input_size: int, dropout: float = 0.0) 
     )
 
 
-@backbone("torch/baseline_cnn", framework="torch", library="own", input_size=128)
+@backbone("torch/baseline_cnn", framework="torch", input_size=128, parameters=4_219_172, stage_count=4)
 def torch_baseline_cnn(num_classes: int, input_size: int, dropout: float = 0.0) -> Any:
     from collections import OrderedDict
 

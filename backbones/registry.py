@@ -78,6 +78,8 @@ class Backbone:
         stages: ``stages(model)`` returns the steps of the built model's forward pass in order, the head last; by
             default they are found in the model's graph. The harness proves either before it relies on them.
         unsupported: returns a reason why the backbone does not apply here, or ``None``.
+        parameters: number of scalars that training can change, as built for four classes at ``input_size``.
+        stage_count: number of stages that the harness finds in it; both are told by ``list``, which builds nothing.
         family: networks that a recipe may treat alike (``families.vgg``), such as ``vgg``; empty is none.
         note: one line that tells it from its namesakes (``ResNet50 v1: stride on the first 1x1``).
         cam_stage: name of the stage whose output Grad-CAM explains; by default the last with a feature map.
@@ -97,6 +99,8 @@ class Backbone:
     requires: tuple[str, ...] = ()
     stages: Callable[[Any], Sequence[Any]] | None = None
     unsupported: Callable[[], str | None] | None = None
+    parameters: int | None = None
+    stage_count: int | None = None
     family: str = ""
     note: str = ""
     cam_stage: str | None = None

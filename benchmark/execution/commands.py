@@ -62,15 +62,33 @@ def list_command(as_json: bool, plugins: tuple[Path, ...]) -> None:
     if as_json:
         click.echo(json.dumps({"backbones": entries, "broken": broken}, indent=1))
         return
-    shown = ("name", "framework", "library", "input_size", "weights", "note")
-    headings = tuple("input" if column == "input_size" else column for column in shown)
-    lines = [headings, *(tuple(str(entry[column]) for column in shown) for entry in entries)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(shown))]
+    lines = [tuple(_LISTED.values()), *(tuple(_cell(entry[column]) for column in _LISTED) for entry in entries)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(_LISTED))]
     for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     click.echo("\nAlso every model of two libraries: timm:NAME, keras:NAME.")
     for each in broken:
         click.echo(f"Not usable: {each['name']} ({each['origin']}): {each['reason']}")
+
+
+# what `list` shows in its table, and how it is headed
+_LISTED = {
+    "name": "name",
+    "framework": "framework",
+    "library": "library",
+    "input_size": "input",
+    "parameters": "parameters",
+    "stages": "stages",
+    "weights": "weights",
+    "note": "note",
+}
+
+
+def _cell(value: Any) -> str:
+    """Return a fact as a cell: numbers above ten thousand in millions, empty where it is not known."""
+    if value is None:
+        return ""
+    return f"{value / 1e6:.1f} M" if isinstance(value, int) and value >= 10_000 else str(value)
 
 
 def _facts(entry: "Backbone") -> dict[str, Any]:
@@ -93,6 +111,8 @@ def _facts(entry: "Backbone") -> dict[str, Any]:
         "framework": entry.framework,
         "library": entry.library,
         "input_size": entry.input_size,
+        "parameters": entry.parameters,
+        "stages": entry.stage_count,
         "weights": weights,
         "imagenet": entry.imagenet,
         "weights_file": str(at_hand) if at_hand else None,

@@ -101,6 +101,14 @@ def test_list_shows_plugins_and_weights_without_building(capsys: pytest.CaptureF
     assert listed["torch/mine"]["note"] == "only a test"
     assert listed["torch/mine"]["weights"] == "to fetch"
     assert listed["keras/baseline_cnn"]["weights"] == "none"
+    assert (listed["timm/vgg16"]["parameters"], listed["timm/vgg16"]["stages"]) == (134_276_932, 14)
+    _, shown, _ = said(capsys, "list")
+    lines = {line.split()[0]: line for line in shown.splitlines() if "/" in line}
+    for name in ("keras/vgg16", "timm/vgg16", "keras/resnet50", "keras_cv/resnet50", "timm/resnet50"):
+        assert listed[name]["note"] in lines[name]
+    assert "134.3 M" in lines["timm/vgg16"]
+    assert "14.7 M" in lines["keras/vgg16"]
+    assert len({listed[name]["note"] for name in listed if name.endswith(("/resnet50", "/vgg16"))}) == 6
 
 
 @pytest.mark.parametrize("words", [["list"], ["--help"], ["recipe", "quick"], ["recipe"]])
