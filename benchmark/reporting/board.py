@@ -14,6 +14,7 @@ from benchmark.outcomes import Outcome
 from benchmark.record import Predictions
 from benchmark.reporting.cam_scores import cam_intervals
 from benchmark.reporting.extras import patient_intervals
+from benchmark.reporting.remarks import guessed
 from benchmark.reporting.rows import SPEEDS, Result, Row, averaged, run_row
 
 
@@ -55,6 +56,7 @@ class BoardRow:
         spread: sample standard deviations over the scored runs, where there is more than one.
         rank: 1 + the number of rows of its block that are significantly better; ``None`` where it is not ranked.
         intervals: 95 % intervals by column name.
+        guessed: whether its macro-F1 can't be told from guessing; the reason then says what it was trained on.
     """
 
     results: tuple[Result, ...]
@@ -63,6 +65,7 @@ class BoardRow:
     block: Block
     rank: int | None = None
     intervals: Mapping[str, Interval] = field(default_factory=dict)
+    guessed: bool = False
 
     @property
     def first(self) -> Result:
@@ -257,7 +260,9 @@ def _judged(rows: Sequence[BoardRow]) -> tuple[list[BoardRow], dict[str, BlockSt
 def _with_intervals(row: BoardRow, intervals: Mapping[str, Interval]) -> BoardRow:
     patients = patient_intervals(row.values, row.first.record.data.class_names)
     looks = cam_intervals([result.cam_scores for result in row.results if result.scores is not None])
-    return replace(row, intervals={**intervals, **patients, **looks})
+    remark = guessed(row.first.record, intervals)
+    values = {**row.values, "reason": remark} if remark and "reason" not in row.values else row.values
+    return replace(row, values=values, intervals={**intervals, **patients, **looks}, guessed=bool(remark))
 
 
 def _standing(row: BoardRow) -> tuple[float, str]:

@@ -49,7 +49,7 @@ def draw_losses(made: Any, rows: Sequence[BoardRow]) -> None:
             axes.plot(*curve, color=VALIDATION_COLOUR)
         _mark_best(axes, row, "val_loss")
         axes.set_yscale("log")
-        plain_log_ticks(axes.yaxis, losses, subs=(1,))
+        plain_log_ticks(axes.yaxis, losses, subs=(1,) if max(losses) > 100 * min(losses) else (1, 2, 5))
     made.supylabel("cross-entropy (nats, log scale)", fontsize=7)
     made.legend(
         handles=[

@@ -7,6 +7,7 @@ from benchmark.evaluation.comparison import ALPHA
 from benchmark.evaluation.statistics import BlockStatistics
 from benchmark.record import DataFacts
 from benchmark.reporting.board import BoardRow
+from benchmark.reporting.remarks import namesakes
 
 DISCLAIMER = "Research software, not for clinical use."
 
@@ -35,7 +36,10 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
         notes.append(f"Limited to {data.limit} images: not comparable with the whole data set.")
     if data.negative_class is not None:
         notes.append(f"The class without a tumour is {data.negative_class}.")
-    return notes
+    said = dict.fromkeys(
+        f"{row.values['backbone']}, {row.values['recipe']}: {row.values['reason']}" for row in rows if row.guessed
+    )
+    return [*notes, *namesakes(rows), *said]
 
 
 def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:

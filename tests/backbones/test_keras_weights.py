@@ -247,6 +247,8 @@ assert not {"keras", "tensorflow", "torch", "numpy"} & set(sys.modules)
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert int(said[0]) >= 38
     assert {"keras:ResNet50", "keras:EfficientNetV2B0", "keras:ConvNeXtTiny", "keras:NASNetMobile"} <= set(said)
+    families = [load_registry().get(f"keras:{name}").family for name in ("VGG19", "ResNet50V2", "MobileNetV3Small")]
+    assert families == ["vgg", "resnet", "mobilenet"]
     with pytest.raises(KeyError):
         load_registry().get("keras:ResNet51")
 

@@ -96,6 +96,8 @@ def test_every_timm_model_has_a_name() -> None:
     names = _any_timm.known_names()
     assert {"timm:resnet50", "timm:resnet50.tv_in1k"} <= set(names)
     assert len(names) > 1000
+    families = [load_registry().get(f"timm:{name}").family for name in ("vgg16", "vgg16_bn", "tf_efficientnet_b0")]
+    assert families == ["vgg", "vgg_bn", "efficientnet"]
     with pytest.raises(KeyError):
         load_registry().get("timm:resnet5000")
 

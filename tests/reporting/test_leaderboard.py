@@ -264,3 +264,28 @@ def test_folds_are_compared_by_the_corrected_t_test(tables, tmp_path: Path) -> N
     pairs = pd.read_csv(tmp_path / "comparisons.csv")
     assert pairs["p_nadeau_bengio"].between(0, 1).all()
     assert pairs["p_mcnemar"].between(0, 1).all()
+
+
+def test_a_row_that_might_have_been_guessed_says_what_it_was_trained_on(tables) -> None:
+    study = Study(patients=20, slices=2)
+    able, guessing = TWELVE[2], replace(TWELVE[5], skill=0.05, pretrained=False)
+    _, board, text = tables([study.run(able), study.run(guessing)])
+    board = board.set_index("backbone")
+    assert pd.isna(board.loc[able.name, "reason"])
+    said = board.loc[guessing.name, "reason"]
+    assert said.startswith("Not told apart from guessing (macro-F1 0.25): the 95 % interval is ")
+    assert said.endswith("after 40 steps on 120 images from random weights.")
+    assert board.loc[guessing.name, "status"] == "ok"
+    assert f"{guessing.name}, default: Not told apart from guessing" in text
+
+
+def test_namesakes_that_are_not_one_network_are_told_apart(tables) -> None:
+    runs = []
+    for reader, note in zip(TWELVE[2:7], ("v1.5", "v1", "v1", "with top", "without top"), strict=True):
+        record, predictions = Study().run(reader)
+        facts = record.backbone.model_copy(update={"note": note})
+        runs.append((record.model_copy(update={"backbone": facts}), predictions))
+    text = tables([*runs, Study().run(TWELVE[0]), Study().run(TWELVE[1])])[2]
+    assert "Not the same network: keras/resnet50 is v1; keras_cv/resnet50 is v1; timm/resnet50 is v1.5." in text
+    assert "Not the same network: keras/vgg16 is without top; timm/vgg16 is with top." in text
+    assert "baseline_cnn is" not in text
