@@ -1,22 +1,26 @@
 """Uncertainty of scores: a bootstrap of clusters (and of seeds, where there are three or more), vectorised.
 
-A resample is a vector of how often each cluster is drawn, so that all resampled confusion matrices are one matrix
-product. From the resamples comes a standard error; interval and test use it with Student's t, on the logit scale
-for scores between 0 and 1. In simulation (tests/evaluation/test_coverage.py) this covers better near 1 than
-percentiles do, and the number of resamples does not limit how small a p-value can be.
+A resample is a vector of how often each cluster is drawn, so that whatever is summed over clusters (confusion
+matrices, squared errors ...) is summed in all resamples by one matrix product. From the resamples comes a standard
+error; interval and test use it with Student's t, on the logit scale for scores between bounds. In simulation
+(tests/evaluation/test_coverage.py) this covers better near 1 than percentiles do, and the number of resamples does
+not limit how small a p-value can be.
+
+The folds of a cross-validation are one set of images here: each is tested once, by the network that had not seen it,
+and clusters are drawn from all of them. What the networks of the folds have in common (training images, given the
+data) is not resampled; over folds there is Nadeau and Bengio's test (:mod:`benchmark.evaluation.comparison`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluation.clusters import Readings
 from benchmark.evaluation.intervals import Interval, logit_interval, satterthwaite
 from benchmark.evaluation.scoring import Floats, macro_f1
 
-Measure = Callable[[npt.NDArray[np.generic]], Floats]  # (..., C, C) to (...)
+Measure = Callable[[npt.NDArray[np.generic]], Floats]  # sums over clusters, (..., *K), to a score, (...)
 
 RESAMPLES = 2000
 SEEDS_TO_RESAMPLE = 3
@@ -71,31 +75,34 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Resampled:
-    """One row's confusion matrices in every resample.
+    """Sums over the clusters of every resample, for one row.
 
     Args:
-        readings: what is resampled.
-        matrices: for each fold, shape (B, S, C, C).
-        seeds: for each fold, shape (B, S), the weight of each seed; rows sum to 1.
+        parts: float64, shape (S, G, *K): what is summed, for each of S seeds and G clusters.
+        sums: float64, shape (B, S, *K).
+        seeds: float64, shape (B, S), the weight of each seed; rows sum to 1.
     """
 
-    readings: Readings
-    matrices: tuple[Floats, ...]
-    seeds: tuple[Floats, ...]
+    parts: Floats
+    sums: Floats
+    seeds: Floats
 
-    def estimate(self, measure: Measure = macro_f1) -> Estimate:
-        """Return a score with its sampling distribution: the mean over seeds and folds, each run weighing alike."""
-        values = [measure(fold.sum(axis=1)) for fold in self.readings.folds]
-        runs = sum(len(value) for value in values)
-        replicates = np.zeros(len(self.matrices[0]))
-        variance, freedom = 0.0, 0
-        for value, matrices, seeds in zip(values, self.matrices, self.seeds, strict=True):
-            replicates += len(value) / runs * (seeds * measure(matrices)).sum(axis=1)
-            if len(value) >= SEEDS_TO_RESAMPLE:
-                variance += (len(value) / runs) ** 2 * float(value.var(ddof=1)) / len(value)
-                freedom += len(value) - 1
-        mean = float(np.concatenate(values).mean())
-        return Estimate(mean, replicates, variance, freedom, self.readings.clusters)
+    def estimate(self, measure: Measure = macro_f1, clusters: int | None = None) -> Estimate:
+        """Return a score with its sampling distribution: the mean over seeds.
+
+        Args:
+            measure: from sums to the score.
+            clusters: how many the score depends on, such as those that have images of one class; ``None``: all.
+        """
+        values = measure(self.parts.sum(axis=1))
+        resampled = len(values) >= SEEDS_TO_RESAMPLE
+        return Estimate(
+            value=float(values.mean()),
+            replicates=np.asarray((self.seeds * measure(self.sums)).sum(axis=1)),
+            seed_variance=float(values.var(ddof=1)) / len(values) if resampled else 0.0,
+            seed_freedom=len(values) - 1 if resampled else 0,
+            clusters=self.parts.shape[1] if clusters is None else clusters,
+        )
 
 
 class Bootstrap:
@@ -105,45 +112,41 @@ class Bootstrap:
     of a mean is unbiased (Rao & Wu 1988, section 2).
 
     Args:
-        clusters: number of clusters in each fold.
+        clusters: their number.
         seed: of the draws.
         resamples: how many.
     """
 
-    def __init__(self, clusters: Sequence[int], seed: int = 0, resamples: int = RESAMPLES) -> None:
+    def __init__(self, clusters: int, seed: int = 0, resamples: int = RESAMPLES) -> None:
         self.seed = seed
         self.resamples = resamples
-        self._draws = [self._draw(fold, count) for fold, count in enumerate(clusters)]
+        self._draws = self._draw(clusters)
 
-    def resample(self, readings: Readings, row: int = 0) -> Resampled:
-        """Return a row's confusion matrices in every resample.
+    def resample(self, parts: Floats, row: int = 0) -> Resampled:
+        """Return a row's sums in every resample.
 
         Args:
+            parts: shape (S, G, *K): for each of S seeds and G clusters what is summed, such as confusion matrices.
             row: number of the row; rows draw their seeds independently, and share their draws of clusters.
 
         Raises:
-            ValueError: the readings have another number of folds or clusters.
+            ValueError: the parts are of another number of clusters.
         """
-        if [fold.shape[1] for fold in readings.folds] != [draws.shape[1] for draws in self._draws]:
-            raise ValueError("readings and draws are of different clusters")
-        generator = np.random.default_rng([self.seed, 1, row])
-        matrices, weights = [], []
-        for fold, draws in zip(readings.folds, self._draws, strict=True):
-            seeds, count, classes, _ = fold.shape
-            flat = fold.transpose(1, 0, 2, 3).reshape(count, -1).astype(np.float64)
-            step = max(1, _CHUNK // count)
-            parts = [draws[i : i + step].astype(np.float64) @ flat for i in range(0, self.resamples, step)]
-            matrices.append(np.concatenate(parts).reshape(self.resamples, seeds, classes, classes))
-            if seeds >= SEEDS_TO_RESAMPLE:
-                drawn = generator.multinomial(seeds - 1, np.full(seeds, 1 / seeds), self.resamples)
-                weights.append(drawn / (seeds - 1))
-            else:
-                weights.append(np.full((self.resamples, seeds), 1 / seeds))
-        return Resampled(readings, tuple(matrices), tuple(weights))
+        seeds, count, *shape = parts.shape
+        if count != self._draws.shape[1]:
+            raise ValueError("parts and draws are of different clusters")
+        flat = np.moveaxis(parts, 0, 1).reshape(count, -1).astype(np.float64)
+        step = max(1, _CHUNK // count)
+        sums = [self._draws[i : i + step].astype(np.float64) @ flat for i in range(0, self.resamples, step)]
+        weights = np.full((self.resamples, seeds), 1 / seeds)
+        if seeds >= SEEDS_TO_RESAMPLE:
+            generator = np.random.default_rng([self.seed, 1, row])
+            weights = generator.multinomial(seeds - 1, weights[0], self.resamples) / (seeds - 1)
+        return Resampled(parts, np.concatenate(sums).reshape(self.resamples, seeds, *shape), weights)
 
-    def _draw(self, fold: int, count: int) -> npt.NDArray[np.uint16]:
+    def _draw(self, count: int) -> npt.NDArray[np.uint16]:
         """Return how often each cluster is drawn in each resample: shape (B, G)."""
-        generator = np.random.default_rng([self.seed, 0, fold])
+        generator = np.random.default_rng([self.seed, 0])
         step = max(1, _CHUNK // count)
         sizes = [min(step, self.resamples - i) for i in range(0, self.resamples, step)]
         chances = np.full(count, 1 / count)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from benchmark.evaluation.scoring import Counts, Floats, decide
 
 BINS = 15  # as in Guo et al. 2017
+OPERATING_SPECIFICITY = 0.95  # on validation images
 
 
 @dataclass(frozen=True)
@@ -38,21 +39,44 @@ class Reliability:
 
 def reliability(labels: Counts, probabilities: npt.NDArray[np.floating], bins: int = BINS) -> Reliability:
     """Return the reliability diagram of N images; bins are open on the left, as in Guo et al. 2017."""
-    chances = probabilities.max(axis=1).astype(np.float64)
-    right = (decide(probabilities) == labels).astype(np.float64)
-    edges = np.linspace(0, 1, bins + 1)
-    place = np.clip(np.searchsorted(edges, chances, side="left") - 1, 0, bins - 1)
+    chances, right, place = place_in_bins(labels, probabilities, bins)
     counts = np.bincount(place, minlength=bins).astype(np.int64)
     empty = np.full(bins, np.nan)
     confidence = np.divide(np.bincount(place, chances, bins), counts, out=empty.copy(), where=counts > 0)
     accuracy = np.divide(np.bincount(place, right, bins), counts, out=empty.copy(), where=counts > 0)
-    return Reliability(edges, counts, confidence, accuracy)
+    return Reliability(np.linspace(0, 1, bins + 1), counts, confidence, accuracy)
+
+
+def place_in_bins(
+    labels: Counts, probabilities: npt.NDArray[np.floating], bins: int
+) -> tuple[Floats, Floats, Counts]:
+    """Return of each image the probability of the predicted class, whether it is right (0 or 1), and its bin."""
+    chances = probabilities.max(axis=1).astype(np.float64)
+    right = (decide(probabilities) == labels).astype(np.float64)
+    place = np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), chances, side="left") - 1, 0, bins - 1)
+    return chances, right, place.astype(np.int64)
+
+
+def calibration_error(gaps: npt.NDArray[np.generic]) -> Floats:
+    """Return the expected calibration error from sums by bin, (..., B, 2) to (...).
+
+    Args:
+        gaps: for each bin, the sum over its images of right (0 or 1) less confidence, and the number of images.
+    """
+    sums = np.asarray(gaps, dtype=np.float64)
+    total = sums[..., 1].sum(axis=-1)
+    return np.asarray(np.abs(sums[..., 0]).sum(axis=-1) / np.where(total > 0, total, np.nan))
 
 
 def brier(labels: Counts, probabilities: npt.NDArray[np.floating]) -> float:
     """Return the mean squared distance of probabilities and truth, summed over classes, 0 to 2 (Brier 1950)."""
+    return float(brier_by_image(labels, probabilities).mean())
+
+
+def brier_by_image(labels: Counts, probabilities: npt.NDArray[np.floating]) -> Floats:
+    """Return for each image the squared distance of its probabilities and the truth: float64, shape (N,)."""
     truth = np.eye(probabilities.shape[1])[labels]
-    return float(((probabilities.astype(np.float64) - truth) ** 2).sum(axis=1).mean())
+    return np.asarray(((probabilities.astype(np.float64) - truth) ** 2).sum(axis=1))
 
 
 @dataclass(frozen=True)
@@ -74,7 +98,7 @@ def at_specificity(
     validation: tuple[Counts, npt.NDArray[np.floating]],
     test: tuple[Counts, npt.NDArray[np.floating]],
     negative: int,
-    specificity: float = 0.95,
+    specificity: float = OPERATING_SPECIFICITY,
 ) -> OperatingPoint | None:
     """Return sensitivity for tumours at a specificity fixed on validation images.
 
@@ -86,22 +110,43 @@ def at_specificity(
     Returns:
         ``None`` where one of the four groups of images is empty.
     """
-    (val_labels, val_chances), (labels, chances) = validation, test
-    healthy = np.sort(1 - val_chances[val_labels == negative, negative].astype(np.float64))
-    tumour = 1 - chances[:, negative].astype(np.float64)
+    (labels, chances), threshold = test, threshold_at(*validation, negative, specificity)
     ill = labels != negative
-    if not len(healthy) or not ill.any() or ill.all() or (val_labels == negative).all():
+    if threshold is None or not ill.any() or ill.all():
         return None
-    keep = int(np.ceil(specificity * len(healthy) - 1e-9))  # so many must stay below the threshold
-    threshold = float(np.nextafter(healthy[keep - 1], np.inf)) if keep else 0.0
-    reported = tumour >= threshold
+    reported = reports(chances, negative, threshold)
     return OperatingPoint(threshold, float(reported[ill].mean()), float((~reported[~ill]).mean()))
 
 
-def expected_cost(confusion: npt.NDArray[np.generic], costs: Floats) -> float:
-    """Return the mean cost of a decision (Elkan 2001): ``costs[true, predicted]`` weighted by how often it occurs."""
+def threshold_at(
+    labels: Counts, probabilities: npt.NDArray[np.floating], negative: int, specificity: float
+) -> float | None:
+    """Return the least probability of a tumour that is reported, so that enough images without one are not.
+
+    Args:
+        labels, probabilities: of validation images.
+
+    Returns:
+        ``None`` unless there are images with and without a tumour.
+    """
+    healthy = np.sort(1 - probabilities[labels == negative, negative].astype(np.float64))
+    if not len(healthy) or (labels == negative).all():
+        return None
+    keep = int(np.ceil(specificity * len(healthy) - 1e-9))  # so many must stay below the threshold
+    return float(np.nextafter(healthy[keep - 1], np.inf)) if keep else 0.0
+
+
+def reports(probabilities: npt.NDArray[np.floating], negative: int, threshold: float) -> npt.NDArray[np.bool_]:
+    """Return which images are reported as tumours: bool, shape (N,)."""
+    return np.asarray(1 - probabilities[:, negative].astype(np.float64) >= threshold)
+
+
+def expected_cost(confusion: npt.NDArray[np.generic], costs: Floats) -> Floats:
+    """Return the mean cost of a decision (Elkan 2001): ``costs[true, predicted]`` weighted by how often it occurs,
+    (..., C, C) to (...).
+    """
     matrix = np.asarray(confusion, dtype=np.float64)
-    return float((matrix * costs).sum() / matrix.sum())
+    return np.asarray((matrix * costs).sum(axis=(-2, -1)) / matrix.sum(axis=(-2, -1)))
 
 
 def by_patient(

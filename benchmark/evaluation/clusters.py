@@ -1,78 +1,102 @@
 """Clusters: test images that are not independent of each other (slices of one patient, copies of one image).
 
-Everything that is resampled or compared is a confusion matrix per cluster: patients are drawn, not slices.
+Everything that is resampled or compared is a sum over the images of each cluster: patients are drawn, not slices.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluation.scoring import Counts, Floats, decide, macro_f1
+from benchmark.evaluation.calibration import BINS, place_in_bins
+from benchmark.evaluation.scoring import Counts, Floats, decide
 from benchmark.record import Predictions
 
 
 @dataclass(frozen=True)
 class ClusteredImages:
-    """The test images that rows are compared on, in one order for all.
+    """The test images that rows are compared on, in one order for all; folds of a cross-validation joined.
 
     Args:
-        image_ids: str, shape (N,), ascending.
+        image_ids: str, shape (N,), ascending within each fold.
         labels: int64, shape (N,).
+        groups: str, shape (N,): as in :class:`~benchmark.record.Predictions`.
+        folds: int64, shape (N,), from 0: the fold that tests the image; all 0 without folds.
         clusters: int64, shape (N,), from 0 to ``count`` - 1.
         count: number of clusters.
     """
 
     image_ids: npt.NDArray[np.str_]
     labels: Counts
+    groups: npt.NDArray[np.str_]
+    folds: Counts
     clusters: Counts
     count: int
 
     @classmethod
-    def of(cls, test: Predictions) -> "ClusteredImages":
-        """Return the images of predictions; each image is a cluster of its own where no groups are known."""
-        order = np.argsort(test.image_ids)
-        groups = test.groups[order]
-        alone = groups == ""
-        names = np.where(alone, np.char.add("\n", test.image_ids[order]), groups)  # no group has a line break
+    def of(cls, tests: Sequence[Predictions]) -> "ClusteredImages":
+        """Return the test images of one run for each fold; images without a group are clusters of their own."""
+        orders = [np.argsort(test.image_ids) for test in tests]
+        ids, labels, groups = (
+            np.concatenate([getattr(test, name)[order] for test, order in zip(tests, orders, strict=True)])
+            for name in ("image_ids", "labels", "groups")
+        )
+        names = np.where(groups == "", np.char.add("\n", ids), groups)  # no group has a line break
         known, clusters = np.unique(names, return_inverse=True)
-        return cls(test.image_ids[order], test.labels[order], clusters.astype(np.int64), len(known))
+        folds = np.repeat(np.arange(len(tests)), [len(test.labels) for test in tests])
+        return cls(ids, labels, groups, folds.astype(np.int64), clusters.astype(np.int64), len(known))
 
-    def aligned(self, test: Predictions) -> npt.NDArray[np.float32] | None:
-        """Return the probabilities in the order of these images, ``None`` where images or labels are others."""
-        order = np.argsort(test.image_ids)
-        if not np.array_equal(test.image_ids[order], self.image_ids):
+    @property
+    def n_folds(self) -> int:
+        """Number of folds, 1 without cross-validation."""
+        return int(self.folds.max()) + 1
+
+    def aligned(self, tests: Sequence[Predictions]) -> npt.NDArray[np.float32] | None:
+        """Return the probabilities, one run for each fold, in the order of these images: shape (N, C).
+
+        ``None`` where images or labels are others.
+        """
+        orders = [np.argsort(test.image_ids) for test in tests]
+        ordered = [(test.image_ids[order], test.labels[order]) for test, order in zip(tests, orders, strict=True)]
+        ids, labels = (np.concatenate(column) for column in zip(*ordered, strict=True))
+        if not np.array_equal(ids, self.image_ids) or not np.array_equal(labels, self.labels):
             return None
-        return test.probabilities[order] if np.array_equal(test.labels[order], self.labels) else None
+        return np.concatenate([test.probabilities[order] for test, order in zip(tests, orders, strict=True)])
+
+    def containing(self, chosen: npt.NDArray[np.bool_]) -> int:
+        """Return how many clusters have one of the chosen images, bool of shape (N,)."""
+        return len(np.unique(self.clusters[chosen]))
+
+    def sums(self, cells: Counts, size: int, weights: Floats | None = None) -> Floats:
+        """Return the number (or weight) of images in each cluster and each of ``size`` cells: shape (G, size)."""
+        flat = np.bincount(self.clusters * size + cells, weights, self.count * size)
+        return flat.reshape(self.count, size).astype(np.float64)
 
 
-def confusion_by_cluster(images: ClusteredImages, probabilities: npt.NDArray[np.floating]) -> Counts:
-    """Return confusion matrices per cluster: int64, shape (G, C, C); their sum is the whole one."""
+def confusion_by_cluster(images: ClusteredImages, probabilities: npt.NDArray[np.floating]) -> Floats:
+    """Return confusion matrices per cluster: float64, shape (G, C, C); their sum is the whole one."""
     classes = probabilities.shape[1]
-    cells = (images.clusters * classes + images.labels) * classes + decide(probabilities)
-    return np.bincount(cells, minlength=images.count * classes**2).reshape(images.count, classes, classes)
+    found = images.sums(images.labels * classes + decide(probabilities), classes**2)
+    return found.reshape(images.count, classes, classes)
 
 
-@dataclass(frozen=True)
-class Readings:
-    """How one row read its test images: confusion matrices by fold, seed and cluster.
+def reports_by_cluster(images: ClusteredImages, reported: npt.NDArray[np.bool_], negative: int) -> Floats:
+    """Return matrices of "tumour or not" per cluster: float64, shape (G, 2, 2), truth by row, report by column."""
+    ill = (images.labels != negative).astype(np.int64)
+    return images.sums(ill * 2 + reported.astype(np.int64), 4).reshape(images.count, 2, 2)
 
-    Args:
-        folds: for each fold (one without cross-validation) int64 of shape (S, G, C, C): S seeds, G clusters.
+
+def gaps_by_cluster(images: ClusteredImages, probabilities: npt.NDArray[np.floating]) -> Floats:
+    """Return what the calibration error is made of: float64, shape (G, BINS, 2).
+
+    For each cluster and bin, the sum of right (0 or 1) less confidence, and the number of images.
     """
+    chances, right, place = place_in_bins(images.labels, probabilities, BINS)
+    return np.stack([images.sums(place, BINS, right - chances), images.sums(place, BINS)], axis=-1)
 
-    folds: tuple[Counts, ...]
 
-    @property
-    def seeds(self) -> int:
-        """The least number of seeds in a fold."""
-        return min(len(fold) for fold in self.folds)
-
-    @property
-    def clusters(self) -> int:
-        """Number of clusters over all folds."""
-        return sum(fold.shape[1] for fold in self.folds)
-
-    def scores(self) -> list[Floats]:
-        """Return macro-F1 of each run: for each fold, shape (S,)."""
-        return [macro_f1(fold.sum(axis=1)) for fold in self.folds]
+def means_by_cluster(images: ClusteredImages, values: Floats) -> Floats:
+    """Return what a mean over images is made of, the sum of values and the number: float64, shape (G, 2)."""
+    nowhere = np.zeros(len(values), dtype=np.int64)
+    return np.concatenate([images.sums(nowhere, 1, values), images.sums(nowhere, 1)], axis=1)

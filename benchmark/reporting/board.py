@@ -4,18 +4,19 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean, stdev
 from typing import Any
 
+from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.intervals import Interval
-from benchmark.evaluation.statistics import BlockStatistics, Setting, analyse
+from benchmark.evaluation.readings import Setting
+from benchmark.evaluation.statistics import BlockStatistics, analyse
 from benchmark.hashing import hash_json
-from benchmark.outcomes import Outcome
-from benchmark.record import Predictions
 from benchmark.reporting.cam_scores import cam_intervals
-from benchmark.reporting.extras import patient_intervals
+from benchmark.reporting.extras import cost_of, patient_intervals
+from benchmark.reporting.folds import aggregated, even, failure, predictions_by_fold, split_label
+from benchmark.reporting.recipe_labels import recipe_labels
 from benchmark.reporting.remarks import guessed
-from benchmark.reporting.rows import SPEEDS, Result, Row, averaged, run_row
+from benchmark.reporting.rows import Result, Row
 
 
 @dataclass(frozen=True)
@@ -121,16 +122,30 @@ class Board:
         return [tuple(row for row in self.rows if row.block.arena == name) for name in names]
 
 
-def make_board(results: Iterable[Result], problems: Sequence[str] = ()) -> Board:
-    """Gather runs into rows, and rank them."""
-    ordered = _agreeing(sorted(results, key=_run_order))
-    labels = _recipe_labels(ordered)
+def make_board(results: Iterable[Result], problems: Sequence[str] = (), costs: Costs | None = None) -> Board:
+    """Gather runs into rows, and rank them.
+
+    Raises:
+        UserError: the costs name a class that no data set has.
+    """
+    ordered = [_with_cost(result, costs) for result in _agreeing(sorted(results, key=_run_order))]
+    labels = recipe_labels(ordered)
     gathered: dict[str, list[Result]] = {}
     for result in ordered:
         gathered.setdefault(result.row_key, []).append(result)
     rows = [_row(runs, labels[key]) for key, runs in gathered.items()]
-    rows, statistics = _judged(_named(rows))
-    return Board(tuple(ordered), tuple(sorted(rows, key=_row_order)), tuple(problems), statistics)
+    rows, statistics = _judged(_named(rows), costs)
+    board = Board(tuple(ordered), tuple(sorted(rows, key=_row_order)), tuple(problems), statistics)
+    if costs is not None:
+        costs.check(board.class_names)
+        board = replace(board, notes=(costs.sentence(),))
+    return board
+
+
+def _with_cost(result: Result, costs: Costs | None) -> Result:
+    if result.scores is None or costs is None:
+        return result
+    return replace(result, extras={**result.extras, **cost_of(result.record, result.scores.test, costs)})
 
 
 def _agreeing(results: Sequence[Result]) -> list[Result]:
@@ -163,38 +178,18 @@ def _agreeing(results: Sequence[Result]) -> list[Result]:
 
 def _row(results: Sequence[Result], recipe: str) -> BoardRow:
     scored = [result for result in results if result.scores]
-    lines = [run_row(result) for result in scored or results]
-    values = dict(lines[0])
-    spread: Row = {}
-    columns = averaged(results[0].record.data.class_names)
-    devices = list(dict.fromkeys(str(line["device"]) for line in lines if "device" in line))
-    for name in columns:
-        numbers = [float(line[name]) for line in lines if name in line]
-        if not numbers or (name in SPEEDS and len(devices) > 1):
-            values.pop(name, None)  # speeds of two machines have no mean
-        elif len(numbers) > 1:
-            values[name] = fmean(numbers)
-            spread[name] = stdev(numbers)
-    if len(devices) > 1:
-        values["device"] = "; ".join(devices)
-        values.pop("speed_block", None)
+    values, spread = aggregated(results)
     values |= {
         "recipe": recipe,
-        "split": results[0].split,
+        "split": split_label(results, scored),
         "seed": " ".join(str(seed) for seed in sorted({result.record.seed for result in results})),
         "n_runs": len(scored),
-        "status": str(Outcome.OK),
     }
     values.pop("reason", None)
+    values |= failure(results)
     if len(results) > 1:
-        values.pop("key", None)
-        values.pop("best_epoch", None)
-        values.pop("n_epochs", None)
-    failures = [result for result in results if not result.scores]
-    if failures:
-        values["status"] = str(failures[0].status)
-        part = f"{len(failures)} of {len(results)} runs: " if len(results) > 1 else ""
-        values["reason"] = part + failures[0].reason
+        for name in ("key", "best_epoch", "n_epochs"):
+            values.pop(name, None)
     return BoardRow(tuple(results), values, spread, _block(results, scored))
 
 
@@ -204,9 +199,8 @@ def _block(results: Sequence[Result], scored: Sequence[Result]) -> Block:
         [
             record.data.fingerprint,
             record.data.class_names,
-            record.identity.get("images_hash"),
             record.data.limit,
-            sorted({result.record.data.split_hash for result in results}),
+            sorted({(each.record.data.split_hash, str(each.record.identity.get("images_hash"))) for each in results}),
         ]
     )
     if not scored:
@@ -216,7 +210,7 @@ def _block(results: Sequence[Result], scored: Sequence[Result]) -> Block:
         why.append("leak")
     if record.weights.fell_back:
         why.append("fell back")
-    if len(scored) < len(results):
+    if len(scored) < len(results) or not even(scored):
         why.append("incomplete")
     return Block(arena, "", record.weights.used != "none", tuple(why))
 
@@ -227,7 +221,7 @@ def _named(rows: Sequence[BoardRow]) -> list[BoardRow]:
     for row in rows:
         data = row.first.record.data
         limit = "" if data.limit is None else f", limit {data.limit}"
-        arenas.setdefault(row.block.arena, f"{data.name}, {row.first.split}{limit}")
+        arenas.setdefault(row.block.arena, f"{data.name}, {split_label(row.results, row.results)}{limit}")
     counts = list(arenas.values())
     for arena, name in arenas.items():
         if counts.count(name) > 1:
@@ -235,7 +229,7 @@ def _named(rows: Sequence[BoardRow]) -> list[BoardRow]:
     return [replace(row, block=replace(row.block, arena_name=arenas[row.block.arena])) for row in rows]
 
 
-def _judged(rows: Sequence[BoardRow]) -> tuple[list[BoardRow], dict[str, BlockStatistics]]:
+def _judged(rows: Sequence[BoardRow], costs: Costs | None) -> tuple[list[BoardRow], dict[str, BlockStatistics]]:
     """Give rows their intervals, and those of each block that is ranked their ranks."""
     judged: list[BoardRow] = []
     statistics: dict[str, BlockStatistics] = {}
@@ -243,12 +237,14 @@ def _judged(rows: Sequence[BoardRow]) -> tuple[list[BoardRow], dict[str, BlockSt
         members = [row for row in rows if row.block == block]
         if block.pretrained is None:
             judged += members
-        elif block.unranked:
+        elif block.unranked not in ((), ("leak",)):
             # each by itself: a row that is not whole was not read on the images of the others
-            judged += [_with_intervals(row, _analysed([row]).intervals[0]) for row in members]
+            judged += [_with_intervals(row, _analysed([row], costs).intervals[0]) for row in members]
         else:
             members.sort(key=_standing)
-            found = _analysed(members)
+            found = _analysed(members, costs)
+            if block.unranked:  # where all rows saw the same leak they can be compared; a rank would say more
+                found = replace(found, ranks=(None,) * len(members))
             statistics[block.name] = found
             judged += [
                 replace(_with_intervals(row, intervals), rank=rank)
@@ -269,48 +265,17 @@ def _standing(row: BoardRow) -> tuple[float, str]:
     return -row.macro_f1, row.first.row_key
 
 
-def _analysed(rows: Sequence[BoardRow]) -> BlockStatistics:
+def _analysed(rows: Sequence[BoardRow], costs: Costs | None) -> BlockStatistics:
     data = rows[0].first.record.data
-    return analyse(
-        [_folds(row) for row in rows], Setting(data.class_names, data.negative_class, data.n_train, data.n_test)
+    setting = Setting(
+        data.class_names,
+        data.negative_class,
+        n_train=rows[0].values["n_train"],
+        n_test=data.n_test,
+        grouped=data.grouped,
+        costs=None if costs is None else costs.matrix(data.class_names),
     )
-
-
-def _folds(row: BoardRow) -> dict[str, list[Predictions]]:
-    """Return the predictions of a row's scored runs by split."""
-    folds: dict[str, list[Predictions]] = {}
-    for result in row.results:
-        if result.scores is not None and result.predictions is not None:
-            folds.setdefault(result.record.data.split_hash, []).append(result.predictions)
-    return folds
-
-
-def _recipe_labels(results: Sequence[Result]) -> dict[str, str]:
-    """Name each row's recipe. Rows that would look alike are told apart by the fields in which they differ."""
-    alike: dict[tuple[Any, ...], dict[str, Result]] = {}
-    for result in results:
-        record = result.record
-        look = (record.backbone.name, record.backbone.framework, record.recipe_name, record.data.name, result.split)
-        alike.setdefault(look, {}).setdefault(result.row_key, result)
-    labels: dict[str, str] = {}
-    for rows in alike.values():
-        recipes = {key: _flat(result.record.identity.get("recipe")) for key, result in rows.items()}
-        fields = sorted({name for recipe in recipes.values() for name in recipe})
-        differing = [name for name in fields if len({str(recipe.get(name)) for recipe in recipes.values()}) > 1]
-        for key, result in rows.items():
-            told = ", ".join(f"{name}={recipes[key].get(name)}" for name in differing)
-            labels[key] = f"{result.record.recipe_name} ({told})" if told else result.record.recipe_name
-    return labels
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested dictionaries under dotted names."""
-    if not isinstance(value, dict):
-        return {}
-    flat: dict[str, Any] = {}
-    for name, entry in value.items():
-        flat |= _flat(entry, f"{prefix}{name}.") if isinstance(entry, dict) else {prefix + name: entry}
-    return flat
+    return analyse([predictions_by_fold(row.results) for row in rows], setting)
 
 
 def _run_order(result: Result) -> tuple[Any, ...]:
@@ -320,7 +285,7 @@ def _run_order(result: Result) -> tuple[Any, ...]:
 
 def _row_order(row: BoardRow) -> tuple[Any, ...]:
     """Arenas by name; within one the ranked blocks first, then by macro-F1."""
-    arena = row.first.record.data.name, row.first.split, row.first.record.data.limit or math.inf, row.block.arena
+    arena = row.first.record.data.name, row.block.arena_name, row.first.record.data.limit or math.inf, row.block.arena
     last = {True: 0, False: 1, None: 2}[row.block.pretrained]
     score = math.inf if math.isnan(row.macro_f1) else -row.macro_f1
     return (*arena, bool(row.block.unranked), last, row.block.name, row.rank or 0, score, row.values["backbone"])

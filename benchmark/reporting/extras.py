@@ -4,13 +4,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmark.evaluation.calibration import at_specificity, brier, by_patient, reliability
+from benchmark.evaluation.calibration import at_specificity, brier, by_patient, expected_cost, reliability
+from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.intervals import Interval, wilson
-from benchmark.evaluation.scoring import score
+from benchmark.evaluation.scoring import Scores, score
 from benchmark.record import Predictions, Record
 
-SPECIFICITY = 0.95
-NAMES = ("ece", "brier", "sensitivity_at_95", "specificity_at_95", "patient_macro_f1", "patient_accuracy", "patients")
+NAMES = (
+    *("ece", "brier", "sensitivity_at_95", "specificity_at_95", "cost"),
+    *("patient_macro_f1", "patient_accuracy", "patients"),
+)
 
 
 def patient_intervals(values: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, Interval]:
@@ -40,7 +43,7 @@ def extra_scores(record: Record, predictions: Predictions) -> dict[str, Any]:
     negative = None if negative_class is None else names.index(negative_class)
     if negative is not None:
         point = at_specificity(
-            (validation.labels, validation.probabilities), (test.labels, test.probabilities), negative, SPECIFICITY
+            (validation.labels, validation.probabilities), (test.labels, test.probabilities), negative
         )
         if point is not None:
             found |= {"sensitivity_at_95": point.sensitivity, "specificity_at_95": point.specificity}
@@ -60,3 +63,9 @@ def extra_scores(record: Record, predictions: Predictions) -> dict[str, Any]:
                     f"patient_support_{each.name}": each.support,
                 }
     return {name: value for name, value in found.items() if value is not None and not math.isnan(value)}
+
+
+def cost_of(record: Record, scores: Scores, costs: Costs | None) -> dict[str, float]:
+    """Return the expected cost of a decision as a column; empty without costs, or where they are of other classes."""
+    matrix = None if costs is None else costs.matrix(record.data.class_names)
+    return {} if matrix is None else {"cost": float(expected_cost(scores.confusion, matrix))}

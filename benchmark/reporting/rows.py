@@ -1,7 +1,6 @@
 """Rows: each record with its scores as one flat line, and the columns in their order."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,7 +49,7 @@ FURTHER = (
     *TIMES,
 )
 
-_FOLD = re.compile(r"fold-(\d+)-of-(\d+)")
+_FOLDS = {"official-folds": "official folds", "slice": "slice folds"}
 
 
 @dataclass(frozen=True)
@@ -87,17 +86,20 @@ class Result:
 
     @property
     def split(self) -> str:
-        """The split's name, folds of one cross-validation under one name (``5 folds``)."""
-        fold = _FOLD.fullmatch(self.record.data.split)
-        return f"{fold[2]} folds" if fold else self.record.data.split
+        """The split's name, folds of one cross-validation under one name (``5 folds``, ``5 official folds``)."""
+        data = self.record.data
+        if data.folds is None:
+            return data.split
+        deduplicated = "" if data.removed is None else ", deduplicated"
+        return f"{data.folds} {_FOLDS.get(data.split_kind, 'folds')}{deduplicated}"
 
     @property
     def row_key(self) -> str:
         """Hash of all that a row's runs share: the identity without its seed, and without its fold."""
-        shared = {name: value for name, value in self.record.identity.items() if name not in ("seed", "split_hash")}
-        if not _FOLD.fullmatch(self.record.data.split):
-            shared["split_hash"] = self.record.data.split_hash
-        return hash_json([shared, self.record.data.fingerprint, self.split, self.record.weights.fell_back])
+        data = self.record.data
+        own = {"seed"} if data.folds is None else {"seed", "split_hash", "images_hash"}
+        shared = {name: value for name, value in self.record.identity.items() if name not in own}
+        return hash_json([shared, data.fingerprint, self.split, data.scheme, self.record.weights.fell_back])
 
 
 def evaluate(record: Record, predictions: Predictions | None, cams: Cams | None = None) -> Result:
@@ -187,7 +189,7 @@ def averaged(class_names: Sequence[str]) -> list[str]:
 def all_columns(class_names: Sequence[str], tumour_names: Sequence[str]) -> list[str]:
     """Return the names of all columns of ``leaderboard.csv``: of :func:`columns`, then spreads and intervals."""
     further = [f"{name}_{end}" for name in averaged(class_names) for end in ("sd", "low", "high")]
-    return [*columns(class_names, tumour_names), *further]
+    return [*columns(class_names, tumour_names), *further, *(f"{name}_fold_sd" for name in SCORES)]
 
 
 def speed_block(record: Record) -> str:

@@ -94,9 +94,8 @@ def panels(made: Any, count: int, columns: int) -> list[Any]:
 def title(rows: Sequence[BoardRow]) -> str:
     """Say which data a plot is of, and that they are synthetic where they are."""
     data = rows[0].first.record.data
-    limit = "" if data.limit is None else f", limit {data.limit}"
     synthetic = " (synthetic images)" if data.synthetic else ""
-    return f"{data.name}, {rows[0].first.split}{limit}{synthetic}"
+    return f"{rows[0].block.arena_name}{synthetic}"
 
 
 def save(made: Any, folder: Path, stem: str) -> list[Path]:

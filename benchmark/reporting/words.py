@@ -15,13 +15,16 @@ DISCLAIMER = "Research software, not for clinical use."
 def data_notes(rows: Sequence[BoardRow]) -> list[str]:
     """Return one sentence for each thing that a reader must know of the data behind an arena's rows."""
     data = rows[0].first.record.data
-    folds = len({result.record.data.split_hash for row in rows for result in row.results})
+    folds = len({result.record.data.split_hash for result in rows[0].results})
     notes = []
     if data.synthetic:
         notes.append("The images are synthetic: no conclusion about patients can be drawn.")
+    train, validation, tested = (rows[0].values[name] for name in ("n_train", "n_validation", "n_test"))
     notes.append(
-        f"{data.n_train} images to train, {data.n_validation} to choose, {data.n_test} to test"
-        + (" (of the first fold)." if folds > 1 else ".")
+        f"{train} images to train, {validation} to choose (mean of {folds} folds); each of {tested} images is tested "
+        "once."
+        if folds > 1
+        else f"{train} images to train, {validation} to choose, {tested} to test."
     )
     notes.append(
         "No patient is on both sides of the split."
@@ -53,11 +56,15 @@ def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
         ]
     else:
         notes = ["Patients are unknown: intervals treat images as independent and are too narrow."]
+    if statistics.folds > 1:
+        notes.append("Each image is read by the network of its fold; AUROC is the mean of folds.")
     if statistics.seeds < 3:
         runs = {1: "One seed", 2: "Two seeds"}[statistics.seeds]
         notes.append(f"{runs}: the ranks are of these trained models, not of these backbones.")
     else:
         notes.append("Seeds are resampled too.")
+    if all(rank is None for rank in statistics.ranks):
+        notes.append("Rows have no rank because the split leaks; differences are of these test images.")
     if statistics.pairs:
         smallest = min(pair.comparison.p_holm for pair in statistics.pairs)
         pairs = f"{len(statistics.pairs)} pairs" if len(statistics.pairs) > 1 else "one pair"

@@ -5,7 +5,6 @@ import pytest
 from populations import Population
 
 from benchmark.evaluation.bootstrap import Bootstrap
-from benchmark.evaluation.clusters import Readings
 from benchmark.evaluation.comparison import compare
 from benchmark.evaluation.intervals import correlation, count_interval
 
@@ -27,8 +26,8 @@ def test_intervals_of_macro_f1_cover(population: Population, seeds: int) -> None
     generator = np.random.default_rng(5)
     covered = 0
     for study in range(STUDIES):
-        readings = Readings((population.study(generator, [population.skill], seeds)[0],))
-        interval = Bootstrap([population.patients], study, RESAMPLES).resample(readings).estimate().interval()
+        readings = population.study(generator, [population.skill], seeds)[0]
+        interval = Bootstrap(population.patients, study, RESAMPLES).resample(readings).estimate().interval()
         covered += interval.low <= truth <= interval.high
     assert 0.93 <= covered / STUDIES <= 0.97
 
@@ -62,8 +61,8 @@ def test_equal_readers_are_seldom_called_different(patients: int, skill: float) 
     pairs = boards = 0
     for study in range(STUDIES // 2):
         rows = population.study(generator, [skill] * 4)
-        bootstrap = Bootstrap([patients], study, RESAMPLES)
-        estimates = [bootstrap.resample(Readings((row,)), i).estimate() for i, row in enumerate(rows)]
+        bootstrap = Bootstrap(patients, study, RESAMPLES)
+        estimates = [bootstrap.resample(row, i).estimate() for i, row in enumerate(rows)]
         pairs += sum(comparison.p < 0.05 for comparison in compare(estimates[:2]))
         boards += any(comparison.better is not None for comparison in compare(estimates))
     # at most 5 %, within two standard errors of this many studies
@@ -78,8 +77,8 @@ def test_a_real_difference_is_found() -> None:
     found = 0
     for study in range(100):
         rows = population.study(generator, [3.5, 2.5])
-        bootstrap = Bootstrap([150], study, RESAMPLES)
+        bootstrap = Bootstrap(150, study, RESAMPLES)
         found += (
-            compare([bootstrap.resample(Readings((row,)), i).estimate() for i, row in enumerate(rows)])[0].better == 0
+            compare([bootstrap.resample(row, i).estimate() for i, row in enumerate(rows)])[0].better == 0
         )
     assert found >= 95

@@ -7,7 +7,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from benchmark.evaluation.bootstrap import Bootstrap
 from benchmark.evaluation.calibration import at_specificity, brier, by_patient, expected_cost, reliability
-from benchmark.evaluation.clusters import ClusteredImages, Readings, confusion_by_cluster
+from benchmark.evaluation.clusters import ClusteredImages, confusion_by_cluster
 from benchmark.evaluation.comparison import (
     Comparison,
     compare,
@@ -188,28 +188,28 @@ def test_confusions_by_cluster_add_up() -> None:
     ids = np.array(["b", "a", "d", "c"])
     chances = np.eye(2, dtype=np.float32)[[0, 1, 1, 0]]
     predictions = Predictions(ids, np.full(4, "test"), np.array([0, 1, 0, 1]), np.array(["p", "q", "p", ""]), chances)
-    images = ClusteredImages.of(predictions)
+    images = ClusteredImages.of([predictions])
     assert images.count == 3  # p, q, and the image whose patient is unknown
-    aligned = images.aligned(predictions)
+    aligned = images.aligned([predictions])
     assert aligned is not None
     assert confusion_by_cluster(images, aligned).sum(axis=0).tolist() == [[1, 1], [1, 1]]
     other = Predictions(ids, predictions.parts, np.array([1, 1, 0, 1]), predictions.groups, chances)
-    assert images.aligned(other) is None  # same images, other labels
+    assert images.aligned([other]) is None  # same images, other labels
 
 
 def test_bootstrap_error_of_accuracy_is_the_textbooks() -> None:
     # 400 independent images, 80 % right: standard error sqrt(0.8 * 0.2 / 400) = 0.02
     right = np.array([[[1, 0], [0, 0]]] * 320 + [[[0, 1], [0, 0]]] * 80)
-    readings = Readings((right[None],))
-    estimate = Bootstrap([400], resamples=4000).resample(readings).estimate(lambda m: m[..., 0, 0] / m.sum((-1, -2)))
+    readings = right[None]
+    estimate = Bootstrap(400, resamples=4000).resample(readings).estimate(lambda m: m[..., 0, 0] / m.sum((-1, -2)))
     assert estimate.error == pytest.approx(0.02, rel=0.05)
 
 
 def test_seeds_are_resampled_from_three_on() -> None:
     population = Population(80, seed_sd=0.5)
     matrices = population.study(np.random.default_rng(0), [3.0], seeds=3)[0]
-    bootstrap = Bootstrap([80])
-    two, three = (bootstrap.resample(Readings((matrices[:n],))).estimate() for n in (2, 3))
+    bootstrap = Bootstrap(80)
+    two, three = (bootstrap.resample(matrices[:n]).estimate() for n in (2, 3))
     assert two.seed_variance == 0
     spread = macro_f1(matrices.sum(axis=1)).var(ddof=1) / 3
     assert three.seed_variance == pytest.approx(spread)
@@ -219,7 +219,7 @@ def test_seeds_are_resampled_from_three_on() -> None:
 def test_a_perfect_score_has_an_interval() -> None:
     perfect = np.zeros((1, 50, 2, 2), dtype=np.int64)
     perfect[0, :25, 0, 0] = perfect[0, 25:, 1, 1] = 1
-    interval = Bootstrap([50]).resample(Readings((perfect,))).estimate().interval()
+    interval = Bootstrap(50).resample(perfect).estimate().interval()
     assert interval.high == 1
     assert interval.low == pytest.approx(wilson(50, 50).low)
 
@@ -227,8 +227,8 @@ def test_a_perfect_score_has_an_interval() -> None:
 def test_rows_that_cannot_be_told_apart_share_a_rank() -> None:
     population = Population(150)
     good, same, poor = population.study(np.random.default_rng(3), [4.0, 4.0, 1.5])
-    bootstrap = Bootstrap([150])
-    estimates = [bootstrap.resample(Readings((row,)), i).estimate() for i, row in enumerate((good, same, poor))]
+    bootstrap = Bootstrap(150)
+    estimates = [bootstrap.resample(row, i).estimate() for i, row in enumerate((good, same, poor))]
     found = compare(estimates)
     assert ranks(3, found) == [1, 1, 3]
     smallest = min(pair.p_holm for pair in found)
@@ -247,6 +247,6 @@ def test_rank_counts_the_rows_that_are_significantly_better() -> None:
 
 def test_a_row_compared_with_itself_is_not_different() -> None:
     matrices = Population(40).study(np.random.default_rng(0), [2.0])[0]
-    bootstrap = Bootstrap([40])
-    twice = [bootstrap.resample(Readings((matrices,)), i).estimate() for i in (0, 1)]
+    bootstrap = Bootstrap(40)
+    twice = [bootstrap.resample(matrices, i).estimate() for i in (0, 1)]
     assert compare(twice)[0].p == 1.0

@@ -1,6 +1,6 @@
 """Records as real runs leave them, with simulated readers instead of trained networks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ from benchmark.outcomes import Outcome
 from benchmark.recipe import Recipe
 from benchmark.record import (
     BackboneFacts,
+    CamFacts,
+    Cams,
     DataFacts,
     Epoch,
     NetworkFacts,
@@ -71,6 +73,18 @@ class Study:
     classes: tuple[str, ...] = CLASSES
     negative_class: str | None = "notumor"
     device: str = DEVICE
+    fold: int | None = None
+    folds: int | None = None
+    kind: str = "holdout"
+    removed: int | None = None
+
+    def in_folds(self, count: int, kind: str = "folds", removed: int | None = None) -> "list[Study]":
+        """Return a study for each fold of a cross-validation, each with test images of its own."""
+        prefix = {"slice": "slice-", "official-folds": "official-"}.get(kind, "")
+        return [
+            replace(self, split=f"{prefix}fold-{k}-of-{count}", fold=k, folds=count, kind=kind, removed=removed)
+            for k in range(1, count + 1)
+        ]
 
     @property
     def data(self) -> DataFacts:
@@ -89,6 +103,11 @@ class Study:
             n_validation=n_test // 3,
             n_test=n_test,
             leaks=self.leaks,
+            split_kind=self.kind,
+            fold=self.fold,
+            folds=self.folds,
+            scheme="" if self.folds is None else hash_json([self.name, self.kind, self.folds, self.removed]),
+            removed=self.removed,
         )
 
     def predictions(self, skill: float, seed: int = 0) -> Predictions:
@@ -96,7 +115,7 @@ class Study:
         parts = []
         for part, patients, draw in (
             ("validation", max(len(self.classes), self.patients // 3), 1),
-            ("test", self.patients, 2),
+            ("test" if self.fold is None else f"fold {self.fold}", self.patients, 2 + (self.fold or 0)),
         ):
             hard = np.random.default_rng(draw)
             own = np.random.default_rng([draw, seed, int(skill * 1000)])
@@ -111,7 +130,7 @@ class Study:
             chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
             ids = [f"{part}/{self.classes[k]}/{i:04d}.png" for i, k in enumerate(labels)]
             groups = [f"{part}-{p:03d}" if self.grouped else "" for p in patient]
-            parts.append((ids, [part] * n, labels, groups, chances))
+            parts.append((ids, ["validation" if draw == 1 else "test"] * n, labels, groups, chances))
         ids, names, labels, groups, chances = (list(column) for column in zip(*parts, strict=True))
         return Predictions(
             np.concatenate(ids).astype(np.str_),
@@ -131,7 +150,7 @@ class Study:
             backbone_source=hash_json(reader.name),
             recipe=recipe,
             data_fingerprint=data.fingerprint,
-            images_hash=hash_json([data.name, data.limit]),
+            images_hash=hash_json([data.name, data.limit, self.removed and self.fold]),
             split_hash=data.split_hash,
             seed=seed,
             engine=reader.framework,
@@ -209,3 +228,32 @@ def _history(reader: Reader, seed: int, epochs: int = 10) -> tuple[Epoch, ...]:
         )
         for e in range(epochs)
     )
+
+
+def explained(study: Study, reader: Reader, *, finds: bool, seed: int = 0) -> tuple[Record, Predictions, Cams]:
+    """Return a run with Grad-CAM maps and lesions of 8 x 8 pixels in images of 32 x 32.
+
+    Args:
+        finds: whether the maps are highest at the lesion, else in the opposite corner.
+    """
+    record, predictions = study.run(reader, seed)
+    assert predictions is not None
+    test = predictions.part("test")
+    count = len(test.labels)
+    ill = np.array([study.classes[label] != study.negative_class for label in test.labels])
+    masks = np.zeros((count, 32, 32), dtype=bool)
+    maps = np.full((count, 4, 4), 0.25, dtype=np.float16)
+    for i in range(count):
+        row, column = i % 2, (i // 2) % 4  # in the upper half, so that the opposite corner is another
+        masks[i, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = ill[i]
+        maps[i, row if finds else 3 - row, column if finds else 3 - column] = 1
+    cams = Cams(
+        image_ids=test.image_ids,
+        predicted=test.probabilities.argmax(axis=1),
+        scored=ill,
+        maps=maps,
+        masks=np.packbits(masks, axis=2),
+        mean_mask=masks[ill].mean(axis=0).astype(np.float16),
+    )
+    facts = CamFacts(stage="conv3", images=count, scored=int(ill.sum()))
+    return record.model_copy(update={"cam": facts}), predictions, cams

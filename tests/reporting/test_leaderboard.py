@@ -67,15 +67,6 @@ def test_one_run_has_no_spread(tables) -> None:
     assert "±" not in text.split("## How to read this")[0]
 
 
-def test_folds_become_one_row(tables) -> None:
-    folds = [replace(SMALL, split=f"fold-{k}-of-3") for k in (1, 2, 3)]
-    runs, board, _ = tables(fold.run(FIRST) for fold in folds)
-    assert list(runs["split"]) == ["fold-1-of-3", "fold-2-of-3", "fold-3-of-3"]
-    assert list(board["split"]) == ["3 folds"]
-    assert list(board["n_runs"]) == [3]
-    assert list(board["rank"]) == [1]
-
-
 def test_a_failed_run_is_shown_with_its_reason_and_without_scores(tables) -> None:
     failed = SMALL.run(TWELVE[5], outcome=Outcome.OOM, reason="7.2 GiB were asked for, 4 GiB are there")
     runs, board, text = tables([SMALL.run(FIRST), failed])
@@ -256,14 +247,6 @@ def test_rows_that_cannot_be_told_apart_share_a_rank(tables, tmp_path: Path) -> 
 def test_three_seeds_are_resampled(tables) -> None:
     _, _, text = tables(SMALL.run(reader, seed) for reader in FOUR[:2] for seed in (0, 1, 2))
     assert "Seeds are resampled too." in text
-
-
-def test_folds_are_compared_by_the_corrected_t_test(tables, tmp_path: Path) -> None:
-    folds = [replace(SMALL, split=f"fold-{k}-of-3") for k in (1, 2, 3)]
-    tables(fold.run(reader) for fold in folds for reader in FOUR[:2])
-    pairs = pd.read_csv(tmp_path / "comparisons.csv")
-    assert pairs["p_nadeau_bengio"].between(0, 1).all()
-    assert pairs["p_mcnemar"].between(0, 1).all()
 
 
 def test_a_row_that_might_have_been_guessed_says_what_it_was_trained_on(tables) -> None:

@@ -1,0 +1,270 @@
+"""How a row read the test images of its block: its runs aligned, folds joined, and what follows for every score."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.evaluation import scoring
+from benchmark.evaluation.bootstrap import Bootstrap, Estimate, Measure
+from benchmark.evaluation.calibration import (
+    OPERATING_SPECIFICITY,
+    brier_by_image,
+    by_patient,
+    expected_cost,
+    reports,
+    threshold_at,
+)
+from benchmark.evaluation.calibration_interval import calibration_interval
+from benchmark.evaluation.clusters import (
+    ClusteredImages,
+    confusion_by_cluster,
+    gaps_by_cluster,
+    means_by_cluster,
+    reports_by_cluster,
+)
+from benchmark.evaluation.intervals import Interval, correlation, count_interval, logit_interval, satterthwaite
+from benchmark.evaluation.roc import clustered_variance, influence
+from benchmark.record import Predictions
+
+Folds = Mapping[str, Sequence[Predictions]]  # a row's runs by split, each with one run for each seed, in order
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a block's rows have in common.
+
+    Args:
+        class_names: C names.
+        negative_class: the class without a tumour, ``None`` where there is none.
+        n_train, n_test: images in the training and the test part (of one fold).
+        grouped: whether patients are known.
+        costs: float64, shape (C, C), of a decision by true (row) and predicted class; ``None`` where none are given.
+    """
+
+    class_names: tuple[str, ...]
+    negative_class: str | None
+    n_train: int
+    n_test: int
+    grouped: bool = False
+    costs: scoring.Floats | None = None
+
+    @property
+    def negative(self) -> int | None:
+        """Index of the class without a tumour."""
+        return None if self.negative_class is None else self.class_names.index(self.negative_class)
+
+
+@dataclass(frozen=True)
+class Readings:
+    """A row's predictions for the common images. A training is a run, or one run in each fold.
+
+    Args:
+        probabilities: float32, shape (S, N, C), of S trainings.
+        reported: bool, shape (S, N): whether a tumour is reported at the threshold that each run's validation images
+            gave; ``None`` where there is no class without a tumour, or no such validation images.
+    """
+
+    probabilities: npt.NDArray[np.float32]
+    reported: npt.NDArray[np.bool_] | None
+
+    @classmethod
+    def of(cls, row: Folds, images: ClusteredImages, negative: int | None) -> "Readings | None":
+        """Return a row's readings, ``None`` where its folds, images or labels are others."""
+        if len(row) != images.n_folds:
+            return None
+        chances, flags = [], []
+        for runs in zip(*(row[name] for name in sorted(row)), strict=False):  # as many trainings as all folds have
+            aligned = images.aligned([run.part("test") for run in runs])
+            if aligned is None:
+                return None
+            chances.append(aligned)
+            flags.append(None if negative is None else _reported(runs, aligned, images, negative))
+        known = [each for each in flags if each is not None]
+        return cls(np.stack(chances), np.stack(known) if len(known) == len(chances) else None)
+
+    @property
+    def trainings(self) -> int:
+        """Number of trainings: of seeds."""
+        return len(self.probabilities)
+
+    def confusions(self, images: ClusteredImages) -> scoring.Floats:
+        """Return confusion matrices by training and cluster: shape (S, G, C, C)."""
+        return np.stack([confusion_by_cluster(images, chances) for chances in self.probabilities])
+
+    def right(self, images: ClusteredImages) -> scoring.Floats:
+        """Return for each image the share of trainings that read it right: shape (N,)."""
+        return np.asarray(np.mean([scoring.decide(each) == images.labels for each in self.probabilities], axis=0))
+
+    def macro_f1_by_fold(self, images: ClusteredImages) -> scoring.Floats:
+        """Return the mean macro-F1 of trainings in each fold."""
+        classes = self.probabilities.shape[2]
+        found = []
+        for fold in range(images.n_folds):
+            mine = images.folds == fold
+            matrices = [
+                scoring.confusion_matrix(images.labels[mine], scoring.decide(chances[mine]), classes)
+                for chances in self.probabilities
+            ]
+            found.append(scoring.macro_f1(np.stack(matrices)).mean())
+        return np.array(found)
+
+
+def _reported(
+    runs: Sequence[Predictions], aligned: npt.NDArray[np.float32], images: ClusteredImages, negative: int
+) -> npt.NDArray[np.bool_] | None:
+    """Return which images a training reports, each fold at the threshold of its own validation images."""
+    found = np.zeros(len(images.labels), dtype=bool)
+    for fold, run in enumerate(runs):
+        validation, mine = run.part("validation"), images.folds == fold
+        threshold = threshold_at(validation.labels, validation.probabilities, negative, OPERATING_SPECIFICITY)
+        if threshold is None:
+            return None
+        found[mine] = reports(aligned[mine], negative, threshold)
+    return found
+
+
+def estimates_of(
+    readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, setting: Setting, number: int
+) -> tuple[Estimate, dict[str, Interval]]:
+    """Return a row's macro-F1 with its sampling distribution, and 95 % intervals of all its scores by column name.
+
+    Args:
+        bootstrap: of the images' clusters.
+        number: of the row, for the draws of its seeds.
+    """
+    resampled = bootstrap.resample(readings.confusions(images), number)
+    macro_f1 = resampled.estimate()
+    found = {"macro_f1": macro_f1.interval()}
+    for name in ("accuracy", "balanced_accuracy", "mcc"):
+        found[name] = resampled.estimate(getattr(scoring, name)).interval(low=-1.0 if name == "mcc" else 0.0)
+    said = np.stack([scoring.decide(chances) for chances in readings.probabilities])
+    for number_of_class, name in enumerate(setting.class_names):
+        true, called = images.labels == number_of_class, (said == number_of_class).any(axis=0)
+        for kind, measure, concerned in (
+            ("f1", scoring.f1_per_class, true | called),
+            ("precision", scoring.precision_per_class, called),
+            ("recall", scoring.recall_per_class, true),
+        ):
+            of_class = partial(_of_class, measure, number_of_class)
+            estimate = resampled.estimate(of_class, images.containing(concerned))
+            if not math.isnan(estimate.value):
+                found[f"{kind}_{name}"] = estimate.interval()
+    if setting.costs is not None and setting.costs.min() < setting.costs.max():
+        cost = resampled.estimate(partial(expected_cost, costs=setting.costs))
+        found["cost"] = cost.interval(float(setting.costs.min()), float(setting.costs.max()))
+    found |= _calibration(readings, images, bootstrap, number)
+    found |= _operating_point(readings, images, bootstrap, setting, number)
+    found |= _auroc(readings, images)
+    found |= _counts(readings, images, setting)
+    if setting.grouped and (images.groups != "").all():
+        found |= _by_patient(readings, images, setting, bootstrap.seed, number)
+    return macro_f1, found
+
+
+def _of_class(measure: Measure, number: int, matrices: npt.NDArray[np.generic]) -> scoring.Floats:
+    return np.asarray(measure(matrices)[..., number])
+
+
+def mean_of(sums: npt.NDArray[np.generic]) -> scoring.Floats:
+    """Return the mean from a sum and a number of images, (..., 2) to (...)."""
+    values = np.asarray(sums, dtype=np.float64)
+    return np.asarray(values[..., 0] / values[..., 1])
+
+
+def _calibration(
+    readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, number: int
+) -> dict[str, Interval]:
+    squares = [brier_by_image(images.labels, chances) for chances in readings.probabilities]
+    brier = bootstrap.resample(np.stack([means_by_cluster(images, each) for each in squares]), number)
+    gaps = bootstrap.resample(np.stack([gaps_by_cluster(images, each) for each in readings.probabilities]), number)
+    return {"brier": brier.estimate(mean_of).interval(0.0, 2.0), "ece": calibration_interval(gaps)}
+
+
+def _operating_point(
+    readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, setting: Setting, number: int
+) -> dict[str, Interval]:
+    """Return intervals of sensitivity and specificity at the thresholds that validation images gave: those of these
+    trained models, so that the thresholds are not drawn anew.
+    """
+    negative = setting.negative
+    if readings.reported is None or negative is None:
+        return {}
+    ill = images.labels != negative
+    if ill.all() or not ill.any():
+        return {}
+    matrices = np.stack([reports_by_cluster(images, reported, negative) for reported in readings.reported])
+    resampled = bootstrap.resample(matrices, number)
+    rates = {"specificity_at_95": (0, ~ill), "sensitivity_at_95": (1, ill)}
+    return {
+        name: resampled.estimate(partial(_of_class, scoring.recall_per_class, c), images.containing(mine)).interval()
+        for name, (c, mine) in rates.items()
+    }
+
+
+def _by_patient(
+    readings: Readings, images: ClusteredImages, setting: Setting, seed: int, number: int
+) -> dict[str, Interval]:
+    """Return intervals of scores of patients, whose slices are pooled; patients are drawn."""
+    matrices = []
+    for chances in readings.probabilities:
+        labels, pooled, _ = by_patient(images.labels, chances, images.groups, setting.negative)
+        if not len(labels):
+            return {}
+        cells = np.zeros((len(labels), len(setting.class_names), len(setting.class_names)))
+        cells[np.arange(len(labels)), labels, scoring.decide(pooled)] = 1
+        matrices.append(cells)
+    resampled = Bootstrap(len(matrices[0]), seed).resample(np.stack(matrices), number)
+    return {
+        "patient_macro_f1": resampled.estimate().interval(),
+        "patient_accuracy": resampled.estimate(scoring.accuracy).interval(),
+    }
+
+
+def _auroc(readings: Readings, images: ClusteredImages) -> dict[str, Interval]:
+    """Return the interval of AUROC, the mean over folds: networks of two folds have no common scale of probability.
+
+    Its variance is that of its influences by cluster, and that between seeds.
+    """
+    total = np.zeros(len(images.labels))
+    areas = np.zeros(readings.trainings)
+    for training, chances in enumerate(readings.probabilities):
+        for fold in range(images.n_folds):
+            mine = images.folds == fold
+            influences = influence(images.labels[mine], chances[mine])
+            if influences is None:
+                return {}
+            total[mine] += influences / images.n_folds / readings.trainings
+            areas[training] += scoring.auroc(images.labels[mine], chances[mine]) / images.n_folds
+    variance, between, freedom = clustered_variance(total, images.clusters, images.count), 0.0, 0
+    if readings.trainings > 2:
+        between, freedom = float(areas.var(ddof=1)) / readings.trainings, readings.trainings - 1
+    degrees = satterthwaite((variance, images.count - 1), (between, freedom))
+    return {
+        "auroc": logit_interval(float(areas.mean()), math.sqrt(variance + between), degrees, images.count),
+    }
+
+
+def _counts(readings: Readings, images: ClusteredImages, setting: Setting) -> dict[str, Interval]:
+    """Return intervals of false negatives of both kinds, in images of all folds."""
+    labels, clusters, negative = images.labels, images.clusters, setting.negative
+    classes = list(range(len(setting.class_names)))
+    # by image, the share of trainings that predict each class
+    shares = np.mean([np.eye(len(classes))[scoring.decide(chances)] for chances in readings.probabilities], axis=0)
+    lost = 1 - shares[np.arange(len(labels)), labels]
+    alike = correlation(lost, labels, clusters)
+    kinds = [("fn", lost, classes, 1.0 if alike is None else alike)]
+    if negative is not None:
+        tumours = labels != negative
+        missed_alike = correlation(shares[tumours, negative], labels[tumours], clusters[tumours])
+        ill = [c for c in classes if c != negative]
+        kinds.append(("missed", shares[:, negative], ill, kinds[0][3] if missed_alike is None else missed_alike))
+    found: dict[str, Interval] = {}
+    for kind, events, affected, rho in kinds:
+        for c in affected:
+            mine = labels == c
+            found[f"{kind}_{setting.class_names[c]}"] = count_interval(float(events[mine].sum()), clusters[mine], rho)
+    return found
