@@ -1,0 +1,80 @@
+"""``benchmark.load_results``: results as pandas frames."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from simulated import FOUR, Study
+from sklearn.metrics import f1_score
+
+import benchmark
+from benchmark.errors import UserError
+from benchmark.execution.store import RecordStore
+from benchmark.outcomes import Outcome
+
+SMALL = Study(patients=24, slices=2)
+
+
+def test_runs_predictions_and_history_belong_together(results) -> None:
+    failed = SMALL.run(FOUR[2], outcome=Outcome.OOM, reason="no memory", history=())
+    out = results([SMALL.run(FOUR[0]), SMALL.run(FOUR[1]), failed])
+    found = benchmark.load_results(out)
+    assert len(found.runs) == 3
+    assert found.problems == ()
+    scored = found.runs[found.runs["status"] == "ok"].set_index("key")
+    assert set(found.predictions["key"]) == set(scored.index)
+    test = found.predictions[found.predictions["part"] == "test"]
+    for key, lines in test.groupby("key", observed=True):
+        score = f1_score(lines["label"].astype(str), lines["predicted"].astype(str), average="macro")
+        assert score == pytest.approx(scored.loc[key, "macro_f1"])
+        assert (lines["label"].astype(str) != lines["predicted"].astype(str)).sum() == (~lines["correct"]).sum()
+    chances = test[[f"p_{name}" for name in SMALL.classes]]
+    assert np.allclose(chances.sum(axis=1), 1, atol=1e-5)
+    assert len(found.history) == 20
+    assert found.history.groupby("key", observed=True)["best"].sum().eq(1).all()
+
+
+def test_columns_have_types_that_hold_what_is_missing(results) -> None:
+    other = Study(name="cheng", classes=("meningioma", "glioma", "pituitary"), negative_class=None, grouped=False)
+    found = benchmark.load_results(results([SMALL.run(FOUR[0]), replace(other, patients=30).run(FOUR[1])]))
+    runs = found.runs.set_index("data")
+    assert str(runs["fn_notumor"].dtype) == "Int64"
+    assert pd.isna(runs.loc["cheng", "fn_notumor"])
+    assert str(runs["synthetic"].dtype) == "boolean"
+    assert str(runs["limit"].dtype) == "Int64"
+    assert runs["macro_f1"].dtype == np.float64
+    assert not [name for name in runs.columns if runs[name].dtype == object]
+    probabilities = found.predictions["p_notumor"]
+    assert probabilities.dtype == np.float32
+    assert probabilities.isna().sum() == (found.predictions["key"] == runs.loc["cheng", "key"]).sum()
+    assert found.predictions["group"].isna().any()
+
+
+def test_several_folders_are_one_and_what_cannot_be_used_is_named(tmp_path: Path) -> None:
+    for day, reader in zip(("monday", "tuesday"), FOUR, strict=False):
+        RecordStore(tmp_path / day).write(*SMALL.run(reader))
+    (tmp_path / "tuesday" / "records" / "foreign").mkdir()
+    found = benchmark.load_results(tmp_path / "monday", str(tmp_path / "tuesday"))
+    assert len(found.runs) == 2
+    assert ["records/foreign is not used" in text for text in found.problems] == [True]
+
+
+def test_folders_that_are_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="There is no folder"):
+        benchmark.load_results(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="has no records"):
+        benchmark.load_results(tmp_path)
+
+
+def test_no_framework_is_imported(results) -> None:
+    out = results([SMALL.run(FOUR[0])])
+    code = (
+        "import sys, benchmark; assert 'pandas' not in sys.modules; benchmark.load_results(sys.argv[1]); "
+        "print(sorted({'torch', 'tensorflow', 'keras', 'timm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(out)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
