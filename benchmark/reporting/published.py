@@ -55,6 +55,17 @@ class Published:
     caveat: str
 
 
+LEVELS = {
+    "patient": "patients kept apart",
+    "slice": "split by slice, patients on both sides",
+    "unknown": "not known whether patients were kept apart",
+}
+PUBLISHED_NOTE = (
+    "Published results on the same data set, as they were reported: protocols differ, and so they are neither ranked "
+    "nor compared. Where patients are on both sides of a split, scores are too high."
+)
+
+
 def known_data(data: DataFacts) -> str | None:
     """Return under which name results on these images are published, ``None`` where none are known.
 
