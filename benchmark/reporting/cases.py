@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from benchmark.evaluation.scoring import decide
 from benchmark.reporting.board import BoardRow
+from benchmark.reporting.folds import by_fold
 from benchmark.reporting.labels import full_names
 from benchmark.reporting.rows import Result
 
@@ -116,11 +117,7 @@ class Cases:
 
 def first_seed(row: BoardRow) -> list[Result]:
     """Return for each fold the scored run of the lowest seed."""
-    folds: dict[str, Result] = {}
-    for result in sorted(row.results, key=lambda result: result.record.seed):
-        if result.scores is not None:
-            folds.setdefault(result.record.data.split_hash, result)
-    return list(folds.values())
+    return [runs[0] for runs in by_fold(row.results).values()]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from benchmark.reporting.board import Board, BoardRow
 from benchmark.reporting.lines import row_lines
 from benchmark.reporting.page_cams import cam_table
 from benchmark.reporting.page_data import Thumbnails, page_data
-from benchmark.reporting.published import Published, published_rows
+from benchmark.reporting.published import LEVELS, PUBLISHED_NOTE, Published, published_rows
 from benchmark.reporting.words import DISCLAIMER, count, number
 
 _SCRIPTS = ("base", "plots", "images", "arena")  # one script in the page, cut by what its parts do
@@ -145,15 +145,14 @@ def _table(rows: Sequence[BoardRow], chosen: Sequence[str]) -> dict[str, Any]:
             }
             for result in published
         ],
-        "published": bool(published),
+        "published": PUBLISHED_NOTE if published else "",
         "cams": cam_table([row for row in rows if row.values["n_runs"]]),
     }
 
 
 def _reported(result: Published) -> dict[str, Any]:
     """Return what is published of a result by column name; its protocol and what must be known of it as its block."""
-    level = "patients apart" if result.level == "patient" else f"{result.level} level"
-    place = f"published, {level}: {result.protocol}" + (f" ({result.caveat})" if result.caveat else "")
+    place = f"published; {LEVELS[result.level]}: {result.protocol}" + (f" ({result.caveat})" if result.caveat else "")
     return {
         "backbone": f"{result.model} ({result.work})",
         "weights": "pretrained" if result.pretrained else "none",
