@@ -93,7 +93,9 @@ def audit_data(data: DataSet, split: Split, say: Callable[[str], None] = lambda 
         kept = data.folder.parent / f"audit-{key[:16]}.json"
         with contextlib.suppress(OSError, ValueError):  # not there, or damaged: done anew
             return Audit.model_validate_json(kept.read_bytes())
-    say(f"Auditing {len(data)} images of {data.name}: copies, patients, shortcuts")
+    probed = _probe_file(data)
+    if probed is None or not probed.is_file():  # else what takes long is done
+        say(f"Auditing {len(data)} images of {data.name}: copies, patients, shortcuts")
     found = _audit(data, split)
     if kept is not None:
         with contextlib.suppress(OSError):  # a cache that can't be written costs time the next time, and nothing else
@@ -142,14 +144,19 @@ def _audit(data: DataSet, split: Split) -> Audit:
     return found.model_copy(update={"findings": tuple(_findings(found, split))})
 
 
+def _probe_file(data: DataSet) -> Path | None:
+    if data.folder is None:
+        return None
+    groups = None if data.groups is None else data.groups.tolist()
+    key = hash_json([AUDIT_VERSION, data.fingerprint, groups, data.negative_class])
+    return data.folder.parent / f"probe-{key[:16]}.json"
+
+
 def _probed(data: DataSet, near: NearPairs) -> tuple[ProbeRow, ...]:
     """Return the shortcut probe, which no split changes, once for all of them."""
-    kept = None
+    kept = _probe_file(data)
     rows = TypeAdapter(tuple[ProbeRow, ...])
-    if data.folder is not None:
-        groups = None if data.groups is None else data.groups.tolist()
-        key = hash_json([AUDIT_VERSION, data.fingerprint, groups, data.negative_class])
-        kept = data.folder.parent / f"probe-{key[:16]}.json"
+    if kept is not None:
         with contextlib.suppress(OSError, ValueError):
             return rows.validate_json(kept.read_bytes())
     found = shortcut_probe(data, near)

@@ -30,8 +30,10 @@ RULE = (
     f"{MIN_CORRELATION}; also mirrored, upside down and turned by 180 degrees"
 )
 _VERSION = 1  # raised by hand when the rule changes: found pairs are kept on disk
+_BLOCK = 1024  # images that are looked at at once
 _ROWS, _COLUMNS = 256, 8192  # of a tile of the comparison of all with all; sized for the processor's cache
 
+Images = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
 Positions = npt.NDArray[np.int64]
 
@@ -86,15 +88,14 @@ def find_pairs(thumbnails: npt.NDArray[np.uint8], positions: Positions) -> NearP
         thumbnails: uint8, shape (N, 32, 32).
         positions: ascending.
     """
-    images = np.asarray(thumbnails[positions], dtype=np.float32)
-    unit = _unit(images)
+    images = np.asarray(thumbnails[positions])
+    compared = _Compared.of(images)
     spectrum = _spectrum(images)
     hashes = _hashes(spectrum)
     found = []
     for turn in range(len(TURNS)):
         turned_hashes = hashes if turn == 0 else _hashes(spectrum * _signs(turn))
-        turned = unit if turn == 0 else _unit(_turned(images, turn))
-        found.append(_pairs_of_turn(hashes, turned_hashes, unit, turned, turn))
+        found.append(_pairs_of_turn(hashes, turned_hashes, compared, turn))
     first, second, correlation, which = (np.concatenate(columns) for columns in zip(*found, strict=True))
     # a pair that passes in several positions is kept once, as what it resembles most
     order = np.lexsort((-correlation, second, first))
@@ -104,24 +105,50 @@ def find_pairs(thumbnails: npt.NDArray[np.uint8], positions: Positions) -> NearP
     return NearPairs(positions[first[fresh]], positions[second[fresh]], correlation[fresh], which[fresh])
 
 
-def _turned(images: npt.NDArray[np.float32], turn: int) -> npt.NDArray[np.float32]:
-    """Return images mirrored (1), upside down (2) or both (3)."""
-    return np.ascontiguousarray(images[:, :: -1 if turn & 2 else 1, :: -1 if turn & 1 else 1])
+@dataclass(frozen=True)
+class _Compared:
+    """Images with what their correlations need; a byte a pixel, so that many fit into memory.
+
+    Args:
+        values: int8, shape (N, 32, 32), grey less 128: products of two images then add up exactly in float32.
+        mean: float64, shape (N,).
+        length: float64, shape (N,), of the image less its mean, as a vector; infinite for constant images.
+    """
+
+    values: npt.NDArray[np.int8]
+    mean: npt.NDArray[np.float64]
+    length: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, images: Images) -> "_Compared":
+        values = (images ^ np.uint8(128)).view(np.int8)
+        mean, spread = np.empty(len(images)), np.empty(len(images))
+        for k in range(0, len(images), _BLOCK):
+            flat = values[k : k + _BLOCK].reshape(-1, THUMBNAIL * THUMBNAIL).astype(np.float64)
+            mean[k : k + _BLOCK], spread[k : k + _BLOCK] = flat.mean(axis=1), flat.std(axis=1)
+        return cls(values, mean, np.where(spread > 0, spread * THUMBNAIL, np.inf))
+
+    def correlation(self, first: Positions, second: Positions, turn: int) -> npt.NDArray[np.float32]:
+        """Return the correlation of images with others that are mirrored (1), upside down (2) or both (3)."""
+        down, across = -1 if turn & 2 else 1, -1 if turn & 1 else 1
+        found = np.empty(len(first), dtype=np.float32)
+        for k in range(0, len(first), _BLOCK):
+            a, b = first[k : k + _BLOCK], second[k : k + _BLOCK]
+            turned = self.values[b, ::down, ::across].astype(np.float32)
+            products = np.einsum("ijk,ijk->i", self.values[a].astype(np.float32), turned)
+            products = products - THUMBNAIL**2 * self.mean[a] * self.mean[b]
+            found[k : k + _BLOCK] = products / (self.length[a] * self.length[b])
+        return found
 
 
-def _unit(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return images as vectors of mean 0 and length 1, so that a product is a correlation; constant ones as 0."""
-    flat = images.reshape(len(images), THUMBNAIL * THUMBNAIL)
-    centred = flat - flat.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.asarray(centred / np.maximum(length, 1e-6), dtype=np.float32)
-
-
-def _spectrum(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _spectrum(images: Images) -> npt.NDArray[np.float32]:
     """Return the 8 x 8 lowest coefficients of the discrete cosine transform: shape (N, 8, 8)."""
     from scipy.fft import dctn
 
-    blocks = [dctn(images[k : k + 4096], axes=(1, 2), norm="ortho")[:, :8, :8] for k in range(0, len(images), 4096)]
+    blocks = [
+        dctn(images[k : k + _BLOCK].astype(np.float32), axes=(1, 2), norm="ortho")[:, :8, :8].copy()
+        for k in range(0, len(images), _BLOCK)
+    ]
     return np.concatenate(blocks) if blocks else np.empty((0, 8, 8), np.float32)
 
 
@@ -141,7 +168,7 @@ def _hashes(spectrum: npt.NDArray[np.float32]) -> Words:
 
 
 def _pairs_of_turn(
-    hashes: Words, turned_hashes: Words, unit: npt.NDArray[np.float32], turned: npt.NDArray[np.float32], turn: int
+    hashes: Words, turned_hashes: Words, images: _Compared, turn: int
 ) -> tuple[Positions, Positions, npt.NDArray[np.float32], Positions]:
     """Compare each image with each later one that is turned; a turn is its own inverse, so that is all pairs."""
     n = len(hashes)
@@ -156,10 +183,7 @@ def _pairs_of_turn(
         first, second = near_rows + row, near_columns + column
         later = second > first
         first, second = first[later], second[later]
-        correlation = np.empty(len(first), dtype=np.float32)
-        for k in range(0, len(first), 4096):
-            chosen = slice(k, k + 4096)
-            correlation[chosen] = np.einsum("ij,ij->i", unit[first[chosen]], turned[second[chosen]])
+        correlation = images.correlation(first, second, turn)
         passed = correlation >= MIN_CORRELATION
         return first[passed], second[passed], correlation[passed]
 
