@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
+from benchmark.reporting.audit_block import HEAD, audit_block
 from benchmark.reporting.board import Board, BoardRow
 from benchmark.reporting.lines import row_lines
 from benchmark.reporting.page_cams import cam_table
@@ -35,6 +36,7 @@ _WORDS = (
     "reason",
     "device",
     "note",
+    "parity",
 )
 _PARTS = re.compile(r"[^/_:]+[/_:]*|[/_:]+")  # of a name, between which a line may break
 _COUNTS = ("fn_", "missed_", "patient_fn_", "patient_missed_")
@@ -71,6 +73,7 @@ def page(board: Board, thumbnails: Thumbnails) -> str:
     template = environment.from_string((static / "leaderboard.html.jinja").read_text(encoding="utf-8"))
     return template.render(
         disclaimer=DISCLAIMER,
+        audit_head=HEAD,
         tables=[_table(rows, board.columns) for rows in board.arenas()],
         notes=board.notes,
         problems=board.problems,
@@ -111,6 +114,7 @@ def _table(rows: Sequence[BoardRow], chosen: Sequence[str]) -> dict[str, Any]:
         *counts,
         *("train_images_per_s", "infer_images_per_s", "pipeline_images_per_s", "latency_p50_ms", "latency_p95_ms"),
         *("peak_memory_mb", "params_m", "gmacs", "ece", "brier", "sensitivity_at_95", "specificity_at_95", "device"),
+        "parity",
     ]
     columns = [*chosen, *(name for name in columns if name not in chosen)]
     shown = set(chosen) or {*_SHOWN, *counts}
@@ -119,6 +123,7 @@ def _table(rows: Sequence[BoardRow], chosen: Sequence[str]) -> dict[str, Any]:
     return {
         "name": rows[0].block.arena_name,
         "synthetic": data.synthetic,
+        "audit": audit_block(rows),
         "columns": [
             {
                 "title": _title(name),
