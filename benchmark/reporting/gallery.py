@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmark.reporting.board import Board
 from benchmark.reporting.cases import Cases, looks
+from benchmark.reporting.cells import escaped
 from benchmark.reporting.files import write_atomically
-from benchmark.reporting.markdown import escaped
 from benchmark.reporting.pictures import Line, draw_outline, grey, outline
 from benchmark.reporting.style import figure, save, set_height, title
 from benchmark.reporting.words import DISCLAIMER

@@ -1,27 +1,23 @@
 """The leaderboard as Markdown, for people."""
 
-import re
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from benchmark.evaluation.saliency import POINTING
 from benchmark.outcomes import Outcome
-from benchmark.plain import last_lines, plain
+from benchmark.plain import last_lines
+from benchmark.reporting.audit_block import HEAD, audit_block
 from benchmark.reporting.board import Board, BoardRow
 from benchmark.reporting.cam_scores import CAM_STEM, IMAGES, RANDOMIZED, cam_source, shared_baselines
 from benchmark.reporting.cam_scores import TITLES as CAM_TITLES
+from benchmark.reporting.cells import WHO, count_cell, escaped, number_cell, score_cell, table, who
+from benchmark.reporting.folds import fold_scores, split_label
 from benchmark.reporting.labels import full_names
 from benchmark.reporting.lines import row_lines
+from benchmark.reporting.published import LEVELS, PUBLISHED_NOTE, published_rows
 from benchmark.reporting.rows import SPEEDS
-from benchmark.reporting.words import DISCLAIMER, count, data_notes, number, rank_notes
-
-_SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # an underscore within a word is plain
-
-
-def escaped(text: object) -> str:
-    """Return text that Markdown and the HTML made of it show as it is, on one line."""
-    safe = plain(str(text)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _SPECIAL.sub(r"\\\g<0>", safe)
+from benchmark.reporting.words import DISCLAIMER, data_notes, number, rank_notes
 
 
 def markdown(board: Board, plots: Mapping[str, Sequence[str]]) -> str:
@@ -46,11 +42,14 @@ _READING = """## How to read this
 share a rank. A block is the same data, split, test images, and pretrained or scratch weights. Rows that fell \
 back to random weights, failed in part, or whose split leaks have no rank. All pairs are in `comparisons.csv`.
 - **macro-F1** is the unweighted mean of the classes' F1 on the test images. In brackets: 95 % interval for other \
-patients. ± is the standard deviation over runs (seeds or folds), not the uncertainty of the test set.
+patients. ± is the standard deviation over seeds (by fold: over folds), not the uncertainty of the test set.
+- **Folds** of a cross-validation are one row: counts and scores are of all images, each read once by the network \
+that had not seen it; AUROC is the mean of folds.
 - **fn** counts images of a class that are not predicted as that class. **missed** counts tumours that are \
 predicted as the class without a tumour.
 - **sensitivity** is of "tumour or not" at the threshold that leaves 95 % of the validation images without a tumour \
-unreported; beside it the specificity that this reaches on test images.
+unreported; beside it the specificity that this reaches on test images. The interval of the **calibration error** \
+may reach far below it: distances from zero are seen even where probabilities are right, the more the fewer images.
 - Speeds are images per second (inference: the forward pass alone) and compare only on one device, at one \
 precision and batch size. Memory is the device's peak (on a CPU: of the process)."""
 
@@ -58,8 +57,10 @@ precision and batch size. Memory is the device's peak (on a CPU: of the process)
 def _arena(rows: Sequence[BoardRow], board: Board, plots: Sequence[str]) -> list[str]:
     statistics, data = board.statistics, rows[0].first.record.data
     limit = "" if data.limit is None else f", limited to {data.limit} images"
-    parts = [f"## {escaped(data.name)}, split {escaped(rows[0].first.split)}{limit}"]
+    split = split_label(rows[0].results, rows[0].results)
+    parts = [f"## {escaped(data.name)}, split {escaped(split)}{limit}"]
     parts.append("\n".join(f"- {escaped(note)}" for note in data_notes(rows)))
+    parts += _audited(rows)
     shown = [row for row in rows if row.values["n_runs"]]
     for name in dict.fromkeys(row.block.name for row in shown):
         members = [row for row in shown if row.block.name == name]
@@ -67,35 +68,61 @@ def _arena(rows: Sequence[BoardRow], board: Board, plots: Sequence[str]) -> list
         if name in statistics:
             parts.append(" ".join(escaped(note) for note in rank_notes(statistics[name], data)))
     if shown:
+        parts += _by_fold(shown)
         parts += ["### False negatives", _false_negatives(shown, ""), *_by_patient(shown)]
         parts.append("Every missed image, and what each row gave it: [gallery.md](gallery.md).")
         parts += ["### Calibration and tumour or not", _further(shown), "### Speed and size", *_speeds(shown)]
+        parts += _same_networks(rows)
         parts += _where_it_looks(shown, [stem for stem in plots if stem.startswith(CAM_STEM)])
     pictures = [
         f"![{escaped(stem.replace('_', ' '))}]({stem}.png)" for stem in plots if not stem.startswith(CAM_STEM)
     ]
     if pictures:
         parts += ["### Figures", "\n\n".join(pictures)]
+    parts += _published(rows)
     failures = [row for row in rows if row.values["status"] != Outcome.OK]
     if failures:
         parts += ["### Runs without a score", _failures(failures)]
     return parts
 
 
+def _audited(rows: Sequence[BoardRow]) -> list[str]:
+    found = audit_block(rows)
+    if found is None:
+        return []
+    lines = [[escaped(cell) for cell in line] for line in found.lines]
+    return ["### Audit of the images", table(HEAD, lines), "\n".join(f"- {escaped(note)}" for note in found.notes)]
+
+
 def _scores(rows: Sequence[BoardRow]) -> str:
     names = ("macro_f1", "accuracy", "balanced_accuracy", "mcc", "auroc", "val_macro_f1")
-    head = ["rank", *_WHO, "runs", "macro-F1", "accuracy", "balanced accuracy", "MCC", "AUROC", "validation macro-F1"]
+    head = ["rank", *WHO, "runs", "macro-F1", "accuracy", "balanced accuracy", "MCC", "AUROC", "validation macro-F1"]
     lines = [
-        ["" if row.rank is None else str(row.rank), *_who(row), str(row.values["n_runs"])]
-        + [_score(row, name) for name in names]
+        ["" if row.rank is None else str(row.rank), *who(row), str(row.values["n_runs"])]
+        + [score_cell(row, name) for name in names]
         for row in rows
     ]
-    return _table(head, lines)
+    return table(head, lines)
+
+
+def _by_fold(rows: Sequence[BoardRow]) -> list[str]:
+    """Return macro-F1 in each fold, and its mean with the spread between folds; nothing without folds."""
+    scores = {id(row): fold_scores(row.results) for row in rows}
+    numbers = sorted({number for folds in scores.values() for number in folds})
+    if not numbers:
+        return []
+    lines = []
+    for row in rows:
+        found = {number: float(line["macro_f1"]) for number, line in scores[id(row)].items() if "macro_f1" in line}
+        spread = f" ± {row.spread['macro_f1_fold']:.3f}" if "macro_f1_fold" in row.spread else ""
+        mean = f"{fmean(found.values()):.3f}{spread}" if found else ""
+        lines.append([*who(row), *(f"{found[n]:.3f}" if n in found else "" for n in numbers), mean])
+    return ["### By fold", table([*WHO, *(f"fold {number}" for number in numbers), "mean ± sd"], lines)]
 
 
 def _chosen(rows: Sequence[BoardRow], names: Sequence[str]) -> str:
     """Return a table of the columns that were asked for."""
-    return _table(names, [[_any(value) for value in (line.get(name) for name in names)] for line in row_lines(rows)])
+    return table(names, [[_any(value) for value in (line.get(name) for name in names)] for line in row_lines(rows)])
 
 
 def _any(value: Any) -> str:
@@ -112,10 +139,52 @@ def _by_patient(rows: Sequence[BoardRow]) -> list[str]:
     return [pooled, _false_negatives(rows, "patient_")]
 
 
+def _same_networks(rows: Sequence[BoardRow]) -> list[str]:
+    """Return what certificates of parity say of the rows, each sentence once."""
+    said = dict.fromkeys(str(row.values["parity"]) for row in rows if "parity" in row.values)
+    return ["### Same network, two frameworks", "\n".join(f"- {escaped(text)}" for text in said)] if said else []
+
+
+def _published(rows: Sequence[BoardRow]) -> list[str]:
+    """Return what is published on the same data, in italics for want of grey."""
+    data = rows[0].first.record.data
+    found = published_rows(data)
+    if not found:
+        return []
+    kinds = {"fn": "false_negatives", "missed": "missed"}
+    counts = [(kind, name) for kind in kinds for name in data.class_names]
+    counts = [(kind, name) for kind, name in counts if any(name in getattr(row, kinds[kind]) for row in found)]
+    head = ["work", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
+    lines = [
+        [
+            *(f"*{escaped(text)}*" for text in (row.work, row.model, "pretrained" if row.pretrained else "none")),
+            *(f"*{escaped(text)}*" for text in (row.protocol, LEVELS[row.level])),
+            *("" if score is None else f"*{score:.4g}*" for score in (row.accuracy, row.macro_f1)),
+            *(_italic(getattr(row, kinds[kind]).get(name)) for kind, name in counts),
+            escaped(row.caveat),
+        ]
+        for row in found
+    ]
+    printed = table([*head, *(f"{kind} {name}" for kind, name in counts), "note"], lines)
+    return ["### Published results", PUBLISHED_NOTE, printed]
+
+
+def _italic(value: int | None) -> str:
+    return "" if value is None else f"*{value}*"
+
+
 def _further(rows: Sequence[BoardRow]) -> str:
-    names = ("ece", "brier", "sensitivity_at_95", "specificity_at_95", "patient_macro_f1")
-    head = ["calibration error (ECE)", "Brier", "sensitivity", "specificity reached", "macro-F1 by patient"]
-    return _table([*_WHO, *head], [[*_who(row), *(_score(row, name) for name in names)] for row in rows])
+    titles = {
+        "ece": "calibration error (ECE)",
+        "brier": "Brier",
+        "sensitivity_at_95": "sensitivity",
+        "specificity_at_95": "specificity reached",
+        "patient_macro_f1": "macro-F1 by patient",
+        "cost": "expected cost",
+    }
+    known = [name for name in titles if any(name in row.values for row in rows)]
+    lines = [[*who(row), *(score_cell(row, name) for name in known)] for row in rows]
+    return table([*WHO, *(titles[name] for name in known)], lines)
 
 
 def _false_negatives(rows: Sequence[BoardRow], prefix: str) -> str:
@@ -123,11 +192,11 @@ def _false_negatives(rows: Sequence[BoardRow], prefix: str) -> str:
     tumours = [name for name in data.class_names if data.negative_class not in (None, name)]
     columns = [("fn", name) for name in data.class_names] + [("missed", name) for name in tumours]
     head = [
-        *_WHO,
+        *WHO,
         *(f"{kind} {name} (of {number(supports.get(f'{prefix}support_{name}', 0))})" for kind, name in columns),
     ]
-    return _table(
-        head, [[*_who(row), *(_count(row, f"{prefix}{kind}_{name}") for kind, name in columns)] for row in rows]
+    return table(
+        head, [[*who(row), *(count_cell(row, f"{prefix}{kind}_{name}") for kind, name in columns)] for row in rows]
     )
 
 
@@ -140,24 +209,24 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
     scored = {name: row for name, row in zip(full_names(rows), rows, strict=True) if POINTING in row.values}
     if scored:
         checked = any(RANDOMIZED in row.values for row in rows)
-        head = [*_WHO, *CAM_TITLES.values(), "images", "map", *(["left when randomised"] if checked else [])]
+        head = [*WHO, *CAM_TITLES.values(), "images", "map", *(["left when randomised"] if checked else [])]
         lines = [
-            [*_who(row), *(_score(row, name) for name in CAM_TITLES), number(row.values[IMAGES]), cam_source(row)]
-            + ([_score(row, RANDOMIZED)] if checked else [])
+            [*who(row), *(score_cell(row, name) for name in CAM_TITLES), number(row.values[IMAGES]), cam_source(row)]
+            + ([score_cell(row, RANDOMIZED)] if checked else [])
             for row in scored.values()
         ]
         baselines = shared_baselines({name: row.first.cam_scores for name, row in scored.items()})
         for name, means, images in baselines:
             cells = [f"{means[score]:.3f}" for score in CAM_TITLES]
             lines.append([f"*{escaped(name)}*", *[""] * 3, *cells, str(images), *[""] * (1 + checked)])
-        parts += [_CAM_READING, _table(head, lines)]
+        parts += [_CAM_READING, table(head, lines)]
         if checked:
             parts.append(_RANDOMIZED_READING)
     if pictures:
         links = ", ".join(f"[{escaped(stem.removeprefix(CAM_STEM).strip('_'))}]({stem}.png)" for stem in pictures)
         parts += [f"![where the best row looks]({pictures[0]}.png)", f"Of each row: {links}."]
     without = [
-        f"- {' '.join(_who(row)[:2])}: {escaped(row.first.record.cam.reason)}"
+        f"- {' '.join(who(row)[:2])}: {escaped(row.first.record.cam.reason)}"
         for row in explained
         if row.first.record.cam is not None and row.first.record.cam.reason
     ]
@@ -178,29 +247,29 @@ _RANDOMIZED_READING = (
 def _speeds(rows: Sequence[BoardRow]) -> list[str]:
     conditions = list(dict.fromkeys(row.values["speed_block"] for row in rows if "speed_block" in row.values))
     marks = {name: f" ({chr(ord('a') + i % 26)})" for i, name in enumerate(conditions)}
-    head = [*_WHO, "training img/s", "inference img/s", "pipeline img/s", "latency p50 ms", "latency p95 ms"]
+    head = [*WHO, "training img/s", "inference img/s", "pipeline img/s", "latency p50 ms", "latency p95 ms"]
     head += ["peak memory MB", "parameters M", "GMACs"]
     lines = []
     for row in rows:
         mark = marks.get(row.values.get("speed_block", ""), "") if len(marks) > 1 else ""
-        speeds = (_cell(row, name) for name in SPEEDS)
+        speeds = (number_cell(row, name) for name in SPEEDS)
         lines.append(
             [
-                *_who(row),
+                *who(row),
                 *(speed + mark if speed else "" for speed in speeds),
-                *(_cell(row, name) for name in ("params_m", "gmacs")),
+                *(number_cell(row, name) for name in ("params_m", "gmacs")),
             ]
         )
     taken = "; ".join(escaped(name) + (marks[name] if len(marks) > 1 else "") for name in conditions)
     only = " Only speeds with the same letter can be compared." if len(marks) > 1 else ""
-    return [_table(head, lines), *([f"Measured on: {taken}.{only}"] if conditions else [])]
+    return [table(head, lines), *([f"Measured on: {taken}.{only}"] if conditions else [])]
 
 
 def _failures(rows: Sequence[BoardRow]) -> str:
     failed = [(row, result) for row in rows for result in row.results if result.scores is None]
     lines = [
         [
-            *_who(row),
+            *who(row),
             str(result.record.seed),
             str(result.status),
             escaped(result.reason),
@@ -209,39 +278,7 @@ def _failures(rows: Sequence[BoardRow]) -> str:
         ]
         for row, result in failed
     ]
-    return _table([*_WHO, "seed", "status", "reason", "what to do", "last lines of the log"], lines)
+    return table([*WHO, "seed", "status", "reason", "what to do", "last lines of the log"], lines)
 
 
 _LOG_LINES = 5
-_WHO = ("backbone", "framework", "weights", "recipe")
-
-
-def _who(row: BoardRow) -> list[str]:
-    return [escaped(row.values.get(name, "")) for name in _WHO]
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a table; columns of words to the left, of numbers to the right."""
-    words = {*_WHO, "status", "reason", "block", "library", "data", "split", "device", "speed_block", "note", "key"}
-    rule = [":--" if name in words else "--:" for name in head]
-    return "\n".join(f"| {' | '.join(line)} |" for line in ([escaped(name) for name in head], rule, *lines))
-
-
-def _score(row: BoardRow, name: str) -> str:
-    if name not in row.values:
-        return ""
-    spread = f" ± {row.spread[name]:.3f}" if name in row.spread else ""
-    interval = row.intervals.get(name)
-    ends = f" ({interval.low:.3f}-{interval.high:.3f})" if interval else ""
-    return f"{row.values[name]:.3f}{spread}{ends}"
-
-
-def _count(row: BoardRow, name: str) -> str:
-    if name not in row.values:
-        return ""
-    interval = row.intervals.get(name)
-    return count(row.values[name]) + (f" ({interval.low:.1f}-{interval.high:.1f})" if interval else "")
-
-
-def _cell(row: BoardRow, name: str) -> str:
-    return number(row.values[name]) if name in row.values else ""

@@ -11,11 +11,14 @@ from benchmark.reporting.markdown import markdown
 from benchmark.reporting.montage import montage_name
 from benchmark.reporting.plot_cams import cam_stems
 from benchmark.reporting.plots import wanted
+from benchmark.reporting.report import report
 from benchmark.reporting.rows import Row, all_columns, columns
 
 
 def write_tables(board: Board, out: Path) -> None:
-    """Write ``runs.csv``, ``leaderboard.csv``, ``comparisons.csv``, ``leaderboard.tex`` and ``leaderboard.md``."""
+    """Write ``runs.csv``, ``leaderboard.csv``, ``comparisons.csv``, ``leaderboard.tex``, ``leaderboard.md`` and
+    ``report.md``.
+    """
     names = columns(board.class_names, board.tumour_names)
     lines = board_lines(board)
     write_atomically(out / "runs.csv", _csv(run_lines(board), names))
@@ -25,6 +28,7 @@ def write_tables(board: Board, out: Path) -> None:
     write_atomically(out / "comparisons.csv", _csv(comparison_lines(board), COMPARISONS))
     write_atomically(out / "leaderboard.tex", latex(board))
     write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out)))
+    write_atomically(out / "report.md", report(board))
 
 
 def _plots(board: Board, out: Path) -> dict[str, list[str]]:
