@@ -83,6 +83,18 @@ def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float 
     return seconds
 
 
+def _budget(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    """Read a size on the disk."""
+    if value is None:
+        return None
+    from benchmark.training.prefix_cache import parse_size
+
+    try:
+        return parse_size(value)
+    except ValueError:
+        raise UserError(f"--cache-budget {value}: give a size such as 500MB or 20GB; 0 keeps nothing.") from None
+
+
 def _seeds(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
     words = [word for value in values for word in value.split(",") if word.strip()]
     try:
@@ -174,6 +186,13 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Results folder. [default: results/<data>]"
 )
 @click.option("--timeout", callback=_seconds, metavar="TIME", help="Longest time for one run: seconds, or 30m, 2h.")
+@click.option(
+    "--cache-budget",
+    callback=_budget,
+    metavar="SIZE",
+    help="Disk for the outputs of frozen stages, which runs share; the least recently used go first, 0 keeps none. "
+    "[default: 20GB, or half of what is free]",
+)
 @click.option(
     "--oom",
     type=click.Choice(["fail", "accumulate"]),

@@ -36,6 +36,7 @@ class Job(BaseModel):
         out: the results folder.
         keep_weights: whether checkpoints stay after ``ok``.
         oom: ``fail``, or ``accumulate`` gradients over parts of a batch where memory is too small.
+        cache_budget: bytes that kept outputs of frozen stages may take; 0 keeps none, ``None`` is the default.
         cams: how many test images are explained; 0 for none, ``None`` for the default.
         cam_check: whether maps are also compared with those of weights drawn anew.
         command: what the user typed, for the record.
@@ -59,6 +60,7 @@ class Job(BaseModel):
     out: Path
     keep_weights: bool
     oom: str = "fail"
+    cache_budget: int | None = None
     cams: int | None = None
     cam_check: bool = False
     command: str

@@ -208,6 +208,7 @@ class _Maker:
             weights=weights,
             allow_scratch=request.allow_scratch,
             oom=request.oom,
+            cache_budget=request.cache_budget,
             cams=request.cams,
             cam_check=request.cam_check,
             device=device.name,

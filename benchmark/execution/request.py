@@ -46,6 +46,7 @@ class Request:
         keras_backend: ``tensorflow`` or ``torch``.
         out: results folder.
         timeout: seconds for one run.
+        cache_budget: bytes that kept outputs of frozen stages may take; 0 keeps none, ``None`` is the default.
         oom: what to do where memory is too small: ``fail``, or ``accumulate`` gradients over parts of a batch.
         cams: how many test images of each run are explained; 0 for none, ``None`` for the default.
         cam_check: whether maps are also compared with those of weights drawn anew.
@@ -71,6 +72,7 @@ class Request:
     keras_backend: str = "tensorflow"
     out: Path | None = None
     timeout: float | None = None
+    cache_budget: int | None = None
     oom: str = "fail"
     cams: int | None = None
     cam_check: bool = False

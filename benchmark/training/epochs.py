@@ -22,6 +22,7 @@ from benchmark.training.randomness import epoch_order, image_numbers, step_seed
 from benchmark.training.schedules import average_decay, factor
 
 Report = Callable[[Mapping[str, Any]], None]
+Rows = npt.NDArray[Any]
 
 # The device is waited for about this often, to show progress and to look for NaN; often enough to see both, too
 # rarely to cost anything.
@@ -66,8 +67,8 @@ class Loop:
         self.clock = Clock()
         self.numbers = image_numbers(data.image_ids[split.train])
         self.weights = class_weights(recipe, data, split.train)
-        with self.clock("data"):
-            self.feed = Feed(engine, data, np.concatenate([split.train, split.validation, split.test]))
+        self.rows: Rows | None = None
+        self._feed: Feed | None = None
         self.steps_per_epoch = len(near_equal_batches(split.train, recipe.batch_size))
         self.val_losses: list[float] = []  # of the epochs that are done, earlier tries' included
         self.speeds: list[float] = []
@@ -80,10 +81,23 @@ class Loop:
         reduced = self.parts > self.recipe.execution.accumulate
         return -(-self.recipe.batch_size // self.parts) if reduced else self.recipe.batch_size
 
+    def read_rows(self, rows: Rows | None) -> None:
+        """Train and predict from rows of the frozen prefix, one for each position, or with ``None`` from pixels."""
+        self.rows, self._feed = rows, None
+
+    def feed(self) -> Feed:
+        """Return what brings pixels, or rows, to the device."""
+        if self._feed is None:
+            split, source = self.split, self.data.pixels if self.rows is None else self.rows
+            with self.clock("data"):
+                every = np.concatenate([split.train, split.validation, split.test])
+                self._feed = Feed(self.engine, source, every)
+        return self._feed
+
     def step_inputs(self, epoch: int) -> Iterator[StepInput]:
         """Yield the steps of one epoch (from 1), images on the device."""
         batches = near_equal_batches(epoch_order(self.numbers, self.seed, epoch), self.recipe.batch_size)
-        handles = self.feed.batches([self.split.train[batch] for batch in batches])
+        handles = self.feed().batches([self.split.train[batch] for batch in batches])
         for number, batch in enumerate(batches):
             with self.clock("data"):
                 images = next(handles)
@@ -103,6 +117,7 @@ class Loop:
                 seed=step_seed(self.seed, step),
                 parts=self.parts,
                 average_decay=average_decay(self.recipe.ema, step + 1),
+                from_rows=self.rows is not None,
             )
 
     def rate(self, step: int) -> float:
@@ -165,8 +180,10 @@ class Loop:
         """Return probabilities of shape (N, C) for images, in inference mode."""
         batches = near_equal_batches(positions, self.batch_size)
         logits: list[npt.NDArray[np.float32]] = []
-        for images in self.feed.batches(batches):
-            logits += self.engine.fetch([self.engine.forward(self.engine.normalize(images))])
+        engine = self.engine
+        for given in self.feed().batches(batches):
+            found = engine.forward(engine.normalize(given)) if self.rows is None else engine.forward_rest(given)
+            logits += engine.fetch([found])
         stacked = np.concatenate(logits)
         if stacked.shape != (len(positions), len(self.data.class_names)):
             raise RunFailure(

@@ -1,13 +1,14 @@
-"""Images on their way to the device: resident there when they fit, else fetched one batch ahead."""
+"""Images, or rows, on their way to the device: resident there when they fit, else fetched one batch ahead."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.data.dataset import DataSet, Positions
+from benchmark.data.dataset import Positions
 from benchmark.training.engines.base import Engine, Handle
 
 # Share of the free device memory that resident images may take; the rest is the network's.
@@ -24,28 +25,28 @@ def near_equal_batches(positions: Positions, batch_size: int) -> list[Positions]
 
 
 class Feed:
-    """Turns batches of positions into uint8 handles on the device.
+    """Turns batches of positions into handles on the device.
 
     Args:
         engine: where to.
-        data: from where.
-        positions: the images that will be asked for; only these are made resident.
+        source: from where: shape (N, ...), an image or a row for each position.
+        positions: those that will be asked for again and again; only these are made resident, none of ``None``.
     """
 
-    def __init__(self, engine: Engine, data: DataSet, positions: Positions) -> None:
+    def __init__(self, engine: Engine, source: npt.NDArray[Any], positions: Positions | None) -> None:
         self._engine = engine
-        self._pixels = data.pixels
+        self._source = source
         self._resident: Handle | None = None
         self._index: npt.NDArray[np.int64] | None = None
-        needed = len(positions) * data.pixels[0].nbytes
-        if 0 < needed < RESIDENT_SHARE * engine.free_bytes():
-            self._resident = engine.upload(np.ascontiguousarray(data.pixels[np.sort(positions)]))
-            self._index = np.full(len(data), -1, dtype=np.int64)
+        needed = 0 if positions is None else len(positions) * source[0].nbytes
+        if positions is not None and 0 < needed < RESIDENT_SHARE * engine.free_bytes():
+            self._resident = engine.upload(np.ascontiguousarray(source[np.sort(positions)]))
+            self._index = np.full(len(source), -1, dtype=np.int64)
             self._index[np.sort(positions)] = np.arange(len(positions))
 
     @property
     def resident(self) -> bool:
-        """Whether the images stay on the device."""
+        """Whether they stay on the device."""
         return self._resident is not None
 
     def batches(self, batches: Sequence[Positions]) -> Iterator[Handle]:
@@ -55,9 +56,9 @@ class Feed:
                 yield self._engine.gather(self._resident, self._index[batch])
             return
         with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
-            coming: deque[Future[npt.NDArray[np.uint8]]] = deque()
+            coming: deque[Future[npt.NDArray[Any]]] = deque()
             for number in range(len(batches) + _AHEAD):
                 if number < len(batches):
-                    coming.append(pool.submit(self._pixels.__getitem__, batches[number]))
+                    coming.append(pool.submit(self._source.__getitem__, batches[number]))
                 if number >= _AHEAD:
                     yield self._engine.upload(coming.popleft().result())

@@ -82,14 +82,14 @@ def fit(
         raise RunFailure(Outcome.DIVERGED, progress.diverged)
     progress.choices = progress.choices or dict(choices)
     with clock("choices"):
-        _within_memory(loop, shrink, lambda: _choose(loop, network, progress))
+        within_memory(loop, shrink, lambda: _choose(loop, network, progress))
 
     for epoch in range(resumed_from + 1, recipe.epochs + 1):
         if _patience_is_over(recipe, progress):
             break
         start = time.perf_counter()
         with clock("harness"):
-            train_loss, val_loss, val_f1 = _within_memory(loop, shrink, partial(_epoch, loop, epoch))
+            train_loss, val_loss, val_f1 = within_memory(loop, shrink, partial(_epoch, loop, epoch))
             line = Epoch(
                 epoch=epoch,
                 learning_rate=loop.rate(epoch * loop.steps_per_epoch - 1),
@@ -146,7 +146,7 @@ def _choose(loop: Loop, network: Network, progress: Progress) -> None:
     chosen["compile"] = resolve_compile(engine, loop.recipe.execution.compile, total, steps)
 
 
-def _within_memory(loop: Loop, shrink: bool, action: Callable[[], _T]) -> _T:
+def within_memory(loop: Loop, shrink: bool, action: Callable[[], _T]) -> _T:
     """Return what an action gives; where memory is too small and that is allowed, do it anew in smaller parts.
 
     The engine is put back to where it was before the action.

@@ -5,8 +5,9 @@ in the modules that this one tells the story of; an engine only computes.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,15 @@ from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.engines.base import Engine, Network
 from benchmark.training.epochs import Loop, Report
 from benchmark.training.fitting import batch_in_words, end_with_best, fit
+from benchmark.training.prefix import Caching, frozen_rows
 from benchmark.training.tuning import tune
 
 
 @dataclass(frozen=True)
 class Training:
-    """What the loop leaves. ``train_images_per_s`` is the median over windows, with its interquartile range."""
+    """What the loop leaves. ``train_images_per_s`` is the median over windows, with its interquartile range; ``None``
+    where the outputs of frozen stages were read, of which ``prefix`` tells.
+    """
 
     history: tuple[Epoch, ...]
     best_epoch: int
@@ -35,6 +39,7 @@ class Training:
     execution: Mapping[str, str]
     batch_size: int
     trials: tuple[Trial, ...] = ()
+    prefix: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train(
@@ -49,6 +54,7 @@ def train(
     checkpoints: Checkpoints | None,
     should_stop: Callable[[], bool],
     oom: str = "fail",
+    caching: Caching | None = None,
 ) -> Training:
     """Train, keep the best epoch, predict the validation and test images once.
 
@@ -63,24 +69,28 @@ def train(
         should_stop: asked after each epoch; ``True`` saves and ends the run.
         oom: ``fail``, or ``accumulate``: where memory is too small, the epoch is done again with each batch computed
             in twice as many parts.
+        caching: where the outputs of frozen stages are kept; ``None`` keeps none. The result is the same.
 
     Raises:
         RunFailure: ``diverged`` where loss or predictions are not finite, ``interrupted`` where asked to stop,
             ``oom`` where memory is too small.
     """
     loop = Loop(engine, data, split, recipe, seed, report)
-    train_it = partial(fit, loop, network, should_stop, oom == "accumulate")
+    shrink = oom == "accumulate"
+    train_it = partial(fit, loop, network, should_stop, shrink)
     trials: list[Trial] = []
-    if recipe.tuning.learning_rates:
-        fitted, trials = tune(loop, train_it, checkpoints)
-    else:
-        fitted = train_it(checkpoints, {})
-        end_with_best(loop, fitted)
+    with frozen_rows(loop, network, caching, should_stop, shrink) as prefix:
+        if recipe.tuning.learning_rates:
+            fitted, trials = tune(loop, train_it, checkpoints)
+        else:
+            fitted = train_it(checkpoints, {})
+            end_with_best(loop, fitted)
+        report({"event": "phase", "phase": "testing"})
+        with loop.clock("evaluation"):
+            predictions = _predictions(loop)
     progress = fitted.progress
-    report({"event": "phase", "phase": "testing"})
-    with loop.clock("evaluation"):
-        predictions = _predictions(loop)
-    speeds = np.array(loop.speeds)
+    # steps that skip the frozen stages say nothing of how fast the network trains
+    speeds = np.array([] if prefix["cached"] else loop.speeds)
     quartiles = np.percentile(speeds, [25, 50, 75]) if len(speeds) else None
     return Training(
         history=tuple(progress.history),
@@ -93,6 +103,7 @@ def train(
         execution={**network.execution, **progress.choices, "batch": batch_in_words(loop)},
         batch_size=loop.batch_size,
         trials=tuple(trials),
+        prefix=prefix,
     )
 
 
@@ -121,6 +132,7 @@ def _timings(loop: Loop) -> Timings:
     usual = 1 / float(np.median(loop.speeds)) if loop.speeds else 0.0
     first = sum(max(0.0, taken - usual * size) for size, taken in loop.first_steps.items()) if usual else 0.0
     return Timings(
+        prefix_s=seconds["prefix"],
         compile_s=first + seconds["choices"],
         compute_s=seconds["compute"] - first,
         data_s=seconds["data"],

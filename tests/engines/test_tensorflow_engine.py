@@ -226,25 +226,26 @@ def test_an_uploaded_array_may_change_afterwards() -> None:
 
 
 def test_batches_of_any_size_and_any_step_are_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, _ = built()
-    traces = {"_step": 0, "_logits": 0, "_normalized": 0}
-    engine, _ = built()
-    for name in traces:
-        original = getattr(engine, name)
+    from benchmark.training.engines.tensorflow_engine import TensorFlowEngine
+    from benchmark.training.engines.tensorflow_steps import Learning, Pixels
+
+    calls = {"differentiate": 0, "_logits": 0, "normalized": 0}
+    for owner, name in ((Learning, "differentiate"), (TensorFlowEngine, "_logits"), (Pixels, "normalized")):
+        original = getattr(owner, name)
 
         def counting(*args: Any, original: Any = original, name: str = name) -> Any:
-            traces[name] += 1
+            calls[name] += 1
             return original(*args)
 
-        monkeypatch.setattr(engine, name, counting)
-    engine._traced.clear()
-    engine.set_compile(False)
+        monkeypatch.setattr(owner, name, counting)
+    engine, _ = built()
+    calls["normalized"] = 0
     for step, count in enumerate([6, 5, 6, 1, 5], start=1):
         train(engine, 1, first=step, count=count, rate=1e-3 / step)
         logits(engine, images(count))
-    assert traces["_step"] == traces["_logits"] == 1
+    assert calls["differentiate"] == calls["_logits"] == 1
     # inside the step, and by itself for one batch size and then for any
-    assert traces["_normalized"] <= 3
+    assert calls["normalized"] <= 3
 
 
 def test_parameters_and_multiply_accumulates_are_counted() -> None:
@@ -319,7 +320,7 @@ def test_lack_of_memory_is_an_outcome_of_its_own() -> None:
     train(engine, 1)
     # what TensorFlow raises, after trying for ten seconds
     exhausted = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
-    engine._train = mock.Mock(side_effect=exhausted)
+    engine._step_function(from_rows=False)._whole_step = mock.Mock(side_effect=exhausted)
     with pytest.raises(RunFailure, match="Out of memory") as raised:
         train(engine)
     assert raised.value.outcome is Outcome.OOM

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from backbones import UNIT
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.training.engines import Assignment, Device, Handle, Network, StepInput
+from benchmark.training.engines.base import NoPrefix, Prefix
 
 
 class SoftmaxEngine:
@@ -65,6 +66,15 @@ class SoftmaxEngine:
         side = images.shape[1] // 4
         pooled = images.reshape(len(images), 4, side, 4, side, 3).mean(axis=(2, 4))
         return pooled.reshape(len(images), -1) / 255 - 0.5
+
+    def prefix(self) -> Prefix:
+        raise NoPrefix("nothing is frozen")
+
+    def run_prefix(self, inputs: Handle) -> Handle:
+        raise NotImplementedError
+
+    def forward_rest(self, rows: Handle) -> Handle:
+        raise NotImplementedError
 
     def forward(self, inputs: Handle) -> Handle:
         self._fit(len(inputs))

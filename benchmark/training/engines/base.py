@@ -131,12 +131,34 @@ class Network:
     layout_is_free: bool = False
 
 
+class NoPrefix(Exception):
+    """Says in one clause why nothing of a network may be computed once and kept."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The frozen stages whose output for an image never changes while the others are trained.
+
+    Args:
+        stages: their names, in order.
+        shape: of what is kept for one image, its *row*.
+        dtype: of a row, by NumPy's name; bfloat16, which NumPy lacks, is kept as the bits of ``int16``.
+        weights_hash: SHA-256 over the weights and running statistics of these stages.
+    """
+
+    stages: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    weights_hash: str
+
+
 @dataclass(frozen=True)
 class StepInput:
     """One optimisation step, fully determined.
 
     Args:
-        images: uint8 handle of shape (B, S, S, 3); float32 in the same levels where draws overflow.
+        images: uint8 handle of shape (B, S, S, 3); float32 in the same levels where draws overflow; with
+            ``from_rows`` rows of the frozen prefix in their place.
         labels: int64, shape (B,).
         loss_weights: float32, shape (B,); the loss is their product with the images' cross-entropies, summed,
             so that class weights and their normalisation are the harness's.
@@ -145,6 +167,7 @@ class StepInput:
         seed: of all that is random inside the network in this step (dropout, drop-path), 0 to 2**31 - 1.
         parts: the batch is computed in so many parts of nearly equal size, whose gradients add up to the step's.
         average_decay: share of the old average of the weights in the new one, where the recipe has one.
+        from_rows: whether the step begins behind :meth:`Engine.prefix`.
     """
 
     images: Handle
@@ -155,6 +178,7 @@ class StepInput:
     seed: int
     parts: int = 1
     average_decay: float = 0.0
+    from_rows: bool = False
 
     def cuts(self) -> list[tuple[slice, int]]:
         """Return where each part lies in the batch, and the seed of what is random in it."""
@@ -190,11 +214,11 @@ class Engine(Protocol):
         """Raise ``RunFailure`` where frozen layers are not in inference mode, or their statistics have moved."""
 
     # data: uint8 in, handles out
-    def upload(self, pixels: npt.NDArray[np.uint8]) -> Handle:
-        """Put uint8 images of shape (B, S, S, 3) on the device."""
+    def upload(self, pixels: npt.NDArray[Any]) -> Handle:
+        """Put uint8 images of shape (B, S, S, 3), or rows of the frozen prefix, on the device."""
 
     def gather(self, images: Handle, positions: npt.NDArray[np.int64]) -> Handle:
-        """Return the images at ``positions`` of an uploaded array, on the device."""
+        """Return the images, or rows, at ``positions`` of an uploaded array, on the device."""
 
     def free_bytes(self) -> int:
         """Return the device memory that is free now; 0 on a CPU, where keeping a copy gains nothing."""
@@ -218,6 +242,20 @@ class Engine(Protocol):
     def forward(self, inputs: Handle) -> Handle:
         """Return float logits of shape (B, num_classes) of normalised inputs, in inference mode."""
 
+    def prefix(self) -> Prefix:
+        """Return what of the network may be computed once for each image: the frozen stages up to the last boundary
+        that a single array of floats crosses.
+
+        Raises:
+            NoPrefix: nothing is frozen, or what is frozen does not give each image an output of its own.
+        """
+
+    def run_prefix(self, inputs: Handle) -> Handle:
+        """Return the rows, shape (B, *shape), of normalised inputs; in inference mode, without gradients."""
+
+    def forward_rest(self, rows: Handle) -> Handle:
+        """Return what :meth:`forward` does, from rows on."""
+
     def cam_stage(self) -> str:
         """Return the name of the stage whose output Grad-CAM explains.
 
@@ -235,8 +273,8 @@ class Engine(Protocol):
             NoFeatureMap: the network has no such stage.
         """
 
-    def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[np.float32]]:
-        """Wait for the device and return the handles' values as float32 arrays on the host."""
+    def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[Any]]:
+        """Wait for the device and return the handles' values as arrays on the host: float32, but images and rows."""
 
     def synchronize(self) -> None:
         """Wait until the device has done all that was asked."""

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import UNIT, MissingWeights, Preprocessing
-from benchmark.errors import nearest
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.recipe import BatchNorm, Head, Optimizer
 from benchmark.training.engines.base import Assignment, draws_kernels, native_dropout
+from benchmark.training.engines.freezing import first_trainable
 from benchmark.training.engines.keras_kernels import draw_kernels
 from benchmark.training.initialization import glorot_uniform
 from benchmark.training.randomness import draw
@@ -146,7 +146,7 @@ def build_network(assignment: Assignment, arithmetic: Arithmetic) -> KerasNetwor
     return KerasNetwork(
         stages=stages,
         doubt=why,
-        first_trainable=_first_unfixed(stages, fixed) if fixed else first_trainable(stages, recipe.trainable_from),
+        first_trainable=_first_unfixed(stages, fixed) if fixed else _first_trainable(stages, recipe.trainable_from),
         fixed=fixed,
         preprocessing=UNIT if recipe.preprocessing == "unit" else assignment.backbone.preprocessing or UNIT,
         library_preprocessing=getattr(built, "library_preprocessing", None),
@@ -209,29 +209,18 @@ def count_scalars(variables: Sequence[Any]) -> int:
     return sum(int(np.prod(variable.shape)) for variable in variables)
 
 
-def first_trainable(stages: KerasStages, wanted: str) -> int:
-    """Return the number of the first stage that a recipe's ``trainable_from`` leaves trainable.
-
-    ``conv5`` is the first of the stages ``conv5_block1_out``, ``conv5_block2_out`` ...
+def _first_trainable(stages: KerasStages, wanted: str) -> int:
+    """Return the number of the first stage that is trained; see :func:`first_trainable`.
 
     Raises:
         RunFailure: ``unsupported`` where there is no such stage, or stages can't be called one by one.
     """
-    if wanted == "all":
-        return 0
-    if not stages.separable:
+    if wanted != "all" and not stages.separable:
         raise RunFailure(
             Outcome.UNSUPPORTED,
             f"{stages.whole.name} has no stages that can be frozen: use trainable_from = 'all'.",
         )
-    names = stages.names
-    for number, name in enumerate(names):
-        if name == wanted or (wanted not in names and name.startswith(f"{wanted}_")):
-            return number
-    raise RunFailure(
-        Outcome.UNSUPPORTED,
-        f"There is no stage '{wanted}' to train from.{nearest(wanted, names)} There are {', '.join(names)}.",
-    )
+    return first_trainable(wanted, stages.names)
 
 
 def _fix(built: Any, stages: KerasStages, wanted: str) -> tuple[Any, ...]:

@@ -65,6 +65,7 @@ class KerasOnTorch:
 
         self._layer_seeds = layer_seeds
         self._seeds = network.seeds
+        self.first_trainable: int = network.first_trainable
         self.stages_doubt: str = network.doubt
         self.preprocessing: Preprocessing = network.preprocessing
         self.library_preprocessing: Preprocessing | None = network.library_preprocessing

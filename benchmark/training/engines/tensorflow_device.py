@@ -1,10 +1,12 @@
 """The device as TensorFlow and the driver see it: choosing it, its name, its memory."""
 
 import ctypes
+import os
 import sys
 
 import tensorflow as tf
 
+from benchmark.data.parallel import usable_cpus
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.training.engines import host
 from benchmark.training.engines.base import Device
@@ -49,6 +51,13 @@ def resolve_precision(wanted: str, kind: str) -> str:
     details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
     ampere = (8, 0)  # the first that computes in bfloat16 natively
     return "bfloat16" if tuple(details.get("compute_capability", (0, 0))) >= ampere else "float32"
+
+
+def threads() -> int:
+    """Return how many threads compute one operation on the CPU; TensorFlow says 0 where it was left to choose."""
+    wanted = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    from_environment = int(wanted) if wanted.isdigit() else 0
+    return int(tf.config.threading.get_intra_op_parallelism_threads()) or from_environment or usable_cpus()
 
 
 def free_gpu_bytes() -> int:

@@ -1,11 +1,6 @@
-"""The TensorFlow engine: Keras networks trained by a step of our own.
-
-A step is one ``tf.function``: pixels, forward pass, loss, gradients, update. Learning rate, bias corrections and
-seeds are its inputs and the batch size is left open, so that it is traced once per run.
-"""
+"""The TensorFlow engine: Keras networks trained by a step of our own, one ``tf.function`` from pixels to update."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,17 +10,15 @@ import numpy.typing as npt
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.training.augmentation import Draws
 from benchmark.training.engines import host
-from benchmark.training.engines.base import Assignment, Handle, Network, StepInput
+from benchmark.training.engines.base import Assignment, Handle, Network, Prefix, StepInput
 from benchmark.training.engines.tensorflow_import import keras, tf
 
 # isort: split
 # What follows imports them too, and comes second.
 from benchmark.training.engines.keras_network import (
     Arithmetic,
-    KerasNetwork,
     build_network,
     count_scalars,
-    layer_seeds,
     named_weights,
 )
 from benchmark.training.engines.tensorflow_augment import Augmenter
@@ -36,12 +29,14 @@ from benchmark.training.engines.tensorflow_device import (
     free_gpu_bytes,
     open_device,
     resolve_precision,
+    threads,
 )
 from benchmark.training.engines.tensorflow_failures import failures
-from benchmark.training.engines.tensorflow_loss import image_losses
 from benchmark.training.engines.tensorflow_macs import count_macs
 from benchmark.training.engines.tensorflow_optimizer import Updates
+from benchmark.training.engines.tensorflow_prefix import TensorFlowPrefix
 from benchmark.training.engines.tensorflow_scaling import LossScale
+from benchmark.training.engines.tensorflow_steps import Learning, Pixels, Steps, traced_forward
 from benchmark.training.engines.tensorflow_tracing import forgotten_custom_gradients
 from benchmark.training.stages.keras_graph import first_layer_input
 from benchmark.training.stages.keras_proof import Trial
@@ -104,24 +99,28 @@ class TensorFlowEngine:
         self._augmenter: Augmenter | None = None
         self._cam_stage = assignment.backbone.cam_stage
         self._features: TensorFlowFeatures | None = None
-        self._wanted_loss = recipe.loss
         self._pixel_type = tf.float32 if recipe.augmentation.brightness_bug else tf.uint8
         self._trained = [variable.value for variable in network.trained.trainable_variables]
         known = network.learning_rate_factors(recipe.optimizer)
         factors = [known.get(id(variable), 1.0) for variable in network.trained.trainable_variables]
         self._updates = Updates(recipe.optimizer, self._trained, factors, recipe.regularization)
         self._loss_scale = LossScale() if precision == "float16" else None
-        self._set_pixels(network)
+        self._pixels = Pixels(network)
         self._weights = named_weights(network.stages)
         by_id = {id(weight): name for name, weight in self._weights.items()}
         self._trained_names = tuple(by_id[id(variable)] for variable in network.trained.trainable_variables)
         averaged = {name: weight.value for name, weight in self._variables().items()}
         self._average = Average(averaged) if recipe.ema.decay else None
         self._fixed = self._statistics()
-        self._sums: list[Any] = []
-        self._traced: dict[bool, tuple[Any, Any, Any]] = {}
+        self._learning = Learning(
+            network, self._updates, self._average, self._loss_scale, recipe.loss, self._num_classes
+        )
+        self._prefix: TensorFlowPrefix | None = None
+        self._steps: dict[tuple[bool, bool], Steps] = {}
+        self._forwards: dict[tuple[str, bool], Any] = {}
+        self._normalize = tf.function(self._pixels.normalized, autograph=False, reduce_retracing=True)
         self.set_compile(False)
-        graph = self._forward.get_concrete_function().graph
+        graph = self._traced_forward("logits").get_concrete_function().graph
         return Network(
             stages=network.stages.names,
             stages_proven=not network.doubt,
@@ -137,7 +136,7 @@ class TensorFlowEngine:
                 "channels_last": "on",  # TensorFlow's own layout
                 "compile": recipe.execution.compile,
                 "deterministic": "on" if self._deterministic else "off",
-                "threads": str(tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()),
+                "threads": str(threads()),
             },
             conventions={**network.conventions, "layer_regularizers": "not used"},
             stages_doubt=network.doubt,
@@ -152,40 +151,36 @@ class TensorFlowEngine:
         if model is None:
             return None
         pixels = np.resize(np.arange(256, dtype=np.uint8), (self._size, self._size))
-        inputs = self._normalized(tf.convert_to_tensor(np.repeat(pixels[None, ..., None], 3, axis=-1)))
+        inputs = self._pixels.normalized(tf.convert_to_tensor(np.repeat(pixels[None, ..., None], 3, axis=-1)))
         values = np.asarray(model(inputs, training=False), dtype=np.float64)
         return float(values.mean()), float(values.std())
 
-    def _set_pixels(self, network: KerasNetwork) -> None:
-        """Write ``(pixels * scale - mean) / std`` as one multiplication and one subtraction."""
-        wanted = network.preprocessing
-        std = np.array(wanted.std)
-        self._factor = (wanted.scale / std).astype(np.float32)
-        self._shift = (np.array(wanted.mean) / std).astype(np.float32)
-        self._bgr = wanted.channel_order == "bgr"
-
     def set_compile(self, on: bool) -> None:
         """Switch XLA for the steps that follow; weights and optimiser are untouched."""
-        if on not in self._traced:
-            images = tf.TensorSpec((None, self._size, self._size, 3), self._pixel_type)
-            batch = [
-                images,
-                tf.TensorSpec((None,), tf.int64),
-                tf.TensorSpec((None,), tf.float32),
-                tf.TensorSpec((len(self._network.seeds),), tf.int64),
-            ]
-            scalars = tf.TensorSpec(self._scalars(1.0, 1, 0.0).shape, tf.float32)
-            step = tf.function(self._step, input_signature=[*batch, scalars], jit_compile=on, autograph=False)
-            in_parts = (
-                tf.function(self._part, input_signature=batch, jit_compile=on, autograph=False),
-                tf.function(self._finish, input_signature=[scalars], jit_compile=on, autograph=False),
-            )
-            inputs = tf.TensorSpec(images.shape, tf.float32)
-            forward = tf.function(self._logits, input_signature=[inputs], jit_compile=on, autograph=False)
-            self._traced[on] = step, forward, in_parts
-        self._train, self._forward, self._train_in_parts = self._traced[on]
-        if not hasattr(self, "_normalize"):
-            self._normalize = tf.function(self._normalized, autograph=False, reduce_retracing=True)
+        self._compiled = on
+
+    def _step_function(self, from_rows: bool) -> Steps:
+        """Return the training step from images or from rows."""
+        key = from_rows, self._compiled
+        if key not in self._steps:
+            given = tf.TensorSpec((None, self._size, self._size, 3), tf.uint8)
+            begin = self._kept().begin if from_rows else self._begin
+            given = self._kept().given if from_rows else given
+            self._steps[key] = Steps(self._learning, begin, given, len(self._network.seeds), compiled=self._compiled)
+        return self._steps[key]
+
+    def _traced_forward(self, wanted: str) -> Any:
+        """Return what gives ``logits`` or ``rows`` for normalised inputs, or logits for rows (``rest``)."""
+        key = wanted, self._compiled
+        if key not in self._forwards:
+            given = tf.TensorSpec((None, self._size, self._size, 3), tf.float32)
+            function: Any = self._logits
+            if wanted == "rows":
+                function = self._kept().rows
+            elif wanted == "rest":
+                function, given = self._kept().logits, self._kept().given
+            self._forwards[key] = traced_forward(function, given, compiled=self._compiled)
+        return self._forwards[key]
 
     def set_channels_last(self, on: bool) -> None:
         """Do nothing: TensorFlow has one layout here."""
@@ -210,13 +205,13 @@ class TensorFlowEngine:
 
     # data
 
-    def upload(self, pixels: npt.NDArray[np.uint8]) -> Handle:
-        """Put uint8 images of shape (B, S, S, 3) on the device."""
+    def upload(self, pixels: npt.NDArray[Any]) -> Handle:
+        """Put uint8 images of shape (B, S, S, 3), or rows of the frozen prefix, on the device."""
         with failures(), tf.device(self._place):
             return tf.convert_to_tensor(pixels)
 
     def gather(self, images: Handle, positions: npt.NDArray[np.int64]) -> Handle:
-        """Return the images at ``positions`` of an uploaded array, on the device."""
+        """Return the images, or rows, at ``positions`` of an uploaded array, on the device."""
         with failures(), tf.device(self._place):
             return tf.gather(images, positions)
 
@@ -236,30 +231,10 @@ class TensorFlowEngine:
     def train_step(self, step: StepInput) -> Handle:
         """Do one optimisation step; return the loss without waiting for the device."""
         self._show_average(False)
-        scalars = self._scalars(step.learning_rate, step.step, step.average_decay)
-        count = len(self._network.seeds)
-        if step.parts == 1:
-            seeds = layer_seeds(step.seed, count)
-            return self._call(self._train, step.images, step.labels, step.loss_weights, seeds, scalars)
-        part, finish = self._train_in_parts
-        self._make_sums()
-        losses = [
-            self._call(part, step.images[at], step.labels[at], step.loss_weights[at], layer_seeds(seed, count))
-            for at, seed in step.cuts()
-        ]
-        self._call(finish, scalars)
-        return tf.add_n(losses)
-
-    def _scalars(self, learning_rate: float, step: int, average_decay: float) -> npt.NDArray[np.float32]:
-        """Return what is different in each step, the decay of the average last where there is one."""
-        scalars = self._updates.scalars(learning_rate, step)
-        return scalars if self._average is None else np.append(scalars, np.float32(average_decay))
-
-    def _make_sums(self) -> None:
-        """Make the variables in which the gradients of parts add up."""
-        if not self._sums:
+        if step.parts > 1:
             with failures(), tf.device(self._place):
-                self._sums = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self._trained]
+                self._learning.make_sums()
+        return self._step_function(step.from_rows)(step, self._call)
 
     def _show_average(self, wanted: bool) -> None:
         if self._average is not None:
@@ -273,7 +248,28 @@ class TensorFlowEngine:
     def forward(self, inputs: Handle) -> Handle:
         """Return float32 logits of shape (B, num_classes) of normalised inputs, in inference mode."""
         self._show_average(True)
-        return self._call(self._forward, inputs)
+        return self._call(self._traced_forward("logits"), inputs)
+
+    def prefix(self) -> Prefix:
+        """Return what of the network may be computed once for each image."""
+        return self._kept().facts
+
+    def _kept(self) -> TensorFlowPrefix:
+        if self._prefix is None:
+            with failures(), tf.device(self._place), forgotten_custom_gradients():
+                pixels = np.random.default_rng(0).integers(0, 256, (3, self._size, self._size, 3), dtype=np.uint8)
+                example = self._pixels.normalized(tf.convert_to_tensor(pixels))
+                self._prefix = TensorFlowPrefix(self._network, example)
+        return self._prefix
+
+    def run_prefix(self, inputs: Handle) -> Handle:
+        """Return the rows, shape (B, *shape), of normalised inputs; in inference mode, without gradients."""
+        return self._call(self._traced_forward("rows"), inputs)
+
+    def forward_rest(self, rows: Handle) -> Handle:
+        """Return what :meth:`forward` does, from rows on."""
+        self._show_average(True)
+        return self._call(self._traced_forward("rest"), rows)
 
     def cam_stage(self) -> str:
         """Return the name of the stage whose output Grad-CAM explains."""
@@ -290,10 +286,10 @@ class TensorFlowEngine:
         features, gradients = self._call(self._features.function, inputs, classes)
         return features, gradients
 
-    def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[np.float32]]:
-        """Wait for the device and return the handles' values as float32 arrays on the host."""
+    def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[Any]]:
+        """Wait for the device and return the handles' values as arrays on the host."""
         with failures():
-            return [np.asarray(handle.numpy(), dtype=np.float32) for handle in handles]
+            return [np.asarray(handle.numpy()) for handle in handles]
 
     def synchronize(self) -> None:
         """Wait until the device has done all that was asked."""
@@ -307,61 +303,13 @@ class TensorFlowEngine:
             with forgotten_custom_gradients():
                 return function(*given)
 
-    # what is traced
-
-    def _normalized(self, images: Any) -> Any:
-        if self._bgr:
-            images = tf.reverse(images, [-1])
-        images = tf.cast(images, tf.float32)
-        if (self._factor != 1).any():
-            images = images * self._factor
-        return images - self._shift if self._shift.any() else images
+    def _begin(self, images: Any) -> Any:
+        """Return what the trained stages take for uint8 images."""
+        inputs = self._pixels.normalized(images)
+        return inputs if self._network.frozen is None else self._network.frozen(inputs, training=False)
 
     def _logits(self, inputs: Any) -> Any:
         return tf.cast(self._network.stages.whole(inputs, training=False), tf.float32)
-
-    def _step(self, images: Any, labels: Any, loss_weights: Any, seeds: Any, scalars: Any) -> Any:
-        loss, gradients = self._differentiate(images, labels, loss_weights, seeds)
-        self._update(gradients, scalars)
-        return loss
-
-    def _part(self, images: Any, labels: Any, loss_weights: Any, seeds: Any) -> Any:
-        loss, gradients = self._differentiate(images, labels, loss_weights, seeds)
-        self._used = [gradient is not None for gradient in gradients]
-        for total, gradient in zip(self._sums, gradients, strict=True):
-            if gradient is not None:
-                total.assign_add(gradient)
-        return loss
-
-    def _finish(self, scalars: Any) -> None:
-        used = zip(self._sums, self._used, strict=True)
-        self._update([tf.convert_to_tensor(total) if uses else None for total, uses in used], scalars)
-        for total in self._sums:
-            total.assign(tf.zeros_like(total))
-
-    def _differentiate(self, images: Any, labels: Any, loss_weights: Any, seeds: Any) -> tuple[Any, list[Any]]:
-        """Return the loss of some images, and the gradients of the scaled loss."""
-        for number, state in enumerate(self._network.seeds):
-            state.assign(tf.stack([seeds[number], tf.zeros((), tf.int64)]))
-        inputs = self._normalized(images)
-        if self._network.frozen is not None:
-            inputs = self._network.frozen(inputs, training=False)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(self._trained)
-            logits = tf.cast(self._network.trained(inputs, training=True), tf.float32)
-            losses = image_losses(logits, labels, self._wanted_loss, self._num_classes)
-            loss = tf.reduce_sum(losses * loss_weights)
-            scaled = loss if self._loss_scale is None else loss * self._loss_scale.scale
-        gradients = tape.gradient(scaled, self._trained)
-        return loss, [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
-
-    def _update(self, gradients: list[Any], scalars: Any) -> None:
-        if self._loss_scale is None:
-            self._updates.apply(gradients, scalars)
-        else:
-            self._loss_scale.apply(lambda found: self._updates.apply(found, scalars), gradients)
-        if self._average is not None:
-            self._average.update(scalars[-1])
 
     # state
 

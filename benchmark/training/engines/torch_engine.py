@@ -1,7 +1,6 @@
 """The torch engine: torch modules, and Keras networks on torch, trained by a plain torch step."""
 
 import functools
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.training.augmentation import Draws
-from benchmark.training.engines.base import Assignment, Handle, Network, StepInput
+from benchmark.training.engines.base import Assignment, Handle, Network, Prefix, StepInput
 from benchmark.training.engines.torch_augment import Augmenter
 from benchmark.training.engines.torch_average import Average
 from benchmark.training.engines.torch_cam import TorchFeatures
@@ -24,11 +22,13 @@ from benchmark.training.engines.torch_device import (
     resolve_precision,
     set_arithmetic,
 )
+from benchmark.training.engines.torch_facts import count_macs, first_layer_input, hash_of_values
 from benchmark.training.engines.torch_failures import guarded
-from benchmark.training.engines.torch_functions import first_trainable, precision_context, step_functions
+from benchmark.training.engines.torch_functions import precision_context, step_functions
 from benchmark.training.engines.torch_network import TorchNetwork, TorchStage
 from benchmark.training.engines.torch_optimizer import Updates
 from benchmark.training.engines.torch_pixels import Normalizer
+from benchmark.training.engines.torch_prefix import TorchPrefix
 from benchmark.training.schedules import stage_factors
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -67,7 +67,7 @@ class TorchEngine:
         precision = resolve_precision(recipe.execution.precision, self.device.kind)
         network = _build_network(assignment, self._place)
         self._network = network
-        self._first = first_trainable(recipe.trainable_from, [stage.name for stage in network.stages])
+        self._first = network.first_trainable
         trained = network.stages[self._first :]
         for stage in network.stages[: self._first]:
             for parameter in stage.parameters.values():
@@ -84,23 +84,15 @@ class TorchEngine:
         self._average = Average(lambda: self._tensors(trained)) if recipe.ema.decay else None
         self._fixed = _copies(self._statistics())
         self._scaler = torch.amp.GradScaler(self._place.type) if precision == "float16" else None
-        self._normalizer = Normalizer(
-            network.preprocessing, self._place, network.layout, channels_last=network.channels_last
-        )
-        self._plain = step_functions(
-            network.stages, self._first, _AUTOCAST.get(precision), self._place.type, recipe.loss
-        )
-        self._compiled: tuple[Any, Any] | None = None
+        self._arrange_pixels(channels_last=network.channels_last)
+        self._autocast, self._wanted_loss = _AUTOCAST.get(precision), recipe.loss
+        self._functions: dict[tuple[int, bool], tuple[Any, Any]] = {}
         self.set_compile(False)
         self._set_mode(None)
-        self._find_features = functools.partial(
-            TorchFeatures.find,
-            network.stages,
-            wanted=assignment.backbone.cam_stage,
-            layout=network.layout,
-            precision=functools.partial(precision_context, self._place.type, _AUTOCAST.get(precision)),
-        )
+        self._precision = functools.partial(precision_context, self._place.type, self._autocast)
+        self._cam_stage = assignment.backbone.cam_stage
         self._features: TorchFeatures | None = None
+        self._prefix: TorchPrefix | None = None
         self._size = assignment.size
         self._augmenter: Augmenter | None = None
         return Network(
@@ -109,10 +101,10 @@ class TorchEngine:
             parameters=sum(p.numel() for stage in network.stages for p in stage.parameters.values())
             + network.fixed_parameters,
             trainable_parameters=sum(parameter.numel() for parameter in parameters.values()),
-            gmacs=self._count_macs(assignment.size) / 1e9,
+            gmacs=count_macs(self._computed(0)[1], self._normalizer, assignment.size, self._place) / 1e9,
             preprocessing=network.preprocessing,
             weights_loaded=network.weights_loaded,
-            weights_hash=self._weights_hash(),
+            weights_hash=hash_of_values(self._tensors(network.stages).values()),
             execution={
                 "precision": precision,
                 "tf32": "on" if self._tf32 else "off",
@@ -125,45 +117,24 @@ class TorchEngine:
             stages_doubt=network.stages_doubt,
             trainable_names=tuple(parameters),
             library_preprocessing=network.library_preprocessing,
-            first_layer_input=self._first_layer_input(assignment.size),
+            first_layer_input=first_layer_input(network, self._normalizer, assignment.size, self._place),
             layout_is_free=recipe.execution.channels_last == "auto" and network.layout == "nchw",
         )
 
-    def _count_macs(self, size: int) -> int:
-        """Return the multiply-accumulates of convolutions and matrix products for one image.
-
-        Gradients stay on: without them some layers take a fused path that the counter can't look into.
-        """
-        images = torch.zeros((1, size, size, 3), dtype=torch.uint8, device=self._place)
-        counter = FlopCounterMode(display=False)
-        with counter, torch.enable_grad():
-            self._plain[1](self._normalizer(images))
-        return int(counter.get_total_flops()) // 2
-
-    def _first_layer_input(self, size: int) -> tuple[float, float] | None:
-        """Return mean and standard deviation of what reaches the first kernel, for evenly spread pixel values."""
-        pixels = torch.arange(size * size, device=self._place).remainder(256).to(torch.uint8)
-        images = pixels.reshape(1, size, size, 1).expand(1, size, size, 3)
-        with torch.no_grad():
-            reached = self._network.first_kernel_input(self._normalizer(images))
-        if reached is None:
-            return None
-        return float(reached.double().mean()), float(reached.double().std(unbiased=False))
-
-    def _weights_hash(self) -> str:
-        digest = hashlib.sha256()
-        for tensor in self._tensors(self._network.stages).values():
-            digest.update(tensor.detach().cpu().contiguous().numpy())
-        return digest.hexdigest()
-
     def set_compile(self, on: bool) -> None:
         """Switch torch.compile for the steps that follow; weights and optimiser are untouched."""
-        if on and self._compiled is None:
-            loss, logits = (torch.compile(function, dynamic=False) for function in self._plain)
-            self._compiled = loss, logits
-        self._loss: Any
-        self._logits: Any
-        self._loss, self._logits = self._compiled if on and self._compiled else self._plain
+        self._compile = on
+
+    def _computed(self, start: int) -> tuple[Any, Any]:
+        """Return loss and logits as functions of what goes into the stage of this number."""
+        key = start, self._compile
+        if key not in self._functions:
+            stages, first, device = self._network.stages, self._first, self._place.type
+            loss, logits = step_functions(stages, start, first, self._autocast, device, self._wanted_loss)
+            if self._compile:
+                loss, logits = torch.compile(loss, dynamic=False), torch.compile(logits, dynamic=False)
+            self._functions[key] = loss, logits
+        return self._functions[key]
 
     @guarded
     def set_channels_last(self, on: bool) -> None:
@@ -175,9 +146,13 @@ class TorchEngine:
         self._updates.arrange(wanted)
         if self._average is not None:
             self._average.arrange(wanted)
-        self._normalizer = Normalizer(
-            self._network.preprocessing, self._place, self._network.layout, channels_last=on
-        )
+        self._arrange_pixels(channels_last=on)
+
+    def _arrange_pixels(self, *, channels_last: bool) -> None:
+        """Prepare the input's layout."""
+        self._channels_last = channels_last
+        network = self._network
+        self._normalizer = Normalizer(network.preprocessing, self._place, network.layout, channels_last=channels_last)
 
     def _statistics(self) -> dict[str, Tensor]:
         """Return the running statistics of frozen layers, and what else of them is no stage's parameter."""
@@ -198,8 +173,8 @@ class TorchEngine:
     # data
 
     @guarded
-    def upload(self, pixels: npt.NDArray[np.uint8]) -> Handle:
-        """Put uint8 images of shape (B, S, S, 3) on the device."""
+    def upload(self, pixels: npt.NDArray[Any]) -> Handle:
+        """Put uint8 images of shape (B, S, S, 3), or rows of the frozen prefix, on the device."""
         return self._upload(pixels)
 
     def _upload(self, array: npt.NDArray[Any]) -> Tensor:
@@ -211,7 +186,7 @@ class TorchEngine:
 
     @guarded
     def gather(self, images: Handle, positions: npt.NDArray[np.int64]) -> Handle:
-        """Return the images at ``positions`` of an uploaded array, on the device."""
+        """Return the images, or rows, at ``positions`` of an uploaded array, on the device."""
         return images.index_select(0, self._upload(positions))
 
     def free_bytes(self) -> int:
@@ -233,12 +208,12 @@ class TorchEngine:
         self._set_mode(self._first)
         labels, weights = self._upload(step.labels), self._upload(step.loss_weights)
         if step.parts == 1:
-            total = self._differentiate(step.images, labels, weights, step.seed, forget=True)
+            total = self._differentiate(step, slice(None), labels, weights, step.seed, forget=True)
         else:
             cuts = step.cuts()
             total = torch.stack(
                 [
-                    self._differentiate(step.images[at], labels[at], weights[at], seed, forget=number == 0)
+                    self._differentiate(step, at, labels[at], weights[at], seed, forget=number == 0)
                     for number, (at, seed) in enumerate(cuts)
                 ]
             ).sum()
@@ -247,11 +222,13 @@ class TorchEngine:
             self._average.update(step.average_decay)
         return total
 
-    def _differentiate(self, images: Tensor, labels: Tensor, weights: Tensor, seed: int, *, forget: bool) -> Tensor:
-        """Add the gradients of some images to those that are there, or to none; return their loss."""
+    def _differentiate(
+        self, step: StepInput, at: slice, labels: Tensor, weights: Tensor, seed: int, *, forget: bool
+    ) -> Tensor:
+        """Add the gradients of some images of a step to those that are there, or to none; return their loss."""
         self._network.begin_step(seed, len(labels))
-        inputs = self._normalizer(images)
-        loss = self._loss(inputs, labels, weights)
+        inputs, start = self._inputs(step.images[at], step.from_rows)
+        loss = self._computed(start)[0](inputs, labels, weights)
         if forget:
             self._updates.forget_gradients()
         if loss.requires_grad:  # a network whose gradient is cut learns nothing; the conformance suite says so
@@ -269,7 +246,41 @@ class TorchEngine:
         """Return float32 logits of shape (B, num_classes) of normalised inputs, in inference mode."""
         self._set_mode(None)
         with torch.no_grad():
-            return self._logits(inputs)
+            return self._computed(0)[1](inputs)
+
+    def _inputs(self, images: Tensor, from_rows: bool) -> tuple[Tensor, int]:
+        """Return what a stage takes for images or rows, and the number of the stage."""
+        if not from_rows:
+            return self._normalizer(images), 0
+        self.prefix()
+        assert self._prefix is not None
+        return self._prefix.values(images, channels_last=self._channels_last), self._prefix.end
+
+    @guarded
+    def prefix(self) -> Prefix:
+        """Return what of the network may be computed once for each image."""
+        if self._prefix is None:
+            self._set_mode(None)
+            pixels = np.random.default_rng(0).integers(0, 256, (3, self._size, self._size, 3), dtype=np.uint8)
+            example = self._normalizer(self._upload(pixels))
+            self._prefix = TorchPrefix.find(self._network.stages, self._first, example, self._precision)
+        return self._prefix.facts
+
+    @guarded
+    def run_prefix(self, inputs: Handle) -> Handle:
+        """Return the rows, shape (B, *shape), of normalised inputs; in inference mode, without gradients."""
+        self.prefix()
+        assert self._prefix is not None
+        self._set_mode(None)
+        return self._prefix(inputs)
+
+    @guarded
+    def forward_rest(self, rows: Handle) -> Handle:
+        """Return what :meth:`forward` does, from rows on."""
+        self._set_mode(None)
+        inputs, start = self._inputs(rows, from_rows=True)
+        with torch.no_grad():
+            return self._computed(start)[1](inputs)
 
     @guarded
     def cam_stage(self) -> str:
@@ -277,7 +288,10 @@ class TorchEngine:
         if self._features is None:
             self._set_mode(None)
             example = torch.zeros((1, self._size, self._size, 3), dtype=torch.uint8, device=self._place)
-            self._features = self._find_features(example=self._normalizer(example))
+            stages, layout = self._network.stages, self._network.layout
+            self._features = TorchFeatures.find(
+                stages, self._normalizer(example), self._cam_stage, layout, self._precision
+            )
         return self._features.name
 
     @guarded
@@ -298,9 +312,9 @@ class TorchEngine:
                 self._average.show(first_trainable is None)
 
     @guarded
-    def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[np.float32]]:
-        """Wait for the device and return the handles' values as float32 arrays on the host."""
-        arriving = [handle.detach().float().to("cpu", non_blocking=True) for handle in handles]
+    def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[Any]]:
+        """Wait for the device and return the handles' values as arrays on the host."""
+        arriving = [handle.detach().to("cpu", non_blocking=True) for handle in handles]
         self.synchronize()
         return [tensor.contiguous().numpy() for tensor in arriving]
 

@@ -12,6 +12,7 @@ from torch.nn.parameter import UninitializedParameter
 from backbones import UNIT, MissingWeights, Preprocessing
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.training.engines.base import Assignment, draws_kernels, native_dropout
+from benchmark.training.engines.freezing import first_trainable
 from benchmark.training.engines.torch_batch_norm import BiasedVariance, batch_norms, set_batch_norm
 from benchmark.training.engines.torch_head import Pooling, new_head
 from benchmark.training.engines.torch_kernels import draw_kernels
@@ -58,6 +59,7 @@ def build_network(assignment: Assignment, device: torch.device) -> "ModuleNetwor
         _adopt_unused(model, pieces)
     return ModuleNetwork(
         pieces=pieces,
+        first=first_trainable(recipe.trainable_from, [piece.name for piece in pieces]),
         names={id(tensor): name for name, tensor in _persistent(model).items()},
         stages_doubt=why,
         channels_last=channels_last,
@@ -79,6 +81,7 @@ class ModuleNetwork:
         self,
         *,
         pieces: Sequence[Piece],
+        first: int,
         names: Mapping[int, str],
         stages_doubt: str,
         channels_last: bool,
@@ -90,6 +93,7 @@ class ModuleNetwork:
     ) -> None:
         self._pieces = tuple(pieces)
         self.stages = tuple(_stage(piece, names) for piece in pieces)
+        self.first_trainable = first
         self.stages_doubt = stages_doubt
         self.channels_last = channels_last
         self.preprocessing = preprocessing

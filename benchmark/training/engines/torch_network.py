@@ -42,6 +42,8 @@ class TorchNetwork(Protocol):
 
     stages: tuple[TorchStage, ...]
     """In order; the last is the head."""
+    first_trainable: int
+    """Number of the first stage in which something is trained."""
     stages_doubt: str
     """Why the stages, composed, were not shown to equal the whole model, one sentence; empty where they were."""
     layout: Literal["nchw", "nhwc"]

@@ -1,0 +1,213 @@
+"""The frozen prefix: computed once for each image of a data set, kept on disk, and read by every run that shares it.
+
+While the first stages are frozen and nothing random comes before them, their output for an image never changes. It is
+kept for the training, validation and test images alike, and only the rest of the network is trained, validated and
+tested on it: the same result, to within rounding, in a fraction of the time.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmark.data.dataset import Positions
+from benchmark.hashing import hash_json
+from benchmark.outcomes import Outcome, RunFailure
+from benchmark.training.engines.base import Handle, Network, NoPrefix, Prefix
+from benchmark.training.epochs import Loop
+from benchmark.training.feed import Feed, near_equal_batches
+from benchmark.training.fitting import within_memory
+from benchmark.training.prefix_cache import Entry, NoRoom, PrefixCache, Rows
+
+# On reuse so many rows are computed again, and compared.
+_CHECKED = 4
+# Largest difference of a row computed again, as a share of its largest value: batches of another size take other
+# kernels, and a GPU may choose its algorithms anew.
+_TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "int16": 5e-2}
+_GPU_TOLERANCE = 2e-2
+# Conventions of a network that don't touch its forward pass in inference mode.
+_NOT_FORWARD = ("optimizer", "batch_norm_momentum", "batch_norm_variance", "layer_regularizers")
+# What of the resolved execution may change a row.
+_FORWARD = ("precision", "tf32", "channels_last", "deterministic")
+
+
+@dataclass(frozen=True)
+class Caching:
+    """Where rows are kept, and what may change them that the loop can't know.
+
+    Args:
+        cache: where.
+        origin: JSON-ready: the adapter and its source, versions of libraries.
+    """
+
+    cache: PrefixCache
+    origin: Mapping[str, Any]
+
+
+@contextlib.contextmanager
+def frozen_rows(
+    loop: Loop, network: Network, caching: Caching | None, should_stop: Callable[[], bool], shrink: bool
+) -> Iterator[Mapping[str, Any]]:
+    """Let a loop read kept rows where that can be, and compute those that are missing first.
+
+    Args:
+        loop: before its first epoch.
+        network: what its engine built.
+        caching: ``None`` keeps nothing.
+        should_stop: asked while rows are computed.
+        shrink: whether batches are cut into more parts where memory is too small.
+
+    Yields:
+        What the record says of it: ``cached``; then ``stages``, the last of them and how many rows were computed here
+        and found, or else the ``reason``.
+
+    Raises:
+        RunFailure: ``interrupted`` where asked to stop; what was computed is kept.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            yield _use_rows(loop, network, caching, should_stop, shrink, stack)
+        finally:
+            loop.read_rows(None)
+
+
+def _use_rows(
+    loop: Loop,
+    network: Network,
+    caching: Caching | None,
+    should_stop: Callable[[], bool],
+    shrink: bool,
+    stack: contextlib.ExitStack,
+) -> dict[str, Any]:
+    try:
+        prefix = _prefix(loop, caching)
+    except NoPrefix as why:
+        return {"cached": False, "reason": str(why)}
+    assert caching is not None
+    try:
+        with loop.clock("prefix"):
+            found = within_memory(
+                loop, shrink, lambda: _completed(loop, network, prefix, caching, should_stop, stack)
+            )
+    except (NoRoom, OSError) as error:
+        reason = str(error) if isinstance(error, NoRoom) else f"its files can't be used ({error.strerror or error})"
+        loop.report({"event": "note", "note": f"The frozen stages are computed anew in each epoch: {reason}."})
+        return {"cached": False, "reason": reason}
+    entry, computed, reused = found
+    loop.read_rows(entry.rows())
+    return {
+        "cached": True,
+        "stages": len(prefix.stages),
+        "through": prefix.stages[-1],
+        "computed": computed,
+        "reused": reused,
+    }
+
+
+def _prefix(loop: Loop, caching: Caching | None) -> Prefix:
+    """Return what can be kept; raises ``NoPrefix`` with the reason where nothing can."""
+    if caching is None:
+        raise NoPrefix("the cache is off")
+    if loop.recipe.augmentation.active:
+        raise NoPrefix("the training images are varied in each epoch")
+    return loop.engine.prefix()
+
+
+def _completed(
+    loop: Loop,
+    network: Network,
+    prefix: Prefix,
+    caching: Caching,
+    should_stop: Callable[[], bool],
+    stack: contextlib.ExitStack,
+) -> tuple[Entry, int, int]:
+    """Return the entry with the rows of all images of the split, and how many were computed here and found."""
+    split = loop.split
+    positions = np.concatenate([split.train, split.validation, split.test])
+    key = _key(loop, network, prefix, caching.origin)
+    while True:
+        entry = caching.cache.open(key, count=len(loop.data), shape=prefix.shape, dtype=prefix.dtype)
+        stack.callback(entry.close)
+        with entry.filling(should_stop) as mine:
+            if not mine:
+                raise _stopped()
+            missing = entry.missing(positions)
+            found = np.setdiff1d(positions, missing)
+            if len(found) and not _agrees(loop, prefix, entry, found):
+                entry.discard()
+                loop.report({"event": "note", "note": "Kept outputs of the frozen stages were wrong; computed anew."})
+                continue
+            if len(missing):
+                entry.make_room(len(missing))
+                entry.write(_computed(loop, missing, should_stop))
+        return entry, len(missing), len(found)
+
+
+def _computed(loop: Loop, positions: Positions, should_stop: Callable[[], bool]) -> Iterator[tuple[Positions, Rows]]:
+    """Yield the rows of images in batches; the device computes one while the one before is written."""
+    engine, batches = loop.engine, near_equal_batches(positions, loop.batch_size)
+    before: tuple[Positions, Handle] | None = None
+    done = 0
+    for batch, images in zip(batches, Feed(engine, loop.data.pixels, None).batches(batches), strict=True):
+        if should_stop():
+            raise _stopped()
+        loop.report({"event": "phase", "phase": f"frozen stages, image {done} of {len(positions)}"})
+        handle = engine.run_prefix(engine.normalize(images))
+        if before is not None:
+            yield before[0], engine.fetch([before[1]])[0]
+        before = batch, handle
+        done += len(batch)
+    if before is not None:
+        yield before[0], engine.fetch([before[1]])[0]
+
+
+def _agrees(loop: Loop, prefix: Prefix, entry: Entry, found: Positions) -> bool:
+    """Return whether a few kept rows, computed again, are what they were; other ones for each seed."""
+    chosen = np.random.default_rng(loop.seed).choice(found, size=min(_CHECKED, len(found)), replace=False)
+    engine = loop.engine
+    images = engine.upload(np.ascontiguousarray(loop.data.pixels[chosen]))
+    again = _floats(engine.fetch([engine.run_prefix(engine.normalize(images))])[0])
+    kept = _floats(entry.rows()[chosen])
+    tolerance = _TOLERANCE.get(prefix.dtype, _TOLERANCE["float32"])
+    if engine.device.kind != "cpu":
+        tolerance = max(tolerance, _GPU_TOLERANCE)
+    scale = max(float(np.nanmax(np.abs(again), initial=0.0)), 1e-6)
+    return bool(np.allclose(kept, again, rtol=0, atol=tolerance * scale, equal_nan=True))
+
+
+def _floats(rows: Rows) -> Rows:
+    """Return rows as numbers: ``int16`` holds the upper half of a float32, which is what bfloat16 is."""
+    if rows.dtype != np.int16:
+        return rows
+    bits = np.ascontiguousarray(rows).view(np.uint16).astype(np.uint32) << 16
+    return np.asarray(bits.view(np.float32))
+
+
+def _key(loop: Loop, network: Network, prefix: Prefix, origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything that could change a row.
+
+    The fingerprint of the data does not see the order of the images, which says where a row lies: it is added.
+    """
+    data, engine = loop.data, loop.engine
+    return {
+        "origin": dict(origin),
+        "framework": engine.framework,
+        "device": [engine.device.kind, engine.device.name],
+        "stages": list(prefix.stages),
+        "weights": prefix.weights_hash,
+        "preprocessing": asdict(network.preprocessing),
+        "execution": {name: network.execution[name] for name in _FORWARD if name in network.execution},
+        "conventions": {name: value for name, value in network.conventions.items() if name not in _NOT_FORWARD},
+        "data": data.fingerprint,
+        "images": hash_json(data.image_ids.tolist()),
+        "size": data.size,
+        "resize": loop.recipe.resize,
+    }
+
+
+def _stopped() -> RunFailure:
+    return RunFailure(
+        Outcome.INTERRUPTED, "Stopped while the frozen stages were computed; the same command goes on from there."
+    )
