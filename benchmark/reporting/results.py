@@ -92,6 +92,7 @@ def _typed(lines: Sequence[Row], names: Sequence[str]) -> "pd.DataFrame":
 
     frame = pd.DataFrame(list(lines), columns=list(names), dtype=object)
     for name in names:
+        kind: Any
         if name in _TRUTHS:
             kind = "boolean"
         elif name in _WHOLE or name.startswith(_COUNTS):

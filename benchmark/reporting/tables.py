@@ -36,11 +36,11 @@ def _plots(board: Board, out: Path) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     for stem, _, rows in wanted(board):
         names.setdefault(rows[0].block.arena, []).append(stem)
-    for number, rows in enumerate(board.arenas()):
-        names.setdefault(rows[0].block.arena, []).extend(cam_stems(rows, number))
+    for number, arena in enumerate(board.arenas()):
+        names.setdefault(arena[0].block.arena, []).extend(cam_stems(arena, number))
     for row in {row.block.arena: row for row in board.rows}.values():
         names.setdefault(row.block.arena, []).append(montage_name(row.first.record.data.name))
-    return {arena: [stem for stem in stems if (out / f"{stem}.png").exists()] for arena, stems in names.items()}
+    return {name: [stem for stem in stems if (out / f"{stem}.png").exists()] for name, stems in names.items()}
 
 
 def _csv(lines: Iterable[Row], names: Sequence[str]) -> str:
