@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,7 +88,6 @@ def cam_scores(cams: Cams | None, predictions: Predictions | None) -> CamScores 
         return None
     chosen = np.flatnonzero(cams.scored)
     masks = cams.lesions(chosen)
-    mean = cams.mean_mask.astype(np.float32) if cams.mean_mask.size else None
     groups = dict(zip(predictions.image_ids.tolist(), predictions.groups.tolist(), strict=True))
     ids = cams.image_ids[chosen]
     return CamScores(
@@ -95,8 +95,17 @@ def cam_scores(cams: Cams | None, predictions: Predictions | None) -> CamScores 
         groups=np.array([groups.get(name, "") for name in ids.tolist()], dtype=np.str_),
         size=masks.shape[1],
         scores=score_maps(cams.maps[chosen].astype(np.float32), masks).by_column(),
-        baselines={name: scores.by_column() for name, scores in score_baselines(masks, mean).items()},
+        baselines=_baselines(cams.masks[chosen].tobytes(), cams.mean_mask.tobytes(), masks.shape[1]),
     )
+
+
+@lru_cache(maxsize=8)
+def _baselines(packed: bytes, mean: bytes, size: int) -> Mapping[str, ByName]:
+    """Return the baselines' scores on packed masks of ``size`` pixels; runs on the same images share them."""
+    masks = np.frombuffer(packed, dtype=np.uint8).reshape(-1, size, -(-size // 8))
+    usual = np.frombuffer(mean, dtype=np.float16).reshape(size, size).astype(np.float32) if mean else None
+    lesions = np.unpackbits(masks, axis=2, count=size).astype(bool)
+    return {name: scores.by_column() for name, scores in score_baselines(lesions, usual).items()}
 
 
 def cam_intervals(runs: Sequence[CamScores | None]) -> dict[str, Interval]:
