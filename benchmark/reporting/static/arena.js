@@ -59,7 +59,7 @@ function disagreement(arena, place) {
     const right = (row, i) => row.said[i] === arena.labels[i];
     const pick = (test) => arena.labels.map((_, i) => i).filter((i) => a.said[i] >= 0 && b.said[i] >= 0 && test(i));
     const groups = [["only the first is right", pick((i) => right(a, i) && !right(b, i))], ["only the second is right", pick((i) => !right(a, i) && right(b, i))], ["both are wrong, not alike", pick((i) => !right(a, i) && !right(b, i) && a.said[i] !== b.said[i])], ["both are wrong, alike", pick((i) => !right(a, i) && a.said[i] === b.said[i])]];
-    result.replaceChildren(...groups.map(([name, numbers]) => element("button", { type: "button", onclick: () => imageList(arena, numbers, images, `${a.name} and ${b.name}: ${name}`, a) }, `${name}: ${numbers.length}`)));
+    result.replaceChildren(...groups.map(([name, numbers]) => element("button", { type: "button", onclick: () => imageList(arena, numbers, images, `${a.name} and ${b.name}: ${name}`, { row: a }) }, `${name}: ${numbers.length}`)));
     images.replaceChildren();
   };
   first.onchange = update;
@@ -80,7 +80,6 @@ function showArena(section, arena) {
     missed, chosen, different);
   speedPlot(arena, speed);
   errorPlot(arena, errors);
-  gallery(arena, missed);
   disagreement(arena, different);
   section.addEventListener("click", (event) => {
     const button = event.target.closest("button.pick");
@@ -90,6 +89,7 @@ function showArena(section, arena) {
     chosen.querySelector(".row-name").focus();
   });
   if (arena.rows.length) showRow(arena, arena.rows[0], chosen);
+  gallery(arena, missed);
 }
 
 async function tables() {

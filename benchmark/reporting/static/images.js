@@ -4,6 +4,8 @@ const INFERNO = ["#000004", "#110a30", "#320a5e", "#57106e", "#781c6d", "#9a2865
   .map((hex) => [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16)));
 const AT_ONCE = 60; // images that a list shows before more are asked for
 
+const IN_FRONT = 8; // missed tumours that a page shows unasked
+
 // A heat map as a canvas of its own size; the browser enlarges it smoothly
 function heatMap(encoded, [high, wide]) {
   const canvas = element("canvas", { width: wide, height: high, class: "heat", "aria-hidden": "true" });
@@ -55,18 +57,19 @@ function chanceBars(arena, i) {
 }
 
 // A list of test images under a heading. ``row``: whose heat maps can be laid over them; ``open``: what every row
-// says stands open from the start.
-function imageList(arena, numbers, place, heading, row = arena.chosen, open = arena.rows.length < 5) {
+// says stands open from the start; ``first``: how many are shown at first.
+function imageList(arena, numbers, place, heading, { row = arena.chosen, open = arena.rows.length < 5, first = AT_ONCE } = {}) {
   const list = element("ul", { class: "images" });
   const explained = row?.cam && numbers.some((i) => row.cam.maps[i]);
   let heat = false, shown = 0;
   const add = () => {
-    for (const i of numbers.slice(shown, shown + AT_ONCE)) {
+    const until = Math.min(numbers.length, shown ? shown + AT_ONCE : first);
+    for (const i of numbers.slice(shown, until)) {
       const patient = arena.groups[i] ? element("div", { class: "quiet" }, arena.groups[i]) : "";
       const details = element("details", open ? { open: "" } : {}, element("summary", {}, "what each row says, and its probability of the true class"), chanceBars(arena, i));
       list.append(element("li", { "data-image": i }, testImage(arena, i, heat ? row : null), element("b", {}, arena.classes[arena.labels[i]]), element("div", { class: "quiet" }, arena.images[i]), patient, details));
     }
-    shown = Math.min(numbers.length, shown + AT_ONCE);
+    shown = until;
     more.hidden = shown >= numbers.length;
     more.textContent = `Show more (${shown} of ${numbers.length} are shown)`;
   };
@@ -98,7 +101,7 @@ function confusion(arena, row, place, images) {
         style: `background: color-mix(in srgb, var(--good) ${Math.round((55 * cell.length) / total)}%, var(--ground))`,
         onclick: () => {
           table.querySelectorAll("button").forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
-          imageList(arena, cell, images, `${row.name}: ${name}`, row);
+          imageList(arena, cell, images, `${row.name}: ${name}`, { row });
         } }, String(cell.length));
       return element("td", {}, button);
     });
@@ -110,12 +113,14 @@ function confusion(arena, row, place, images) {
 // Every missed tumour: those that all rows miss, then those that one misses, then the others
 function gallery(arena, place) {
   const images = element("div", { class: "cell-images" }), controls = element("div", { class: "controls" });
-  const buttons = arena.gallery.map(({ title, images: numbers }) => element("button", { type: "button", "aria-pressed": "false", onclick: (event) => {
-    buttons.forEach((other) => other.setAttribute("aria-pressed", String(other === event.currentTarget)));
-    imageList(arena, numbers, images, title, arena.chosen, true);
-  } }, `${title}: ${numbers.length}`));
+  const show = (number, first) => {
+    buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(i === number)));
+    imageList(arena, arena.gallery[number].images, images, arena.gallery[number].title, { open: true, first });
+  };
+  const buttons = arena.gallery.map(({ title, images: numbers }, i) => element("button", { type: "button", "aria-pressed": "false", onclick: () => show(i) }, `${title}: ${numbers.length}`));
   controls.append(...buttons);
   place.append(controls, images);
+  if (buttons.length) show(0, IN_FRONT);
   if (!buttons.length) place.append(element("p", {}, arena.negative === null ? "No row is wrong on any test image." : "No row calls a tumour healthy."));
 }
 

@@ -43,6 +43,12 @@ function drawAgain() {
   for (const drawing of drawings.values()) if (drawing.drawn) drawing.again();
 }
 
+// On paper every plot is in view
+addEventListener("beforeprint", () => drawings.forEach((drawing) => {
+  if (!drawing.drawn) drawing.again();
+  drawing.drawn = true;
+}));
+
 // Give up the plots within an element that is about to be emptied
 function forgetPlots(container) {
   for (const [place, drawing] of drawings) {
