@@ -6,7 +6,7 @@ timm's script is not part of its package: take it from its repository. Both side
 that are of the size wanted, without augmentation; ours has decoded them to its cache, as it does for any run, timm's
 decodes them anew in each epoch, in a worker process. Each side is a process of its own, in turns. The first epoch of
 each is left out. timm's speed is printed as it says it, and with what it waited for data taken off, so that the
-ratios of training alone are seen too.
+ratios of training alone are seen too. Each round's three speeds are shown as they come.
 """
 
 import argparse
@@ -59,12 +59,12 @@ def our_training(model: str, folder: Path, size: int, batch: int) -> Callable[[]
     return our_epoch("torch", load_registry().get(f"timm:{model}"), recipe, data, split)
 
 
-def ours(model: str, folder: Path, size: int, batch: int, count: int) -> float:
+def ours(model: str, folder: Path, size: int, batch: int, batches: int) -> float:
     """Return our images per second, over the same epochs as timm's."""
     command = [__file__, "-", model, f"--folder={folder}", f"--size={size}", f"--batch={batch}"]
     with Process(command) as side:
         seconds = [side() for _ in range(_EPOCHS)]
-    return count * (_EPOCHS - 1) / sum(seconds[1:])
+    return batch * batches * (_EPOCHS - 1) / sum(seconds[1:])
 
 
 def timms(script: str, model: str, folder: Path, size: int, batch: int, workers: int) -> tuple[float, float]:
@@ -85,6 +85,16 @@ def timms(script: str, model: str, folder: Path, size: int, batch: int, workers:
     return batch / whole, batch / (whole - data)
 
 
+def one_round(
+    options: argparse.Namespace, model: str, folder: Path, *, ours_first: bool
+) -> tuple[float, float, float]:
+    """Return our images per second, timm's, and timm's without its waiting for data."""
+    given = model, folder, options.size, options.batch
+    here = ours(*given, options.batches) if ours_first else 0.0
+    there = timms(options.script, *given, options.workers)
+    return here or ours(*given, options.batches), *there
+
+
 def main() -> None:
     """Compare each model named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -100,24 +110,14 @@ def main() -> None:
     if options.folder:
         answer(our_training(options.models[0], options.folder, options.size, options.batch))
         return
-    count = options.batch * options.batches
     with tempfile.TemporaryDirectory(prefix="tumorboard-timm-") as scratch:
         folder = Path(scratch)
-        draw(folder, count, options.size)
+        draw(folder, options.batch * options.batches, options.size)
         for model in options.models:
             rounds = []
             for number in range(options.rounds):
-                sides: list[Callable[[], tuple[float, ...]]] = [
-                    lambda model=model: (ours(model, folder, options.size, options.batch, count),),
-                    lambda model=model: timms(
-                        options.script, model, folder, options.size, options.batch, options.workers
-                    ),
-                ]
-                if number % 2:
-                    theirs, mine = sides[1](), sides[0]()
-                else:
-                    mine, theirs = sides[0](), sides[1]()
-                rounds.append((*mine, *theirs))
+                rounds.append(one_round(options, model, folder, ours_first=number % 2 == 0))
+                print("  " + ", ".join(f"{speed:.1f}" for speed in rounds[-1]), flush=True)
             here, there, alone = np.array(rounds).T
             print(f"{model}, {options.size} px, batch {options.batch}: ours {np.median(here):.1f} img/s", flush=True)
             for what, speed in {"as it is": there, "had it never waited for data": alone}.items():
