@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.evaluation.scoring import macro_f1
+from benchmark.record import Predictions
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,38 @@ class Population:
             return float(macro_f1(matrices))
         weights = np.exp(-(np.linspace(-2, 2, 9) ** 2) / 2)
         return float((macro_f1(matrices) * weights).sum() / weights.sum())
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """Patients whose slices get probabilities from one network, which may be too sure of itself.
+
+    Args:
+        patients: drawn in each study.
+        skill: of the network.
+        temperature: of its logits; 1 is well calibrated where ``patient_sd`` is 0.
+        slices: mean number per patient, at least one each.
+        patient_sd: how alike slices of one patient are.
+    """
+
+    patients: int = 150
+    skill: float = 3.0
+    temperature: float = 0.6
+    slices: float = 3.0
+    classes: int = 4
+    patient_sd: float = 0.7
+
+    def study(self, generator: np.random.Generator, patients: int | None = None) -> Predictions:
+        """Return the test predictions of one study."""
+        g, c = patients or self.patients, self.classes
+        patient = np.repeat(np.arange(g), 1 + generator.poisson(self.slices - 1, g))
+        n = len(patient)
+        labels = generator.integers(0, c, g)[patient]
+        logits = generator.normal(0, self.patient_sd, (g, c))[patient] + generator.normal(0, 1, (n, c))
+        logits[np.arange(n), labels] += self.skill
+        logits /= self.temperature
+        chances = np.exp(logits - logits.max(axis=1, keepdims=True))
+        chances /= chances.sum(axis=1, keepdims=True)
+        ids = np.array([f"{number:07d}" for number in range(n)])
+        groups = np.array([f"p{number:06d}" for number in patient])
+        return Predictions(ids, np.full(n, "test"), labels, groups, chances.astype(np.float32))

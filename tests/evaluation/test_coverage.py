@@ -2,11 +2,16 @@
 
 import numpy as np
 import pytest
-from populations import Population
+from populations import Population, Probabilities
 
 from benchmark.evaluation.bootstrap import Bootstrap
+from benchmark.evaluation.calibration import brier, expected_cost, reliability, reports
+from benchmark.evaluation.clusters import ClusteredImages
 from benchmark.evaluation.comparison import compare
-from benchmark.evaluation.intervals import correlation, count_interval
+from benchmark.evaluation.intervals import Interval, correlation, count_interval
+from benchmark.evaluation.readings import Readings, Setting, estimates_of
+from benchmark.evaluation.scoring import score
+from benchmark.record import Predictions
 
 STUDIES = 1000  # a share of 95 % is then known within 0.7 % (one standard error)
 RESAMPLES = 200
@@ -54,14 +59,16 @@ def test_intervals_of_false_negatives_cover(population: Population) -> None:
     assert naive / STUDIES < 0.93  # slices of a patient are not independent
 
 
-@pytest.mark.parametrize(("patients", "skill"), [(60, 2.5), (120, 4.5)])
-def test_equal_readers_are_seldom_called_different(patients: int, skill: float) -> None:
-    population = Population(patients, skill=skill)
+@pytest.mark.parametrize(
+    ("population", "seeds"),
+    [(Population(60, skill=2.5), 1), (Population(120, skill=4.5), 1), (Population(60, skill=3.5, seed_sd=0.2), 3)],
+)
+def test_equal_readers_are_seldom_called_different(population: Population, seeds: int) -> None:
     generator = np.random.default_rng(6)
     pairs = boards = 0
     for study in range(STUDIES // 2):
-        rows = population.study(generator, [skill] * 4)
-        bootstrap = Bootstrap(patients, study, RESAMPLES)
+        rows = population.study(generator, [population.skill] * 4, seeds)
+        bootstrap = Bootstrap(population.patients, study, RESAMPLES)
         estimates = [bootstrap.resample(row, i).estimate() for i, row in enumerate(rows)]
         pairs += sum(comparison.p < 0.05 for comparison in compare(estimates[:2]))
         boards += any(comparison.better is not None for comparison in compare(estimates))
@@ -78,7 +85,58 @@ def test_a_real_difference_is_found() -> None:
     for study in range(100):
         rows = population.study(generator, [3.5, 2.5])
         bootstrap = Bootstrap(150, study, RESAMPLES)
-        found += (
-            compare([bootstrap.resample(row, i).estimate() for i, row in enumerate(rows)])[0].better == 0
-        )
+        found += compare([bootstrap.resample(row, i).estimate() for i, row in enumerate(rows)])[0].better == 0
     assert found >= 95
+
+
+CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
+COSTS = np.array([[0, 1, 20, 1], [1, 0, 20, 1], [2, 2, 0, 2], [1, 1, 20, 0]], dtype=float)
+SETTING = Setting(CLASSES, "notumor", n_train=1000, n_test=400, costs=COSTS)
+THRESHOLD = 0.6  # of a tumour's probability, chosen once
+
+
+def scored(test: Predictions) -> dict[str, float]:
+    """Return the scores of one network by column name."""
+    labels, chances = test.labels, test.probabilities
+    reported, ill = reports(chances, 2, THRESHOLD), labels != 2
+    found = score(labels, chances, CLASSES, "notumor")
+    return {
+        "accuracy": found.accuracy,
+        "mcc": found.mcc,
+        "auroc": found.auroc,
+        "brier": brier(labels, chances),
+        "ece": reliability(labels, chances).error,
+        "sensitivity_at_95": float(reported[ill].mean()),
+        "specificity_at_95": float((~reported[~ill]).mean()),
+        "cost": float(expected_cost(found.confusion, COSTS)),
+        **{f"f1_{each.name}": each.f1 for each in found.classes},
+        **{f"recall_{each.name}": each.recall for each in found.classes},
+    }
+
+
+def intervals_of(test: Predictions) -> dict[str, Interval]:
+    """Return the intervals of these scores."""
+    images = ClusteredImages.of([test])
+    chances = images.aligned([test])
+    assert chances is not None
+    readings = Readings(chances[None], reports(chances, 2, THRESHOLD)[None])
+    return estimates_of(readings, images, Bootstrap(images.count, 1, RESAMPLES), SETTING, 0)[1]
+
+
+@pytest.mark.parametrize(
+    "population", [Probabilities(patients=150, skill=3.0, temperature=0.6), Probabilities(patients=400, skill=4.0)]
+)
+def test_intervals_of_all_scores_cover(population: Probabilities) -> None:
+    truth = scored(population.study(np.random.default_rng(98), 60_000))
+    generator = np.random.default_rng(9)
+    studies = 300
+    covered = dict.fromkeys(truth, 0)
+    for _ in range(studies):
+        test = population.study(generator)
+        values, intervals = scored(test), intervals_of(test)
+        for name in covered:
+            covered[name] += intervals[name].low <= truth[name] <= intervals[name].high
+            assert intervals[name].low <= values[name] <= intervals[name].high
+    shares = {name: count / studies for name, count in covered.items()}
+    error = 2 * np.sqrt(0.95 * 0.05 / studies)  # of a share of 95 % in this many studies
+    assert {name: share for name, share in shares.items() if not 0.93 - error / 2 <= share <= 0.97 + error / 2} == {}

@@ -12,10 +12,19 @@ from simulated import FOUR, Study
 from benchmark.execution.store import RecordStore, short
 from benchmark.hashing import hash_file
 from benchmark.record import Predictions, Record
-from benchmark.reporting.leaderboard import write_leaderboard
+from benchmark.reporting.leaderboard import read_board
+from benchmark.reporting.page import page
+from benchmark.reporting.tables import write_tables
 
 SMALL = Study(patients=24, slices=2)
 Damage = Callable[[Path], None]
+
+
+def shown(folder: Path) -> tuple[str, str]:
+    """Write the tables of a results folder; return the Markdown and the page."""
+    board = read_board(folder)
+    write_tables(board, folder)
+    return (folder / "leaderboard.md").read_text(encoding="utf-8"), page(board, {})
 
 
 def sealed(folder: Path) -> None:
@@ -90,14 +99,14 @@ def test_the_rest_is_shown_and_the_bad_record_is_named(tmp_path: Path, damage: D
         store.write(record, predictions)
     bad = short(records[1][0].key)
     damage(store.folder / bad)
-    text = write_leaderboard(tmp_path).read_text(encoding="utf-8")
+    text, html = shown(tmp_path)
     (line,) = text.split("## Records with a problem\n\n")[1].split("\n\n")[0].splitlines()
     assert line.startswith(f"- records/{bad} is not used: ")
     assert said in line
     runs = (tmp_path / "runs.csv").read_text(encoding="utf-8")
     assert records[1][0].key not in runs
     assert all(record.key in runs for record, _ in (records[0], *records[2:]))
-    assert line.removeprefix("- ")[:60] in (tmp_path / "leaderboard.html").read_text(encoding="utf-8")
+    assert line.removeprefix("- ")[:60] in html
 
 
 def tampered(values: np.ndarray, change: Callable[[np.ndarray], None]) -> np.ndarray:
@@ -124,7 +133,7 @@ def test_probabilities_that_are_no_distribution(
     runs[1] = record, replace(predictions, probabilities=tampered(predictions.probabilities, change))
     for run in runs:
         RecordStore(tmp_path).write(*run)
-    text = write_leaderboard(tmp_path).read_text(encoding="utf-8")
+    text, _ = shown(tmp_path)
     assert f"records/{short(record.key)} is not used: {said}" in text
     assert sum(line.startswith("| 1 |") for line in text.splitlines()) >= 1
     assert (tmp_path / "runs.csv").read_text().count("\n") == len(FOUR)  # a heading, and three runs
@@ -140,13 +149,12 @@ def test_names_with_markup_are_text_everywhere(tmp_path: Path, name: str) -> Non
     data = record.data.model_copy(update={"name": name, "split": name, "leaks": (name,)})
     changes = {"backbone": backbone, "data": data, "recipe_name": name, "device": name, "reason": name}
     RecordStore(tmp_path).write(record.model_copy(update=changes), predictions)
-    write_leaderboard(tmp_path)
+    _, html = shown(tmp_path)
     for made in tmp_path.glob("*.md"):
         text = made.read_text(encoding="utf-8")
         assert "<script" not in text
         assert "<img" not in text
         assert "\n# y" not in text
-    html = (tmp_path / "leaderboard.html").read_text(encoding="utf-8")
     assert "<script>alert" not in html
     assert "<img src=x" not in html
     assert "glioma 49" not in html
