@@ -57,6 +57,7 @@ _TITLES = {
     "ece": "ECE",
     "sensitivity_at_95": "sensitivity",
     "specificity_at_95": "specificity reached",
+    "cost": "expected cost",
 }
 
 
@@ -114,7 +115,7 @@ def _table(rows: Sequence[BoardRow], chosen: Sequence[str]) -> dict[str, Any]:
         *counts,
         *("train_images_per_s", "infer_images_per_s", "pipeline_images_per_s", "latency_p50_ms", "latency_p95_ms"),
         *("peak_memory_mb", "params_m", "gmacs", "ece", "brier", "sensitivity_at_95", "specificity_at_95", "device"),
-        "parity",
+        *("parity", *(["cost"] if any("cost" in row.values for row in rows) else [])),
     ]
     columns = [*chosen, *(name for name in columns if name not in chosen)]
     shown = set(chosen) or {*_SHOWN, *counts}
@@ -204,6 +205,7 @@ def _cell(row: BoardRow, name: str) -> dict[str, Any]:
             "brier",
             "sensitivity_at_95",
             "specificity_at_95",
+            "cost",
         )
         text = f"{value:.3f}" if fraction else number(float(value))
     digits = 1 if name.startswith(_COUNTS) else 3
