@@ -102,7 +102,10 @@ def preprocessing_applied(subject: Subject) -> str | None:
     expected = (channels * declared.scale - np.array(declared.mean)) / np.array(declared.std)
     if not np.allclose(applied, expected, rtol=1e-4, atol=1e-3):
         worst = float(np.abs(applied - expected).max())
-        raise Fault(f"its input differs from the declared preprocessing by up to {worst:.3g}")
+        raise Fault(
+            f"its input differs from the declared preprocessing by up to {worst:.3g}: declare `preprocessing` with "
+            "the scale, mean and std of its input, in RGB order or with channel_order='bgr'"
+        )
     own = built.network.library_preprocessing
     if own is not None and own != declared:
         raise Fault(f"it declares {declared}, but its library prepares images with {own}: declare that")

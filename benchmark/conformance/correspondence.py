@@ -21,6 +21,12 @@ _KINDS = {
     "kernel": "weight", "depthwise_kernel": "weight", "gamma": "weight", "beta": "bias",
     "moving_mean": "running_mean", "moving_variance": "running_var",
 }  # fmt: skip
+
+
+class NotOneArchitecture(Exception):
+    """Two networks do not correspond; the message says where they first differ, and has no full stop."""
+
+
 _NO_WEIGHTS = re.compile(r"num_batches_tracked|seed_generator")
 
 
@@ -41,12 +47,12 @@ def correspond(torch_shapes: Shapes, keras_shapes: Shapes) -> dict[str, str]:
     """Return for each torch name the Keras name of the same weight.
 
     Raises:
-        ValueError: the two networks are not of one architecture; says where they first differ.
+        NotOneArchitecture: they have not the same number of weights, or two of other sizes in one place.
     """
     ours = [name for name in torch_shapes if not _NO_WEIGHTS.search(name)]
     theirs = [name for name in keras_shapes if not _NO_WEIGHTS.search(name)]
     if len(ours) != len(theirs):
-        raise ValueError(f"they are not one architecture: {len(ours)} weights against {len(theirs)}")
+        raise NotOneArchitecture(f"one has {len(ours)} weights, the other {len(theirs)}")
     by_place = {place(name): name for name in theirs}
     if {place(name) for name in ours} == set(by_place) and len(by_place) == len(ours):
         pairs = {name: by_place[place(name)] for name in ours}
@@ -58,9 +64,9 @@ def correspond(torch_shapes: Shapes, keras_shapes: Shapes) -> dict[str, str]:
             pairs |= dict(zip(mine, their, strict=False))
     for name, other in pairs.items():
         if np.prod(torch_shapes[name], dtype=int) != np.prod(keras_shapes[other], dtype=int):
-            raise ValueError(
-                f"they are not one architecture: {name} has shape {tuple(torch_shapes[name])}, and {other}, which "
-                f"stands in its place, {tuple(keras_shapes[other])}"
+            raise NotOneArchitecture(
+                f"{name} has shape {tuple(torch_shapes[name])}, and {other}, which stands in its place, "
+                f"{tuple(keras_shapes[other])}"
             )
     return pairs
 

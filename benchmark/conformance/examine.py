@@ -67,5 +67,6 @@ def examine(
         last = "; ".join(log.read().strip().splitlines()[-2:])
     if status != 0:
         title = "the process that checks it stays alive"
-        keep(Result(backbone.name, "stays_alive", title, "error", f"it ended with exit status {status}: {last}"))
+        ended = f"it ended with exit status {status}; let it neither exit nor crash, and read its last words"
+        keep(Result(backbone.name, "stays_alive", title, "error", f"{ended}: {last}"))
     return results

@@ -1,33 +1,61 @@
-"""One side of a parity comparison, in a process of its own: ``logits``, gradients and loss curves of one network.
+"""One side of a parity comparison, in a process of its own: logits, gradients and loss curves of one network.
 
-Without given weights it draws its own and leaves them; with them it starts from those.
+The first side builds its network, perturbs the weights and leaves them. The second side starts from those: it
+finds which weight is which, or says why the two are not one architecture.
 """
 
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from backbones.registry import load_registry
-from benchmark.conformance.correspondence import write_arrays
+from benchmark.conformance.correspondence import NotOneArchitecture, correspond, place, to_keras, write_arrays
 from benchmark.conformance.subject import Built, Subject
+from benchmark.execution.worker import shut_out_other_framework
+from benchmark.outcomes import RunFailure
 from benchmark.training.engines import StepInput
 
+Arrays = dict[str, npt.NDArray[Any]]
+
 STEPS = 20
-_RATES = {"sgd": 1e-2, "adam": 1e-3}
+RATES = {"sgd": 1e-3, "adam": 1e-3}
+_CLASSES = 4
 
 
 def images_and_labels(size: int, count: int = 8) -> tuple[Any, Any]:
-    """Return uint8 noise of shape (count, S, S, 3) with a gradient across it, and labels of four classes."""
+    """Return uint8 images of shape (count, S, S, 3) and labels of four classes.
+
+    Each image has bright and dark regions of its own, under some noise that leaves no two pixels alike: max-pooling
+    of equal values passes the gradient to either.
+    """
     generator = np.random.default_rng(0)
-    ramp = np.linspace(0, 120, size)[None, :, None]
-    images = np.stack(
-        [generator.integers(0, 130, (size, size, 3)) + np.roll(ramp, 7 * n, axis=1) for n in range(count)]
-    )
-    return images.astype(np.uint8), np.arange(count, dtype=np.int64) % 4
+    places = np.linspace(0, 3, size)
+    near = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(4)))  # weights of bilinear interpolation
+    regions = np.einsum("yi,xj,nijc->nyxc", near, near, generator.uniform(0, 215, (count, 4, 4, 3)))
+    images = regions + generator.uniform(0, 40, (count, size, size, 3))
+    return images.astype(np.uint8), np.arange(count, dtype=np.int64) % _CLASSES
+
+
+def perturbed(weights: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+    """Return weights whose biases, scales and statistics are moved by a tenth, so that each has a say.
+
+    Fresh networks have biases and means of zero and variances of one, and some a scale of zero at the end of each
+    residual branch: a comparison from there would not see what the branch does.
+    """
+    generator = np.random.default_rng(1)
+    moved: Arrays = {}
+    for name, value in weights.items():
+        noise = 0.1 * generator.standard_normal(value.shape)
+        if value.ndim == 1 and np.issubdtype(value.dtype, np.floating):
+            value = (value * np.exp(noise) if place(name)[1] == "running_var" else value + noise).astype(value.dtype)
+        moved[name] = value
+    return moved
 
 
 def curve(built: Built, size: int, rate: float, steps: int) -> list[float]:
@@ -41,37 +69,67 @@ def curve(built: Built, size: int, rate: float, steps: int) -> list[float]:
     return losses
 
 
+def started(built: Built, start: Path | None) -> tuple[Arrays, Mapping[str, str]]:
+    """Return the weights to start from and, for a second side, which torch name each of them has.
+
+    Raises:
+        NotOneArchitecture: the weights in ``start`` are those of another.
+    """
+    own = built.engine.state(optimizer=False)
+    if start is not None:
+        with np.load(start, allow_pickle=False) as left:
+            given = {name.removeprefix("weights/"): left[name] for name in left if name.startswith("weights/")}
+        shapes = {name: value.shape for name, value in own.items()}
+        pairs = correspond({name: value.shape for name, value in given.items()}, shapes)
+        return {**own, **to_keras(given, pairs, shapes)}, pairs
+    return perturbed(own), {}
+
+
+def compared(subject: Subject, size: int, head: str, start: Path | None) -> Arrays:
+    """Return all that is compared of one side, by name; see the module."""
+
+    def build(optimizer: str, **changes: Any) -> Built:
+        changes = {"optimizer__name": optimizer, "head__kind": head, "preprocessing": "unit", **changes}
+        return subject.build(classes=_CLASSES, size=size, **changes)
+
+    built = build("sgd", optimizer__momentum=0.0)
+    weights, pairs = started(built, start)
+    built.engine.load_state(weights)
+    leaves = {f"weights/{name}": value for name, value in weights.items()}
+    leaves |= {f"pairs/{name}": np.array(other) for name, other in pairs.items()}
+    leaves["logits"] = built.logits(images_and_labels(size)[0])
+    curve(built, size, 1.0, 1)  # one plain step at rate 1 moves each weight by minus its gradient
+    after = built.engine.weights()
+    leaves |= {f"gradient/{name}": weights[name] - after[name] for name in built.network.trainable_names}
+    for optimizer, rate in RATES.items():
+        built = build(optimizer)
+        built.engine.load_state(weights)
+        leaves[f"curve/{optimizer}"] = np.array(curve(built, size, rate, STEPS))
+    return leaves
+
+
 def main() -> None:
-    """Read one JSON argument; write ``weights``, ``logits``, ``slope`` arrays and loss curves as ``.npz``."""
+    """Read one JSON argument (``backbone``, ``engine``, ``plugins``, ``size``, ``head``, ``start``, ``leave``).
+
+    Writes arrays to ``leave``, or prints a JSON line with the ``reason`` why there are none.
+    """
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     asked = json.loads(sys.argv[1])
     registry = load_registry(tuple(Path(path) for path in asked["plugins"]))
+    shut_out_other_framework(asked["engine"])
     subject = Subject(registry.get(asked["backbone"]), asked["engine"])
-    size, head = asked["size"], asked["head"]
-
-    def build(optimizer: str, **changes: Any) -> Built:
-        changes = {"optimizer__name": optimizer, "head__kind": head, "preprocessing": "unit", **changes}
-        built = subject.build(classes=4, size=size, **changes)
-        if asked["start"]:
-            with np.load(asked["start"], allow_pickle=False) as start:
-                state = built.engine.state(optimizer=False)
-                built.engine.load_state({name: start.get(name, value) for name, value in state.items()})
-        return built
-
-    built = build("sgd", optimizer__momentum=0.0)
-    before = built.engine.weights()
-    leaves = {f"weights/{name}": value for name, value in before.items()}
-    if not asked["shapes_only"]:
-        leaves["logits"] = built.logits(images_and_labels(size)[0])
-        curve(built, size, 1.0, 1)  # one plain step at rate 1 moves each weight by minus its gradient
-        after = built.engine.weights()
-        names = built.network.trainable_names
-        leaves |= {f"gradient/{name}": before[name] - after[name] for name in names}
-        for optimizer, rate in _RATES.items():
-            leaves[f"curve/{optimizer}"] = np.array(curve(build(optimizer), size, rate, STEPS))
-    write_arrays(Path(asked["leave"]), leaves)
-    events.write(json.dumps({"backbone": subject.backbone.name}) + "\n")
+    start = Path(asked["start"]) if asked["start"] else None
+    try:
+        write_arrays(Path(asked["leave"]), compared(subject, asked["size"], asked["head"], start))
+        said = {"reason": ""}
+    except RunFailure as failure:
+        said = {"reason": f"{subject.backbone.name}: {failure.reason}"}
+    except NotOneArchitecture as error:
+        said = {
+            "reason": f"they are not one architecture ({error}); where only their heads differ, give --head linear"
+        }
+    events.write(json.dumps(said) + "\n")
     events.flush()
 
 

@@ -4,6 +4,7 @@ Started by :mod:`benchmark.conformance.examine`; prints one JSON line for each r
 whatever the backbone itself prints.
 """
 
+import inspect
 import json
 import os
 import sys
@@ -35,10 +36,21 @@ def carry_out(check: Check, subject: Subject) -> Result:
     except RunFailure as failure:
         status, detail = ("skipped" if failure.outcome in _SKIPPED else "error"), failure.reason
     except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
         _, reason = outcome_of(error, shut_out=OTHER_FRAMEWORK[subject.engine])
-        status, detail = "error", f"{reason.rstrip('.')} ({Path(place.filename).name}, line {place.lineno})"
+        status = "error"
+        detail = (
+            f"{reason.rstrip('.')} ({_place(error, subject.backbone)}): let it build, predict and train at "
+            f"{subject.size} px and at its declared size, or say with `unsupported` why it can't here"
+        )
     return Result(subject.backbone.name, check.name, check.title, status, detail, time.perf_counter() - start)
+
+
+def _place(error: Exception, backbone: Backbone) -> str:
+    """Return where an exception arose, for people: in the backbone's own file where it came by there."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == inspect.getsourcefile(backbone.build)]
+    frame = (own or frames)[-1]
+    return f"{Path(frame.filename).name}, line {frame.lineno}"
 
 
 def why_not(backbone: Backbone) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.reporting.board import Board, make_board
+from benchmark.reporting.certified import with_certificates
 from benchmark.reporting.files import write_atomically
 from benchmark.reporting.gather import gather
 from benchmark.reporting.rows import evaluate
@@ -19,7 +20,7 @@ def read_board(*folders: Path) -> Board:
     """
     stored = gather(folders)
     results = (evaluate(record, predictions, stored.cams.get(record.key)) for record, predictions in stored)
-    return make_board(results, stored.problems)
+    return with_certificates(make_board(results, stored.problems), folders)
 
 
 def write_leaderboard(out: Path, folders: Sequence[Path] = (), view: View = View()) -> Path:  # noqa: B008 - frozen

@@ -24,7 +24,12 @@ COMPARISONS = (
 def run_lines(board: Board) -> list[Row]:
     """Return one line per run, with the rank and the block of the row that it is part of."""
     return [
-        {**run_row(result), "block": row.block.name, "rank": row.rank if result.scores else None}
+        {
+            **run_row(result),
+            "block": row.block.name,
+            "rank": row.rank if result.scores else None,
+            "parity": row.values.get("parity"),
+        }
         for row in board.rows
         for result in row.results
     ]
