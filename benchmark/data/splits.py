@@ -133,8 +133,9 @@ def _folds(data: DataSet, units: Positions, options: SplitOptions) -> list[_Test
     official = options.kind != "slice" and data.folds is not None
     fold = data.folds if official and data.folds is not None else stratified_folds(data, units, options.n_folds)
     kind = "slice" if options.kind == "slice" else "official-folds" if official else "folds"
-    numbers = np.unique(fold).tolist()
-    chosen = numbers if options.folds in (None, "all") else list(dict.fromkeys(options.folds))
+    numbers: list[int] = np.unique(fold).tolist()
+    asked = options.folds
+    chosen = numbers if asked is None or asked == "all" else list(dict.fromkeys(asked))
     for number in chosen:
         if number not in numbers:
             raise UserError(f"There is no fold {number}: give numbers from 1 to {max(numbers)}, or all.")
