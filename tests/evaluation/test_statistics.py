@@ -6,8 +6,16 @@ from populations import Population
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from benchmark.evaluation.bootstrap import Bootstrap
-from benchmark.evaluation.calibration import at_specificity, brier, by_patient, expected_cost, reliability
-from benchmark.evaluation.clusters import ClusteredImages, confusion_by_cluster
+from benchmark.evaluation.calibration import (
+    at_specificity,
+    brier,
+    by_patient,
+    calibration_error,
+    expected_cost,
+    reliability,
+)
+from benchmark.evaluation.calibration_interval import calibration_interval
+from benchmark.evaluation.clusters import ClusteredImages, confusion_by_cluster, gaps_by_cluster
 from benchmark.evaluation.comparison import (
     Comparison,
     compare,
@@ -26,6 +34,7 @@ from benchmark.evaluation.intervals import (
     satterthwaite,
     wilson,
 )
+from benchmark.evaluation.readings import Readings, Setting, estimates_of
 from benchmark.evaluation.roc import clustered_variance, influence
 from benchmark.evaluation.scoring import macro_f1
 from benchmark.record import Predictions
@@ -250,3 +259,63 @@ def test_a_row_compared_with_itself_is_not_different() -> None:
     bootstrap = Bootstrap(40)
     twice = [bootstrap.resample(matrices, i).estimate() for i in (0, 1)]
     assert compare(twice)[0].p == 1.0
+
+
+def perfect_study() -> tuple[ClusteredImages, Readings]:
+    """Return 60 patients of two slices: gliomas of 5 patients, always seen, and pituitaries of 5, never seen."""
+    labels = np.repeat([0] * 5 + [1] * 25 + [2] * 25 + [3] * 5, 2)
+    said = np.where(labels == 3, 1, labels)
+    chances = np.full((120, 4), 0.1, dtype=np.float32)
+    chances[np.arange(120), said] = 0.7
+    ids = np.array([f"{number:03d}" for number in range(120)])
+    groups = np.array([f"p{number // 2:02d}" for number in range(120)])
+    images = ClusteredImages.of([Predictions(ids, np.full(120, "test"), labels, groups, chances)])
+    return images, Readings(chances[None], (said != 2)[None])
+
+
+def test_scores_at_their_limit_rest_on_the_patients_of_their_class() -> None:
+    images, readings = perfect_study()
+    setting = Setting(("glioma", "meningioma", "notumor", "pituitary"), "notumor", 300, 120, grouped=True)
+    _, found = estimates_of(readings, images, Bootstrap(images.count), setting, 0)
+    five = wilson(5, 5).low
+    for name in ("recall_glioma", "f1_glioma", "precision_glioma"):
+        assert (found[name].low, found[name].high) == (pytest.approx(five), 1.0)
+    assert (found["recall_pituitary"].low, found["recall_pituitary"].high) == (0.0, pytest.approx(wilson(0, 5).high))
+    assert found["f1_pituitary"].high == pytest.approx(wilson(0, 5).high)
+    assert found["sensitivity_at_95"].low == pytest.approx(wilson(35, 35).low)
+    assert found["specificity_at_95"].low == pytest.approx(wilson(25, 25).low)
+    assert found["fn_glioma"].low == 0
+    assert found["fn_glioma"].high > 10 * (1 - wilson(10, 10).low)  # ten slices of five patients are not ten
+    assert all(interval.low < interval.high for interval in found.values())
+
+
+def test_calibration_that_is_no_worse_than_noise_reaches_zero() -> None:
+    generator = np.random.default_rng(0)
+    chances = generator.dirichlet(np.ones(4), 400)
+    labels = np.array([generator.choice(4, p=row) for row in chances])  # right as often as it says
+    ids = np.array([f"{number:03d}" for number in range(400)])
+    found = {}
+    for name, truth in (("calibrated", labels), ("wrong", (labels + 1) % 4)):
+        predictions = Predictions(ids, np.full(400, "test"), truth, np.full(400, ""), chances.astype(np.float32))
+        images = ClusteredImages.of([predictions])
+        gaps = gaps_by_cluster(images, predictions.probabilities)
+        assert calibration_error(gaps.sum(axis=0)) == pytest.approx(reliability(truth, chances).error, abs=1e-6)
+        found[name] = calibration_interval(Bootstrap(400).resample(gaps[None]))
+    assert found["calibrated"].low == 0
+    assert found["wrong"].low > 0.1
+
+
+def test_folds_are_aligned_one_after_the_other() -> None:
+    folds = []
+    for fold in range(2):
+        ids = np.array([f"{fold}{letter}" for letter in "ba"])
+        chances = np.eye(2, dtype=np.float32)[[fold, 1]]
+        folds.append(Predictions(ids, np.full(2, "test"), np.array([0, 1]), np.array(["p", f"q{fold}"]), chances))
+    images = ClusteredImages.of(folds)
+    assert images.image_ids.tolist() == ["0a", "0b", "1a", "1b"]
+    assert images.count == 3  # p is in both folds
+    readings = Readings.of({"x": [folds[0]], "y": [folds[1]]}, images, None)
+    assert readings is not None
+    assert readings.macro_f1_by_fold(images).tolist() == [1.0, pytest.approx(1 / 3)]
+    assert readings.right(images).tolist() == [1, 1, 1, 0]
+    assert Readings.of({"x": [folds[0]]}, images, None) is None
