@@ -21,14 +21,26 @@ from benchmark.errors import UserError
 )
 @click.option("--sort", default="", metavar="COLUMN", help="Order of the rows: low to high; -COLUMN: high to low.")
 @click.option("--columns", default="", metavar="A,B,...", help="Show these columns in the tables.")
+@click.option(
+    "--costs",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A TOML file that says what each error costs: wrong = 1.0, and [costs.glioma] with notumor = 20.0.",
+)
 def leaderboard_command(
-    folders: tuple[Path, ...], out: Path | None, filters: tuple[str, ...], sort: str, columns: str
+    folders: tuple[Path, ...],
+    out: Path | None,
+    filters: tuple[str, ...],
+    sort: str,
+    columns: str,
+    costs: Path | None,
 ) -> None:
     """Write the leaderboard of one results folder or several anew, from their records; nothing is trained.
 
     Several folders (of several machines, of several days) become one board; a run that is in two is shown once.
     Columns are those of leaderboard.csv. Rows that are not shown still count in ranks and corrections.
     """
+    from benchmark.evaluation.costs import load_costs
     from benchmark.reporting.leaderboard import write_leaderboard
     from benchmark.reporting.view import View
 
@@ -36,9 +48,10 @@ def leaderboard_command(
         if not folder.is_dir():
             raise UserError(f"There is no folder '{folder}'; give the folder that was --out of a run.")
     chosen = tuple(name.strip() for name in columns.split(",") if name.strip())
+    price = None if costs is None else load_costs(costs)
     target = out or folders[0]
     try:
-        written = write_leaderboard(target, folders, View(filters, sort, chosen))
+        written = write_leaderboard(target, folders, View(filters, sort, chosen), price)
     except OSError as error:
         raise UserError(f"'{target}' can't be written: {error.strerror or error}.") from None
     click.echo(f"Leaderboard: {written}")

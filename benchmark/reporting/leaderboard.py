@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmark.evaluation.costs import Costs
 from benchmark.reporting.board import Board, make_board
 from benchmark.reporting.certified import with_certificates
 from benchmark.reporting.files import write_atomically
@@ -12,24 +13,33 @@ from benchmark.reporting.rows import evaluate
 from benchmark.reporting.view import View
 
 
-def read_board(*folders: Path) -> Board:
+def read_board(*folders: Path, costs: Costs | None = None) -> Board:
     """Score every record in results folders and gather them into a board; what can't be used is named on it.
+
+    Args:
+        costs: of decisions, for the column ``cost``.
 
     Raises:
         UserError: a folder has no record at all.
     """
     stored = gather(folders)
     results = (evaluate(record, predictions, stored.cams.get(record.key)) for record, predictions in stored)
-    return with_certificates(make_board(results, stored.problems), folders)
+    return with_certificates(make_board(results, stored.problems, costs), folders)
 
 
-def write_leaderboard(out: Path, folders: Sequence[Path] = (), view: View = View()) -> Path:  # noqa: B008 - frozen
+def write_leaderboard(
+    out: Path,
+    folders: Sequence[Path] = (),
+    view: View = View(),  # noqa: B008 - frozen
+    costs: Costs | None = None,
+) -> Path:
     """Write the tables (CSV, Markdown, LaTeX), the plots, the gallery and the interactive page of results folders.
 
     Args:
         out: where to write.
         folders: that hold the records; ``out`` where none are named.
         view: which rows and columns are shown.
+        costs: of decisions, for the column ``cost``.
 
     Returns:
         The path of ``leaderboard.md``.
@@ -45,7 +55,7 @@ def write_leaderboard(out: Path, folders: Sequence[Path] = (), view: View = View
     from benchmark.reporting.thumbnails import read_thumbnails
 
     folders = list(folders) or [out]
-    board = view.of(read_board(*folders))
+    board = view.of(read_board(*folders, costs=costs))
     out.mkdir(parents=True, exist_ok=True)
     for folder in folders:
         _copy_montages(folder, out)
