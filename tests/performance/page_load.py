@@ -4,7 +4,7 @@
 
 The board is of simulated runs, each image with a thumbnail of noise (which JPEG keeps larger than any scan), the half
 of them with a heat map. Timed is headless Chromium, in a new page each time: until the table can be used, and until
-the plots that are in view are drawn.
+the first plots are drawn once they are scrolled to.
 """
 
 import argparse
@@ -74,13 +74,14 @@ def time_loading(path: Path, repeats: int) -> None:
             view.goto(path.as_uri())
             view.wait_for_function("document.documentElement.dataset.ready === '1'")
             usable.append(time.perf_counter() - start)
+            view.locator(".plot").first.scroll_into_view_if_needed()
             view.wait_for_selector(".js-plotly-plot")
             drawn.append(time.perf_counter() - start)
             view.close()
         chromium.close()
     for what, seconds in (
         ("the table can be used", usable[1:]),
-        ("plots are drawn", drawn[1:]),
+        ("the first plots are drawn", drawn[1:]),
     ):  # the first warms up
         print(f"{what} after {statistics.median(seconds):.2f} s ({min(seconds):.2f}-{max(seconds):.2f})")
 

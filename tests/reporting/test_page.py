@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from simulated import CLASSES, FOUR, TWELVE, Study
+from simulated import CLASSES, FOUR, TWELVE, Study, explained
 
 from benchmark.data.dataset import DataSet
+from benchmark.execution.store import RecordStore
 from benchmark.outcomes import Outcome
-from benchmark.record import Predictions, Record
+from benchmark.record import Cams, Predictions, Record
+from benchmark.reporting.cases import Cases
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
 from benchmark.reporting.page import page, script_json
 from benchmark.reporting.thumbnails import read_thumbnails, write_thumbnails
@@ -37,16 +39,20 @@ def images_of(predictions: Predictions, fingerprint: str) -> DataSet:
     )
 
 
-def runs() -> list[tuple[Record, Predictions | None]]:
-    failed = STUDY.run(TWELVE[5], outcome=Outcome.OOM, reason=HOSTILE)
-    return [*(STUDY.run(reader) for reader in FOUR), failed]
+def runs() -> list[tuple[Record, Predictions | None, Cams | None]]:
+    """Return four runs, of which two have heat maps, and one that failed."""
+    record, predictions = STUDY.run(TWELVE[5], outcome=Outcome.OOM, reason=HOSTILE)
+    looks = [explained(STUDY, reader, finds=finds) for reader, finds in ((FOUR[0], True), (FOUR[1], False))]
+    return [*looks, *((*STUDY.run(reader), None) for reader in FOUR[2:]), (record, predictions, None)]
 
 
 @pytest.fixture
-def html(results) -> Path:
-    stored = runs()
-    out: Path = results(stored)
-    record, predictions = stored[0]
+def html(tmp_path: Path) -> Path:
+    out, stored = tmp_path, runs()
+    for record, predictions, cams in stored:
+        typed = record.model_copy(update={"provenance": {"command": "python -m benchmark --all"}})
+        RecordStore(out).write(typed, predictions, cams)
+    record, predictions, _ = stored[0]
     assert predictions is not None
     data = images_of(predictions, record.data.fingerprint)
     write_thumbnails(data, range(len(data)), out)
@@ -68,16 +74,29 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-def test_works_offline_in_a_browser(html: Path, browser: Any) -> None:
-    view = browser.new_page(viewport={"width": 1400, "height": 900})
-    troubles: list[str] = []
-    asked: list[str] = []
-    view.on("console", lambda message: troubles.append(message.text))
-    view.on("pageerror", lambda error: troubles.append(str(error)))
-    view.on("request", lambda request: asked.append(request.url))
-    view.goto(html.as_uri())
-    view.wait_for_function("document.documentElement.dataset.ready === '1'")
+class Visit:
+    """A page that is open in a browser, and what went wrong in it."""
 
+    def __init__(self, browser: Any, html: Path, width: int = 1400, scheme: str = "light") -> None:
+        self.troubles: list[str] = []
+        self.asked: list[str] = []
+        self.view = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        self.view.on("console", lambda message: self.troubles.append(message.text))
+        self.view.on("pageerror", lambda error: self.troubles.append(str(error)))
+        self.view.on("request", lambda request: self.asked.append(request.url))
+        self.view.goto(html.as_uri())
+        self.view.wait_for_function("document.documentElement.dataset.ready === '1'")
+
+    def assert_well(self) -> None:
+        """Assert that there was no error, and nothing was asked of any network."""
+        assert self.troubles == []
+        assert [url for url in self.asked if not url.startswith(("file:", "data:", "blob:"))] == []
+        assert self.view.evaluate("window.owned") is None
+
+
+def test_sorts_filters_and_opens_the_images_of_a_cell(html: Path, browser: Any) -> None:
+    visit = Visit(browser, html)
+    view = visit.view
     assert "not for clinical use" in view.inner_text("header")
     assert "synthetic" in view.inner_text("h2 >> nth=0")
     names = view.locator("table.board tbody tr td:nth-child(2)")
@@ -94,21 +113,86 @@ def test_works_offline_in_a_browser(html: Path, browser: Any) -> None:
     view.click("button.pick >> text=keras/baseline_cnn")
     wrong = view.locator("table.confusion button.missed").filter(has_not_text="0").first
     wrong.click()
-    assert view.locator(".cell-images li").count() == int(wrong.inner_text())
-    assert view.locator(".cell-images img").count() == int(wrong.inner_text())
+    for kind in ("li", "img"):
+        assert view.locator(f".chosen-row .cell-images {kind}").count() == int(wrong.inner_text())
 
-    view.click("#theme")
+    view.click("button:has-text('Columns')")
+    view.click(".dt-button-collection button:has-text('MCC')")
+    assert view.locator("table.board thead th", has_text="MCC").is_visible()
+    visit.assert_well()
+
+
+def test_shows_every_missed_tumour_and_where_rows_look(html: Path, browser: Any) -> None:
+    visit = Visit(browser, html)
+    view = visit.view
+    (rows,) = read_board(html.parent).arenas()
+    parts = Cases.of(rows).gallery()
+    gallery = view.locator(".panel", has=view.locator("h3:has-text('Gallery')"))
+    assert gallery.locator("li").count() == min(8, len(parts[0][1]))  # in front, unasked
+    assert parts[0][0] in gallery.locator("h4").inner_text()
+    for number, (title, images) in enumerate(parts):
+        gallery.locator(".controls button").nth(number).click()
+        assert title in gallery.locator("h4").inner_text()
+        assert gallery.locator("li").count() == len(images)
+        # every row's probability stands beside each image
+        assert gallery.locator("li").first.locator(".chance:visible").count() == 4
+
+    view.click("button.pick >> text=torch/baseline_cnn")
+    assert view.locator(".looks .pair").count() > 8
+    assert view.locator(".looks canvas").count() == view.locator(".looks .pair").count()
+    gallery.locator(".controls button").first.click()
+    gallery.locator("input[type=checkbox]").check()
+    assert gallery.locator("li canvas").count() == gallery.locator("li").count()
+    assert gallery.locator("li svg.lesion path").count() == gallery.locator("li").count()
+    # the map is highest at the lesion, and not transposed or mirrored: it is drawn where the outline is
+    assert view.evaluate(
+        """() => [...document.querySelectorAll('.looks .seen:has(canvas):has(svg.lesion)')].every((seen) => {
+            const canvas = seen.querySelector('canvas'), box = seen.querySelector('path').getBBox();
+            const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+            const x = Math.floor((box.x + box.width / 2) / 200 * canvas.width);
+            const y = Math.floor((box.y + box.height / 2) / 200 * canvas.height);
+            const light = (i) => pixels[4 * i] + pixels[4 * i + 1] + pixels[4 * i + 2];
+            const at = light(y * canvas.width + x);
+            return [...Array(canvas.width * canvas.height).keys()].every((i) => light(i) <= at);
+        })"""
+    )
+    view.click("button.pick >> text=timm/tf_efficientnet_lite0")
+    assert "has no heat maps" in view.inner_text(".chosen-row")
+    visit.assert_well()
+
+
+def test_is_used_by_keyboard_in_the_dark(html: Path, browser: Any) -> None:
+    visit = Visit(browser, html, scheme="dark")
+    view = visit.view
     assert view.evaluate("document.documentElement.classList.contains('dark')")
-    assert view.evaluate("window.owned") is None
-    assert troubles == []
-    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert view.get_attribute("#theme", "aria-pressed") == "true"
+    view.focus("table.board thead th:nth-child(4) [role=button]")
+    view.keyboard.press("Enter")
+    view.wait_for_function("document.querySelector('th.dt-ordering-asc') !== null")
+    view.focus("button.pick >> text=keras/resnet50")
+    view.keyboard.press("Enter")
+    assert "keras/resnet50" in view.evaluate("document.activeElement.textContent")  # its details have the focus
+    for button in view.locator("table.confusion button").all():
+        assert " predicted as " in (button.get_attribute("aria-label") or "")
+    view.locator(".chosen-row select").select_option("f1")
+    view.wait_for_selector(".chosen-row .js-plotly-plot")
+    for plot in view.locator(".plot").all():
+        assert plot.get_attribute("aria-label")
+    view.focus("#theme")
+    view.keyboard.press("Space")
+    assert not view.evaluate("document.documentElement.classList.contains('dark')")
+    assert view.inner_text(".chosen-row pre") == "python -m benchmark --backbone keras/resnet50 --seed 0 --rerun"
+    view.click(".chosen-row summary >> text=recipe")
+    assert view.is_visible(".chosen-row .facts >> text=optimizer.learning_rate")
+    visit.assert_well()
 
 
 def test_fits_a_phone(html: Path, browser: Any) -> None:
-    view = browser.new_page(viewport={"width": 390, "height": 844})
-    view.goto(html.as_uri())
-    view.wait_for_function("document.documentElement.dataset.ready === '1'")
-    assert view.evaluate("document.documentElement.scrollWidth") <= 390
+    visit = Visit(browser, html, width=390)
+    assert visit.view.evaluate("document.documentElement.scrollWidth") <= 390
+    visit.view.locator("table.confusion button:not(:text('0'))").first.click()
+    assert visit.view.evaluate("document.documentElement.scrollWidth") <= 390
+    visit.assert_well()
 
 
 def test_names_cannot_become_markup(html: Path) -> None:
