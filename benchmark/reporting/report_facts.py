@@ -27,7 +27,7 @@ def by_row(rows: Sequence[BoardRow], tell: Callable[[Record], str]) -> str:
             said.setdefault(text, []).append(name)
     if len(said) == 1 and sum(map(len, said.values())) == len(rows):
         return next(iter(said))
-    return "; ".join(f"{', '.join(names)}: {text}" for text, names in said.items())
+    return "; ".join(f"{' and '.join(names)}: {text}" for text, names in said.items())
 
 
 def audits(rows: Sequence[BoardRow]) -> dict[str, Audit]:
@@ -98,7 +98,7 @@ def level(data: DataFacts) -> str:
         return "Image: patients are on both sides."
     if not data.grouped:
         return "Image: patients are not known, and may be on both sides."
-    return "Patient." if not data.leaks else "Not disjoint: " + " ".join(f"{leak}." for leak in data.leaks)
+    return "Patient." if not data.leaks else "Not disjoint: " + " ".join(map(_sentence, data.leaks))
 
 
 def leakage(rows: Sequence[BoardRow]) -> str:
@@ -107,7 +107,7 @@ def leakage(rows: Sequence[BoardRow]) -> str:
     told = [
         f"{split}: {audit.byte_identical.groups} groups of byte-identical, {audit.pixel_identical.groups} of "
         f"pixel-identical and {audit.near.groups} of nearly identical images; {audit.near.test_images} test images "
-        f"have a copy in training or validation. " + " ".join(finding.text for finding in audit.findings)
+        f"have a copy in training or validation. " + " ".join(_sentence(finding.text) for finding in audit.findings)
         for split, audit in found.items()
     ]
     leaks = dict.fromkeys(leak for record in records_of(rows) for leak in record.data.leaks)
@@ -133,7 +133,7 @@ def weights(record: Record) -> str:
         facts.used, facts.used
     )
     initial = f" ({recipe_of(record).get('initialization')} initialisation)" if facts.used == "none" else ""
-    loaded = f" ({facts.loaded})" if facts.loaded else ""
+    loaded = f" ({facts.loaded})" if facts.loaded not in ("", "none") else ""
     return f"{start}{initial}{loaded}" + (", although pretrained weights were asked for" if facts.fell_back else "")
 
 
@@ -162,7 +162,7 @@ def training(record: Record) -> str:
     execution, augmentation = _section(recipe, "execution"), _section(recipe, "augmentation")
     varied = ", ".join(f"{name} {value}" for name, value in augmentation.items() if value)
     return (
-        f"recipe {record.recipe_name}: {len(record.history)} epochs of at most {recipe.get('epochs')}, "
+        f"{len(record.history)} epochs of at most {recipe.get('epochs')}, "
         f"batch {recipe.get('batch_size')}, {optimizer.get('name')} at {optimizer.get('learning_rate')}, schedule "
         f"{schedule.get('name')}, weight decay {optimizer.get('weight_decay')}, class weights "
         f"{loss.get('class_weights')}, trained from {recipe.get('trainable_from')}, precision "
@@ -214,7 +214,11 @@ def limitations(rows: Sequence[BoardRow], ranking: Sequence[str]) -> str:
     """Return what the records themselves make one say."""
     no_limits = ("images to train", "The class without", "No patient is on both sides")
     said = [note for note in data_notes(rows) if not any(text in note for text in no_limits)]
-    return " ".join(dict.fromkeys([*said, *ranking]))
+    return " ".join(dict.fromkeys(map(_sentence, [*said, *ranking])))
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
 
 
 def recipe_of(record: Record) -> Mapping[str, Any]:
