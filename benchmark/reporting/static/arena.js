@@ -74,12 +74,13 @@ function showArena(section, arena) {
   for (const [block, texts] of Object.entries(arena.ranks)) notes.append(element("li", {}, `${block}: ${texts.join(" ")}`));
   const body = section.querySelector(".arena-body");
   const speed = element("div", { class: "plot" }), errors = element("div", { class: "plot" }), chosen = element("div", { class: "chosen-row" });
+  const which = element("select", { "aria-label": "false negatives of which class" }, element("option", { value: "" }, "all classes"), ...arena.classes.map((name, i) => element("option", { value: i }, name)));
   const different = panel("Where two rows disagree"), missed = panel(arena.negative === null ? "Gallery: every image that a row gets wrong" : "Gallery: every missed tumour");
   body.append(
-    element("div", { class: "panels" }, panel("Macro-F1 against throughput", element("p", { class: "quiet" }, "Size: memory; open: from scratch; dashed: Pareto front."), speed), panel("Errors", errors)),
+    element("div", { class: "panels" }, panel("Macro-F1 against throughput", element("p", { class: "quiet" }, "Size: memory; open: from scratch; dashed: Pareto front."), speed), panel("False negatives", which, errors)),
     missed, chosen, different);
   speedPlot(arena, speed);
-  errorPlot(arena, errors);
+  errorPlot(arena, errors, which);
   disagreement(arena, different);
   section.addEventListener("click", (event) => {
     const button = event.target.closest("button.pick");

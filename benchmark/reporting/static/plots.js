@@ -101,16 +101,20 @@ function speedPlot(arena, place) {
   });
 }
 
-function errorPlot(arena, place) {
-  draw(place, "Test images that each row gets wrong, and how many of them are missed tumours; the same counts stand in the table above", () => {
-    const rows = [...arena.rows].reverse();
-    const lost = rows.map((row) => row.said.filter((said, i) => said >= 0 && said !== arena.labels[i]).length);
-    const missed = rows.map((row) => row.said.filter((said, i) => said === arena.negative && arena.labels[i] !== arena.negative).length);
-    const names = rows.map((row) => plain(row.name));
-    const traces = [{ type: "bar", orientation: "h", y: names, x: lost.map((count, i) => count - (arena.negative === null ? 0 : missed[i])), name: "other errors", marker: { color: "#9EC4DE" }, hovertemplate: "%{x} other errors<extra>%{y}</extra>" }];
-    if (arena.negative !== null) traces.unshift({ type: "bar", orientation: "h", y: names, x: missed, name: "missed tumours", marker: { color: colour("--bad") }, hovertemplate: "%{x} missed tumours<extra>%{y}</extra>" });
-    return [traces, { barmode: "stack", xaxis: { title: { text: `wrong test images, of ${arena.labels.length}` } }, legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, margin: { l: 50, r: 10, t: 40, b: 45 } }];
+// ``which``: the select that says of which class the false negatives are; empty for all classes
+function errorPlot(arena, place, which) {
+  const show = () => draw(place, `Test images${which.value ? ` of ${arena.classes[which.value]}` : ""} that each row gets wrong, and how many of them are missed tumours; the same counts stand in the table above`, () => {
+    const rows = [...arena.rows].reverse(), mine = (i) => which.value === "" || arena.labels[i] === Number(which.value);
+    const ill = arena.negative !== null && which.value !== String(arena.negative);
+    const lost = rows.map((row) => row.said.filter((said, i) => said >= 0 && mine(i) && said !== arena.labels[i]).length);
+    const missed = rows.map((row) => row.said.filter((said, i) => mine(i) && said === arena.negative && arena.labels[i] !== arena.negative).length);
+    const names = rows.map((row) => plain(row.name)), total = arena.labels.filter((_, i) => mine(i)).length;
+    const traces = [{ type: "bar", orientation: "h", y: names, x: lost.map((count, i) => count - (ill ? missed[i] : 0)), name: ill ? "other errors" : "errors", marker: { color: colour("--other") }, hovertemplate: "%{x} other errors<extra>%{y}</extra>" }];
+    if (ill) traces.unshift({ type: "bar", orientation: "h", y: names, x: missed, name: "missed tumours", marker: { color: colour("--bad") }, hovertemplate: "%{x} missed tumours<extra>%{y}</extra>" });
+    return [traces, { barmode: "stack", xaxis: { title: { text: `wrong test images, of ${total}` } }, showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, margin: { l: 50, r: 10, t: 40, b: 45 } }];
   });
+  which.onchange = show;
+  show();
 }
 
 // ``measure``: the select that says whether losses or macro-F1 are shown
