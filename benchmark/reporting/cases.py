@@ -70,7 +70,7 @@ class Cases:
             negative=None if data.negative_class is None else data.class_names.index(data.negative_class),
             image_ids=tuple(ids),
             labels=np.array([known[name][0] for name in ids], dtype=np.int64),
-            groups=tuple(known[name][1] for name in ids),
+            groups=tuple(known[name][1] if data.grouped else "" for name in ids),  # else copies of one image
             said=said,
             chances=chances,
         )
@@ -106,9 +106,12 @@ class Cases:
         one = (count == 1) & ~every
         some = (count > 1) & ~every
         word = "wrong" if self.negative is None else "missed"
-        alone = f"{word} by {self.names[0]}" if len(self.rows) == 1 else f"{word} by every row"
+        all_rows = f"{word} by every row: likely label errors, or hard patients"
         parts = [
-            (f"{alone}: likely label errors, or hard patients", np.lexsort((own, ~every))[: int(every.sum())]),
+            (
+                f"{word} by {self.names[0]}" if len(self.rows) == 1 else all_rows,
+                np.lexsort((own, ~every))[: int(every.sum())],
+            ),
             (f"{word} by one row only", np.lexsort((own, who, ~one))[: int(one.sum())]),
             (f"{word} by some rows", np.lexsort((own, -count, ~some))[: int(some.sum())]),
         ]

@@ -75,6 +75,7 @@ def page(board: Board, thumbnails: Thumbnails) -> str:
     return template.render(
         disclaimer=DISCLAIMER,
         audit_head=HEAD,
+        published_note=PUBLISHED_NOTE,
         tables=[_table(rows, board.columns) for rows in board.arenas()],
         notes=board.notes,
         problems=board.problems,
@@ -118,9 +119,10 @@ def _table(rows: Sequence[BoardRow], chosen: Sequence[str]) -> dict[str, Any]:
         *("parity", *(["cost"] if any("cost" in row.values for row in rows) else [])),
     ]
     columns = [*chosen, *(name for name in columns if name not in chosen)]
-    shown = set(chosen) or {*_SHOWN, *counts}
     blocks = list(dict.fromkeys(row.block.name for row in rows))
     published = published_rows(data)
+    further = (["block"] if len(blocks) > 1 or published else []) + (["accuracy"] if published else [])
+    shown = set(chosen) or {*_SHOWN, *counts, *further}
     return {
         "name": rows[0].block.arena_name,
         "synthetic": data.synthetic,
@@ -128,7 +130,7 @@ def _table(rows: Sequence[BoardRow], chosen: Sequence[str]) -> dict[str, Any]:
         "columns": [
             {
                 "title": _title(name),
-                "shown": name in shown or (name == "block" and (len(blocks) > 1 or published) and not chosen),
+                "shown": name in shown,
                 "words": name in _WORDS or any(isinstance(row.values.get(name), str | bool) for row in rows),
             }
             for name in columns
@@ -151,18 +153,21 @@ def _table(rows: Sequence[BoardRow], chosen: Sequence[str]) -> dict[str, Any]:
             }
             for result in published
         ],
-        "published": PUBLISHED_NOTE if published else "",
+        "published": [
+            f"{result.model} ({result.work}), {result.protocol}: {LEVELS[result.level]}"
+            + (f"; {result.caveat}." if result.caveat else ".")
+            for result in published
+        ],
         "cams": cam_table([row for row in rows if row.values["n_runs"]]),
     }
 
 
 def _reported(result: Published) -> dict[str, Any]:
-    """Return what is published of a result by column name; its protocol and what must be known of it as its block."""
-    place = f"published; {LEVELS[result.level]}: {result.protocol}" + (f" ({result.caveat})" if result.caveat else "")
+    """Return what is published of a result by column name; its protocol as its block."""
     return {
         "backbone": f"{result.model} ({result.work})",
         "weights": "pretrained" if result.pretrained else "none",
-        "block": place,
+        "block": f"published, {result.protocol}",
         "accuracy": result.accuracy,
         "macro_f1": result.macro_f1,
         **{f"fn_{name}": count for name, count in result.false_negatives.items()},
