@@ -37,6 +37,8 @@ class Certificate(BaseModel):
         logits: largest absolute difference, relative to the largest logit where that is below 1: an untrained
             network's logits may all be near zero, where an absolute limit says little.
         gradients: largest absolute difference after one step, relative to the largest gradient.
+        rate: learning rate of SGD, such that a plain first step lowers the loss by about 0.002.
+        fall: by how much the torch network's loss falls from the first of SGD's steps to the last.
         sgd_curve: largest absolute difference of the losses over 20 steps of SGD with momentum 0.9.
         adam_curve: likewise over 20 steps of Adam, for information: where a gradient is near zero, Adam's step
             depends on its sign alone.
@@ -54,6 +56,8 @@ class Certificate(BaseModel):
     parameters: int
     logits: _Difference
     gradients: _Difference
+    rate: float
+    fall: float
     sgd_curve: _Difference
     adam_curve: _Difference
     versions: dict[_Name, _Name]
@@ -92,7 +96,7 @@ class Certificate(BaseModel):
         return (
             f"{name} {same} {other} ({self.size} px{head}, float32 on a CPU): logits differ by up to "
             f"{self.logits:.1e}, gradients by {self.gradients:.1e} of the largest, losses over 20 steps by "
-            f"{self.sgd_curve:.1e} (SGD) and {self.adam_curve:.1e} (Adam)."
+            f"{self.sgd_curve:.1e} (SGD, while they fall by {self.fall:.2g}) and {self.adam_curve:.1e} (Adam)."
         )
 
 

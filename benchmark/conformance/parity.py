@@ -71,6 +71,8 @@ def compare(torch: Backbone, keras: Backbone, plugins: Sequence[Path], *, size: 
         logits=largest_difference([ours["logits"]], [theirs["logits"]])
         / min(1.0, float(np.abs(ours["logits"]).max()) or 1.0),
         gradients=largest_difference(list(slopes.values()), [others[name] for name in slopes]) / largest,
+        rate=float(ours["rate"]),
+        fall=float(ours["curve/sgd"][0] - ours["curve/sgd"][-1]),
         sgd_curve=largest_difference([ours["curve/sgd"]], [theirs["curve/sgd"]]),
         adam_curve=largest_difference([ours["curve/adam"]], [theirs["curve/adam"]]),
         versions=_versions(),

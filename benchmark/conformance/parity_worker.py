@@ -24,7 +24,8 @@ from benchmark.training.engines import StepInput
 Arrays = dict[str, npt.NDArray[Any]]
 
 STEPS = 20
-RATES = {"sgd": 1e-3, "adam": 1e-3}
+_FALL = 0.002  # of the loss in one plain step, to first order; with momentum some hundred times that in all
+_ADAM_RATE = 1e-3
 _CLASSES = 4
 
 
@@ -69,8 +70,8 @@ def curve(built: Built, size: int, rate: float, steps: int) -> list[float]:
     return losses
 
 
-def started(built: Built, start: Path | None) -> tuple[Arrays, Mapping[str, str]]:
-    """Return the weights to start from and, for a second side, which torch name each of them has.
+def started(built: Built, start: Path | None) -> tuple[Arrays, Mapping[str, str], float | None]:
+    """Return the weights to start from and, for a second side, which is which and the rate of the first.
 
     Raises:
         NotOneArchitecture: the weights in ``start`` are those of another.
@@ -79,10 +80,11 @@ def started(built: Built, start: Path | None) -> tuple[Arrays, Mapping[str, str]
     if start is not None:
         with np.load(start, allow_pickle=False) as left:
             given = {name.removeprefix("weights/"): left[name] for name in left if name.startswith("weights/")}
+            rate = float(left["rate"])
         shapes = {name: value.shape for name, value in own.items()}
         pairs = correspond({name: value.shape for name, value in given.items()}, shapes)
-        return {**own, **to_keras(given, pairs, shapes)}, pairs
-    return perturbed(own), {}
+        return {**own, **to_keras(given, pairs, shapes)}, pairs, rate
+    return perturbed(own), {}, None
 
 
 def compared(subject: Subject, size: int, head: str, start: Path | None) -> Arrays:
@@ -93,18 +95,22 @@ def compared(subject: Subject, size: int, head: str, start: Path | None) -> Arra
         return subject.build(classes=_CLASSES, size=size, **changes)
 
     built = build("sgd", optimizer__momentum=0.0)
-    weights, pairs = started(built, start)
+    weights, pairs, rate = started(built, start)
     built.engine.load_state(weights)
     leaves = {f"weights/{name}": value for name, value in weights.items()}
     leaves |= {f"pairs/{name}": np.array(other) for name, other in pairs.items()}
     leaves["logits"] = built.logits(images_and_labels(size)[0])
     curve(built, size, 1.0, 1)  # one plain step at rate 1 moves each weight by minus its gradient
     after = built.engine.weights()
-    leaves |= {f"gradient/{name}": weights[name] - after[name] for name in built.network.trainable_names}
-    for optimizer, rate in RATES.items():
+    slopes = {name: weights[name] - after[name] for name in built.network.trainable_names}
+    leaves |= {f"gradient/{name}": slope for name, slope in slopes.items()}
+    if rate is None:  # small enough that rounding, and units that it turns on or off, do not grow into another course
+        rate = _FALL / max(1e-12, sum(float(np.square(slope, dtype=np.float64).sum()) for slope in slopes.values()))
+    leaves["rate"] = np.array(rate)
+    for optimizer, its_rate in (("sgd", rate), ("adam", _ADAM_RATE)):
         built = build(optimizer)
         built.engine.load_state(weights)
-        leaves[f"curve/{optimizer}"] = np.array(curve(built, size, rate, STEPS))
+        leaves[f"curve/{optimizer}"] = np.array(curve(built, size, its_rate, STEPS))
     return leaves
 
 

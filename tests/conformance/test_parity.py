@@ -81,6 +81,7 @@ def test_the_baseline_on_torch_and_on_tensorflow_is_one_network(tmp_path: Path) 
     found = Certificate.model_validate(json.loads(stored.read_text()))
     assert 0 < found.logits <= LOGITS_TOLERANCE == 1e-4
     assert 0 < found.sgd_curve <= CURVE_TOLERANCE == 1e-3
+    assert found.fall > 50 * CURVE_TOLERANCE  # there is a curve to compare
     assert found.gradients < 1e-4
     assert found.adam_curve < 0.1
     assert f"{found.adam_curve:.1e}" in done.stdout
