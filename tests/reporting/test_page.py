@@ -2,7 +2,9 @@
 
 import io
 import shutil
+import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from benchmark.record import Cams, Predictions, Record
 from benchmark.reporting.cases import Cases
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
 from benchmark.reporting.page import page, script_json
-from benchmark.reporting.thumbnails import read_thumbnails, write_thumbnails
+from benchmark.reporting.thumbnails import read_thumbnails, thumbnail_path, write_thumbnails
 
 STUDY = Study(patients=40, slices=3)
 HOSTILE = "</script><script>window.owned = 1</script><img src=x onerror='window.owned = 1'>"
@@ -233,6 +235,32 @@ def test_thumbnails_are_small_and_kept_once(tmp_path: Path) -> None:
     before = path.read_bytes()
     write_thumbnails(data, [0, 1, 2], tmp_path)
     assert path.read_bytes() == before
+
+
+def test_thumbnails_that_are_none_are_left_out(results) -> None:
+    record, predictions = STUDY.run(FOUR[0])
+    assert predictions is not None
+    out = results([(record, predictions)])
+    path = thumbnail_path(out, record.data.fingerprint)
+    path.parent.mkdir()
+    first, second = predictions.part("test").image_ids[:2].tolist()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(first, bytes(50_000_000))
+        archive.writestr(second, b"no picture")
+    assert set(read_thumbnails(out, record.data.fingerprint)) == {second}
+    write_leaderboard(out)
+    assert (out / "gallery.png").exists()
+    path.write_bytes(path.read_bytes()[:-30])
+    assert read_thumbnails(out, record.data.fingerprint) == {}
+
+
+def test_published_results_stand_grey_below_the_rows(results) -> None:
+    study = replace(STUDY, name="nickparvar-v1", synthetic=False, grouped=False, split="official")
+    out = results([study.run(FOUR[0])])
+    text = page(read_board(out), {})
+    assert text.count('class="published"') >= 10
+    assert "nor compared" in text
+    assert "published, official split" in text
 
 
 def test_latex_escapes_names(results) -> None:
