@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +48,7 @@ def outline(lesion: npt.NDArray[np.bool_]) -> list[Line]:
         return []
     size = len(lesion)
     padded = np.pad(lesion.astype(np.float64), 1)  # so that a lesion at the edge is closed too
-    lines = contour_generator(z=padded).lines(0.5)
+    lines = cast(list[npt.NDArray[np.float64]], contour_generator(z=padded, line_type="Separate").lines(0.5))
     return [[((x - 0.5) / size, (y - 0.5) / size) for x, y in line] for line in lines]
 
 
