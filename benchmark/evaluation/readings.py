@@ -234,11 +234,12 @@ def _auroc(readings: Readings, images: ClusteredImages) -> dict[str, Interval]:
     for training, chances in enumerate(readings.probabilities):
         for fold in range(images.n_folds):
             mine = images.folds == fold
-            influences = influence(images.labels[mine], chances[mine])
-            if influences is None:
+            found = influence(images.labels[mine], chances[mine])
+            if found is None:
                 return {}
+            area, influences = found
             total[mine] += influences / images.n_folds / readings.trainings
-            areas[training] += scoring.auroc(images.labels[mine], chances[mine]) / images.n_folds
+            areas[training] += area / images.n_folds
     variance, between, freedom = clustered_variance(total, images.clusters, images.count), 0.0, 0
     if readings.trainings > 2:
         between, freedom = float(areas.var(ddof=1)) / readings.trainings, readings.trainings - 1

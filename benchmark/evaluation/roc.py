@@ -6,8 +6,8 @@ import numpy.typing as npt
 from benchmark.evaluation.scoring import Counts, Floats
 
 
-def influence(labels: Counts, probabilities: npt.NDArray[np.floating]) -> Floats | None:
-    """Return how much each image moves the macro-averaged one-against-rest AUROC: float64, shape (N,).
+def influence(labels: Counts, probabilities: npt.NDArray[np.floating]) -> tuple[float, Floats] | None:
+    """Return the macro-averaged one-against-rest AUROC, and how much each image moves it: float64, shape (N,).
 
     The structural components of DeLong, DeLong & Clarke-Pearson 1988, averaged over classes; they sum to zero.
     Summed by cluster and squared they give the variance of Obuchowski 1997 for clustered data.
@@ -21,7 +21,7 @@ def influence(labels: Counts, probabilities: npt.NDArray[np.floating]) -> Floats
     present = np.bincount(labels, minlength=classes)
     if (present == 0).any() or classes < 2:
         return None
-    total = np.zeros(len(labels))
+    total, areas = np.zeros(len(labels)), 0.0
     for c in range(classes):
         mine = labels == c
         chances = probabilities[:, c].astype(np.float64)
@@ -30,9 +30,10 @@ def influence(labels: Counts, probabilities: npt.NDArray[np.floating]) -> Floats
         placement = np.empty(len(labels))
         placement[mine] = (above[mine] - rankdata(chances[mine])) / m  # share of the others below
         placement[~mine] = 1 - (above[~mine] - rankdata(chances[~mine])) / n  # share of the class above
-        area = placement[mine].mean()
+        area = float(placement[mine].mean())
+        areas += area / classes
         total += np.where(mine, (placement - area) / n, (placement - area) / m) / classes
-    return total
+    return areas, total
 
 
 def clustered_variance(influences: Floats, clusters: Counts, count: int) -> float:

@@ -187,8 +187,10 @@ def test_influence_of_auroc_against_the_jackknife() -> None:
 
     left_out = np.array([area(np.arange(150) != i) for i in range(150)])
     jackknife = 149 / 150 * ((left_out - left_out.mean()) ** 2).sum()
-    found = influence(labels, chances)
-    assert found is not None
+    both = influence(labels, chances)
+    assert both is not None
+    assert both[0] == pytest.approx(area(np.full(150, True)))
+    found = both[1]
     assert found.sum() == pytest.approx(0, abs=1e-9)
     assert clustered_variance(found, np.arange(150), 150) == pytest.approx(jackknife, rel=0.05)
 
