@@ -102,8 +102,6 @@ async function tables() {
     const hidden = [...table.querySelectorAll("thead th")].flatMap((cell, i) => (cell.dataset.shown === "1" && (innerWidth > 600 || !cell.classList.contains("words") || cell.textContent === "backbone") ? [] : [i]));
     new DataTable(table, { paging: false, info: false, order: [], autoWidth: false, columnDefs: [{ targets: hidden, visible: false }],
       language: { search: "Filter:", searchBuilder: { button: "Conditions" } }, layout: { topStart: { buttons: [{ extend: "colvis", text: "Columns" }, { extend: "searchBuilder", text: "Conditions" }] }, topEnd: "search" } });
-    // the wide table scrolls by itself: reachable and named for those who use a keyboard
-    table.closest(".wide").setAttribute("tabindex", "0");
   });
   document.documentElement.dataset.ready = "1";
 }
