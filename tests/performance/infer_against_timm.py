@@ -3,7 +3,8 @@
     python tests/performance/infer_against_timm.py path/to/timm/benchmark.py resnet50 tf_efficientnet_lite0
 
 timm's script is not part of its package: take it from the repository of the version that is installed. Each side
-runs in a process of its own, in turns; printed are the medians and the median ratio, ours over timm's.
+runs in a process of its own, in turns; printed are both speeds of each round, the medians and the median ratio, ours
+over timm's.
 """
 
 import argparse
@@ -70,6 +71,7 @@ def main() -> None:
                 here = ours(name, options.size, options.batch_size)
                 there = timms(options.script, name, options.size, options.batch_size)
             pairs.append((here, there))
+            print(f"  {here:.1f}, {there:.1f}", flush=True)
         mine, theirs = np.array(pairs).T
         ratios = mine / theirs
         print(
