@@ -19,6 +19,10 @@ COMMANDS = {
         "benchmark.execution.commands:recipe_command",
         "Print a recipe, or the names of those that are shipped.",
     ),
+    "suite": (
+        "benchmark.execution.commands:suite_command",
+        "Show the entries of a suite, or those that are shipped.",
+    ),
     "leaderboard": (
         "benchmark.reporting.command:leaderboard_command",
         "Write the leaderboard of one results folder, or several, anew.",
@@ -208,6 +212,9 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     help="Explain N test images of each new run by Grad-CAM, or none. [default: 1000 with lesions' masks, else 96]",
 )
 @click.option("--cam-check", is_flag=True, help="Also see whether those maps change when weights are drawn anew.")
+@click.option(
+    "--dry-run", is_flag=True, help="Check everything, measure a few steps, say how long it may take; do nothing."
+)
 @click.option("--rerun", is_flag=True, help="Do again what is done.")
 @click.option("--only-failed", is_flag=True, help="Do only what was tried and failed.")
 @click.option("--keep-weights", is_flag=True, help="Keep the checkpoints of finished runs.")

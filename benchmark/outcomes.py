@@ -31,7 +31,7 @@ _ADVICE = {
     Outcome.TIMEOUT: "Give the same command again to go on from the last epoch, or a longer --timeout.",
     Outcome.DIVERGED: "Give a lower --learning-rate, or look at what the network makes of its input.",
     Outcome.MISSING_DEPENDENCY: "Install what is missing and give the same command again.",
-    Outcome.MISSING_WEIGHTS: "Give --weights none or a file, or --allow-scratch.",
+    Outcome.MISSING_WEIGHTS: "Give --weights none or a file, or --allow-scratch; or mend the run that it continues.",
     Outcome.BAD_DATA: "Look at the images with 'python -m benchmark data SOURCE --audit'.",
     Outcome.UNSUPPORTED: "It does not apply here; leave it out.",
     Outcome.INTERRUPTED: "Give the same command again to go on from the last epoch.",

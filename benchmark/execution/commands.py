@@ -23,6 +23,7 @@ def run(request: "Request") -> int:
     from benchmark.execution.controller import Controller
     from benchmark.execution.executors import Control
     from benchmark.execution.executors.local import LocalExecutor
+    from benchmark.execution.experiments import save_experiments
     from benchmark.execution.plan import make_plan
     from benchmark.execution.progress import Display, show_summary
 
@@ -30,7 +31,13 @@ def run(request: "Request") -> int:
     plan = make_plan(request, say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True))
     for note in plan.notes:
         console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
+    if request.dry_run:
+        from benchmark.execution.dry_run import dry_run
+
+        return dry_run(plan, console, only_new=not request.rerun)
     plan.images.save(plan.out)
+    if plan.suite is not None:
+        save_experiments(plan.out, plan.suite, plan.members, request.changes)
     control = Control()
     before = {
         number: signal.signal(number, lambda *_: control.ask() and None) for number in (signal.SIGINT, signal.SIGTERM)
@@ -135,6 +142,26 @@ def recipe_command(name: str | None, settings: tuple[str, ...]) -> None:
         return
     recipe = load_recipe(name).with_values(dict(parse_setting(text) for text in settings))
     click.echo(as_toml(recipe), nl=False)
+
+
+@click.command("suite")
+@click.argument("name", required=False)
+def suite_command(name: str | None) -> None:
+    """Show the entries of a suite, shipped or from a .toml file; without a name, the shipped suites."""
+    from benchmark.execution.suite import load_suite, suite_names
+
+    if name is None:
+        for shipped in suite_names():
+            click.echo(f"{shipped}: {load_suite(shipped).about}")
+        return
+    suite = load_suite(name)
+    click.echo(suite.about)
+    for entry in suite.entries:
+        said = [", ".join(entry.backbones or suite.backbones or ())]
+        said += [f"continues from '{entry.init_from}'"] if entry.init_from else []
+        said += ["for a GPU, or --limit"] if entry.gpu else []
+        said += [entry.note] if entry.note else []
+        click.echo(f"{entry.name}: {'; '.join(said)}")
 
 
 def as_toml(recipe: "Recipe") -> str:

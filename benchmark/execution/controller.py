@@ -112,6 +112,7 @@ class Controller:
         self.reserve = Reserve(plan.out / "claims")
         self.rows: dict[str, Row] = {}
         self.problems: list[str] = []
+        self.undecided = {job.key for job in plan.jobs}
         self.attempts_before = {job.key: self._attempt(job) for job in plan.jobs}
 
     def carry_out(self) -> Summary:
@@ -132,7 +133,9 @@ class Controller:
         return Summary(rows, len(self.plan.jobs), board, tuple(self.problems), interrupted)
 
     def _jobs(self) -> Iterator[Job]:
-        """Yield jobs to do, claimed. Those that another command is doing come last, if they still need doing."""
+        """Yield jobs to do, claimed. Those that another command is doing come last, if they still need doing; with
+        them what continues from a run of which it is not known yet how it ends.
+        """
         numbered = list(enumerate(self.plan.jobs, start=1))
         announced = False
         while numbered:
@@ -142,7 +145,7 @@ class Controller:
                     return
                 if self._keep(job):
                     continue
-                if not self.claims.take(job.key):
+                if job.run.init_from in self.undecided or not self.claims.take(job.key):
                     with_others.append((number, job))
                     continue
                 self.control.given_up.discard(job.key)
@@ -159,8 +162,9 @@ class Controller:
                 if job.key in self.control.given_up:
                     with_others.append((number, job))
             if with_others and len(with_others) == len(numbered):
-                if not announced:
-                    holders = dict.fromkeys(str(self.claims.holder(job.key) or "unknown") for _, job in with_others)
+                held = [job for _, job in with_others if job.run.init_from not in self.undecided]
+                if held and not announced:
+                    holders = dict.fromkeys(str(self.claims.holder(job.key) or "unknown") for job in held)
                     self.watcher.waiting(len(with_others), ", ".join(holders))
                     announced = True
                 self.control.wait(_OTHERS_SECONDS)
@@ -168,9 +172,28 @@ class Controller:
 
     def _keep(self, job: Job) -> bool:
         """Return whether a run needs not be done, and keep its row where it has one."""
+        needed, record = self._looked_up(job)
+        if needed or self._gives_lost_weights(job):
+            return False
+        self.undecided.discard(job.key)
+        if record is not None:
+            row = self._row(job, record, kept=True)
+            self.rows[job.key] = row
+            self.watcher.kept(row)
+            self._drop_weights_of_parent(job)
+        return True
+
+    def _gives_lost_weights(self, job: Job) -> bool:
+        """Return whether a run that is done must be done again, for one that continues from its weights."""
+        if not job.keep_final or job.final_weights.is_file():
+            return False
+        return any(self._looked_up(child)[0] for child in self.plan.followers(job.key))
+
+    def _looked_up(self, job: Job) -> tuple[bool, Record | None]:
+        """Return whether a run needs to be done, and the record that stands where it need not."""
         record, last = self.store.read(job.key), self.store.last_try(job.key)
         if record is None or last is None:
-            return self.request.only_failed
+            return not self.request.only_failed, None
         tried_by_others = self._attempt(job, last) != self.attempts_before[job.key]
         if tried_by_others:
             record, keep = last, last.outcome is not Outcome.INTERRUPTED
@@ -180,17 +203,34 @@ class Controller:
             keep = not again and (last.outcome is Outcome.OK or not self.request.only_failed)
         else:
             keep = False
-        if keep:
-            row = self._row(job, record, kept=True)
-            self.rows[job.key] = row
-            self.watcher.kept(row)
-        return keep
+        return not keep, record if keep else None
 
     def _settle_without_worker(self, job: Job) -> bool:
-        if job.verdict is None:
+        verdict = job.verdict or self._verdict_of_parent(job)
+        if verdict is None:
             return False
-        self._finish(job, job.record(*job.verdict))
+        self._finish(job, job.record(*verdict))
         return True
+
+    def _verdict_of_parent(self, job: Job) -> tuple[Outcome, str] | None:
+        """Return how a run must end that continues from one which is not ok."""
+        if job.run.init_from is None:
+            return None
+        parent = self.rows.get(job.run.init_from)
+        if parent is not None and parent.record.outcome is Outcome.OK:
+            return None
+        how = "was not done" if parent is None else f"ended as {parent.record.outcome}"
+        name = next(each.recipe_name for each in self.plan.jobs if each.key == job.run.init_from)
+        return Outcome.MISSING_WEIGHTS, f"It continues from the weights of '{name}', which {how}."
+
+    def _drop_weights_of_parent(self, job: Job) -> None:
+        """Remove weights that all runs which continue from them have had."""
+        for parent in self.plan.jobs:
+            if parent.key != job.run.init_from or parent.keep_weights or parent.key in self.undecided:
+                continue
+            rows = [self.rows.get(child.key) for child in self.plan.followers(parent.key)]
+            if all(row is not None and row.record.outcome is Outcome.OK for row in rows):
+                shutil.rmtree(parent.work, ignore_errors=True)
 
     def _prepare(self, job: Job) -> None:
         """Make room for a worker; forget the checkpoints of a run that is done, so that it starts anew. One whose
@@ -206,12 +246,19 @@ class Controller:
         record = self.store.last_try(job.key)
         if record is not None and record.provenance.get("attempt") == ending.attempt:
             if record.outcome is Outcome.OK and not job.keep_weights:
-                shutil.rmtree(job.work, ignore_errors=True)
+                self._tidy(job)
             self._end(self._row(job, record, kept=False))
             return
         provenance = {"command": job.command, "attempt": ending.attempt, "log_tail": job.log_tail()}
         timings = Timings(total_s=ending.seconds)
         self._finish(job, job.record(ending.outcome, ending.reason, provenance=provenance, timings=timings))
+
+    def _tidy(self, job: Job) -> None:
+        """Remove what a run needed until it was done, but weights from which others continue."""
+        if job.keep_final:
+            shutil.rmtree(job.work / "checkpoints", ignore_errors=True)
+        else:
+            shutil.rmtree(job.work, ignore_errors=True)
 
     def _finish(self, job: Job, record: Record) -> None:
         try:
@@ -228,7 +275,10 @@ class Controller:
 
     def _end(self, row: Row) -> None:
         self.rows[row.job.key] = row
+        self.undecided.discard(row.job.key)
         self.watcher.ended(row)
+        if row.record.outcome is Outcome.OK:
+            self._drop_weights_of_parent(row.job)
 
     def _row(self, job: Job, record: Record, *, kept: bool) -> Row:
         from benchmark.evaluation.scoring import score_record

@@ -16,6 +16,9 @@ from benchmark.execution.weights import check_policy
 from benchmark.recipe import Recipe, load_recipe
 from benchmark.run import MAX_SEED
 
+# What makes the weights of two runs of one backbone comparable: the same images and layers of the same shapes.
+_SHAPING = ("size", "resize", "validation_fraction", "head.kind", "head.pooling")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -29,6 +32,9 @@ class Entry:
         seeds: at least one.
         folds: see :class:`benchmark.data.splits.SplitOptions`.
         policy: of weights, as :func:`~benchmark.execution.weights.check_policy` returned it.
+        parent: name of the entry from whose runs these continue.
+        followed: whether another entry of the suite continues from these.
+        gpu: whether the runs are meant for a GPU, or for a small ``--limit``.
     """
 
     name: str
@@ -38,6 +44,9 @@ class Entry:
     seeds: tuple[int, ...]
     folds: Folds
     policy: str
+    parent: str | None = None
+    followed: bool = False
+    gpu: bool = False
 
 
 def for_backbone(entry: Entry, backbone: Backbone) -> Entry:
@@ -51,7 +60,7 @@ def for_backbone(entry: Entry, backbone: Backbone) -> Entry:
 
 
 def entries_of(request: Request, registry: Registry, suite: Suite | None) -> tuple[Entry, ...]:
-    """Return what is asked for.
+    """Return what is asked for, an entry after the one from which it continues.
 
     Raises:
         UserError: an unknown backbone, recipe or entry, a value that is not allowed; what stands in a suite is
@@ -110,12 +119,16 @@ def _of_suite(request: Request, registry: Registry, suite: Suite, policy: str) -
         if given:
             raise UserError(f"{option} and --suite can't go together: the suite says which backbones and recipes.")
     made = {entry.name: tuple(_resolved(request, registry, suite, entry, policy)) for entry in suite.entries}
+    _check_parents(suite, made)
     wanted = _wanted(request, suite, {name: parts for name, parts in made.items() if parts})
     return tuple(part for name in wanted for part in made[name])
 
 
 def _wanted(request: Request, suite: Suite, made: Mapping[str, Sequence[Entry]]) -> list[str]:
-    """Return the names of entries that are asked for; ``flip`` asks for each ``flip, ...`` too."""
+    """Return the names of entries that are asked for, each after all from which it continues.
+
+    ``flip`` asks for each ``flip, ...`` too.
+    """
     chosen: list[str] = []
     names = [entry.name for entry in suite.entries]
     for wanted in request.entries:
@@ -131,7 +144,39 @@ def _wanted(request: Request, suite: Suite, made: Mapping[str, Sequence[Entry]])
             raise UserError(
                 f"--backbone {name} is not in {suite.where}.{nearest(name, every)} It has {', '.join(every)}."
             )
-    return list(dict.fromkeys(chosen or made))
+    before = {entry.name: entry.init_from for entry in suite.entries}
+    ordered: dict[str, None] = {}
+    for name in chosen or made:
+        chain: list[str] = []
+        step: str | None = name
+        while step is not None:
+            chain.append(step)
+            step = before[step]
+        ordered |= dict.fromkeys(reversed(chain))
+    return list(ordered)
+
+
+def _check_parents(suite: Suite, made: Mapping[str, Sequence[Entry]]) -> None:
+    """Raise ``UserError`` where a run has no run to continue from, or one whose weights can't fit."""
+    for entry in suite.entries:
+        if entry.init_from is None or not made[entry.name]:
+            continue
+        where = f"In {suite.where}, entry '{entry.name}', init_from"
+        parents = made[entry.init_from]
+        if len(parents) != 1:
+            raise UserError(f"{where}: '{entry.init_from}' must have one recipe, and the same backbones.")
+        parent = parents[0]
+        for child in made[entry.name]:
+            lacking = [backbone.name for backbone in child.backbones if backbone not in parent.backbones]
+            lacking += [f"seed {seed}" for seed in child.seeds if seed not in parent.seeds]
+            if lacking:
+                raise UserError(f"{where}: '{entry.init_from}' has no run of {lacking[0]}.")
+            if child.folds != parent.folds:
+                raise UserError(f"{where}: '{entry.init_from}' has other folds.")
+            for field in _SHAPING:
+                own, other = _field(child.recipe, field), _field(parent.recipe, field)
+                if own != other:
+                    raise UserError(f"{where}: '{entry.init_from}' has {field} = {other!r}, which must be {own!r}.")
 
 
 def _backbone_names(suite: Suite) -> list[str]:
@@ -179,4 +224,7 @@ def _resolved(request: Request, registry: Registry, suite: Suite, entry: SuiteEn
                 seeds=request.seeds or entry.seeds or suite.seeds or (0,),
                 folds=request.split.folds or entry.folds or suite.folds,
                 policy=policy,
+                parent=entry.init_from,
+                followed=any(other.init_from == entry.name for other in suite.entries),
+                gpu=entry.gpu,
             )

@@ -1,18 +1,22 @@
 """The job: all that a worker must know of a run, as JSON."""
 
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.data.audit import Audit
+from benchmark.execution.processes import ATTEMPT_VARIABLE
 from benchmark.execution.store import short
 from benchmark.execution.weights import Weights
 from benchmark.outcomes import Outcome
 from benchmark.record import BackboneFacts, DataFacts, Record, WeightsFacts
 from benchmark.run import Run
 
+_FINAL = "final.safetensors"
 _TAIL_BYTES, _TAIL_LINES = 8192, 20
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -35,6 +39,7 @@ class Job(BaseModel):
         split_file: the split.
         out: the results folder.
         keep_weights: whether checkpoints stay after ``ok``.
+        keep_final: whether other runs continue from the final weights.
         oom: ``fail``, or ``accumulate`` gradients over parts of a batch where memory is too small.
         cache_budget: bytes that kept outputs of frozen stages may take; 0 keeps none, ``None`` is the default.
         cams: how many test images are explained; 0 for none, ``None`` for the default.
@@ -59,6 +64,7 @@ class Job(BaseModel):
     split_file: Path
     out: Path
     keep_weights: bool
+    keep_final: bool = False
     oom: str = "fail"
     cache_budget: int | None = None
     cams: int | None = None
@@ -74,7 +80,20 @@ class Job(BaseModel):
     @property
     def work(self) -> Path:
         """The folder for checkpoints and whatever else the run needs until it is done."""
-        return self.out / "work" / short(self.key)
+        return self._work(self.key)
+
+    @property
+    def final_weights(self) -> Path:
+        """The file that gets the trained weights, where other runs continue from them."""
+        return self.work / _FINAL
+
+    @property
+    def initial_weights(self) -> Path | None:
+        """The file with the weights that the run continues from, where these are another run's."""
+        return None if self.run.init_from is None else self._work(self.run.init_from) / _FINAL
+
+    def _work(self, key: str) -> Path:
+        return self.out / "work" / short(key)
 
     @property
     def log(self) -> Path:
@@ -114,3 +133,11 @@ class Job(BaseModel):
             audit=self.audit,
             **values,
         )
+
+
+def worker_environment(job: Job, attempt: str) -> Mapping[str, str]:
+    """Return the environment of a job's worker: what decides a framework before it is imported."""
+    own = {"KERAS_BACKEND": job.run.engine, ATTEMPT_VARIABLE: attempt}
+    if job.run.device_kind == "cpu":
+        own["CUDA_VISIBLE_DEVICES"] = "-1"
+    return {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1", **os.environ, **own}

@@ -6,7 +6,7 @@ Whatever can be known to be wrong is found here, and nothing is written until al
 import importlib.util
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backbones import Backbone
@@ -14,10 +14,11 @@ from backbones.registry import Registry, load_registry
 from benchmark.errors import UserError
 from benchmark.execution.devices import DeviceChoice, choose_devices
 from benchmark.execution.entries import Entry, entries_of, for_backbone
+from benchmark.execution.experiments import known_figures
 from benchmark.execution.images import Fold, Images, Say
 from benchmark.execution.job import Job
 from benchmark.execution.request import Request
-from benchmark.execution.suite import load_suite
+from benchmark.execution.suite import Suite, load_suite
 from benchmark.execution.weights import Weights, resolve_weights
 from benchmark.outcomes import Outcome
 from benchmark.recipe import Recipe
@@ -27,19 +28,33 @@ from benchmark.run import Run
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs, in the order in which they are done.
+    """The runs, in the order in which they are done: each after the one from which it continues.
 
     Args:
         out: the results folder, writable; nothing is written yet.
         jobs: one for each distinct run.
         images: all that they are trained on; :meth:`~benchmark.execution.images.Images.save` keeps the splits.
         notes: what a user must know before reading the board.
+        suite: where the runs come from one.
+        members: keys of each of its entries' runs, by the entry's name.
     """
 
     out: Path
     jobs: tuple[Job, ...]
     images: Images
     notes: tuple[str, ...] = ()
+    suite: Suite | None = None
+    members: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def for_gpu(self) -> frozenset[str]:
+        """Keys of the runs that are meant for a GPU, or for a small ``--limit``."""
+        marked = [entry.name for entry in self.suite.entries if entry.gpu] if self.suite else []
+        return frozenset(key for name in marked for key in self.members.get(name, ()))
+
+    def followers(self, key: str) -> tuple[Job, ...]:
+        """Return the runs that continue from the weights of one."""
+        return tuple(job for job in self.jobs if job.run.init_from == key)
 
 
 def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
@@ -53,6 +68,8 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
         UserError: anything that the user can mend.
     """
     suite = load_suite(request.suite) if request.suite else None
+    if suite is not None:
+        known_figures(suite)  # which the report will need
     registry = load_registry(_plugin_files(request.plugins))
     _check_plugins(request, registry)
     entries = entries_of(request, registry, suite)
@@ -76,11 +93,24 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
     _check_batch_size(request, every)
     out = (request.out or Path("results") / _folder_name(every[0].data.name)).absolute()
     _check_writable(out)
-    jobs = _Maker(request, devices, out).make(parts)
+    jobs, members = _Maker(request, devices, out).make(parts)
     notes = [f"Plug-in {plugin.origin} is left out: {plugin.reason}." for plugin in registry.broken]
     notes += _defaults(backbone for entry in entries for backbone in entry.backbones)
     notes += dict.fromkeys(note for fold in every for note in fold.notes())
-    return Plan(out, jobs, images, tuple(notes))
+    plan = Plan(out, jobs, images, tuple(notes), suite, members)
+    return replace(plan, notes=(*plan.notes, *_marked(plan)))
+
+
+def _marked(plan: Plan) -> list[str]:
+    """Return a sentence on runs that take long without a GPU."""
+    slow = [job for job in plan.jobs if job.key in plan.for_gpu and job.run.device_kind == "cpu"]
+    slow = [job for job in slow if job.data.limit is None]
+    if not slow:
+        return []
+    return [
+        f"{len(slow)} of {len(plan.jobs)} runs ({slow[0].recipe_name}, ...) are meant for a GPU and take long "
+        "without one: give --limit, or choose others with --entry; --dry-run estimates the time."
+    ]
 
 
 def _defaults(backbones: Iterable[Backbone]) -> list[str]:
@@ -154,20 +184,32 @@ class _Maker:
         self._request, self._devices, self._out = request, devices, out
         self._plugins = _plugin_files(request.plugins)
 
-    def make(self, parts: Iterable[tuple[Entry, Backbone, tuple[Fold, ...]]]) -> tuple[Job, ...]:
-        """Return one job for each distinct run, named after every entry that asks for it."""
+    def make(
+        self, parts: Iterable[tuple[Entry, Backbone, tuple[Fold, ...]]]
+    ) -> tuple[tuple[Job, ...], dict[str, tuple[str, ...]]]:
+        """Return one job for each distinct run, named after every entry that asks for it, and each entry's keys."""
         jobs: dict[str, Job] = {}
         titles: dict[str, dict[str, None]] = {}
+        members: dict[str, dict[str, None]] = {}
+        keys: dict[tuple[str, str, int, str], str] = {}
         for entry, backbone, folds in parts:
             for seed in entry.seeds:
                 for fold in folds:
-                    job = self._job(entry, backbone, seed, fold)
-                    jobs.setdefault(job.key, job)
+                    which = backbone.name, seed, fold.split.name
+                    parent = None if entry.parent is None else keys[entry.parent, *which]
+                    job = self._job(entry, backbone, seed, fold, parent)
+                    keys[entry.name, *which] = job.key
+                    keep = job.keep_final or (job.key in jobs and jobs[job.key].keep_final)
+                    jobs[job.key] = jobs.get(job.key, job).model_copy(update={"keep_final": keep})
                     titles.setdefault(job.key, {})[entry.title] = None
-        return tuple(job.model_copy(update={"recipe_name": _joined(tuple(titles[key]))}) for key, job in jobs.items())
+                    members.setdefault(entry.name, {})[job.key] = None
+        named = (job.model_copy(update={"recipe_name": _joined(tuple(titles[key]))}) for key, job in jobs.items())
+        return tuple(named), {name: tuple(keys) for name, keys in members.items()}
 
-    def _job(self, entry: Entry, backbone: Backbone, seed: int, fold: Fold) -> Job:
-        """Return one run with every choice resolved that can be before its framework is imported."""
+    def _job(self, entry: Entry, backbone: Backbone, seed: int, fold: Fold, parent: str | None) -> Job:
+        """Return one run, continuing from the run of key ``parent``,
+        with every choice resolved that can be before its framework is imported.
+        """
         request, recipe = self._request, entry.recipe
         engine = _engine(backbone, request.keras_backend)
         device = self._devices[engine]
@@ -192,6 +234,7 @@ class _Maker:
             device_kind=device.kind,
             precision=precision,
             weights=weights.requested,
+            init_from=parent,
         )
         return Job(
             run=run,
@@ -218,6 +261,7 @@ class _Maker:
             split_file=fold.split_file(self._out),
             out=self._out,
             keep_weights=request.keep_weights,
+            keep_final=entry.followed,
             command=request.command,
             verdict=verdict,
         )

@@ -53,6 +53,7 @@ class Request:
         rerun: do again what is done.
         only_failed: do only what was tried and failed.
         keep_weights: keep checkpoints of finished runs.
+        dry_run: show the plan and how long it may take, and do nothing.
         command: what was typed, for the record.
     """
 
@@ -79,6 +80,7 @@ class Request:
     rerun: bool = False
     only_failed: bool = False
     keep_weights: bool = False
+    dry_run: bool = False
     command: str = ""
 
 

@@ -22,11 +22,16 @@ top. Without entries, each recipe is one.
     name = "longer, by SGD"
     like = "longer"
     changes = { optimizer.name = "sgd" }
+
+    [[entries]]
+    name = "longer, then gently"
+    init_from = "longer"
+    changes = { optimizer.learning_rate = 1e-5 }
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -69,6 +74,8 @@ class SuiteEntry(_Choices):
         backbones, recipes, seeds, folds, weights: each with each; ``None`` is the suite's own.
         changes: dotted recipe fields and their values.
         like: name of an earlier entry, whose fields this one has but for its name, its note and what it gives.
+        init_from: name of an entry; each run continues from the final weights of that entry's run with the same
+            backbone, seed and fold.
         reference: id of the line of the suite's table of known figures that this entry repeats.
         gpu: whether its runs are meant for a GPU, or for a small ``--limit``; they are marked.
         note: what a reader must know of it, one line.
@@ -76,9 +83,39 @@ class SuiteEntry(_Choices):
 
     name: Name
     like: Name | None = None
+    init_from: Name | None = None
     reference: Name | None = None
     gpu: bool = False
     note: str = ""
+
+
+class Conclusion(BaseModel):
+    """Something that known figures say, and that the report holds against the runs.
+
+    Args:
+        says: in words, a sentence without its full stop.
+        of: id of a line of the table of known figures.
+        than: another line: ``of`` has the higher accuracy, or the fewer errors, of the two.
+        measure: ``accuracy``; ``fn_CLASS``, images of a class that are not predicted as it; or ``missed_CLASS``,
+            those that are predicted as the class without a tumour.
+        at_most: in place of ``than``: so many errors.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    says: str
+    of: str
+    than: str | None = None
+    measure: Annotated[str, Field(pattern=r"^(accuracy|fn_.+|missed_.+)$")] = "accuracy"
+    at_most: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        if (self.than is None) == (self.at_most is None):
+            raise ValueError("a conclusion needs than or at_most, and not both")
+        if self.at_most is not None and self.measure == "accuracy":
+            raise ValueError("at_most is a number of errors: measure must be fn_CLASS or missed_CLASS")
+        return self
 
 
 class Suite(_Choices):
@@ -89,7 +126,11 @@ class Suite(_Choices):
         where: the file, as errors name it.
         folder: to which recipe files and the table of known figures are relative.
         about: what it is for, one line.
-        reference: a CSV file of figures known from elsewhere, which the report sets beside those of the runs.
+        notes: what a reader of the report must know, a sentence each.
+        reference: a CSV file of figures known from elsewhere, which the report sets beside those of the runs. Its
+            columns: ``id``, ``accuracy``, and for classes ``f1_CLASS``, ``fn_CLASS``, ``missed_CLASS``.
+        source: whose figures these are, as the report calls them.
+        conclusions: what these figures say.
         entries: at least one; their names differ.
     """
 
@@ -97,7 +138,10 @@ class Suite(_Choices):
     where: str
     folder: Path
     about: str = ""
+    notes: tuple[str, ...] = ()
     reference: Name | None = None
+    source: Name = "known"
+    conclusions: tuple[Conclusion, ...] = ()
     entries: tuple[SuiteEntry, ...] = ()
 
 
@@ -113,7 +157,7 @@ def load_suite(name: str) -> Suite:
 
     Raises:
         UserError: no such suite, not TOML, a field that is unknown or not allowed, two entries of one name, an entry
-            ``like`` one that does not stand before it.
+            ``like`` one that does not stand before it, an ``init_from`` that names no entry or leads back to itself.
     """
     if name in suite_names():
         path, where = SHIPPED / f"{name}.toml", f"suite '{name}'"
@@ -136,7 +180,9 @@ def load_suite(name: str) -> Suite:
     if not suite.entries:
         suite = suite.model_copy(update={"entries": _entry_for_each_recipe(suite)})
     _check_names(suite)
-    return suite.model_copy(update={"entries": _taken_over(suite)})
+    suite = suite.model_copy(update={"entries": _taken_over(suite)})
+    _check_descent(suite)
+    return suite
 
 
 def _taken_over(suite: Suite) -> tuple[SuiteEntry, ...]:
@@ -170,6 +216,23 @@ def _check_names(suite: Suite) -> None:
             raise UserError(f"In {suite.where}, entries: two are named '{name}'; give each a name of its own.")
 
 
+def _check_descent(suite: Suite) -> None:
+    """Raise ``UserError`` where an entry continues from one that is not there, or from itself."""
+    before = {entry.name: entry.init_from for entry in suite.entries}
+    for name, parent in before.items():
+        where = f"In {suite.where}, entry '{name}', init_from"
+        if parent is not None and parent not in before:
+            hint = nearest(parent, tuple(before))
+            raise UserError(f"{where}: there is no entry '{parent}'.{hint} Entries: {'; '.join(before)}.")
+    for name in before:
+        way = [name]
+        while (parent := before[way[-1]]) is not None and parent not in way:
+            way.append(parent)
+        if parent == name:
+            circle = " continues from ".join(f"'{each}'" for each in (*way, name))
+            raise UserError(f"In {suite.where}, init_from: {circle}, a circle.")
+
+
 def _allowed(in_entry: bool) -> list[str]:
     """Return the fields that a user may write."""
     fields = SuiteEntry.model_fields if in_entry else Suite.model_fields
@@ -187,6 +250,11 @@ def _sentence(error: ValidationError, values: Mapping[str, Any], where: str) -> 
         name = entry.get("name") if isinstance(entry, dict) else None
         where += f", entry '{name}'" if isinstance(name, str) else f", entry {number + 1}"
         place = place[2:]
+    if len(place) > 1 and place[0] == "conclusions" and isinstance(place[1], int):
+        inside = ".".join(str(part) for part in place[2:])
+        said = first["msg"].removeprefix("Value error, ")
+        fields = "a conclusion has says, of, measure, and than or at_most"
+        return f"In {where}, conclusion {place[1] + 1}{f', {inside}' if inside else ''}: {said}; {fields}."
     field = str(place[0]) if place else "entries"
     if first["type"] == "extra_forbidden":
         allowed = _allowed(in_entry)
@@ -202,5 +270,7 @@ def _sentence(error: ValidationError, values: Mapping[str, Any], where: str) -> 
         "changes": "a table of recipe fields",
         "gpu": "true or false",
         "entries": "tables, each written [[entries]]",
+        "notes": "a list of sentences",
+        "conclusions": "tables, each written [[conclusions]]",
     }
     return f"In {where}, {field}: {kinds.get(field, 'text')} is allowed, not {first['input']!r}."

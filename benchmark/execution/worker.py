@@ -180,6 +180,7 @@ class _Work:
 
         from benchmark.evaluation.throughput import measure
         from benchmark.training.checkpoints import Checkpoints
+        from benchmark.training.final_weights import save_final
         from benchmark.training.loop import train
 
         checkpoints = Checkpoints(job.work / "checkpoints")
@@ -195,6 +196,8 @@ class _Work:
         self.facts["trials"] = training.trials
         self.facts["network"] = self.facts["network"].model_copy(update={"execution": dict(training.execution)})
         self.provenance["resumed_from_epoch"] = training.resumed_from
+        if job.keep_final:
+            save_final(engine.weights(), job.final_weights)
         wrong = problem_with(training.predictions, len(data.class_names))
         if wrong:
             raise RunFailure(Outcome.ERROR, f"What the backbone predicted can't be used: {wrong}.")
@@ -241,6 +244,8 @@ class _Work:
 
     def _build(self, backbone: Backbone, num_classes: int) -> "tuple[Engine, Network]":
         """Import the framework, build the network, and load its weights or go on without where that is allowed."""
+        from benchmark.training.final_weights import NoFinalWeights
+
         self.phase("importing")
         source, used = self.job.weights.source, self.job.weights.used
         fell_back = ""
@@ -250,7 +255,7 @@ class _Work:
             missing = outcome_of(error)[0] is Outcome.MISSING_WEIGHTS
             if not missing and source == "imagenet" and unreachable(error):
                 missing = True
-            if not missing or source is None:
+            if not missing or source is None or isinstance(error, NoFinalWeights):
                 raise
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             if not self.job.allow_scratch:
@@ -304,6 +309,7 @@ class _Work:
                 size=run.recipe.size,
                 weights=source,
                 seed=run.seed,
+                init_from=self.job.initial_weights,
             )
         )
         self.seconds["build_s"] = self.seconds.get("build_s", 0.0) + time.perf_counter() - start

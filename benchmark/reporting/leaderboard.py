@@ -48,6 +48,7 @@ def write_leaderboard(
         UserError: there is no record at all, or the view asks for what is not there.
     """
     from benchmark.reporting.gallery import write_gallery
+    from benchmark.reporting.known import with_reports, write_reports
     from benchmark.reporting.page import page
     from benchmark.reporting.plot_cams import write_cam_plots
     from benchmark.reporting.plots import write_plots  # matplotlib takes its time
@@ -55,7 +56,7 @@ def write_leaderboard(
     from benchmark.reporting.thumbnails import read_thumbnails
 
     folders = list(folders) or [out]
-    board = view.of(read_board(*folders, costs=costs))
+    board, reports = with_reports(view.of(read_board(*folders, costs=costs)), folders)
     out.mkdir(parents=True, exist_ok=True)
     for folder in folders:
         _copy_montages(folder, out)
@@ -68,6 +69,7 @@ def write_leaderboard(
     write_cam_plots(board, thumbnails, out)
     write_gallery(board, thumbnails, out)
     write_tables(board, out)
+    write_reports(reports, out)
     write_atomically(out / "leaderboard.html", page(board, thumbnails))
     return out / "leaderboard.md"
 

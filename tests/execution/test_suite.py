@@ -48,6 +48,13 @@ backbones = ["test/good"]
 changes = { epochs = 3 }
 """
 
+CONCLUSION = """
+[[conclusions]]
+says = "Longer is better"
+of = "longer"
+than = "plain"
+"""
+
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -127,6 +134,14 @@ def test_a_suite_is_backbones_by_recipes_by_seeds_each_run_once(of_suite: Reques
     assert jobs[-1].run.recipe.loss.class_weights == {"glioma": 1.5}
 
 
+def test_an_entry_like_another_takes_over_what_it_does_not_say(of_suite: Request, tmp_path: Path) -> None:
+    more = '[[entries]]\nname = "longer, by SGD"\nlike = "longer"\nchanges = { optimizer.name = "sgd", epochs = 6 }\n'
+    (tmp_path / "mine.toml").write_text(SUITE + more)
+    [old, new] = make_plan(replace(of_suite, entries=("longer",))).jobs  # "longer" is each "longer, ..." too
+    assert (new.recipe_name, new.run.backbone, new.run.seed) == ("longer, by SGD", "test/good", 0)
+    assert new.run.recipe == old.run.recipe.with_values({"optimizer.name": "sgd", "epochs": 6})
+
+
 def test_the_command_line_chooses_from_a_suite_and_changes_all_of_it(of_suite: Request) -> None:
     some = make_plan(replace(of_suite, entries=("longer", "plain"), backbones=("test/good",), seeds=(7,)))
     assert [(job.recipe_name, job.run.seed) for job in some.jobs] == [("longer", 7), ("plain", 7)]
@@ -157,11 +172,50 @@ def test_a_suite_without_entries_is_each_recipe(of_suite: Request, tmp_path: Pat
         ("seeds = [0, 1]", 'fold = "all"', "Unknown field 'fold' in suite file.*Allowed: backbones, recipes, seeds"),
         ("seeds = [0, 1]", 'folds = "some"', "folds: 'all' or a list of numbers from 1 is allowed"),
         ("[[entries]]", "[[entries]", "In suite file"),
+        (
+            'name = "plain"',
+            'name = "plain"\nlike = "longer"',
+            "entry 'plain', like: no entry 'longer' stands before it",
+        ),
+        (
+            'recipes = ["quick"]',
+            'recipes = ["quick"]\nreference = "none.csv"',
+            r"reference: .*none\.csv can't be read",
+        ),
+        (
+            "[changes]",
+            'reference = "known.csv"\n' + CONCLUSION + "[changes]",
+            "conclusion 1, of: known.csv has no line 'longer'; it has plain",
+        ),
+        (
+            "[changes]",
+            CONCLUSION + "at_most = 3\n[changes]",
+            "conclusion 1: a conclusion needs than or at_most, and not both",
+        ),
+        (
+            "[changes]",
+            CONCLUSION + "thn = 3\n[changes]",
+            "conclusion 1, thn: Extra inputs are not permitted; .*says, of, measure",
+        ),
+        ('name = "plain"', 'name = "plain"\ngpu = 1.5', "entry 'plain', gpu: true or false is allowed"),
+        (
+            'name = "plain"',
+            'name = "plain"\ninit_from = "longest"',
+            r"entry 'plain', init_from: there is no entry 'longest'. Did you mean 'longer'\?",
+        ),
+        ('name = "plain"', 'name = "plain"\ninit_from = "plain"', "'plain' continues from 'plain', a circle"),
+        ('name = "plain"', 'name = "plain"\ninit_from = "longer"', "'longer' has no run of test/other"),
+        (
+            "changes = { epochs = 3 }",
+            'seeds = [0]\ninit_from = "longer"\nchanges = { size = 24 }',
+            "entry 'as long', init_from: 'longer' has size = 16, which must be 24",
+        ),
     ],
 )
 def test_what_is_wrong_in_a_suite_is_named_by_file_entry_and_field(
     of_suite: Request, tmp_path: Path, before: str, after: str, sentence: str
 ) -> None:
+    (tmp_path / "known.csv").write_text("id,accuracy\nplain,0.9\n")
     (tmp_path / "mine.toml").write_text(SUITE.replace(before, after, 1))
     with pytest.raises(UserError, match=sentence) as raised:
         make_plan(of_suite)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -15,8 +15,8 @@ from uuid import uuid4
 
 from benchmark.execution.executors.base import Control, Ending, OnEvent, Stop
 from benchmark.execution.failures import outcome_of_exit
-from benchmark.execution.job import Job
-from benchmark.execution.processes import ATTEMPT_VARIABLE, adopt_orphans, descendants, end_all
+from benchmark.execution.job import Job, worker_environment
+from benchmark.execution.processes import adopt_orphans, descendants, end_all
 from benchmark.outcomes import Outcome
 
 _POLL_SECONDS = 0.1
@@ -157,17 +157,9 @@ def _start(job: Job, attempt: str) -> "subprocess.Popen[bytes]":
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=_environment(job, attempt),
+            env=worker_environment(job, attempt),
             start_new_session=True,
         )
-
-
-def _environment(job: Job, attempt: str) -> Mapping[str, str]:
-    """Return the worker's environment: what decides a framework before it is imported."""
-    own = {"KERAS_BACKEND": job.run.engine, ATTEMPT_VARIABLE: attempt}
-    if job.run.device_kind == "cpu":
-        own["CUDA_VISIBLE_DEVICES"] = "-1"
-    return {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1", **os.environ, **own}
 
 
 def _ask_to_stop(process: "subprocess.Popen[bytes]") -> None:

@@ -49,6 +49,7 @@ class Assignment:
         size: side of the square input, in pixels.
         weights: ``None``, ``"imagenet"`` or the path of a file.
         seed: from which initial weights are drawn.
+        init_from: all weights that another run of the same network left, which then take the place of these.
     """
 
     backbone: Backbone
@@ -57,6 +58,7 @@ class Assignment:
     size: int
     weights: Path | str | None
     seed: int
+    init_from: Path | None = None
 
 
 def native_dropout(assignment: Assignment) -> float:
@@ -90,6 +92,11 @@ def draws_kernels(assignment: Assignment, n_stages: int) -> bool:
             f"The head of {assignment.backbone.name} can't be told from the rest: use initialization = 'library'.",
         )
     return wanted
+
+
+def weights_loaded(assignment: Assignment, built: str) -> str:
+    """Return where initial weights came from, for the record: what the adapter built with, or another run."""
+    return built if assignment.init_from is None else f"run {assignment.init_from.parent.name}"
 
 
 @dataclass(frozen=True)

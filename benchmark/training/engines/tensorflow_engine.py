@@ -10,7 +10,7 @@ import numpy.typing as npt
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.training.augmentation import Draws
 from benchmark.training.engines import host
-from benchmark.training.engines.base import Assignment, Handle, Network, Prefix, StepInput
+from benchmark.training.engines.base import Assignment, Handle, Network, Prefix, StepInput, weights_loaded
 from benchmark.training.engines.tensorflow_import import keras, tf
 
 # isort: split
@@ -38,6 +38,7 @@ from benchmark.training.engines.tensorflow_prefix import TensorFlowPrefix
 from benchmark.training.engines.tensorflow_scaling import LossScale
 from benchmark.training.engines.tensorflow_steps import Learning, Pixels, Steps, traced_forward
 from benchmark.training.engines.tensorflow_tracing import forgotten_custom_gradients
+from benchmark.training.final_weights import read_final
 from benchmark.training.stages.keras_graph import first_layer_input
 from benchmark.training.stages.keras_proof import Trial
 
@@ -107,6 +108,10 @@ class TensorFlowEngine:
         self._loss_scale = LossScale() if precision == "float16" else None
         self._pixels = Pixels(network)
         self._weights = named_weights(network.stages)
+        if assignment.init_from is not None:
+            given = read_final(assignment.init_from, {name: tuple(w.shape) for name, w in self._weights.items()})
+            for name, weight in self._weights.items():
+                weight.assign(given[name])
         by_id = {id(weight): name for name, weight in self._weights.items()}
         self._trained_names = tuple(by_id[id(variable)] for variable in network.trained.trainable_variables)
         averaged = {name: weight.value for name, weight in self._variables().items()}
@@ -128,7 +133,7 @@ class TensorFlowEngine:
             trainable_parameters=count_scalars(self._trained),
             gmacs=count_macs(graph) / 1e9,
             preprocessing=network.preprocessing,
-            weights_loaded=network.weights_loaded,
+            weights_loaded=weights_loaded(assignment, network.weights_loaded),
             weights_hash=_weights_hash(network.stages.whole.weights),
             execution={
                 "precision": precision,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.training.augmentation import Draws
-from benchmark.training.engines.base import Assignment, Handle, Network, Prefix, StepInput
+from benchmark.training.engines.base import Assignment, Handle, Network, Prefix, StepInput, weights_loaded
 from benchmark.training.engines.torch_augment import Augmenter
 from benchmark.training.engines.torch_average import Average
 from benchmark.training.engines.torch_cam import TorchFeatures
@@ -29,6 +29,7 @@ from benchmark.training.engines.torch_network import TorchNetwork, TorchStage
 from benchmark.training.engines.torch_optimizer import Updates
 from benchmark.training.engines.torch_pixels import Normalizer
 from benchmark.training.engines.torch_prefix import TorchPrefix
+from benchmark.training.final_weights import read_final
 from benchmark.training.schedules import stage_factors
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -67,6 +68,9 @@ class TorchEngine:
         precision = resolve_precision(recipe.execution.precision, self.device.kind)
         network = _build_network(assignment, self._place)
         self._network = network
+        if assignment.init_from is not None:
+            tensors = self._tensors(network.stages)
+            _fill(tensors, read_final(assignment.init_from, {name: tuple(t.shape) for name, t in tensors.items()}))
         self._first = network.first_trainable
         trained = network.stages[self._first :]
         for stage in network.stages[: self._first]:
@@ -103,7 +107,7 @@ class TorchEngine:
             trainable_parameters=sum(parameter.numel() for parameter in parameters.values()),
             gmacs=count_macs(self._computed(0)[1], self._normalizer, assignment.size, self._place) / 1e9,
             preprocessing=network.preprocessing,
-            weights_loaded=network.weights_loaded,
+            weights_loaded=weights_loaded(assignment, network.weights_loaded),
             weights_hash=hash_of_values(self._tensors(network.stages).values()),
             execution={
                 "precision": precision,
@@ -364,9 +368,8 @@ class TorchEngine:
             raise ValueError(f"the state does not fit the network: {min(odd)} is in one of them only")
         if self._average is not None:
             self._set_mode(self._first)
+        _fill(tensors, state)
         with torch.no_grad():
-            for name, tensor in tensors.items():
-                tensor.copy_(torch.from_numpy(np.array(state[name])))
             if slots:
                 self._updates.load_state(slots)
             if self._average is not None:
@@ -395,6 +398,12 @@ def _build_network(assignment: Assignment, device: torch.device) -> TorchNetwork
 
 def _copy(tensor: Tensor) -> npt.NDArray[Any]:
     return np.array(tensor.detach().cpu().contiguous().numpy())
+
+
+def _fill(tensors: Mapping[str, Tensor], values: Mapping[str, npt.NDArray[Any]]) -> None:
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            tensor.copy_(torch.from_numpy(np.array(values[name])))
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,233 @@
+"""The dry run: a plan that is right, shown with how long it would take, and nothing done.
+
+Each distinct network, at the size and batch at which it is trained, takes a few steps in a process of its own.
+"""
+
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from benchmark.execution.failures import outcome_of_exit
+from benchmark.execution.job import Job, worker_environment
+from benchmark.execution.measure import Pace
+from benchmark.execution.plan import Plan
+from benchmark.execution.processes import descendants, end_all
+from benchmark.execution.progress import clock
+from benchmark.execution.store import RecordStore
+from benchmark.plain import plain
+
+# For one network, and for all of a plan.
+_SECONDS_EACH, _SECONDS_ALL = 180.0, 900.0
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """Why a pace is not known; ``fails`` where the run itself would end so."""
+
+    reason: str
+    fails: bool = False
+
+
+Paces = Mapping[tuple[Any, ...], Pace | Unknown]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a run is expected to take.
+
+    Args:
+        job: the run.
+        seconds: ``None`` where that is not known; 0 where nothing is left to do.
+        remark: why, or what else is to be known of the run.
+        fails: whether it is known to fail.
+    """
+
+    job: Job
+    seconds: float | None
+    remark: str = ""
+    fails: bool = False
+
+
+def dry_run(plan: Plan, console: Console, *, only_new: bool) -> int:
+    """Show what a plan would do and how long that may take.
+
+    Args:
+        plan: resolved; nothing of it is written.
+        console: where to.
+        only_new: whether runs that are done would be left as they are.
+
+    Returns:
+        0, or 1 where a run is known to fail.
+    """
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    store = RecordStore(plan.out)
+    done = {job.key for job in plan.jobs if only_new and store.done(job.key)}
+    ahead = [job for job in plan.jobs if job.key not in done]
+    say(f"Dry run: {_count(len(plan.jobs), 'run')}, nothing is kept. Results would go to {plan.out}")
+    with tempfile.TemporaryDirectory(prefix="tumorboard-") as folder:
+        plan.images.save(Path(folder))
+        paces = measured([job for job in ahead if job.verdict is None], Path(folder), say)
+    expected = [_expected(plan, job, job.key in done, paces) for job in plan.jobs]
+    console.print()
+    console.print(_table(expected))
+    for line in (*_remarks(expected), *summary(expected)):
+        say(line)
+    return int(any(each.fails for each in expected))
+
+
+def measured(jobs: Iterable[Job], folder: Path, say: Callable[[str], None]) -> Paces:
+    """Return the pace of each distinct network of some jobs, or why there is none.
+
+    Args:
+        jobs: to be done.
+        folder: with the plan's splits; gets what workers need.
+        say: gets a sentence for each.
+    """
+    firsts: dict[tuple[Any, ...], Job] = {}
+    for job in jobs:
+        firsts.setdefault(_kind(job), job)
+    until = time.monotonic() + _SECONDS_ALL
+    paces: dict[tuple[Any, ...], Pace | Unknown] = {}
+    for number, (kind, job) in enumerate(firsts.items(), start=1):
+        left = min(_SECONDS_EACH, until - time.monotonic())
+        recipe = job.run.recipe
+        what = (
+            f"{job.run.backbone} at {recipe.size} px, batch {recipe.batch_size}, trained from {recipe.trainable_from}"
+        )
+        say(f"Measuring {number} of {len(firsts)}: {what}")
+        paces[kind] = _pace(job, folder, left) if left > 0 else Unknown("not measured: there was no time left for it")
+    return paces
+
+
+def expected_seconds(job: Job, pace: Pace) -> float:
+    """Return how long a run takes at a pace, without early stopping, speed measurement and explanations."""
+    recipe, data = job.run.recipe, job.data
+    steps = math.ceil(data.n_train / recipe.batch_size)
+    epochs = recipe.epochs * max(1, len(recipe.tuning.learning_rates))
+    training = epochs * (steps * pace.step + data.n_validation * pace.inference)
+    return pace.start + pace.first_step + training + (data.n_validation + data.n_test) * pace.inference
+
+
+def summary(expected: Iterable[Expected]) -> list[str]:
+    """Return what there is to say of all runs together."""
+    rows = list(expected)
+    known = [each.seconds for each in rows if each.seconds]
+    unknown = sum(each.seconds is None for each in rows)
+    lines = [f"{_count(len(rows), 'run')}; about {clock(sum(known))} (h:mm:ss or m:ss) for {len(known)} of them."]
+    if any(each.job.run.recipe.early_stopping.patience for each in rows if each.seconds):
+        lines.append("Early stopping may end some sooner; frozen stages that are computed once make others faster.")
+    if unknown:
+        lines.append(f"How long the other {unknown} would take is not known, for what is said above.")
+    fetched = dict.fromkeys(
+        each.job.run.backbone for each in rows if each.seconds and each.job.weights.source == "imagenet"
+    )
+    if fetched:
+        lines.append(
+            f"Weights not on this machine: {', '.join(fetched)}. They will be fetched; where they can't be, the rows "
+            "say missing_weights."
+        )
+    return lines
+
+
+def _remarks(expected: Iterable[Expected]) -> list[str]:
+    """Return once for each backbone why its runs would fail, or have no estimate."""
+    told = (f"{each.job.run.backbone}: {plain(each.remark)}" for each in expected if each.seconds is None)
+    return list(dict.fromkeys(told))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _kind(job: Job) -> tuple[Any, ...]:
+    """Return what decides how long a step takes."""
+    run, recipe = job.run, job.run.recipe
+    varied = recipe.augmentation.active
+    return (run.backbone, run.engine, recipe.size, recipe.batch_size, recipe.trainable_from, recipe.head.kind, varied)
+
+
+def _pace(job: Job, folder: Path, seconds: float) -> Pace | Unknown:
+    """Let a worker take a few steps of a run; return its pace, or why it has none."""
+    attempt, others = uuid4().hex, {process.pid for process in descendants()}
+    split = folder / "splits" / job.split_file.name
+    here = job.model_copy(update={"out": folder, "split_file": split})
+    file = folder / "job.json"
+    file.write_text(here.model_dump_json(), encoding="utf-8")
+    command = [sys.executable, "-m", "benchmark.execution.measure", str(file)]
+    said = folder / "events"
+    with said.open("wb") as events, (folder / "log").open("wb") as log:
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=events, stderr=log, env=worker_environment(job, attempt),
+                start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            return Unknown(f"not measured: the worker could not be started ({error})")
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return Unknown(f"not measured: a few steps took longer than {seconds:.0f} s")
+        finally:
+            found = descendants(process.pid) if process.poll() is None else []
+            process.kill()
+            process.wait()
+            end_all(attempt, found, others)
+    for line in said.read_bytes().splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # not ours: a backbone's code found the descriptor
+        if isinstance(event, dict) and event.pop("event", None) == "measured":
+            return Pace(**event)
+        if isinstance(event, dict) and "outcome" in event:
+            return Unknown(f"{event['outcome']}: {event.get('reason', '')}", fails=True)
+    return Unknown(f"{outcome_of_exit(code, oom_killed=False)[0]}: the worker left without a word", fails=True)
+
+
+def _expected(plan: Plan, job: Job, done: bool, paces: Paces) -> Expected:
+    mark = "meant for a GPU, or for --limit" if job.key in plan.for_gpu and _is_slow(job) else ""
+    if done:
+        return Expected(job, 0.0, "done")
+    if job.verdict is not None:
+        outcome, reason = job.verdict
+        return Expected(job, None, f"{outcome}: {reason}", fails=True)
+    pace = paces[_kind(job)]
+    if isinstance(pace, Unknown):
+        return Expected(job, None, pace.reason, pace.fails)
+    return Expected(job, expected_seconds(job, pace), mark)
+
+
+def _is_slow(job: Job) -> bool:
+    return job.run.device_kind == "cpu" and job.data.limit is None
+
+
+def _table(expected: Iterable[Expected]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("backbone", "recipe", "split"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("seed", "epochs", "images", "time"):
+        table.add_column(heading, justify="right")
+    table.add_column("", overflow="fold")
+    for each in expected:
+        job = each.job
+        seconds = "?" if each.seconds is None else clock(each.seconds) if each.seconds else "-"
+        names = (job.run.backbone, job.recipe_name, job.data.split)
+        numbers = (str(job.run.seed), str(job.run.recipe.epochs), str(job.data.n_train), seconds)
+        word = each.remark.partition(":")[0]  # the outcome; in whole below
+        table.add_row(*(escape(cell) for cell in (*names, *numbers, word)))
+    return table

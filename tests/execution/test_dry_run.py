@@ -1,0 +1,55 @@
+"""``--dry-run``: the plan with how long it may take, and nothing done."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmark.execution.dry_run import expected_seconds
+from benchmark.execution.measure import Pace
+from benchmark.execution.plan import make_plan
+from tests.execution.commands import GOOD, Bench, make_images, request_on
+
+PLUGIN = (
+    GOOD
+    + """
+@backbone("test/broken", framework="torch", input_size=16)
+def broken(num_classes):
+    raise ValueError("no such layer")
+
+
+@backbone("test/absent", framework="torch", input_size=16, requires=("no_such_module",))
+def absent(num_classes):
+    return tiny(num_classes)
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    folder = tmp_path_factory.mktemp("dry")
+    (folder / "plugin.py").write_text(PLUGIN)
+    return Bench(make_images(folder / "images"), folder / "plugin.py", folder / "out")
+
+
+def test_a_dry_run_measures_each_network_once_says_what_is_wrong_and_does_nothing(bench: Bench) -> None:
+    names = ("test/good", "test/broken", "test/absent")
+    done = bench.run("--backbone", *names, "--seed", "0", "1", "--dry-run")
+    assert done.returncode == 1, done.stderr
+    assert "Dry run: 6 runs" in done.stdout
+    assert len(re.findall("Measuring ", done.stdout)) == 2
+    lines = {name: [line for line in done.stdout.splitlines() if line.startswith(f"{name} ")] for name in names}
+    assert all(len(of_name) == 2 for of_name in lines.values())
+    assert re.search(r" 0:\d\d\b", lines["test/good"][0])
+    assert "?" in lines["test/broken"][0]
+    assert "\ntest/broken: error: ValueError: no such layer\n" in done.stdout
+    assert "\ntest/absent: missing_dependency: Not installed: no_such_module" in done.stdout
+    assert not bench.out.exists()
+
+
+def test_the_estimate_is_steps_and_images_times_their_pace(bench: Bench, tmp_path: Path) -> None:
+    [job] = make_plan(request_on(bench.images, tmp_path, PLUGIN, size=16, epochs=5, batch_size=8)).jobs
+    steps = -(-job.data.n_train // 8)
+    pace = Pace(start=7.0, first_step=2.0, step=0.5, inference=0.01)
+    seen = 5 * job.data.n_validation + job.data.n_validation + job.data.n_test
+    assert expected_seconds(job, pace) == pytest.approx(7 + 2 + 5 * steps * 0.5 + seen * 0.01)
