@@ -12,6 +12,7 @@ of different classes except four turned ones, which show the same slice under tw
 """
 
 import contextlib
+import zipfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,7 @@ RULE = (
     f"64-bit perceptual hash within {MAX_BITS} bits, then correlation of {THUMBNAIL} px thumbnails of at least "
     f"{MIN_CORRELATION}; also mirrored, upside down and turned by 180 degrees"
 )
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 _VERSION = 1  # raised by hand when the rule changes: found pairs are kept on disk
 _BLOCK = 1024  # images that are looked at at once
 _ROWS, _COLUMNS = 256, 8192  # of a tile of the comparison of all with all; sized for the processor's cache
@@ -60,8 +62,9 @@ class NearPairs:
 def near_duplicates(data: DataSet) -> NearPairs:
     """Return the near-duplicates of a data set, computed once and kept beside its prepared images."""
     kept = data.folder.parent / f"near-{_VERSION}.npz" if data.folder else None
-    if kept is not None and kept.is_file():
-        with np.load(kept, allow_pickle=False) as stored:
+    if kept is not None:
+        # not there, or damaged: found anew
+        with contextlib.suppress(*_UNREADABLE), np.load(kept, allow_pickle=False) as stored:
             return NearPairs(*(stored[name] for name in ("first", "second", "correlation", "turn")))
     thumbnails = thumbnails_of(data)
     alone = np.unique(data.identical, return_index=True)[1]

@@ -183,3 +183,13 @@ def test_an_audit_is_done_once(heads, monkeypatch):
     monkeypatch.setattr("benchmark.data.audit._audit", lambda *_: pytest.fail("audited again"))
     _, second = audited(heads)
     assert second == first
+
+
+def test_damaged_caches_are_made_anew(heads):
+    data, first = audited(heads)
+    kept = [path for path in data.folder.parent.iterdir() if path.name.startswith(("audit-", "probe-", "near-"))]
+    assert len(kept) == 3
+    for path in kept:
+        path.write_bytes(b"damaged")
+    assert audited(heads)[1] == first
+    assert b"damaged" not in [path.read_bytes() for path in kept]
