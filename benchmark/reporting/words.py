@@ -47,11 +47,13 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
 
 def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
     """Return what a reader must know of a block's intervals and ranks."""
+    unranked = all(rank is None for rank in statistics.ranks)
+    both, what = ("Intervals", "scores") if unranked else ("Intervals and ranks", "ranks")
     if data.grouped:
-        notes = [f"Intervals and ranks rest on {statistics.clusters} patients ({statistics.n_test} images)."]
+        notes = [f"{both} rest on {statistics.clusters} patients ({statistics.n_test} images)."]
     elif statistics.clusters < statistics.n_test:
         notes = [
-            f"Intervals and ranks rest on {statistics.clusters} clusters of identical images. Patients are unknown, "
+            f"{both} rest on {statistics.clusters} clusters of identical images. Patients are unknown, "
             f"so that intervals are too narrow."
         ]
     else:
@@ -60,10 +62,10 @@ def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
         notes.append("Each image is read by the network of its fold; AUROC is the mean of folds.")
     if statistics.seeds < 3:
         runs = {1: "One seed", 2: "Two seeds"}[statistics.seeds]
-        notes.append(f"{runs}: the ranks are of these trained models, not of these backbones.")
+        notes.append(f"{runs}: the {what} are of these trained models, not of these backbones.")
     else:
         notes.append("Seeds are resampled too.")
-    if all(rank is None for rank in statistics.ranks):
+    if unranked:
         notes.append("Rows have no rank because the split leaks; differences are of these test images.")
     if statistics.pairs:
         smallest = min(pair.comparison.p_holm for pair in statistics.pairs)

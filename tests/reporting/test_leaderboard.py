@@ -90,12 +90,15 @@ def test_a_row_whose_seeds_failed_in_part_is_shown_and_not_ranked(tables) -> Non
     assert row["macro_f1"] > 0
 
 
-def test_a_leaking_split_is_never_ranked(tables) -> None:
+def test_a_leaking_split_is_never_ranked_and_still_compared(tables, tmp_path: Path) -> None:
     leaking = replace(SMALL, leaks=("189 test images are copies of training images.",))
     _, board, text = tables(leaking.run(reader) for reader in FOUR)
     assert board["rank"].isna().all()
     assert all(name.endswith("leak") for name in board["block"])
     assert "The split leaks: 189 test images are copies of training images." in text
+    assert "Rows have no rank because the split leaks" in text
+    assert "One seed: the scores are of these trained models" in text
+    assert set(pd.read_csv(tmp_path / "comparisons.csv")["block"]) == set(board["block"])
 
 
 def test_a_row_that_fell_back_is_not_ranked_among_the_others(tables) -> None:
