@@ -68,7 +68,7 @@ def test_the_audit_of_the_images_is_told(results: Callable[..., Path]) -> None:
     found = answers(results([SMALL.run(FOUR[0], audit=audit)]))
     assert "1 of pixel-identical and 1 of nearly identical" in found["Leakage audit"]
     assert "patients" in found["Leakage audit"]
-    assert f"train a {audit.balance['train']['a']}" in found["Classes in each part"]
+    assert f"a train {audit.balance['a']['train']}" in found["Classes in each part"]
 
 
 def test_names_with_markup_stay_text(results: Callable[..., Path]) -> None:
