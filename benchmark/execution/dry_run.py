@@ -27,6 +27,7 @@ from benchmark.execution.processes import descendants, end_all
 from benchmark.execution.progress import clock
 from benchmark.execution.store import RecordStore
 from benchmark.plain import plain
+from benchmark.recipe import Recipe
 
 # For one network, and for all of a plan.
 _SECONDS_EACH, _SECONDS_ALL = 180.0, 900.0
@@ -50,13 +51,15 @@ class Expected:
     Args:
         job: the run.
         seconds: ``None`` where that is not known; 0 where nothing is left to do.
-        remark: why, or what else is to be known of the run.
+        remark: why, or that it is done.
+        slow: whether it is meant for a GPU, or for a small ``--limit``, and has neither.
         fails: whether it is known to fail.
     """
 
     job: Job
     seconds: float | None
     remark: str = ""
+    slow: bool = False
     fails: bool = False
 
 
@@ -106,9 +109,7 @@ def measured(jobs: Iterable[Job], folder: Path, say: Callable[[str], None]) -> P
     for number, (kind, job) in enumerate(firsts.items(), start=1):
         left = min(_SECONDS_EACH, until - time.monotonic())
         recipe = job.run.recipe
-        what = (
-            f"{job.run.backbone} at {recipe.size} px, batch {recipe.batch_size}, trained from {recipe.trainable_from}"
-        )
+        what = f"{job.run.backbone} at {recipe.size} px, batch {recipe.batch_size}, training {_trained(recipe)}"
         say(f"Measuring {number} of {len(firsts)}: {what}")
         paces[kind] = _pace(job, folder, left) if left > 0 else Unknown("not measured: there was no time left for it")
     return paces
@@ -131,10 +132,12 @@ def summary(expected: Iterable[Expected]) -> list[str]:
     lines = [f"{_count(len(rows), 'run')}; about {clock(sum(known))} (h:mm:ss or m:ss) for {len(known)} of them."]
     if any(each.job.run.recipe.early_stopping.patience for each in rows if each.seconds):
         lines.append("Early stopping may end some sooner; frozen stages that are computed once make others faster.")
+    if any(each.slow for each in rows):
+        lines.append("Rows marked GPU are meant for a GPU, or for --limit.")
     if unknown:
         lines.append(f"How long the other {unknown} would take is not known, for what is said above.")
     fetched = dict.fromkeys(
-        each.job.run.backbone for each in rows if each.seconds and each.job.weights.source == "imagenet"
+        each.job.run.backbone for each in rows if each.remark != "done" and each.job.weights.source == "imagenet"
     )
     if fetched:
         lines.append(
@@ -142,6 +145,11 @@ def summary(expected: Iterable[Expected]) -> list[str]:
             "say missing_weights."
         )
     return lines
+
+
+def _trained(recipe: Recipe) -> str:
+    part = {"all": "all of it", "head": "its head"}.get(recipe.trainable_from, f"from {recipe.trainable_from}")
+    return part + (", images varied" if recipe.augmentation.active else "")
 
 
 def _remarks(expected: Iterable[Expected]) -> list[str]:
@@ -200,34 +208,34 @@ def _pace(job: Job, folder: Path, seconds: float) -> Pace | Unknown:
 
 
 def _expected(plan: Plan, job: Job, done: bool, paces: Paces) -> Expected:
-    mark = "meant for a GPU, or for --limit" if job.key in plan.for_gpu and _is_slow(job) else ""
+    slow = job.key in plan.for_gpu and job.run.device_kind == "cpu" and job.data.limit is None
     if done:
         return Expected(job, 0.0, "done")
     if job.verdict is not None:
         outcome, reason = job.verdict
-        return Expected(job, None, f"{outcome}: {reason}", fails=True)
+        return Expected(job, None, f"{outcome}: {reason}", slow, fails=True)
     pace = paces[_kind(job)]
     if isinstance(pace, Unknown):
-        return Expected(job, None, pace.reason, pace.fails)
-    return Expected(job, expected_seconds(job, pace), mark)
-
-
-def _is_slow(job: Job) -> bool:
-    return job.run.device_kind == "cpu" and job.data.limit is None
+        return Expected(job, None, pace.reason, slow, pace.fails)
+    return Expected(job, expected_seconds(job, pace), "", slow)
 
 
 def _table(expected: Iterable[Expected]) -> Table:
+    rows = list(expected)
+    several = len({each.job.data.split for each in rows}) > 1
     table = Table(box=None, pad_edge=False)
-    for heading in ("backbone", "recipe", "split"):
+    table.add_column("backbone", no_wrap=True)
+    for heading in ("recipe", *(["split"] if several else [])):
         table.add_column(heading, overflow="fold")
     for heading in ("seed", "epochs", "images", "time"):
-        table.add_column(heading, justify="right")
-    table.add_column("", overflow="fold")
-    for each in expected:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for each in rows:
         job = each.job
         seconds = "?" if each.seconds is None else clock(each.seconds) if each.seconds else "-"
-        names = (job.run.backbone, job.recipe_name, job.data.split)
+        names = (job.run.backbone, job.recipe_name, *([job.data.split] if several else []))
         numbers = (str(job.run.seed), str(job.run.recipe.epochs), str(job.data.n_train), seconds)
-        word = each.remark.partition(":")[0]  # the outcome; in whole below
-        table.add_row(*(escape(cell) for cell in (*names, *numbers, word)))
+        words = [each.remark.partition(":")[0]] if each.fails or each.seconds == 0 else []  # the rest is said below
+        words += ["GPU"] if each.slow else []
+        table.add_row(*(escape(cell) for cell in (*names, *numbers, ", ".join(words))))
     return table
