@@ -1,9 +1,9 @@
-"""The worker: a process that does one run in one framework (``python -m benchmark.execution.worker JOBFILE``).
+"""The worker: a process that does runs in one framework (``python -m benchmark.execution.worker``).
 
-Its stdout carries events, one JSON object a line, and its stdin carries the controller's word: ``stop`` asks it to
-save after the epoch, the end of the stream means that the controller is gone. Both are moved to descriptors of
-their own before any backbone's code runs, so that what that code prints or reads can't get between. The worker
-writes the record itself; should it not come to that, the controller does from what it saw.
+Its stdout carries events and its stdin says which runs to do (:mod:`~benchmark.execution.channel`). Both are moved to
+descriptors of their own before any backbone's code runs, so that what that code prints or reads can't get between.
+The worker writes each record itself; should it not come to that, the controller does from what it saw. A run that
+does not end well is the last of its worker.
 """
 
 import contextlib
@@ -11,13 +11,12 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from filelock import FileLock, Timeout
@@ -25,9 +24,11 @@ from filelock import FileLock, Timeout
 from backbones import Backbone
 from backbones.registry import load_registry
 from benchmark.errors import UserError
+from benchmark.execution.channel import Channel, print_to
 from benchmark.execution.failures import outcome_of, unreachable
 from benchmark.execution.job import Job
-from benchmark.execution.processes import ATTEMPT_VARIABLE, adopt_orphans, be_first_to_go, descendants
+from benchmark.execution.leavings import give_memory_back
+from benchmark.execution.processes import ATTEMPT_VARIABLE, adopt_orphans, be_first_to_go
 from benchmark.execution.provenance import describe, differences
 from benchmark.execution.store import RecordStore, problem_with
 from benchmark.outcomes import Outcome, RunFailure
@@ -35,6 +36,7 @@ from benchmark.record import CamFacts, Cams, NetworkFacts, Predictions, Record, 
 
 if TYPE_CHECKING:
     from benchmark.training.engines import Engine, Network
+    from benchmark.training.prefix import Caching
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -43,93 +45,70 @@ _PREDECESSOR_SECONDS = 60.0
 OTHER_FRAMEWORK = {"torch": "tensorflow", "tensorflow": "torch"}
 
 
-class Channel:
-    """The private line to the controller.
-
-    Args:
-        events: gets one JSON object a line.
-        words: gives the controller's words.
-    """
-
-    def __init__(self, events: IO[str], words: IO[str]) -> None:
-        self._events, self._words = events, words
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    @classmethod
-    def from_standard_streams(cls) -> "Channel":
-        """Take stdout and stdin away from whatever else runs in this process, and send its prints to the log."""
-        events = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        words = os.fdopen(os.dup(0), encoding="utf-8")
-        os.dup2(2, 1)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.close(nothing)
-        return cls(events, words)
-
-    def report(self, event: Mapping[str, Any]) -> None:
-        """Send one event; a controller that no longer listens is not an error."""
-        try:
-            with self._lock:
-                self._events.write(json.dumps(dict(event), default=str) + "\n")
-                self._events.flush()
-        except (OSError, ValueError):
-            return
-
-    def stop(self, *_: object) -> None:
-        """Ask the run to save after its epoch; also a signal handler."""
-        self._stop.set()
-
-    def should_stop(self) -> bool:
-        """Return whether the run should save and end."""
-        return self._stop.is_set()
-
-    def _listen(self) -> None:
-        for word in self._words:
-            if word.strip() == "stop":
-                self._stop.set()
-        # the controller is gone: leave nothing running, and leave the claim to the next
-        for child in descendants():
-            with contextlib.suppress(psutil.Error):
-                child.kill()
-        if os.getpgrp() == os.getpid():
-            os.killpg(os.getpid(), signal.SIGKILL)
-        os._exit(1)
-
-
-def main(arguments: list[str]) -> int:
-    """Do the run that a job file describes; return 0 when its record is stored, whatever its outcome."""
+def main() -> int:
+    """Do the runs that the controller gives; return 0 when the last record is stored, whatever its outcome."""
     channel = Channel.from_standard_streams()
     adopt_orphans()
     be_first_to_go()
     signal.signal(signal.SIGTERM, channel.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the controller's to answer
-    job = Job.model_validate_json(Path(arguments[0]).read_bytes())
+    began, runs_before = psutil.Process().create_time(), 0
+    while True:
+        job_file, os.environ[ATTEMPT_VARIABLE] = channel.next_run()
+        job = Job.model_validate_json(job_file.read_bytes())
+        if runs_before:
+            began = time.time()
+            print_to(job.log)
+        outcome = _do(job, channel, began, runs_before)
+        if outcome is not Outcome.OK:
+            return int(outcome is None)
+        give_memory_back()
+        channel.report({"event": "stored", "outcome": outcome})
+        runs_before += 1
+
+
+def _do(job: Job, channel: "Channel", began: float, runs_before: int) -> Outcome | None:
+    """Do a run and store its record; return its outcome, ``None`` where it could not be stored.
+
+    That an ``ok`` is stored is for the caller to tell, once nothing of the run is left.
+    """
     job.work.mkdir(parents=True, exist_ok=True)
+    busy = FileLock(job.work / "busy.lock")
     try:
-        FileLock(job.work / "busy.lock").acquire(timeout=_PREDECESSOR_SECONDS)  # until this process ends
+        busy.acquire(timeout=_PREDECESSOR_SECONDS)
     except Timeout:
         reason = "Another worker still has this run's checkpoints; end it, or give the same command later."
         channel.report({"event": "unstored", "outcome": Outcome.ERROR, "reason": reason})
-        return 1
+        return None
     except (OSError, NotImplementedError):
         log_traceback()  # a file system without locks: the claim guards the run by itself
-    record, predictions, cams = attempt(job, channel)
     try:
+        record, predictions, cams = attempt(job, channel, began, runs_before)
         RecordStore(job.out).write(record, predictions, cams)
     except OSError as error:
         log_traceback()
         outcome, reason = outcome_of(error)
         channel.report({"event": "unstored", "outcome": outcome, "reason": reason})
-        return 1
-    channel.report({"event": "stored"})
-    return 0
+        return None
+    finally:
+        busy.release()
+    if record.outcome is not Outcome.OK:
+        channel.report({"event": "stored", "outcome": record.outcome})
+    return record.outcome
 
 
-def attempt(job: Job, channel: Channel) -> tuple[Record, Predictions | None, Cams | None]:
-    """Return the run's record, predictions and Grad-CAM maps; whatever is raised becomes the record's outcome."""
-    work = _Work(job, channel)
+def attempt(
+    job: Job, channel: Channel, began: float, runs_before: int = 0
+) -> tuple[Record, Predictions | None, Cams | None]:
+    """Return the run's record, predictions and Grad-CAM maps; whatever is raised becomes the record's outcome.
+
+    Args:
+        job: what to do.
+        channel: is told of it.
+        began: when, in seconds since 1970.
+        runs_before: how many runs this process has done before.
+    """
+    work = _Work(job, channel, began, runs_before)
     try:
         return work.carry_out()
     except BaseException as error:  # SystemExit too: a backbone's code may raise anything
@@ -149,18 +128,19 @@ def log_traceback() -> None:
 class _Work:
     """One attempt at a run, and what came to be known by the time it ended."""
 
-    def __init__(self, job: Job, channel: Channel) -> None:
-        self.job, self.channel = job, channel
+    def __init__(self, job: Job, channel: Channel, began: float, runs_before: int) -> None:
+        self.job, self.channel, self.began = job, channel, began
         self.seconds: dict[str, float] = {}
         self.facts: dict[str, Any] = {}
         self.provenance: dict[str, Any] = {"command": job.command, "attempt": os.environ.get(ATTEMPT_VARIABLE, "")}
+        self.provenance["runs_before_in_process"] = runs_before
 
     def known(self) -> dict[str, Any]:
         """Return the record's fields that are known so far."""
         from benchmark.record import Timings
 
         timings = self.facts.get("timings", Timings())
-        total = time.time() - psutil.Process().create_time()
+        total = time.time() - self.began
         return {
             **self.facts,
             "timings": timings.model_copy(update={**self.seconds, "total_s": total}),
@@ -188,8 +168,9 @@ class _Work:
         training = train(
             engine, network, data, split, run.recipe, run.seed,
             report=self.channel.report, checkpoints=checkpoints, should_stop=self.channel.should_stop,
-            oom=job.oom,
+            oom=job.oom, caching=self._caching(backbone),
         )  # fmt: skip
+        self.provenance["frozen_prefix"] = dict(training.prefix)
         self.facts["timings"] = training.timings
         self.facts["history"] = training.history
         self.facts["best_epoch"] = training.best_epoch
@@ -214,6 +195,18 @@ class _Work:
         cams = self._explain(engine, network, data, split, training.predictions)
         assert_one_framework(run.engine)
         return job.record(Outcome.OK, **self.known()), training.predictions, cams
+
+    def _caching(self, backbone: Backbone) -> "Caching | None":
+        """Return where the outputs of frozen stages are kept, with what of this process may change them."""
+        from benchmark.data.store import cache_root
+        from benchmark.training.prefix import Caching
+        from benchmark.training.prefix_cache import PrefixCache
+
+        if self.job.cache_budget == 0:
+            return None
+        said = {name: self.provenance[name] for name in ("tumorboard", "python", "libraries")}
+        origin = {"backbone": backbone.name, "source": backbone.source_hash, **said}
+        return Caching(PrefixCache(cache_root() / "prefixes", self.job.cache_budget), origin)
 
     def _explain(
         self, engine: "Engine", network: "Network", data: Any, split: Any, predictions: Predictions
@@ -372,10 +365,10 @@ class _Without:
     """A finder of modules that does not find one package; all else is left to the finder it stands for."""
 
     def __init__(self, finder: Any, package: str) -> None:
-        self._finder, self._package = finder, package
+        self._finder, self.package = finder, package
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name.partition(".")[0] == self._package:
+        if name.partition(".")[0] == self.package:
             return None
         return self._finder.find_spec(name, path, target)
 
@@ -388,7 +381,9 @@ def shut_out_other_framework(engine: str) -> None:
 
     Both in one process crash, and some libraries import whichever they find (keras-cv imports torch).
     """
-    sys.meta_path[:] = [_Without(finder, OTHER_FRAMEWORK[engine]) for finder in sys.meta_path]
+    other = OTHER_FRAMEWORK[engine]
+    if not any(isinstance(finder, _Without) and finder.package == other for finder in sys.meta_path):
+        sys.meta_path[:] = [_Without(finder, other) for finder in sys.meta_path]
 
 
 def assert_one_framework(engine: str) -> None:
@@ -401,7 +396,7 @@ def assert_one_framework(engine: str) -> None:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
+    code = main()
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,0 +1,202 @@
+"""A worker's process, as its executor sees it: started, given runs, watched, ended with all that it started."""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+from uuid import uuid4
+
+import psutil
+
+from benchmark.execution.executors.base import OnEvent
+from benchmark.execution.job import Job, worker_environment
+from benchmark.execution.processes import adopt_orphans, descendants, end_all, with_attempt
+from benchmark.outcomes import Outcome
+
+_LONGEST_EVENT = 1_000_000
+# A log that grows beyond its bound loses its middle: its beginning and its end tell what happened.
+_LOG_BYTES, _LOG_BEGINNING, _LOG_END = 16 * 2**20, 64 * 2**10, 16 * 2**10
+# Backbones of these origins are the harness's own, and leave a process as they found it.
+_TRUSTED = ("built-in", "timm:", "keras:")
+
+
+def kinship(job: Job) -> tuple[object, ...]:
+    """Return what two runs must have in common to share a process.
+
+    One framework, one device, one way of computing and one library. What a plug-in does to its process hurts no other
+    backbone: only runs of the same one share theirs.
+    """
+    origin = job.backbone.library if job.backbone.origin in _TRUSTED else job.run.backbone
+    deterministic = job.run.recipe.execution.deterministic
+    return job.run.engine, job.run.device_kind, job.keras_backend, deterministic, job.plugins, origin
+
+
+class WorkerProcess:
+    """A worker in a session of its own; it does one run after another.
+
+    Args:
+        job: the first run; :meth:`give` gives it, and any other.
+
+    Raises:
+        OSError: it can't be started.
+    """
+
+    def __init__(self, job: Job) -> None:
+        adopt_orphans()
+        self.kinship, self.runs = kinship(job), 0
+        self._others = {process.pid for process in descendants()}
+        self._attempt = uuid4().hex
+        _make_ready(job)
+        with job.log.open("ab") as log:  # appended to, so that it may be cut meanwhile
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "benchmark.execution.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=worker_environment(job, self._attempt),
+                start_new_session=True,
+            )
+        assert self.process.stdout is not None
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True)
+        self._reader.start()
+
+    def give(self, job: Job, on_event: OnEvent) -> "Watch":
+        """Let the process do a run; its prints go to the run's log.
+
+        Raises:
+            OSError: the process is gone.
+        """
+        attempt = self._attempt if self.runs == 0 else uuid4().hex
+        if self.runs:
+            _make_ready(job)
+        self.runs, self._attempt = self.runs + 1, attempt
+        self._say({"job": str(job.work / "job.json"), "attempt": attempt})
+        return Watch(job, attempt, self._lines, on_event)
+
+    def ask_to_stop(self) -> None:
+        """Ask it to save after the epoch and leave."""
+        with suppress(OSError):
+            self._say({"stop": True})
+
+    def is_clean(self) -> bool:
+        """Return whether it is there, and its last run has left nothing running."""
+        own = self.process.pid
+        left = {process.pid for process in (*descendants(own), *with_attempt(self._attempt))}
+        return self.process.poll() is None and not left - {own}
+
+    def end(self) -> int:
+        """End it and every process that it started, but none that was there before; return its exit code."""
+        found: list[psutil.Process] = []
+        if self.process.poll() is None:
+            found = descendants(self.process.pid)
+            self.process.kill()
+        code = self.process.wait()
+        end_all(self._attempt, found, self._others)
+        with suppress(OSError):
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+        self._reader.join(timeout=2)  # a process that escaped with the pipe in its hands is not waited for
+        return code
+
+    def _say(self, word: Mapping[str, object]) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(word).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def _read(self, stream: IO[bytes]) -> None:
+        with suppress(OSError, ValueError):
+            while line := stream.readline(_LONGEST_EVENT):
+                self._lines.put(line)
+
+
+class Watch:
+    """Passes the events of one run on, and remembers what decides its end.
+
+    Args:
+        job, attempt: what is watched.
+        lines: what its worker writes.
+        on_event: is told of events.
+    """
+
+    def __init__(self, job: Job, attempt: str, lines: "queue.SimpleQueue[bytes]", on_event: OnEvent) -> None:
+        self.job, self.attempt = job, attempt
+        self._lines, self._on_event = lines, on_event
+        self._finished_at: float | None = None
+        self.epochs = 0
+        self.stored: Outcome | None = None
+        self.unstored: tuple[Outcome, str] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the worker said that its record is stored, or can't be."""
+        return self._finished_at is not None
+
+    def finished_for(self, seconds: float) -> bool:
+        """Return whether it said so longer ago than this."""
+        return self._finished_at is not None and time.monotonic() - self._finished_at > seconds
+
+    def pass_on(self, seconds: float) -> None:
+        """Pass on what has arrived, waiting at most this long for the first."""
+        with suppress(queue.Empty):
+            self._handle(self._lines.get(timeout=seconds))
+        self.pass_on_rest()
+
+    def say_stopping(self) -> None:
+        """Tell that the worker was asked to stop."""
+        self._on_event(self.job, {"event": "stopping"})
+
+    def pass_on_rest(self) -> None:
+        """Pass on what has arrived."""
+        with suppress(queue.Empty):
+            while True:
+                self._handle(self._lines.get_nowait())
+
+    def _handle(self, line: bytes) -> None:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            return  # not ours: a backbone's code found the descriptor
+        if not isinstance(event, dict):
+            return
+        kind = event.get("event")
+        if kind in ("stored", "unstored"):
+            self._finished_at = time.monotonic()
+            with suppress(ValueError):
+                outcome = Outcome(str(event.get("outcome")))
+                if kind == "stored":
+                    self.stored = outcome
+                else:
+                    self.unstored = outcome, str(event.get("reason"))
+        if kind == "epoch":
+            self.epochs += 1
+        self._on_event(self.job, event)
+
+
+def bound(log: Path) -> None:
+    """Cut the middle out of a log that has grown too long. What is printed in that moment may be lost."""
+    with suppress(OSError):
+        size = log.stat().st_size
+        if size <= _LOG_BYTES:
+            return
+        with log.open("rb") as stream:
+            stream.seek(size - _LOG_END)
+            end = stream.read(_LOG_END)
+        os.truncate(log, _LOG_BEGINNING)
+        with log.open("ab") as stream:
+            stream.write(f"\n[{size - _LOG_BEGINNING - _LOG_END} bytes are left out here]\n".encode() + end)
+
+
+def _make_ready(job: Job) -> None:
+    """Write the job where its worker finds it, and begin its log anew."""
+    job.work.mkdir(parents=True, exist_ok=True)
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    (job.work / "job.json").write_text(job.model_dump_json(indent=1), encoding="utf-8")
+    job.log.unlink(missing_ok=True)
