@@ -45,8 +45,8 @@ def ours(name: str, size: int, batch: int) -> float:
 def timms(script: str, name: str, size: int, batch: int) -> float:
     """Return timm's figure, images per second."""
     command = [sys.executable, script, "--model", name, "--bench", "inference", "--device", "cpu", "--channels-last",
-               "--precision", "float32", "-b", str(batch), "--img-size", str(size), "--num-bench-iter", "15",
-               "--num-warm-iter", "3"]  # fmt: skip
+               "--precision", "float32", "-b", str(batch), "--img-size", str(size), "--num-bench-iter", "40",
+               "--num-warm-iter", "5"]  # fmt: skip
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     result = json.loads(done.stdout[done.stdout.index("--result") + len("--result") :])
     return float(result["infer_samples_per_sec"])

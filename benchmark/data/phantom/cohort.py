@@ -20,9 +20,9 @@ from benchmark.data.phantom.volumes import Array
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 PLANES = ("axial", "coronal", "sagittal")
 GROUPS_OF_FOUR = 30
-NEAR_SHARE, NEAR_MM = 0.75, 12.0
+NEAR_SHARE, NEAR_MM = 0.8, 11.0
 REACH = ((-55.0, 55.0), (-80.0, 50.0), (-10.0, 95.0))  # of sites from the sella: rightwards, forwards, upwards
-SMALLEST_MM, LARGEST_MM = 14.0, 25.0  # radius of a lesion
+SMALLEST_MM, LARGEST_MM = 16.0, 25.0  # radius of a lesion
 
 # For each plane: its normal, the image's down and right (patient mm: right, anterior, up), and where the image's
 # centre lies from the sella.
@@ -61,7 +61,7 @@ def examinations(seed: int) -> tuple[Examination, ...]:
         first = PLANES[kind % 3]
         second = PLANES[(kind + 1 + kind // 3 % 2) % 3]
         radius = float(np.exp(rng.uniform(np.log(SMALLEST_MM), np.log(LARGEST_MM))))
-        rise = radius * rng.uniform(0.1, 0.75)
+        rise = radius * rng.uniform(0.0, 0.9)
         middles, cuts = {}, []
         # five slices a patient on average: 3 + 2, or 2 + 2 and 3 + 3 in turn
         for plane, count in zip(
@@ -69,7 +69,7 @@ def examinations(seed: int) -> tuple[Examination, ...]:
             ((3, 2), (2, 3), (3, 3), (2, 2))[kind // 3 % 4 if kind < 24 else kind // 3 % 2],
             strict=True,
         ):
-            middle = (rise if plane == "axial" else 0.0) + 0.15 * radius * rng.normal(0, 1)
+            middle = (rise if plane == "axial" else 0.0) + 0.25 * radius * rng.normal(0, 1)
             steps = np.linspace(-0.45, 0.45, count) * radius * rng.uniform(0.7, 1)
             middles[plane] = float(middle)
             cuts += [(plane, float(middle + step)) for step in steps]
@@ -147,11 +147,11 @@ def _meningioma(rng: np.random.Generator, examination: Examination, shape: Shape
         r,
         height=rng.uniform(0.75, 1.05),
         sunk=float(sunk[chosen]),
-        strength=rng.uniform(0.25, 0.6) if rng.random() < 0.12 else rng.uniform(0.75, 1.15),
+        strength=rng.uniform(0.5, 0.8) if rng.random() < 0.06 else rng.uniform(0.95, 1.25),
         lobed=rng.uniform(0.02, 0.1),
         tail=rng.uniform(0, 0.9),
         cleft=rng.uniform(0, 0.7),
-        oedema=rng.uniform(0.3, 0.8) if rng.random() < 0.2 else 0.0,
+        oedema=rng.uniform(0.3, 0.8) if rng.random() < 0.1 else 0.0,
         calcified=rng.uniform(0.1, 0.5) if rng.random() < 0.1 else 0.0,
         form=Waves.draw(rng, 0.9 * r, 2.2 * r, fields=2),
     )
@@ -160,18 +160,18 @@ def _meningioma(rng: np.random.Generator, examination: Examination, shape: Shape
 def _glioma(rng: np.random.Generator, examination: Examination, shape: Shape, head: Head) -> Glioma:
     r = examination.radius
     chosen = _at_slices(rng, examination, shape, head.tissue, _closeness(head.tissue, examination.site, 14))
-    kind = rng.choice(3, p=[0.74, 0.16, 0.1])  # ring, solid, low grade
+    kind = rng.choice(3, p=[0.88, 0.08, 0.04])  # ring, solid, low grade
     waves = [Waves.draw(rng, a * r, b * r) for a, b in ((1.2, 2.5), (0.8, 1.6), (1.0, 2.0))]
     form = Waves(np.concatenate([w.vectors for w in waves]), np.concatenate([w.phases for w in waves]))
     return Glioma(
         head.tissue[chosen],
         r,
         rough=rng.uniform(0.1, 0.22),
-        rim=(rng.uniform(0.2, 0.36), rng.uniform(0.5, 1.2), 0.0)[kind],
-        strength=rng.uniform(0.6, 1.1) if kind == 0 else rng.uniform(0.35, 0.7),
+        rim=(rng.uniform(0.22, 0.32), rng.uniform(0.5, 1.2), 0.0)[kind],
+        strength=rng.uniform(0.95, 1.3) if kind == 0 else rng.uniform(0.4, 0.75),
         patchy=(rng.uniform(0.2, 0.6), rng.uniform(0.4, 0.9), 0.0)[kind],
-        core=rng.uniform(0.05, 0.4) if kind < 2 else rng.uniform(0.4, 0.75),
-        oedema=rng.uniform(0.75, 1.0) if kind < 2 else rng.uniform(0.2, 0.7),
+        core=rng.uniform(0.0, 0.15) if kind < 2 else rng.uniform(0.4, 0.75),
+        oedema=rng.uniform(0.9, 1.1) if kind < 2 else rng.uniform(0.2, 0.7),
         spread=rng.uniform(0.4, 1.0),
         edge=rng.uniform(1.8, 3) if kind < 2 else rng.uniform(3, 7),
         push=rng.uniform(0.3, 0.7),
@@ -181,14 +181,14 @@ def _glioma(rng: np.random.Generator, examination: Examination, shape: Shape, he
 
 def _pituitary(rng: np.random.Generator, examination: Examination) -> Pituitary:
     r = examination.radius
-    sideways = examination.middles.get("sagittal", 0.15 * r * rng.normal(0, 1))
-    forwards = examination.middles.get("coronal", 0.15 * r * rng.normal(0, 1))
+    sideways = examination.middles.get("sagittal", 0.25 * r * rng.normal(0, 1))
+    forwards = examination.middles.get("coronal", 0.2 * r * rng.normal(0, 1))
     return Pituitary(
         SELLA + np.array([sideways, forwards, examination.rise]),
         r,
         waist=rng.uniform(0.08, 0.25) if rng.random() < 0.4 else 0.0,
         stretch=rng.uniform(0.9, 1.25),
-        strength=rng.uniform(0.15, 0.35) if rng.random() < 0.15 else rng.uniform(0.35, 0.75),
+        strength=rng.uniform(0.25, 0.45) if rng.random() < 0.1 else rng.uniform(0.6, 0.9),
         patchy=rng.uniform(0.0, 0.35),
         lobed=rng.uniform(0.02, 0.08),
         cyst=rng.uniform(0.35, 0.7) if rng.random() < 0.25 else 0.0,

@@ -44,15 +44,15 @@ class Scanner:
     def draw(cls, rng: np.random.Generator) -> "Scanner":
         sharp = rng.uniform(0.35, 0.75)
         return cls(
-            field_of_view=rng.uniform(206, 216),
-            shift=(rng.normal(0, 2), rng.normal(0, 1.5)),
+            field_of_view=rng.uniform(204, 226),
+            shift=(rng.normal(0, 3), rng.normal(0, 2.5)),
             blur=(sharp * rng.uniform(1, 1.4), sharp),
             noise=float(np.exp(rng.uniform(np.log(0.006), np.log(0.025)))),
             coil=Waves.draw(rng, 180, 500, count=8),
             coil_strength=rng.uniform(0.03, 0.1),
             surface=rng.uniform(0, 0.25),
-            white=rng.uniform(2.1, 2.5),
-            gamma=rng.uniform(0.92, 1.08),
+            white=float(np.exp(rng.uniform(np.log(1.85), np.log(2.9)))),
+            gamma=float(np.exp(rng.uniform(-0.25, 0.25))),
             ghost=max(0.0, rng.normal(0, 0.02)),
             ghost_axis=int(rng.integers(2)),
             masked=bool(rng.random() < 0.35),
