@@ -45,7 +45,7 @@ if engine == "torch":
     from benchmark.training.engines.torch_augment import Augmenter
     augmented = [Augmenter(torch.device("cpu"), size)(torch.from_numpy(images), each).numpy() for each in draws]
 else:
-    import tensorflow as tf
+    from benchmark.training.engines.tensorflow_import import tf  # whatever KERAS_BACKEND says
     from benchmark.training.engines.tensorflow_augment import Augmenter
     augmented = [Augmenter(size)(tf.constant(images), each).numpy() for each in draws]
 np.savez(result, *augmented)
