@@ -19,7 +19,7 @@ from benchmark.conformance.checks import CHECKS, Check
 from benchmark.conformance.report import Result
 from benchmark.conformance.subject import Fault, Subject
 from benchmark.execution.failures import outcome_of
-from benchmark.execution.worker import OTHER_FRAMEWORK, shut_out_other_framework
+from benchmark.execution.frameworks import OTHER_FRAMEWORK, shut_out_other_framework
 from benchmark.outcomes import Outcome, RunFailure
 
 _SKIPPED = (Outcome.UNSUPPORTED, Outcome.MISSING_DEPENDENCY)

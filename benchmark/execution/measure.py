@@ -16,13 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.execution.failures import outcome_of
+from benchmark.execution.frameworks import OTHER_FRAMEWORK, shut_out_other_framework
+from benchmark.execution.given import find_declared, load_images
 from benchmark.execution.job import Job
-from benchmark.execution.worker import (
-    OTHER_FRAMEWORK,
-    find_declared,
-    log_traceback,
-    shut_out_other_framework,
-)
+from benchmark.execution.worker import log_traceback
 
 # Enough steps for a median, and no more than a few seconds of them where they are slow.
 _STEPS, _SECONDS = 8, 6.0
@@ -55,7 +52,6 @@ def measure(job: Job, begun: float) -> Pace:
     Raises:
         RunFailure: as the run itself would.
     """
-    from benchmark.data import load_prepared, load_split
     from benchmark.training.engines import Assignment, create
     from benchmark.training.epochs import Loop
     from benchmark.training.feed import near_equal_batches
@@ -63,7 +59,7 @@ def measure(job: Job, begun: float) -> Pace:
     run, execution = job.run, job.run.recipe.execution
     shut_out_other_framework(run.engine)
     backbone = find_declared(job)
-    data, split = load_prepared(job.data_folder), load_split(job.split_file)
+    data, split = load_images(job)
     engine = create(run.engine, run.device_kind, tf32=execution.tf32, deterministic=execution.deterministic)
     engine.build(
         Assignment(

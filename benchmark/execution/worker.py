@@ -22,10 +22,10 @@ import psutil
 from filelock import FileLock, Timeout
 
 from backbones import Backbone
-from backbones.registry import load_registry
-from benchmark.errors import UserError
 from benchmark.execution.channel import Channel, print_to
 from benchmark.execution.failures import outcome_of, unreachable
+from benchmark.execution.frameworks import OTHER_FRAMEWORK, assert_one_framework, shut_out_other_framework
+from benchmark.execution.given import find_declared, load_images
 from benchmark.execution.job import Job
 from benchmark.execution.leavings import give_memory_back
 from benchmark.execution.processes import ATTEMPT_VARIABLE, adopt_orphans, be_first_to_go
@@ -42,7 +42,6 @@ Report = Callable[[Mapping[str, Any]], None]
 
 # A worker whose controller was killed ends itself at once; its successor waits for it no longer than this.
 _PREDECESSOR_SECONDS = 60.0
-OTHER_FRAMEWORK = {"torch": "tensorflow", "tensorflow": "torch"}
 
 
 def main() -> int:
@@ -155,7 +154,7 @@ class _Work:
         job, run = self.job, self.job.run
         shut_out_other_framework(run.engine)
         backbone = find_declared(job)
-        data, split = _load_data(job)
+        data, split = load_images(job)
         engine, network = self._build(backbone, len(data.class_names))
 
         from benchmark.evaluation.throughput import measure
@@ -326,73 +325,6 @@ class _Work:
             return
         checkpoints.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(now, default=str), encoding="utf-8")
-
-
-def find_declared(job: Job) -> Backbone:
-    """Return the adapter that the plan saw, read anew.
-
-    Raises:
-        RunFailure: it is no longer there or its file has changed, it lacks a module, or it says that it does not
-            apply.
-    """
-    registry = load_registry(job.plugins)
-    try:
-        backbone = registry.get(job.run.backbone)
-    except KeyError:
-        broken = "; ".join(f"{plugin.origin}: {plugin.reason}" for plugin in registry.broken)
-        raise RunFailure(
-            Outcome.ERROR, f"The worker does not find the backbone {job.run.backbone} ({broken})."
-        ) from None
-    if backbone.source_hash != job.run.backbone_source:
-        raise RunFailure(Outcome.ERROR, f"The file that declares {backbone.name} changed meanwhile; try again.")
-    reason = backbone.unsupported() if backbone.unsupported else None
-    if reason:
-        raise RunFailure(Outcome.UNSUPPORTED, reason)
-    return backbone
-
-
-def _load_data(job: Job) -> Any:
-    from benchmark.data import load_prepared, load_split
-
-    try:
-        data = load_prepared(job.data_folder)
-        return data, load_split(job.split_file)
-    except (UserError, OSError, ValueError) as error:
-        raise RunFailure(Outcome.BAD_DATA, f"The prepared data can't be read: {error}") from error
-
-
-class _Without:
-    """A finder of modules that does not find one package; all else is left to the finder it stands for."""
-
-    def __init__(self, finder: Any, package: str) -> None:
-        self._finder, self.package = finder, package
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name.partition(".")[0] == self.package:
-            return None
-        return self._finder.find_spec(name, path, target)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._finder, name)
-
-
-def shut_out_other_framework(engine: str) -> None:
-    """Make the framework that this process does not run look as if it were not installed.
-
-    Both in one process crash, and some libraries import whichever they find (keras-cv imports torch).
-    """
-    other = OTHER_FRAMEWORK[engine]
-    if not any(isinstance(finder, _Without) and finder.package == other for finder in sys.meta_path):
-        sys.meta_path[:] = [_Without(finder, other) for finder in sys.meta_path]
-
-
-def assert_one_framework(engine: str) -> None:
-    """Raise ``RunFailure`` where both frameworks came into this process: its result may not be trusted."""
-    other = OTHER_FRAMEWORK[engine]
-    if other in sys.modules:
-        raise RunFailure(
-            Outcome.ERROR, f"The backbone's code imported {other} into a process that runs {engine}; import one only."
-        )
 
 
 if __name__ == "__main__":

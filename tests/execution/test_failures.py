@@ -8,7 +8,7 @@ import pytest
 
 from backbones import MissingWeights
 from benchmark.execution.failures import outcome_of, outcome_of_exit, unreachable
-from benchmark.execution.worker import assert_one_framework, shut_out_other_framework
+from benchmark.execution.frameworks import assert_one_framework, shut_out_other_framework
 from benchmark.outcomes import Outcome, RunFailure
 
 

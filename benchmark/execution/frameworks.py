@@ -1,0 +1,42 @@
+"""One framework a process: both in one crash, and some libraries import whichever they find."""
+
+import sys
+from typing import Any
+
+from benchmark.outcomes import Outcome, RunFailure
+
+OTHER_FRAMEWORK = {"torch": "tensorflow", "tensorflow": "torch"}
+
+
+class _Without:
+    """A finder of modules that does not find one package; all else is left to the finder it stands for."""
+
+    def __init__(self, finder: Any, package: str) -> None:
+        self._finder, self.package = finder, package
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if name.partition(".")[0] == self.package:
+            return None
+        return self._finder.find_spec(name, path, target)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._finder, name)
+
+
+def shut_out_other_framework(engine: str) -> None:
+    """Make the framework that this process does not run look as if it were not installed.
+
+    Both in one process crash, and some libraries import whichever they find (keras-cv imports torch).
+    """
+    other = OTHER_FRAMEWORK[engine]
+    if not any(isinstance(finder, _Without) and finder.package == other for finder in sys.meta_path):
+        sys.meta_path[:] = [_Without(finder, other) for finder in sys.meta_path]
+
+
+def assert_one_framework(engine: str) -> None:
+    """Raise ``RunFailure`` where both frameworks came into this process: its result may not be trusted."""
+    other = OTHER_FRAMEWORK[engine]
+    if other in sys.modules:
+        raise RunFailure(
+            Outcome.ERROR, f"The backbone's code imported {other} into a process that runs {engine}; import one only."
+        )

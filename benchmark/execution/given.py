@@ -1,0 +1,50 @@
+"""What a job names, as its worker finds it: the backbone, the images."""
+
+from typing import TYPE_CHECKING
+
+from backbones import Backbone
+from backbones.registry import load_registry
+from benchmark.errors import UserError
+from benchmark.execution.job import Job
+from benchmark.outcomes import Outcome, RunFailure
+
+if TYPE_CHECKING:
+    from benchmark.data.dataset import DataSet, Split
+
+
+def find_declared(job: Job) -> Backbone:
+    """Return the adapter that the plan saw, read anew.
+
+    Raises:
+        RunFailure: it is no longer there or its file has changed, it lacks a module, or it says that it does not
+            apply.
+    """
+    registry = load_registry(job.plugins)
+    try:
+        backbone = registry.get(job.run.backbone)
+    except KeyError:
+        broken = "; ".join(f"{plugin.origin}: {plugin.reason}" for plugin in registry.broken)
+        raise RunFailure(
+            Outcome.ERROR, f"The worker does not find the backbone {job.run.backbone} ({broken})."
+        ) from None
+    if backbone.source_hash != job.run.backbone_source:
+        raise RunFailure(Outcome.ERROR, f"The file that declares {backbone.name} changed meanwhile; try again.")
+    reason = backbone.unsupported() if backbone.unsupported else None
+    if reason:
+        raise RunFailure(Outcome.UNSUPPORTED, reason)
+    return backbone
+
+
+def load_images(job: Job) -> "tuple[DataSet, Split]":
+    """Return the prepared images of a run, and their split.
+
+    Raises:
+        RunFailure: ``bad_data`` where they can't be read.
+    """
+    from benchmark.data import load_prepared, load_split
+
+    try:
+        data = load_prepared(job.data_folder)
+        return data, load_split(job.split_file)
+    except (UserError, OSError, ValueError) as error:
+        raise RunFailure(Outcome.BAD_DATA, f"The prepared data can't be read: {error}") from error
