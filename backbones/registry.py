@@ -24,6 +24,8 @@ Framework = Literal["torch", "keras"]
 Build = Callable[..., Any]
 
 ENTRY_POINT_GROUP = "tumorboard.backbones"
+# Origins of backbones that are the harness's own or a library's, not a plug-in's.
+OWN_ORIGINS = ("built-in", "timm:", "keras:")
 _DECLARED = "__backbones__"  # the name under which a module keeps what it declares
 
 

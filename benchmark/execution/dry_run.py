@@ -208,7 +208,7 @@ def _pace(job: Job, folder: Path, seconds: float) -> Pace | Unknown:
 
 
 def _expected(plan: Plan, job: Job, done: bool, paces: Paces) -> Expected:
-    slow = job.key in plan.for_gpu and job.run.device_kind == "cpu" and job.data.limit is None
+    slow = plan.is_slow(job)
     if done:
         return Expected(job, 0.0, "done")
     if job.verdict is not None:

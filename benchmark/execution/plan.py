@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backbones import Backbone
-from backbones.registry import Registry, load_registry
+from backbones.registry import OWN_ORIGINS, Registry, load_registry
 from benchmark.errors import UserError
 from benchmark.execution.devices import DeviceChoice, choose_devices
 from benchmark.execution.entries import Entry, entries_of, for_backbone
@@ -51,6 +51,10 @@ class Plan:
         """Keys of the runs that are meant for a GPU, or for a small ``--limit``."""
         marked = [entry.name for entry in self.suite.entries if entry.gpu] if self.suite else []
         return frozenset(key for name in marked for key in self.members.get(name, ()))
+
+    def is_slow(self, job: Job) -> bool:
+        """Return whether a run is meant for a GPU, or for a small ``--limit``, and has neither."""
+        return job.key in self.for_gpu and job.run.device_kind == "cpu" and job.data.limit is None
 
     def followers(self, key: str) -> tuple[Job, ...]:
         """Return the runs that continue from the weights of one."""
@@ -103,8 +107,7 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
 
 def _marked(plan: Plan) -> list[str]:
     """Return a sentence on runs that take long without a GPU."""
-    slow = [job for job in plan.jobs if job.key in plan.for_gpu and job.run.device_kind == "cpu"]
-    slow = [job for job in slow if job.data.limit is None]
+    slow = [job for job in plan.jobs if plan.is_slow(job)]
     if not slow:
         return []
     return [
@@ -118,7 +121,7 @@ def _defaults(backbones: Iterable[Backbone]) -> list[str]:
     notes = []
     for backbone in dict.fromkeys(backbones):
         left = backbone.left_open()
-        if left and backbone.origin not in ("built-in", "timm:", "keras:"):
+        if left and backbone.origin not in OWN_ORIGINS:
             told = "; ".join(f"{field} ({default})" for field, default in left.items())
             notes.append(f"{backbone.name} leaves to defaults: {told}.")
     return notes

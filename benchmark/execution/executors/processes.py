@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import psutil
 
+from backbones.registry import OWN_ORIGINS
 from benchmark.execution.executors.base import OnEvent
 from benchmark.execution.job import Job, worker_environment
 from benchmark.execution.processes import adopt_orphans, descendants, end_all, with_attempt
@@ -23,8 +24,6 @@ from benchmark.outcomes import Outcome
 _LONGEST_EVENT = 1_000_000
 # A log that grows beyond its bound loses its middle: its beginning and its end tell what happened.
 _LOG_BYTES, _LOG_BEGINNING, _LOG_END = 16 * 2**20, 64 * 2**10, 16 * 2**10
-# Backbones of these origins are the harness's own, and leave a process as they found it.
-_TRUSTED = ("built-in", "timm:", "keras:")
 
 
 def kinship(job: Job) -> tuple[object, ...]:
@@ -33,7 +32,7 @@ def kinship(job: Job) -> tuple[object, ...]:
     One framework, one device, one way of computing and one library. What a plug-in does to its process hurts no other
     backbone: only runs of the same one share theirs.
     """
-    origin = job.backbone.library if job.backbone.origin in _TRUSTED else job.run.backbone
+    origin = job.backbone.library if job.backbone.origin in OWN_ORIGINS else job.run.backbone
     deterministic = job.run.recipe.execution.deterministic
     return job.run.engine, job.run.device_kind, job.keras_backend, deterministic, job.plugins, origin
 
