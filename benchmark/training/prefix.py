@@ -16,6 +16,7 @@ from benchmark.data.dataset import Positions
 from benchmark.hashing import hash_json
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.training.engines.base import Handle, Network, NoPrefix, Prefix
+from benchmark.training.engines.freezing import TOLERANCE, agree
 from benchmark.training.epochs import Loop
 from benchmark.training.feed import Feed, near_equal_batches
 from benchmark.training.fitting import within_memory
@@ -23,9 +24,7 @@ from benchmark.training.prefix_cache import Entry, NoRoom, PrefixCache, Rows
 
 # On reuse so many rows are computed again, and compared.
 _CHECKED = 4
-# Largest difference of a row computed again, as a share of its largest value: batches of another size take other
-# kernels, and a GPU may choose its algorithms anew.
-_TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "int16": 5e-2}
+# A GPU may choose its algorithms anew.
 _GPU_TOLERANCE = 2e-2
 # Conventions of a network that don't touch its forward pass in inference mode.
 _NOT_FORWARD = ("optimizer", "batch_norm_momentum", "batch_norm_variance", "layer_regularizers")
@@ -170,11 +169,10 @@ def _agrees(loop: Loop, prefix: Prefix, entry: Entry, found: Positions) -> bool:
     images = engine.upload(np.ascontiguousarray(loop.data.pixels[chosen]))
     again = _floats(engine.fetch([engine.run_prefix(engine.normalize(images))])[0])
     kept = _floats(entry.rows()[chosen])
-    tolerance = _TOLERANCE.get(prefix.dtype, _TOLERANCE["float32"])
+    tolerance = TOLERANCE["bfloat16" if prefix.dtype == "int16" else prefix.dtype]
     if engine.device.kind != "cpu":
         tolerance = max(tolerance, _GPU_TOLERANCE)
-    scale = max(float(np.nanmax(np.abs(again), initial=0.0)), 1e-6)
-    return bool(np.allclose(kept, again, rtol=0, atol=tolerance * scale, equal_nan=True))
+    return agree(kept, again, tolerance)
 
 
 def _floats(rows: Rows) -> Rows:

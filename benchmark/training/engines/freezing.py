@@ -10,6 +10,10 @@ import numpy.typing as npt
 from benchmark.errors import nearest
 from benchmark.outcomes import Outcome, RunFailure
 
+# Largest difference of a row that is computed again, as a share of its largest value: batches of another size take
+# other kernels. It is far above their difference, and below any other.
+TOLERANCE = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-2, "bfloat16": 5e-2}
+
 
 def first_trainable(wanted: str, names: Sequence[str]) -> int:
     """Return the number of the first stage that a recipe's ``trainable_from`` leaves trainable.
@@ -33,6 +37,12 @@ def first_trainable(wanted: str, names: Sequence[str]) -> int:
         Outcome.UNSUPPORTED,
         f"There is no stage '{wanted}' to train from.{nearest(wanted, list(names))} There are {', '.join(names)}.",
     )
+
+
+def agree(rows: npt.NDArray[Any], again: npt.NDArray[Any], tolerance: float) -> bool:
+    """Return whether rows are what was computed again, to within a share of the largest value."""
+    scale = max(float(np.nanmax(np.abs(again), initial=0.0)), 1e-6)
+    return bool(np.allclose(rows, again, rtol=0, atol=tolerance * scale, equal_nan=True))
 
 
 def hash_of_weights(named: Iterable[tuple[str, npt.NDArray[Any]]]) -> str:

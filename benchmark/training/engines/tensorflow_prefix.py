@@ -6,11 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from benchmark.training.engines.base import NoPrefix, Prefix
-from benchmark.training.engines.freezing import hash_of_weights
+from benchmark.training.engines.freezing import TOLERANCE, agree, hash_of_weights
 from benchmark.training.engines.keras_network import KerasNetwork, named_weights
 
-# One image alone takes other kernels than in a batch; this is far above their difference, and below any other.
-_TOLERANCE = {tf.float32: 1e-4, tf.float16: 2e-2, tf.bfloat16: 5e-2}
+_KEPT = (tf.float32, tf.float16, tf.bfloat16)
 
 
 class TensorFlowPrefix:
@@ -70,12 +69,11 @@ class TensorFlowPrefix:
 
 
 def _is_row(rows: Any, count: int) -> bool:
-    return tf.is_tensor(rows) and rows.dtype in _TOLERANCE and rows.ndim > 1 and len(rows) == count
+    return tf.is_tensor(rows) and rows.dtype in _KEPT and rows.ndim > 1 and len(rows) == count
 
 
 def _close(a: Any, b: Any) -> bool:
     if a.shape != b.shape:
         return False
     first, second = (np.asarray(tf.cast(x, tf.float32)) for x in (a, b))
-    scale = max(float(np.nanmax(np.abs(second), initial=0.0)), 1e-6)
-    return bool(np.allclose(first, second, rtol=0, atol=_TOLERANCE[a.dtype] * scale, equal_nan=True))
+    return agree(first, second, TOLERANCE[a.dtype.name])

@@ -29,6 +29,7 @@ from benchmark.training.engines.torch_network import TorchNetwork, TorchStage
 from benchmark.training.engines.torch_optimizer import Updates
 from benchmark.training.engines.torch_pixels import Normalizer
 from benchmark.training.engines.torch_prefix import TorchPrefix
+from benchmark.training.engines.torch_values import copied, copies, fill
 from benchmark.training.final_weights import read_final
 from benchmark.training.schedules import stage_factors
 
@@ -70,7 +71,7 @@ class TorchEngine:
         self._network = network
         if assignment.init_from is not None:
             tensors = self._tensors(network.stages)
-            _fill(tensors, read_final(assignment.init_from, {name: tuple(t.shape) for name, t in tensors.items()}))
+            fill(tensors, read_final(assignment.init_from, {name: tuple(t.shape) for name, t in tensors.items()}))
         self._first = network.first_trainable
         trained = network.stages[self._first :]
         for stage in network.stages[: self._first]:
@@ -86,7 +87,7 @@ class TorchEngine:
         }
         self._updates = Updates(recipe.optimizer, parameters, factors, recipe.regularization)
         self._average = Average(lambda: self._tensors(trained)) if recipe.ema.decay else None
-        self._fixed = _copies(self._statistics())
+        self._fixed = copies(self._statistics())
         self._scaler = torch.amp.GradScaler(self._place.type) if precision == "float16" else None
         self._arrange_pixels(channels_last=network.channels_last)
         self._autocast, self._wanted_loss = _AUTOCAST.get(precision), recipe.loss
@@ -333,7 +334,7 @@ class TorchEngine:
     def weights(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of all weights and running statistics, trained or frozen, in a fixed order."""
         self._set_mode(None)
-        return {name: _copy(tensor) for name, tensor in self._tensors(self._network.stages).items()}
+        return {name: copied(tensor) for name, tensor in self._tensors(self._network.stages).items()}
 
     def _tensors(self, stages: Sequence[TorchStage]) -> dict[str, Tensor]:
         return {
@@ -344,7 +345,7 @@ class TorchEngine:
         """Return copies of what training changes: weights and running statistics; the slots if asked."""
         if self._average is not None:
             self._set_mode(self._first if optimizer else None)
-        values = {name: _copy(tensor) for name, tensor in self._tensors(self._network.stages[self._first :]).items()}
+        values = {name: copied(tensor) for name, tensor in self._tensors(self._network.stages[self._first :]).items()}
         if optimizer:
             values |= self._updates.state()
             if self._average is not None:
@@ -368,7 +369,7 @@ class TorchEngine:
             raise ValueError(f"the state does not fit the network: {min(odd)} is in one of them only")
         if self._average is not None:
             self._set_mode(self._first)
-        _fill(tensors, state)
+        fill(tensors, state)
         with torch.no_grad():
             if slots:
                 self._updates.load_state(slots)
@@ -394,17 +395,3 @@ def _build_network(assignment: Assignment, device: torch.device) -> TorchNetwork
     from benchmark.training.engines.torch_modules import build_network
 
     return build_network(assignment, device)
-
-
-def _copy(tensor: Tensor) -> npt.NDArray[Any]:
-    return np.array(tensor.detach().cpu().contiguous().numpy())
-
-
-def _fill(tensors: Mapping[str, Tensor], values: Mapping[str, npt.NDArray[Any]]) -> None:
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            tensor.copy_(torch.from_numpy(np.array(values[name])))
-
-
-def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.recipe import Optimizer, Regularization
+from benchmark.training.engines.torch_values import copied
 
 _STEP = "optimizer/step"
 
@@ -112,9 +113,9 @@ class Updates:
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of the slots."""
-        values = {name: _copy(slot) for name, slot in self._tensors().items()}
+        values = {name: copied(slot) for name, slot in self._tensors().items()}
         if self._rule.name != "sgd" and self._list:
-            values[_STEP] = _copy(self.optimizer.state[self._list[0]]["step"])
+            values[_STEP] = copied(self.optimizer.state[self._list[0]]["step"])
         return values
 
     def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -131,10 +132,6 @@ class Updates:
             for slot in self._slots
             for name, parameter in self._parameters.items()
         }
-
-
-def _copy(tensor: Tensor) -> npt.NDArray[Any]:
-    return np.array(tensor.detach().cpu().contiguous().numpy())
 
 
 def _groups(

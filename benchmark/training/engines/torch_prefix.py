@@ -8,13 +8,10 @@ import torch
 from torch import Tensor
 
 from benchmark.training.engines.base import NoPrefix, Prefix
-from benchmark.training.engines.freezing import hash_of_weights
+from benchmark.training.engines.freezing import TOLERANCE, hash_of_weights
 from benchmark.training.engines.torch_network import TorchStage
 
 Precision = Callable[[], contextlib.AbstractContextManager[object]]
-
-# One image alone takes other kernels than in a batch; this is far above their difference, and below any other.
-_TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ class TorchPrefix:
         facts = Prefix(
             stages=tuple(stage.name for stage in stages[: ends[-1]]),
             shape=tuple(shape[1:]),
-            dtype="int16" if bits else str(together.dtype).removeprefix("torch."),
+            dtype="int16" if bits else _name(together.dtype),
             weights_hash=hash_of_weights(values),
         )
         return cls(facts, ends[-1], calls, channels_last, bits, precision)
@@ -104,12 +101,16 @@ def _outputs(calls: Sequence[Callable[[Tensor, bool], Tensor]], x: Tensor, preci
     return outputs
 
 
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def _is_row(x: object, count: int) -> bool:
-    return isinstance(x, Tensor) and x.dtype in _TOLERANCE and x.ndim > 1 and len(x) == count
+    return isinstance(x, Tensor) and _name(x.dtype) in TOLERANCE and x.ndim > 1 and len(x) == count
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
     if a.shape != b.shape:
         return False
     scale = max(float(b.abs().max()), 1e-6)
-    return bool(torch.isclose(a, b, rtol=0, atol=_TOLERANCE[a.dtype] * scale, equal_nan=True).all())
+    return bool(torch.isclose(a, b, rtol=0, atol=TOLERANCE[_name(a.dtype)] * scale, equal_nan=True).all())
