@@ -19,6 +19,7 @@ from benchmark.reporting.rows import Result
 from benchmark.reporting.words import DISCLAIMER, count
 
 Bools = npt.NDArray[np.bool_]
+Verdict = tuple[str, str]  # in a word, and with its figures
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,13 @@ def report(experiments: Experiments, settings: Sequence[Setting]) -> str:
         parts += [f"## {escaped(setting.title)}", _figures(experiments, setting)]
         parts.append("\n".join(f"- {escaped(remark)}" for remark in _remarks(setting)))
         if experiments.conclusions:
-            verdicts = [
-                (conclusion.says, " ".join(_verdicts(conclusion, experiments, setting)))
-                for conclusion in experiments.conclusions
+            judged = _judged(experiments.conclusions, setting)
+            parts += ["### Which conclusions survive", escaped(_survivors(experiments.conclusions, judged))]
+            told = [
+                (conclusion.says, _told(conclusion, experiments, {how: each[number] for how, each in judged.items()}))
+                for number, conclusion in enumerate(experiments.conclusions)
             ]
-            parts += ["### Which conclusions survive", escaped(_survivors(experiments.conclusions, setting))]
-            parts.append("\n".join(f"- **{escaped(says)}.** {escaped(verdict)}" for says, verdict in verdicts))
+            parts.append("\n".join(f"- **{escaped(says)}.** {escaped(verdict)}" for says, verdict in told))
     parts.append(_READING)
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -200,7 +202,13 @@ def _remarks(setting: Setting) -> list[str]:
 # --- the conclusions ----------------------------------------------------------------------------------------------
 
 
-def _verdicts(conclusion: Conclusion, experiments: Experiments, setting: Setting) -> list[str]:
+def _judged(conclusions: Sequence[Conclusion], setting: Setting) -> dict[str, list[Verdict]]:
+    """Return the verdict on each conclusion by variant of the runs."""
+    variants = dict.fromkeys(each.how for each in setting.entries)
+    return {how: [_verdict(conclusion, setting, how) for conclusion in conclusions] for how in variants}
+
+
+def _told(conclusion: Conclusion, experiments: Experiments, verdicts: Mapping[str, Verdict]) -> str:
     """Return a sentence on what the known figures say of a conclusion, and one for each different verdict on ours."""
     there = [
         experiments.known[name].get(conclusion.measure) or "no figure"
@@ -209,20 +217,16 @@ def _verdicts(conclusion: Conclusion, experiments: Experiments, setting: Setting
     ]
     sentences = [f"{_capital(experiments.source)}: {' against '.join(there)}."]
     found: dict[str, list[str]] = {}
-    for how in _variants(setting):
-        found.setdefault(_verdict(conclusion, setting, how)[1], []).append(how)
-    return [*sentences, *(f"{_capital(' and '.join(hows))}: {said}." for said, hows in found.items())]
+    for how, (_, said) in verdicts.items():
+        found.setdefault(said, []).append(how)
+    return " ".join([*sentences, *(f"{_capital(' and '.join(hows))}: {said}." for said, hows in found.items())])
 
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _variants(setting: Setting) -> list[str]:
-    return list(dict.fromkeys(each.how for each in setting.entries))
-
-
-def _verdict(conclusion: Conclusion, setting: Setting, how: str) -> tuple[str, str]:
+def _verdict(conclusion: Conclusion, setting: Setting, how: str) -> Verdict:
     """Return in a word whether a conclusion holds of one variant of the runs, and the same with its figures."""
     entries = {each.entry.reference: each for each in setting.entries if each.how == how and each.scored}
     absent = [name for name in (conclusion.of, conclusion.than) if name is not None and name not in entries]
@@ -287,13 +291,13 @@ def _right(result: Result, measure: str) -> tuple[Bools, Bools, npt.NDArray[np.s
     return predicted != negative, of_class, groups, test.image_ids
 
 
-def _survivors(conclusions: Sequence[Conclusion], setting: Setting) -> str:
+def _survivors(conclusions: Sequence[Conclusion], judged: Mapping[str, Sequence[Verdict]]) -> str:
     """Return one paragraph: how many conclusions hold, and which don't."""
     found: dict[str, list[str]] = {}
-    for how in _variants(setting):
+    for how, verdicts in judged.items():
         words: dict[str, list[str]] = {}
-        for conclusion in conclusions:
-            words.setdefault(_verdict(conclusion, setting, how)[0], []).append(conclusion.says)
+        for conclusion, (word, _) in zip(conclusions, verdicts, strict=True):
+            words.setdefault(word, []).append(conclusion.says)
         opened = len(words.pop("open", []))
         told = [f"{len(words.pop('holds', []))} of {len(conclusions) - opened} conclusions hold"]
         told += [f"{word}: {'; '.join(says)}" for word, says in words.items()]

@@ -9,7 +9,7 @@ from benchmark.errors import UserError
 from benchmark.evaluation.scoring import decide
 from benchmark.reporting.leaderboard import read_board
 from benchmark.reporting.lines import run_lines
-from benchmark.reporting.rows import Result, Row, columns
+from benchmark.reporting.rows import WHO, Result, Row, columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,20 +21,8 @@ _WHOLE = (
 )
 _COUNTS = ("fn_", "missed_", "support_", "patient_fn_", "patient_missed_", "patient_support_")
 _WORDS = (
-    *(
-        "block",
-        "backbone",
-        "framework",
-        "library",
-        "weights",
-        "recipe",
-        "data",
-        "split",
-        "status",
-        "reason",
-        "device",
-    ),
-    *("speed_block", "precision", "weights_policy", "leaks", "note", "parity", "key"),
+    *(name for name in WHO if name not in _WHOLE),
+    *("status", "reason", "device", "speed_block", "precision", "weights_policy", "leaks", "note", "parity", "key"),
 )
 
 
