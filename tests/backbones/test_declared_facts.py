@@ -33,6 +33,13 @@ def built(name: str, engine: str) -> Any:
     return made.build(Assignment(entry, recipe, num_classes=4, size=size, weights=None, seed=0))
 
 
+def assert_is_as_declared(name: str, engine: str) -> None:
+    network = built(name, engine)
+    entry = BUILT_IN[name]
+    assert (network.parameters, len(network.stages)) == (entry.parameters, entry.stage_count)
+    assert network.stages_proven
+
+
 def test_all_twelve_are_there() -> None:
     assert len(BUILT_IN) == 12
     assert {entry.library for entry in BUILT_IN.values()} == {"own", "timm", "keras", "keras_cv"}
@@ -41,17 +48,11 @@ def test_all_twelve_are_there() -> None:
 @pytest.mark.parametrize("name", OF_TORCH)
 @pytest.mark.usefixtures("no_network")
 def test_torch_networks_are_what_they_say(name: str) -> None:
-    network = built(name, "torch")
-    entry = BUILT_IN[name]
-    assert (network.parameters, len(network.stages)) == (entry.parameters, entry.stage_count)
-    assert network.stages_proven
+    assert_is_as_declared(name, "torch")
 
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", OF_KERAS)
 @pytest.mark.usefixtures("no_network")
 def test_keras_networks_are_what_they_say(name: str) -> None:
-    network = built(name, "tensorflow")
-    entry = BUILT_IN[name]
-    assert (network.parameters, len(network.stages)) == (entry.parameters, entry.stage_count)
-    assert network.stages_proven
+    assert_is_as_declared(name, "tensorflow")

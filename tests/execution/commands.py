@@ -73,6 +73,13 @@ class Bench:
     plugin: Path
     out: Path
 
+    @classmethod
+    def of(cls, folder: Path, plugin: str, images: Path | None = None) -> "Bench":
+        """Write a plug-in into a folder, and images beside it where none are given."""
+        file = folder / "plugin.py"
+        file.write_text(plugin)
+        return cls(images or make_images(folder / "images"), file, folder / "out")
+
     def command(self, *words: str) -> list[str]:
         """Return the words of a command on this data, plug-in and results folder."""
         own = ("--data", str(self.images), "--plugin", str(self.plugin), "--out", str(self.out))

@@ -51,8 +51,7 @@ changes = { optimizer.learning_rate = 1e-30, batch_norm.momentum = 1e-30, epochs
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    (tmp_path / "plugin.py").write_text(PLUGIN)
-    return Bench(make_images(tmp_path / "images", per_class=6), tmp_path / "plugin.py", tmp_path / "out")
+    return Bench.of(tmp_path, PLUGIN, make_images(tmp_path / "images", per_class=6))
 
 
 def ask(bench: Bench, backbone: str, *words: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from benchmark.execution.dry_run import expected_seconds
 from benchmark.execution.measure import Pace
 from benchmark.execution.plan import make_plan
-from tests.execution.commands import GOOD, Bench, make_images, request_on
+from tests.execution.commands import GOOD, Bench, request_on
 
 PLUGIN = (
     GOOD
@@ -27,9 +27,7 @@ def absent(num_classes):
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    folder = tmp_path_factory.mktemp("dry")
-    (folder / "plugin.py").write_text(PLUGIN)
-    return Bench(make_images(folder / "images"), folder / "plugin.py", folder / "out")
+    return Bench.of(tmp_path_factory.mktemp("dry"), PLUGIN)
 
 
 def test_a_dry_run_measures_each_network_once_says_what_is_wrong_and_does_nothing(bench: Bench) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.execution.store import RecordStore
-from tests.execution.commands import GOOD, Bench, gone, make_images
+from tests.execution.commands import GOOD, Bench, gone
 
 HOSTILE = (
     GOOD
@@ -156,10 +156,7 @@ Done = tuple[Bench, subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    home = tmp_path_factory.mktemp("hostile")
-    plugin = home / "hostile.py"
-    plugin.write_text(HOSTILE)
-    return Bench(make_images(home / "images"), plugin, home / "out")
+    return Bench.of(tmp_path_factory.mktemp("hostile"), HOSTILE)
 
 
 @pytest.fixture(scope="module")

@@ -77,9 +77,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bench(images: Path, tmp_path: Path) -> Bench:
-    plugin = tmp_path / "plugin.py"
-    plugin.write_text(PLUGIN)
-    return Bench(images, plugin, tmp_path / "out")
+    return Bench.of(tmp_path, PLUGIN, images)
 
 
 def pids(bench: Bench, name: str) -> list[str]:

@@ -61,9 +61,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bench(images: Path, tmp_path: Path) -> Bench:
-    plugin = tmp_path / "slow.py"
-    plugin.write_text(PLUGIN)
-    return Bench(images, plugin, tmp_path / "out")
+    return Bench.of(tmp_path, PLUGIN, images)
 
 
 def the_record(bench: Bench) -> tuple[Record, np.ndarray]:  # type: ignore[type-arg]

@@ -13,13 +13,12 @@ import contextlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from turns import Process, answer, our_epoch, random_images, ratio_in_words, take_turns
+from turns import Process, answer, our_epoch, random_images, ratio_in_words, recipe_of, take_turns
 
 from backbones import UNIT
 from backbones.registry import load_registry
 from benchmark.data.dataset import DataSet, Split
-from benchmark.execution.worker import shut_out_other_framework
-from benchmark.recipe import load_recipe
+from benchmark.execution.frameworks import shut_out_other_framework
 
 _FIT: Mapping[str, object] = {"keras.fit": "auto", "keras.fit without XLA": False}
 
@@ -48,16 +47,7 @@ def epoch_of(side: str, name: str, size: int, batch: int, count: int) -> Callabl
     shut_out_other_framework(engine)
     if side in _FIT:
         return fit(name, data, split, batch, _FIT[side])
-    changes = {
-        "size": size,
-        "batch_size": batch,
-        "epochs": 1000,
-        "optimizer.learning_rate": 1e-4,
-        "execution.precision": "float32",
-        "execution.channels_last": "on",
-        "execution.compile": "off",
-    }
-    return our_epoch(engine, backbone, load_recipe("default").with_values(changes), data, split)
+    return our_epoch(engine, backbone, recipe_of(size, batch), data, split)
 
 
 def main() -> None:

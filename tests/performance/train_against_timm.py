@@ -19,12 +19,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from turns import CLASSES, Process, answer, our_epoch
+from turns import CLASSES, Process, answer, our_epoch, recipe_of
 
 from backbones.registry import load_registry
 from benchmark.data import open_dataset
 from benchmark.data.dataset import Split
-from benchmark.recipe import load_recipe
 
 _EPOCHS = 3
 # what timm prints for the last step of an epoch: mean seconds of a step, and those of them that it waited for data
@@ -46,17 +45,7 @@ def our_training(model: str, folder: Path, size: int, batch: int) -> Callable[[]
     data = open_dataset(str(folder / "train"), size=size, cache=folder / "cache")
     everything = np.arange(len(data))
     split = Split("holdout", everything, everything[:4], everything[:4], hash="0" * 64)
-    changes = {
-        "size": size,
-        "batch_size": batch,
-        "epochs": 1000,
-        "optimizer.learning_rate": 1e-4,
-        "execution.precision": "float32",
-        "execution.channels_last": "on",
-        "execution.compile": "off",
-    }
-    recipe = load_recipe("default").with_values(changes)
-    return our_epoch("torch", load_registry().get(f"timm:{model}"), recipe, data, split)
+    return our_epoch("torch", load_registry().get(f"timm:{model}"), recipe_of(size, batch), data, split)
 
 
 def ours(model: str, folder: Path, size: int, batch: int, batches: int) -> float:

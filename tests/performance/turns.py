@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from backbones import Backbone
 from benchmark.data.dataset import DataSet, Split
-from benchmark.recipe import Recipe
+from benchmark.recipe import Recipe, load_recipe
 from benchmark.training.engines import Assignment, create
 from benchmark.training.epochs import Loop
 
@@ -65,6 +65,20 @@ def random_images(count: int, size: int) -> tuple[DataSet, Split]:
     )
     rest = np.arange(count, whole)
     return data, Split("holdout", np.arange(count), rest[:4], rest[4:], hash="0" * 64)
+
+
+def recipe_of(size: int, batch: int) -> Recipe:
+    """Return how full training is timed: the recipe ``default`` at a fixed rate, in float32, not compiled."""
+    changes = {
+        "size": size,
+        "batch_size": batch,
+        "epochs": 1000,
+        "optimizer.learning_rate": 1e-4,
+        "execution.precision": "float32",
+        "execution.channels_last": "on",
+        "execution.compile": "off",
+    }
+    return load_recipe("default").with_values(changes)
 
 
 def our_epoch(
