@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.data.dataset import DataSet
+from benchmark.data.decoding import Progress
 from benchmark.data.derive import with_merged_groups, with_permuted_labels
 from benchmark.data.images import Resize
-from benchmark.data.prepare import Progress, open_dataset
+from benchmark.data.prepare import open_dataset
 from benchmark.data.sources import open_source
 from benchmark.data.sources.combined import CombinedSource
 from benchmark.data.sources.layout import tidy_class

@@ -1,4 +1,4 @@
-"""A .npy file of uint8 rows that several threads write in blocks, and everybody maps afterwards."""
+"""A .npy file of uint8 rows that threads and processes write in blocks, and everybody maps afterwards."""
 
 import threading
 from pathlib import Path
@@ -18,14 +18,14 @@ class RowFile:
         path: of the new file.
         count: number of rows.
         shape: of a row.
+        new: create it; otherwise another process has, with the same count and shape.
     """
 
-    def __init__(self, path: Path, count: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, path: Path, count: int, shape: tuple[int, ...], *, new: bool = True) -> None:
         self.path = path
         self.shape = shape
-        self.touched = False
         self._lock = threading.Lock()
-        self._stream = path.open("wb")
+        self._stream = path.open("wb" if new else "rb+")
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
         np.lib.format.write_array_header_1_0(self._stream, header)
         self._start = self._stream.tell()
@@ -37,7 +37,7 @@ class RowFile:
         with self._lock:
             self._stream.seek(self._start + first * self._row_bytes)
             self._stream.write(np.ascontiguousarray(rows).data)
-            self.touched = True
+            self._stream.flush()  # a process that only helps may be ended at any time after
 
     def close(self, kept: npt.NDArray[np.int64] | None = None) -> None:
         """Close the file; with ``kept``, leave these rows only, in that order."""

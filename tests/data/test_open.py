@@ -122,15 +122,16 @@ def test_two_processes_share_the_work(kaggle):
 
 SLOW_PREPARATION = """
 import sys, time
+import benchmark.data.decoding as decoding
 import benchmark.data.prepare as prepare
-prepare._CHUNK = 4
-whole = prepare._Decoder._chunk
+decoding._CHUNK = 4
+whole = decoding.Decoder.chunk
 def slow(self, rows):
     seen = whole(self, rows)
     print(rows, flush=True)
     time.sleep(1)
     return seen
-prepare._Decoder._chunk = slow
+decoding.Decoder.chunk = slow
 prepare.open_dataset(sys.argv[1], size=16)
 """
 

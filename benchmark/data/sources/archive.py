@@ -3,9 +3,9 @@
 import hashlib
 import stat
 import struct
+import threading
 import zipfile
 import zlib
-from functools import cached_property
 from pathlib import Path
 
 from benchmark.data.sources.base import Loaded
@@ -31,10 +31,11 @@ class ZipSource(ImageFolders):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path.resolve())
+        self._archives = Archives()
 
-    @cached_property
+    @property
     def _archive(self) -> zipfile.ZipFile:
-        return open_archive(self.root)
+        return self._archives.at(self.root)
 
     def _read_layout(self) -> Layout:
         members = self._archive.infolist()
@@ -94,6 +95,25 @@ def read_member(archive: zipfile.ZipFile, member: str) -> bytes:
         return archive.read(member)  # zipfile locks the file while it reads, so threads may share it
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise UserError(f"Image '{member_name(archive, member)}' can't be unpacked ({error}).") from None
+
+
+class Archives:
+    """Zip files, each opened and looked through when it is first used; a copy in another process opens its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._opened: dict[Path, zipfile.ZipFile] = {}
+
+    def at(self, path: Path) -> zipfile.ZipFile:
+        """Return the file at a path; errors as :func:`open_archive`."""
+        with self._lock:
+            if path not in self._opened:
+                self._opened[path] = open_archive(path)
+            return self._opened[path]
+
+    def __reduce__(self) -> tuple[type["Archives"], tuple[()]]:
+        """Pickle without open files."""
+        return Archives, ()
 
 
 def open_archive(path: Path) -> zipfile.ZipFile:

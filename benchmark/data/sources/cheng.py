@@ -5,7 +5,7 @@ import itertools
 import os
 import re
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from benchmark.data.images import WINDOW, to_uint8
 from benchmark.data.parallel import thread_map
-from benchmark.data.sources.archive import file_signature, first_members, open_archive, read_member
+from benchmark.data.sources.archive import Archives, file_signature, first_members, read_member
 from benchmark.data.sources.base import Item, Loaded
 from benchmark.data.sources.cheng_files import CLASSES, N_SLICES, read_folds, read_identity, read_labels, read_slice
 from benchmark.data.sources.folder import folder_signature, read_bytes, tree_of
@@ -62,7 +62,7 @@ class ChengSource:
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        self._archives = lru_cache(maxsize=None)(lambda path: open_archive(Path(path)))
+        self._archives = Archives()
 
     @staticmethod
     def recognises(path: Path) -> bool:
@@ -82,7 +82,7 @@ class ChengSource:
         found = [_Place(int(match[1]), file) for file in files if (match := _SLICE.search(file))]
         if not found:
             for path in files:
-                members = self._archives(path).namelist() if path.endswith(".zip") else []
+                members = self._archives.at(Path(path)).namelist() if path.endswith(".zip") else []
                 found += [_Place(int(match[1]), name, path) for name in members if (match := _SLICE.search(name))]
         places: dict[int, _Place] = {}
         for place in found:
@@ -94,7 +94,7 @@ class ChengSource:
     def _bytes(self, place: _Place) -> bytes:
         if place.archive is None:
             return read_bytes(Path(place.file))
-        return read_member(self._archives(place.archive), place.file)
+        return read_member(self._archives.at(Path(place.archive)), place.file)
 
     @property
     def class_names(self) -> tuple[str, ...]:
