@@ -103,7 +103,7 @@ _READING = f"""## How to read this
 
 - **fn** counts images of a class that are not predicted as that class; **missed** those that are predicted as the \
 class without a tumour. An empty cell means that the figure is not known.
-- A conclusion *holds* or is *reversed* where McNemar's test, adjusted for identical images, gives a p below {ALPHA} \
+- A conclusion *holds* or is *reversed* where McNemar's test, adjusted for copies, gives a p below {ALPHA} \
 for the difference on the same test images; else it can't be told from chance. p is not corrected for the number of \
 conclusions, and a single seed speaks of the trained models alone."""
 

@@ -3,22 +3,7 @@
 from collections.abc import Sequence
 
 from benchmark.reporting.board import Board, BoardRow
-from benchmark.reporting.labels import full_names
 from benchmark.reporting.rows import Row, run_row
-
-COMPARISONS = (
-    "block",
-    "first",
-    "second",
-    "macro_f1_difference",
-    "difference_low",
-    "difference_high",
-    "p",
-    "p_holm",
-    "better",
-    "p_mcnemar",
-    "p_nadeau_bengio",
-)
 
 
 def run_lines(board: Board) -> list[Row]:
@@ -53,32 +38,3 @@ def row_lines(rows: Sequence[BoardRow]) -> list[Row]:
         }
         for row in rows
     ]
-
-
-def comparison_lines(board: Board) -> list[Row]:
-    """Return one line per pair of rows of a ranked block."""
-    lines = []
-    for block, statistics in board.statistics.items():
-        rows = board.ranked(block)
-        names = full_names(rows)
-        hidden = {id(row) for row in board.hidden}
-        for pair in statistics.pairs:
-            found = pair.comparison
-            if hidden & {id(rows[found.first]), id(rows[found.second])}:
-                continue
-            lines.append(
-                {
-                    "block": block,
-                    "first": names[found.first],
-                    "second": names[found.second],
-                    "macro_f1_difference": found.difference,
-                    "difference_low": found.interval.low,
-                    "difference_high": found.interval.high,
-                    "p": found.p,
-                    "p_holm": found.p_holm,
-                    "better": "" if found.better is None else names[found.better],
-                    "p_mcnemar": pair.p_mcnemar,
-                    "p_nadeau_bengio": pair.p_folds,
-                }
-            )
-    return lines

@@ -1,6 +1,7 @@
 """The leaderboard as Markdown, for people."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -15,9 +16,11 @@ from benchmark.reporting.cells import WHO, count_cell, escaped, number_cell, sco
 from benchmark.reporting.folds import fold_scores, split_label
 from benchmark.reporting.labels import full_names
 from benchmark.reporting.lines import row_lines
+from benchmark.reporting.pairs import pair_tables
 from benchmark.reporting.published import LEVELS, PUBLISHED_NOTE, published_rows
+from benchmark.reporting.row_notes import marks, row_notes
 from benchmark.reporting.rows import SPEEDS
-from benchmark.reporting.words import DISCLAIMER, data_notes, number, rank_notes
+from benchmark.reporting.words import DISCLAIMER, block_notes, data_notes, number, rank_notes, seed_notes
 
 
 def markdown(board: Board, plots: Mapping[str, Sequence[str]]) -> str:
@@ -59,21 +62,33 @@ def _arena(rows: Sequence[BoardRow], board: Board, plots: Sequence[str]) -> list
     limit = "" if data.limit is None else f", limited to {data.limit} images"
     split = split_label(rows[0].results, rows[0].results)
     parts = [f"## {escaped(data.name)}, split {escaped(split)}{limit}"]
-    parts.append("\n".join(f"- {escaped(note)}" for note in data_notes(rows)))
-    parts += _audited(rows)
     shown = [row for row in rows if row.values["n_runs"]]
-    for name in dict.fromkeys(row.block.name for row in shown):
+    blocks = {row.block.name: row.block.place for row in shown}
+    judged = {place: statistics[name] for name, place in blocks.items() if name in statistics}
+    first = [*data_notes(rows), *block_notes(judged, seed_notes)]
+    parts.append("\n".join(f"- {escaped(note)}" for note in first))
+    notes = row_notes(rows)
+    marked = {id(row): numbers for row, numbers in zip(rows, marks(notes, len(rows)), strict=True)}
+    for name in blocks:
         members = [row for row in shown if row.block.name == name]
-        parts += [f"### {escaped(name)}", _chosen(members, board.columns) if board.columns else _scores(members)]
-        if name in statistics:
-            parts.append(" ".join(escaped(note) for note in rank_notes(statistics[name], data)))
+        scores = _chosen(members, board.columns) if board.columns else _scores(members, marked)
+        parts += [f"### {escaped(name)}", scores]
+    told = block_notes(judged, partial(rank_notes, data=data))
+    if notes or told:
+        parts.append("### Notes")
+        parts += (
+            ["\n".join(f"{number}. {escaped(note.text)}" for number, note in enumerate(notes, 1))] if notes else []
+        )
+        parts += ["\n".join(f"- {escaped(note)}" for note in told)] if told else []
     if shown:
+        parts += pair_tables(board, list(blocks))
         parts += _by_fold(shown)
         parts += ["### False negatives", _false_negatives(shown, ""), *_by_patient(shown)]
         parts.append("Every missed image, and what each row gave it: [gallery.md](gallery.md).")
         parts += ["### Calibration and tumour or not", _further(shown), "### Speed and size", *_speeds(shown)]
         parts += _same_networks(rows)
         parts += _where_it_looks(shown, [stem for stem in plots if stem.startswith(CAM_STEM)])
+    parts += _audited(rows)
     pictures = [
         f"![{escaped(stem.replace('_', ' '))}]({stem}.png)" for stem in plots if not stem.startswith(CAM_STEM)
     ]
@@ -94,15 +109,22 @@ def _audited(rows: Sequence[BoardRow]) -> list[str]:
     return ["### Audit of the images", table(HEAD, lines), "\n".join(f"- {escaped(note)}" for note in found.notes)]
 
 
-def _scores(rows: Sequence[BoardRow]) -> str:
+def _scores(rows: Sequence[BoardRow], marked: Mapping[int, Sequence[int]]) -> str:
+    """Return the table of scores.
+
+    Args:
+        marked: the numbers of each row's notes, by its identity.
+    """
     names = ("macro_f1", "accuracy", "balanced_accuracy", "mcc", "auroc", "val_macro_f1")
     head = ["rank", *WHO, "runs", "macro-F1", "accuracy", "balanced accuracy", "MCC", "AUROC", "validation macro-F1"]
+    noted = any(marked[id(row)] for row in rows)
     lines = [
         ["" if row.rank is None else str(row.rank), *who(row), str(row.values["n_runs"])]
         + [score_cell(row, name) for name in names]
+        + ([", ".join(map(str, marked[id(row)]))] if noted else [])
         for row in rows
     ]
-    return table(head, lines)
+    return table([*head, *(["notes"] if noted else [])], lines)
 
 
 def _by_fold(rows: Sequence[BoardRow]) -> list[str]:
@@ -205,7 +227,7 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
     explained = [row for row in rows if row.first.record.cam is not None]
     if not explained:
         return []
-    parts = ["### Where it looks"]
+    parts = []
     scored = {name: row for name, row in zip(full_names(rows), rows, strict=True) if POINTING in row.values}
     if scored:
         checked = any(RANDOMIZED in row.values for row in rows)
@@ -222,6 +244,8 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
         parts += [_CAM_READING, table(head, lines)]
         if checked:
             parts.append(_RANDOMIZED_READING)
+    elif any(row.first.cams is not None for row in explained):
+        parts.append("The heat maps have no scores: no lesion is known on the images that are explained.")
     if pictures:
         links = ", ".join(f"[{escaped(stem.removeprefix(CAM_STEM).strip('_'))}]({stem}.png)" for stem in pictures)
         parts += [f"![where the best row looks]({pictures[0]}.png)", f"Of each row: {links}."]
@@ -230,7 +254,8 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
         for row in explained
         if row.first.record.cam is not None and row.first.record.cam.reason
     ]
-    return [*parts, *(["Without maps:\n\n" + "\n".join(without)] if without else [])]
+    parts += ["Without maps:\n\n" + "\n".join(without)] if without else []
+    return ["### Where it looks", *parts] if parts else []
 
 
 _CAM_READING = (

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -13,7 +14,8 @@ from benchmark.reporting.lines import row_lines
 from benchmark.reporting.page_cams import cam_table
 from benchmark.reporting.page_data import Thumbnails, page_data
 from benchmark.reporting.published import LEVELS, PUBLISHED_NOTE, Published, published_rows
-from benchmark.reporting.words import DISCLAIMER, count, number
+from benchmark.reporting.row_notes import marks, row_notes
+from benchmark.reporting.words import DISCLAIMER, block_notes, count, data_notes, number, rank_notes, seed_notes
 
 _SCRIPTS = ("base", "plots", "images", "arena")  # one script in the page, cut by what its parts do
 _SHOWN = (
@@ -76,7 +78,7 @@ def page(board: Board, thumbnails: Thumbnails) -> str:
         disclaimer=DISCLAIMER,
         audit_head=HEAD,
         published_note=PUBLISHED_NOTE,
-        tables=[_table(rows, board.columns) for rows in board.arenas()],
+        tables=[_table(number, rows, board) for number, rows in enumerate(board.arenas())],
         notes=board.notes,
         problems=board.problems,
         data=script_json(page_data(board, thumbnails)),
@@ -94,8 +96,17 @@ def script_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _table(rows: Sequence[BoardRow], chosen: Sequence[str]) -> dict[str, Any]:
-    data = rows[0].first.record.data
+def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any]:
+    """Return what the template needs of an arena.
+
+    Args:
+        number: of the arena on the board.
+    """
+    data, chosen = rows[0].first.record.data, board.columns
+    notes = row_notes(rows)
+    places = {row.block.place: row.block.name for row in rows}
+    judged = {place: board.statistics[name] for place, name in places.items() if name in board.statistics}
+    told = block_notes(judged, partial(rank_notes, data=data))
     tumours = [name for name in data.class_names if data.negative_class not in (None, name)]
     counts = [f"fn_{name}" for name in data.class_names] + [f"missed_{name}" for name in tumours]
     columns = [
@@ -119,13 +130,17 @@ def _table(rows: Sequence[BoardRow], chosen: Sequence[str]) -> dict[str, Any]:
         *("parity", *(["cost"] if any("cost" in row.values for row in rows) else [])),
     ]
     columns = [*chosen, *(name for name in columns if name not in chosen)]
-    blocks = list(dict.fromkeys(row.block.name for row in rows))
     published = published_rows(data)
-    further = (["block"] if len(blocks) > 1 or published else []) + (["accuracy"] if published else [])
+    further = (["block"] if len(places) > 1 or published else []) + (["accuracy"] if published else [])
     shown = set(chosen) or {*_SHOWN, *counts, *further}
     return {
+        "number": number,
         "name": rows[0].block.arena_name,
         "synthetic": data.synthetic,
+        "warnings": [*data_notes(rows), *block_notes(judged, seed_notes)],
+        "notes": [note.text for note in notes],
+        "rank_notes": told,
+        "notes_summary": f"Notes: {len(notes)} on rows, {len(told)} on intervals and ranks",
         "audit": audit_block(rows),
         "columns": [
             {
@@ -140,15 +155,17 @@ def _table(rows: Sequence[BoardRow], chosen: Sequence[str]) -> dict[str, Any]:
                 "key": row.first.row_key,
                 "scored": bool(row.values["n_runs"]),
                 "published": False,
+                "marks": marked,
                 "cells": [_cell(row, name) for name in columns],
             }
-            for row in rows
+            for row, marked in zip(rows, marks(notes, len(rows)), strict=True)
         ]
         + [
             {
                 "key": "",
                 "scored": False,
                 "published": True,
+                "marks": [],
                 "cells": [_plain_cell(name, _reported(result).get(name)) for name in columns],
             }
             for result in published

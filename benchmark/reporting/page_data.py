@@ -12,11 +12,11 @@ from benchmark.evaluation.calibration import reliability
 from benchmark.reporting.board import Board, BoardRow
 from benchmark.reporting.cases import Cases, first_seed
 from benchmark.reporting.page_cams import MAP_BYTES, cam_data
+from benchmark.reporting.pairs import row_pairs, sentence
 from benchmark.reporting.plot_speed import pareto_front
 from benchmark.reporting.reproduce import command_of
 from benchmark.reporting.rows import Result
 from benchmark.reporting.style import FRAMEWORK_MARKERS, library_colours
-from benchmark.reporting.words import data_notes, rank_notes
 
 Thumbnails = Mapping[str, Mapping[str, bytes]]  # by fingerprint, then by image id
 
@@ -45,12 +45,6 @@ def _arena(
         "classes": list(data.class_names),
         "negative": cases.negative,
         "synthetic": data.synthetic,
-        "notes": data_notes(rows),
-        "ranks": {
-            name: rank_notes(board.statistics[name], data)
-            for name in dict.fromkeys(row.block.name for row in cases.rows)
-            if name in board.statistics
-        },
         "images": cases.image_ids,
         "labels": cases.labels.tolist(),
         "groups": cases.groups,
@@ -58,8 +52,20 @@ def _arena(
         "gallery": [{"title": title, "images": numbers.tolist()} for title, numbers in cases.gallery()],
         "lesions": lesions,
         "rows": [{**_row(cases, number, colours), "cam": cams[number]} for number in range(len(cases.rows))],
+        "pairs": _pairs(cases, board),
         "fronts": _fronts(cases.rows),
     }
+
+
+def _pairs(cases: Cases, board: Board) -> dict[str, str]:
+    """Return a sentence on each pair of rows that was compared, by their numbers, the smaller first."""
+    place = {id(row): number for number, row in enumerate(cases.rows)}
+    found = {}
+    for block in dict.fromkeys(row.block.name for row in cases.rows):
+        for pair in row_pairs(board, block):
+            first, second = sorted(place[id(row)] for row in pair.rows)
+            found[f"{first},{second}"] = sentence(pair)
+    return found
 
 
 def _row(cases: Cases, number: int, colours: Mapping[str, str]) -> dict[str, Any]:

@@ -52,9 +52,9 @@ def outline(lesion: npt.NDArray[np.bool_]) -> list[Line]:
     return [[((x - 0.5) / size, (y - 0.5) / size) for x, y in line] for line in lines]
 
 
-def draw_outline(axes: Any, lines: Sequence[Line], left: float, top: float, width: float = 0.7) -> None:
-    """Draw outlines into a cell of one unit whose upper left corner is given; y points down."""
+def draw_outline(axes: Any, lines: Sequence[Line], left: float, top: float, side: float = 1.0) -> None:
+    """Draw outlines into a square cell whose upper left corner and side are given; y points down."""
     from matplotlib.collections import LineCollection
 
-    moved = [[(left + x, top + y) for x, y in line] for line in lines]
-    axes.add_collection(LineCollection(moved, colors=OUTLINE_COLOUR, linewidths=width), autolim=False)
+    moved = [[(left + side * x, top + side * y) for x, y in line] for line in lines]
+    axes.add_collection(LineCollection(moved, colors=OUTLINE_COLOUR, linewidths=0.7), autolim=False)

@@ -1,13 +1,9 @@
-"""What must be said of single rows: which could have been guessed, and which names stand for several networks."""
+"""What must be said of single rows: which could have been guessed, and what they were trained on."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from benchmark.evaluation.intervals import Interval
 from benchmark.record import Record
-
-if TYPE_CHECKING:
-    from benchmark.reporting.board import BoardRow
 
 
 def guessed(record: Record, intervals: Mapping[str, Interval]) -> str:
@@ -17,14 +13,20 @@ def guessed(record: Record, intervals: Mapping[str, Interval]) -> str:
     worse, and so no better either.
     """
     interval = intervals.get("macro_f1")
-    chance = 1 / len(record.data.class_names)
-    if interval is None or interval.low > chance:
+    if interval is None or interval.low > 1 / len(record.data.class_names):
         return ""
+    return f"{like_guessing(record)}: the 95 % interval is {interval.low:.2f}-{interval.high:.2f}, {trained(record)}."
+
+
+def like_guessing(record: Record) -> str:
+    """Return what is said of a row that might have guessed, without its own figures."""
+    return f"Not told apart from guessing (macro-F1 {1 / len(record.data.class_names):.2f})"
+
+
+def trained(record: Record) -> str:
+    """Return how long a run was trained, on how much, and from where."""
     start = {"none": "random weights", "imagenet": "ImageNet weights"}.get(record.weights.used, "the weights given")
-    return (
-        f"Not told apart from guessing (macro-F1 {chance:.2f}): the 95 % interval is {interval.low:.2f}-"
-        f"{interval.high:.2f}, after {_steps(record)} steps on {record.data.n_train} images from {start}."
-    )
+    return f"after {_steps(record)} steps on {record.data.n_train} images from {start}"
 
 
 def _steps(record: Record) -> int:
@@ -32,16 +34,3 @@ def _steps(record: Record) -> int:
     recipe = record.identity.get("recipe")
     batch = recipe.get("batch_size", 0) if isinstance(recipe, dict) else 0
     return len(record.history) * -(-record.data.n_train // batch) if batch else 0
-
-
-def namesakes(rows: Sequence["BoardRow"]) -> list[str]:
-    """Return a sentence for each name that several backbones of an arena share without being one network."""
-    called: dict[str, dict[str, str]] = {}
-    for row in rows:
-        facts = row.first.record.backbone
-        called.setdefault(facts.name.split("/", 1)[-1].split(":", 1)[-1], {})[facts.name] = facts.note
-    return [
-        f"Not the same network: {'; '.join(f'{full} is {note}' for full, note in sorted(notes.items()))}."
-        for notes in called.values()
-        if len(set(notes.values())) > 1 and all(notes.values())
-    ]

@@ -31,7 +31,7 @@ from benchmark.reporting.report_facts import (
     weights,
 )
 from benchmark.reporting.reproduce import command_of
-from benchmark.reporting.words import DISCLAIMER, rank_notes
+from benchmark.reporting.words import DISCLAIMER, rank_notes, seed_notes
 
 _INTRODUCTION = f"""# Reporting checklist
 
@@ -68,7 +68,7 @@ def _arena(shown: Sequence[BoardRow], rows: Sequence[BoardRow], board: Board) ->
         note
         for name in dict.fromkeys(row.block.name for row in shown)
         if name in board.statistics
-        for note in rank_notes(board.statistics[name], data)
+        for note in (*rank_notes(board.statistics[name], data), *seed_notes(board.statistics[name]))
     ]
     failed = [row for row in rows if not row.values["n_runs"]]
     unfinished = f"{len(failed)} of {len(rows)} rows have no score: see leaderboard.md." if failed else "None."

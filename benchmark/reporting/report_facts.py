@@ -8,6 +8,7 @@ from benchmark.data.audit import Audit
 from benchmark.record import DataFacts, Record
 from benchmark.reporting.board import BoardRow
 from benchmark.reporting.labels import full_names
+from benchmark.reporting.row_notes import row_notes
 from benchmark.reporting.words import data_notes
 
 NOT_RECORDED = "not recorded"
@@ -212,9 +213,10 @@ def failures(rows: Sequence[BoardRow]) -> str:
 
 def limitations(rows: Sequence[BoardRow], ranking: Sequence[str]) -> str:
     """Return what the records themselves make one say."""
-    no_limits = ("images to train", "The class without", "No patient is on both sides")
+    no_limits = ("images to train", "No patient is on both sides")
     said = [note for note in data_notes(rows) if not any(text in note for text in no_limits)]
-    return " ".join(dict.fromkeys(map(_sentence, [*said, *ranking])))
+    told = [note.text for note in row_notes(rows)]
+    return " ".join(dict.fromkeys(map(_sentence, [*said, *told, *ranking])))
 
 
 def _sentence(text: str) -> str:

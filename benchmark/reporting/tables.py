@@ -6,9 +6,10 @@ from pathlib import Path
 from benchmark.reporting.board import Board
 from benchmark.reporting.files import write_atomically
 from benchmark.reporting.latex import latex
-from benchmark.reporting.lines import COMPARISONS, board_lines, comparison_lines, run_lines
+from benchmark.reporting.lines import board_lines, run_lines
 from benchmark.reporting.markdown import markdown
 from benchmark.reporting.montage import montage_name
+from benchmark.reporting.pairs import COMPARISONS, comparison_lines
 from benchmark.reporting.plot_cams import cam_stems
 from benchmark.reporting.plots import wanted
 from benchmark.reporting.report import report

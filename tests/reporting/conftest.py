@@ -1,17 +1,34 @@
 """Results folders with simulated runs in them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from benchmark.evaluation.bootstrap import Bootstrap
 from benchmark.execution.store import RecordStore
 from benchmark.record import Predictions, Record
 from benchmark.reporting.leaderboard import read_board
 from benchmark.reporting.tables import write_tables
 
 Runs = Iterable[tuple[Record, Predictions | None]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_resamples() -> Iterator[None]:
+    """Resample less: whether intervals cover is asked in tests/evaluation."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmark.evaluation.statistics.Bootstrap", partial(Bootstrap, resamples=300))
+        yield
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the pictures, which take most of the time, where a test asks for tables and pages alone."""
+    for place in ("plots.write_plots", "plot_cams.write_cam_plots", "gallery.write_gallery"):
+        monkeypatch.setattr(f"benchmark.reporting.{place}", lambda *_: None)
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from benchmark.reporting.leaderboard import write_leaderboard
 from tests.data.test_splits import cohort
 from tests.reporting.simulated import FOUR, Study
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def audits() -> tuple[Audit, ...]:

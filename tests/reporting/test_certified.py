@@ -11,6 +11,8 @@ from benchmark.conformance.certificates import FOLDER, Certificate, store
 from benchmark.hashing import hash_json
 from benchmark.reporting.leaderboard import write_leaderboard
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = Study(patients=24, slices=2)
 TORCH, KERAS = "torch/baseline_cnn", "keras/baseline_cnn"
 FOUND = Certificate(

@@ -10,6 +10,8 @@ from simulated import FOUR, Study
 from benchmark.cli import main
 from benchmark.execution.store import RecordStore
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = Study(patients=24, slices=2)
 COSTS = """
 wrong = 1.0

@@ -174,7 +174,7 @@ def test_a_record_that_cannot_be_scored_is_named_and_the_rest_is_shown(tables) -
     assert board[board["backbone"] == FIRST.name]["rank"].item() == 1
 
 
-def test_a_damaged_record_is_named_and_the_rest_is_shown(results) -> None:
+def test_a_damaged_record_is_named_and_the_rest_is_shown(results, undrawn) -> None:
     out = results(SMALL.run(reader) for reader in FOUR)
     damaged = sorted((out / "records").iterdir())[0]
     (damaged / "predictions.npz").write_bytes(b"not an archive")
@@ -198,7 +198,7 @@ def test_the_same_records_give_the_same_tables(results) -> None:
     assert {"runs.csv", "leaderboard.csv", "leaderboard.md"} <= set(first)
 
 
-def test_absent_values_are_empty(results) -> None:
+def test_absent_values_are_empty(results, undrawn) -> None:
     record, predictions = SMALL.run(FIRST)
     slow = record.throughput.model_copy(update={"latency_p95_ms": None})
     out = results([(record.model_copy(update={"throughput": slow}), predictions)])
@@ -262,7 +262,10 @@ def test_a_row_that_might_have_been_guessed_says_what_it_was_trained_on(tables) 
     assert said.startswith("Not told apart from guessing (macro-F1 0.25): the 95 % interval is ")
     assert said.endswith("after 40 steps on 120 images from random weights.")
     assert board.loc[guessing.name, "status"] == "ok"
-    assert f"{guessing.name}, default: Not told apart from guessing" in text
+    assert "1 of 2 rows are not told apart from guessing." in text
+    ends = f"{board.loc[guessing.name, 'macro_f1_low']:.2f}-{board.loc[guessing.name, 'macro_f1_high']:.2f}"
+    note = f"1. {said.split(':')[0]} after 40 steps on 120 images from random weights, 95 % interval in brackets: "
+    assert note + f"{guessing.name} ({ends})." in text
 
 
 def test_namesakes_that_are_not_one_network_are_told_apart(tables) -> None:
@@ -272,6 +275,59 @@ def test_namesakes_that_are_not_one_network_are_told_apart(tables) -> None:
         facts = record.backbone.model_copy(update={"note": note})
         runs.append((record.model_copy(update={"backbone": facts}), predictions))
     text = tables([*runs, Study().run(TWELVE[0]), Study().run(TWELVE[1])])[2]
-    assert "Not the same network: keras/resnet50 is v1; keras_cv/resnet50 is v1; timm/resnet50 is v1.5." in text
-    assert "Not the same network: keras/vgg16 is without top; timm/vgg16 is with top." in text
+    assert "1. Not the same network: keras/resnet50 and keras_cv/resnet50 are v1; timm/resnet50 is v1.5." in text
+    assert "2. Not the same network: keras/vgg16 is without top; timm/vgg16 is with top." in text
     assert "baseline_cnn is" not in text
+    table, notes = text.split("### Notes")[0], {"resnet50": "1", "vgg16": "2", "baseline_cnn": ""}
+    for name, number in notes.items():  # the rows that a note is about carry its number
+        marked = [line.split(" | ")[-1].rstrip(" |") for line in table.splitlines() if f"/{name} |" in line]
+        assert marked
+        assert set(marked) == {number}
+
+
+def pairs_told(text: str) -> list[list[str]]:
+    """Return the lines of the tables under "Which rows differ", without bold."""
+    section = text.split("### Which rows differ")[1].split("###")[0].replace("**", "")
+    return [
+        [cell.strip() for cell in line.strip("| ").split(" | ")] for line in section.splitlines() if line[:2] == "| "
+    ]
+
+
+def test_which_rows_differ_is_told_as_in_the_csv(tables, tmp_path: Path) -> None:
+    readers = [replace(FIRST, name=f"torch/{skill}", skill=skill) for skill in (3.0, 2.9, 1.0)]
+    text = tables(Study(patients=60).run(reader) for reader in readers)[2]
+    lines = pairs_told(text)[2:]
+    pairs = pd.read_csv(tmp_path / "comparisons.csv")
+    assert len(lines) == len(pairs) == 3
+    for cells, (_, pair) in zip(lines, pairs.iterrows(), strict=True):
+        assert cells[:2] == [pair["first"], pair["second"]]
+        ends = f"{pair['difference_low']:.3f} to {pair['difference_high']:.3f}"
+        assert cells[2] == f"{pair['macro_f1_difference']:.3f} ({ends})"
+        shown = [cell.replace("&lt;0.001", "0") for cell in cells[3:]]
+        assert [float(cell) for cell in shown] == pytest.approx([pair["p_holm"], pair["p_mcnemar"]], abs=0.006)
+    assert text.count("| **&lt;0.001** |") == (pairs["p_holm"] < 0.001).sum() == 2
+
+
+def test_differences_of_many_rows_are_a_table_of_rows_by_rows(tables, tmp_path: Path) -> None:
+    readers = [replace(FIRST, name=f"torch/{number}", skill=3.0 - number / 2) for number in range(6)]
+    text = tables(SMALL.run(reader) for reader in readers)[2]
+    pairs = pd.read_csv(tmp_path / "comparisons.csv")
+    lines = pairs_told(text)
+    assert [line[0] for line in lines].count(readers[0].name) == 5  # with the best row
+    start = lines.index(["backbone", "2", "3", "4", "5", "6"]) + 2
+    cells = [cell for line in lines[start:] for cell in line[1:] if cell]
+    assert sorted(map(float, cells)) == sorted(pairs["macro_f1_difference"].round(2))
+    matrix = text.split("| backbone | 2 |")[1].split("###")[0]
+    assert matrix.count("**") == 2 * pairs["better"].notna().sum() > 0
+
+
+def test_the_table_comes_before_the_notes(tables) -> None:
+    guessing = [replace(TWELVE[i], skill=0.05, pretrained=False) for i in (4, 5)]
+    text = tables(Study(patients=20, slices=2).run(reader) for reader in (FIRST, *guessing))[2]
+    table = text.index("| rank |")
+    assert len(text[:table].splitlines()) < 16
+    for warning in ("synthetic", "2 of 3 rows are not told apart from guessing.", "One seed: the ranks are of these"):
+        assert text.index(warning) < table
+    for note in ("95 % interval in brackets", "rest on 20 patients", "resamples, Student's t"):
+        assert text.index(note) > table
+    assert text.count("Not told apart from guessing") == 1  # both in one note

@@ -14,6 +14,7 @@ from benchmark.cli import main
 from benchmark.execution.store import RecordStore
 from benchmark.record import Randomized, Record
 from benchmark.reporting.cases import Cases
+from benchmark.reporting.gallery import write_gallery
 from benchmark.reporting.gather import gather
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
 from benchmark.reporting.reproduce import command_of
@@ -27,26 +28,27 @@ def lines_of(folder: Path) -> dict[str, dict[str, str]]:
         return {line["backbone"]: line for line in csv.DictReader(stream)}
 
 
-@pytest.fixture
-def looked(tmp_path: Path) -> Path:
-    """Return the results of a run that looks at lesions, one that looks away, and one that can't be explained."""
+@pytest.fixture(scope="module")
+def looked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the leaderboard of a run that looks at lesions, one that looks away, and one that can't be explained."""
+    folder = tmp_path_factory.mktemp("looked")
     poor = [replace(reader, skill=1.0 + reader.skill / 10) for reader in FOUR]  # some tumours are missed by all
     for reader, finds in ((poor[0], True), (poor[1], False)):
-        RecordStore(tmp_path).write(*explained(STUDY, reader, finds=finds))
+        RecordStore(folder).write(*explained(STUDY, reader, finds=finds))
     record, predictions = STUDY.run(poor[2])
     facts = explained(STUDY, poor[2], finds=True)[0].cam
     assert facts is not None
     without = facts.model_copy(update={"images": 0, "scored": 0, "reason": "Its last stage gives tokens <b>."})
-    RecordStore(tmp_path).write(record.model_copy(update={"cam": without}), predictions)
+    RecordStore(folder).write(record.model_copy(update={"cam": without}), predictions)
     record, predictions = STUDY.run(FOUR[0])
     assert predictions is not None
     data = images_of(predictions, record.data.fingerprint)
-    write_thumbnails(data, range(len(data)), tmp_path)
-    return tmp_path
+    write_thumbnails(data, range(len(data)), folder)
+    assert main(["leaderboard", str(folder)]) == 0
+    return folder
 
 
 def test_maps_are_scored_beside_what_knows_nothing_of_the_image(looked: Path) -> None:
-    assert main(["leaderboard", str(looked)]) == 0
     lines = lines_of(looked)
     finds, looks_away, without = (lines[reader.name] for reader in FOUR[:3])
     assert float(finds["cam_pointing"]) == 1
@@ -85,6 +87,7 @@ def test_maps_without_masks_have_no_scores_but_pictures(tmp_path: Path) -> None:
     write_leaderboard(tmp_path)
     assert "cam_pointing" not in (tmp_path / "runs.csv").read_text().splitlines()[1]
     assert lines_of(tmp_path)[FOUR[0].name]["cam_pointing"] == ""
+    assert "The heat maps have no scores: no lesion is known" in (tmp_path / "leaderboard.md").read_text()
     assert (tmp_path / "plot_cams_torch-baseline-cnn.png").stat().st_size > 10_000
 
 
@@ -104,7 +107,7 @@ def test_the_class_that_is_explained_is_matched_by_name(tmp_path: Path) -> None:
     assert [order[label] for label in found.predicted] == expected
 
 
-def test_maps_that_make_no_sense_are_named_and_the_run_is_shown(tmp_path: Path) -> None:
+def test_maps_that_make_no_sense_are_named_and_the_run_is_shown(tmp_path: Path, undrawn) -> None:
     record, predictions, cams = explained(STUDY, FOUR[0], finds=True)
     RecordStore(tmp_path).write(record, predictions, replace(cams, predicted=cams.predicted + 4))
     write_leaderboard(tmp_path)
@@ -112,7 +115,7 @@ def test_maps_that_make_no_sense_are_named_and_the_run_is_shown(tmp_path: Path) 
     assert "The Grad-CAM maps of record" in (tmp_path / "leaderboard.md").read_text()
 
 
-def test_the_check_of_the_maps_is_shown(tmp_path: Path) -> None:
+def test_the_check_of_the_maps_is_shown(tmp_path: Path, undrawn) -> None:
     record, predictions, cams = explained(STUDY, FOUR[0], finds=True)
     assert record.cam is not None
     steps = (Randomized(stage="head", correlation=0.9), Randomized(stage="conv1", correlation=0.07))
@@ -125,7 +128,6 @@ def test_the_check_of_the_maps_is_shown(tmp_path: Path) -> None:
 
 
 def test_the_gallery_has_every_missed_tumour_once_those_that_all_miss_first(looked: Path) -> None:
-    write_leaderboard(looked)
     (rows,) = read_board(looked).arenas()
     cases = Cases.of(rows)
     parts = [numbers.tolist() for _, numbers in cases.gallery()]
@@ -142,18 +144,21 @@ def test_the_gallery_has_every_missed_tumour_once_those_that_all_miss_first(look
         assert f"**notumor ({cases.chances[number, first, truth]:.2f})**" in lines[0]
     assert "![gallery](gallery.png)" in text
     assert (looked / "gallery.png").stat().st_size > 20_000
+    drawn = (looked / "gallery.svg").read_text()
+    for name in cases.names:  # beside the bars of each line of images
+        assert drawn.count(f">{name}<") == drawn.count(f">{cases.names[0]}<") > 1
 
 
 def test_a_long_gallery_takes_several_sheets_and_old_ones_go(tmp_path: Path) -> None:
     RecordStore(tmp_path).write(*Study(patients=200, slices=2).run(replace(FOUR[0], skill=0.1)))
-    write_leaderboard(tmp_path)
+    write_gallery(read_board(tmp_path), {}, tmp_path)
     assert (tmp_path / "gallery_2.png").exists()
     for path in (tmp_path / "records").iterdir():
         for file in path.iterdir():
             file.unlink()
         path.rmdir()
     RecordStore(tmp_path).write(*STUDY.run(TWELVE[10]))
-    write_leaderboard(tmp_path)
+    write_gallery(read_board(tmp_path), {}, tmp_path)
     assert not (tmp_path / "gallery_2.png").exists()
     assert "gallery_2" not in (tmp_path / "gallery.md").read_text()
 
@@ -161,7 +166,7 @@ def test_a_long_gallery_takes_several_sheets_and_old_ones_go(tmp_path: Path) -> 
 def test_without_a_negative_class_the_gallery_shows_what_is_wrong(tmp_path: Path) -> None:
     study = replace(STUDY, classes=("glioma", "meningioma", "pituitary"), negative_class=None)
     RecordStore(tmp_path).write(*study.run(FOUR[0]))
-    write_leaderboard(tmp_path)
+    write_gallery(read_board(tmp_path), {}, tmp_path)
     text = (tmp_path / "gallery.md").read_text()
     assert "are wrong by at least one of 1 row" in text
     assert "Wrong by torch/baseline\\_cnn" in text or "Wrong by torch/baseline_cnn" in text

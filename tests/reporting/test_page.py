@@ -48,11 +48,13 @@ def runs() -> list[tuple[Record, Predictions | None, Cams | None]]:
     return [*looks, *((*STUDY.run(reader), None) for reader in FOUR[2:]), (record, predictions, None)]
 
 
-@pytest.fixture
-def html(tmp_path: Path) -> Path:
-    out, stored = tmp_path, runs()
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out, stored = tmp_path_factory.mktemp("board"), runs()
     for record, predictions, cams in stored:
-        typed = record.model_copy(update={"provenance": {"command": "python -m benchmark --all"}})
+        backbone = record.backbone.model_copy(update={"note": f"made for {record.backbone.framework}"})
+        provenance = {"command": "python -m benchmark --all"}
+        typed = record.model_copy(update={"provenance": provenance, "backbone": backbone})
         RecordStore(out).write(typed, predictions, cams)
     record, predictions, _ = stored[0]
     assert predictions is not None
@@ -62,7 +64,7 @@ def html(tmp_path: Path) -> Path:
     return out / "leaderboard.html"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -189,6 +191,30 @@ def test_is_used_by_keyboard_in_the_dark(html: Path, browser: Any) -> None:
     visit.assert_well()
 
 
+def test_notes_are_folded_and_marks_lead_to_them(html: Path, browser: Any) -> None:
+    visit = Visit(browser, html)
+    view = visit.view
+    box = view.locator("table.board").bounding_box()
+    assert box is not None
+    assert box["y"] < 400  # the table is on the first screen
+    notes = view.locator("details.row-notes")
+    assert "Notes: 1 on rows" in notes.locator("summary").inner_text()
+    note = notes.locator("li").first
+    assert not note.is_visible()
+    notes.locator("summary").focus()
+    for shown in (True, False):
+        view.keyboard.press("Enter")
+        assert note.is_visible() is shown
+    marked = view.locator("tr:has(a.mark) button.pick").all_inner_texts()
+    assert marked == [name for name in marked if "baseline_cnn" in name] != []
+    assert len(marked) == 2
+    view.click("a.mark >> nth=1")
+    assert note.is_visible()
+    assert view.evaluate("document.activeElement.textContent") == note.inner_text()
+    assert "Not the same network: keras/baseline_cnn is made for tensorflow; torch/base" in note.inner_text()
+    visit.assert_well()
+
+
 def test_fits_a_phone(html: Path, browser: Any) -> None:
     visit = Visit(browser, html, width=390)
     assert visit.view.evaluate("document.documentElement.scrollWidth") <= 390
@@ -263,7 +289,7 @@ def test_published_results_stand_grey_below_the_rows(results) -> None:
     assert "published, official split" in text
 
 
-def test_latex_escapes_names(results) -> None:
+def test_latex_escapes_names(results, undrawn) -> None:
     record, predictions = STUDY.run(FOUR[0])
     data = record.data.model_copy(update={"name": "50%_a&b{x}\\input"})
     out = results([(record.model_copy(update={"data": data}), predictions)])

@@ -13,16 +13,17 @@ from simulated import FOUR, TWELVE, Study
 from benchmark.data.dataset import DataSet
 from benchmark.outcomes import Outcome
 from benchmark.reporting.labels import place
-from benchmark.reporting.leaderboard import write_leaderboard
+from benchmark.reporting.leaderboard import read_board, write_leaderboard
 from benchmark.reporting.montage import choose, write_montage
 from benchmark.reporting.plot_speed import pareto_front
+from benchmark.reporting.plots import write_plots
 
 SMALL = Study(patients=24, slices=2)
 
 
 def test_speed_plot_is_written_as_png_and_svg(results) -> None:
     out = results(SMALL.run(reader) for reader in FOUR)
-    write_leaderboard(out)
+    write_plots(read_board(out), out)
     with Image.open(out / "plot_macro_f1_vs_throughput.png") as image:
         assert image.width == pytest.approx(88 / 25.4 * 300, abs=2)
     svg = (out / "plot_macro_f1_vs_throughput.svg").read_text()
@@ -34,24 +35,24 @@ def test_names_are_plain_text_in_a_plot(results) -> None:
     record, predictions = SMALL.run(FOUR[0])
     data = record.data.model_copy(update={"name": "<script>$x^2$"})
     out = results([(record.model_copy(update={"data": data}), predictions)])
-    write_leaderboard(out)
+    write_plots(read_board(out), out)
     assert "&lt;script&gt;$x^2$" in (out / "plot_macro_f1_vs_throughput.svg").read_text()
 
 
 def test_plots_of_an_earlier_board_do_not_stay(results) -> None:
     out = results([SMALL.run(FOUR[0])])
-    write_leaderboard(out)
+    write_plots(read_board(out), out)
     shutil.rmtree(out / "records")  # a failure never replaces a result
     results([SMALL.run(FOUR[0], outcome=Outcome.OOM, reason="no memory")])
     (out / "plot_of_my_own.png").write_bytes(b"mine")
-    write_leaderboard(out)
+    write_plots(read_board(out), out)
     assert not (out / "plot_macro_f1_vs_throughput.png").exists()
     assert (out / "plot_of_my_own.png").exists()
 
 
 def test_speeds_of_two_devices_are_two_plots(results) -> None:
     out = results([SMALL.run(FOUR[0]), replace(SMALL, device="NVIDIA T4").run(TWELVE[2])])
-    write_leaderboard(out)
+    write_plots(read_board(out), out)
     assert len(list(out.glob("plot_macro_f1_vs_throughput*.svg"))) == 2
 
 
@@ -95,7 +96,7 @@ def test_every_plot_is_written_and_shown_in_the_leaderboard(results) -> None:
 def test_a_class_with_many_names_still_draws(results) -> None:
     study = replace(SMALL, name="many", classes=tuple(f"class {i}" for i in range(13)), negative_class=None)
     out = results([study.run(FOUR[0])])
-    write_leaderboard(out)
+    write_plots(read_board(out), out)
     assert (out / "plot_confusion_matrices.png").stat().st_size > 10_000
 
 
@@ -121,7 +122,7 @@ def data_set(**changes: Any) -> DataSet:
     return DataSet(**{**values, **changes})
 
 
-def test_montage_names_classes_and_says_what_is_synthetic(tmp_path: Path, results) -> None:
+def test_montage_names_classes_and_says_what_is_synthetic(tmp_path: Path, results, undrawn) -> None:
     out = results([replace(SMALL, name="small").run(FOUR[0])])
     write_montage(data_set(synthetic=True, masks=np.ones((40, 16, 16), dtype=np.uint8)), out)
     svg = (out / "plot_montage_small.svg").read_text()
@@ -148,7 +149,7 @@ def test_a_narrow_range_of_speeds_and_losses_still_has_ticks(results) -> None:
         )
         runs.append((record.model_copy(update={"history": flat}), predictions))
     out = results(runs)
-    write_leaderboard(out)
+    write_plots(read_board(out), out)
     speeds = (out / "plot_macro_f1_vs_throughput.svg").read_text()
     losses = (out / "plot_learning_curves_loss.svg").read_text()
     assert sum(f">{tick}<" in speeds for tick in range(200, 251, 10)) >= 3

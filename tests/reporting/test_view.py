@@ -12,6 +12,8 @@ from benchmark.cli import main
 from benchmark.execution.store import RecordStore
 from benchmark.outcomes import Outcome
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = Study(patients=24, slices=2)
 
 

@@ -53,25 +53,23 @@ function disagreement(arena, place) {
     return option;
   }));
   const first = choose(0, "first row"), second = choose(1, "second row");
-  const result = element("div", { class: "controls" }), images = element("div", { class: "cell-images" });
+  const result = element("div", { class: "controls" }), images = element("div", { class: "cell-images" }), compared = element("p", { role: "status" });
   const update = () => {
     const a = arena.rows[first.value], b = arena.rows[second.value];
     const right = (row, i) => row.said[i] === arena.labels[i];
     const pick = (test) => arena.labels.map((_, i) => i).filter((i) => a.said[i] >= 0 && b.said[i] >= 0 && test(i));
     const groups = [["only the first is right", pick((i) => right(a, i) && !right(b, i))], ["only the second is right", pick((i) => !right(a, i) && right(b, i))], ["both are wrong, not alike", pick((i) => !right(a, i) && !right(b, i) && a.said[i] !== b.said[i])], ["both are wrong, alike", pick((i) => !right(a, i) && a.said[i] === b.said[i])]];
     result.replaceChildren(...groups.map(([name, numbers]) => element("button", { type: "button", onclick: () => imageList(arena, numbers, images, `${a.name} and ${b.name}: ${name}`, { row: a }) }, `${name}: ${numbers.length}`)));
+    compared.textContent = arena.pairs[[first.value, second.value].sort((x, y) => x - y)] ?? (first.value === second.value ? "This is one row." : "The two stand in different blocks and are not compared.");
     images.replaceChildren();
   };
   first.onchange = update;
   second.onchange = update;
-  place.append(element("div", { class: "controls" }, first, "and", second), result, images);
+  place.append(element("div", { class: "controls" }, first, "and", second), compared, result, images);
   update();
 }
 
 function showArena(section, arena) {
-  const notes = section.querySelector(".notes");
-  for (const note of arena.notes) notes.append(element("li", {}, note));
-  for (const [block, texts] of Object.entries(arena.ranks)) notes.append(element("li", {}, `${block}: ${texts.join(" ")}`));
   const body = section.querySelector(".arena-body");
   const speed = element("div", { class: "plot" }), errors = element("div", { class: "plot" }), chosen = element("div", { class: "chosen-row" });
   const which = element("select", { "aria-label": "false negatives of which class" }, element("option", { value: "" }, "all classes"), ...arena.classes.map((name, i) => element("option", { value: i }, name)));
@@ -113,6 +111,14 @@ function theme(dark) {
 }
 
 theme(matchMedia("(prefers-color-scheme: dark)").matches);
+// The marks beside a row's name lead to its notes, which are folded
+document.addEventListener("click", (event) => {
+  const mark = event.target.closest("a.mark");
+  if (!mark) return;
+  const note = document.getElementById(mark.hash.slice(1));
+  note.closest("details").open = true;
+  note.focus();
+});
 document.getElementById("theme").onclick = () => theme(!document.documentElement.classList.contains("dark"));
 for (const section of document.querySelectorAll("section.arena")) {
   const arena = arenas.find((each) => each.name === section.dataset.arena);
