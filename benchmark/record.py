@@ -213,7 +213,8 @@ class Predictions:
         image_ids: str, shape (M,).
         parts: str, shape (M,), ``validation`` or ``test``.
         labels: int64, shape (M,).
-        groups: str, shape (M,): the patient; where patients are unknown, the cluster of identical images.
+        groups: str, shape (M,): the patient; where patients are unknown, the slice that the image and its
+            copies (identical or nearly so) show.
         probabilities: float32, shape (M, num_classes), rows sum to 1.
     """
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from benchmark.data.cutting import components
 from benchmark.data.dataset import DataSet, Labels, Positions
-from benchmark.data.near import TURNS, NearPairs
+from benchmark.data.near import TURNS, NearPairs, near_duplicates
 
 SHOWN_WORST = 12
 
@@ -59,6 +59,14 @@ def joined(cluster: Labels, near: NearPairs) -> Labels:
     """
     _, number = np.unique(cluster, return_inverse=True)
     return components(number[near.first], number[near.second], int(number.max()) + 1)[number]
+
+
+def same_slice(data: DataSet) -> Labels:
+    """Return a number for each image, equal for images of one slice: identical, or connected by near-duplicates.
+
+    int64, shape (N,). The near-duplicates are searched for once and kept beside the prepared images.
+    """
+    return joined(data.identical, near_duplicates(data))
 
 
 def count_duplicates(cluster: Labels, labels: Labels, part: npt.NDArray[np.str_]) -> Duplicates:

@@ -10,10 +10,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.data.copies import any_of, joined
+from benchmark.data.copies import any_of, same_slice
 from benchmark.data.cutting import cut, independent_units, limited, require_units
 from benchmark.data.dataset import DataSet, Positions, Split
-from benchmark.data.near import near_duplicates
 from benchmark.errors import UserError
 from benchmark.hashing import hash_json
 
@@ -207,7 +206,7 @@ def _require_training(data: DataSet, left_out: Mask) -> None:
 
 def stands_in_test(data: DataSet, in_test: Mask) -> Mask:
     """Return which images that are not tested show a slice that is: identical, or connected by near-duplicates."""
-    slices = joined(data.identical, near_duplicates(data))
+    slices = same_slice(data)
     tested = any_of(slices, in_test, int(slices.max()) + 1)
     return np.asarray(tested[slices] & ~in_test)
 

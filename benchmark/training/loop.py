@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.data.copies import same_slice
 from benchmark.data.dataset import DataSet, Split
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.recipe import Recipe
@@ -114,9 +115,10 @@ def _predictions(loop: Loop) -> Predictions:
     if not np.isfinite(probabilities).all():
         raise RunFailure(Outcome.DIVERGED, "Predictions on the test images are not finite; lower the learning rate.")
     parts = np.array(["validation"] * len(loop.split.validation) + ["test"] * len(loop.split.test))
-    # where patients are unknown, copies of one image at least are not independent
-    copies = np.char.add("copy-", loop.data.identical[positions].astype(np.str_))
-    groups = loop.data.groups[positions] if loop.data.groups is not None else copies
+    if loop.data.groups is not None:
+        groups = loop.data.groups[positions]
+    else:  # where patients are unknown, images of one slice at least are not independent
+        groups = np.char.add("slice-", same_slice(loop.data)[positions].astype(np.str_))
     return Predictions(
         image_ids=loop.data.image_ids[positions],
         parts=parts,

@@ -1,5 +1,6 @@
 """The common loop, run on an engine small enough to know what it must do."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,18 @@ def test_it_learns_and_predicts_every_validation_and_test_image_once(data: DataS
     assert sorted(done.predictions.image_ids) == sorted(data.image_ids[np.r_[split.validation, split.test]])
     assert set(done.predictions.parts) == {"validation", "test"}
     np.testing.assert_allclose(done.predictions.probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+def test_images_of_one_patient_or_slice_are_said_to_belong_together(data: DataSet, split: Split) -> None:
+    copied = data.pixels.copy()
+    copied[2] = np.clip(copied[1].astype(int) + 1, 0, 255)  # the next slice, nearly
+    done = run(SoftmaxEngine(), dataclasses.replace(data, pixels=copied), split, recipe(epochs=1)).predictions
+    of = dict(zip(done.image_ids, done.groups, strict=True))
+    assert of["image-001"] == of["image-002"]
+    assert len(set(of.values())) == len(of) - 1
+    patients = np.array([f"patient {number // 3}" for number in range(90)])
+    known = run(SoftmaxEngine(), dataclasses.replace(data, groups=patients), split, recipe(epochs=1)).predictions
+    assert dict(zip(known.image_ids, known.groups, strict=True))["image-004"] == "patient 1"
 
 
 def test_each_epoch_sees_each_training_image_once_in_an_order_of_its_own(data: DataSet, split: Split) -> None:
