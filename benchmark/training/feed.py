@@ -38,6 +38,7 @@ class Feed:
         self._source = source
         self._resident: Handle | None = None
         self._index: npt.NDArray[np.int64] | None = None
+        self._pool: ThreadPoolExecutor | None = None
         needed = 0 if positions is None else len(positions) * source[0].nbytes
         if positions is not None and 0 < needed < RESIDENT_SHARE * engine.free_bytes():
             self._resident = engine.upload(np.ascontiguousarray(source[np.sort(positions)]))
@@ -55,10 +56,11 @@ class Feed:
             for batch in batches:
                 yield self._engine.gather(self._resident, self._index[batch])
             return
-        with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
-            coming: deque[Future[npt.NDArray[Any]]] = deque()
-            for number in range(len(batches) + _AHEAD):
-                if number < len(batches):
-                    coming.append(pool.submit(self._source.__getitem__, batches[number]))
-                if number >= _AHEAD:
-                    yield self._engine.upload(coming.popleft().result())
+        if self._pool is None:  # kept: an epoch behind a frozen prefix is so short that starting a thread shows
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="feed")
+        coming: deque[Future[npt.NDArray[Any]]] = deque()
+        for number in range(len(batches) + _AHEAD):
+            if number < len(batches):
+                coming.append(self._pool.submit(self._source.__getitem__, batches[number]))
+            if number >= _AHEAD:
+                yield self._engine.upload(coming.popleft().result())

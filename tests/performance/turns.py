@@ -62,6 +62,7 @@ def random_images(count: int, size: int) -> tuple[DataSet, Split]:
         class_names=tuple("abcd"[:CLASSES]),
         fingerprint="0" * 64,
         identical=np.arange(whole),
+        groups=np.arange(whole).astype(str),  # else near-duplicates would be sought, which real data keeps
     )
     rest = np.arange(count, whole)
     return data, Split("holdout", np.arange(count), rest[:4], rest[4:], hash="0" * 64)

@@ -222,7 +222,10 @@ class Engine(Protocol):
 
     # data: uint8 in, handles out
     def upload(self, pixels: npt.NDArray[Any]) -> Handle:
-        """Put uint8 images of shape (B, S, S, 3), or rows of the frozen prefix, on the device."""
+        """Put uint8 images of shape (B, S, S, 3), or rows of the frozen prefix, on the device.
+
+        A CPU may compute from the array itself, which therefore must not be written to afterwards.
+        """
 
     def gather(self, images: Handle, positions: npt.NDArray[np.int64]) -> Handle:
         """Return the images, or rows, at ``positions`` of an uploaded array, on the device."""

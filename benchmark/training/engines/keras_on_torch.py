@@ -17,6 +17,7 @@ from backbones import Preprocessing
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.recipe import BatchNorm
 from benchmark.training.engines.base import Assignment
+from benchmark.training.engines.torch_device import seed_generators
 from benchmark.training.engines.torch_network import TorchStage
 
 os.environ["KERAS_BACKEND"] = "torch"
@@ -97,7 +98,7 @@ class KerasOnTorch:
 
         Keras's Dropout without a seed draws from torch's generator, all else from a state of its own.
         """
-        torch.manual_seed(seed)
+        seed_generators(seed)
         for state, value in zip(self._seeds, self._layer_seeds(seed, len(self._seeds)), strict=True):
             state.assign([int(value), 0])
 

@@ -42,6 +42,17 @@ def set_arithmetic(*, tf32: bool, deterministic: bool) -> None:
     torch.use_deterministic_algorithms(deterministic)
 
 
+def seed_generators(seed: int) -> None:
+    """Seed the generators of the CPU and of every GPU.
+
+    ``torch.manual_seed`` seeds those of every kind of device; for each kind that is not there it formats a stack
+    trace and keeps it, which costs more than a step of a small head.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+
+
 def resolve_precision(wanted: str, kind: str) -> str:
     """Return ``float32``, ``bfloat16`` or ``float16``; ``auto`` is bfloat16 on a GPU that has it natively.
 

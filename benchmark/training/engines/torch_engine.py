@@ -183,10 +183,10 @@ class TorchEngine:
         return self._upload(pixels)
 
     def _upload(self, array: npt.NDArray[Any]) -> Tensor:
-        """Return a tensor on the device; on a GPU copied while it computes, from pinned memory."""
-        if not self._on_gpu:
-            return torch.from_numpy(np.array(array))
+        """Return a tensor on the device: on a GPU copied while it computes, from pinned memory."""
         writeable = array if array.flags.writeable and array.flags.c_contiguous else np.array(array)
+        if not self._on_gpu:
+            return torch.from_numpy(writeable)
         return torch.from_numpy(writeable).pin_memory().to(self._place, non_blocking=True)
 
     @guarded

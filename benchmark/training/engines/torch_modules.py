@@ -14,6 +14,7 @@ from benchmark.outcomes import Outcome, RunFailure
 from benchmark.training.engines.base import Assignment, draws_kernels, native_dropout
 from benchmark.training.engines.freezing import first_trainable
 from benchmark.training.engines.torch_batch_norm import BiasedVariance, batch_norms, set_batch_norm
+from benchmark.training.engines.torch_device import seed_generators
 from benchmark.training.engines.torch_head import Pooling, new_head
 from benchmark.training.engines.torch_kernels import draw_kernels
 from benchmark.training.engines.torch_network import TorchStage
@@ -108,7 +109,8 @@ class ModuleNetwork:
         for number, piece in enumerate(self._pieces):
             training = first_trainable is not None and number >= first_trainable
             for module in piece.modules:
-                module.training = training
+                if module.training != training:  # to set it costs, and most are frozen
+                    module.training = training
         if self._biased and first_trainable is not None and self._correction is None:
             trained = [module for piece in self._pieces[first_trainable:] for module in piece.modules]
             self._correction = BiasedVariance(batch_norms(trained))
@@ -124,7 +126,7 @@ class ModuleNetwork:
 
     def begin_step(self, seed: int, batch_size: int) -> None:
         """Seed torch's generators, from which all torch modules draw."""
-        torch.manual_seed(seed)
+        seed_generators(seed)
         if self._correction is not None:
             self._correction.begin_step(batch_size)
 

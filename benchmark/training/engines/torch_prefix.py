@@ -78,7 +78,10 @@ class TorchPrefix:
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return the rows of normalised inputs."""
-        x = _outputs(self.calls, inputs, self.precision)[-1]
+        x = inputs
+        with torch.no_grad(), self.precision():
+            for call in self.calls:  # what one stage gives is freed at once, and its memory taken by the next
+                x = call(x, False)
         x = (x.permute(0, 2, 3, 1) if self.channels_last else x).contiguous()
         return x.view(torch.int16) if self.bits else x
 
