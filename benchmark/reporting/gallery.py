@@ -176,6 +176,7 @@ def draw_sheet(
     set_height(made, height)
     made.set_layout_engine("none")
     axes = made.add_axes((0.0, 0.0, 1.0, 1.0))
+    what = "wrong" if cases.negative is None else "missed"
     for place, i in enumerate(images):
         line, column = divmod(place, sheet.across)
         left, top = sheet.left + column * (sheet.side + _GAP), _HEAD + line * sheet.pitch + _CAPTION
@@ -188,8 +189,9 @@ def draw_sheet(
         draw_outline(axes, lesions.get(name, []), left, top, sheet.side)
         lost, read = int(cases.missed[:, i].sum()), int((cases.said[:, i] >= 0).sum())
         axes.text(left, top - 3.0, f"{before + place + 1}  {cases.classes[cases.labels[i]]}", fontsize=6, va="bottom")
-        axes.text(left, top - 0.5, f"by {lost} of {read} rows", fontsize=5, va="bottom", color="#555555")
-        middles = top + sheet.side + 0.5 + _BAR * (np.arange(len(sheet.names)) + 0.5)
+        axes.text(left, top - 0.5, f"{what} by {lost} of {read} rows", fontsize=5, va="bottom", color="#555555")
+        first: float = top + sheet.side + 0.5 + _BAR / 2
+        middles = first + _BAR * np.arange(len(sheet.names), dtype=np.float64)
         if not column:
             for middle, row in zip(middles, sheet.names, strict=True):
                 axes.text(left - 1, middle, row, fontsize=_NAME_POINTS, ha="right", va="center_baseline")

@@ -132,7 +132,9 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
     columns = [*chosen, *(name for name in columns if name not in chosen)]
     published = published_rows(data)
     further = (["block"] if len(places) > 1 or published else []) + (["accuracy"] if published else [])
-    shown = set(chosen) or {*_SHOWN, *counts, *further}
+    usual = {*_SHOWN, *counts, *further} - ({"peak_memory_mb"} if published else set())  # to fit a laptop
+    shown = set(chosen) or (usual if any(row.rank for row in rows) else usual - {"rank"})
+    counted = {"rows": len(notes), "intervals and ranks": len(told)}
     return {
         "number": number,
         "name": rows[0].block.arena_name,
@@ -140,7 +142,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
         "warnings": [*data_notes(rows), *block_notes(judged, seed_notes)],
         "notes": [note.text for note in notes],
         "rank_notes": told,
-        "notes_summary": f"Notes: {len(notes)} on rows, {len(told)} on intervals and ranks",
+        "notes_summary": f"Notes: {', '.join(f'{count} on {what}' for what, count in counted.items() if count)}",
         "audit": audit_block(rows),
         "columns": [
             {

@@ -77,7 +77,9 @@ def draw_confusion_matrices(made: Any, rows: Sequence[BoardRow]) -> None:
     negative = None if data.negative_class is None else names.index(data.negative_class)
     columns = columns_for(len(rows), 3 if len(names) <= 5 else 2 if len(names) <= 8 else 1)
     side = 72 / columns if columns > 1 else 50
-    set_height(made, 24 + math.ceil(len(rows) / columns) * (side + 6))
+    lines = math.ceil(len(rows) / columns)
+    ragged = lines > 1 and len(rows) % columns > 0  # then names of classes stand below an upper line too
+    set_height(made, 24 + lines * (side + 6) + 18 * ragged)
     ordered = sorted(rows, key=lambda row: -row.macro_f1)
     grid = panels(made, len(rows), columns)
     for axes, row, name in zip(grid, ordered, panel_names(ordered), strict=True):

@@ -35,7 +35,7 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
         "too high, and intervals are too narrow."
     )
     leaks = dict.fromkeys(leak for row in rows for result in row.results for leak in result.record.data.leaks)
-    notes += [f"The split leaks: {leak}" for leak in leaks]
+    notes += [f"The split leaks: {leak.removesuffix('.')}." for leak in leaks]
     if data.limit is not None:
         notes.append(f"Limited to {data.limit} images: not comparable with the whole data set.")
     guesses = sum(row.guessed for row in rows)

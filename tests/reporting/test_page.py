@@ -20,6 +20,7 @@ from benchmark.record import Cams, Predictions, Record
 from benchmark.reporting.cases import Cases
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
 from benchmark.reporting.page import page, script_json
+from benchmark.reporting.pairs import row_pairs, sentence
 from benchmark.reporting.thumbnails import read_thumbnails, thumbnail_path, write_thumbnails
 
 STUDY = Study(patients=40, slices=3)
@@ -212,6 +213,25 @@ def test_notes_are_folded_and_marks_lead_to_them(html: Path, browser: Any) -> No
     assert note.is_visible()
     assert view.evaluate("document.activeElement.textContent") == note.inner_text()
     assert "Not the same network: keras/baseline_cnn is made for tensorflow; torch/base" in note.inner_text()
+    visit.assert_well()
+
+
+def test_two_rows_are_compared_in_a_sentence(html: Path, browser: Any) -> None:
+    visit = Visit(browser, html)
+    panel = visit.view.locator(".panel", has=visit.view.locator("h3:has-text('Where two rows disagree')"))
+    said, (first, second) = panel.locator("p[role=status]"), panel.locator("select").all()
+    board = read_board(html.parent)
+    pairs = [pair for block in board.statistics for pair in row_pairs(board, block)]
+    assert len(pairs) == 2  # pretrained rows, and rows from scratch
+    for pair in pairs:
+        for one, other in ((first, second), (second, first)):
+            one.select_option(label=pair.names[0])
+            other.select_option(label=pair.names[1])
+            assert said.inner_text() == sentence(pair)
+            assert f"{pair.found.comparison.difference:.3f} more macro-F1" in said.inner_text()
+    first.select_option(label=pairs[0].names[0])
+    second.select_option(label=pairs[1].names[0])
+    assert "different blocks" in said.inner_text()
     visit.assert_well()
 
 

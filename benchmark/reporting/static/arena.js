@@ -2,13 +2,20 @@
 
 const panel = (heading, ...children) => element("div", { class: "panel" }, element("h3", {}, heading), ...children);
 
+// A fact in words: numbers without the digits that nobody reads, what belongs together on one line
+function told(value) {
+  if (typeof value === "number" && !Number.isInteger(value)) return String(Number(value.toPrecision(5)));
+  if (value === null || typeof value !== "object") return String(value);
+  return Array.isArray(value) ? value.map(told).join(", ") : Object.entries(value).map(([name, each]) => `${name}: ${told(each)}`).join("; ");
+}
+
 // Facts of a record as a table of names and values, nested ones under dotted names
 function factTable(value) {
   if (typeof value !== "object" || value === null) return element("pre", {}, String(value));
   const table = element("table", { class: "facts" }), lines = [];
   const visit = (each, name) => {
     if (each !== null && typeof each === "object" && !Array.isArray(each)) Object.entries(each).forEach(([key, inner]) => visit(inner, name ? `${name}.${key}` : key));
-    else if (each !== null && each !== "") lines.push([name, Array.isArray(each) ? each.map((one) => (typeof one === "object" ? JSON.stringify(one) : String(one))).join(typeof each[0] === "object" ? "\n" : ", ") : String(each)]);
+    else if (each !== null && each !== "" && each.length !== 0) lines.push([name, Array.isArray(each) ? each.map(told).join(typeof each[0] === "object" ? "\n" : ", ") : told(each)]);
   };
   visit(value, "");
   table.append(...lines.map(([name, text]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, text))));
@@ -28,7 +35,7 @@ function showRow(arena, row, place) {
     element("h3", { class: "row-name" }, `${row.name}, ${row.block}${seed}`),
     element("div", { class: "panels three" }, panel("Confusion matrix (choose a cell to see its images)", matrix), panel("Learning curves", measure, curves), panel("Reliability", reliable)),
     images,
-    element("div", { class: "panels" }, looks, panel("Details", ...facts)));
+    element("div", { class: "panels apart" }, looks, panel("Details", ...facts)));
   confusion(arena, row, matrix, images);
   curvePlot(row, curves, measure);
   reliabilityPlot(row, reliable);
@@ -52,7 +59,8 @@ function disagreement(arena, place) {
     option.selected = i === initial;
     return option;
   }));
-  const first = choose(0, "first row"), second = choose(1, "second row");
+  const rival = arena.rows.findIndex((_, i) => `0,${i}` in arena.pairs); // a row that the best was compared with
+  const first = choose(0, "first row"), second = choose(Math.max(1, rival), "second row");
   const result = element("div", { class: "controls" }), images = element("div", { class: "cell-images" }), compared = element("p", { role: "status" });
   const update = () => {
     const a = arena.rows[first.value], b = arena.rows[second.value];

@@ -127,7 +127,7 @@ function curvePlot(row, place, measure) {
     ]);
     const losses = row.history.flatMap((run) => [...run.train, ...run.validation]).filter((value) => value > 0);
     const axis = loss ? { ...logTicks(losses.length ? losses : [1]), title: { text: "cross-entropy (log scale)" } } : { title: { text: "macro-F1" }, rangemode: "tozero" };
-    return [traces, { xaxis: { title: { text: "epoch" } }, yaxis: axis, showlegend: row.history.length < 3, legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, margin: { l: 50, r: 10, t: 40, b: 45 } }];
+    return [traces, { xaxis: { title: { text: "epoch" }, ...(Math.max(0, ...row.history.flatMap((run) => run.epochs)) < 13 ? { dtick: 1 } : {}) }, yaxis: axis, showlegend: row.history.length < 3, legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, margin: { l: 50, r: 10, t: 40, b: 45 } }];
   });
   measure.onchange = show;
   show();
