@@ -152,7 +152,9 @@ class Execution(Section):
     """How the arithmetic is carried out. Every ``auto`` is resolved before the first epoch and recorded.
 
     ``precision = auto`` is bfloat16 autocast on a GPU that has it, else float32. ``compile`` is torch.compile
-    or XLA; ``auto`` of it and of ``channels_last`` measures both ways where training is long enough to repay it.
+    or XLA, of the training steps and of predictions; not of the one pass over the images in which the outputs of
+    frozen stages are computed to be kept, which would take less time than to compile it. ``auto`` of it and of
+    ``channels_last`` measures both ways where training is long enough to repay it.
     ``deterministic`` asks for bit-for-bit repeatable arithmetic and forbids ``auto``. ``accumulate`` computes each
     batch in so many parts, one after the other, and adds up their gradients before the one update: the same step
     with less memory, but that BatchNorm then sees the parts.

@@ -41,7 +41,7 @@ def builder(network: Callable[..., Any] | Backbone = convolutions, seed: int = 0
     ("network", "changes", "through"),
     [
         (convolutions, {"trainable_from": "head"}, "1"),
-        (convolutions, {"trainable_from": "head", "head__kind": "dense256", "head__dropout": 0.4}, "1"),
+        (convolutions, {"trainable_from": "head", "head__kind": "dense256", "head__dropout": 0.4}, "average pooling"),
         (convolutions, {"trainable_from": "1", "execution__accumulate": 2}, "0"),
         (convolutions, {"trainable_from": "1", "execution__channels_last": "off", "ema__decay": 0.8}, "0"),
         (in_place, {"trainable_from": "1"}, "0"),
@@ -72,13 +72,16 @@ def test_bfloat16_is_kept_bit_for_bit(tmp_path: Path) -> None:
 
 def test_folds_recipes_and_heads_share_the_rows_and_another_network_does_not(tmp_path: Path) -> None:
     first = run(builder(), tmp_path, recipe(trainable_from="head"))
-    assert first.prefix["computed"] == COUNT
-    shared = {"trainable_from": "head", "optimizer.name": "sgd", "head.kind": "linear", "epochs": 1}
-    fold = run(builder(), tmp_path, recipe(**shared), split=split(1))
-    assert (fold.prefix["computed"], fold.prefix["reused"]) == (0, COUNT)
+    new = run(builder(), tmp_path, recipe(trainable_from="head", head__kind="dense256", head__dropout=0.2))
+    assert first.prefix["computed"] == new.prefix["computed"] == COUNT
+    for head in ({}, {"head.kind": "linear"}):
+        shared = {"trainable_from": "head", "optimizer.name": "sgd", "epochs": 1, **head}
+        fold = run(builder(), tmp_path, recipe(**shared), split=split(1))
+        assert (fold.prefix["computed"], fold.prefix["reused"]) == (0, COUNT)
     for other in (
         run(builder(seed=1), tmp_path, recipe(trainable_from="head", epochs=1)),
         run(builder(), tmp_path, recipe(trainable_from="1", epochs=1)),
+        run(builder(), tmp_path, recipe(trainable_from="head", head__kind="linear", head__pooling="max", epochs=1)),
         run(builder(), tmp_path, recipe(trainable_from="head", epochs=1, resize="pad")),
         run(builder(), tmp_path, recipe(trainable_from="head", epochs=1), data=data(fingerprint="e" * 64)),
         run(builder(), tmp_path, recipe(trainable_from="head", epochs=1), origin={"torch": "another"}),

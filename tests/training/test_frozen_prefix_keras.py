@@ -12,11 +12,11 @@ from benchmark.training.engines import Assignment, create
 from tests.engines.keras_small import convolutions
 from tests.training.frozen import COUNT, Built, exact_and_computed_once, recipe, run, same
 
-# What a run freezes, and the last stage that is kept: all but the head, all before a stage, and all layers before a
-# number, of which the last clean boundary before it is kept.
+# What a run freezes, and the last stage that is kept: all but the head, of which the pooling is kept too where it is
+# the recipe's; all before a stage; all layers before a number, of which the last clean boundary before it is kept.
 CASES = [
     ({"trainable_from": "head"}, "second"),
-    ({"trainable_from": "head", "head__kind": "linear", "head__dropout": 0.3, "ema__decay": 0.8}, "second"),
+    ({"trainable_from": "head", "head__kind": "linear", "head__dropout": 0.3, "ema__decay": 0.8}, "average pooling"),
     ({"trainable_from": "second", "execution__accumulate": 2}, "first"),
     ({"trainable_from": "5"}, "first"),
 ]

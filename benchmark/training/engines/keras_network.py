@@ -57,6 +57,8 @@ class KerasNetwork:
 
     Args:
         stages: in order; the last is the head.
+        finer: the same, but that a head which the recipe made of a pooling and layers is two: what comes from the
+            pooling is small, and as fixed as what goes into it.
         doubt: why the stages are not proven to equal the whole model, one sentence; empty where they are.
         first_trainable: number of the first stage in which something is trained.
         fixed: layers that are frozen by their number in the model; some may be in the stages that are trained.
@@ -69,6 +71,7 @@ class KerasNetwork:
     """
 
     stages: KerasStages
+    finer: KerasStages
     doubt: str
     first_trainable: int
     fixed: tuple[Any, ...]
@@ -84,6 +87,12 @@ class KerasNetwork:
         for number in range(self.first_trainable):
             for layer in self.stages.span(number, number + 1).layers:
                 layer.trainable = False
+
+    @property
+    def first_trainable_of_finer(self) -> int:
+        """The number of the first of the finer stages in which something is trained."""
+        head_only = self.first_trainable == len(self.stages.names) - 1
+        return len(self.finer.names) - 1 if head_only else self.first_trainable
 
     def in_training(self) -> list[str]:
         """Return the names of the layers frozen by number that are not in inference mode, as BatchNorm then is."""
@@ -133,10 +142,11 @@ def build_network(assignment: Assignment, arithmetic: Arithmetic) -> KerasNetwor
     try:
         built = assignment.backbone.make(assignment.num_classes, assignment.weights, size, native_dropout(assignment))
         stages, conventions, why = _in_stages(assignment, built, arithmetic)
+        finer = stages
         if draws_kernels(assignment, len(stages.names)):
             draw_kernels(stages, assignment.seed)
         if recipe.head.kind != "native":
-            stages = replace_head(stages, recipe.head, assignment)
+            stages, finer = replace_head(stages, recipe.head, assignment)
     except MissingWeights as missing:
         raise RunFailure(Outcome.MISSING_WEIGHTS, str(missing)) from missing
     finally:
@@ -145,6 +155,7 @@ def build_network(assignment: Assignment, arithmetic: Arithmetic) -> KerasNetwor
     fixed = _fix(built if isinstance(built, keras.Model) else stages.whole, stages, recipe.trainable_from)
     return KerasNetwork(
         stages=stages,
+        finer=finer,
         doubt=why,
         first_trainable=_first_unfixed(stages, fixed) if fixed else _first_trainable(stages, recipe.trainable_from),
         fixed=fixed,
@@ -264,8 +275,8 @@ def _first_unfixed(stages: KerasStages, fixed: Sequence[Any]) -> int:
     raise AssertionError("something is left to train")
 
 
-def replace_head(stages: KerasStages, head: Head, assignment: Assignment) -> KerasStages:
-    """Return the stages with a new head: pooling, a hidden layer for ``dense256``, dropout, logits.
+def replace_head(stages: KerasStages, head: Head, assignment: Assignment) -> tuple[KerasStages, KerasStages]:
+    """Return the stages with a new head: pooling, a hidden layer for ``dense256``, dropout, logits; and finer ones.
 
     Raises:
         RunFailure: ``unsupported`` where the place of the head is not known.
@@ -278,7 +289,8 @@ def replace_head(stages: KerasStages, head: Head, assignment: Assignment) -> Ker
     features = stages.boundaries[-2]
     layers: list[Any] = []
     axes = len(features.shape) - 2
-    if axes in (1, 2) and head.pooling in _POOLING:
+    pools = axes in (1, 2) and head.pooling in _POOLING
+    if pools:
         layers.append(getattr(keras.layers, f"{_POOLING[head.pooling]}{axes}D")())
     elif axes > 0:
         layers.append(keras.layers.Flatten())
@@ -287,14 +299,19 @@ def replace_head(stages: KerasStages, head: Head, assignment: Assignment) -> Ker
     if head.dropout:
         layers.append(keras.layers.Dropout(head.dropout))
     layers.append(keras.layers.Dense(assignment.num_classes, name="logits"))
-    value = features
+    value, pooled = features, None
     for layer in layers:
         value = layer(value)
+        pooled = value if pooled is None else pooled
         if isinstance(layer, keras.layers.Dense):
             inputs, outputs = layer.kernel.shape
             layer.kernel.assign(glorot_uniform(assignment.seed, layer.name, (int(inputs), int(outputs))))
     whole = keras.Model(stages.boundaries[0], value, name=stages.whole.name)
-    return KerasStages(whole, (*stages.names[:-1], HEAD), (*stages.boundaries[:-1], value))
+    names, before = stages.names[:-1], stages.boundaries[:-1]
+    replaced = KerasStages(whole, (*names, HEAD), (*before, value))
+    if not pools:
+        return replaced, replaced
+    return replaced, KerasStages(whole, (*names, f"{head.pooling} pooling", HEAD), (*before, pooled, value))
 
 
 def set_batch_norms(model: Any, wanted: BatchNorm, arithmetic: Arithmetic) -> dict[str, str]:

@@ -80,6 +80,9 @@ class KerasOnTorch:
         self._fixed = {path: weight for path, weight in named.items() if id(weight) in fixed}
         pairs = zip(stages.names, stages.singles(), strict=True)
         self.stages = tuple(_stage(name, model, named) for name, model in pairs)
+        finer = network.finer
+        parts = zip(finer.names[len(self.stages) - 1 :], finer.singles()[len(self.stages) - 1 :], strict=True)
+        self.finer_stages = (*self.stages[:-1], *(_stage(name, model, named) for name, model in parts))
         self._first_kernel_input = first_layer_input(stages)
 
     def set_training(self, first_trainable: int | None) -> None:

@@ -169,9 +169,11 @@ class TensorFlowEngine:
         key = from_rows, self._compiled
         if key not in self._steps:
             given = tf.TensorSpec((None, self._size, self._size, 3), tf.uint8)
-            begin = self._kept().begin if from_rows else self._begin
-            given = self._kept().given if from_rows else given
-            self._steps[key] = Steps(self._learning, begin, given, len(self._network.seeds), compiled=self._compiled)
+            begin, trained = self._begin, self._network.trained
+            if from_rows:
+                begin, trained, given = self._kept().begin, self._kept().trained, self._kept().given
+            seeds = len(self._network.seeds)
+            self._steps[key] = Steps(self._learning, begin, trained, given, seeds, compiled=self._compiled)
         return self._steps[key]
 
     def _traced_forward(self, wanted: str) -> Any:

@@ -24,10 +24,11 @@ class TensorFlowPrefix:
     """
 
     def __init__(self, network: KerasNetwork, example: Any) -> None:
-        if not network.first_trainable:
+        stages, first = network.finer, network.first_trainable_of_finer
+        if not first:
             raise NoPrefix("nothing is frozen")
-        for end in range(network.first_trainable, 0, -1):
-            model = network.stages.span(0, end)
+        for end in range(first, 0, -1):
+            model = stages.span(0, end)
             rows = model(example, training=False)
             if _is_row(rows, len(example)):
                 break
@@ -36,8 +37,8 @@ class TensorFlowPrefix:
         if not _close(rows[1:2], model(example[1:2], training=False)):
             raise NoPrefix("what the frozen stages give for an image depends on the others, or on chance")
         self._model = model
-        stages = network.stages
-        self._between = stages.span(end, network.first_trainable) if end < network.first_trainable else None
+        self._between = stages.span(end, first) if end < first else None
+        self.trained = stages.span(first, len(stages.names))
         self._rest = stages.span(end, len(stages.names))
         self._bits = rows.dtype == tf.bfloat16
         own = {id(weight) for weight in model.weights}
@@ -56,7 +57,7 @@ class TensorFlowPrefix:
         return tf.bitcast(outputs, tf.int16) if self._bits else outputs
 
     def begin(self, rows: Any) -> Any:
-        """Return what the trained stages take for rows."""
+        """Return what ``trained``, the model of the trained stages, takes for rows."""
         values = self._values(rows)
         return values if self._between is None else self._between(values, training=False)
 

@@ -77,11 +77,14 @@ class Learning:
         scalars = self._updates.scalars(learning_rate, step)
         return scalars if self._average is None else np.append(scalars, np.float32(average_decay))
 
-    def differentiate(self, begin: Call, given: Any, labels: Any, weights: Any, seeds: Any) -> tuple[Any, list[Any]]:
+    def differentiate(
+        self, begin: Call, trained: Any, given: Any, labels: Any, weights: Any, seeds: Any
+    ) -> tuple[Any, list[Any]]:
         """Return the loss of some images, and the gradients of the scaled loss.
 
         Args:
             begin: returns what the trained stages take for ``given``.
+            trained: these stages, as one model.
             given: images or rows.
             labels, weights: of each image.
             seeds: one for each random generator in the network.
@@ -91,7 +94,7 @@ class Learning:
         inputs = begin(given)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._trained)
-            logits = tf.cast(self._network.trained(inputs, training=True), tf.float32)
+            logits = tf.cast(trained(inputs, training=True), tf.float32)
             loss = tf.reduce_sum(image_losses(logits, labels, self._loss, self._num_classes) * weights)
             scaled = loss if self._loss_scale is None else loss * self._loss_scale.scale
         gradients = tape.gradient(scaled, self._trained)
@@ -113,13 +116,16 @@ class Steps:
     Args:
         learning: what they do.
         begin: returns what the trained stages take for the input.
+        trained: these stages, as one model.
         given: shape and type of the input.
         seeds: number of random generators in the network.
         compiled: whether by XLA.
     """
 
-    def __init__(self, learning: Learning, begin: Call, given: Any, seeds: int, *, compiled: bool) -> None:
-        self._learning, self._begin, self._seeds = learning, begin, seeds
+    def __init__(
+        self, learning: Learning, begin: Call, trained: Any, given: Any, seeds: int, *, compiled: bool
+    ) -> None:
+        self._learning, self._begin, self._trained, self._seeds = learning, begin, trained, seeds
         batch = [
             given,
             tf.TensorSpec((None,), tf.int64),
@@ -153,12 +159,12 @@ class Steps:
         return tf.add_n(losses)
 
     def _whole(self, given: Any, labels: Any, weights: Any, seeds: Any, scalars: Any) -> Any:
-        loss, gradients = self._learning.differentiate(self._begin, given, labels, weights, seeds)
+        loss, gradients = self._learning.differentiate(self._begin, self._trained, given, labels, weights, seeds)
         self._learning.update(gradients, scalars)
         return loss
 
     def _part(self, given: Any, labels: Any, weights: Any, seeds: Any) -> Any:
-        loss, gradients = self._learning.differentiate(self._begin, given, labels, weights, seeds)
+        loss, gradients = self._learning.differentiate(self._begin, self._trained, given, labels, weights, seeds)
         self._used = [gradient is not None for gradient in gradients]
         for total, gradient in zip(self._learning.sums, gradients, strict=True):
             if gradient is not None:

@@ -91,7 +91,7 @@ class TorchEngine:
         self._scaler = torch.amp.GradScaler(self._place.type) if precision == "float16" else None
         self._arrange_pixels(channels_last=network.channels_last)
         self._autocast, self._wanted_loss = _AUTOCAST.get(precision), recipe.loss
-        self._functions: dict[tuple[int, bool], tuple[Any, Any]] = {}
+        self._functions: dict[tuple[bool, bool], tuple[Any, Any]] = {}
         self.set_compile(False)
         self._set_mode(None)
         self._precision = functools.partial(precision_context, self._place.type, self._autocast)
@@ -106,7 +106,7 @@ class TorchEngine:
             parameters=sum(p.numel() for stage in network.stages for p in stage.parameters.values())
             + network.fixed_parameters,
             trainable_parameters=sum(parameter.numel() for parameter in parameters.values()),
-            gmacs=count_macs(self._computed(0)[1], self._normalizer, assignment.size, self._place) / 1e9,
+            gmacs=count_macs(self._computed(False)[1], self._normalizer, assignment.size, self._place) / 1e9,
             preprocessing=network.preprocessing,
             weights_loaded=weights_loaded(assignment, network.weights_loaded),
             weights_hash=hash_of_values(self._tensors(network.stages).values()),
@@ -130,11 +130,14 @@ class TorchEngine:
         """Switch torch.compile for the steps that follow; weights and optimiser are untouched."""
         self._compile = on
 
-    def _computed(self, start: int) -> tuple[Any, Any]:
-        """Return loss and logits as functions of what goes into the stage of this number."""
-        key = start, self._compile
+    def _computed(self, from_rows: bool) -> tuple[Any, Any]:
+        """Return loss and logits as functions of normalised images, or of values of the frozen prefix."""
+        key = from_rows, self._compile
         if key not in self._functions:
-            stages, first, device = self._network.stages, self._first, self._place.type
+            kept, device = self._prefix if from_rows else None, self._place.type
+            stages, start, first = self._network.stages, 0, self._first
+            if kept is not None:
+                stages, start, first = kept.stages, kept.end, kept.first
             loss, logits = step_functions(stages, start, first, self._autocast, device, self._wanted_loss)
             if self._compile:
                 loss, logits = torch.compile(loss, dynamic=False), torch.compile(logits, dynamic=False)
@@ -232,8 +235,8 @@ class TorchEngine:
     ) -> Tensor:
         """Add the gradients of some images of a step to those that are there, or to none; return their loss."""
         self._network.begin_step(seed, len(labels))
-        inputs, start = self._inputs(step.images[at], step.from_rows)
-        loss = self._computed(start)[0](inputs, labels, weights)
+        inputs = self._inputs(step.images[at], step.from_rows)
+        loss = self._computed(step.from_rows)[0](inputs, labels, weights)
         if forget:
             self._updates.forget_gradients()
         if loss.requires_grad:  # a network whose gradient is cut learns nothing; the conformance suite says so
@@ -251,15 +254,15 @@ class TorchEngine:
         """Return float32 logits of shape (B, num_classes) of normalised inputs, in inference mode."""
         self._set_mode(None)
         with torch.no_grad():
-            return self._computed(0)[1](inputs)
+            return self._computed(False)[1](inputs)
 
-    def _inputs(self, images: Tensor, from_rows: bool) -> tuple[Tensor, int]:
-        """Return what a stage takes for images or rows, and the number of the stage."""
+    def _inputs(self, images: Tensor, from_rows: bool) -> Tensor:
+        """Return what :meth:`_computed` takes for images or rows."""
         if not from_rows:
-            return self._normalizer(images), 0
+            return self._normalizer(images)
         self.prefix()
         assert self._prefix is not None
-        return self._prefix.values(images, channels_last=self._channels_last), self._prefix.end
+        return self._prefix.values(images, channels_last=self._channels_last)
 
     @guarded
     def prefix(self) -> Prefix:
@@ -268,7 +271,9 @@ class TorchEngine:
             self._set_mode(None)
             pixels = np.random.default_rng(0).integers(0, 256, (3, self._size, self._size, 3), dtype=np.uint8)
             example = self._normalizer(self._upload(pixels))
-            self._prefix = TorchPrefix.find(self._network.stages, self._first, example, self._precision)
+            stages = self._network.finer_stages
+            first = len(stages) - 1 if self._first == len(self._network.stages) - 1 else self._first
+            self._prefix = TorchPrefix.find(stages, first, example, self._precision)
         return self._prefix.facts
 
     @guarded
@@ -283,9 +288,9 @@ class TorchEngine:
     def forward_rest(self, rows: Handle) -> Handle:
         """Return what :meth:`forward` does, from rows on."""
         self._set_mode(None)
-        inputs, start = self._inputs(rows, from_rows=True)
+        inputs = self._inputs(rows, from_rows=True)
         with torch.no_grad():
-            return self._computed(start)[1](inputs)
+            return self._computed(True)[1](inputs)
 
     @guarded
     def cam_stage(self) -> str:

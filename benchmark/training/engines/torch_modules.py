@@ -94,6 +94,7 @@ class ModuleNetwork:
     ) -> None:
         self._pieces = tuple(pieces)
         self.stages = tuple(_stage(piece, names) for piece in pieces)
+        self.finer_stages = (*self.stages[:-1], *_parts_of_head(self._pieces[-1], self.stages[-1]))
         self.first_trainable = first
         self.stages_doubt = stages_doubt
         self.channels_last = channels_last
@@ -173,6 +174,16 @@ def _stage(piece: Piece, names: Mapping[int, str]) -> TorchStage:
         return {**fixed, **{full: getattr(module, name) for full, (module, name) in places.items()}}
 
     return TorchStage(piece.name, partial(_call, piece.forward), trained, buffers)
+
+
+def _parts_of_head(piece: Piece, stage: TorchStage) -> tuple[TorchStage, ...]:
+    """Return the head as its pooling and the rest, where it is the recipe's and pools to vectors; else as it is."""
+    module = piece.modules[0] if piece.modules else None
+    pooling = module[0] if isinstance(module, nn.Sequential) and len(module) > 1 else None
+    if not isinstance(pooling, Pooling) or pooling.kind == "flatten":
+        return (stage,)
+    first = TorchStage(f"{pooling.kind} pooling", partial(_call, pooling), {})
+    return first, TorchStage(stage.name, partial(_call, module[1:]), stage.parameters, stage.buffers)
 
 
 def _call(forward: Callable[[Tensor], Tensor], x: Tensor, training: bool) -> Tensor:

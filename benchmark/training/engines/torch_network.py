@@ -46,6 +46,9 @@ class TorchNetwork(Protocol):
     """Number of the first stage in which something is trained."""
     stages_doubt: str
     """Why the stages, composed, were not shown to equal the whole model, one sentence; empty where they were."""
+    finer_stages: tuple[TorchStage, ...]
+    """The same, but that a head which the recipe made of a pooling and layers is two: what comes from the pooling is
+    small, and as fixed as what goes into it."""
     layout: Literal["nchw", "nhwc"]
     """Of the input of the first stage."""
     channels_last: bool

@@ -20,16 +20,18 @@ class TorchPrefix:
 
     Args:
         facts: for the harness.
-        end: number of the first stage behind it.
-        calls: of its stages.
+        stages: of the network, in which it is cut.
+        first: number of the first of them that is trained.
+        end: number of the first behind the prefix.
         channels_last: whether its outputs are feature maps kept in that memory format, in which a row then is.
         bits: whether its outputs are bfloat16, for which NumPy has no name.
         precision: returns the context in which stages compute.
     """
 
     facts: Prefix
+    stages: tuple[TorchStage, ...]
+    first: int
     end: int
-    calls: tuple[Callable[[Tensor, bool], Tensor], ...]
     channels_last: bool
     bits: bool
     precision: Precision
@@ -39,7 +41,7 @@ class TorchPrefix:
         """Return the longest prefix of the frozen stages that gives each image one row of floats.
 
         Args:
-            stages: of the network; the last is the head.
+            stages: of the network; the last is the head, or what of it is behind its pooling.
             first: number of the first stage that is trained.
             example: three normalised inputs.
             precision: see the class.
@@ -74,14 +76,14 @@ class TorchPrefix:
             dtype="int16" if bits else _name(together.dtype),
             weights_hash=hash_of_weights(values),
         )
-        return cls(facts, ends[-1], calls, channels_last, bits, precision)
+        return cls(facts, tuple(stages), first, ends[-1], channels_last, bits, precision)
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return the rows of normalised inputs."""
         x = inputs
         with torch.no_grad(), self.precision():
-            for call in self.calls:  # what one stage gives is freed at once, and its memory taken by the next
-                x = call(x, False)
+            for stage in self.stages[: self.end]:  # what one gives is freed at once, its memory taken by the next
+                x = stage.call(x, False)
         x = (x.permute(0, 2, 3, 1) if self.channels_last else x).contiguous()
         return x.view(torch.int16) if self.bits else x
 
