@@ -5,8 +5,9 @@ import pytest
 from populations import Population, Probabilities
 
 from benchmark.evaluation.bootstrap import Bootstrap
-from benchmark.evaluation.calibration import brier, expected_cost, reliability, reports
-from benchmark.evaluation.clusters import ClusteredImages
+from benchmark.evaluation.calibration import brier, calibration_error, expected_cost, reliability, reports
+from benchmark.evaluation.calibration_interval import calibration_interval
+from benchmark.evaluation.clusters import ClusteredImages, gaps_by_cluster
 from benchmark.evaluation.comparison import compare
 from benchmark.evaluation.intervals import Interval, correlation, count_interval
 from benchmark.evaluation.readings import Readings, Setting, estimates_of
@@ -140,3 +141,34 @@ def test_intervals_of_all_scores_cover(population: Probabilities) -> None:
     shares = {name: count / studies for name, count in covered.items()}
     error = 2 * np.sqrt(0.95 * 0.05 / studies)  # of a share of 95 % in this many studies
     assert {name: share for name, share in shares.items() if not 0.93 - error / 2 <= share <= 0.97 + error / 2} == {}
+
+
+@pytest.mark.parametrize(
+    ("population", "most"),
+    [
+        (Probabilities(patients=150, skill=3.0, temperature=0.6), 0.97),
+        (Probabilities(patients=400, skill=4.0), 0.97),
+        (Probabilities(patients=150, skill=3.0, temperature=1.0, patient_sd=0.0), 0.97),
+        # where the error is no more than noise gives, the interval reaches from 0, below which no error can lie
+        (Probabilities(patients=24, skill=2.0, temperature=1.0, slices=5.0), 0.99),
+        (Probabilities(patients=150, skill=1.0, temperature=1.6), 0.99),
+    ],
+)
+def test_intervals_of_the_calibration_error_cover(population: Probabilities, most: float) -> None:
+    """The error is biased: what is observed, and the usual interval around it, lie too high."""
+    large = population.study(np.random.default_rng(98), 100_000)
+    truth = reliability(large.labels, large.probabilities).error
+    generator = np.random.default_rng(11)
+    studies, covered, usual = 400, 0, 0
+    for study in range(studies):
+        test = population.study(generator)
+        images = ClusteredImages.of([test])
+        chances = images.aligned([test])
+        assert chances is not None
+        gaps = Bootstrap(images.count, study, RESAMPLES).resample(gaps_by_cluster(images, chances)[None])
+        interval, plain = calibration_interval(gaps), gaps.estimate(calibration_error).interval()
+        covered += interval.low <= truth <= interval.high
+        usual += plain.low <= truth <= plain.high
+    error = np.sqrt(0.95 * 0.05 / studies)  # of a share of 95 % in this many studies
+    assert 0.93 - error <= covered / studies <= most + error
+    assert usual < covered
