@@ -49,7 +49,7 @@ function chanceBars(arena, i) {
     const right = row.said[i] === arena.labels[i], missed = arena.negative !== null && !right && row.said[i] === arena.negative;
     const chance = row.chances[i][arena.labels[i]];
     bars.append(
-      element("span", { class: "who" }, row.name),
+      element("span", { class: "who" }, ...row.name.split(/(?<=[/_:])/).flatMap((part) => [part, element("wbr")])),
       element("span", { class: right ? "right" : missed || arena.negative === null ? "wrong" : "other" }, `${right ? "✓" : "✗"} ${arena.classes[row.said[i]]}`),
       element("span", { class: "chance", title: "probability of the true class", style: `--share: ${chance / 10}%` }, percent(chance)));
   }
