@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from benchmark.execution.executors.processes import kinship
 from benchmark.execution.failures import outcome_of_exit
 from benchmark.execution.job import Job, worker_environment
 from benchmark.execution.measure import Pace
@@ -85,7 +86,8 @@ def dry_run(plan: Plan, console: Console, *, only_new: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="tumorboard-") as folder:
         plan.images.save(Path(folder))
         paces = measured([job for job in ahead if job.verdict is None], Path(folder), say)
-    expected = [_expected(plan, job, job.key in done, paces) for job in plan.jobs]
+    before = Before()
+    expected = [_expected(plan, job, job.key in done, paces, before) for job in plan.jobs]
     console.print()
     console.print(_table(expected))
     for line in (*_remarks(expected), *summary(expected)):
@@ -115,13 +117,52 @@ def measured(jobs: Iterable[Job], folder: Path, say: Callable[[str], None]) -> P
     return paces
 
 
-def expected_seconds(job: Job, pace: Pace) -> float:
-    """Return how long a run takes at a pace, without early stopping, speed measurement and explanations."""
+def expected_seconds(job: Job, pace: Pace, done: "Before") -> float:
+    """Return how long a run takes at a pace, without early stopping.
+
+    Args:
+        job: the run.
+        pace: of its network.
+        done: the runs before it; it is added to them.
+    """
     recipe, data = job.run.recipe, job.data
     steps = math.ceil(data.n_train / recipe.batch_size)
     epochs = recipe.epochs * max(1, len(recipe.tuning.learning_rates))
-    training = epochs * (steps * pace.step + data.n_validation * pace.inference)
-    return pace.start + pace.first_step + training + (data.n_validation + data.n_test) * pace.inference
+    each = pace.inference if pace.rest is None else pace.rest
+    training = epochs * (steps * pace.step + data.n_validation * each) + (data.n_validation + data.n_test) * each
+    seconds = pace.build + pace.first_step + training + pace.explaining
+    new_worker, new_network, new_prefix = done.add(job)
+    seconds += pace.start if new_worker else 0.0
+    seconds += pace.speeds if new_network else 0.0
+    if pace.rest is not None and new_prefix:
+        seconds += (data.n_train + data.n_validation + data.n_test) * pace.inference
+    return seconds
+
+
+class Before:
+    """What the runs before a run have done that it need not do: in their worker, and on the disk."""
+
+    def __init__(self) -> None:
+        self._kinship: object = None
+        self._networks: set[object] = set()
+        self._prefixes: set[object] = set()
+
+    def add(self, job: Job) -> tuple[bool, bool, bool]:
+        """Return whether a run has a new worker, a network that was not measured there, and frozen stages whose
+        output is not kept yet; from then on it is one of those before.
+        """
+        run, recipe = job.run, job.run.recipe
+        new_worker = kinship(job) != self._kinship
+        if new_worker:
+            self._kinship = kinship(job)
+            self._networks.clear()
+        seed = run.seed if job.weights.used == "none" else None  # it draws the weights that are frozen
+        prefix = (run.backbone, run.engine, recipe.size, recipe.trainable_from, recipe.head.pooling, seed)
+        network = (run.backbone, recipe.size, recipe.batch_size, recipe.head.kind, recipe.head.pooling)
+        new_network, new_prefix = network not in self._networks, prefix not in self._prefixes
+        self._networks.add(network)
+        self._prefixes.add(prefix)
+        return new_worker, new_network, new_prefix
 
 
 def summary(expected: Iterable[Expected]) -> list[str]:
@@ -131,7 +172,9 @@ def summary(expected: Iterable[Expected]) -> list[str]:
     unknown = sum(each.seconds is None for each in rows)
     lines = [f"{_count(len(rows), 'run')}; about {clock(sum(known))} (h:mm:ss or m:ss) for {len(known)} of them."]
     if any(each.job.run.recipe.early_stopping.patience for each in rows if each.seconds):
-        lines.append("Early stopping may end some sooner; frozen stages that are computed once make others faster.")
+        lines.append("Early stopping may end some sooner.")
+    if any(each.job.cam_check for each in rows if each.seconds):
+        lines.append("The check of the maps (--cam-check) is not in it.")
     if any(each.slow for each in rows):
         lines.append("Rows marked GPU are meant for a GPU, or for --limit.")
     if unknown:
@@ -207,7 +250,7 @@ def _pace(job: Job, folder: Path, seconds: float) -> Pace | Unknown:
     return Unknown(f"{outcome_of_exit(code, oom_killed=False)[0]}: the worker left without a word", fails=True)
 
 
-def _expected(plan: Plan, job: Job, done: bool, paces: Paces) -> Expected:
+def _expected(plan: Plan, job: Job, done: bool, paces: Paces, before: Before) -> Expected:
     slow = plan.is_slow(job)
     if done:
         return Expected(job, 0.0, "done")
@@ -217,7 +260,7 @@ def _expected(plan: Plan, job: Job, done: bool, paces: Paces) -> Expected:
     pace = paces[_kind(job)]
     if isinstance(pace, Unknown):
         return Expected(job, None, pace.reason, slow, pace.fails)
-    return Expected(job, expected_seconds(job, pace), "", slow)
+    return Expected(job, expected_seconds(job, pace, before), "", slow)
 
 
 def _table(expected: Iterable[Expected]) -> Table:

@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from benchmark.execution.failures import outcome_of
 from benchmark.execution.frameworks import OTHER_FRAMEWORK, shut_out_other_framework
@@ -21,8 +24,14 @@ from benchmark.execution.given import find_declared, load_images
 from benchmark.execution.job import Job
 from benchmark.execution.worker import log_traceback
 
+if TYPE_CHECKING:
+    from benchmark.data.dataset import DataSet, Split
+    from benchmark.training.engines import Engine
+    from benchmark.training.epochs import Loop
+
 # Enough steps for a median, and no more than a few seconds of them where they are slow.
 _STEPS, _SECONDS = 8, 6.0
+_EXPLAINED = 16  # images of a batch of Grad-CAM
 
 
 @dataclass(frozen=True)
@@ -30,16 +39,25 @@ class Pace:
     """How fast a network is, in seconds.
 
     Args:
-        start: until the first step could begin: imports, building.
+        start: of the process, until the framework is imported.
+        build: until the first step could begin.
         first_step: the first step of training, which compiles or traces.
         step: one of those that follow, a median.
         inference: one image, in batches.
+        rest: one image, in batches, behind what of the frozen stages is computed once; then ``step`` is too.
+            ``None`` where nothing is.
+        speeds: measuring how fast the network is.
+        explaining: the run's Grad-CAM maps.
     """
 
     start: float
+    build: float
     first_step: float
     step: float
     inference: float
+    rest: float | None = None
+    speeds: float = 0.0
+    explaining: float = 0.0
 
 
 def measure(job: Job, begun: float) -> Pace:
@@ -52,6 +70,7 @@ def measure(job: Job, begun: float) -> Pace:
     Raises:
         RunFailure: as the run itself would.
     """
+    from benchmark.evaluation.throughput import expected_seconds
     from benchmark.training.engines import Assignment, create
     from benchmark.training.epochs import Loop
     from benchmark.training.feed import near_equal_batches
@@ -61,6 +80,7 @@ def measure(job: Job, begun: float) -> Pace:
     backbone = find_declared(job)
     data, split = load_images(job)
     engine = create(run.engine, run.device_kind, tf32=execution.tf32, deterministic=execution.deterministic)
+    imported = time.perf_counter()
     engine.build(
         Assignment(
             backbone=backbone,
@@ -72,7 +92,7 @@ def measure(job: Job, begun: float) -> Pace:
         )
     )
     loop = Loop(engine, data, split, run.recipe, run.seed, lambda _: None)
-    start = time.perf_counter() - begun
+    built = time.perf_counter()
 
     def training() -> Iterator[int]:
         for step in loop.step_inputs(1):
@@ -83,18 +103,77 @@ def measure(job: Job, begun: float) -> Pace:
     def inference() -> Iterator[int]:
         batches = near_equal_batches(split.test, loop.batch_size)[: _STEPS + 1]
         for images, batch in zip(loop.feed().batches(batches), batches, strict=True):
-            engine.fetch([engine.forward(engine.normalize(images))])
+            found = engine.forward(engine.normalize(images)) if loop.rows is None else engine.forward_rest(images)
+            engine.fetch([found])
             yield len(batch)
 
+    def alone() -> Iterator[int]:
+        for _ in range(_STEPS):
+            engine.fetch([engine.forward(engine.normalize(engine.upload(np.array(data.pixels[split.test[:1]]))))])
+            yield 1
+
+    whole, one = _each(inference()), _each(alone())
+    rows = _rows(engine, loop, job)
+    loop.read_rows(rows)
     first, steps = _timed(training())
-    once, batches = _timed(inference())
-    per_image = [seconds / images for images, seconds in batches]
     return Pace(
-        start=start,
+        start=imported - begun,
+        build=built - imported,
         first_step=first[1],
         step=_median([seconds for _, seconds in steps]) if steps else first[1],
-        inference=_median(per_image) if per_image else once[1] / once[0],
+        inference=whole,
+        rest=None if rows is None else _each(inference()),
+        speeds=expected_seconds(loop.batch_size * whole, one),
+        explaining=_explaining(engine, data, split, job),
     )
+
+
+def _rows(engine: "Engine", loop: "Loop", job: Job) -> npt.NDArray[Any] | None:
+    """Return rows in place of those of the frozen stages that would be kept, all alike; ``None`` where none would."""
+    from benchmark.training.engines.base import NoPrefix
+
+    if loop.recipe.augmentation.active or job.cache_budget == 0:
+        return None
+    try:
+        engine.prefix()
+    except NoPrefix:
+        return None
+    pixels = engine.upload(np.array(loop.data.pixels[:1]))
+    row = engine.fetch([engine.run_prefix(engine.normalize(pixels))])[0][0]
+    return np.broadcast_to(row, (len(loop.data), *row.shape))
+
+
+def _explaining(engine: "Engine", data: "DataSet", split: "Split", job: Job) -> float:
+    """Return how long Grad-CAM takes for the test images that are explained; 0 where the network has no maps."""
+    from benchmark.training.engines.feature_stage import NoFeatureMap
+    from benchmark.training.explain import MOST_WITH_MASKS, MOST_WITHOUT_MASKS, cam_maps
+
+    most = job.cams
+    if most is None:
+        most = MOST_WITHOUT_MASKS if data.masks is None else MOST_WITH_MASKS
+    count = min(most, len(split.test))
+    if not count:
+        return 0.0
+    some = split.test[: min(count, _EXPLAINED)]
+
+    def explaining() -> Iterator[int]:
+        for _ in range(2):  # the first looks for the stage, and traces
+            cam_maps(engine, data, some, np.zeros(len(some), dtype=np.int64))
+            yield len(some)
+
+    try:
+        first, others = _timed(explaining())
+    except NoFeatureMap:
+        return 0.0
+    each = _median([seconds / images for images, seconds in others]) if others else first[1] / first[0]
+    return first[1] + (count - len(some)) * each
+
+
+def _each(work: Iterator[int]) -> float:
+    """Return the seconds of one image, by the pieces of work after the first where there are any."""
+    once, others = _timed(work)
+    per_image = [seconds / images for images, seconds in others]
+    return _median(per_image) if per_image else once[1] / once[0]
 
 
 def _timed(work: Iterator[int]) -> tuple[tuple[int, float], list[tuple[int, float]]]:

@@ -1,11 +1,12 @@
 """``--dry-run``: the plan with how long it may take, and nothing done."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmark.execution.dry_run import expected_seconds
+from benchmark.execution.dry_run import Before, expected_seconds
 from benchmark.execution.measure import Pace
 from benchmark.execution.plan import make_plan
 from tests.execution.commands import GOOD, Bench, request_on
@@ -48,6 +49,14 @@ def test_a_dry_run_measures_each_network_once_says_what_is_wrong_and_does_nothin
 def test_the_estimate_is_steps_and_images_times_their_pace(bench: Bench, tmp_path: Path) -> None:
     [job] = make_plan(request_on(bench.images, tmp_path, PLUGIN, size=16, epochs=5, batch_size=8)).jobs
     steps = -(-job.data.n_train // 8)
-    pace = Pace(start=7.0, first_step=2.0, step=0.5, inference=0.01)
+    pace = Pace(start=7.0, build=3.0, first_step=2.0, step=0.5, inference=0.01, speeds=11.0, explaining=4.0)
     seen = 5 * job.data.n_validation + job.data.n_validation + job.data.n_test
-    assert expected_seconds(job, pace) == pytest.approx(7 + 2 + 5 * steps * 0.5 + seen * 0.01)
+    alone = 3 + 2 + 5 * steps * 0.5 + 4
+    before = Before()
+    assert expected_seconds(job, pace, before) == pytest.approx(7 + alone + seen * 0.01 + 11)
+    assert expected_seconds(job, pace, before) == pytest.approx(alone + seen * 0.01), "the second in its worker"
+
+    frozen, images = replace(pace, rest=0.001), job.data.n_train + job.data.n_validation + job.data.n_test
+    before = Before()
+    assert expected_seconds(job, frozen, before) == pytest.approx(7 + alone + seen * 0.001 + 11 + images * 0.01)
+    assert expected_seconds(job, frozen, before) == pytest.approx(alone + seen * 0.001), "the rows are kept"
