@@ -5,8 +5,9 @@ alone, on normalised input that is already on the device (``infer``); all the wa
 probabilities on the host (``pipeline``); and one image at a time (``latency``).
 """
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 
@@ -56,6 +57,33 @@ def _latencies_ms(call: Callable[[], object]) -> list[float]:
         call()
         taken.append(1000 * (time.perf_counter() - start))
     return taken
+
+
+def expected_seconds(batch: float, alone: float) -> float:
+    """Return about how long :func:`measure` takes, from the seconds of a batch and of one image alone."""
+    window = max(_WINDOW_SECONDS, batch)
+    windows = min(_WINDOWS, max(3, math.ceil(_BUDGET_SECONDS / window)))
+    return 2 * (2 * batch + windows * window) + min(_LATENCY_CALLS * alone, _BUDGET_SECONDS)
+
+
+class Speeds:
+    """The speeds that one process has measured: networks that differ in nothing but weights have them in common."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, tuple[str, Throughput]] = {}
+
+    def of(self, network: Hashable, run: str, take: Callable[[], Throughput]) -> tuple[Throughput, str]:
+        """Return a network's speeds, and the run of this process in which they were measured.
+
+        Args:
+            network: all that decides how fast it is.
+            run: which asks.
+            take: measures them, where no run before has.
+        """
+        if network not in self._known:
+            self._known[network] = run, take()
+        measured_in, speeds = self._known[network]
+        return speeds, measured_in
 
 
 def measure(engine: Engine, data: DataSet, positions: Positions, batch_size: int, *, report: Report) -> Throughput:

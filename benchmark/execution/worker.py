@@ -22,6 +22,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from backbones import Backbone
+from benchmark.evaluation.throughput import Speeds, measure
 from benchmark.execution.channel import Channel, print_to
 from benchmark.execution.failures import outcome_of, unreachable
 from benchmark.execution.frameworks import OTHER_FRAMEWORK, assert_one_framework, shut_out_other_framework
@@ -33,6 +34,7 @@ from benchmark.execution.provenance import describe, differences
 from benchmark.execution.store import RecordStore, problem_with
 from benchmark.outcomes import Outcome, RunFailure
 from benchmark.record import CamFacts, Cams, NetworkFacts, Predictions, Record, WeightsFacts
+from benchmark.run import Run
 
 if TYPE_CHECKING:
     from benchmark.training.engines import Engine, Network
@@ -51,14 +53,14 @@ def main() -> int:
     be_first_to_go()
     signal.signal(signal.SIGTERM, channel.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the controller's to answer
-    began, runs_before = psutil.Process().create_time(), 0
+    began, runs_before, speeds = psutil.Process().create_time(), 0, Speeds()
     while True:
         job_file, os.environ[ATTEMPT_VARIABLE] = channel.next_run()
         job = Job.model_validate_json(job_file.read_bytes())
         if runs_before:
             began = time.time()
             print_to(job.log)
-        outcome = _do(job, channel, began, runs_before)
+        outcome = _do(job, channel, began, runs_before, speeds)
         if outcome is not Outcome.OK:
             return int(outcome is None)
         give_memory_back()
@@ -66,7 +68,7 @@ def main() -> int:
         runs_before += 1
 
 
-def _do(job: Job, channel: "Channel", began: float, runs_before: int) -> Outcome | None:
+def _do(job: Job, channel: "Channel", began: float, runs_before: int, speeds: Speeds) -> Outcome | None:
     """Do a run and store its record; return its outcome, ``None`` where it could not be stored.
 
     That an ``ok`` is stored is for the caller to tell, once nothing of the run is left.
@@ -82,7 +84,7 @@ def _do(job: Job, channel: "Channel", began: float, runs_before: int) -> Outcome
     except (OSError, NotImplementedError):
         log_traceback()  # a file system without locks: the claim guards the run by itself
     try:
-        record, predictions, cams = attempt(job, channel, began, runs_before)
+        record, predictions, cams = attempt(job, channel, began, runs_before, speeds)
         RecordStore(job.out).write(record, predictions, cams)
     except OSError as error:
         log_traceback()
@@ -97,7 +99,7 @@ def _do(job: Job, channel: "Channel", began: float, runs_before: int) -> Outcome
 
 
 def attempt(
-    job: Job, channel: Channel, began: float, runs_before: int = 0
+    job: Job, channel: Channel, began: float, runs_before: int, speeds: Speeds
 ) -> tuple[Record, Predictions | None, Cams | None]:
     """Return the run's record, predictions and Grad-CAM maps; whatever is raised becomes the record's outcome.
 
@@ -106,8 +108,9 @@ def attempt(
         channel: is told of it.
         began: when, in seconds since 1970.
         runs_before: how many runs this process has done before.
+        speeds: what they have measured.
     """
-    work = _Work(job, channel, began, runs_before)
+    work = _Work(job, channel, began, runs_before, speeds)
     try:
         return work.carry_out()
     except BaseException as error:  # SystemExit too: a backbone's code may raise anything
@@ -127,8 +130,8 @@ def log_traceback() -> None:
 class _Work:
     """One attempt at a run, and what came to be known by the time it ended."""
 
-    def __init__(self, job: Job, channel: Channel, began: float, runs_before: int) -> None:
-        self.job, self.channel, self.began = job, channel, began
+    def __init__(self, job: Job, channel: Channel, began: float, runs_before: int, speeds: Speeds) -> None:
+        self.job, self.channel, self.began, self.speeds = job, channel, began, speeds
         self.seconds: dict[str, float] = {}
         self.facts: dict[str, Any] = {}
         self.provenance: dict[str, Any] = {"command": job.command, "attempt": os.environ.get(ATTEMPT_VARIABLE, "")}
@@ -157,7 +160,6 @@ class _Work:
         data, split = load_images(job)
         engine, network = self._build(backbone, len(data.class_names))
 
-        from benchmark.evaluation.throughput import measure
         from benchmark.training.checkpoints import Checkpoints
         from benchmark.training.final_weights import save_final
         from benchmark.training.loop import train
@@ -183,10 +185,15 @@ class _Work:
             raise RunFailure(Outcome.ERROR, f"What the backbone predicted can't be used: {wrong}.")
 
         start = time.perf_counter()
-        speeds = measure(engine, data, split.test, training.batch_size, report=self.channel.report)
+        speeds, self.provenance["speeds_measured_in"] = self.speeds.of(
+            _speed_of(backbone, run, len(data.class_names), training.batch_size, training.execution),
+            job.key,
+            lambda: measure(engine, data, split.test, training.batch_size, report=self.channel.report),
+        )
         self.seconds["throughput_s"] = time.perf_counter() - start
         self.facts["throughput"] = speeds.model_copy(
             update={
+                "peak_memory_mb": engine.peak_memory_bytes() / 2**20,
                 "train_images_per_s": training.train_images_per_s,
                 "train_images_per_s_iqr": training.train_images_per_s_iqr,
             }
@@ -325,6 +332,16 @@ class _Work:
             return
         checkpoints.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(now, default=str), encoding="utf-8")
+
+
+def _speed_of(
+    backbone: Backbone, run: Run, num_classes: int, batch_size: int, execution: Mapping[str, str]
+) -> tuple[object, ...]:
+    """Return all of a run that decides how fast its network predicts; of choices, what was chosen and not why."""
+    chosen = tuple((name, value.partition(" ")[0]) for name, value in sorted(execution.items()) if name != "batch")
+    recipe = run.recipe
+    network = backbone.name, backbone.source_hash, recipe.head.kind, recipe.head.pooling, recipe.preprocessing
+    return *network, run.engine, run.device_kind, recipe.size, num_classes, batch_size, chosen
 
 
 if __name__ == "__main__":
