@@ -6,6 +6,8 @@ Everything else may import torch, inside the test and not at the top of its modu
 """
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("tensorflow"):
             item.add_marker(skip)
+
+
+# What engines set for their process, which a worker's ends with.
+_OF_ENGINES = ("KERAS_BACKEND", "KERAS_TORCH_DEVICE", "CUBLAS_WORKSPACE_CONFIG", "TF_CPP_MIN_LOG_LEVEL")
+_AT_FIRST = {name: os.environ.get(name) for name in _OF_ENGINES}
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_in_the_process() -> Iterator[None]:
+    """Take back what an engine sets for its process: other tests start processes, and compare small numbers."""
+    yield
+    for name, value in _AT_FIRST.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,6 @@ from benchmark.training.engines.base import Assignment
 from benchmark.training.engines.torch_device import seed_generators
 from benchmark.training.engines.torch_network import TorchStage
 
-os.environ["KERAS_BACKEND"] = "torch"
-
 
 def build_network(assignment: Assignment, device: torch.device) -> "KerasOnTorch":
     """Build a Keras network on torch.
@@ -31,7 +29,8 @@ def build_network(assignment: Assignment, device: torch.device) -> "KerasOnTorch
     """
     if "torch" not in assignment.backbone.keras_backends:
         raise RunFailure(Outcome.UNSUPPORTED, f"{assignment.backbone.name} does not run on Keras's torch backend.")
-    os.environ.setdefault("KERAS_TORCH_DEVICE", device.type)  # read when Keras is imported
+    os.environ["KERAS_BACKEND"] = "torch"  # both are read when Keras is imported
+    os.environ.setdefault("KERAS_TORCH_DEVICE", device.type)
     try:
         import keras
     except Exception as error:  # a broken installation may raise anything

@@ -169,7 +169,8 @@ class TensorFlowEngine:
         key = from_rows, self._compiled
         if key not in self._steps:
             given = tf.TensorSpec((None, self._size, self._size, 3), tf.uint8)
-            begin, trained = self._begin, self._network.trained
+            begin: Any = self._begin
+            trained = self._network.trained
             if from_rows:
                 begin, trained, given = self._kept().begin, self._kept().trained, self._kept().given
             seeds = len(self._network.seeds)

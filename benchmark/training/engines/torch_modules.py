@@ -179,7 +179,9 @@ def _stage(piece: Piece, names: Mapping[int, str]) -> TorchStage:
 def _parts_of_head(piece: Piece, stage: TorchStage) -> tuple[TorchStage, ...]:
     """Return the head as its pooling and the rest, where it is the recipe's and pools to vectors; else as it is."""
     module = piece.modules[0] if piece.modules else None
-    pooling = module[0] if isinstance(module, nn.Sequential) and len(module) > 1 else None
+    if not isinstance(module, nn.Sequential) or len(module) < 2:
+        return (stage,)
+    pooling = module[0]
     if not isinstance(pooling, Pooling) or pooling.kind == "flatten":
         return (stage,)
     first = TorchStage(f"{pooling.kind} pooling", partial(_call, pooling), {})

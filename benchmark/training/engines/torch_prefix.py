@@ -52,11 +52,11 @@ class TorchPrefix:
         if first == 0:
             raise NoPrefix("nothing is frozen")
         calls = tuple(stage.call for stage in stages[:first])
-        ends = [number for number, x in enumerate(_outputs(calls, example, precision), 1) if _is_row(x, len(example))]
+        outputs = _outputs(calls, example, precision)
+        ends = [number for number, x in enumerate(outputs, 1) if _is_row(x, len(example))]
         if not ends:
             raise NoPrefix("no frozen stage gives one array of floats with a row for each image")
-        calls = calls[: ends[-1]]
-        together, alone = (_outputs(calls, x, precision)[-1] for x in (example, example[1:2]))
+        together, alone = outputs[ends[-1] - 1], _outputs(calls[: ends[-1]], example[1:2], precision)[-1]
         if not _close(together[1:2], alone):
             raise NoPrefix("what the frozen stages give for an image depends on the others, or on chance")
         channels_last = (
