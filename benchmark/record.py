@@ -89,7 +89,11 @@ class NetworkFacts(_Part):
 
 
 class Throughput(_Part):
-    """Speeds in images per second (median over windows, and interquartile range), latencies in milliseconds."""
+    """Speeds in images per second (median over windows, and interquartile range), latencies in milliseconds.
+
+    Runs of one worker whose networks differ in nothing but weights have them in common, but for those of training and
+    the memory: ``provenance["speeds_measured_in"]`` names the run in which they were measured.
+    """
 
     train_images_per_s: float | None = None
     train_images_per_s_iqr: float | None = None
