@@ -217,22 +217,24 @@ class _Helper:
 
     def __init__(self, task: bytes, instead: Callable[[range], Chunk]) -> None:
         self._instead = instead
+        self._untold = task  # until the first call: a process reads it when it has started, which others do meanwhile
         self._process: subprocess.Popen[bytes] | None = None
+        found_here = [os.path.abspath(place) for place in sys.path if isinstance(place, str)]
         with suppress(OSError):
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmark.data.decoding_process"],
+                [sys.executable, "-P", "-m", "benchmark.data.decoding_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(found_here)},
                 start_new_session=True,  # Ctrl-C is for this process, which ends the other
             )
-            self._say(task)
 
     def __call__(self, rows: range) -> Chunk:
         """Decode consecutive rows; raises as :meth:`Decoder.chunk`."""
         if self._process is not None and self._process.stdout is not None:
             try:
-                self._say(pickle.dumps(rows))
+                self._say(self._untold + pickle.dumps(rows))
+                self._untold = b""
                 answer = pickle.load(self._process.stdout)
             except (OSError, EOFError, pickle.UnpicklingError):
                 self.end()

@@ -1,5 +1,7 @@
 """Decoding shared with another process, as it is done for many images."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -45,7 +47,8 @@ def test_another_process_decodes_the_same(damaged, tmp_path, helped, monkeypatch
     assert np.array_equal(shared.thumbnails, alone.thumbnails)
 
 
-def test_another_process_opens_an_archive_by_itself(kaggle, zipped, tmp_path, helped):
+def test_another_process_opens_an_archive_by_itself(kaggle, zipped, tmp_path, helped, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path])  # a Path, which Python passes over
     data = open_dataset(str(zipped(kaggle)), size=16, cache=tmp_path / "cache")
     assert True in helped
     assert np.array_equal(data.pixels, open_dataset(str(kaggle), size=16, cache=tmp_path / "other").pixels)
