@@ -219,7 +219,7 @@ class _Helper:
         self._instead = instead
         self._untold = task  # until the first call: a process reads it when it has started, which others do meanwhile
         self._process: subprocess.Popen[bytes] | None = None
-        found_here = [os.path.abspath(place) for place in sys.path if isinstance(place, str)]
+        found_here = [str(Path(place).absolute()) for place in sys.path if isinstance(place, str)]
         with suppress(OSError):
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "benchmark.data.decoding_process"],
