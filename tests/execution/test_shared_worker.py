@@ -1,5 +1,6 @@
 """Runs that are akin share a process, and none of them can tell."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,16 @@ def leaves(num_classes):
     noted("leaves")
     subprocess.Popen(["sleep", "600"])
     return convolutions(num_classes)
+
+
+@backbone("test/large", framework="torch", input_size=16)
+def large(num_classes):
+    """Note how much memory the process has before it builds."""
+    from torch import nn
+    resident = int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    with (HERE / "large").open("a") as stream:
+        stream.write(f"{resident}\\n")
+    return nn.Sequential(nn.Flatten(), nn.Linear(768, 2**13), nn.ReLU(), nn.Linear(2**13, num_classes))
 
 
 @backbone("test/keras", framework="keras", input_size=16)
@@ -153,3 +164,14 @@ def test_a_worker_whose_run_left_something_running_is_not_used_again(bench: Benc
     done = bench.run("--backbone", "test/leaves", "--seed", "0", "1", *EXACT)
     assert done.returncode == 0, done.stdout
     assert len(set(pids(bench, "leaves"))) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_run_gives_its_memory_back_before_the_next_builds(bench: Bench) -> None:
+    done = bench.run("--backbone", "test/large", "--seed", "0", "1", "2", "3", *EXACT)
+    assert done.returncode == 0, done.stdout
+    resident = [int(line) / 2**20 for line in (bench.plugin.parent / "large").read_text().split()]
+    assert len(resident) == 4
+    # weights, gradients and the optimiser's slots of one run: 4 x 24 MiB
+    assert max(resident[2:]) - resident[1] < 48, resident
