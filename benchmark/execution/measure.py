@@ -145,7 +145,6 @@ def _rows(engine: "Engine", loop: "Loop", job: Job) -> npt.NDArray[Any] | None:
 
 def _explaining(engine: "Engine", data: "DataSet", split: "Split", job: Job) -> float:
     """Return how long Grad-CAM takes for the test images that are explained; 0 where the network has no maps."""
-    from benchmark.training.engines.feature_stage import NoFeatureMap
     from benchmark.training.explain import MOST_WITH_MASKS, MOST_WITHOUT_MASKS, cam_maps
 
     most = job.cams
@@ -163,7 +162,8 @@ def _explaining(engine: "Engine", data: "DataSet", split: "Split", job: Job) -> 
 
     try:
         first, others = _timed(explaining())
-    except NoFeatureMap:
+    except Exception:  # no feature map, or whatever a network raises: the run goes on without maps, too
+        log_traceback()
         return 0.0
     each = _median([seconds / images for images, seconds in others]) if others else first[1] / first[0]
     return first[1] + (count - len(some)) * each

@@ -254,7 +254,7 @@ class Engine(Protocol):
 
     def prefix(self) -> Prefix:
         """Return what of the network may be computed once for each image: the frozen stages up to the last boundary
-        that a single array of floats crosses.
+        that a single array of floats crosses; where all but the recipe's own head is frozen, its pooling too.
 
         Raises:
             NoPrefix: nothing is frozen, or what is frozen does not give each image an output of its own.
