@@ -17,7 +17,7 @@ from benchmark.outcomes import Outcome
 from benchmark.record import Predictions
 from benchmark.reporting.cam_scores import NAMES as CAM_NAMES
 from benchmark.reporting.extras import extra_scores
-from benchmark.reporting.rows import SCORES, SPEEDS, TIMES, Result, Row, averaged, run_row
+from benchmark.reporting.rows import SCORES, SHARED_SPEEDS, SPEEDS, TIMES, Result, Row, averaged, run_row
 
 _OF_HEALTHY = {"sensitivity_at_95": False, "specificity_at_95": True, "cost": None}  # else of ill, or of all images
 _SHARED_COUNTS = ("n_train", "n_validation")
@@ -61,7 +61,8 @@ def aggregated(results: Sequence[Result]) -> tuple[Row, Row]:
     """Return a row's values and spreads from its runs.
 
     Values are means over trainings; speeds and times over runs, and only where all ran on one device. Spreads are
-    sample standard deviations over trainings, and over folds under ``<column>_fold``.
+    sample standard deviations over trainings, and over folds under ``<column>_fold``. What several runs have from one
+    measurement counts once.
     """
     scored = [result for result in results if result.scores]
     lines = [run_row(result) for result in scored or results]
@@ -69,8 +70,14 @@ def aggregated(results: Sequence[Result]) -> tuple[Row, Row]:
     values, spread = dict(lines[0]), {}
     devices = list(dict.fromkeys(str(line["device"]) for line in lines if "device" in line))
     of_runs = {*SPEEDS, *TIMES, *CAM_NAMES}
+    measured = {
+        result.record.provenance.get("speeds_measured_in", result.record.key): line
+        for result, line in zip(scored or results, lines, strict=True)
+    }
     for name in averaged(results[0].record.data.class_names):
         source = pooled if pooled and name not in of_runs else lines
+        if name in SHARED_SPEEDS:
+            source = list(measured.values())
         numbers = [float(line[name]) for line in source if name in line]
         if not numbers or (name in SPEEDS and len(devices) > 1):
             values.pop(name, None)  # speeds of two machines have no mean

@@ -27,6 +27,7 @@ SPEEDS = (
     "latency_p95_ms",
     "peak_memory_mb",
 )
+SHARED_SPEEDS = SPEEDS[1:-1]  # of prediction: runs of one worker may have them from one measurement
 TIMES = ("compile_s", "compute_s", "data_s", "harness_s", "total_s")
 FURTHER = (
     "precision",

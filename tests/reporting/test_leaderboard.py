@@ -61,6 +61,18 @@ def test_seeds_are_averaged_with_their_spread(tables) -> None:
     assert f"{row['macro_f1']:.3f} ± {row['macro_f1_sd']:.3f}" in text
 
 
+def test_a_speed_that_runs_have_in_common_counts_once(tables) -> None:
+    first, other = (SMALL.run(FIRST, seed) for seed in (0, 2))
+    shared = {"speeds_measured_in": first[0].key}
+    like = SMALL.run(FIRST, 1, throughput=first[0].throughput, provenance=shared)
+    runs, board, _ = tables([first, like, other])
+    row, speeds = board.iloc[0], sorted(set(runs["infer_images_per_s"]))
+    assert len(speeds) == 2
+    assert row["infer_images_per_s"] == pytest.approx(np.mean(speeds))
+    assert row["infer_images_per_s_sd"] == pytest.approx(np.std(speeds, ddof=1))
+    assert row["train_images_per_s_sd"] == pytest.approx(runs["train_images_per_s"].std(ddof=1))
+
+
 def test_one_run_has_no_spread(tables) -> None:
     _, board, text = tables([SMALL.run(FIRST)])
     assert not [name for name in board.columns if name.endswith("_sd")]
