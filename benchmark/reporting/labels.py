@@ -37,7 +37,16 @@ def short_names(rows: Sequence[BoardRow]) -> list[str]:
 
 def full_names(rows: Sequence[BoardRow]) -> list[str]:
     """Return each row's backbone, with framework, recipe and weights only where rows would else look alike."""
-    names = [str(row.values["backbone"]) for row in rows]
+    return _named(rows)[0]
+
+
+def telling_columns(rows: Sequence[BoardRow]) -> list[str]:
+    """Return the columns, besides the backbone, of which a value stands in a row's full name."""
+    return _named(rows)[1]
+
+
+def _named(rows: Sequence[BoardRow]) -> tuple[list[str], list[str]]:
+    names, added = [str(row.values["backbone"]) for row in rows], []
     for column in ("framework", "recipe", "weights"):
         alike = {name for name in names if names.count(name) > 1}
         if len({row.values[column] for name, row in zip(names, rows, strict=True) if name in alike}) > 1:
@@ -45,7 +54,8 @@ def full_names(rows: Sequence[BoardRow]) -> list[str]:
                 f"{name}, {row.values[column]}" if name in alike else name
                 for name, row in zip(names, rows, strict=True)
             ]
-    return names
+            added.append(column)
+    return names, added
 
 
 def panel_names(rows: Sequence[BoardRow]) -> list[str]:

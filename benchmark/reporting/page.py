@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmark.reporting.audit_block import HEAD, audit_block
 from benchmark.reporting.board import Board, BoardRow
+from benchmark.reporting.labels import telling_columns
 from benchmark.reporting.lines import row_lines
 from benchmark.reporting.page_cams import cam_table
 from benchmark.reporting.page_data import Thumbnails, page_data
@@ -131,8 +132,11 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
     ]
     columns = [*chosen, *(name for name in columns if name not in chosen)]
     published = published_rows(data)
+    telling = set(telling_columns(rows))
     further = (["block"] if len(places) > 1 or published else []) + (["accuracy"] if published else [])
-    usual = {*_SHOWN, *counts, *further} - ({"peak_memory_mb"} if published else set())  # to fit a laptop
+    usual = {*_SHOWN, *telling, *counts, *further}
+    if published or telling - set(_SHOWN):
+        usual.remove("peak_memory_mb")  # to fit a laptop
     shown = set(chosen) or (usual if any(row.rank for row in rows) else usual - {"rank"})
     counted = {"rows": len(notes), "intervals and ranks": len(told)}
     return {

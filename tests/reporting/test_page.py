@@ -1,6 +1,7 @@
 """leaderboard.html as a reader meets it: offline, in a real browser."""
 
 import io
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from simulated import CLASSES, FOUR, TWELVE, Study, explained
 from benchmark.data.dataset import DataSet
 from benchmark.execution.store import RecordStore
 from benchmark.outcomes import Outcome
+from benchmark.recipe import Recipe
 from benchmark.record import Cams, Predictions, Record
 from benchmark.reporting.cases import Cases
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
@@ -190,6 +192,13 @@ def test_is_used_by_keyboard_in_the_dark(html: Path, browser: Any) -> None:
     view.click(".chosen-row summary >> text=recipe")
     assert view.is_visible(".chosen-row .facts >> text=optimizer.learning_rate")
     visit.assert_well()
+
+
+def test_rows_of_one_backbone_show_by_what_they_differ(html: Path, results: Any) -> None:
+    changed = STUDY.run(FOUR[0], recipe=Recipe(epochs=5, size=128), recipe_name="default + epochs=5")
+    alike = page(read_board(results([STUDY.run(FOUR[0]), changed])), {})
+    for text, shown in ((alike, True), (html.read_text(encoding="utf-8"), False)):
+        assert ("recipe" in re.findall(r'data-shown="1"[^>]*>([^<]*)</th>', text)) is shown
 
 
 def test_notes_are_folded_and_marks_lead_to_them(html: Path, browser: Any) -> None:
