@@ -96,7 +96,7 @@ def find_backbone(registry: Registry, name: str) -> Backbone:
         if name.startswith(("timm:", "keras:")):
             known = importlib.import_module(f"backbones._any_{library}").known_names()
         hint = nearest(name, known) or " 'python -m benchmark list' shows what there is."
-        raise UserError(f"Unknown backbone '{name}'.{hint}") from None
+        raise UserError(f"Unknown backbone '{name}'.{hint} One of your own needs --plugin FILE.") from None
 
 
 def _titled(name: str, base: Recipe, changes: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ def write_leaderboard(
         costs: of decisions, for the column ``cost``.
 
     Returns:
-        The path of ``leaderboard.md``.
+        The path of ``leaderboard.html``.
 
     Raises:
         UserError: there is no record at all, or the view asks for what is not there.
@@ -70,8 +70,9 @@ def write_leaderboard(
     write_gallery(board, thumbnails, out)
     write_tables(board, out)
     write_reports(reports, out)
-    write_atomically(out / "leaderboard.html", page(board, thumbnails))
-    return out / "leaderboard.md"
+    page_file = out / "leaderboard.html"
+    write_atomically(page_file, page(board, thumbnails))
+    return page_file
 
 
 def _copy_montages(folder: Path, out: Path) -> None:

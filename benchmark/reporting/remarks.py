@@ -26,7 +26,8 @@ def like_guessing(record: Record) -> str:
 def trained(record: Record) -> str:
     """Return how long a run was trained, on how much, and from where."""
     start = {"none": "random weights", "imagenet": "ImageNet weights"}.get(record.weights.used, "the weights given")
-    return f"after {_steps(record)} steps on {record.data.n_train} images from {start}"
+    steps = _steps(record)
+    return f"after {steps} {'step' if steps == 1 else 'steps'} on {record.data.n_train} images from {start}"
 
 
 def _steps(record: Record) -> int:

@@ -65,7 +65,7 @@ def seed_notes(statistics: BlockStatistics) -> list[str]:
     """Return of what a block's ranks are where there are too few seeds to speak of backbones; else nothing."""
     if statistics.seeds >= SEEDS_TO_RESAMPLE:
         return []
-    runs = {1: "One seed", 2: "Two seeds"}[statistics.seeds]
+    runs = "One seed" if statistics.seeds == 1 else f"{statistics.seeds} seeds"
     return [f"{runs}: the {_ranking(statistics)} are of these trained models, not of these backbones."]
 
 

@@ -79,7 +79,7 @@ OTHER_VALUES: dict[str, Any] = {
     "execution.accumulate": 3,
     "tuning.learning_rates": (0.01, 0.02),
 }
-GOLDEN = "8e7045406e25a7596ee13f16f722e8592dffa88ea2135e7b4cc3c846e02b30e8"
+GOLDEN = "2e6c33b140cf267a46692508b5903950380ba486ee460b1ae665ff22cc6d3ffe"
 
 
 # what a recipe has for single families is put in its place before a run is made
