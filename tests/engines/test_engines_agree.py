@@ -24,7 +24,8 @@ for values in recipes:
     engine.build(Assignment(load_registry().get(name), recipe, 3, 16, None, 0))
     engine.load_state({key: weights[f"{number}"] for number, key in enumerate(engine.state(optimizer=False))})
     decay, parts = recipe.ema.decay, recipe.execution.accumulate
-    losses = train(engine, 8, rate=values["optimizer.learning_rate"], average_decay=decay, parts=parts)
+    rate = values["optimizer.learning_rate"]
+    losses = train(engine, 8, rate=rate, average_decay=decay, parts=parts, varied=recipe.augmentation)
     print(json.dumps([*losses, *logits(engine, images()).ravel().tolist()]), flush=True)
 os._exit(0)  # TensorFlow may crash while it is torn down
 """
@@ -41,6 +42,14 @@ RECIPES = [
         "optimizer.name": "sgd", "optimizer.learning_rate": 0.02, "optimizer.nesterov": True,
         "optimizer.layer_decay": 0.5, "optimizer.head_learning_rate_factor": 0.5, "ema.decay": 0.8,
         "execution.accumulate": 4, "loss.label_smoothing": 0.1, "loss.focal_gamma": 0.5,
+    },
+    {
+        "optimizer.name": "adam", "optimizer.learning_rate": 1e-4, "augmentation.rotation": 0.2,
+        "augmentation.flip_horizontal": True, "augmentation.brightness": 0.2,
+    },
+    {
+        "optimizer.name": "adam", "optimizer.learning_rate": 1e-4, "augmentation.brightness": 0.2,
+        "augmentation.brightness_bug": True,
     },
 ]  # fmt: skip
 

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import Backbone
-from benchmark.recipe import Recipe
+from benchmark.recipe import Augmentation, Recipe
+from benchmark.training.augmentation import draw_batch
 from benchmark.training.engines import Assignment, Network, StepInput, create
 
 SIZE = 16
@@ -64,13 +65,17 @@ def train(
     seed: int = 5,
     parts: int = 1,
     average_decay: float = 0.0,
+    varied: Augmentation | None = None,
 ) -> list[float]:
-    """Train on a few images; return the losses."""
+    """Train on a few images, ``varied`` where that is given; return the losses."""
     losses = []
     for step in range(first, first + steps):
         labels = np.arange(count) % CLASSES
         weights = np.full(count, 1 / count, dtype=np.float32)
         pixels = engine.upload(images(count, seed=step))
+        if varied is not None and varied.active:
+            numbers = np.arange(count, dtype=np.uint64)
+            pixels = engine.augment(pixels, draw_batch(varied, numbers, seed, step, SIZE))
         given = StepInput(pixels, labels, weights, rate, step, seed + step, parts, average_decay)
         losses.append(engine.train_step(given))
     return [float(loss) for loss in engine.fetch(losses)]

@@ -168,7 +168,7 @@ class TensorFlowEngine:
         """Return the training step from images or from rows."""
         key = from_rows, self._compiled
         if key not in self._steps:
-            given = tf.TensorSpec((None, self._size, self._size, 3), tf.uint8)
+            given = tf.TensorSpec((None, self._size, self._size, 3), self._pixel_type)
             begin: Any = self._begin
             trained = self._network.trained
             if from_rows:
