@@ -1,6 +1,7 @@
 """Decoding shared with another process, as it is done for many images."""
 
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -11,18 +12,28 @@ from benchmark.errors import UserError
 
 @pytest.fixture
 def helped(monkeypatch):
-    """Decode few images as many are. Gives, for each part that went to the process, whether that answered."""
+    """Decode few images as many are. Gives, for each part that went to the process, whether that answered.
+
+    The other thread waits until the process has a part: it could have done them all by then.
+    """
     monkeypatch.setattr(decoding, "_MANY", 1)
     monkeypatch.setattr(decoding, "_CHUNK", 12)
     monkeypatch.setattr(decoding, "usable_cpus", lambda: 2)
     answered = []
-    decode = decoding._Helper.__call__
+    asked = threading.Event()
+    decode, decode_here = decoding._Helper.__call__, decoding.Decoder.chunk
+
+    def patient(self, rows):
+        assert asked.wait(60)
+        return decode_here(self, rows)
 
     def watched(self, rows):
+        asked.set()
         chunk = decode(self, rows)
         answered.append(self._process is not None)
         return chunk
 
+    monkeypatch.setattr(decoding.Decoder, "chunk", patient)
     monkeypatch.setattr(decoding._Helper, "__call__", watched)
     return answered
 
