@@ -69,6 +69,25 @@ def same_slice(data: DataSet) -> Labels:
     return joined(data.identical, near_duplicates(data))
 
 
+def independent_units(data: DataSet) -> Labels:
+    """Return a number for each image, equal for images that must not be parted.
+
+    Images of one patient are one unit, and so are identical images; where copies join two patients, both
+    patients are one unit (connected components). Where patients are unknown, near-duplicates are one unit too: the
+    next slice of a patient is often among them.
+    """
+    if data.groups is None:
+        return same_slice(data)
+    _, group = np.unique(data.groups, return_inverse=True)
+    _, copies = np.unique(data.identical, return_inverse=True)
+    # a graph of images, patients and clusters of copies: each image is joined to its patient and to its cluster
+    n, first_cluster = len(data), len(data) + int(group.max()) + 1
+    images = np.arange(n)
+    ends = np.concatenate([n + group, first_cluster + copies])
+    nodes = first_cluster + int(copies.max()) + 1
+    return components(np.concatenate([images, images]), ends, nodes)[:n]
+
+
 def count_duplicates(cluster: Labels, labels: Labels, part: npt.NDArray[np.str_]) -> Duplicates:
     """Count copies.
 

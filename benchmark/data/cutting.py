@@ -13,24 +13,6 @@ Labels = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
-def independent_units(data: DataSet) -> Labels:
-    """Return a number for each image, equal for images that must not be parted.
-
-    Images of one patient are one unit, and so are identical images; where copies join two patients, both
-    patients are one unit (connected components).
-    """
-    if data.groups is None:
-        return data.identical
-    _, group = np.unique(data.groups, return_inverse=True)
-    _, copies = np.unique(data.identical, return_inverse=True)
-    # a graph of images, patients and clusters of copies: each image is joined to its patient and to its cluster
-    n, first_cluster = len(data), len(data) + int(group.max()) + 1
-    images = np.arange(n)
-    ends = np.concatenate([n + group, first_cluster + copies])
-    nodes = first_cluster + int(copies.max()) + 1
-    return components(np.concatenate([images, images]), ends, nodes)[:n]
-
-
 def components(first: Labels, second: Labels, n: int) -> Labels:
     """Return the number of the connected component of each of ``n`` nodes, joined pair by pair."""
     from scipy.sparse import coo_matrix
@@ -96,7 +78,7 @@ def require_units(
     names, member = np.unique(units[positions], return_inverse=True)
     counts = np.zeros((len(names), len(data.class_names)), dtype=np.int64)
     np.add.at(counts, (member, data.labels[positions]), 1)
-    unit = "patient" if data.groups is not None else "distinct image"
+    unit = "patient" if data.groups is not None else "distinct slice"
     for number, class_name in enumerate(data.class_names):
         found = int((counts[:, number] > 0).sum())
         if found < at_least:

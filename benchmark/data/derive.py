@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.data.cutting import independent_units
+from benchmark.data.copies import independent_units
 from benchmark.data.dataset import DataSet
 from benchmark.data.index import fingerprint, index_of, save_index
 from benchmark.data.prepare import load_prepared
@@ -45,7 +45,7 @@ def with_permuted_labels(data: DataSet, seed: int) -> DataSet:
     """Return the data set with labels dealt anew among patients: the negative control.
 
     Each patient gets the label of another, for all slices alike, so that nothing true can be learned of a class,
-    while slices of one patient still share a label. Where patients are unknown, clusters of identical images take
+    while slices of one patient still share a label. Where patients are unknown, clusters of near-duplicates take
     their place. A patient with several labels counts with the most frequent.
 
     Args:

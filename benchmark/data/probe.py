@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.data.copies import joined
-from benchmark.data.cutting import independent_units, limited
+from benchmark.data.copies import independent_units, joined
+from benchmark.data.cutting import limited
 from benchmark.data.dataset import DataSet, Positions
 from benchmark.data.near import NearPairs, thumbnails_of
 from benchmark.data.sources.files import suffix_of

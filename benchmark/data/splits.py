@@ -1,4 +1,4 @@
-"""Splits: which images train, which choose, which judge. Patients and copies of one image are kept together.
+"""Splits: which images train, which choose, which judge. Patients, and copies of one image, are kept together.
 
 Hold-out and validation are decided by a hash of the image ids, so that they depend on no generator and no library
 version, and an image stays where it is when others come or go. Folds are scikit-learn's.
@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.data.copies import any_of, same_slice
-from benchmark.data.cutting import cut, independent_units, limited, require_units
+from benchmark.data.copies import any_of, independent_units, same_slice
+from benchmark.data.cutting import cut, limited, require_units
 from benchmark.data.dataset import DataSet, Positions, Split
 from benchmark.errors import UserError
 from benchmark.hashing import hash_json
@@ -74,7 +74,8 @@ def make_split(
     """Return the official split where the source has one, else a hold-out by patient; see :class:`SplitOptions`.
 
     Validation is cut from training images, never from test; a patient and a cluster of identical images lie in
-    one of the two. The hold-out too keeps them together. An official test set is left as it is: what it shares
+    one of the two; so does a cluster of near-duplicates where patients are unknown. The hold-out too keeps them
+    together. An official test set is left as it is: what it shares
     with training images is told in ``Split.leaks``.
 
     Raises:

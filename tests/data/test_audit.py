@@ -96,6 +96,30 @@ def test_changed_copies_are_found(heads, change, turn):
     assert any("1 more of 25 test images are near-duplicates" in leak for leak in found.leaks)
 
 
+def test_near_duplicates_stay_together_where_patients_are_unknown(heads):
+    for name in ("glioma", "meningioma", "notumor"):
+        for k in range(10):
+            image = ImageOps.mirror(Image.open(heads / f"Training/{name}/{k:02d}.png"))
+            image.save(heads / f"Training/{name}/again{k:02d}.png")
+    data = replace(open_dataset(str(heads), size=16), parts=None)
+    pairs = near_duplicates(data)
+    assert len(pairs) == 30
+
+    def parted(data, **options):
+        home = np.zeros(len(data), dtype=int)
+        found = 0
+        for split in make_splits(data, SplitOptions(**options)):
+            for number, part in enumerate((split.train, split.validation, split.test)):
+                home[part] = number
+            found += (home[pairs.first] != home[pairs.second]).sum()
+        return found
+
+    assert parted(data, kind="holdout") == parted(data, kind="folds") == 0
+    assert parted(data, kind="slice") > 0
+    alone = replace(data, groups=np.arange(len(data)).astype(str))  # the source knows better
+    assert parted(alone, kind="folds") > 0
+
+
 def test_near_duplicates_do_not_depend_on_the_size(heads):
     ImageOps.mirror(Image.open(heads / "Training/notumor/07.png")).save(heads / "Testing/notumor/m.png")
     small, large = (near_duplicates(open_dataset(str(heads), size=size)) for size in (16, 64))

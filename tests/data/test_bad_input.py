@@ -171,5 +171,5 @@ def test_a_limit_that_is_too_small(kaggle):
     data = open_dataset(str(kaggle), size=8)
     with pytest.raises(UserError, match="--limit 5 is too small: at least 6"):
         make_split(data, seed=0, validation_fraction=0.1, limit=5)
-    with pytest.raises(UserError, match=r"Class 'glioma' has 1 distinct image .* raise --limit"):
+    with pytest.raises(UserError, match=r"Class 'glioma' has 1 distinct slice .* raise --limit"):
         make_split(data, seed=0, validation_fraction=0.1, limit=6)
