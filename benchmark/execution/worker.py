@@ -28,7 +28,7 @@ from benchmark.execution.failures import outcome_of, unreachable
 from benchmark.execution.frameworks import OTHER_FRAMEWORK, assert_one_framework, shut_out_other_framework
 from benchmark.execution.given import find_declared, load_images
 from benchmark.execution.job import Job
-from benchmark.execution.leavings import give_memory_back
+from benchmark.execution.leavings import give_memory_back, hold_memory
 from benchmark.execution.processes import ATTEMPT_VARIABLE, adopt_orphans, be_first_to_go
 from benchmark.execution.provenance import describe, differences
 from benchmark.execution.store import RecordStore, problem_with
@@ -51,6 +51,7 @@ def main() -> int:
     channel = Channel.from_standard_streams()
     adopt_orphans()
     be_first_to_go()
+    hold_memory()
     signal.signal(signal.SIGTERM, channel.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the controller's to answer
     began, runs_before, speeds = psutil.Process().create_time(), 0, Speeds()

@@ -19,6 +19,7 @@ from backbones import UNIT
 from backbones.registry import load_registry
 from benchmark.data.dataset import DataSet, Split
 from benchmark.execution.frameworks import shut_out_other_framework
+from benchmark.execution.leavings import hold_memory
 
 _FIT: Mapping[str, object] = {"keras.fit": "auto", "keras.fit without XLA": False}
 
@@ -47,6 +48,7 @@ def epoch_of(side: str, name: str, size: int, batch: int, count: int) -> Callabl
     shut_out_other_framework(engine)
     if side in _FIT:
         return fit(name, data, split, batch, _FIT[side])
+    hold_memory()  # as a worker does
     return our_epoch(engine, backbone, recipe_of(size, batch), data, split)
 
 

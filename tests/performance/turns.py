@@ -82,14 +82,19 @@ def recipe_of(size: int, batch: int) -> Recipe:
     return load_recipe("default").with_values(changes)
 
 
-def our_epoch(
-    engine_name: str, backbone: Backbone, recipe: Recipe, data: DataSet, split: Split
-) -> Callable[[], object]:
-    """Return the harness's own epoch of training: the common loop on one engine, on a CPU."""
+def our_loop(engine_name: str, backbone: Backbone, recipe: Recipe, data: DataSet, split: Split) -> Loop:
+    """Return the common loop on one engine, on a CPU."""
     engine = create(engine_name, "cpu", tf32=False, deterministic=False)
     engine.build(Assignment(backbone, recipe, len(data.class_names), data.size, None, seed=0))
     engine.set_compile(recipe.execution.compile == "on")
-    loop = Loop(engine, data, split, recipe, 0, lambda event: None)
+    return Loop(engine, data, split, recipe, 0, lambda event: None)
+
+
+def our_epoch(
+    engine_name: str, backbone: Backbone, recipe: Recipe, data: DataSet, split: Split
+) -> Callable[[], object]:
+    """Return the harness's own epoch of training."""
+    loop = our_loop(engine_name, backbone, recipe, data, split)
     done = iter(range(10**6))
     return lambda: loop.train_epoch(1 + next(done) % recipe.epochs)
 
