@@ -38,12 +38,15 @@ def data_command(source: str, audited: bool, size: int, seed: int, out: Path | N
     SOURCE is 'phantom', 'cheng', a folder or .zip of images, or a manifest (.csv, .parquet). The audit is printed
     and written as audit.txt, audit.json, worst.png and split.csv.
     """
+    from benchmark.data.near import are_known
     from benchmark.data.options import open_data, take_options
     from benchmark.data.splits import make_splits
 
     data_asked, split_asked = take_options(options, source=source, size=size, seed=seed)
     with decoding_progress(source) as progress:
         data = open_data(data_asked, progress=progress)
+    if data.groups is None and not are_known(data):
+        click.echo(f"Looking for near-duplicates among {len(data)} images", err=True)
     splits = make_splits(data, split_asked)
     if not audited:
         click.echo(summary(data, splits))

@@ -4,7 +4,6 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.data.cutting import components
 from benchmark.data.dataset import DataSet, Labels, Positions
 from benchmark.data.near import TURNS, NearPairs, near_duplicates
 
@@ -59,6 +58,16 @@ def joined(cluster: Labels, near: NearPairs) -> Labels:
     """
     _, number = np.unique(cluster, return_inverse=True)
     return components(number[near.first], number[near.second], int(number.max()) + 1)[number]
+
+
+def components(first: Labels, second: Labels, n: int) -> Labels:
+    """Return the number of the connected component of each of ``n`` nodes, joined pair by pair."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_matrix((np.ones(len(first), dtype=np.int8), (first, second)), shape=(n, n))
+    _, component = connected_components(graph, directed=False)
+    return np.asarray(component, dtype=np.int64)
 
 
 def same_slice(data: DataSet) -> Labels:

@@ -13,16 +13,6 @@ Labels = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
-def components(first: Labels, second: Labels, n: int) -> Labels:
-    """Return the number of the connected component of each of ``n`` nodes, joined pair by pair."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    graph = coo_matrix((np.ones(len(first), dtype=np.int8), (first, second)), shape=(n, n))
-    _, component = connected_components(graph, directed=False)
-    return np.asarray(component, dtype=np.int64)
-
-
 def cut(data: DataSet, units: Labels, positions: Positions, fraction: float, purpose: str, wanted: str) -> Mask:
     """Choose about ``fraction`` of the images of each class, in whole units.
 
@@ -79,12 +69,13 @@ def require_units(
     counts = np.zeros((len(names), len(data.class_names)), dtype=np.int64)
     np.add.at(counts, (member, data.labels[positions]), 1)
     unit = "patient" if data.groups is not None else "distinct slice"
+    known = "" if data.groups is not None else " Near-duplicates count as one unless a manifest names patients."
     for number, class_name in enumerate(data.class_names):
         found = int((counts[:, number] > 0).sum())
         if found < at_least:
             raise UserError(
                 f"Class '{class_name}' has {found} {unit}{'' if found == 1 else 's'} to cut {wanted} from and needs "
-                f"at least {at_least}: add images, or raise --limit."
+                f"at least {at_least}: add images, or raise --limit.{known}"
             )
     return counts, member
 

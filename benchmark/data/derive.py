@@ -20,6 +20,7 @@ from benchmark.data.store import locked, written_whole
 from benchmark.errors import UserError
 
 _SUFFIX = re.compile(r"(?<=\d)[A-Za-z]$")
+_VERSION = 2  # raised by hand when a derived data set comes to be another: it is kept on disk
 
 
 def merged_group(patient: str) -> str:
@@ -70,7 +71,7 @@ def _derived(data: DataSet, tag: str, **changes: Any) -> DataSet:
     changed = dataclasses.replace(
         changed, fingerprint=fingerprint(changed.image_ids.tolist(), names, data.hashes[:, 1])
     )
-    origin, home = data.folder.parent, data.folder.parent / tag
+    origin, home = data.folder.parent, data.folder.parent / f"{tag}-{_VERSION}"
     folder = home / data.folder.name
     if not folder.exists():
         with locked(home):

@@ -14,6 +14,7 @@ of different classes except four turned ones, which show the same slice under tw
 import contextlib
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -59,9 +60,14 @@ class NearPairs:
         return len(self.first)
 
 
+def are_known(data: DataSet) -> bool:
+    """Whether a data set's near-duplicates are kept beside it, so that :func:`near_duplicates` takes no time."""
+    return data.folder is not None and _kept_in(data.folder).is_file()
+
+
 def near_duplicates(data: DataSet) -> NearPairs:
     """Return the near-duplicates of a data set, computed once and kept beside its prepared images."""
-    kept = data.folder.parent / f"near-{_VERSION}.npz" if data.folder else None
+    kept = _kept_in(data.folder) if data.folder else None
     if kept is not None:
         # not there, or damaged: found anew
         with contextlib.suppress(*_UNREADABLE), np.load(kept, allow_pickle=False) as stored:
@@ -74,6 +80,10 @@ def near_duplicates(data: DataSet) -> NearPairs:
         with contextlib.suppress(OSError), written_file(kept) as unfinished, unfinished.open("wb") as stream:
             np.savez(stream, first=pairs.first, second=pairs.second, correlation=pairs.correlation, turn=pairs.turn)
     return pairs
+
+
+def _kept_in(folder: Path) -> Path:
+    return folder.parent / f"near-{_VERSION}.npz"
 
 
 def thumbnails_of(data: DataSet) -> npt.NDArray[np.uint8]:

@@ -56,7 +56,7 @@ def shortcut_probe(data: DataSet, near: NearPairs) -> tuple[ProbeRow, ...]:
         Empty where a class has fewer than three independent images.
     """
     chosen = limited(data, np.zeros(len(data), dtype=bool), np.arange(len(data), dtype=np.int64), MAX_IMAGES)
-    units = joined(independent_units(data), near)[chosen]
+    units = joined(data.identical if data.groups is None else independent_units(data), near)[chosen]
     labels = data.labels[chosen]
     if min(len(np.unique(units[labels == number])) for number in range(len(data.class_names))) < _FOLDS:
         return ()

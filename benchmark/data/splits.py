@@ -75,8 +75,8 @@ def make_split(
 
     Validation is cut from training images, never from test; a patient and a cluster of identical images lie in
     one of the two; so does a cluster of near-duplicates where patients are unknown. The hold-out too keeps them
-    together. An official test set is left as it is: what it shares
-    with training images is told in ``Split.leaks``.
+    together. An official test set is left as it is: what it shares with training images is told in
+    ``Split.leaks``, near-duplicates in the audit.
 
     Raises:
         UserError: a class without training images, too few patients to split, a limit too small.

@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmark.data.audit import Audit, audit_data
 from benchmark.data.dataset import DataSet, Split
+from benchmark.data.near import are_known
 from benchmark.data.options import open_data
 from benchmark.data.split_files import assignment_table, save_split
 from benchmark.data.splits import make_splits
@@ -116,6 +117,8 @@ class Images:
         asked = size, recipe.resize, recipe.validation_fraction, folds
         if asked not in self._folds:
             data = self._open(size, recipe)
+            if data.groups is None and not are_known(data):
+                self._say(f"Looking for near-duplicates among {len(data)} images of {data.name}")
             options = replace(self._request.split, validation_fraction=recipe.validation_fraction, folds=folds)
             self._folds[asked] = tuple(self._fold(data, split) for split in make_splits(data, options))
         return self._folds[asked]

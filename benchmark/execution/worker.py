@@ -51,7 +51,6 @@ def main() -> int:
     channel = Channel.from_standard_streams()
     adopt_orphans()
     be_first_to_go()
-    hold_memory()
     signal.signal(signal.SIGTERM, channel.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the controller's to answer
     began, runs_before, speeds = psutil.Process().create_time(), 0, Speeds()
@@ -157,6 +156,8 @@ class _Work:
         """Do the run, from the adapter to the record."""
         job, run = self.job, self.job.run
         shut_out_other_framework(run.engine)
+        if run.engine == "torch" and run.device_kind == "cpu":
+            hold_memory()
         backbone = find_declared(job)
         data, split = load_images(job)
         engine, network = self._build(backbone, len(data.class_names))

@@ -98,7 +98,8 @@ def level(data: DataFacts) -> str:
     if data.split_kind == "slice":
         return "Image: patients are on both sides."
     if not data.grouped:
-        return "Image: patients are not known, and may be on both sides."
+        unit = "Image" if data.split_kind == "official" else "Slice with its near-duplicates"
+        return f"{unit}: patients are not known, and may be on both sides."
     return "Patient." if not data.leaks else "Not disjoint: " + " ".join(map(_sentence, data.leaks))
 
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from benchmark.data import SplitOptions, audit_data, make_split, make_splits, open_dataset
 from benchmark.data.audit_text import audit_text
 from benchmark.data.command import data_command
+from benchmark.data.derive import with_permuted_labels
 from benchmark.data.near import find_pairs, near_duplicates
 from tests.data.test_splits import cohort
 
@@ -101,7 +102,7 @@ def test_near_duplicates_stay_together_where_patients_are_unknown(heads):
         for k in range(10):
             image = ImageOps.mirror(Image.open(heads / f"Training/{name}/{k:02d}.png"))
             image.save(heads / f"Training/{name}/again{k:02d}.png")
-    data = replace(open_dataset(str(heads), size=16), parts=None)
+    data = open_dataset(str(heads), size=16)
     pairs = near_duplicates(data)
     assert len(pairs) == 30
 
@@ -114,10 +115,14 @@ def test_near_duplicates_stay_together_where_patients_are_unknown(heads):
             found += (home[pairs.first] != home[pairs.second]).sum()
         return found
 
+    assert parted(data, kind="official", validation_fraction=0.4) == 0
     assert parted(data, kind="holdout") == parted(data, kind="folds") == 0
     assert parted(data, kind="slice") > 0
     alone = replace(data, groups=np.arange(len(data)).astype(str))  # the source knows better
     assert parted(alone, kind="folds") > 0
+    permuted = with_permuted_labels(data, 0).labels
+    assert (permuted != data.labels).any()
+    assert (permuted[pairs.first] == permuted[pairs.second]).all()
 
 
 def test_near_duplicates_do_not_depend_on_the_size(heads):

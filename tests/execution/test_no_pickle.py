@@ -39,7 +39,7 @@ def unsafe(source: str, pipe: str | None = None) -> list[str]:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         if pipe and isinstance(node, ast.Import):
-            names = [name for name in names if name != "pickle"]
+            names = [alias.name for alias in node.names if (alias.name, alias.asname) != ("pickle", None)]
         found += [f"{node.lineno}: import {name}" for name in names if name.partition(".")[0] in MODULES]
         if not isinstance(node, ast.Call):
             continue
@@ -73,7 +73,8 @@ def test_what_would_be_unsafe_is_noticed(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "call", ["pickle.load(f)", "pickle.loads(t)", "pickle.Unpickler(f)", "from pickle import loads"]
+    "call",
+    ["pickle.load(f)", "pickle.loads(t)", "pickle.Unpickler(f)", "from pickle import loads", "import pickle as p"],
 )
 def test_what_has_a_pipe_may_unpickle_nothing_else(call: str) -> None:
     assert unsafe("import pickle\npickle.load(words)", "words") == []

@@ -4,11 +4,13 @@
     python tests/performance/held_memory.py tensorflow keras/resnet50 keras/baseline_cnn
 
 Both sides are processes of their own that do the same, in turns: an epoch of training, or its images predicted.
-Printed: images per second of both (median) and the median of the rounds' ratios, held over not held.
+Printed: images per second of both (median) and the median of the rounds' ratios, held over not held; by each side,
+as it ends, its peak of memory.
 """
 
 import argparse
 import contextlib
+import sys
 
 import numpy as np
 from turns import Process, answer, our_loop, random_images, ratio_in_words, recipe_of, take_turns
@@ -16,6 +18,7 @@ from turns import Process, answer, our_loop, random_images, ratio_in_words, reci
 from backbones.registry import load_registry
 from benchmark.execution.frameworks import shut_out_other_framework
 from benchmark.execution.leavings import hold_memory
+from benchmark.training.engines.host import peak_bytes
 
 SIDES = ("held", "not held")
 
@@ -32,6 +35,7 @@ def serve(engine: str, name: str, size: int, batches: int, does: str, side: str)
         answer(lambda: loop.train_epoch(1))
     else:
         answer(lambda: loop.predict(split.train))
+    print(f"{name}, {does}, {side}: peak {peak_bytes() / 2**20:.0f} MiB", file=sys.stderr)
 
 
 def main() -> None:

@@ -5,7 +5,8 @@
 
 Ours is an epoch of the common loop, from uint8 images in memory to the last update. Fit gets what costs it least:
 float32 images that were normalised beforehand, in memory. It runs compiled by XLA, as it does by default, and
-without; ours is not compiled. Each side is a process of its own; a round times one epoch of each, in turns.
+without; ours is not compiled, and in torch keeps the memory that it frees, as workers do. Each side is a process of
+its own; a round times one epoch of each, in turns.
 """
 
 import argparse
@@ -48,7 +49,8 @@ def epoch_of(side: str, name: str, size: int, batch: int, count: int) -> Callabl
     shut_out_other_framework(engine)
     if side in _FIT:
         return fit(name, data, split, batch, _FIT[side])
-    hold_memory()  # as a worker does
+    if engine == "torch":
+        hold_memory()  # as a worker does
     return our_epoch(engine, backbone, recipe_of(size, batch), data, split)
 
 
