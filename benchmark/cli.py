@@ -10,7 +10,7 @@ import click
 
 from benchmark.data.cli_options import data_options
 from benchmark.errors import UserError, nearest
-from benchmark.plain import plain
+from benchmark.text import plain
 
 # Commands by where they are: nothing is imported until it is used. (attribute, one line of help)
 COMMANDS = {

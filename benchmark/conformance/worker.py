@@ -20,7 +20,7 @@ from benchmark.conformance.report import Result
 from benchmark.conformance.subject import Fault, Subject
 from benchmark.execution.failures import outcome_of
 from benchmark.execution.frameworks import OTHER_FRAMEWORK, shut_out_other_framework
-from benchmark.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure
 
 _SKIPPED = (Outcome.UNSUPPORTED, Outcome.MISSING_DEPENDENCY)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from benchmark.evaluation.calibration import BINS, place_in_bins
 from benchmark.evaluation.scoring import Counts, Floats, decide
-from benchmark.record import Predictions
+from benchmark.records.record import Predictions
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class ClusteredImages:
     Args:
         image_ids: str, shape (N,), ascending within each fold.
         labels: int64, shape (N,).
-        groups: str, shape (N,): as in :class:`~benchmark.record.Predictions`.
+        groups: str, shape (N,): as in :class:`~benchmark.records.record.Predictions`.
         folds: int64, shape (N,), from 0: the fold that tests the image; all 0 without folds.
         clusters: int64, shape (N,), from 0 to ``count`` - 1.
         count: number of clusters.

@@ -28,7 +28,7 @@ from benchmark.evaluation.clusters import (
 )
 from benchmark.evaluation.intervals import Interval, correlation, count_interval, logit_interval, satterthwaite
 from benchmark.evaluation.roc import clustered_variance, influence
-from benchmark.record import Predictions
+from benchmark.records.record import Predictions
 
 Folds = Mapping[str, Sequence[Predictions]]  # a row's runs by split, each with one run for each seed, in order
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.errors import UserError
-from benchmark.record import Predictions, Record
+from benchmark.records.record import Predictions, Record
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

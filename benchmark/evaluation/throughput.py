@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 import numpy as np
 
 from benchmark.data.dataset import DataSet, Positions
-from benchmark.record import Throughput
+from benchmark.records.record import Throughput
 from benchmark.training.engines.base import Engine
 from benchmark.training.epochs import Report, softmax
 

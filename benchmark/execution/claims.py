@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from benchmark.execution.machine import lives, started_at, this_machine
-from benchmark.execution.store import short
+from benchmark.host import lives, started_at, this_machine
+from benchmark.records.store import short
 
 LEASE_SECONDS = 60.0
 BEATS = 6  # of the heart in one lease
@@ -39,7 +39,7 @@ class Holder:
     """Who has a claim.
 
     Args:
-        machine: as :func:`~benchmark.execution.machine.this_machine` names it.
+        machine: as :func:`~benchmark.host.this_machine` names it.
         pid, started: of the process there.
         token: unique to this claim.
         lease: seconds without a heartbeat after which the claim is stale.
@@ -73,7 +73,7 @@ class Claims:
         lease: seconds after which others may take over what has no heartbeat.
         on_lost: called with the key of a run that another command took over, in the heartbeat's thread.
         clock: seconds that never go back.
-        machine: as :func:`~benchmark.execution.machine.this_machine` names it.
+        machine: as :func:`~benchmark.host.this_machine` names it.
     """
 
     def __init__(

@@ -23,9 +23,9 @@ def run(request: "Request") -> int:
     from benchmark.execution.controller import Controller
     from benchmark.execution.executors import Control
     from benchmark.execution.executors.local import LocalExecutor
-    from benchmark.execution.experiments import save_experiments
     from benchmark.execution.plan import make_plan
     from benchmark.execution.progress import Display, show_summary
+    from benchmark.records.suite_membership import save_experiments
 
     console = Console()
     plan = make_plan(request, say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True))

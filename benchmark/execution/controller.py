@@ -19,9 +19,9 @@ from benchmark.execution.job import Job
 from benchmark.execution.plan import Plan
 from benchmark.execution.request import Request
 from benchmark.execution.reserve import Reserve
-from benchmark.execution.store import RecordStore
-from benchmark.outcomes import Outcome
-from benchmark.record import Record, Timings
+from benchmark.records.outcomes import Outcome
+from benchmark.records.record import Record, Timings
+from benchmark.records.store import RecordStore
 
 _OTHERS_SECONDS = 0.5  # how often a run that another command is doing is looked at
 

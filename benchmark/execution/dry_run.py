@@ -26,9 +26,9 @@ from benchmark.execution.measure import Pace
 from benchmark.execution.plan import Plan
 from benchmark.execution.processes import descendants, end_all
 from benchmark.execution.progress import clock
-from benchmark.execution.store import RecordStore
-from benchmark.plain import plain
 from benchmark.recipe import Recipe
+from benchmark.records.store import RecordStore
+from benchmark.text import plain
 
 # For one network, and for all of a plan.
 _SECONDS_EACH, _SECONDS_ALL = 180.0, 900.0

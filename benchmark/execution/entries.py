@@ -14,7 +14,7 @@ from benchmark.execution.request import PHANTOM, Request
 from benchmark.execution.suite import Suite, SuiteEntry
 from benchmark.execution.weights import check_policy
 from benchmark.recipe import Recipe, load_recipe
-from benchmark.run import MAX_SEED
+from benchmark.records.run import MAX_SEED
 
 # What makes the weights of two runs of one backbone comparable: the same images and layers of the same shapes.
 _SHAPING = ("size", "resize", "validation_fraction", "head.kind", "head.pooling")

@@ -5,7 +5,7 @@ import re
 import signal
 
 from backbones import MissingWeights
-from benchmark.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure
 
 # Names are compared, not classes: naming the classes would import their frameworks.
 _MEMORY_ERRORS = ("MemoryError", "OutOfMemoryError", "ResourceExhaustedError")

@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from benchmark.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure
 
 OTHER_FRAMEWORK = {"torch": "tensorflow", "tensorflow": "torch"}
 

@@ -6,7 +6,7 @@ from backbones import Backbone
 from backbones.registry import load_registry
 from benchmark.errors import UserError
 from benchmark.execution.job import Job
-from benchmark.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure
 
 if TYPE_CHECKING:
     from benchmark.data.dataset import DataSet, Split

@@ -16,10 +16,10 @@ from benchmark.data.splits import make_splits
 from benchmark.data.store import written_file
 from benchmark.errors import UserError
 from benchmark.execution.request import Request
-from benchmark.execution.store import short
 from benchmark.hashing import hash_bytes, hash_json
 from benchmark.recipe import Recipe
-from benchmark.record import DataFacts
+from benchmark.records.record import DataFacts
+from benchmark.records.store import short
 
 Say = Callable[[str], None]
 Folds = tuple[int, ...] | Literal["all"] | None

@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict
 
 from benchmark.data.audit import Audit
 from benchmark.execution.processes import ATTEMPT_VARIABLE
-from benchmark.execution.store import short
 from benchmark.execution.weights import Weights
-from benchmark.outcomes import Outcome
-from benchmark.record import BackboneFacts, DataFacts, Record, WeightsFacts
-from benchmark.run import Run
+from benchmark.records.outcomes import Outcome
+from benchmark.records.record import BackboneFacts, DataFacts, Record, WeightsFacts
+from benchmark.records.run import Run
+from benchmark.records.store import short
 
 _FINAL = "final.safetensors"
 _TAIL_BYTES, _TAIL_LINES = 8192, 20

@@ -14,16 +14,16 @@ from backbones.registry import OWN_ORIGINS, Registry, load_registry
 from benchmark.errors import UserError
 from benchmark.execution.devices import DeviceChoice, choose_devices
 from benchmark.execution.entries import Entry, entries_of, for_backbone
-from benchmark.execution.experiments import known_figures
 from benchmark.execution.images import Fold, Images, Say
 from benchmark.execution.job import Job
 from benchmark.execution.request import Request
 from benchmark.execution.suite import Suite, load_suite
 from benchmark.execution.weights import Weights, resolve_weights
-from benchmark.outcomes import Outcome
 from benchmark.recipe import Recipe
-from benchmark.record import BackboneFacts
-from benchmark.run import Run
+from benchmark.records.outcomes import Outcome
+from benchmark.records.record import BackboneFacts
+from benchmark.records.run import Run
+from benchmark.records.suite_membership import known_figures
 
 
 @dataclass(frozen=True)

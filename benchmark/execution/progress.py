@@ -12,8 +12,8 @@ from rich.table import Table
 
 from benchmark.execution.controller import Row, Summary
 from benchmark.execution.job import Job
-from benchmark.outcomes import Outcome
-from benchmark.plain import last_lines, plain
+from benchmark.records.outcomes import Outcome
+from benchmark.text import last_lines, plain
 
 _LOG_LINES = 3  # of a failed run's log, in the summary
 _TRAINING, _FINISHING = "training", "finishing the epoch"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmark.execution.machine import this_machine
 from benchmark.hashing import hash_bytes
+from benchmark.host import this_machine
 
 _BYTES = 2 * 2**20
 

@@ -37,7 +37,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from benchmark.errors import UserError, nearest
 from benchmark.recipe import dotted_fields
-from benchmark.run import MAX_SEED
+from benchmark.records.run import MAX_SEED
 from benchmark.toml_files import read_toml
 
 SHIPPED = Path(__file__).parents[1] / "suites"

@@ -31,10 +31,10 @@ from benchmark.execution.job import Job
 from benchmark.execution.leavings import give_memory_back, hold_memory
 from benchmark.execution.processes import ATTEMPT_VARIABLE, adopt_orphans, be_first_to_go
 from benchmark.execution.provenance import describe, differences
-from benchmark.execution.store import RecordStore, problem_with
-from benchmark.outcomes import Outcome, RunFailure
-from benchmark.record import CamFacts, Cams, NetworkFacts, Predictions, Record, WeightsFacts
-from benchmark.run import Run
+from benchmark.records.outcomes import Outcome, RunFailure
+from benchmark.records.record import CamFacts, Cams, NetworkFacts, Predictions, Record, WeightsFacts
+from benchmark.records.run import Run
+from benchmark.records.store import RecordStore, problem_with
 
 if TYPE_CHECKING:
     from benchmark.training.engines import Engine, Network
@@ -139,7 +139,7 @@ class _Work:
 
     def known(self) -> dict[str, Any]:
         """Return the record's fields that are known so far."""
-        from benchmark.record import Timings
+        from benchmark.records.record import Timings
 
         timings = self.facts.get("timings", Timings())
         total = time.time() - self.began

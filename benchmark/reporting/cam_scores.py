@@ -22,7 +22,7 @@ from benchmark.evaluation.saliency import (
     score_baselines,
     score_maps,
 )
-from benchmark.record import Cams, Predictions, Record
+from benchmark.records.record import Cams, Predictions, Record
 
 if TYPE_CHECKING:
     from benchmark.reporting.board import BoardRow

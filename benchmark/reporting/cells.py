@@ -3,9 +3,9 @@
 import re
 from collections.abc import Sequence
 
-from benchmark.plain import plain
 from benchmark.reporting.board import BoardRow
 from benchmark.reporting.words import count, number
+from benchmark.text import plain
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # an underscore within a word is plain
 HIGHER, LOWER = "higher macro-F1", "lower macro-F1"  # of two rows

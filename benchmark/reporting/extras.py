@@ -8,7 +8,7 @@ from benchmark.evaluation.calibration import at_specificity, brier, by_patient, 
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.intervals import Interval, wilson
 from benchmark.evaluation.scoring import Scores, score
-from benchmark.record import Predictions, Record
+from benchmark.records.record import Predictions, Record
 
 NAMES = (
     *("ece", "brier", "sensitivity_at_95", "specificity_at_95", "cost"),

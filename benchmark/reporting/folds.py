@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from benchmark.evaluation.scoring import RunScores, score
-from benchmark.outcomes import Outcome
-from benchmark.record import Predictions
+from benchmark.records.outcomes import Outcome
+from benchmark.records.record import Predictions
 from benchmark.reporting.cam_scores import NAMES as CAM_NAMES
 from benchmark.reporting.extras import extra_scores
 from benchmark.reporting.rows import SCORES, SHARED_SPEEDS, SPEEDS, TIMES, Result, Row, averaged, run_row

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.atomic_files import write_atomically
 from benchmark.evaluation.scoring import Floats
 from benchmark.reporting.board import Board
 from benchmark.reporting.cases import Cases, looks
 from benchmark.reporting.cells import escaped
-from benchmark.reporting.files import write_atomically
 from benchmark.reporting.pictures import Line, draw_outline, grey, outline
 from benchmark.reporting.style import MM, figure, save, set_height, title
 from benchmark.reporting.words import DISCLAIMER

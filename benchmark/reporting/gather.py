@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.errors import UserError
-from benchmark.execution.store import RecordStore, Stored, short
-from benchmark.outcomes import Outcome
-from benchmark.record import Cams, Predictions, Record
+from benchmark.records.outcomes import Outcome
+from benchmark.records.record import Cams, Predictions, Record
+from benchmark.records.store import RecordStore, Stored, short
 
 Entry = tuple[Record, Predictions | None]
 

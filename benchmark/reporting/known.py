@@ -8,13 +8,13 @@ from statistics import fmean
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.atomic_files import write_atomically
 from benchmark.evaluation.comparison import ALPHA, mcnemar_clustered
 from benchmark.evaluation.scoring import decide
-from benchmark.execution.experiments import Experiment, Experiments, read_experiments
 from benchmark.execution.suite import Conclusion
+from benchmark.records.suite_membership import Experiment, Experiments, read_experiments
 from benchmark.reporting.board import Board
 from benchmark.reporting.cells import escaped
-from benchmark.reporting.files import write_atomically
 from benchmark.reporting.rows import Result
 from benchmark.reporting.words import DISCLAIMER, count
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from benchmark.plain import plain
 from benchmark.reporting.board import Board, BoardRow
 from benchmark.reporting.published import LEVELS, PUBLISHED_NOTE, Published, published_rows
 from benchmark.reporting.words import DISCLAIMER, count, data_notes, number
+from benchmark.text import plain
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -4,10 +4,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmark.atomic_files import write_atomically
 from benchmark.evaluation.costs import Costs
 from benchmark.reporting.board import Board, make_board
 from benchmark.reporting.certified import with_certificates
-from benchmark.reporting.files import write_atomically
 from benchmark.reporting.gather import gather
 from benchmark.reporting.rows import evaluate
 from benchmark.reporting.view import View

@@ -6,8 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmark.evaluation.saliency import POINTING
-from benchmark.outcomes import Outcome
-from benchmark.plain import last_lines
+from benchmark.records.outcomes import Outcome
 from benchmark.reporting.audit_block import HEAD, audit_block
 from benchmark.reporting.board import Board, BoardRow
 from benchmark.reporting.cam_scores import CAM_STEM, IMAGES, RANDOMIZED, cam_source, shared_baselines
@@ -21,6 +20,7 @@ from benchmark.reporting.published import LEVELS, PUBLISHED_NOTE, published_rows
 from benchmark.reporting.row_notes import marks, row_notes
 from benchmark.reporting.rows import SPEEDS
 from benchmark.reporting.words import DISCLAIMER, block_notes, data_notes, number, rank_notes, seed_notes
+from benchmark.text import last_lines
 
 
 def markdown(board: Board, plots: Mapping[str, Sequence[str]]) -> str:

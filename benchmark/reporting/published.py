@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from statistics import fmean
 
-from benchmark.record import DataFacts
+from benchmark.records.record import DataFacts
 
 NOTEBOOK = "seed notebook"
 _PUBLISHED = Path(__file__).with_name("published.csv")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from benchmark.evaluation.intervals import Interval
-from benchmark.record import Record
+from benchmark.records.record import Record
 
 
 def guessed(record: Record, intervals: Mapping[str, Interval]) -> str:

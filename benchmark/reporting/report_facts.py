@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmark.data.audit import Audit
-from benchmark.record import DataFacts, Record
+from benchmark.records.record import DataFacts, Record
 from benchmark.reporting.board import BoardRow
 from benchmark.reporting.labels import full_names
 from benchmark.reporting.row_notes import row_notes

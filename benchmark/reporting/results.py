@@ -128,7 +128,7 @@ def _nothing(class_names: Sequence[str]) -> "pd.DataFrame":
 def _history(results: Sequence[Result]) -> "pd.DataFrame":
     import pandas as pd
 
-    from benchmark.record import Epoch
+    from benchmark.records.record import Epoch
 
     lines = [
         {"key": result.record.key, **epoch.model_dump(), "best": epoch.epoch == result.record.best_epoch}

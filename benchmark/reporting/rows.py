@@ -8,8 +8,8 @@ from typing import Any
 from benchmark.errors import UserError
 from benchmark.evaluation.scoring import RunScores, score_record
 from benchmark.hashing import hash_json
-from benchmark.outcomes import Outcome
-from benchmark.record import Cams, Predictions, Record
+from benchmark.records.outcomes import Outcome
+from benchmark.records.record import Cams, Predictions, Record
 from benchmark.reporting import extras
 from benchmark.reporting.cam_scores import NAMES as CAM_NAMES
 from benchmark.reporting.cam_scores import CamScores, cam_columns, cam_scores

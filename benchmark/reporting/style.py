@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmark.atomic_files import write_atomically
 from benchmark.reporting.board import BoardRow
-from benchmark.reporting.files import write_atomically
 
 COLUMN_MM = 88  # width of a single column in most journals
 MM = 1 / 25.4  # inches

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from benchmark.atomic_files import write_atomically
 from benchmark.reporting.board import Board
-from benchmark.reporting.files import write_atomically
 from benchmark.reporting.latex import latex
 from benchmark.reporting.lines import board_lines, run_lines
 from benchmark.reporting.markdown import markdown

@@ -4,8 +4,8 @@ import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from benchmark.atomic_files import write_atomically
 from benchmark.data.dataset import DataSet
-from benchmark.reporting.files import write_atomically
 
 SIDE = 80  # pixels
 QUALITY = 60

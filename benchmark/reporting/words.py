@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from benchmark.evaluation.bootstrap import RESAMPLES, SEEDS_TO_RESAMPLE
 from benchmark.evaluation.comparison import ALPHA
 from benchmark.evaluation.statistics import BlockStatistics
-from benchmark.record import DataFacts
+from benchmark.records.record import DataFacts
 from benchmark.reporting.board import BoardRow
 
 DISCLAIMER = "Research software, not for clinical use."

@@ -6,7 +6,7 @@ from itertools import islice
 
 import numpy as np
 
-from benchmark.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.engines.base import Engine, StepInput
 
 # A measurement of both layouts takes some twenty steps, which fewer than this would hardly repay.

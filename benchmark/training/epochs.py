@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet, Positions, Split
 from benchmark.evaluation.scoring import confusion_matrix, macro_f1
-from benchmark.outcomes import Outcome, RunFailure
 from benchmark.recipe import Recipe
+from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.augmentation import Draws, draw_batch
 from benchmark.training.clock import Clock
 from benchmark.training.engines.base import Engine, Handle, StepInput

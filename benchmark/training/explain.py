@@ -10,7 +10,7 @@ import numpy.typing as npt
 from benchmark.data.dataset import DataSet, Positions, Split
 from benchmark.evaluation.saliency import grad_cam, mean_mask, normalized
 from benchmark.evaluation.scoring import decide
-from benchmark.record import CamFacts, Cams, Predictions
+from benchmark.records.record import CamFacts, Cams, Predictions
 from benchmark.training.engines.base import Engine
 from benchmark.training.engines.feature_stage import NoFeatureMap
 from benchmark.training.feed import near_equal_batches

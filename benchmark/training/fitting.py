@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from benchmark.outcomes import Outcome, RunFailure
 from benchmark.recipe import Recipe
-from benchmark.record import Epoch
+from benchmark.records.outcomes import Outcome, RunFailure
+from benchmark.records.record import Epoch
 from benchmark.training.checkpoints import Checkpoints, State
 from benchmark.training.choices import resolve_channels_last, resolve_compile
 from benchmark.training.engines.base import Engine, Network, StepInput

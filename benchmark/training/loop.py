@@ -13,9 +13,9 @@ import numpy as np
 
 from benchmark.data.copies import same_slice
 from benchmark.data.dataset import DataSet, Split
-from benchmark.outcomes import Outcome, RunFailure
 from benchmark.recipe import Recipe
-from benchmark.record import Epoch, Predictions, Timings, Trial
+from benchmark.records.outcomes import Outcome, RunFailure
+from benchmark.records.record import Epoch, Predictions, Timings, Trial
 from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.engines.base import Engine, Network
 from benchmark.training.epochs import Loop, Report

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmark.data.dataset import Positions
 from benchmark.hashing import hash_json
-from benchmark.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.engines.base import Handle, Network, NoPrefix, Prefix
 from benchmark.training.engines.freezing import TOLERANCE, agree
 from benchmark.training.epochs import Loop

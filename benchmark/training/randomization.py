@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet, Positions
 from benchmark.evaluation.saliency import rank_correlation
-from benchmark.record import Cams, Randomized
+from benchmark.records.record import Cams, Randomized
 from benchmark.training.engines.base import Engine
 from benchmark.training.explain import Report, cam_maps
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from benchmark.outcomes import Outcome, RunFailure
-from benchmark.record import Epoch, Trial
+from benchmark.records.outcomes import Outcome, RunFailure
+from benchmark.records.record import Epoch, Trial
 from benchmark.training.checkpoints import Checkpoints, State
 from benchmark.training.epochs import Loop
 from benchmark.training.fitting import Fitted, Progress, end_with_best

@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.data.dataset import DataSet, Split
 from benchmark.evaluation.saliency import score_maps
-from benchmark.record import Predictions
+from benchmark.records.record import Predictions
 from benchmark.reporting.cam_scores import cam_scores
 from benchmark.training.explain import choose_images, explain
 from benchmark.training.randomization import check

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from backbones import Backbone
-from benchmark.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure
 from tests.engines.keras_small import CLASSES, built, convolutions, images, logits, residual, train
 
 pytestmark = pytest.mark.tensorflow

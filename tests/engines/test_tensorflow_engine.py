@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from backbones import CAFFE, HALF, IMAGENET, RAW, UNIT, Backbone, MissingWeights, Preprocessing
-from benchmark.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.engines import StepInput, create
 from tests.engines import promises
 from tests.engines.keras_small import (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from backbones import CAFFE, HALF, IMAGENET, RAW, UNIT, Backbone, MissingWeights, Preprocessing
-from benchmark.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.engines import StepInput
 from tests.engines import promises
 from tests.engines.torch_small import CLASSES, SIZE, built, changed, convolutions, images, logits, plain, train
@@ -277,7 +277,7 @@ print(torch.get_num_threads(), int(((tiny * 1e-10) != 0).sum()))
 def test_without_a_compiler_compiling_is_unsupported(tmp_path: Path) -> None:
     script = """
 import sys
-from benchmark.outcomes import RunFailure
+from benchmark.records.outcomes import RunFailure
 from tests.engines.torch_small import built, train
 engine, _ = built()
 engine.set_compile(True)

@@ -8,7 +8,7 @@ import pytest
 
 from backbones import Backbone
 from backbones.registry import load_registry
-from benchmark.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.initialization import glorot_uniform
 from tests.engines.torch_small import CLASSES, SIZE, built, changed, convolutions, images, logits, train
 

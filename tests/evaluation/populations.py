@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.evaluation.scoring import macro_f1
-from benchmark.record import Predictions
+from benchmark.records.record import Predictions
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from benchmark.evaluation.comparison import compare
 from benchmark.evaluation.intervals import Interval, correlation, count_interval
 from benchmark.evaluation.readings import Readings, Setting, estimates_of
 from benchmark.evaluation.scoring import score
-from benchmark.record import Predictions
+from benchmark.records.record import Predictions
 
 STUDIES = 1000  # a share of 95 % is then known within 0.7 % (one standard error)
 RESAMPLES = 200

@@ -37,7 +37,7 @@ from benchmark.evaluation.intervals import (
 from benchmark.evaluation.readings import Readings, Setting, estimates_of
 from benchmark.evaluation.roc import clustered_variance, influence
 from benchmark.evaluation.scoring import macro_f1
-from benchmark.record import Predictions
+from benchmark.records.record import Predictions
 
 
 # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, methods 3 and 5

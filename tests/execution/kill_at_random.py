@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from benchmark.execution.store import RecordStore
+from benchmark.records.store import RecordStore
 from tests.execution.commands import Bench, make_images
 
 PLUGIN = """

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.outcomes import Outcome
 from benchmark.recipe import Recipe
-from benchmark.record import BackboneFacts, DataFacts, Predictions, Record, WeightsFacts
-from benchmark.run import Run
+from benchmark.records.outcomes import Outcome
+from benchmark.records.record import BackboneFacts, DataFacts, Predictions, Record, WeightsFacts
+from benchmark.records.run import Run
 
 CLASSES = ("glioma", "notumor")
 

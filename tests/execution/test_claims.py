@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.execution.claims import Claims
-from benchmark.execution.machine import lives, started_at
+from benchmark.host import lives, started_at
 
 KEY = "ab" * 32
 

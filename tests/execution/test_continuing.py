@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.execution.store import RecordStore
-from benchmark.outcomes import Outcome
-from benchmark.record import Predictions, Record
+from benchmark.records.outcomes import Outcome
+from benchmark.records.record import Predictions, Record
+from benchmark.records.store import RecordStore
 from tests.execution.commands import GOOD, Bench, make_images
 
 PLUGIN = (

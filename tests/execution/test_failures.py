@@ -9,7 +9,7 @@ import pytest
 from backbones import MissingWeights
 from benchmark.execution.failures import outcome_of, outcome_of_exit, unreachable
 from benchmark.execution.frameworks import assert_one_framework, shut_out_other_framework
-from benchmark.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure
 
 
 class OutOfMemoryError(RuntimeError):

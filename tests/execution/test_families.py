@@ -9,7 +9,7 @@ from benchmark.errors import UserError
 from benchmark.execution.plan import make_plan
 from benchmark.execution.request import Request
 from benchmark.recipe import load_recipe
-from benchmark.run import Run
+from benchmark.records.run import Run
 from tests.execution.commands import GOOD, make_images, request_on
 
 PLUGIN = (

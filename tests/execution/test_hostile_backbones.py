@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.execution.store import RecordStore
+from benchmark.records.store import RecordStore
 from tests.execution.commands import GOOD, Bench, gone
 
 HOSTILE = (

@@ -8,8 +8,8 @@ import pytest
 from benchmark.execution.job import Job
 from benchmark.execution.weights import Weights
 from benchmark.recipe import Recipe, field_names
-from benchmark.record import BackboneFacts
-from benchmark.run import PROTOCOL_VERSION, Run
+from benchmark.records.record import BackboneFacts
+from benchmark.records.run import PROTOCOL_VERSION, Run
 from tests.execution.samples import a_record
 
 # Every field away from its default. A new recipe field has to be added here, away from its default too.
@@ -142,7 +142,7 @@ def test_each_field_of_the_recipe_changes_the_key(dotted: str) -> None:
 
 def test_the_protocol_version_is_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = the_run().key
-    monkeypatch.setattr("benchmark.run.PROTOCOL_VERSION", PROTOCOL_VERSION + 1)
+    monkeypatch.setattr("benchmark.records.run.PROTOCOL_VERSION", PROTOCOL_VERSION + 1)
     assert the_run().key != before
 
 

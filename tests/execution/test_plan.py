@@ -13,8 +13,8 @@ from benchmark.execution.devices import DeviceChoice, choose_devices
 from benchmark.execution.plan import make_plan
 from benchmark.execution.request import Request
 from benchmark.execution.weights import check_policy, resolve_weights
-from benchmark.outcomes import Outcome
 from benchmark.recipe import SHIPPED
+from benchmark.records.outcomes import Outcome
 from tests.execution.commands import GOOD, make_images, request_on
 
 PLUGIN = (

@@ -9,7 +9,7 @@ from benchmark.execution.controller import Row, Summary
 from benchmark.execution.job import Job
 from benchmark.execution.progress import Display, Pace, clock, show_summary
 from benchmark.execution.weights import Weights
-from benchmark.outcomes import Outcome
+from benchmark.records.outcomes import Outcome
 from tests.execution.samples import a_record, a_run
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import psutil
 import pytest
 
-from benchmark.execution.store import RecordStore
-from benchmark.record import Record
+from benchmark.records.record import Record
+from benchmark.records.store import RecordStore
 from tests.execution.commands import GOOD, PATIENCE, Bench, follow_until, gone, interrupt, make_images
 
 PLUGIN = (

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.execution.store import RecordStore, problem_with, problem_with_cams
-from benchmark.outcomes import Outcome
-from benchmark.record import Cams, Predictions
+from benchmark.records.outcomes import Outcome
+from benchmark.records.record import Cams, Predictions
+from benchmark.records.store import RecordStore, problem_with, problem_with_cams
 from tests.execution.samples import a_record, some_predictions
 
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "reporting"))
 from simulated import TWELVE, Reader, Study, explained
 from test_page import images_of
 
-from benchmark.execution.store import RecordStore
+from benchmark.records.store import RecordStore
 from benchmark.reporting.leaderboard import read_board
 from benchmark.reporting.page import page
 from benchmark.reporting.thumbnails import read_thumbnails, write_thumbnails

@@ -30,9 +30,9 @@ from prefix_speed import keras_fit, timm_loop
 from turns import CLASSES, Process, answer, random_images
 
 from benchmark.execution.frameworks import shut_out_other_framework
-from benchmark.execution.store import RecordStore
-from benchmark.outcomes import Outcome
-from benchmark.record import Record, Timings
+from benchmark.records.outcomes import Outcome
+from benchmark.records.record import Record, Timings
+from benchmark.records.store import RecordStore
 
 _SIDES = {"timm": "torch", "keras": "tensorflow"}
 _TIMED = 248  # training images of an epoch that is timed

@@ -11,8 +11,8 @@ follow; ``rest`` is the process's start, opening the data, provenance and storin
 import argparse
 from pathlib import Path
 
-from benchmark.execution.store import RecordStore
-from benchmark.outcomes import Outcome
+from benchmark.records.outcomes import Outcome
+from benchmark.records.store import RecordStore
 
 _PARTS = ("checkpoint", "evaluation", "throughput", "cam", "rest")
 

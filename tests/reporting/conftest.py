@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from benchmark.evaluation.bootstrap import Bootstrap
-from benchmark.execution.store import RecordStore
-from benchmark.record import Predictions, Record
+from benchmark.records.record import Predictions, Record
+from benchmark.records.store import RecordStore
 from benchmark.reporting.leaderboard import read_board
 from benchmark.reporting.tables import write_tables
 

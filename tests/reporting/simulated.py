@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from benchmark.hashing import hash_json
-from benchmark.outcomes import Outcome
 from benchmark.recipe import Recipe
-from benchmark.record import (
+from benchmark.records.outcomes import Outcome
+from benchmark.records.record import (
     BackboneFacts,
     CamFacts,
     Cams,
@@ -21,7 +21,7 @@ from benchmark.record import (
     Timings,
     WeightsFacts,
 )
-from benchmark.run import Run
+from benchmark.records.run import Run
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 DEVICE = "AMD EPYC 7763, 2 cores"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmark.data import Audit, SplitOptions, audit_data, make_splits
-from benchmark.execution.store import RecordStore
+from benchmark.records.store import RecordStore
 from benchmark.reporting.leaderboard import write_leaderboard
 from tests.data.test_splits import cohort
 from tests.reporting.simulated import FOUR, Study

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from simulated import FOUR, Study
 
-from benchmark.execution.store import RecordStore, short
 from benchmark.hashing import hash_file
-from benchmark.record import Predictions, Record
+from benchmark.records.record import Predictions, Record
+from benchmark.records.store import RecordStore, short
 from benchmark.reporting.leaderboard import read_board
 from benchmark.reporting.page import page
 from benchmark.reporting.tables import write_tables

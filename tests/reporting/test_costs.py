@@ -8,7 +8,7 @@ import pytest
 from simulated import FOUR, Study
 
 from benchmark.cli import main
-from benchmark.execution.store import RecordStore
+from benchmark.records.store import RecordStore
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -9,7 +9,7 @@ import pytest
 from simulated import FOUR, Study
 from sklearn.metrics import brier_score_loss, f1_score
 
-from benchmark.outcomes import Outcome
+from benchmark.records.outcomes import Outcome
 
 SMALL = Study(patients=24, slices=2)
 FIRST, SECOND = FOUR[:2]

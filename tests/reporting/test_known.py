@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.execution.experiments import save_experiments
 from benchmark.execution.suite import load_suite
-from benchmark.outcomes import Outcome
 from benchmark.recipe import Recipe
+from benchmark.records.outcomes import Outcome
+from benchmark.records.suite_membership import save_experiments
 from benchmark.reporting.known import with_reports
 from benchmark.reporting.leaderboard import read_board
 from tests.reporting.conftest import Runs

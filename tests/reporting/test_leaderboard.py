@@ -10,8 +10,8 @@ import pytest
 from simulated import FOUR, TWELVE, Study
 
 from benchmark.errors import UserError
-from benchmark.outcomes import Outcome
 from benchmark.recipe import Recipe
+from benchmark.records.outcomes import Outcome
 from benchmark.reporting.leaderboard import write_leaderboard
 
 CONTRACT = [

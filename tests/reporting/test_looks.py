@@ -11,8 +11,8 @@ from simulated import CLASSES, FOUR, TWELVE, Study, explained
 from test_page import images_of
 
 from benchmark.cli import main
-from benchmark.execution.store import RecordStore
-from benchmark.record import Randomized, Record
+from benchmark.records.record import Randomized, Record
+from benchmark.records.store import RecordStore
 from benchmark.reporting.cases import Cases
 from benchmark.reporting.gallery import write_gallery
 from benchmark.reporting.gather import gather

@@ -15,10 +15,10 @@ from PIL import Image
 from simulated import CLASSES, FOUR, TWELVE, Study, explained
 
 from benchmark.data.dataset import DataSet
-from benchmark.execution.store import RecordStore
-from benchmark.outcomes import Outcome
 from benchmark.recipe import Recipe
-from benchmark.record import Cams, Predictions, Record
+from benchmark.records.outcomes import Outcome
+from benchmark.records.record import Cams, Predictions, Record
+from benchmark.records.store import RecordStore
 from benchmark.reporting.cases import Cases
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
 from benchmark.reporting.page import page, script_json

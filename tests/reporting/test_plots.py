@@ -11,7 +11,7 @@ from PIL import Image
 from simulated import FOUR, TWELVE, Study
 
 from benchmark.data.dataset import DataSet
-from benchmark.outcomes import Outcome
+from benchmark.records.outcomes import Outcome
 from benchmark.reporting.labels import place
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
 from benchmark.reporting.montage import choose, write_montage

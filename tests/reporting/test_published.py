@@ -3,7 +3,7 @@
 import pytest
 from simulated import CLASSES, Study
 
-from benchmark.record import DataFacts
+from benchmark.records.record import DataFacts
 from benchmark.reporting.published import Published, known_data, published_rows
 
 

@@ -13,8 +13,8 @@ from sklearn.metrics import f1_score
 
 import benchmark
 from benchmark.errors import UserError
-from benchmark.execution.store import RecordStore
-from benchmark.outcomes import Outcome
+from benchmark.records.outcomes import Outcome
+from benchmark.records.store import RecordStore
 
 SMALL = Study(patients=24, slices=2)
 

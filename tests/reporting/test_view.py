@@ -9,8 +9,8 @@ import pytest
 from simulated import FOUR, TWELVE, Study
 
 from benchmark.cli import main
-from benchmark.execution.store import RecordStore
-from benchmark.outcomes import Outcome
+from benchmark.records.outcomes import Outcome
+from benchmark.records.store import RecordStore
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from backbones import HALF, Backbone
-from benchmark.outcomes import Outcome, RunFailure
 from benchmark.recipe import Recipe
+from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training import prefix as prefix_room
 from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.engines import Assignment, create

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmark.data.dataset import DataSet, Split
-from benchmark.outcomes import Outcome, RunFailure
 from benchmark.recipe import Recipe
+from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.augmentation import Draws
 from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.loop import Training, train

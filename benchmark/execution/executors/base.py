@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Any, Protocol
 
 from benchmark.execution.job import Job
-from benchmark.outcomes import Outcome
+from benchmark.records.outcomes import Outcome
 
 OnEvent = Callable[[Job, Mapping[str, Any]], None]
 

@@ -14,7 +14,7 @@ from benchmark.execution.executors.base import Control, Ending, OnEvent, Stop
 from benchmark.execution.executors.processes import Watch, WorkerProcess, bound, kinship
 from benchmark.execution.failures import outcome_of_exit
 from benchmark.execution.job import Job
-from benchmark.outcomes import Outcome
+from benchmark.records.outcomes import Outcome
 
 _POLL_SECONDS = 0.1
 _LINGER_SECONDS = 20.0  # what a worker gets to leave after it has stored a record that is not ok

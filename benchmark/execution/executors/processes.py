@@ -19,7 +19,7 @@ from backbones.registry import OWN_ORIGINS
 from benchmark.execution.executors.base import OnEvent
 from benchmark.execution.job import Job, worker_environment
 from benchmark.execution.processes import adopt_orphans, descendants, end_all, with_attempt
-from benchmark.outcomes import Outcome
+from benchmark.records.outcomes import Outcome
 
 _LONGEST_EVENT = 1_000_000
 # A log that grows beyond its bound loses its middle: its beginning and its end tell what happened.

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import Backbone, Preprocessing
-from benchmark.outcomes import Outcome, RunFailure
 from benchmark.recipe import Recipe
+from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.augmentation import Draws
 from benchmark.training.randomness import part_seed
 

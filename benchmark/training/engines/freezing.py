@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.errors import nearest
-from benchmark.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure
 
 # Largest difference of a row that is computed again, as a share of its largest value: batches of another size take
 # other kernels. It is far above their difference, and below any other.

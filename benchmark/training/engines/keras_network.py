@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import UNIT, MissingWeights, Preprocessing
-from benchmark.outcomes import Outcome, RunFailure
 from benchmark.recipe import BatchNorm, Head, Optimizer
+from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.engines.base import Assignment, draws_kernels, native_dropout
 from benchmark.training.engines.freezing import first_trainable
 from benchmark.training.engines.keras_kernels import draw_kernels

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from backbones import Preprocessing
-from benchmark.outcomes import Outcome, RunFailure
 from benchmark.recipe import BatchNorm
+from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.engines.base import Assignment
 from benchmark.training.engines.torch_device import seed_generators
 from benchmark.training.engines.torch_network import TorchStage

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from benchmark.outcomes import Outcome, RunFailure
 from benchmark.recipe import BatchNorm
+from benchmark.records.outcomes import Outcome, RunFailure
 
 
 def batch_norms(modules: Sequence[nn.Module]) -> list[_BatchNorm]:

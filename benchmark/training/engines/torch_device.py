@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from benchmark.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.engines import host
 from benchmark.training.engines.base import Device
 

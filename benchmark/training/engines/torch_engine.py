@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from benchmark.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.augmentation import Draws
 from benchmark.training.engines.base import Assignment, Handle, Network, Prefix, StepInput, weights_loaded
 from benchmark.training.engines.torch_augment import Augmenter

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from backbones import UNIT, MissingWeights, Preprocessing
-from benchmark.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.engines.base import Assignment, draws_kernels, native_dropout
 from benchmark.training.engines.freezing import first_trainable
 from benchmark.training.engines.torch_batch_norm import BiasedVariance, batch_norms, set_batch_norm

@@ -24,9 +24,9 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from benchmark.hashing import hash_file, hash_json
-from benchmark.outcomes import Outcome
-from benchmark.plain import plain
-from benchmark.record import FORMAT, Cams, Predictions, Record
+from benchmark.records.outcomes import Outcome
+from benchmark.records.record import FORMAT, Cams, Predictions, Record
+from benchmark.text import plain
 
 # Bounds on what is read: a record is kilobytes, predictions are a few bytes per image.
 MAX_JSON_BYTES = 64 * 2**20

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.data.audit import Audit
-from benchmark.outcomes import Outcome
+from benchmark.records.outcomes import Outcome
 
 FORMAT = 1
 
