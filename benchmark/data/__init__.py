@@ -7,12 +7,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmark.data.audit import Audit, audit_data
+    from benchmark.data.audit.audit import Audit, audit_data
     from benchmark.data.dataset import DataSet, Split
     from benchmark.data.options import DataOptions, open_data
-    from benchmark.data.prepare import load_prepared, open_dataset
-    from benchmark.data.split_files import load_split, save_assignment, save_split
-    from benchmark.data.splits import SplitOptions, make_split, make_splits
+    from benchmark.data.preparation.prepare import load_prepared, open_dataset
+    from benchmark.data.splits.files import load_split, save_assignment, save_split
+    from benchmark.data.splits.splits import SplitOptions, make_split, make_splits
 
 __all__ = [
     "Audit",
@@ -34,10 +34,10 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("DataSet", "Split"), "dataset"),
     **dict.fromkeys(("DataOptions", "open_data"), "options"),
-    **dict.fromkeys(("load_prepared", "open_dataset"), "prepare"),
-    **dict.fromkeys(("load_split", "save_assignment", "save_split"), "split_files"),
-    **dict.fromkeys(("SplitOptions", "make_split", "make_splits"), "splits"),
-    **dict.fromkeys(("Audit", "audit_data"), "audit"),
+    **dict.fromkeys(("load_prepared", "open_dataset"), "preparation.prepare"),
+    **dict.fromkeys(("load_split", "save_assignment", "save_split"), "splits.files"),
+    **dict.fromkeys(("SplitOptions", "make_split", "make_splits"), "splits.splits"),
+    **dict.fromkeys(("Audit", "audit_data"), "audit.audit"),
 }
 
 

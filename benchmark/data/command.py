@@ -38,9 +38,9 @@ def data_command(source: str, audited: bool, size: int, seed: int, out: Path | N
     SOURCE is 'phantom', 'cheng', a folder or .zip of images, or a manifest (.csv, .parquet). The audit is printed
     and written as audit.txt, audit.json, worst.png and split.csv.
     """
-    from benchmark.data.near import are_known
+    from benchmark.data.duplicates.near_duplicates import are_known
     from benchmark.data.options import open_data, take_options
-    from benchmark.data.splits import make_splits
+    from benchmark.data.splits.splits import make_splits
 
     data_asked, split_asked = take_options(options, source=source, size=size, seed=seed)
     with decoding_progress(source) as progress:
@@ -115,11 +115,11 @@ def write_audits(data: "DataSet", splits: "tuple[Split, ...]", folder: Path) -> 
     Raises:
         UserError: the folder can't be written.
     """
-    from benchmark.data.audit import audit_data, save_audit
-    from benchmark.data.audit_picture import save_worst
-    from benchmark.data.audit_text import audit_text
-    from benchmark.data.split_files import save_assignment
-    from benchmark.data.store import written_file
+    from benchmark.data.audit.audit import audit_data, save_audit
+    from benchmark.data.audit.picture import save_worst
+    from benchmark.data.audit.table import audit_text
+    from benchmark.data.preparation.cache import written_file
+    from benchmark.data.splits.files import save_assignment
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

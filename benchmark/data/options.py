@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.data.dataset import DataSet
-from benchmark.data.decoding import Progress
-from benchmark.data.derive import with_merged_groups, with_permuted_labels
-from benchmark.data.images import Resize
-from benchmark.data.prepare import open_dataset
+from benchmark.data.preparation.decoding import Progress
+from benchmark.data.preparation.pixels import Resize
+from benchmark.data.preparation.prepare import open_dataset
+from benchmark.data.relabel import with_merged_groups, with_permuted_labels
 from benchmark.data.sources import open_source
-from benchmark.data.sources.combined import CombinedSource
+from benchmark.data.sources.external_test import CombinedSource
 from benchmark.data.sources.layout import tidy_class
-from benchmark.data.splits import SplitOptions
+from benchmark.data.splits.splits import SplitOptions
 from benchmark.errors import UserError
 
 Groups = Literal["pid", "merged"]

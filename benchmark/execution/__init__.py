@@ -1,0 +1,1 @@
+"""Execution: runs are planned, placed on workers, watched and stored."""

@@ -30,7 +30,7 @@ class Entry:
         backbones: each with each seed and fold.
         recipe: with all changes.
         seeds: at least one.
-        folds: see :class:`benchmark.data.splits.SplitOptions`.
+        folds: see :class:`benchmark.data.splits.splits.SplitOptions`.
         policy: of weights, as :func:`~benchmark.execution.weights.check_policy` returned it.
         parent: name of the entry from whose runs these continue.
         followed: whether another entry of the suite continues from these.

@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 
-from benchmark.data.audit import Audit, audit_data
+from benchmark.data.audit.audit import Audit, audit_data
 from benchmark.data.dataset import DataSet, Split
-from benchmark.data.near import are_known
+from benchmark.data.duplicates.near_duplicates import are_known
 from benchmark.data.options import open_data
-from benchmark.data.split_files import assignment_table, save_split
-from benchmark.data.splits import make_splits
-from benchmark.data.store import written_file
+from benchmark.data.preparation.cache import written_file
+from benchmark.data.splits.files import assignment_table, save_split
+from benchmark.data.splits.splits import make_splits
 from benchmark.errors import UserError
 from benchmark.execution.request import Request
 from benchmark.hashing import hash_bytes, hash_json
@@ -32,7 +32,7 @@ class Fold:
     Args:
         data: opened; it lies in a folder.
         split: positions in it.
-        assignment: SHA-256 of :func:`~benchmark.data.split_files.assignment_table`: of who is where, with patients.
+        assignment: SHA-256 of :func:`~benchmark.data.splits.files.assignment_table`: of who is where, with patients.
         images_hash: SHA-256 over the ids of the chosen images, sorted.
         audit: what could flatter a score on these images.
     """

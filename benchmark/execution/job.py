@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.data.audit import Audit
+from benchmark.data.audit.audit import Audit
 from benchmark.execution.processes import ATTEMPT_VARIABLE
 from benchmark.execution.weights import Weights
 from benchmark.records.outcomes import Outcome

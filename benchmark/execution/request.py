@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.data.options import DataOptions, take_options
-from benchmark.data.splits import SplitOptions
+from benchmark.data.splits.splits import SplitOptions
 from benchmark.errors import UserError
 
 PHANTOM = "phantom"

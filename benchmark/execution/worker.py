@@ -206,7 +206,7 @@ class _Work:
 
     def _caching(self, backbone: Backbone) -> "Caching | None":
         """Return where the outputs of frozen stages are kept, with what of this process may change them."""
-        from benchmark.data.store import cache_root
+        from benchmark.data.preparation.cache import cache_root
         from benchmark.training.prefix import Caching
         from benchmark.training.prefix_cache import PrefixCache
 

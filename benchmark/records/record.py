@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.data.audit import Audit
+from benchmark.data.audit.audit import Audit
 from benchmark.records.outcomes import Outcome
 
 FORMAT = 1

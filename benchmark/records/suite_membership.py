@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from benchmark.data.store import written_file
+from benchmark.data.preparation.cache import written_file
 from benchmark.errors import UserError
 from benchmark.execution.suite import Conclusion, Suite
 

@@ -1,0 +1,1 @@
+"""Reporting: records turned into a leaderboard, its documents, figures and page."""

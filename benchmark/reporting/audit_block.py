@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmark.data.audit import Audit
-from benchmark.data.copies import Duplicates
+from benchmark.data.audit.audit import Audit
+from benchmark.data.duplicates.groups import Duplicates
 from benchmark.reporting.board import BoardRow
 
 HEAD = (

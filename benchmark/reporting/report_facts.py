@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmark.data.audit import Audit
+from benchmark.data.audit.audit import Audit
 from benchmark.records.record import DataFacts, Record
 from benchmark.reporting.board import BoardRow
 from benchmark.reporting.labels import full_names

@@ -1,0 +1,1 @@
+"""Training: the common loop, its schedules, checkpoints and cached features."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.data.copies import same_slice
 from benchmark.data.dataset import DataSet, Split
+from benchmark.data.duplicates.groups import same_slice
 from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import Epoch, Predictions, Timings, Trial

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from PIL import Image, ImageEnhance, ImageOps
 
 from benchmark.data import SplitOptions, audit_data, make_split, make_splits, open_dataset
-from benchmark.data.audit_text import audit_text
+from benchmark.data.audit.table import audit_text
 from benchmark.data.command import data_command
-from benchmark.data.derive import with_permuted_labels
-from benchmark.data.near import find_pairs, near_duplicates
+from benchmark.data.duplicates.near_duplicates import find_pairs, near_duplicates
+from benchmark.data.relabel import with_permuted_labels
 from tests.data.test_splits import cohort
 
 
@@ -133,8 +133,8 @@ def test_near_duplicates_do_not_depend_on_the_size(heads):
 
 
 def test_all_pairs_of_a_cluster_are_found_across_tiles(monkeypatch):
-    monkeypatch.setattr("benchmark.data.near._ROWS", 16)
-    monkeypatch.setattr("benchmark.data.near._COLUMNS", 32)
+    monkeypatch.setattr("benchmark.data.duplicates.near_duplicates._ROWS", 16)
+    monkeypatch.setattr("benchmark.data.duplicates.near_duplicates._COLUMNS", 32)
     base = [np.asarray(Image.fromarray(head(k)).resize((32, 32))) for k in range(50)]
     images = np.stack([*base, *(image // 2 for image in base)])
     pairs = find_pairs(images, np.arange(100))
@@ -209,7 +209,7 @@ def test_the_command_shows_what_dedupe_removes(heads):
 
 def test_an_audit_is_done_once(heads, monkeypatch):
     _, first = audited(heads)
-    monkeypatch.setattr("benchmark.data.audit._audit", lambda *_: pytest.fail("audited again"))
+    monkeypatch.setattr("benchmark.data.audit.audit._audit", lambda *_: pytest.fail("audited again"))
     _, second = audited(heads)
     assert second == first
 

@@ -6,7 +6,8 @@ import threading
 import numpy as np
 import pytest
 
-from benchmark.data import decoding, open_dataset
+from benchmark.data import open_dataset
+from benchmark.data.preparation import decoding
 from benchmark.errors import UserError
 
 

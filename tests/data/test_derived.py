@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmark.data import DataOptions, load_prepared, make_split, open_data
-from benchmark.data.derive import merged_group, with_merged_groups, with_permuted_labels
 from benchmark.data.options import parse_class_mapping, parse_folds
+from benchmark.data.relabel import merged_group, with_merged_groups, with_permuted_labels
 from benchmark.errors import UserError
 from tests.data.slices import slice_fields, write_cheng, write_slice
 from tests.data.test_splits import cohort

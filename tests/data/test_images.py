@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data.images import decode, resized, resized_mask, to_uint8
+from benchmark.data.preparation.pixels import decode, resized, resized_mask, to_uint8
 from benchmark.errors import UserError
 
 RAMP = np.tile(np.arange(0, 240, 10, dtype=np.uint8), (16, 1))

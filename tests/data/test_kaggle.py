@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.data.sources.base import Item
-from benchmark.data.sources.kaggle import recognise
+from benchmark.data.sources.kaggle_releases import recognise
 
 NAMES = ("glioma", "meningioma", "notumor", "pituitary")
 

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.metrics import f1_score
 
 from benchmark.data import SplitOptions, make_splits, open_dataset
-from benchmark.data.derive import with_permuted_labels
+from benchmark.data.relabel import with_permuted_labels
 
 PERMUTATIONS = 200
 

@@ -122,8 +122,8 @@ def test_two_processes_share_the_work(kaggle):
 
 SLOW_PREPARATION = """
 import sys, time
-import benchmark.data.decoding as decoding
-import benchmark.data.prepare as prepare
+import benchmark.data.preparation.decoding as decoding
+import benchmark.data.preparation.prepare as prepare
 decoding._CHUNK = 4
 whole = decoding.Decoder.chunk
 def slow(self, rows):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.data.split_files import load_split
+from benchmark.data.splits.files import load_split
 from benchmark.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,10 @@ CALLS = {
 }  # fmt: skip
 
 # what is unpickled all the same, by module: a pipe to a process that the module itself started, or was started by
-PIPES = {"benchmark/data/decoding.py": "self._process.stdout", "benchmark/data/decoding_process.py": "words"}
+PIPES = {
+    "benchmark/data/preparation/decoding.py": "self._process.stdout",
+    "benchmark/data/preparation/decoding_process.py": "words",
+}
 
 
 def unsafe(source: str, pipe: str | None = None) -> list[str]:

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from benchmark.data import open_dataset
-from benchmark.data.parallel import usable_cpus
+from benchmark.data.preparation.threads import usable_cpus
 
 
 def drawn(folder: Path, count: int = 3000, side: int = 512) -> Path:

@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from benchmark.data import open_dataset
-from benchmark.data.images import THUMBNAIL
-from benchmark.data.near import find_pairs
-from benchmark.data.parallel import usable_cpus
+from benchmark.data.duplicates.near_duplicates import find_pairs
+from benchmark.data.preparation.pixels import THUMBNAIL
+from benchmark.data.preparation.threads import usable_cpus
 
 
 def varied(base, count):

@@ -26,7 +26,7 @@ ONCE = """
 import sys, time
 from pathlib import Path
 from benchmark.data import open_dataset
-import benchmark.data.prepare
+import benchmark.data.preparation.prepare
 start = time.perf_counter()
 open_dataset(sys.argv[1], size=8, cache=Path(sys.argv[2]))
 print(time.perf_counter() - start)

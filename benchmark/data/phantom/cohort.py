@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.data.phantom.anatomy import Anatomy, Shape
-from benchmark.data.phantom.head import SELLA, Head
+from benchmark.data.phantom.grids import Array
+from benchmark.data.phantom.head_anatomy import SELLA, Head
 from benchmark.data.phantom.lesions import Glioma, Lesion, Meningioma, Pituitary
-from benchmark.data.phantom.noise import Plane, Waves
+from benchmark.data.phantom.patient import Anatomy, Shape
+from benchmark.data.phantom.random_fields import Plane, Waves
 from benchmark.data.phantom.scanner import Scanner
-from benchmark.data.phantom.volumes import Array
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 PLANES = ("axial", "coronal", "sagittal")

@@ -5,9 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
-from benchmark.data.phantom.anatomy import Displacement, Scene
-from benchmark.data.phantom.noise import Waves
-from benchmark.data.phantom.volumes import Array
+from benchmark.data.phantom.grids import Array
+from benchmark.data.phantom.patient import Displacement, Scene
+from benchmark.data.phantom.random_fields import Waves
 
 
 class Lesion(Protocol):

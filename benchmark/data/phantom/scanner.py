@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from benchmark.data.phantom.anatomy import Scene
-from benchmark.data.phantom.noise import Waves
+from benchmark.data.phantom.patient import Scene
+from benchmark.data.phantom.random_fields import Waves
 
 
 @dataclass(frozen=True)

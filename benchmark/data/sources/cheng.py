@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.data.images import WINDOW, to_uint8
-from benchmark.data.parallel import thread_map
+from benchmark.data.preparation.pixels import WINDOW, to_uint8
+from benchmark.data.preparation.threads import thread_map
 from benchmark.data.sources.archive import Archives, file_signature, first_members, read_member
 from benchmark.data.sources.base import Item, Loaded
 from benchmark.data.sources.cheng_files import CLASSES, N_SLICES, read_folds, read_identity, read_labels, read_slice

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.data.store import cache_root, locked
+from benchmark.data.preparation.cache import cache_root, locked
 from benchmark.errors import UserError
 
 HOST = "https://ndownloader.figshare.com"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.data.images import MAX_PIXELS, nonzero
+from benchmark.data.preparation.pixels import MAX_PIXELS, nonzero
 from benchmark.errors import UserError
 
 CLASSES = {1: "meningioma", 2: "glioma", 3: "pituitary"}

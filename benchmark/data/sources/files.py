@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from benchmark.data.images import SUFFIXES, Pixels, decode, decode_mask
+from benchmark.data.preparation.pixels import SUFFIXES, Pixels, decode, decode_mask
 from benchmark.data.sources.medical import MEDICAL_SUFFIXES, decode_medical, decode_medical_mask
 
 MAX_FILE_BYTES = 256 * 2**20

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmark.data.sources.base import Item, Loaded
 from benchmark.data.sources.files import MAX_FILE_BYTES, decode_file, folders_of, is_image
-from benchmark.data.sources.kaggle import Release, recognise
+from benchmark.data.sources.kaggle_releases import Release, recognise
 from benchmark.data.sources.layout import Layout, read_layout
 from benchmark.errors import UserError
 

@@ -1,6 +1,6 @@
 """DICOM and NIfTI slices, through pydicom and nibabel (the extra ``medical``).
 
-Intensities are scaled to uint8 per slice by :func:`benchmark.data.images.to_uint8`.
+Intensities are scaled to uint8 per slice by :func:`benchmark.data.preparation.pixels.to_uint8`.
 
 - DICOM: rescale slope and intercept are applied, MONOCHROME1 is inverted, RGB is kept; of several frames the one
   that the manifest names, else the middle one.
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.data.images import Pixels, nonzero, to_uint8
+from benchmark.data.preparation.pixels import Pixels, nonzero, to_uint8
 from benchmark.errors import UserError
 
 MEDICAL_SUFFIXES = (".dcm", ".nii", ".nii.gz")

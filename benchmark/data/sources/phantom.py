@@ -7,9 +7,9 @@ from importlib.metadata import version
 import numpy as np
 
 from benchmark.data.phantom import template
-from benchmark.data.phantom.anatomy import scene
 from benchmark.data.phantom.cohort import CLASSES, Patient, examinations
-from benchmark.data.phantom.head import reference_head
+from benchmark.data.phantom.head_anatomy import reference_head
+from benchmark.data.phantom.patient import scene
 from benchmark.data.sources.base import Item, Loaded
 
 VERSION = 3  # raised by hand when the images change

@@ -6,7 +6,7 @@ import sys
 
 import tensorflow as tf
 
-from benchmark.data.parallel import usable_cpus
+from benchmark.data.preparation.threads import usable_cpus
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.engines import host
 from benchmark.training.engines.base import Device

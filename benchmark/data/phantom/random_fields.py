@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.data.phantom.volumes import Array
+from benchmark.data.phantom.grids import Array
 
 BANDS = 16
 

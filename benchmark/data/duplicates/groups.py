@@ -5,7 +5,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.data.dataset import DataSet, Labels, Positions
-from benchmark.data.near import TURNS, NearPairs, near_duplicates
+from benchmark.data.duplicates.near_duplicates import TURNS, NearPairs, near_duplicates
 
 SHOWN_WORST = 12
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.data.copies import independent_units
 from benchmark.data.dataset import DataSet
-from benchmark.data.index import fingerprint, index_of, save_index
-from benchmark.data.prepare import load_prepared
-from benchmark.data.store import locked, written_whole
+from benchmark.data.duplicates.groups import independent_units
+from benchmark.data.preparation.cache import locked, written_whole
+from benchmark.data.preparation.index import fingerprint, index_of, save_index
+from benchmark.data.preparation.prepare import load_prepared
 from benchmark.errors import UserError
 
 _SUFFIX = re.compile(r"(?<=\d)[A-Za-z]$")

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.data.copies import any_of, independent_units, same_slice
-from benchmark.data.cutting import cut, limited, require_units
 from benchmark.data.dataset import DataSet, Positions, Split
+from benchmark.data.duplicates.groups import any_of, independent_units, same_slice
+from benchmark.data.splits.sampling import cut, limited, require_units
 from benchmark.errors import UserError
 from benchmark.hashing import hash_json
 

@@ -9,12 +9,20 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from benchmark.data.copies import Duplicates, Pair, any_of, byte_clusters, count_duplicates, joined, worst_pairs
+from benchmark.data.audit.shortcut_probe import ProbeRow, shortcut_probe
 from benchmark.data.dataset import DataSet, Labels, Split
-from benchmark.data.near import RULE, TURNS, NearPairs, near_duplicates
-from benchmark.data.probe import ProbeRow, shortcut_probe
+from benchmark.data.duplicates.groups import (
+    Duplicates,
+    Pair,
+    any_of,
+    byte_clusters,
+    count_duplicates,
+    joined,
+    worst_pairs,
+)
+from benchmark.data.duplicates.near_duplicates import RULE, TURNS, NearPairs, near_duplicates
+from benchmark.data.preparation.cache import written_file
 from benchmark.data.sources.files import suffix_of
-from benchmark.data.store import written_file
 from benchmark.hashing import hash_json
 
 AUDIT_VERSION = 2  # raised by hand when the same images would be audited otherwise

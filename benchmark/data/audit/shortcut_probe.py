@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.data.copies import independent_units, joined
-from benchmark.data.cutting import limited
 from benchmark.data.dataset import DataSet, Positions
-from benchmark.data.near import NearPairs, thumbnails_of
+from benchmark.data.duplicates.groups import independent_units, joined
+from benchmark.data.duplicates.near_duplicates import NearPairs, thumbnails_of
 from benchmark.data.sources.files import suffix_of
+from benchmark.data.splits.sampling import limited
 
 MAX_IMAGES = 2000  # enough to see what a trivial feature tells
 SUSPICIOUS = 0.10  # above chance

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet
-from benchmark.data.images import THUMBNAIL, resized
-from benchmark.data.parallel import thread_map
-from benchmark.data.store import written_file
+from benchmark.data.preparation.cache import written_file
+from benchmark.data.preparation.pixels import THUMBNAIL, resized
+from benchmark.data.preparation.threads import thread_map
 
 MAX_BITS = 12
 MIN_CORRELATION = 0.975

@@ -1,15 +1,16 @@
-"""A process that decodes rows for another: ``python -m benchmark.data.decoding_process``.
+"""A process that decodes rows for another: ``python -m benchmark.data.preparation.decoding_process``.
 
-It reads a pickled :class:`~benchmark.data.decoding.Task` with its :class:`~benchmark.data.decoding.Rows`, from the
-process that started it, then ranges of rows, and answers each with a :class:`~benchmark.data.decoding.Chunk` or the
-``UserError`` that stopped it. It ends with the stream.
+From the process that started it, it reads a pickled :class:`~benchmark.data.preparation.decoding.Task` with its
+:class:`~benchmark.data.preparation.decoding.Rows`, then ranges of rows. It answers each range with a
+:class:`~benchmark.data.preparation.decoding.Chunk`, or with the ``UserError`` that stopped it, and ends when the
+stream ends.
 """
 
 import os
 import pickle
 import sys
 
-from benchmark.data.decoding import Decoder
+from benchmark.data.preparation.decoding import Decoder
 from benchmark.errors import UserError
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.data.phantom.head import CHANNELS, DEPTH_STEP, SELLA, SOFT, Head
-from benchmark.data.phantom.noise import Plane, Waves
-from benchmark.data.phantom.volumes import Array
+from benchmark.data.phantom.grids import Array
+from benchmark.data.phantom.head_anatomy import CHANNELS, DEPTH_STEP, SELLA, SOFT, Head
+from benchmark.data.phantom.random_fields import Plane, Waves
 
 # The template's grey levels at which tissue changes: fluid, fluid, sulcus, cortex, deep grey, white, bright white.
 TEMPLATE_LEVELS = np.array([0.0, 55, 112, 162, 190, 216, 255])

@@ -2,7 +2,7 @@
 
 A thread that decodes holds the interpreter for a third of its time, so threads alone would stand in each other's
 way. Of many images, all threads but the first hand their work to a process of their own
-(:mod:`benchmark.data.decoding_process`), which writes the pixels to the same files.
+(:mod:`benchmark.data.preparation.decoding_process`), which writes the pixels to the same files.
 """
 
 import os
@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.data.images import THUMBNAIL, Resize, resized, resized_mask, thumbnail
-from benchmark.data.index import hash_pixels
-from benchmark.data.parallel import usable_cpus
-from benchmark.data.rows import RowFile
+from benchmark.data.preparation.index import hash_pixels
+from benchmark.data.preparation.npy_rows import RowFile
+from benchmark.data.preparation.pixels import THUMBNAIL, Resize, resized, resized_mask, thumbnail
+from benchmark.data.preparation.threads import usable_cpus
 from benchmark.data.sources.base import Source
 from benchmark.errors import UserError
 
@@ -40,7 +40,7 @@ class Task:
         source: the images.
         spec: what the user called it, for messages.
         size: side of the square images, in pixels.
-        resize: see :func:`benchmark.data.images.resized`.
+        resize: see :func:`benchmark.data.preparation.pixels.resized`.
         skip_corrupt: leave out what can't be read, instead of stopping there.
     """
 
@@ -222,7 +222,7 @@ class _Helper:
         found_here = [str(Path(place).absolute()) for place in sys.path if isinstance(place, str)]
         with suppress(OSError):
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "benchmark.data.decoding_process"],
+                [sys.executable, "-P", "-m", "benchmark.data.preparation.decoding_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(found_here)},

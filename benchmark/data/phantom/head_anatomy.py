@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from benchmark.data.phantom import template
-from benchmark.data.phantom.volumes import Array, Volume
+from benchmark.data.phantom.grids import Array, Volume
 
 SELLA = np.array([0.0, 3.0, -31.0])  # the pituitary gland
 SPACING = 2.0

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.data.dataset import DataSet
-from benchmark.data.decoding import Progress, Rows, Seen, Task, damaged, decode_all
-from benchmark.data.images import Resize
-from benchmark.data.index import Index, load_index, save_index
+from benchmark.data.preparation.cache import cache_root, locked, require_space, written_whole
+from benchmark.data.preparation.decoding import Progress, Rows, Seen, Task, damaged, decode_all
+from benchmark.data.preparation.index import Index, load_index, save_index
+from benchmark.data.preparation.pixels import Resize
 from benchmark.data.sources import open_source
 from benchmark.data.sources.base import Source
-from benchmark.data.store import cache_root, locked, require_space, written_whole
 from benchmark.errors import UserError
 
 FORMAT = 2  # raised by hand when the same source would be prepared otherwise

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from benchmark.data.audit import PARTS, Audit
-from benchmark.data.copies import Duplicates
+from benchmark.data.audit.audit import PARTS, Audit
+from benchmark.data.duplicates.groups import Duplicates
 
 _WIDTH = 110
 

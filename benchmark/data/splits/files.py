@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.data.dataset import DataSet, Split
-from benchmark.data.store import written_file
+from benchmark.data.preparation.cache import written_file
 from benchmark.errors import UserError
 
 _PARTS = ("train", "validation", "test")

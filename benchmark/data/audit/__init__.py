@@ -1,0 +1,1 @@
+"""The audit: duplicates, leaks between the parts, and what images give away without any network."""

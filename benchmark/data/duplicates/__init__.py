@@ -1,0 +1,1 @@
+"""Duplicates: identical images, and near-duplicates found by perceptual hashes."""

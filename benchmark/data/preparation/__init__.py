@@ -1,0 +1,1 @@
+"""Preparation: a source decoded once, to one size, into arrays on disk that are memory-mapped."""

@@ -1,0 +1,1 @@
+"""Splits: which images train, validate and test; patients are never parted unless asked for."""
