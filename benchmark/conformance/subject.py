@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import Backbone
+from benchmark.draws.randomness import step_seed
 from benchmark.recipe import Recipe
 from benchmark.training.engines import Assignment, Engine, Network, StepInput, create
-from benchmark.training.randomness import step_seed
 
 Weights = dict[str, npt.NDArray[Any]]
 

@@ -148,7 +148,7 @@ def recipe_command(name: str | None, settings: tuple[str, ...]) -> None:
 @click.argument("name", required=False)
 def suite_command(name: str | None) -> None:
     """Show the entries of a suite, shipped or from a .toml file; without a name, the shipped suites."""
-    from benchmark.execution.suite import load_suite, suite_names
+    from benchmark.recipe.suite import load_suite, suite_names
 
     if name is None:
         for shipped in suite_names():

@@ -11,9 +11,9 @@ from backbones.registry import Registry
 from benchmark.errors import UserError, nearest
 from benchmark.execution.images import Folds
 from benchmark.execution.request import PHANTOM, Request
-from benchmark.execution.suite import Suite, SuiteEntry
 from benchmark.execution.weights import check_policy
 from benchmark.recipe import Recipe, load_recipe
+from benchmark.recipe.suite import Suite, SuiteEntry
 from benchmark.records.run import MAX_SEED
 
 # What makes the weights of two runs of one backbone comparable: the same images and layers of the same shapes.

@@ -17,9 +17,9 @@ from benchmark.execution.entries import Entry, entries_of, for_backbone
 from benchmark.execution.images import Fold, Images, Say
 from benchmark.execution.job import Job
 from benchmark.execution.request import Request
-from benchmark.execution.suite import Suite, load_suite
 from benchmark.execution.weights import Weights, resolve_weights
 from benchmark.recipe import Recipe
+from benchmark.recipe.suite import Suite, load_suite
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import BackboneFacts
 from benchmark.records.run import Run

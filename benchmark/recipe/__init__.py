@@ -5,6 +5,8 @@ resolved recipe is part of a run's identity.
 """
 
 from benchmark.recipe.augmentation import Augmentation
+from benchmark.recipe.loading import SHIPPED, load_recipe, shipped_names
+from benchmark.recipe.recipe import Recipe, dotted_fields, field_names, validated
 from benchmark.recipe.sections import (
     BatchNorm,
     EarlyStopping,
@@ -18,8 +20,6 @@ from benchmark.recipe.sections import (
     Section,
     Tuning,
 )
-from benchmark.recipe.shipped import SHIPPED, load_recipe, shipped_names
-from benchmark.recipe.whole import Recipe, dotted_fields, field_names, validated
 
 __all__ = [
     "SHIPPED",

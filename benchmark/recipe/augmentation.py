@@ -19,7 +19,7 @@ class Augmentation(Section):
     from black to white, whatever the network's preprocessing; ``contrast`` is a factor about the image's mean from
     1 - contrast to 1 + contrast; ``bias_field`` the largest logarithm of a smooth uneven gain, from 0. A flip has
     one chance in two. What moves in from outside the image is black. The formulas are in
-    :mod:`benchmark.training.augmentation`.
+    :mod:`benchmark.draws.augmentation`.
 
     ``brightness_bug`` repeats the seed notebook's mistake, whose augmenter took images of 0-1 for images of 0-255:
     brightness is 255 times what it says and values leave the image's range, which destroys every image. It is here

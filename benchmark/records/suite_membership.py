@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.data.preparation.cache import written_file
 from benchmark.errors import UserError
-from benchmark.execution.suite import Conclusion, Suite
+from benchmark.recipe.suite import Conclusion, Suite
 
 _FOLDER = "suites"
 
@@ -26,7 +26,7 @@ class Experiment(_Part):
     """One entry of a suite.
 
     Args:
-        name, reference, gpu, note: see :class:`~benchmark.execution.suite.SuiteEntry`.
+        name, reference, gpu, note: see :class:`~benchmark.recipe.suite.SuiteEntry`.
         runs: by the user's changes to the recipe (``epochs=2``; empty without any) the keys of its runs.
     """
 
@@ -41,7 +41,7 @@ class Experiments(_Part):
     """A suite and its runs.
 
     Args:
-        suite, about, notes, source, conclusions: see :class:`~benchmark.execution.suite.Suite`.
+        suite, about, notes, source, conclusions: see :class:`~benchmark.recipe.suite.Suite`.
         known: the lines of its table of known figures by their id; empty without one.
         entries: in the suite's order.
     """

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from benchmark.atomic_files import write_atomically
 from benchmark.evaluation.comparison import ALPHA, mcnemar_clustered
 from benchmark.evaluation.scoring import decide
-from benchmark.execution.suite import Conclusion
+from benchmark.recipe.suite import Conclusion
 from benchmark.records.suite_membership import Experiment, Experiments, read_experiments
 from benchmark.reporting.board import Board
 from benchmark.reporting.cells import escaped

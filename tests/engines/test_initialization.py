@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from backbones.registry import load_registry
+from benchmark.draws.initialization import he_normal
 from benchmark.recipe import Recipe
-from benchmark.training.initialization import he_normal
 
 
 def engine_with(name: str, engine: str, initialization: str, weights: Path | None = None, size: int = 32) -> Any:

@@ -94,7 +94,7 @@ def test_running_statistics_are_those_of_the_recipe(variance: str) -> None:
 
 
 def test_a_new_head_is_the_same_as_on_any_engine() -> None:
-    from benchmark.training.initialization import glorot_uniform
+    from benchmark.draws.initialization import glorot_uniform
 
     engine, network = on_torch(plain, head__kind="linear", seed=3)
     found = engine.weights()["head/logits/kernel"]

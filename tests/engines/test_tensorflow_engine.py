@@ -255,7 +255,7 @@ def test_parameters_and_multiply_accumulates_are_counted() -> None:
 
 
 def test_a_new_head_is_pooling_dropout_and_layers_drawn_by_numpy() -> None:
-    from benchmark.training.initialization import glorot_uniform
+    from benchmark.draws.initialization import glorot_uniform
 
     engine, network = built(residual, head__kind="dense256", head__pooling="max", head__dropout=0.2, seed=3)
     weights = engine.weights()

@@ -8,8 +8,8 @@ import pytest
 
 from backbones import Backbone
 from backbones.registry import load_registry
+from benchmark.draws.initialization import glorot_uniform
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.training.initialization import glorot_uniform
 from tests.engines.torch_small import CLASSES, SIZE, built, changed, convolutions, images, logits, train
 
 

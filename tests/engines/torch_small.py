@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import Backbone
+from benchmark.draws.augmentation import draw_batch
 from benchmark.recipe import Augmentation, Recipe
-from benchmark.training.augmentation import draw_batch
 from benchmark.training.engines import Assignment, Network, StepInput, create
 
 SIZE = 16

@@ -15,10 +15,10 @@ from benchmark.data.sources.manifest import ManifestSource
 from benchmark.errors import UserError
 from benchmark.execution.entries import entries_of
 from benchmark.execution.request import Request, parse_setting
-from benchmark.execution.suite import SuiteEntry, load_suite
 from benchmark.execution.weights import check_policy
 from benchmark.hashing import hash_file, hash_json
 from benchmark.recipe import Recipe, field_names, load_recipe
+from benchmark.recipe.suite import SuiteEntry, load_suite
 from benchmark.records.store import RecordStore
 from benchmark.reporting.board import make_board
 from benchmark.reporting.lines import board_lines, run_lines

@@ -13,7 +13,7 @@ from PIL import Image
 from benchmark.data import DataOptions, SplitOptions
 from benchmark.execution.plan import Plan, make_plan
 from benchmark.execution.request import Request
-from benchmark.execution.suite import load_suite
+from benchmark.recipe.suite import load_suite
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 

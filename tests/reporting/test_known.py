@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.execution.suite import load_suite
 from benchmark.recipe import Recipe
+from benchmark.recipe.suite import load_suite
 from benchmark.records.outcomes import Outcome
 from benchmark.records.suite_membership import save_experiments
 from benchmark.reporting.known import with_reports

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
+from benchmark.draws.augmentation import Draws, draw_batch, gain_fields, noise_fields
+from benchmark.draws.randomness import image_numbers
 from benchmark.errors import UserError
 from benchmark.recipe import Augmentation, Recipe
-from benchmark.training.augmentation import Draws, draw_batch, gain_fields, noise_fields
-from benchmark.training.randomness import image_numbers
 
 SIZE = 24
 NUMBERS = image_numbers(np.array([f"image-{n}" for n in range(64)]))
@@ -33,7 +33,7 @@ SCRIPT = """
 import json, os, sys
 import numpy as np
 from benchmark.recipe import Augmentation
-from benchmark.training.augmentation import draw_batch
+from benchmark.draws.augmentation import draw_batch
 
 engine, given, result, wanted = sys.argv[1:]
 with np.load(given) as file:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmark.data.dataset import DataSet, Split
+from benchmark.draws.augmentation import Draws
 from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.training.augmentation import Draws
 from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.loop import Training, train
 from tests.training.softmax_engine import SoftmaxEngine

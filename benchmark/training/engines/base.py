@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import Backbone, Preprocessing
+from benchmark.draws.augmentation import Draws
+from benchmark.draws.randomness import part_seed
 from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.training.augmentation import Draws
-from benchmark.training.randomness import part_seed
 
 Handle = Any
 
@@ -234,7 +234,7 @@ class Engine(Protocol):
         """Return the device memory that is free now; 0 on a CPU, where keeping a copy gains nothing."""
 
     def augment(self, images: Handle, draws: Draws) -> Handle:
-        """Return the images varied as drawn (:mod:`benchmark.training.augmentation`): uint8 to uint8.
+        """Return the images varied as drawn (:mod:`benchmark.draws.augmentation`): uint8 to uint8.
 
         Draws that overflow give float32.
         """

@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from benchmark.training.initialization import he_normal
+from benchmark.draws.initialization import he_normal
 from benchmark.training.stages.keras_graph import KerasStages
 
 

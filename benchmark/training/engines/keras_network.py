@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import UNIT, MissingWeights, Preprocessing
+from benchmark.draws.initialization import glorot_uniform
+from benchmark.draws.randomness import draw
 from benchmark.recipe import BatchNorm, Head, Optimizer
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.engines.base import Assignment, draws_kernels, native_dropout
 from benchmark.training.engines.freezing import first_trainable
 from benchmark.training.engines.keras_kernels import draw_kernels
-from benchmark.training.initialization import glorot_uniform
-from benchmark.training.randomness import draw
 from benchmark.training.schedules import stage_factors
 from benchmark.training.stages.keras_graph import HEAD, KerasStages, declared_stages, seed_states
 from benchmark.training.stages.keras_proof import Trial, doubt, proven_stages

@@ -1,4 +1,4 @@
-"""Augmentation in TensorFlow: carries out :class:`benchmark.training.augmentation.Draws` on uint8 images."""
+"""Augmentation in TensorFlow: carries out :class:`benchmark.draws.augmentation.Draws` on uint8 images."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from benchmark.training.augmentation import Draws, Float32s, gain_fields, noise_fields
+from benchmark.draws.augmentation import Draws, Float32s, gain_fields, noise_fields
 
 
 class Augmenter:
-    """See :mod:`benchmark.training.augmentation` for what is done.
+    """See :mod:`benchmark.draws.augmentation` for what is done.
 
     Args:
         size: of the images, in pixels.

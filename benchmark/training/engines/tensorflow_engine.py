@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.draws.augmentation import Draws
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.training.augmentation import Draws
 from benchmark.training.engines import host
 from benchmark.training.engines.base import Assignment, Handle, Network, Prefix, StepInput, weights_loaded
 from benchmark.training.engines.tensorflow_import import keras, tf

@@ -1,14 +1,14 @@
-"""Augmentation in torch: carries out :class:`benchmark.training.augmentation.Draws` on uint8 images."""
+"""Augmentation in torch: carries out :class:`benchmark.draws.augmentation.Draws` on uint8 images."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmark.training.augmentation import Draws, Float32s, gain_fields, noise_fields
+from benchmark.draws.augmentation import Draws, Float32s, gain_fields, noise_fields
 
 
 class Augmenter:
-    """See :mod:`benchmark.training.augmentation` for what is done.
+    """See :mod:`benchmark.draws.augmentation` for what is done.
 
     Args:
         device: where the images are.

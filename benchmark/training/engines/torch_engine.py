@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from benchmark.draws.augmentation import Draws
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.training.augmentation import Draws
 from benchmark.training.engines.base import Assignment, Handle, Network, Prefix, StepInput, weights_loaded
 from benchmark.training.engines.torch_augment import Augmenter
 from benchmark.training.engines.torch_average import Average

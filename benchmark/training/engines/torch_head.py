@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from benchmark.draws.initialization import glorot_uniform
 from benchmark.recipe import Head
-from benchmark.training.initialization import glorot_uniform
 
 _HIDDEN = 256
 

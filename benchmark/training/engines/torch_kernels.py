@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from benchmark.training.initialization import he_normal
+from benchmark.draws.initialization import he_normal
 from benchmark.training.stages.torch_pieces import Piece
 
 

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.draws.randomness import UInt64s, draw
 from benchmark.recipe.augmentation import Augmentation
-from benchmark.training.randomness import UInt64s, draw
 
 Float32s = npt.NDArray[np.float32]
 
@@ -61,7 +61,7 @@ def draw_batch(wanted: Augmentation, numbers: UInt64s, seed: int, epoch: int, si
 
     Args:
         wanted: the recipe's section.
-        numbers: uint64, shape (B,), of the images (:func:`benchmark.training.randomness.image_numbers`).
+        numbers: uint64, shape (B,), of the images (:func:`benchmark.draws.randomness.image_numbers`).
         seed: the run's.
         epoch: from 1.
         size: side of the images, in pixels.

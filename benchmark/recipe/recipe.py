@@ -46,7 +46,7 @@ class Recipe(Section):
     ``preprocessing = "unit"`` feeds 0-1 whatever the backbone declares (the seed notebook's mistake, kept so that
     its rows can be reproduced). ``validation_fraction`` of the training images, cut by group, judge epochs.
     ``initialization`` is of the weights that are trained from scratch: ``library`` leaves what the network's library
-    drew, ``he`` draws kernels anew (:mod:`benchmark.training.initialization`). ``families`` has dotted fields that
+    drew, ``he`` draws kernels anew (:mod:`benchmark.draws.initialization`). ``families`` has dotted fields that
     are others for the backbones of a family, by its name (``families.vgg = { optimizer.learning_rate = 1e-4 }``);
     :meth:`for_family` puts them in their places.
     """

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmark.errors import UserError, nearest
-from benchmark.recipe.whole import Recipe, validated
+from benchmark.recipe.recipe import Recipe, validated
 from benchmark.toml_files import read_toml
 
 SHIPPED = Path(__file__).parents[1] / "recipes"
