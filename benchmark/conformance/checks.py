@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.conformance.subject import Built, Fault, Subject, Weights, differing
-from benchmark.training.engines.feature_stage import NoFeatureMap
+from benchmark.engines.cam_stage import NoFeatureMap
 
 
 @dataclass(frozen=True)

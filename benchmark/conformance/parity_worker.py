@@ -17,9 +17,9 @@ import numpy.typing as npt
 from backbones.registry import load_registry
 from benchmark.conformance.correspondence import NotOneArchitecture, correspond, place, to_keras, write_arrays
 from benchmark.conformance.subject import Built, Subject
+from benchmark.engines import StepInput
 from benchmark.execution.frameworks import shut_out_other_framework
 from benchmark.records.outcomes import RunFailure
-from benchmark.training.engines import StepInput
 
 Arrays = dict[str, npt.NDArray[Any]]
 

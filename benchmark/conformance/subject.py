@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from backbones import Backbone
 from benchmark.draws.randomness import step_seed
+from benchmark.engines import Assignment, Engine, Network, StepInput, create
 from benchmark.recipe import Recipe
-from benchmark.training.engines import Assignment, Engine, Network, StepInput, create
 
 Weights = dict[str, npt.NDArray[Any]]
 

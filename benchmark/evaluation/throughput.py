@@ -12,8 +12,8 @@ from collections.abc import Callable, Hashable
 import numpy as np
 
 from benchmark.data.dataset import DataSet, Positions
+from benchmark.engines.base import Engine
 from benchmark.records.record import Throughput
-from benchmark.training.engines.base import Engine
 from benchmark.training.epochs import Report, softmax
 
 _WINDOW_SECONDS = 0.2

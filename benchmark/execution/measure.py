@@ -26,7 +26,7 @@ from benchmark.execution.worker import log_traceback
 
 if TYPE_CHECKING:
     from benchmark.data.dataset import DataSet, Split
-    from benchmark.training.engines import Engine
+    from benchmark.engines import Engine
     from benchmark.training.epochs import Loop
 
 # Enough steps for a median, and no more than a few seconds of them where they are slow.
@@ -70,8 +70,8 @@ def measure(job: Job, begun: float) -> Pace:
     Raises:
         RunFailure: as the run itself would.
     """
+    from benchmark.engines import Assignment, create
     from benchmark.evaluation.throughput import expected_seconds
-    from benchmark.training.engines import Assignment, create
     from benchmark.training.epochs import Loop
     from benchmark.training.feed import near_equal_batches
 
@@ -130,7 +130,7 @@ def measure(job: Job, begun: float) -> Pace:
 
 def _rows(engine: "Engine", loop: "Loop", job: Job) -> npt.NDArray[Any] | None:
     """Return rows in place of those of the frozen stages that would be kept, all alike; ``None`` where none would."""
-    from benchmark.training.engines.base import NoPrefix
+    from benchmark.engines.base import NoPrefix
 
     if loop.recipe.augmentation.active or job.cache_budget == 0:
         return None

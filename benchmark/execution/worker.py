@@ -37,7 +37,7 @@ from benchmark.records.run import Run
 from benchmark.records.store import RecordStore, problem_with
 
 if TYPE_CHECKING:
-    from benchmark.training.engines import Engine, Network
+    from benchmark.engines import Engine, Network
     from benchmark.training.prefix import Caching
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -162,8 +162,8 @@ class _Work:
         data, split = load_images(job)
         engine, network = self._build(backbone, len(data.class_names))
 
+        from benchmark.engines.warm_start import save_final
         from benchmark.training.checkpoints import Checkpoints
-        from benchmark.training.final_weights import save_final
         from benchmark.training.loop import train
 
         checkpoints = Checkpoints(job.work / "checkpoints")
@@ -245,7 +245,7 @@ class _Work:
 
     def _build(self, backbone: Backbone, num_classes: int) -> "tuple[Engine, Network]":
         """Import the framework, build the network, and load its weights or go on without where that is allowed."""
-        from benchmark.training.final_weights import NoFinalWeights
+        from benchmark.engines.warm_start import NoFinalWeights
 
         self.phase("importing")
         source, used = self.job.weights.source, self.job.weights.used
@@ -294,7 +294,7 @@ class _Work:
     def _build_with(
         self, backbone: Backbone, source: Path | str | None, num_classes: int
     ) -> "tuple[Engine, Network]":
-        from benchmark.training.engines import Assignment, create
+        from benchmark.engines import Assignment, create
 
         run, execution = self.job.run, self.job.run.recipe.execution
         start = time.perf_counter()

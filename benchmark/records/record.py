@@ -76,7 +76,7 @@ class WeightsFacts(_Part):
 
 
 class NetworkFacts(_Part):
-    """What was built; see :class:`benchmark.training.engines.Network`."""
+    """What was built; see :class:`benchmark.engines.Network`."""
 
     parameters: int
     trainable_parameters: int

@@ -6,8 +6,8 @@ from itertools import islice
 
 import numpy as np
 
+from benchmark.engines.base import Engine, StepInput
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.training.engines.base import Engine, StepInput
 
 # A measurement of both layouts takes some twenty steps, which fewer than this would hardly repay.
 STEPS_WORTH_LAYOUT = 400

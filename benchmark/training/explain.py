@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet, Positions, Split
 from benchmark.draws.randomness import draw, image_numbers
+from benchmark.engines.base import Engine
+from benchmark.engines.cam_stage import NoFeatureMap
 from benchmark.evaluation.saliency import grad_cam, mean_mask, normalized
 from benchmark.evaluation.scoring import decide
 from benchmark.records.record import CamFacts, Cams, Predictions
-from benchmark.training.engines.base import Engine
-from benchmark.training.engines.feature_stage import NoFeatureMap
 from benchmark.training.feed import near_equal_batches
 
 Report = Callable[[Mapping[str, Any]], None]

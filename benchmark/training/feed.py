@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.data.dataset import Positions
-from benchmark.training.engines.base import Engine, Handle
+from benchmark.engines.base import Engine, Handle
 
 # Share of the free device memory that resident images may take; the rest is the network's.
 RESIDENT_SHARE = 0.25

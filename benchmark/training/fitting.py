@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+from benchmark.engines.base import Engine, Network, StepInput
 from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import Epoch
 from benchmark.training.checkpoints import Checkpoints, State
 from benchmark.training.choices import resolve_channels_last, resolve_compile
-from benchmark.training.engines.base import Engine, Network, StepInput
 from benchmark.training.epochs import Loop
 
 _T = TypeVar("_T")

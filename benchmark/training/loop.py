@@ -13,11 +13,11 @@ import numpy as np
 
 from benchmark.data.dataset import DataSet, Split
 from benchmark.data.duplicates.groups import same_slice
+from benchmark.engines.base import Engine, Network
 from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import Epoch, Predictions, Timings, Trial
 from benchmark.training.checkpoints import Checkpoints
-from benchmark.training.engines.base import Engine, Network
 from benchmark.training.epochs import Loop, Report
 from benchmark.training.fitting import batch_in_words, end_with_best, fit
 from benchmark.training.prefix import Caching, frozen_rows

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from benchmark.data.dataset import Positions
+from benchmark.engines.base import Handle, Network, NoPrefix, Prefix
+from benchmark.engines.freezing import TOLERANCE, agree
 from benchmark.hashing import hash_json
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.training.engines.base import Handle, Network, NoPrefix, Prefix
-from benchmark.training.engines.freezing import TOLERANCE, agree
 from benchmark.training.epochs import Loop
 from benchmark.training.feed import Feed, near_equal_batches
 from benchmark.training.fitting import within_memory

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet, Positions
+from benchmark.engines.base import Engine
 from benchmark.evaluation.saliency import rank_correlation
 from benchmark.records.record import Cams, Randomized
-from benchmark.training.engines.base import Engine
 from benchmark.training.explain import Report, cam_maps
 
 _IMAGES = 24  # of a run, on which the check is made

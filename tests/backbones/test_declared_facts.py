@@ -22,8 +22,8 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def built(name: str, engine: str) -> Any:
+    from benchmark.engines import Assignment, create
     from benchmark.recipe import Recipe
-    from benchmark.training.engines import Assignment, create
 
     entry = BUILT_IN[name]
     # global pooling makes a network's weights the same at any size; the baseline's dense layer has one size

@@ -133,7 +133,7 @@ def test_a_local_efficientnet_gets_the_inputs_that_the_fetched_one_gets(save: Sa
     path = save(saved, tmp_path)
 
     def seen_by_the_stem(weights: Path | None) -> Any:
-        from benchmark.training.stages.keras_graph import find_stages, first_layer_input, readable
+        from benchmark.engines.keras.stages.graph import find_stages, first_layer_input, readable
 
         model = readable(backbone("keras/efficientnet_b0").make(3, weights, SIZE), SIZE)
         pixels = np.full((1, SIZE, SIZE, 3), 200, dtype=np.float32)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from backbones import Backbone
+from benchmark.engines import Assignment, Network, create
 from benchmark.recipe import Recipe
-from benchmark.training.engines import Assignment, Network, create
 from tests.engines.torch_small import CLASSES, SIZE, changed, images, logits, train
 
 __all__ = ["CLASSES", "SIZE", "built", "changed", "convolutions", "images", "logits", "plain", "residual", "train"]

@@ -10,8 +10,8 @@ import pytest
 
 from backbones import Backbone
 from benchmark.data.dataset import DataSet
+from benchmark.engines.cam_stage import NoFeatureMap, find_feature_stage
 from benchmark.evaluation.saliency import grad_cam
-from benchmark.training.engines.feature_stage import NoFeatureMap, find_feature_stage
 from benchmark.training.randomization import cascade
 from tests.engines import keras_small, torch_small
 from tests.engines.test_engines_agree import as_torch, weights
@@ -80,7 +80,7 @@ import os, sys
 import numpy as np
 from backbones.registry import load_registry
 from benchmark.recipe import Recipe
-from benchmark.training.engines import Assignment, create
+from benchmark.engines import Assignment, create
 from tests.engines.test_cam import maps_of
 from tests.engines.torch_small import images
 

@@ -14,7 +14,7 @@ import json, os, sys
 import numpy as np
 from backbones.registry import load_registry
 from benchmark.recipe import Recipe
-from benchmark.training.engines import Assignment, create
+from benchmark.engines import Assignment, create
 from tests.engines.torch_small import images, logits, train
 
 engine_name, name, weights, recipes = sys.argv[1], sys.argv[2], np.load(sys.argv[3]), json.loads(sys.argv[4])

@@ -12,7 +12,7 @@ from benchmark.recipe import Recipe
 
 
 def engine_with(name: str, engine: str, initialization: str, weights: Path | None = None, size: int = 32) -> Any:
-    from benchmark.training.engines import Assignment, create
+    from benchmark.engines import Assignment, create
 
     changes = {"initialization": initialization, "execution.compile": "off", "execution.channels_last": "off"}
     made = create(engine, "cpu", tf32=False, deterministic=False)

@@ -112,7 +112,8 @@ def test_torchs_kernel_for_batch_norm_gives_what_kerass_operations_give(
         return [*train(engine, 4), *logits(engine, images()).ravel()]
 
     fused = outcome()
-    from benchmark.training.engines import keras_network, keras_on_torch
+    from benchmark.engines.keras import network as keras_network
+    from benchmark.engines.keras import on_torch as keras_on_torch
 
     monkeypatch.setattr(keras_on_torch, "set_batch_norm", keras_network.set_plain_batch_norm)
     np.testing.assert_allclose(outcome(), fused, rtol=1e-3, atol=1e-4)

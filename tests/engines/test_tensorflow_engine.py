@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from backbones import CAFFE, HALF, IMAGENET, RAW, UNIT, Backbone, MissingWeights, Preprocessing
+from benchmark.engines import StepInput, create
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.training.engines import StepInput, create
 from tests.engines import promises
 from tests.engines.keras_small import (
     CLASSES,
@@ -226,8 +226,8 @@ def test_an_uploaded_array_may_change_afterwards() -> None:
 
 
 def test_batches_of_any_size_and_any_step_are_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.training.engines.tensorflow_engine import TensorFlowEngine
-    from benchmark.training.engines.tensorflow_steps import Learning, Pixels
+    from benchmark.engines.tensorflow.engine import TensorFlowEngine
+    from benchmark.engines.tensorflow.steps import Learning, Pixels
 
     calls = {"differentiate": 0, "_logits": 0, "normalized": 0}
     for owner, name in ((Learning, "differentiate"), (TensorFlowEngine, "_logits"), (Pixels, "normalized")):
@@ -285,7 +285,7 @@ def test_float16_needs_a_gpu() -> None:
 
 
 def test_float16_scales_the_loss_and_skips_steps_that_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.training.engines import tensorflow_engine
+    from benchmark.engines.tensorflow import engine as tensorflow_engine
 
     monkeypatch.setattr(tensorflow_engine, "resolve_precision", lambda wanted, kind: "float16")
     engine, network = built(plain, optimizer__weight_decay=0.0)

@@ -15,7 +15,7 @@ def ours(rule: Optimizer, penalty: Regularization | None = None) -> dict[str, An
     """Return the variables after a few steps, traced once as in the engine."""
     import tensorflow as tf
 
-    from benchmark.training.engines.tensorflow_optimizer import Updates
+    from benchmark.engines.tensorflow.optimizer import Updates
 
     variables = {name: tf.Variable(values, dtype=tf.float32) for name, values in start().items()}
     factors = [rule.head_learning_rate_factor if name == "head" else 1.0 for name in variables]
@@ -52,7 +52,7 @@ def test_epsilon_inside_is_where_keras_has_it() -> None:
 def test_a_variable_without_gradient_stays_where_it_is() -> None:
     import tensorflow as tf
 
-    from benchmark.training.engines.tensorflow_optimizer import Updates
+    from benchmark.engines.tensorflow.optimizer import Updates
 
     variable = tf.Variable(tf.ones((3, 3)))
     updates = Updates(Optimizer(weight_decay=0.5), [variable], [1.0])

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from backbones import CAFFE, HALF, IMAGENET, RAW, UNIT, Backbone, MissingWeights, Preprocessing
+from benchmark.engines import StepInput
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.training.engines import StepInput
 from tests.engines import promises
 from tests.engines.torch_small import CLASSES, SIZE, built, changed, convolutions, images, logits, plain, train
 
@@ -198,7 +198,7 @@ def test_float16_needs_a_gpu() -> None:
 def test_a_gpu_that_is_not_there_is_unsupported() -> None:
     import torch
 
-    from benchmark.training.engines import create
+    from benchmark.engines import create
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
@@ -246,7 +246,7 @@ def test_what_is_not_a_network_is_said_so() -> None:
 def test_process_wide_switches_are_set_either_way() -> None:
     import torch
 
-    from benchmark.training.engines import create
+    from benchmark.engines import create
 
     create("torch", "cpu", tf32=True, deterministic=True)
     assert torch.are_deterministic_algorithms_enabled()
@@ -263,7 +263,7 @@ def test_process_wide_switches_are_set_either_way() -> None:
 def test_denormals_are_flushed_on_every_thread() -> None:
     script = """
 import torch
-from benchmark.training.engines import create
+from benchmark.engines import create
 engine = create("torch", "cpu", tf32=False, deterministic=False)
 torch.set_num_threads(2)
 tiny = torch.full((1 << 20,), 1e-30)

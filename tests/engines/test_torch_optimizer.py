@@ -29,7 +29,7 @@ def ours(rule: Optimizer, penalty: Regularization) -> Arrays:
     """Return the parameters after a few steps of the engine's optimiser, a kernel in channels_last format."""
     import torch
 
-    from benchmark.training.engines.torch_optimizer import Updates
+    from benchmark.engines.torch.optimizer import Updates
 
     def tensor(values: Any) -> Any:
         result = torch.tensor(values, dtype=torch.float32)
@@ -119,7 +119,7 @@ def test_where_epsilon_stands_makes_a_difference_that_the_test_above_would_see()
 def test_a_parameter_without_gradient_stays_where_it_is() -> None:
     import torch
 
-    from benchmark.training.engines.torch_optimizer import Updates
+    from benchmark.engines.torch.optimizer import Updates
 
     parameter = torch.nn.Parameter(torch.ones(3, 3))
     Updates(Optimizer(weight_decay=0.5), {"unused": parameter}).apply(0.1, 1, None)
@@ -129,7 +129,7 @@ def test_a_parameter_without_gradient_stays_where_it_is() -> None:
 def test_an_overflow_of_float16_skips_the_step_and_halves_the_scale() -> None:
     import torch
 
-    from benchmark.training.engines.torch_optimizer import Updates
+    from benchmark.engines.torch.optimizer import Updates
 
     parameter = torch.nn.Parameter(torch.ones(2, 2))
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from backbones import Backbone
 from benchmark.draws.augmentation import draw_batch
+from benchmark.engines import Assignment, Network, StepInput, create
 from benchmark.recipe import Augmentation, Recipe
-from benchmark.training.engines import Assignment, Network, StepInput, create
 
 SIZE = 16
 CLASSES = 3

@@ -84,8 +84,8 @@ def watched():
 def trained(data, steps, batch_size):
     """Train the baseline CNN for some steps on random batches of the whole data set; return the peak."""
     from backbones.registry import load_registry
+    from benchmark.engines import Assignment, StepInput, create
     from benchmark.recipe import load_recipe
-    from benchmark.training.engines import Assignment, StepInput, create
     from benchmark.training.feed import Feed
 
     engine = create("torch", "cpu", tf32=False, deterministic=False)

@@ -16,9 +16,9 @@ import numpy as np
 from turns import Process, answer, our_loop, random_images, ratio_in_words, recipe_of, take_turns
 
 from backbones.registry import load_registry
+from benchmark.engines.host import peak_bytes
 from benchmark.execution.frameworks import shut_out_other_framework
 from benchmark.execution.leavings import hold_memory
-from benchmark.training.engines.host import peak_bytes
 
 SIDES = ("held", "not held")
 

@@ -21,7 +21,7 @@ from backbones.registry import load_registry
 from benchmark.data.dataset import DataSet
 from benchmark.evaluation.throughput import measure
 from benchmark.recipe import load_recipe
-from benchmark.training.engines import Assignment, create
+from benchmark.engines import Assignment, create
 name, size, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 recipe = load_recipe("default").with_values({"size": size, "batch_size": batch, "execution.precision": "float32",
     "execution.channels_last": "on", "execution.compile": "off"})

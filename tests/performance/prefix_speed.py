@@ -30,9 +30,9 @@ from turns import CLASSES, random_images, ratio_in_words, take_turns, timed
 
 from backbones.registry import load_registry
 from benchmark.data.dataset import DataSet, Split
+from benchmark.engines import Assignment, create
 from benchmark.execution.frameworks import shut_out_other_framework
 from benchmark.recipe import load_recipe
-from benchmark.training.engines import Assignment, create
 from benchmark.training.loop import Training, train
 from benchmark.training.prefix import Caching
 from benchmark.training.prefix_cache import PrefixCache

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from backbones import Backbone
 from benchmark.data.dataset import DataSet, Split
+from benchmark.engines import Assignment, create
 from benchmark.recipe import Recipe, load_recipe
-from benchmark.training.engines import Assignment, create
 from benchmark.training.epochs import Loop
 
 CLASSES = 4

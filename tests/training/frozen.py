@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from benchmark.data.dataset import DataSet, Split
+from benchmark.engines import Network
 from benchmark.recipe import Recipe
-from benchmark.training.engines import Network
 from benchmark.training.loop import Training, train
 from benchmark.training.prefix import Caching
 from benchmark.training.prefix_cache import PrefixCache

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import UNIT
+from benchmark.engines import Assignment, Device, Handle, Network, StepInput
+from benchmark.engines.base import NoPrefix, Prefix
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.training.engines import Assignment, Device, Handle, Network, StepInput
-from benchmark.training.engines.base import NoPrefix, Prefix
 
 
 class SoftmaxEngine:

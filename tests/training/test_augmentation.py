@@ -42,11 +42,11 @@ size = images.shape[1]
 draws = [draw_batch(Augmentation(**recipe), numbers, 3, 2, size) for recipe in json.loads(wanted)]
 if engine == "torch":
     import torch
-    from benchmark.training.engines.torch_augment import Augmenter
+    from benchmark.engines.torch.augment import Augmenter
     augmented = [Augmenter(torch.device("cpu"), size)(torch.from_numpy(images), each).numpy() for each in draws]
 else:
-    from benchmark.training.engines.tensorflow_import import tf  # whatever KERAS_BACKEND says
-    from benchmark.training.engines.tensorflow_augment import Augmenter
+    from benchmark.engines.tensorflow.quiet_import import tf  # whatever KERAS_BACKEND says
+    from benchmark.engines.tensorflow.augment import Augmenter
     augmented = [Augmenter(size)(tf.constant(images), each).numpy() for each in draws]
 np.savez(result, *augmented)
 os._exit(0)  # TensorFlow may crash while it is torn down

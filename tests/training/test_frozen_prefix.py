@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from backbones import HALF, Backbone
+from benchmark.engines import Assignment, create
 from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training import prefix as prefix_room
 from benchmark.training.checkpoints import Checkpoints
-from benchmark.training.engines import Assignment, create
 from tests.engines.torch_small import convolutions
 from tests.training.frozen import COUNT, Built, data, exact_and_computed_once, recipe, run, same, split
 
@@ -178,8 +178,8 @@ def test_a_run_stopped_while_it_computes_rows_or_later_goes_on_to_the_same_resul
 def test_too_little_memory_for_the_frozen_stages_takes_smaller_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmark.training.engines.base import out_of_memory
-    from benchmark.training.engines.torch_engine import TorchEngine
+    from benchmark.engines.base import out_of_memory
+    from benchmark.engines.torch.engine import TorchEngine
 
     plain = run(builder(), None, recipe(trainable_from="head", execution__accumulate=4))
     whole = TorchEngine.run_prefix

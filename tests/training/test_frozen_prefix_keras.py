@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from backbones import Backbone
+from benchmark.engines import Assignment, create
 from benchmark.recipe import Recipe
-from benchmark.training.engines import Assignment, create
 from tests.engines.keras_small import convolutions
 from tests.training.frozen import COUNT, Built, exact_and_computed_once, recipe, run, same
 

@@ -1,0 +1,180 @@
+"""Keras networks for the torch engine.
+
+Keras on torch runs in inference mode unless ``training=True`` is passed, whatever ``train()`` was told, and keeps
+Keras's layout. Nothing here imports TensorFlow, which would crash the process.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from backbones import Preprocessing
+from benchmark.engines.base import Assignment
+from benchmark.engines.torch.device import seed_generators
+from benchmark.engines.torch.network import TorchStage
+from benchmark.recipe import BatchNorm
+from benchmark.records.outcomes import Outcome, RunFailure
+
+
+def build_network(assignment: Assignment, device: torch.device) -> "KerasOnTorch":
+    """Build a Keras network on torch.
+
+    Raises:
+        RunFailure: ``missing_dependency``, ``missing_weights``, or ``unsupported`` where it can't be built as asked.
+    """
+    if "torch" not in assignment.backbone.keras_backends:
+        raise RunFailure(Outcome.UNSUPPORTED, f"{assignment.backbone.name} does not run on Keras's torch backend.")
+    os.environ["KERAS_BACKEND"] = "torch"  # both are read when Keras is imported
+    os.environ.setdefault("KERAS_TORCH_DEVICE", device.type)
+    try:
+        import keras
+    except Exception as error:  # a broken installation may raise anything
+        raise RunFailure(
+            Outcome.MISSING_DEPENDENCY, f"Keras can't be imported: {type(error).__name__}: {error}"
+        ) from error
+    if keras.backend.backend() != "torch" or os.environ["KERAS_TORCH_DEVICE"] != device.type:
+        where = f"{keras.backend.backend()}, {os.environ['KERAS_TORCH_DEVICE']}"
+        raise RuntimeError(f"Keras runs on {where} in this process already, not on torch, {device.type}")
+    from benchmark.engines.keras import network as keras_network
+    from benchmark.engines.keras.stages.verification import Trial
+
+    # a GPU may choose another algorithm for the second call of a kernel
+    trial = Trial(_gradients, tolerance=1e-4 if device.type == "cpu" else 1e-2)
+    arithmetic = keras_network.Arithmetic("float32", trial, set_batch_norm)  # the engine casts, by autocast
+    return KerasOnTorch(keras_network.build_network(assignment, arithmetic))
+
+
+class KerasOnTorch:
+    """See :class:`benchmark.engines.torch.network.TorchNetwork`.
+
+    Args:
+        network: built on the torch backend.
+    """
+
+    layout: Literal["nchw", "nhwc"] = "nhwc"
+    channels_last = True  # Keras's layout is that memory format
+
+    def __init__(self, network: Any) -> None:
+        from benchmark.engines.keras.network import count_scalars, layer_seeds, named_weights
+        from benchmark.engines.keras.stages.graph import first_layer_input
+
+        self._layer_seeds = layer_seeds
+        self._seeds = network.seeds
+        self.first_trainable: int = network.first_trainable
+        self.stages_doubt: str = network.doubt
+        self.preprocessing: Preprocessing = network.preprocessing
+        self.library_preprocessing: Preprocessing | None = network.library_preprocessing
+        self.weights_loaded: str = network.weights_loaded
+        self.conventions: Mapping[str, str] = network.conventions
+        self._in_training = network.in_training
+        fixed = {id(weight): weight for layer in network.fixed for weight in layer.weights}
+        self.fixed_parameters = network.parameters - count_scalars(network.stages.whole.trainable_weights)
+        stages = network.stages
+        named = named_weights(stages)
+        self._fixed = {path: weight for path, weight in named.items() if id(weight) in fixed}
+        pairs = zip(stages.names, stages.singles(), strict=True)
+        self.stages = tuple(_stage(name, model, named) for name, model in pairs)
+        finer = network.finer
+        parts = zip(finer.names[len(self.stages) - 1 :], finer.singles()[len(self.stages) - 1 :], strict=True)
+        self.finer_stages = (*self.stages[:-1], *(_stage(name, model, named) for name, model in parts))
+        self._first_kernel_input = first_layer_input(stages)
+
+    def set_training(self, first_trainable: int | None) -> None:
+        """Do nothing: each call says whether it trains."""
+
+    def frozen_in_training(self, first_trainable: int) -> list[str]:
+        """Return the names of frozen layers that are not in inference mode; each call of a stage says its mode."""
+        return list(self._in_training())
+
+    def fixed_inside(self) -> Mapping[str, Tensor]:
+        """Return the weights and running statistics of the layers that are frozen by number."""
+        return {path: weight.value for path, weight in self._fixed.items()}
+
+    def begin_step(self, seed: int, batch_size: int) -> None:
+        """Make all that is random inside the network in the calls that follow a function of ``seed``.
+
+        Keras's Dropout without a seed draws from torch's generator, all else from a state of its own.
+        """
+        seed_generators(seed)
+        for state, value in zip(self._seeds, self._layer_seeds(seed, len(self._seeds)), strict=True):
+            state.assign([int(value), 0])
+
+    def end_step(self) -> None:
+        """Do nothing: running statistics are complete after the forward pass."""
+
+    def first_kernel_input(self, inputs: Tensor) -> Tensor | None:
+        """Return what reaches the first layer with a kernel for normalised inputs."""
+        if self._first_kernel_input is None:
+            return None
+        reached: Tensor = self._first_kernel_input(inputs, training=False)
+        return reached
+
+
+def _stage(name: str, model: Any, named: Mapping[str, Any]) -> TorchStage:
+    own = {id(weight): weight.trainable for weight in model.weights}
+    weights = {path: weight for path, weight in named.items() if id(weight) in own}
+    statistics = {path: weight for path, weight in weights.items() if not weight.trainable}
+    return TorchStage(
+        name=name,
+        call=partial(_call, model),
+        parameters={path: weight.value for path, weight in weights.items() if weight.trainable},
+        buffers=lambda: {path: weight.value for path, weight in statistics.items()},
+    )
+
+
+def _call(model: Any, x: Tensor, training: bool) -> Tensor:
+    outputs: Tensor = model(x, training=training)
+    return outputs
+
+
+def _gradients(loss: Callable[[], Any], variables: Sequence[Any]) -> Sequence[Any]:
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(0)  # Keras's Dropout without a seed draws from torch's generator, not from its own
+        slopes: Sequence[Any] = torch.autograd.grad(loss(), [v.value for v in variables], allow_unused=True)
+    return slopes
+
+
+def set_batch_norm(layer: Any, wanted: BatchNorm) -> None:
+    """Give a BatchNormalization layer the recipe's conventions, and torch's own kernel where that fits it."""
+    from benchmark.engines.keras.network import set_plain_batch_norm
+
+    set_plain_batch_norm(layer, wanted)
+    if layer.input_spec.ndim == 4 and layer.axis in (-1, 3) and not layer.renorm:
+        layer.call = partial(_batch_norm, layer, layer.call, wanted.variance == "unbiased")
+
+
+def _batch_norm(
+    layer: Any, plain: Any, unbiased: bool, inputs: Any, training: bool | None = None, mask: Any = None
+) -> Any:
+    """Call a BatchNormalization layer by torch's kernel, which updates the running statistics itself.
+
+    Its variance is unbiased: with n values per channel, the biased one is ``(n - 1) / n`` of it.
+    """
+    if mask is not None or not isinstance(inputs, Tensor) or inputs.device.type == "meta":
+        return plain(inputs, training=training, mask=mask)
+    learns = bool(training and layer.trainable)
+    mean, variance = layer.moving_mean.value, layer.moving_variance.value
+    corrected = learns and not unbiased
+    running = variance.clone() if corrected else variance  # the backward pass objects to later changes of its own
+    outputs = functional.batch_norm(
+        inputs.permute(0, 3, 1, 2),
+        mean,
+        running,
+        layer.gamma.value if layer.scale else None,
+        layer.beta.value if layer.center else None,
+        training=learns,
+        momentum=1 - layer.momentum,
+        eps=layer.epsilon,
+    )
+    if corrected:
+        n = inputs.numel() // inputs.shape[-1]
+        with torch.no_grad():
+            kept = variance * layer.momentum
+            variance.copy_(kept + (running - kept) * (max(n - 1, 1) / n))
+    return outputs.permute(0, 2, 3, 1)

@@ -1,0 +1,1 @@
+"""Stages of a Keras network: found in its graph, and verified."""

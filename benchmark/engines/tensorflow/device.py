@@ -1,0 +1,84 @@
+"""The device as TensorFlow and the driver see it: choosing it, its name, its memory."""
+
+import ctypes
+import os
+import sys
+
+import tensorflow as tf
+
+from benchmark.data.preparation.threads import usable_cpus
+from benchmark.engines import host
+from benchmark.engines.base import Device
+from benchmark.records.outcomes import Outcome, RunFailure
+
+
+def open_device(kind: str) -> tuple[Device, str]:
+    """Return a device and TensorFlow's name for it; on a GPU, memory then grows as it is needed.
+
+    Raises:
+        RunFailure: ``unsupported`` where TensorFlow does not see a GPU.
+    """
+    if kind == "cpu":
+        return Device("cpu", host.processor(), host.memory_bytes()), "/CPU:0"
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        raise RunFailure(
+            Outcome.UNSUPPORTED, "TensorFlow sees no GPU here: use --device cpu, or install tensorflow[and-cuda]."
+        )
+    try:
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError:  # an engine of this process has used the GPU already, and has set it so
+        pass
+    name = str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name))
+    return Device("cuda", name, _gpu_memory()[1]), "/GPU:0"
+
+
+def resolve_precision(wanted: str, kind: str) -> str:
+    """Return ``float32``, ``bfloat16`` or ``float16``; ``auto`` is bfloat16 on a GPU that has it.
+
+    Raises:
+        RunFailure: ``unsupported`` for float16 on a CPU.
+    """
+    if wanted == "float16" and kind == "cpu":
+        raise RunFailure(
+            Outcome.UNSUPPORTED, "float16 needs a GPU: use execution.precision = 'float32' or 'bfloat16'."
+        )
+    if wanted != "auto":
+        return wanted
+    if kind == "cpu":
+        return "float32"
+    details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+    ampere = (8, 0)  # the first that computes in bfloat16 natively
+    return "bfloat16" if tuple(details.get("compute_capability", (0, 0))) >= ampere else "float32"
+
+
+def threads() -> int:
+    """Return how many threads compute one operation on the CPU; TensorFlow says 0 where it was left to choose."""
+    wanted = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    from_environment = int(wanted) if wanted.isdigit() else 0
+    return int(tf.config.threading.get_intra_op_parallelism_threads()) or from_environment or usable_cpus()
+
+
+def free_gpu_bytes() -> int:
+    """Return what no process has claimed of the first GPU's memory."""
+    return _gpu_memory()[0]
+
+
+def _gpu_memory() -> tuple[int, int]:
+    """Return free and total bytes of the first GPU, from the driver; TensorFlow does not say."""
+    driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    device, context = ctypes.c_int(), ctypes.c_void_p()
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    calls = [
+        driver.cuInit(0),
+        driver.cuDeviceGet(ctypes.byref(device), 0),
+        driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device),
+        driver.cuCtxPushCurrent_v2(context),
+        driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)),
+        driver.cuCtxPopCurrent_v2(ctypes.byref(context)),
+        driver.cuDevicePrimaryCtxRelease_v2(device),
+    ]
+    if any(calls):
+        raise RuntimeError(f"the CUDA driver does not tell the GPU's memory (status codes {calls})")
+    return free.value, total.value

@@ -1,0 +1,82 @@
+"""The device as torch sees it, and the process-wide settings that decide how torch computes."""
+
+import os
+
+import torch
+
+from benchmark.engines import host
+from benchmark.engines.base import Device
+from benchmark.records.outcomes import Outcome, RunFailure
+
+
+def open_device(kind: str) -> Device:
+    """Return a device; on a GPU the allocator's peak is counted from now.
+
+    Raises:
+        RunFailure: ``unsupported`` where torch does not see a GPU.
+    """
+    if kind == "cpu":
+        return Device("cpu", host.processor(), host.memory_bytes())
+    if not torch.cuda.is_available():
+        raise RunFailure(
+            Outcome.UNSUPPORTED, "torch sees no GPU here: use --device cpu, or install a torch with CUDA."
+        )
+    torch.cuda.reset_peak_memory_stats()
+    known = torch.cuda.get_device_properties(0)
+    return Device("cuda", str(known.name), int(known.total_memory))
+
+
+def set_arithmetic(*, tf32: bool, deterministic: bool) -> None:
+    """Set, for the whole process, all that torch leaves to global switches, either way.
+
+    Denormals are flushed, as in TensorFlow. The flag belongs to a thread and is inherited by those it starts, so
+    this must come before the first parallel operation.
+    """
+    torch.set_flush_denormal(True)
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    if deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS starts
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def seed_generators(seed: int) -> None:
+    """Seed the generators of the CPU and of every GPU.
+
+    ``torch.manual_seed`` seeds those of every kind of device; for each kind that is not there it formats a stack
+    trace and keeps it, which costs more than a step of a small head.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+
+
+def resolve_precision(wanted: str, kind: str) -> str:
+    """Return ``float32``, ``bfloat16`` or ``float16``; ``auto`` is bfloat16 on a GPU that has it natively.
+
+    Raises:
+        RunFailure: ``unsupported`` for float16 on a CPU.
+    """
+    if wanted == "auto":
+        native = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bfloat16" if native else "float32"
+    if wanted == "float16" and kind == "cpu":
+        raise RunFailure(
+            Outcome.UNSUPPORTED, "float16 needs a GPU: use execution.precision = 'float32' or 'bfloat16'."
+        )
+    return wanted
+
+
+def free_bytes(kind: str) -> int:
+    """Return what is free on the GPU: unclaimed, or claimed by torch's allocator and unused; 0 on a CPU."""
+    if kind == "cpu":
+        return 0
+    unclaimed, _ = torch.cuda.mem_get_info()
+    return int(unclaimed + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
+
+
+def peak_memory_bytes(kind: str) -> int:
+    """Return the allocator's peak (GPU), or the process's peak resident memory (CPU)."""
+    return int(torch.cuda.max_memory_allocated()) if kind == "cuda" else host.peak_bytes()

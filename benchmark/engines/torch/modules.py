@@ -1,0 +1,318 @@
+"""A torch module as a :class:`~benchmark.engines.torch.network.TorchNetwork`."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+
+from backbones import UNIT, MissingWeights, Preprocessing
+from benchmark.engines.base import Assignment, draws_kernels, native_dropout
+from benchmark.engines.freezing import first_trainable
+from benchmark.engines.torch.batch_norm import BiasedVariance, batch_norms, set_batch_norm
+from benchmark.engines.torch.device import seed_generators
+from benchmark.engines.torch.head import Pooling, new_head
+from benchmark.engines.torch.initialization import draw_kernels
+from benchmark.engines.torch.network import TorchStage
+from benchmark.engines.torch.stages.fallback import around_classifier
+from benchmark.engines.torch.stages.graph import candidates
+from benchmark.engines.torch.stages.stage import HEAD, Piece, from_modules, run
+from benchmark.engines.torch.stages.verification import doubt
+from benchmark.records.outcomes import Outcome, RunFailure
+
+# The proof runs on small images where the architecture takes them: enough for five halvings.
+_PROOF_SIZE = 64
+
+
+def build_network(assignment: Assignment, device: torch.device) -> "ModuleNetwork":
+    """Build the torch network that an assignment asks for.
+
+    Raises:
+        RunFailure: ``missing_weights``, or ``unsupported`` where the network can't do what the recipe asks.
+    """
+    recipe = assignment.recipe
+    torch.manual_seed(assignment.seed)
+    try:
+        built = assignment.backbone.make(
+            assignment.num_classes, assignment.weights, assignment.size, native_dropout(assignment)
+        )
+    except MissingWeights as missing:
+        raise RunFailure(Outcome.MISSING_WEIGHTS, str(missing)) from missing
+    model = nn.Sequential(*built) if isinstance(built, list | tuple) else built
+    if not isinstance(model, nn.Module):
+        raise RunFailure(Outcome.ERROR, f"The backbone's build gives {type(model).__name__}, not a torch module.")
+    _materialize(model, assignment.size)
+    channels_last = _wants_channels_last(model, recipe.execution.channels_last)
+    model.eval().to(device=device, memory_format=torch.channels_last if channels_last else torch.preserve_format)
+    conventions = set_batch_norm(model, recipe.batch_norm)
+    library = _library_preprocessing(model)
+    declared = assignment.backbone.preprocessing or library or UNIT
+    example = _example(model, assignment.size, device, channels_last)
+    pieces, why = _stages(model, assignment, example)
+    if draws_kernels(assignment, len(pieces)):
+        draw_kernels(pieces, assignment.seed)
+    if recipe.head.kind != "native":
+        pieces = _with_new_head(model, pieces, assignment, example)
+    else:
+        _adopt_unused(model, pieces)
+    return ModuleNetwork(
+        pieces=pieces,
+        first=first_trainable(recipe.trainable_from, [piece.name for piece in pieces]),
+        names={id(tensor): name for name, tensor in _persistent(model).items()},
+        stages_doubt=why,
+        channels_last=channels_last,
+        preprocessing=UNIT if recipe.preprocessing == "unit" else declared,
+        library_preprocessing=library,
+        weights_loaded=_weights_loaded(built, assignment),
+        conventions=conventions,
+        biased=recipe.batch_norm.variance == "biased",
+    )
+
+
+class ModuleNetwork:
+    """See :class:`~benchmark.engines.torch.network.TorchNetwork`."""
+
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    fixed_parameters = 0
+
+    def __init__(
+        self,
+        *,
+        pieces: Sequence[Piece],
+        first: int,
+        names: Mapping[int, str],
+        stages_doubt: str,
+        channels_last: bool,
+        preprocessing: Preprocessing,
+        library_preprocessing: Preprocessing | None,
+        weights_loaded: str,
+        conventions: Mapping[str, str],
+        biased: bool,
+    ) -> None:
+        self._pieces = tuple(pieces)
+        self.stages = tuple(_stage(piece, names) for piece in pieces)
+        self.finer_stages = (*self.stages[:-1], *_parts_of_head(self._pieces[-1], self.stages[-1]))
+        self.first_trainable = first
+        self.stages_doubt = stages_doubt
+        self.channels_last = channels_last
+        self.preprocessing = preprocessing
+        self.library_preprocessing = library_preprocessing
+        self.weights_loaded = weights_loaded
+        self.conventions = conventions
+        self._biased = biased
+        self._correction: BiasedVariance | None = None
+
+    def set_training(self, first_trainable: int | None) -> None:
+        """Put stages from ``first_trainable`` on into training mode, all others into inference mode."""
+        for number, piece in enumerate(self._pieces):
+            training = first_trainable is not None and number >= first_trainable
+            for module in piece.modules:
+                if module.training != training:  # to set it costs, and most are frozen
+                    module.training = training
+        if self._biased and first_trainable is not None and self._correction is None:
+            trained = [module for piece in self._pieces[first_trainable:] for module in piece.modules]
+            self._correction = BiasedVariance(batch_norms(trained))
+
+    def frozen_in_training(self, first_trainable: int) -> list[str]:
+        """Return the kinds of modules before a stage that are not in inference mode."""
+        frozen = (module for piece in self._pieces[:first_trainable] for module in piece.modules)
+        return [type(module).__name__ for module in frozen if module.training]
+
+    def fixed_inside(self) -> Mapping[str, Tensor]:
+        """Return nothing: a torch module is frozen by stages."""
+        return {}
+
+    def begin_step(self, seed: int, batch_size: int) -> None:
+        """Seed torch's generators, from which all torch modules draw."""
+        seed_generators(seed)
+        if self._correction is not None:
+            self._correction.begin_step(batch_size)
+
+    def end_step(self) -> None:
+        """Turn the new running variances into biased ones, where the recipe wants those."""
+        if self._correction is not None:
+            self._correction.end_step()
+
+    def first_kernel_input(self, inputs: Tensor) -> Tensor | None:
+        """Return what reaches the first module that has a kernel of its own."""
+        seen: list[Tensor] = []
+
+        def watch(_module: nn.Module, given: tuple[Any, ...]) -> None:
+            if not seen and given and isinstance(given[0], Tensor):
+                seen.append(given[0].detach().clone())
+
+        modules = {module for piece in self._pieces for module in piece.modules}
+        kernels = [m for m in modules if any(p.ndim > 1 for p in m.parameters(recurse=False))]
+        handles = [module.register_forward_pre_hook(watch) for module in kernels]
+        try:
+            x = inputs
+            for piece in self._pieces:
+                x = piece.forward(x)
+                if seen:
+                    return seen[0]
+        finally:
+            for handle in handles:
+                handle.remove()
+        return None
+
+
+def _stage(piece: Piece, names: Mapping[int, str]) -> TorchStage:
+    """Return a piece as a stage. What an adapter froze itself is none of the optimiser's: it counts as a buffer."""
+    trained = {f"{piece.name}/{n}": p for n, p in piece.parameters.items() if p.requires_grad}
+    fixed = {f"{piece.name}/{n}": p for n, p in piece.parameters.items() if not p.requires_grad}
+    places = {
+        f"{piece.name}/{names[id(buffer)]}": (module, name)
+        for module in piece.modules
+        for name, buffer in module.named_buffers(recurse=False)
+        if id(buffer) in names
+    }
+
+    def buffers() -> dict[str, Tensor]:
+        return {**fixed, **{full: getattr(module, name) for full, (module, name) in places.items()}}
+
+    return TorchStage(piece.name, partial(_call, piece.forward), trained, buffers)
+
+
+def _parts_of_head(piece: Piece, stage: TorchStage) -> tuple[TorchStage, ...]:
+    """Return the head as its pooling and the rest, where it is the recipe's and pools to vectors; else as it is."""
+    module = piece.modules[0] if piece.modules else None
+    if not isinstance(module, nn.Sequential) or len(module) < 2:
+        return (stage,)
+    pooling = module[0]
+    if not isinstance(pooling, Pooling) or pooling.kind == "flatten":
+        return (stage,)
+    first = TorchStage(f"{pooling.kind} pooling", partial(_call, pooling), {})
+    return first, TorchStage(stage.name, partial(_call, module[1:]), stage.parameters, stage.buffers)
+
+
+def _call(forward: Callable[[Tensor], Tensor], x: Tensor, training: bool) -> Tensor:
+    """Call a stage, whose modules ``set_training`` has put into the mode."""
+    return forward(x)
+
+
+def _persistent(model: nn.Module) -> dict[str, Tensor]:
+    """Return what a model saves."""
+    saved: dict[str, Tensor] = model.state_dict(keep_vars=True)
+    return saved
+
+
+def _materialize(model: nn.Module, size: int) -> None:
+    """Give lazy layers their shapes."""
+    if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
+        model.eval()
+        with torch.no_grad():
+            model(torch.zeros(1, 3, size, size))
+
+
+def _wants_channels_last(model: nn.Module, wanted: str) -> bool:
+    """Return whether to keep kernels in channels_last format; ``auto``: where there are convolutions.
+
+    One convolution alone cuts a picture into patches, and gains nothing.
+    """
+    if wanted != "auto":
+        return wanted == "on"
+    return sum(isinstance(module, nn.Conv2d) for module in model.modules()) > 1
+
+
+def _library_preprocessing(model: nn.Module) -> Preprocessing | None:
+    """Return what timm says of the model's input."""
+    known = getattr(model, "pretrained_cfg", None)
+    if not isinstance(known, Mapping) or "mean" not in known or "std" not in known:
+        return None
+    mean, std = tuple(known["mean"]), tuple(known["std"])
+    return Preprocessing(mean=mean, std=std) if len(mean) == len(std) == 3 else None
+
+
+def _example(model: nn.Module, size: int, device: torch.device, channels_last: bool) -> Tensor:
+    """Return two random images that the model takes, small ones if it does; it must give logits for them."""
+    generator = torch.Generator().manual_seed(0)
+    for side in sorted({min(size, _PROOF_SIZE), size}):
+        x = torch.randn(2, 3, side, side, generator=generator).to(device)
+        if channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        try:
+            with torch.no_grad():
+                logits = model(x)
+        except (RuntimeError, AssertionError, ValueError):
+            if side == size:
+                raise
+            continue
+        if isinstance(logits, Tensor):
+            return x
+        raise RunFailure(Outcome.ERROR, f"The backbone gives {type(logits).__name__}, not a tensor of logits.")
+    raise AssertionError("one of the sizes is the run's own")
+
+
+def _stages(model: nn.Module, assignment: Assignment, example: Tensor) -> tuple[list[Piece], str]:
+    """Return the finest stages that are proven, or what is left without proof; and the doubt, if there is one.
+
+    What was found and failed is no one's claim, and the next coarser stages take its place without a word. What an
+    adapter declares, or builds as the children of an ``nn.Sequential``, is a claim: a doubt about it stays.
+    """
+    declared_doubt, found_doubt = "", ""
+    declared = assignment.backbone.stages
+    if declared is not None:
+        modules = list(declared(model))
+        if modules and all(isinstance(module, nn.Module) for module in modules):
+            paths = {id(module): path for path, module in model.named_modules() if path}
+            named = [(paths.get(id(m), f"stage{number}"), m) for number, m in enumerate(modules, start=1)]
+            pieces = from_modules(model, named)
+            declared_doubt = doubt(model, pieces, example)
+            if not declared_doubt:
+                return pieces, ""
+        else:
+            declared_doubt = "`stages` gives something that is not a torch module"
+    for number, pieces in enumerate(candidates(model, example)):
+        wrong = doubt(model, pieces, example)
+        if not wrong:
+            return pieces, declared_doubt
+        found_doubt = found_doubt or wrong
+        if number == 0 and isinstance(model, nn.Sequential):
+            declared_doubt = declared_doubt or wrong
+    found_doubt = found_doubt or "its forward pass can't be traced, or has no value at which it can be cut"
+    return around_classifier(model, example), declared_doubt or found_doubt
+
+
+def _with_new_head(model: nn.Module, pieces: list[Piece], assignment: Assignment, example: Tensor) -> list[Piece]:
+    """Return the pieces with the recipe's head in place of the last."""
+    head = assignment.recipe.head
+    if len(pieces) < 2:
+        raise RunFailure(
+            Outcome.UNSUPPORTED,
+            f"The head of {assignment.backbone.name} can't be told from the rest: use head.kind = 'native'.",
+        )
+    if head.pooling == "flatten" and example.shape[-1] != assignment.size:
+        example = torch.zeros(2, 3, assignment.size, assignment.size, device=example.device)
+    with torch.no_grad():
+        features = run(pieces[:-1], example)
+    pooling = Pooling(
+        head.pooling,
+        channels_first=getattr(model, "output_fmt", "NCHW") == "NCHW",
+        prefix_tokens=int(getattr(model, "num_prefix_tokens", 0)),
+    )
+    module = new_head(head, pooling, features, assignment.num_classes, assignment.seed)
+    return [*pieces[:-1], Piece(HEAD, module.forward, tuple(module.modules()), dict(module.named_parameters()))]
+
+
+def _adopt_unused(model: nn.Module, pieces: list[Piece]) -> None:
+    """Give the parameters that no stage uses to the head: the optimiser has them, as in a plain loop."""
+    owned = {id(parameter) for piece in pieces for parameter in piece.parameters.values()}
+    for name, parameter in model.named_parameters():
+        if id(parameter) not in owned:
+            pieces[-1].parameters[name] = parameter
+
+
+def _weights_loaded(built: Any, assignment: Assignment) -> str:
+    """Return where the weights came from; an adapter may say it in ``weights_loaded`` of what it builds."""
+    said = getattr(built, "weights_loaded", None)
+    if said is not None:
+        return str(said)
+    takes = inspect.signature(assignment.backbone.build).parameters.values()
+    if assignment.weights is None or not any(p.name == "weights" or p.kind is p.VAR_KEYWORD for p in takes):
+        return "none"
+    return (
+        f"imagenet: {assignment.backbone.imagenet}" if assignment.weights == "imagenet" else str(assignment.weights)
+    )

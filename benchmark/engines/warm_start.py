@@ -1,0 +1,57 @@
+"""A run's final weights, as another run finds them that continues from there."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.records.outcomes import Outcome, RunFailure
+
+Weights = Mapping[str, npt.NDArray[Any]]
+
+
+class NoFinalWeights(RunFailure):
+    """Says why a run can't continue from another's weights: ``missing_weights``."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(Outcome.MISSING_WEIGHTS, reason)
+
+
+def save_final(weights: Weights, path: Path) -> None:
+    """Write what :meth:`~benchmark.engines.Engine.weights` gave; the file is complete or absent."""
+    from safetensors.numpy import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    save_file({name: np.asarray(value, order="C") for name, value in weights.items()}, part)
+    with part.open("rb") as stream:
+        os.fsync(stream.fileno())
+    part.replace(path)
+
+
+def read_final(path: Path, own: Mapping[str, tuple[int, ...]]) -> dict[str, npt.NDArray[Any]]:
+    """Return what another run left, for a network of these names and shapes.
+
+    Raises:
+        NoFinalWeights: the file is not there, can't be read, or is of another network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    what = f"The weights that run {path.parent.name} left"
+    try:
+        found: dict[str, npt.NDArray[Any]] = load_file(path)
+    except FileNotFoundError:
+        raise NoFinalWeights(f"{what} are not at {path}; give the same command again.") from None
+    except (OSError, SafetensorError) as error:
+        raise NoFinalWeights(f"{what} can't be read from {path}: {error}") from None
+    for name in sorted(set(found) | set(own)):
+        there = tuple(found[name].shape) if name in found else None
+        if there != own.get(name):
+            raise NoFinalWeights(
+                f"{what} don't fit this network: {name} has shape {there} there and {own.get(name)} here.",
+            )
+    return found
