@@ -91,7 +91,7 @@ def _budget(_: click.Context, __: click.Parameter, value: str | None) -> int | N
     """Read a size on the disk."""
     if value is None:
         return None
-    from benchmark.training.prefix_cache import parse_size
+    from benchmark.training.feature_store import parse_size
 
     try:
         return parse_size(value)

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import Backbone
-from benchmark.conformance.certificates import FOLDER, Certificate, as_markdown, store
 from benchmark.conformance.correspondence import largest_difference, to_keras
 from benchmark.conformance.examine import engine_of
 from benchmark.conformance.find import find_backbones
 from benchmark.conformance.worker import why_not
 from benchmark.errors import UserError
+from benchmark.evaluation.parity_certificates import FOLDER, Certificate, as_markdown, store
 
 Arrays = dict[str, npt.NDArray[Any]]
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.evaluation.intervals import Interval, logit_interval, satterthwaite
-from benchmark.evaluation.scoring import Floats, macro_f1
+from benchmark.evaluation.metrics import Floats, macro_f1
 
 Measure = Callable[[npt.NDArray[np.generic]], Floats]  # sums over clusters, (..., *K), to a score, (...)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluation.scoring import Counts, Floats, decide
+from benchmark.evaluation.metrics import Counts, Floats, decide
 
 BINS = 15  # as in Guo et al. 2017
 OPERATING_SPECIFICITY = 0.95  # on validation images

@@ -5,7 +5,7 @@ import numpy as np
 from benchmark.evaluation.bootstrap import Resampled
 from benchmark.evaluation.calibration import calibration_error
 from benchmark.evaluation.intervals import Interval
-from benchmark.evaluation.scoring import Floats
+from benchmark.evaluation.metrics import Floats
 
 _SCALES = np.concatenate([np.linspace(0, 1.5, 31), np.linspace(1.6, 4, 25)])
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.evaluation.calibration import BINS, place_in_bins
-from benchmark.evaluation.scoring import Counts, Floats, decide
+from benchmark.evaluation.metrics import Counts, Floats, decide
 from benchmark.records.record import Predictions
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmark.evaluation.bootstrap import Estimate
 from benchmark.evaluation.intervals import Interval
-from benchmark.evaluation.scoring import Counts, Floats
+from benchmark.evaluation.metrics import Counts, Floats
 
 ALPHA = 0.05
 

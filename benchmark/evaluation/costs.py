@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.errors import UserError, nearest
-from benchmark.evaluation.scoring import Floats
+from benchmark.evaluation.metrics import Floats
 from benchmark.toml_files import read_toml
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.evaluation.scoring import Counts, Floats
+from benchmark.evaluation.metrics import Counts, Floats
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluation.scoring import Counts, Floats
+from benchmark.evaluation.metrics import Counts, Floats
 
 
 def influence(labels: Counts, probabilities: npt.NDArray[np.floating]) -> tuple[float, Floats] | None:

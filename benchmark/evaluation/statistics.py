@@ -13,7 +13,7 @@ from benchmark.evaluation.bootstrap import Bootstrap
 from benchmark.evaluation.clusters import ClusteredImages
 from benchmark.evaluation.comparison import Comparison, compare, mcnemar, mcnemar_clustered, nadeau_bengio, ranks
 from benchmark.evaluation.intervals import Interval
-from benchmark.evaluation.readings import Folds, Readings, Setting, estimates_of
+from benchmark.evaluation.predictions import Folds, Readings, Setting, estimates_of
 
 
 @dataclass(frozen=True)

@@ -281,7 +281,7 @@ class Controller:
             self._drop_weights_of_parent(row.job)
 
     def _row(self, job: Job, record: Record, *, kept: bool) -> Row:
-        from benchmark.evaluation.scoring import score_record
+        from benchmark.evaluation.metrics import score_record
 
         if record.outcome is not Outcome.OK:
             return Row(job, record, None, kept, stands=self.store.done(job.key))

@@ -27,7 +27,7 @@ from benchmark.execution.worker import log_traceback
 if TYPE_CHECKING:
     from benchmark.data.dataset import DataSet, Split
     from benchmark.engines import Engine
-    from benchmark.training.epochs import Loop
+    from benchmark.training.epoch import Loop
 
 # Enough steps for a median, and no more than a few seconds of them where they are slow.
 _STEPS, _SECONDS = 8, 6.0
@@ -71,9 +71,9 @@ def measure(job: Job, begun: float) -> Pace:
         RunFailure: as the run itself would.
     """
     from benchmark.engines import Assignment, create
-    from benchmark.evaluation.throughput import expected_seconds
-    from benchmark.training.epochs import Loop
-    from benchmark.training.feed import near_equal_batches
+    from benchmark.measurement.throughput import expected_seconds
+    from benchmark.training.epoch import Loop
+    from benchmark.training.prefetch import near_equal_batches
 
     run, execution = job.run, job.run.recipe.execution
     shut_out_other_framework(run.engine)
@@ -145,7 +145,7 @@ def _rows(engine: "Engine", loop: "Loop", job: Job) -> npt.NDArray[Any] | None:
 
 def _explaining(engine: "Engine", data: "DataSet", split: "Split", job: Job) -> float:
     """Return how long Grad-CAM takes for the test images that are explained; 0 where the network has no maps."""
-    from benchmark.training.explain import MOST_WITH_MASKS, MOST_WITHOUT_MASKS, cam_maps
+    from benchmark.measurement.grad_cam import MOST_WITH_MASKS, MOST_WITHOUT_MASKS, cam_maps
 
     most = job.cams
     if most is None:

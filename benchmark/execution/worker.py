@@ -22,7 +22,6 @@ import psutil
 from filelock import FileLock, Timeout
 
 from backbones import Backbone
-from benchmark.evaluation.throughput import Speeds, measure
 from benchmark.execution.channel import Channel, print_to
 from benchmark.execution.failures import outcome_of, unreachable
 from benchmark.execution.frameworks import OTHER_FRAMEWORK, assert_one_framework, shut_out_other_framework
@@ -31,6 +30,7 @@ from benchmark.execution.job import Job
 from benchmark.execution.leavings import give_memory_back, hold_memory
 from benchmark.execution.processes import ATTEMPT_VARIABLE, adopt_orphans, be_first_to_go
 from benchmark.execution.provenance import describe, differences
+from benchmark.measurement.throughput import Speeds, measure
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import CamFacts, Cams, NetworkFacts, Predictions, Record, WeightsFacts
 from benchmark.records.run import Run
@@ -38,7 +38,7 @@ from benchmark.records.store import RecordStore, problem_with
 
 if TYPE_CHECKING:
     from benchmark.engines import Engine, Network
-    from benchmark.training.prefix import Caching
+    from benchmark.training.feature_cache import Caching
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -164,7 +164,7 @@ class _Work:
 
         from benchmark.engines.warm_start import save_final
         from benchmark.training.checkpoints import Checkpoints
-        from benchmark.training.loop import train
+        from benchmark.training.train import train
 
         checkpoints = Checkpoints(job.work / "checkpoints")
         self._compare_with_earlier_attempt(checkpoints.folder)
@@ -207,8 +207,8 @@ class _Work:
     def _caching(self, backbone: Backbone) -> "Caching | None":
         """Return where the outputs of frozen stages are kept, with what of this process may change them."""
         from benchmark.data.preparation.cache import cache_root
-        from benchmark.training.prefix import Caching
-        from benchmark.training.prefix_cache import PrefixCache
+        from benchmark.training.feature_cache import Caching
+        from benchmark.training.feature_store import PrefixCache
 
         if self.job.cache_budget == 0:
             return None
@@ -223,8 +223,8 @@ class _Work:
 
         The check of the maps, where it is asked for, spoils the network: nothing may be measured after it.
         """
-        from benchmark.training.explain import explain
-        from benchmark.training.randomization import check
+        from benchmark.measurement.cam_sanity_check import check
+        from benchmark.measurement.grad_cam import explain
 
         if self.job.cams == 0:
             return None

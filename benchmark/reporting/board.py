@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.intervals import Interval
-from benchmark.evaluation.readings import Setting
+from benchmark.evaluation.predictions import Setting
 from benchmark.evaluation.statistics import BlockStatistics, analyse
 from benchmark.hashing import hash_json
 from benchmark.reporting.cam_scores import cam_intervals

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluation.intervals import Interval, logit_interval
-from benchmark.evaluation.roc import clustered_variance
-from benchmark.evaluation.saliency import (
+from benchmark.evaluation.cam_metrics import (
     ENERGY,
     GAUSSIAN,
     IOU,
@@ -22,6 +20,8 @@ from benchmark.evaluation.saliency import (
     score_baselines,
     score_maps,
 )
+from benchmark.evaluation.intervals import Interval, logit_interval
+from benchmark.evaluation.roc import clustered_variance
 from benchmark.records.record import Cams, Predictions, Record
 
 if TYPE_CHECKING:

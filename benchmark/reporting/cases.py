@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluation.scoring import decide
+from benchmark.evaluation.metrics import decide
 from benchmark.reporting.board import BoardRow
 from benchmark.reporting.folds import by_fold
 from benchmark.reporting.labels import full_names

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from backbones.registry import Registry, load_registry
-from benchmark.conformance.certificates import of_results, shipped, speaking_of
+from benchmark.evaluation.parity_certificates import of_results, shipped, speaking_of
 from benchmark.reporting.board import Board
 
 

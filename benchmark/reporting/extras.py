@@ -7,7 +7,7 @@ from typing import Any
 from benchmark.evaluation.calibration import at_specificity, brier, by_patient, expected_cost, reliability
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.intervals import Interval, wilson
-from benchmark.evaluation.scoring import Scores, score
+from benchmark.evaluation.metrics import Scores, score
 from benchmark.records.record import Predictions, Record
 
 NAMES = (

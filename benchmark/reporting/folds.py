@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.evaluation.scoring import RunScores, score
+from benchmark.evaluation.metrics import RunScores, score
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Predictions
 from benchmark.reporting.cam_scores import NAMES as CAM_NAMES

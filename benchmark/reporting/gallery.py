@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.atomic_files import write_atomically
-from benchmark.evaluation.scoring import Floats
+from benchmark.evaluation.metrics import Floats
 from benchmark.reporting.board import Board
 from benchmark.reporting.cases import Cases, looks
 from benchmark.reporting.cells import escaped

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from benchmark.atomic_files import write_atomically
 from benchmark.evaluation.comparison import ALPHA, mcnemar_clustered
-from benchmark.evaluation.scoring import decide
+from benchmark.evaluation.metrics import decide
 from benchmark.recipe.suite import Conclusion
 from benchmark.records.suite_membership import Experiment, Experiments, read_experiments
 from benchmark.reporting.board import Board

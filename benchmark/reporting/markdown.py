@@ -5,7 +5,7 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
-from benchmark.evaluation.saliency import POINTING
+from benchmark.evaluation.cam_metrics import POINTING
 from benchmark.records.outcomes import Outcome
 from benchmark.reporting.audit_block import HEAD, audit_block
 from benchmark.reporting.board import Board, BoardRow

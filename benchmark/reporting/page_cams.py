@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.evaluation.saliency import POINTING, upsample
+from benchmark.evaluation.cam_metrics import POINTING, upsample
 from benchmark.reporting.board import BoardRow
 from benchmark.reporting.cam_scores import IMAGES, RANDOMIZED, TITLES, cam_source, shared_baselines
 from benchmark.reporting.cases import Cases, Look, looks

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluation.saliency import upsample
+from benchmark.evaluation.cam_metrics import upsample
 from benchmark.reporting.thumbnails import SIDE
 
 Picture = npt.NDArray[np.uint8]  # shape (H, W), grey

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError
-from benchmark.evaluation.scoring import decide
+from benchmark.evaluation.metrics import decide
 from benchmark.reporting.leaderboard import read_board
 from benchmark.reporting.lines import run_lines
 from benchmark.reporting.rows import WHO, Result, Row, columns

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark.errors import UserError
-from benchmark.evaluation.scoring import RunScores, score_record
+from benchmark.evaluation.metrics import RunScores, score_record
 from benchmark.hashing import hash_json
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Cams, Predictions, Record

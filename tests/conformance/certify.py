@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from backbones.registry import load_registry
-from benchmark.conformance import certificates
 from benchmark.conformance.parity import compare
+from benchmark.evaluation import parity_certificates as certificates
 
 # (torch, Keras, head): timm's VGG16 has two dense layers that the other lacks, Keras's own ResNet50 is v1
 PAIRS = (

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from backbones.registry import load_registry
-from benchmark.conformance.certificates import CURVE_TOLERANCE, LOGITS_TOLERANCE, Certificate, shipped
 from benchmark.conformance.correspondence import correspond, to_keras
 from benchmark.conformance.parity import compare
 from benchmark.errors import UserError
+from benchmark.evaluation.parity_certificates import CURVE_TOLERANCE, LOGITS_TOLERANCE, Certificate, shipped
 
 # A torch network and its Keras twin, which runs on Keras's torch backend where TensorFlow's side is not the point.
 TWINS = """from backbones import backbone

@@ -11,8 +11,8 @@ import pytest
 from backbones import Backbone
 from benchmark.data.dataset import DataSet
 from benchmark.engines.cam_stage import NoFeatureMap, find_feature_stage
-from benchmark.evaluation.saliency import grad_cam
-from benchmark.training.randomization import cascade
+from benchmark.evaluation.cam_metrics import grad_cam
+from benchmark.measurement.cam_sanity_check import cascade
 from tests.engines import keras_small, torch_small
 from tests.engines.test_engines_agree import as_torch, weights
 from tests.engines.torch_small import CLASSES, SIZE, images

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from benchmark.data.dataset import DataSet, Split
-from benchmark.evaluation.saliency import score_maps
+from benchmark.evaluation.cam_metrics import score_maps
+from benchmark.measurement.cam_sanity_check import check
+from benchmark.measurement.grad_cam import choose_images, explain
 from benchmark.records.record import Predictions
 from benchmark.reporting.cam_scores import cam_scores
-from benchmark.training.explain import choose_images, explain
-from benchmark.training.randomization import check
 from tests.engines import torch_small
 from tests.engines.test_cam import known_torch
 from tests.engines.torch_small import CLASSES, SIZE

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.evaluation.scoring import macro_f1
+from benchmark.evaluation.metrics import macro_f1
 from benchmark.records.record import Predictions
 
 

@@ -10,8 +10,8 @@ from benchmark.evaluation.calibration_interval import calibration_interval
 from benchmark.evaluation.clusters import ClusteredImages, gaps_by_cluster
 from benchmark.evaluation.comparison import compare
 from benchmark.evaluation.intervals import Interval, correlation, count_interval
-from benchmark.evaluation.readings import Readings, Setting, estimates_of
-from benchmark.evaluation.scoring import score
+from benchmark.evaluation.metrics import score
+from benchmark.evaluation.predictions import Readings, Setting, estimates_of
 from benchmark.records.record import Predictions
 
 STUDIES = 1000  # a share of 95 % is then known within 0.7 % (one standard error)

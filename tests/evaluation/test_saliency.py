@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmark.evaluation.saliency import (
+from benchmark.evaluation.cam_metrics import (
     GAUSSIAN,
     MEAN_MASK,
     UNIFORM,

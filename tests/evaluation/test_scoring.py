@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from benchmark.evaluation.scoring import accuracy, balanced_accuracy, f1_per_class, macro_f1, mcc, score
+from benchmark.evaluation.metrics import accuracy, balanced_accuracy, f1_per_class, macro_f1, mcc, score
 
 NAMES = ("glioma", "meningioma", "notumor", "pituitary")
 

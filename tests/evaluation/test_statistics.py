@@ -34,9 +34,9 @@ from benchmark.evaluation.intervals import (
     satterthwaite,
     wilson,
 )
-from benchmark.evaluation.readings import Readings, Setting, estimates_of
+from benchmark.evaluation.metrics import macro_f1
+from benchmark.evaluation.predictions import Readings, Setting, estimates_of
 from benchmark.evaluation.roc import clustered_variance, influence
-from benchmark.evaluation.scoring import macro_f1
 from benchmark.records.record import Predictions
 
 

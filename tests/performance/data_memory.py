@@ -86,7 +86,7 @@ def trained(data, steps, batch_size):
     from backbones.registry import load_registry
     from benchmark.engines import Assignment, StepInput, create
     from benchmark.recipe import load_recipe
-    from benchmark.training.feed import Feed
+    from benchmark.training.prefetch import Feed
 
     engine = create("torch", "cpu", tf32=False, deterministic=False)
     recipe = load_recipe("default")

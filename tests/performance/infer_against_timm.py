@@ -19,7 +19,7 @@ import json, sys
 import numpy as np
 from backbones.registry import load_registry
 from benchmark.data.dataset import DataSet
-from benchmark.evaluation.throughput import measure
+from benchmark.measurement.throughput import measure
 from benchmark.recipe import load_recipe
 from benchmark.engines import Assignment, create
 name, size, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])

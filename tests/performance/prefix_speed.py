@@ -33,9 +33,9 @@ from benchmark.data.dataset import DataSet, Split
 from benchmark.engines import Assignment, create
 from benchmark.execution.frameworks import shut_out_other_framework
 from benchmark.recipe import load_recipe
-from benchmark.training.loop import Training, train
-from benchmark.training.prefix import Caching
-from benchmark.training.prefix_cache import PrefixCache
+from benchmark.training.feature_cache import Caching
+from benchmark.training.feature_store import PrefixCache
+from benchmark.training.train import Training, train
 
 _BACKBONE = {"torch": "timm/resnet50", "tensorflow": "keras/resnet50"}
 _LAST = {"torch": "layer4", "tensorflow": "conv5"}

@@ -14,7 +14,7 @@ from backbones import Backbone
 from benchmark.data.dataset import DataSet, Split
 from benchmark.engines import Assignment, create
 from benchmark.recipe import Recipe, load_recipe
-from benchmark.training.epochs import Loop
+from benchmark.training.epoch import Loop
 
 CLASSES = 4
 Turn = Callable[[], float]  # does the work once and returns its seconds

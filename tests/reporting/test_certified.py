@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from simulated import FOUR, Study
 
-from benchmark.conformance.certificates import FOLDER, Certificate, store
+from benchmark.evaluation.parity_certificates import FOLDER, Certificate, store
 from benchmark.hashing import hash_json
 from benchmark.reporting.leaderboard import write_leaderboard
 

@@ -9,9 +9,9 @@ import numpy as np
 from benchmark.data.dataset import DataSet, Split
 from benchmark.engines import Network
 from benchmark.recipe import Recipe
-from benchmark.training.loop import Training, train
-from benchmark.training.prefix import Caching
-from benchmark.training.prefix_cache import PrefixCache
+from benchmark.training.feature_cache import Caching
+from benchmark.training.feature_store import PrefixCache
+from benchmark.training.train import Training, train
 
 CLASSES, COUNT = 3, 60
 Built = tuple[Any, Network]

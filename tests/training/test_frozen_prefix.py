@@ -11,7 +11,7 @@ from backbones import HALF, Backbone
 from benchmark.engines import Assignment, create
 from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.training import prefix as prefix_room
+from benchmark.training import feature_cache as prefix_room
 from benchmark.training.checkpoints import Checkpoints
 from tests.engines.torch_small import convolutions
 from tests.training.frozen import COUNT, Built, data, exact_and_computed_once, recipe, run, same, split

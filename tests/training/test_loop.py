@@ -12,7 +12,7 @@ from benchmark.draws.augmentation import Draws
 from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.checkpoints import Checkpoints
-from benchmark.training.loop import Training, train
+from benchmark.training.train import Training, train
 from tests.training.softmax_engine import SoftmaxEngine
 
 
@@ -196,7 +196,7 @@ def test_measuring_whether_to_compile_leaves_no_trace(
     data: DataSet, split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = run(SoftmaxEngine(), data, split, recipe())
-    monkeypatch.setattr("benchmark.training.choices.WORTH_ASKING_SECONDS", 0.0)
+    monkeypatch.setattr("benchmark.training.autotune.WORTH_ASKING_SECONDS", 0.0)
     engine = SoftmaxEngine()
     measured = run(engine, data, split, recipe(**{"execution.compile": "auto"}))
     assert engine.compiled[:2] == [False, True]
@@ -227,7 +227,7 @@ def test_the_layout_is_measured_where_training_is_long_and_left_where_it_is_shor
     short = SoftmaxEngine(free_layout=True)
     assert "too few" in run(short, data, split, recipe()).execution["channels_last"]
     assert short.layouts == []
-    monkeypatch.setattr("benchmark.training.choices.STEPS_WORTH_LAYOUT", 1)
+    monkeypatch.setattr("benchmark.training.autotune.STEPS_WORTH_LAYOUT", 1)
     engine = SoftmaxEngine(free_layout=True)
     measured = run(engine, data, split, recipe())
     chosen = measured.execution["channels_last"]

@@ -8,7 +8,7 @@ import pytest
 from benchmark.draws.randomness import draw, epoch_order, image_numbers, step_seed
 from benchmark.recipe import Ema, Optimizer, Schedule
 from benchmark.training.clock import Clock
-from benchmark.training.feed import near_equal_batches
+from benchmark.training.prefetch import near_equal_batches
 from benchmark.training.schedules import average_decay, factor, stage_factors
 
 

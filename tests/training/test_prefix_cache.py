@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.training import prefix_cache
-from benchmark.training.prefix_cache import Entry, NoRoom, PrefixCache, Rows, parse_size
+from benchmark.training import feature_store as prefix_cache
+from benchmark.training.feature_store import Entry, NoRoom, PrefixCache, Rows, parse_size
 
 COUNT, SHAPE = 12, (256, 64)
 ROW_BYTES = 65536
@@ -118,7 +118,7 @@ FILLER = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from benchmark.training import prefix_cache
+from benchmark.training import feature_store as prefix_cache
 from tests.training.test_prefix_cache import COUNT, ROW_BYTES, opened, truth
 prefix_cache._FLUSH_BYTES = 3 * ROW_BYTES
 def blocks():

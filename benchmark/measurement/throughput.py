@@ -14,7 +14,7 @@ import numpy as np
 from benchmark.data.dataset import DataSet, Positions
 from benchmark.engines.base import Engine
 from benchmark.records.record import Throughput
-from benchmark.training.epochs import Report, softmax
+from benchmark.training.epoch import Report, softmax
 
 _WINDOW_SECONDS = 0.2
 _WINDOWS = 7

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluation import scoring
+from benchmark.evaluation import metrics as scoring
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate, Measure
 from benchmark.evaluation.calibration import (
     OPERATING_SPECIFICITY,

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import Epoch, Trial
 from benchmark.training.checkpoints import Checkpoints, State
-from benchmark.training.epochs import Loop
-from benchmark.training.fitting import Fitted, Progress, end_with_best
+from benchmark.training.epoch import Loop
+from benchmark.training.fit import Fitted, Progress, end_with_best
 
 
 @dataclass(frozen=True)

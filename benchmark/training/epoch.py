@@ -14,11 +14,11 @@ from benchmark.data.dataset import DataSet, Positions, Split
 from benchmark.draws.augmentation import Draws, draw_batch
 from benchmark.draws.randomness import epoch_order, image_numbers, step_seed
 from benchmark.engines.base import Engine, Handle, StepInput
-from benchmark.evaluation.scoring import confusion_matrix, macro_f1
+from benchmark.evaluation.metrics import confusion_matrix, macro_f1
 from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.clock import Clock
-from benchmark.training.feed import Feed, near_equal_batches
+from benchmark.training.prefetch import Feed, near_equal_batches
 from benchmark.training.schedules import average_decay, factor
 
 Report = Callable[[Mapping[str, Any]], None]

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet, Positions
 from benchmark.engines.base import Engine
-from benchmark.evaluation.saliency import rank_correlation
+from benchmark.evaluation.cam_metrics import rank_correlation
+from benchmark.measurement.grad_cam import Report, cam_maps
 from benchmark.records.record import Cams, Randomized
-from benchmark.training.explain import Report, cam_maps
 
 _IMAGES = 24  # of a run, on which the check is made
 _STEPS = 12  # a network of more stages is spoiled several at a time: the curve has its shape all the same

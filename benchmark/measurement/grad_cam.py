@@ -11,10 +11,10 @@ from benchmark.data.dataset import DataSet, Positions, Split
 from benchmark.draws.randomness import draw, image_numbers
 from benchmark.engines.base import Engine
 from benchmark.engines.cam_stage import NoFeatureMap
-from benchmark.evaluation.saliency import grad_cam, mean_mask, normalized
-from benchmark.evaluation.scoring import decide
+from benchmark.evaluation.cam_metrics import grad_cam, mean_mask, normalized
+from benchmark.evaluation.metrics import decide
 from benchmark.records.record import CamFacts, Cams, Predictions
-from benchmark.training.feed import near_equal_batches
+from benchmark.training.prefetch import near_equal_batches
 
 Report = Callable[[Mapping[str, Any]], None]
 

@@ -15,9 +15,9 @@ from benchmark.engines.base import Engine, Network, StepInput
 from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import Epoch
+from benchmark.training.autotune import resolve_channels_last, resolve_compile
 from benchmark.training.checkpoints import Checkpoints, State
-from benchmark.training.choices import resolve_channels_last, resolve_compile
-from benchmark.training.epochs import Loop
+from benchmark.training.epoch import Loop
 
 _T = TypeVar("_T")
 

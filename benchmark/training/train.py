@@ -18,10 +18,10 @@ from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import Epoch, Predictions, Timings, Trial
 from benchmark.training.checkpoints import Checkpoints
-from benchmark.training.epochs import Loop, Report
-from benchmark.training.fitting import batch_in_words, end_with_best, fit
-from benchmark.training.prefix import Caching, frozen_rows
-from benchmark.training.tuning import tune
+from benchmark.training.epoch import Loop, Report
+from benchmark.training.feature_cache import Caching, frozen_rows
+from benchmark.training.fit import batch_in_words, end_with_best, fit
+from benchmark.training.learning_rate_search import tune
 
 
 @dataclass(frozen=True)

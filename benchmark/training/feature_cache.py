@@ -17,10 +17,10 @@ from benchmark.engines.base import Handle, Network, NoPrefix, Prefix
 from benchmark.engines.freezing import TOLERANCE, agree
 from benchmark.hashing import hash_json
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.training.epochs import Loop
-from benchmark.training.feed import Feed, near_equal_batches
-from benchmark.training.fitting import within_memory
-from benchmark.training.prefix_cache import Entry, NoRoom, PrefixCache, Rows
+from benchmark.training.epoch import Loop
+from benchmark.training.feature_store import Entry, NoRoom, PrefixCache, Rows
+from benchmark.training.fit import within_memory
+from benchmark.training.prefetch import Feed, near_equal_batches
 
 # On reuse so many rows are computed again, and compared.
 _CHECKED = 4

@@ -1,0 +1,1 @@
+"""Measurement: what is measured of a trained network, in its worker."""
