@@ -302,8 +302,8 @@ class Controller:
     def _keep_pictures(self) -> None:
         """Write a montage of the data and small copies of the test images, which the board shows."""
         from benchmark.data import load_prepared, load_split
-        from benchmark.reporting.montage import write_montage
-        from benchmark.reporting.thumbnails import write_thumbnails
+        from benchmark.reporting.figures.montage import write_montage
+        from benchmark.reporting.figures.thumbnails import write_thumbnails
 
         largest = max(self.plan.jobs, key=lambda job: job.run.recipe.size)
         data = load_prepared(largest.data_folder)

@@ -41,8 +41,8 @@ def leaderboard_command(
     Columns are those of leaderboard.csv. Rows that are not shown still count in ranks and corrections.
     """
     from benchmark.evaluation.costs import load_costs
+    from benchmark.reporting.board.filters import View
     from benchmark.reporting.leaderboard import write_leaderboard
-    from benchmark.reporting.view import View
 
     for folder in folders:
         if not folder.is_dir():

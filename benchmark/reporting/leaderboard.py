@@ -6,11 +6,11 @@ from pathlib import Path
 
 from benchmark.atomic_files import write_atomically
 from benchmark.evaluation.costs import Costs
-from benchmark.reporting.board import Board, make_board
-from benchmark.reporting.certified import with_certificates
-from benchmark.reporting.gather import gather
-from benchmark.reporting.rows import evaluate
-from benchmark.reporting.view import View
+from benchmark.reporting.board.board import Board, make_board
+from benchmark.reporting.board.filters import View
+from benchmark.reporting.board.load_records import gather
+from benchmark.reporting.board.parity import with_certificates
+from benchmark.reporting.board.rows import evaluate
 
 
 def read_board(*folders: Path, costs: Costs | None = None) -> Board:
@@ -47,13 +47,13 @@ def write_leaderboard(
     Raises:
         UserError: there is no record at all, or the view asks for what is not there.
     """
-    from benchmark.reporting.gallery import write_gallery
-    from benchmark.reporting.known import with_reports, write_reports
-    from benchmark.reporting.page import page
-    from benchmark.reporting.plot_cams import write_cam_plots
-    from benchmark.reporting.plots import write_plots  # matplotlib takes its time
-    from benchmark.reporting.tables import write_tables
-    from benchmark.reporting.thumbnails import read_thumbnails
+    from benchmark.reporting.documents.gallery import write_gallery
+    from benchmark.reporting.documents.reference_report import with_reports, write_reports
+    from benchmark.reporting.documents.tables import write_tables
+    from benchmark.reporting.figures.cams import write_cam_plots
+    from benchmark.reporting.figures.plots import write_plots  # matplotlib takes its time
+    from benchmark.reporting.figures.thumbnails import read_thumbnails
+    from benchmark.reporting.page.page import page
 
     folders = list(folders) or [out]
     board, reports = with_reports(view.of(read_board(*folders, costs=costs)), folders)

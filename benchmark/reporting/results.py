@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError
 from benchmark.evaluation.metrics import decide
+from benchmark.reporting.board.flat_rows import run_lines
+from benchmark.reporting.board.rows import WHO, Result, Row, columns
 from benchmark.reporting.leaderboard import read_board
-from benchmark.reporting.lines import run_lines
-from benchmark.reporting.rows import WHO, Result, Row, columns
 
 if TYPE_CHECKING:
     import pandas as pd

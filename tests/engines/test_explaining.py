@@ -10,7 +10,7 @@ from benchmark.evaluation.cam_metrics import score_maps
 from benchmark.measurement.cam_sanity_check import check
 from benchmark.measurement.grad_cam import choose_images, explain
 from benchmark.records.record import Predictions
-from benchmark.reporting.cam_scores import cam_scores
+from benchmark.reporting.board.cam_scores import cam_scores
 from tests.engines import torch_small
 from tests.engines.test_cam import known_torch
 from tests.engines.torch_small import CLASSES, SIZE

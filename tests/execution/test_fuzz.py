@@ -20,10 +20,10 @@ from benchmark.hashing import hash_file, hash_json
 from benchmark.recipe import Recipe, field_names, load_recipe
 from benchmark.recipe.suite import SuiteEntry, load_suite
 from benchmark.records.store import RecordStore
-from benchmark.reporting.board import make_board
-from benchmark.reporting.lines import board_lines, run_lines
-from benchmark.reporting.markdown import markdown
-from benchmark.reporting.rows import evaluate
+from benchmark.reporting.board.board import make_board
+from benchmark.reporting.board.flat_rows import board_lines, run_lines
+from benchmark.reporting.board.rows import evaluate
+from benchmark.reporting.documents.markdown import markdown
 from tests.execution.samples import a_record, some_predictions
 
 QUICKLY = settings(

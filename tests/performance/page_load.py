@@ -23,9 +23,9 @@ from simulated import TWELVE, Reader, Study, explained
 from test_page import images_of
 
 from benchmark.records.store import RecordStore
+from benchmark.reporting.figures.thumbnails import read_thumbnails, write_thumbnails
 from benchmark.reporting.leaderboard import read_board
-from benchmark.reporting.page import page
-from benchmark.reporting.thumbnails import read_thumbnails, write_thumbnails
+from benchmark.reporting.page.page import page
 
 
 def readers(count: int) -> list[Reader]:

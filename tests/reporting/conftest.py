@@ -10,8 +10,8 @@ import pytest
 from benchmark.evaluation.bootstrap import Bootstrap
 from benchmark.records.record import Predictions, Record
 from benchmark.records.store import RecordStore
+from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.leaderboard import read_board
-from benchmark.reporting.tables import write_tables
 
 Runs = Iterable[tuple[Record, Predictions | None]]
 

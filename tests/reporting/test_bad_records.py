@@ -12,9 +12,9 @@ from simulated import FOUR, Study
 from benchmark.hashing import hash_file
 from benchmark.records.record import Predictions, Record
 from benchmark.records.store import RecordStore, short
+from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.leaderboard import read_board
-from benchmark.reporting.page import page
-from benchmark.reporting.tables import write_tables
+from benchmark.reporting.page.page import page
 
 SMALL = Study(patients=24, slices=2)
 Damage = Callable[[Path], None]

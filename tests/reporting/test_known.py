@@ -10,7 +10,7 @@ from benchmark.recipe import Recipe
 from benchmark.recipe.suite import load_suite
 from benchmark.records.outcomes import Outcome
 from benchmark.records.suite_membership import save_experiments
-from benchmark.reporting.known import with_reports
+from benchmark.reporting.documents.reference_report import with_reports
 from benchmark.reporting.leaderboard import read_board
 from tests.reporting.conftest import Runs
 from tests.reporting.simulated import Reader, Study

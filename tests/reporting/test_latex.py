@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from simulated import FOUR, TWELVE, Study
 
+from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.leaderboard import read_board
-from benchmark.reporting.tables import write_tables
 
 NAMES = (
     r"\input{/etc/passwd} 100 % & $x_1^2$ #1 {a}",

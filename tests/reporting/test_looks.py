@@ -13,12 +13,12 @@ from test_page import images_of
 from benchmark.cli import main
 from benchmark.records.record import Randomized, Record
 from benchmark.records.store import RecordStore
-from benchmark.reporting.cases import Cases
-from benchmark.reporting.gallery import write_gallery
-from benchmark.reporting.gather import gather
+from benchmark.reporting.board.image_cases import Cases
+from benchmark.reporting.board.load_records import gather
+from benchmark.reporting.board.reproduce import command_of
+from benchmark.reporting.documents.gallery import write_gallery
+from benchmark.reporting.figures.thumbnails import write_thumbnails
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
-from benchmark.reporting.reproduce import command_of
-from benchmark.reporting.thumbnails import write_thumbnails
 
 STUDY = Study(patients=40, slices=3)
 

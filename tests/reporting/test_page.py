@@ -19,11 +19,11 @@ from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Cams, Predictions, Record
 from benchmark.records.store import RecordStore
-from benchmark.reporting.cases import Cases
+from benchmark.reporting.board.image_cases import Cases
+from benchmark.reporting.board.pairs import row_pairs, sentence
+from benchmark.reporting.figures.thumbnails import read_thumbnails, thumbnail_path, write_thumbnails
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
-from benchmark.reporting.page import page, script_json
-from benchmark.reporting.pairs import row_pairs, sentence
-from benchmark.reporting.thumbnails import read_thumbnails, thumbnail_path, write_thumbnails
+from benchmark.reporting.page.page import page, script_json
 
 STUDY = Study(patients=40, slices=3)
 HOSTILE = "</script><script>window.owned = 1</script><img src=x onerror='window.owned = 1'>"

@@ -12,11 +12,11 @@ from simulated import FOUR, TWELVE, Study
 
 from benchmark.data.dataset import DataSet
 from benchmark.records.outcomes import Outcome
-from benchmark.reporting.labels import place
+from benchmark.reporting.figures.labels import place
+from benchmark.reporting.figures.montage import choose, write_montage
+from benchmark.reporting.figures.plots import write_plots
+from benchmark.reporting.figures.speed import pareto_front
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
-from benchmark.reporting.montage import choose, write_montage
-from benchmark.reporting.plot_speed import pareto_front
-from benchmark.reporting.plots import write_plots
 
 SMALL = Study(patients=24, slices=2)
 

@@ -4,7 +4,7 @@ import pytest
 from simulated import CLASSES, Study
 
 from benchmark.records.record import DataFacts
-from benchmark.reporting.published import Published, known_data, published_rows
+from benchmark.reporting.board.published import Published, known_data, published_rows
 
 
 def nickparvar(**changes: object) -> DataFacts:

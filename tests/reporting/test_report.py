@@ -8,8 +8,8 @@ import numpy as np
 from simulated import FOUR, Study
 
 from benchmark.data import SplitOptions, audit_data, make_splits
+from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.leaderboard import read_board
-from benchmark.reporting.tables import write_tables
 from tests.data.test_splits import cohort
 
 SMALL = Study(patients=24, slices=2)

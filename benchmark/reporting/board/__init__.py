@@ -1,0 +1,1 @@
+"""The board: records compared, ranked and turned into rows and columns."""

@@ -1,0 +1,85 @@
+"""The audit on the leaderboard: what could flatter the scores of an arena, in a few lines."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmark.data.audit.audit import Audit
+from benchmark.data.duplicates.groups import Duplicates
+from benchmark.reporting.board.board import BoardRow
+
+HEAD = (
+    "split",
+    "byte-identical groups",
+    "pixel-identical groups",
+    "groups of near-duplicates",
+    "test images with a copy",
+    "groups with two labels",
+    "patients on both sides",
+    "left out by --dedupe",
+)
+
+
+@dataclass(frozen=True)
+class AuditBlock:
+    """What is printed of the audits behind an arena's rows.
+
+    Args:
+        lines: under ``HEAD``, one for each split.
+        notes: sentences that are the same for all of them.
+    """
+
+    lines: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+
+
+def audit_block(rows: Sequence[BoardRow]) -> AuditBlock | None:
+    """Return what the records of an arena's rows tell of the audit; ``None`` where none of them was audited."""
+    audits: dict[str, tuple[int, str, Audit]] = {}
+    for row in rows:
+        for result in row.results:
+            record = result.record
+            if record.audit is not None:
+                data = record.data
+                audits.setdefault(data.split_hash, (data.fold or 0, data.split, record.audit))
+    if not audits:
+        return None
+    found = sorted(audits.values(), key=lambda entry: entry[:2])
+    first = found[0][2]
+    notes = [
+        "Groups of copies among all images; in brackets those that stand in test and in training or validation.",
+        f"Near-duplicates: {first.near_rule}; identical images included.",
+        *_probe_notes(first),
+    ]
+    return AuditBlock(tuple(_line(name, audit) for _, name, audit in found), tuple(notes))
+
+
+def _line(name: str, audit: Audit) -> tuple[str, ...]:
+    return (
+        name,
+        *(_groups(copies) for copies in (audit.byte_identical, audit.pixel_identical, audit.near)),
+        str(audit.near.test_images),
+        str(audit.near.conflicting),
+        "unknown" if audit.patients is None else f"{audit.patients.across} of {audit.patients.number}",
+        "" if audit.removed is None else str(audit.removed),
+    )
+
+
+def _groups(copies: Duplicates) -> str:
+    return f"{copies.groups} ({copies.across})"
+
+
+def _probe_notes(audit: Audit) -> list[str]:
+    """Return for each target what trivial features tell of it, beside chance."""
+    if not audit.probe:
+        return ["Shortcut probe: too few independent images."]
+    targets: dict[str, dict[str, float]] = {}
+    chance: Mapping[str, float] = {row.target: row.chance for row in audit.probe}
+    for row in audit.probe:
+        targets.setdefault(row.target, {})[row.features] = row.balanced_accuracy
+    return [
+        f"Shortcut probe: balanced accuracy for {'the class' if target == 'class' else f'{target} against the rest'} "
+        f"from features that know nothing of tumours, chance {chance[target]:.2f}: "
+        + ", ".join(f"{features} {accuracy:.2f}" for features, accuracy in told.items())
+        + "."
+        for target, told in targets.items()
+    ]

@@ -1,0 +1,291 @@
+"""The board: runs gathered into rows, rows into blocks, and ranks given within each block."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from benchmark.evaluation.costs import Costs
+from benchmark.evaluation.intervals import Interval
+from benchmark.evaluation.predictions import Setting
+from benchmark.evaluation.statistics import BlockStatistics, analyse
+from benchmark.hashing import hash_json
+from benchmark.reporting.board.cam_scores import cam_intervals
+from benchmark.reporting.board.derived_scores import cost_of, patient_intervals
+from benchmark.reporting.board.folds import aggregated, even, failure, predictions_by_fold, split_label
+from benchmark.reporting.board.guessing import guessed
+from benchmark.reporting.board.recipe_labels import recipe_labels
+from benchmark.reporting.board.rows import Result, Row
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows that may be compared: same data, split, image set, and pretrained or scratch weights.
+
+    Args:
+        arena: identity of data, split and image set, without the weights.
+        arena_name: for people (``phantom, holdout``), unique on the board.
+        pretrained: ``None`` for failed rows, where it does not matter.
+        unranked: why its rows have no rank (``leak``, ``fell back``, ``incomplete``, ``failed``), else empty.
+    """
+
+    arena: str
+    arena_name: str
+    pretrained: bool | None
+    unranked: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For people: ``phantom, holdout, pretrained``."""
+        return f"{self.arena_name}, {self.place}"
+
+    @property
+    def place(self) -> str:
+        """Where it stands within its arena: ``pretrained``, ``scratch, leak`` ..."""
+        weights = {True: ("pretrained",), False: ("scratch",), None: ()}[self.pretrained]
+        return ", ".join((*weights, *self.unranked))
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """One line of the leaderboard: a backbone with its recipe, data, split and weights, seeds and folds aggregated.
+
+    Args:
+        results: its runs, by seed and fold.
+        values: means over the scored runs, and what all runs share.
+        spread: sample standard deviations over the scored runs, where there is more than one.
+        rank: 1 + the number of rows of its block that are significantly better; ``None`` where it is not ranked.
+        intervals: 95 % intervals by column name.
+        guessed: whether its macro-F1 can't be told from guessing; the reason then says what it was trained on.
+    """
+
+    results: tuple[Result, ...]
+    values: Row
+    spread: Row
+    block: Block
+    rank: int | None = None
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    guessed: bool = False
+
+    @property
+    def first(self) -> Result:
+        """A run to ask for what all runs share, scored where there is one."""
+        return next((result for result in self.results if result.scores), self.results[0])
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean macro-F1, ``nan`` without scored runs."""
+        return float(self.values.get("macro_f1", math.nan))
+
+
+@dataclass(frozen=True)
+class Board:
+    """All runs, and all rows in the order in which they are shown.
+
+    Args:
+        problems: a sentence for each record that is not used.
+        statistics: of each ranked block, by its name; its rows are numbered by macro-F1, the highest first.
+        hidden: rows that were compared with the others and are not shown.
+        columns: those to be shown, empty where nothing was chosen.
+        notes: sentences about what is shown.
+    """
+
+    results: tuple[Result, ...]
+    rows: tuple[BoardRow, ...]
+    problems: tuple[str, ...] = ()
+    statistics: Mapping[str, BlockStatistics] = field(default_factory=dict)
+    hidden: tuple[BoardRow, ...] = ()
+    columns: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def ranked(self, block: str) -> list[BoardRow]:
+        """Return a block's rows by macro-F1, the highest first: the order in which its statistics number them."""
+        members = [row for row in (*self.rows, *self.hidden) if row.block.name == block]
+        return sorted(members, key=_standing)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """All classes that occur, in the order of their data sets."""
+        return tuple(dict.fromkeys(name for result in self.results for name in result.record.data.class_names))
+
+    @property
+    def tumour_names(self) -> tuple[str, ...]:
+        """The classes that can be missed: those of data sets with a negative class, but that class itself."""
+        data_sets = [result.record.data for result in self.results if result.record.data.negative_class]
+        names = dict.fromkeys(name for data in data_sets for name in data.class_names if name != data.negative_class)
+        return tuple(names)
+
+    def arenas(self) -> list[tuple[BoardRow, ...]]:
+        """Return the rows by arena (data, split and image set), in order."""
+        names = dict.fromkeys(row.block.arena for row in self.rows)
+        return [tuple(row for row in self.rows if row.block.arena == name) for name in names]
+
+
+def make_board(results: Iterable[Result], problems: Sequence[str] = (), costs: Costs | None = None) -> Board:
+    """Gather runs into rows, and rank them.
+
+    Raises:
+        UserError: the costs name a class that no data set has.
+    """
+    ordered = [_with_cost(result, costs) for result in _agreeing(sorted(results, key=_run_order))]
+    labels = recipe_labels(ordered)
+    gathered: dict[str, list[Result]] = {}
+    for result in ordered:
+        gathered.setdefault(result.row_key, []).append(result)
+    rows = [_row(runs, labels[key]) for key, runs in gathered.items()]
+    rows, statistics = _judged(_named(rows), costs)
+    board = Board(tuple(ordered), tuple(sorted(rows, key=_row_order)), tuple(problems), statistics)
+    if costs is not None:
+        costs.check(board.class_names)
+        board = replace(board, notes=(costs.sentence(),))
+    return board
+
+
+def _with_cost(result: Result, costs: Costs | None) -> Result:
+    if result.scores is None or costs is None:
+        return result
+    return replace(result, extras={**result.extras, **cost_of(result.record, result.scores.test, costs)})
+
+
+def _agreeing(results: Sequence[Result]) -> list[Result]:
+    """Take the scores from runs whose test images, labels or groups are not those of most runs on the same split."""
+    signed: dict[str, tuple[str, str]] = {}
+    for result in results:
+        if result.scores is not None and result.predictions is not None:
+            test = result.predictions.part("test")
+            order = test.image_ids.argsort()
+            said = [values[order].tolist() for values in (test.image_ids, test.labels, test.groups)]
+            data, images = result.record.data, result.record.identity.get("images_hash")
+            arena = hash_json([data.fingerprint, data.class_names, data.split_hash, data.limit, images])
+            signed[result.record.key] = arena, hash_json(said)
+    usual = {
+        arena: Counter(sign for where, sign in signed.values() if where == arena).most_common(1)[0][0]
+        for arena in {arena for arena, _ in signed.values()}
+    }
+    kept = []
+    for result in results:
+        arena, sign = signed.get(result.record.key, ("", ""))
+        if arena and sign != usual[arena]:
+            why = (
+                f"The test images, labels or patients of record {result.record.key[:12]} are not those of the other "
+                f"runs on this split; delete it and run it again."
+            )
+            result = replace(result, scores=None, problem=why, extras={})
+        kept.append(result)
+    return kept
+
+
+def _row(results: Sequence[Result], recipe: str) -> BoardRow:
+    scored = [result for result in results if result.scores]
+    values, spread = aggregated(results)
+    values |= {
+        "recipe": recipe,
+        "split": split_label(results, scored),
+        "seed": " ".join(str(seed) for seed in sorted({result.record.seed for result in results})),
+        "n_runs": len(scored),
+    }
+    values.pop("reason", None)
+    values |= failure(results)
+    if len(results) > 1:
+        for name in ("key", "best_epoch", "n_epochs"):
+            values.pop(name, None)
+    return BoardRow(tuple(results), values, spread, _block(results, scored))
+
+
+def _block(results: Sequence[Result], scored: Sequence[Result]) -> Block:
+    record = (scored or results)[0].record
+    arena = hash_json(
+        [
+            record.data.fingerprint,
+            record.data.class_names,
+            record.data.limit,
+            sorted({(each.record.data.split_hash, str(each.record.identity.get("images_hash"))) for each in results}),
+        ]
+    )
+    if not scored:
+        return Block(arena, "", None, ("failed",))
+    why = []
+    if any(result.record.data.leaks for result in results):
+        why.append("leak")
+    if record.weights.fell_back:
+        why.append("fell back")
+    if len(scored) < len(results) or not even(scored):
+        why.append("incomplete")
+    return Block(arena, "", record.weights.used != "none", tuple(why))
+
+
+def _named(rows: Sequence[BoardRow]) -> list[BoardRow]:
+    """Give each arena its name; those that would share one are told apart by a few digits of their hash."""
+    arenas: dict[str, str] = {}
+    for row in rows:
+        data = row.first.record.data
+        limit = "" if data.limit is None else f", limit {data.limit}"
+        arenas.setdefault(row.block.arena, f"{data.name}, {split_label(row.results, row.results)}{limit}")
+    counts = list(arenas.values())
+    for arena, name in arenas.items():
+        if counts.count(name) > 1:
+            arenas[arena] = f"{name} #{arena[:6]}"
+    return [replace(row, block=replace(row.block, arena_name=arenas[row.block.arena])) for row in rows]
+
+
+def _judged(rows: Sequence[BoardRow], costs: Costs | None) -> tuple[list[BoardRow], dict[str, BlockStatistics]]:
+    """Give rows their intervals, and those of each block that is ranked their ranks."""
+    judged: list[BoardRow] = []
+    statistics: dict[str, BlockStatistics] = {}
+    for block in dict.fromkeys(row.block for row in rows):
+        members = [row for row in rows if row.block == block]
+        if block.pretrained is None:
+            judged += members
+        elif block.unranked not in ((), ("leak",)):
+            # each by itself: a row that is not whole was not read on the images of the others
+            judged += [_with_intervals(row, _analysed([row], costs).intervals[0]) for row in members]
+        else:
+            members.sort(key=_standing)
+            found = _analysed(members, costs)
+            if block.unranked:  # where all rows saw the same leak they can be compared; a rank would say more
+                found = replace(found, ranks=(None,) * len(members))
+            statistics[block.name] = found
+            judged += [
+                replace(_with_intervals(row, intervals), rank=rank)
+                for row, intervals, rank in zip(members, found.intervals, found.ranks, strict=True)
+            ]
+    return judged, statistics
+
+
+def _with_intervals(row: BoardRow, intervals: Mapping[str, Interval]) -> BoardRow:
+    patients = patient_intervals(row.values, row.first.record.data.class_names)
+    looks = cam_intervals([result.cam_scores for result in row.results if result.scores is not None])
+    remark = guessed(row.first.record, intervals)
+    values = {**row.values, "reason": remark} if remark and "reason" not in row.values else row.values
+    return replace(row, values=values, intervals={**intervals, **patients, **looks}, guessed=bool(remark))
+
+
+def _standing(row: BoardRow) -> tuple[float, str]:
+    return -row.macro_f1, row.first.row_key
+
+
+def _analysed(rows: Sequence[BoardRow], costs: Costs | None) -> BlockStatistics:
+    data = rows[0].first.record.data
+    setting = Setting(
+        data.class_names,
+        data.negative_class,
+        n_train=rows[0].values["n_train"],
+        n_test=data.n_test,
+        grouped=data.grouped,
+        costs=None if costs is None else costs.matrix(data.class_names),
+    )
+    return analyse([predictions_by_fold(row.results) for row in rows], setting)
+
+
+def _run_order(result: Result) -> tuple[Any, ...]:
+    record = result.record
+    return (record.data.name, record.backbone.name, record.recipe_name, record.seed, record.data.split, record.key)
+
+
+def _row_order(row: BoardRow) -> tuple[Any, ...]:
+    """Arenas by name; within one the ranked blocks first, then by macro-F1."""
+    arena = row.first.record.data.name, row.block.arena_name, row.first.record.data.limit or math.inf, row.block.arena
+    last = {True: 0, False: 1, None: 2}[row.block.pretrained]
+    score = math.inf if math.isnan(row.macro_f1) else -row.macro_f1
+    return (*arena, bool(row.block.unranked), last, row.block.name, row.rank or 0, score, row.values["backbone"])

@@ -1,0 +1,150 @@
+"""The test images of an arena as its rows read them, side by side: what each said of each image, who missed it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.evaluation.metrics import decide
+from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.board.folds import by_fold
+from benchmark.reporting.board.rows import Result
+from benchmark.reporting.figures.labels import full_names
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The N test images of an arena (over its folds), read by R rows.
+
+    Of a row with several seeds it is the run of the lowest seed that reads.
+
+    Args:
+        rows: those with scores, the highest macro-F1 first.
+        names: of the rows, each unique where it can be.
+        classes: C names.
+        negative: number of the class without a tumour, ``None`` where there is none.
+        image_ids: N names, ascending.
+        labels: int64, shape (N,).
+        groups: N patients, empty where they are not known.
+        said: int64, shape (R, N), the predicted class; -1 where the row did not read the image.
+        chances: float64, shape (R, N, C); 0 where the row did not read the image.
+    """
+
+    rows: tuple[BoardRow, ...]
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    negative: int | None
+    image_ids: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    groups: tuple[str, ...]
+    said: npt.NDArray[np.int64]
+    chances: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: Sequence[BoardRow]) -> "Cases":
+        """Return the cases of the rows of one arena."""
+        data = rows[0].first.record.data
+        scored = sorted((row for row in rows if row.values["n_runs"]), key=lambda row: -row.macro_f1)
+        known: dict[str, tuple[int, str]] = {}
+        for row in scored:
+            for run in first_seed(row):
+                if run.predictions is not None:
+                    test = run.predictions.part("test")
+                    for name, label, group in zip(test.image_ids, test.labels, test.groups, strict=True):
+                        known.setdefault(str(name), (int(label), str(group)))
+        ids = sorted(known)
+        place = {name: number for number, name in enumerate(ids)}
+        said = np.full((len(scored), len(ids)), -1, dtype=np.int64)
+        chances = np.zeros((len(scored), len(ids), len(data.class_names)))
+        for number, row in enumerate(scored):
+            for run in first_seed(row):
+                if run.predictions is not None:
+                    test = run.predictions.part("test")
+                    at = [place[str(image)] for image in test.image_ids]
+                    said[number, at], chances[number, at] = decide(test.probabilities), test.probabilities
+        return cls(
+            rows=tuple(scored),
+            names=tuple(full_names(scored)),
+            classes=data.class_names,
+            negative=None if data.negative_class is None else data.class_names.index(data.negative_class),
+            image_ids=tuple(ids),
+            labels=np.array([known[name][0] for name in ids], dtype=np.int64),
+            groups=tuple(known[name][1] if data.grouped else "" for name in ids),  # else copies of one image
+            said=said,
+            chances=chances,
+        )
+
+    @property
+    def wrong(self) -> npt.NDArray[np.bool_]:
+        """Whether each row read each image as another class, shape (R, N)."""
+        return np.asarray((self.said >= 0) & (self.said != self.labels))
+
+    @property
+    def missed(self) -> npt.NDArray[np.bool_]:
+        """Whether each row called each tumour healthy, shape (R, N); without a negative class, as ``wrong``."""
+        if self.negative is None:
+            return self.wrong
+        return np.asarray((self.said == self.negative) & (self.labels != self.negative))
+
+    @property
+    def what(self) -> str:
+        """What a gallery of these cases shows."""
+        return "wrong images" if self.negative is None else "missed tumours"
+
+    def gallery(self) -> list[tuple[str, npt.NDArray[np.int64]]]:
+        """Return every missed tumour's number once, in parts with a title; an empty part is left out.
+
+        First those that all rows miss (likely label errors or hard patients), then those that one row alone misses,
+        row by row, then the others. Within a part, those come first whose class the rows gave the least.
+        """
+        missed, read = self.missed, (self.said >= 0).sum(axis=0)
+        count = missed.sum(axis=0)
+        own = self.chances[:, np.arange(len(self.labels)), self.labels].sum(axis=0) / np.maximum(1, read)
+        who = missed.argmax(axis=0)
+        every = (count > 0) & (count == read)
+        one = (count == 1) & ~every
+        some = (count > 1) & ~every
+        word = "wrong" if self.negative is None else "missed"
+        all_rows = f"{word} by every row: likely label errors, or hard patients"
+        parts = [
+            (
+                f"{word} by {self.names[0]}" if len(self.rows) == 1 else all_rows,
+                np.lexsort((own, ~every))[: int(every.sum())],
+            ),
+            (f"{word} by one row only", np.lexsort((own, who, ~one))[: int(one.sum())]),
+            (f"{word} by some rows", np.lexsort((own, -count, ~some))[: int(some.sum())]),
+        ]
+        return [(title, numbers.astype(np.int64)) for title, numbers in parts if len(numbers)]
+
+
+def first_seed(row: BoardRow) -> list[Result]:
+    """Return for each fold the scored run of the lowest seed."""
+    return [runs[0] for runs in by_fold(row.results).values()]
+
+
+@dataclass(frozen=True)
+class Look:
+    """Where a row looked on one image.
+
+    Args:
+        heat: float32, shape (h, w), the largest value 1 (or all 0).
+        lesion: bool, shape (S, S), or (0, 0) where no masks are known.
+        explained: the class whose map it is: the one that was predicted.
+    """
+
+    heat: npt.NDArray[np.float32]
+    lesion: npt.NDArray[np.bool_]
+    explained: int
+
+
+def looks(row: BoardRow) -> dict[str, Look]:
+    """Return a row's Grad-CAM maps by image, as far as there are any."""
+    found: dict[str, Look] = {}
+    for run in first_seed(row):
+        if run.cams is not None:
+            masks = run.cams.lesions()
+            for number, name in enumerate(run.cams.image_ids.tolist()):
+                heat, said = run.cams.maps[number].astype(np.float32), int(run.cams.predicted[number])
+                found.setdefault(name, Look(heat, masks[number], said))
+    return found

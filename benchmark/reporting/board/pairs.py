@@ -1,0 +1,163 @@
+"""Pairs of rows: which differ, by how much, and whether it could be chance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmark.evaluation.statistics import Pair
+from benchmark.reporting.board.board import Board, BoardRow
+from benchmark.reporting.board.rows import Row
+from benchmark.reporting.documents.markdown_cells import HIGHER, LOWER, escaped, table
+from benchmark.reporting.figures.labels import full_names
+
+COMPARISONS = (
+    "block",
+    "first",
+    "second",
+    "macro_f1_difference",
+    "difference_low",
+    "difference_high",
+    "p",
+    "p_holm",
+    "better",
+    "p_mcnemar",
+    "p_nadeau_bengio",
+)
+
+ALL_ROWS = 5  # up to so many rows every pair is listed; beyond, those with the best row, and a table of all
+
+
+@dataclass(frozen=True)
+class RowPair:
+    """Two rows of a block that are both shown, the one with the higher macro-F1 first.
+
+    Args:
+        rows: the two.
+        names: of the two.
+        found: how they compare.
+    """
+
+    rows: tuple[BoardRow, BoardRow]
+    names: tuple[str, str]
+    found: Pair
+
+    @property
+    def better(self) -> str:
+        """Name of the row that is significantly better, empty where they can't be told apart."""
+        compared = self.found.comparison
+        if compared.better is None:
+            return ""
+        return self.names[0] if compared.better == compared.first else self.names[1]
+
+
+def row_pairs(board: Board, block: str) -> list[RowPair]:
+    """Return all pairs of rows of a block that were compared and are shown."""
+    if block not in board.statistics:
+        return []
+    rows = board.ranked(block)
+    names = full_names(rows)
+    hidden = {id(row) for row in board.hidden}
+    pairs = []
+    for found in board.statistics[block].pairs:
+        first, second = found.comparison.first, found.comparison.second
+        if not hidden & {id(rows[first]), id(rows[second])}:
+            pairs.append(RowPair((rows[first], rows[second]), (names[first], names[second]), found))
+    return pairs
+
+
+def sentence(pair: RowPair) -> str:
+    """Return in a sentence whether two rows differ."""
+    compared, p = pair.found.comparison, pair.found.p_mcnemar
+    told = f"{pair.better} is better" if pair.better else "The two can't be told apart"
+    return (
+        f"{told}: {pair.names[0]} has {compared.difference:.3f} more macro-F1 ({compared.interval.low:.3f} to "
+        f"{compared.interval.high:.3f}), p {_p(compared.p_holm)} after Holm's correction; McNemar's p {_p(p)}."
+    )
+
+
+def comparison_lines(board: Board) -> list[Row]:
+    """Return one line per pair of rows of a block, under :data:`COMPARISONS`."""
+    return [
+        {
+            "block": block,
+            "first": pair.names[0],
+            "second": pair.names[1],
+            "macro_f1_difference": pair.found.comparison.difference,
+            "difference_low": pair.found.comparison.interval.low,
+            "difference_high": pair.found.comparison.interval.high,
+            "p": pair.found.comparison.p,
+            "p_holm": pair.found.comparison.p_holm,
+            "better": pair.better,
+            "p_mcnemar": pair.found.p_mcnemar,
+            "p_nadeau_bengio": pair.found.p_folds,
+        }
+        for block in board.statistics
+        for pair in row_pairs(board, block)
+    ]
+
+
+def pair_tables(board: Board, blocks: Sequence[str]) -> list[str]:
+    """Return as Markdown which rows of an arena's blocks differ; nothing where there are no pairs.
+
+    Up to five rows, every pair; beyond, the pairs with the best row, and the differences of all in a table of rows
+    by rows.
+    """
+    parts = []
+    for block in blocks:
+        pairs = row_pairs(board, block)
+        if not pairs:
+            continue
+        rows = {id(row): name for pair in pairs for row, name in zip(pair.rows, pair.names, strict=True)}
+        listed = pairs if len(rows) <= ALL_ROWS else [pair for pair in pairs if pair.rows[0] is pairs[0].rows[0]]
+        if len(blocks) > 1:
+            parts.append(f"{escaped(pairs[0].rows[0].block.place.capitalize())}:")
+        parts.append(_list(listed))
+        if len(listed) < len(pairs):
+            parts += [_ALL, _matrix(pairs, rows)]
+    return ["### Which rows differ", _READING, *parts] if parts else []
+
+
+_READING = (
+    "Difference of macro-F1 on the same test images, with its 95 % interval, not corrected. p by the paired "
+    "bootstrap, corrected for all pairs of the block (Holm); bold: it tells the rows apart. McNemar's p is of "
+    "accuracy, not corrected. All pairs: [comparisons.csv](comparisons.csv)."
+)
+_ALL = "All pairs: macro-F1 of the line's row less that of the column's; bold where p (Holm) tells the two apart."
+
+
+def _list(pairs: Sequence[RowPair]) -> str:
+    folds = any(pair.found.p_folds is not None for pair in pairs)
+    head = [HIGHER, LOWER, "difference", "p (Holm)", "p (McNemar)", *(["p over folds"] if folds else [])]
+    lines = []
+    for pair in pairs:
+        compared, p = pair.found.comparison, escaped(_p(pair.found.comparison.p_holm))
+        cells = [
+            *map(escaped, pair.names),
+            f"{compared.difference:.3f} ({compared.interval.low:.3f} to {compared.interval.high:.3f})",
+            f"**{p}**" if pair.better else p,
+            escaped(_p(pair.found.p_mcnemar)),
+        ]
+        lines.append([*cells, escaped(_p(pair.found.p_folds))] if folds else cells)
+    return table(head, lines)
+
+
+def _matrix(pairs: Sequence[RowPair], rows: dict[int, str]) -> str:
+    """Return the differences of all pairs: rows by rows, the best first.
+
+    Args:
+        rows: their names, by identity.
+    """
+    place = {row: number for number, row in enumerate(rows)}
+    cells = [[""] * len(rows) for _ in rows]
+    for pair in pairs:
+        text = f"{pair.found.comparison.difference:.2f}"
+        first, second = (place[id(row)] for row in pair.rows)
+        cells[first][second] = f"**{text}**" if pair.better else text
+    numbered = list(enumerate(rows.values(), 1))
+    lines = [[f"{number} {escaped(name)}", *line[1:]] for (number, name), line in zip(numbered, cells, strict=True)]
+    return table(["backbone", *(str(number) for number, _ in numbered[1:])], lines[:-1])
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "<0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"

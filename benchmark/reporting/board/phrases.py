@@ -1,0 +1,114 @@
+"""Sentences and numbers that every output says alike."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from benchmark.evaluation.bootstrap import RESAMPLES, SEEDS_TO_RESAMPLE
+from benchmark.evaluation.comparison import ALPHA
+from benchmark.evaluation.statistics import BlockStatistics
+from benchmark.records.record import DataFacts
+from benchmark.reporting.board.board import BoardRow
+
+DISCLAIMER = "Research software, not for clinical use."
+
+
+def data_notes(rows: Sequence[BoardRow]) -> list[str]:
+    """Return the short sentences that a reader must see first: on the data behind an arena's rows, and on leaks."""
+    data = rows[0].first.record.data
+    folds = len({result.record.data.split_hash for result in rows[0].results})
+    notes = []
+    if data.synthetic:
+        notes.append("The images are synthetic: no conclusion about patients can be drawn.")
+    train, validation, tested = (rows[0].values[name] for name in ("n_train", "n_validation", "n_test"))
+    told = (
+        f"{train} images to train, {validation} to choose (mean of {folds} folds); each of {tested} images is tested "
+        "once."
+        if folds > 1
+        else f"{train} images to train, {validation} to choose, {tested} to test."
+    )
+    notes.append(told + (f" The class without a tumour is {data.negative_class}." if data.negative_class else ""))
+    notes.append(
+        "No patient is on both sides of the split."
+        if data.grouped and not data.leaks
+        else "Patients are known."
+        if data.grouped
+        else "Patients are unknown: slices of one patient may be on both sides of the split, so that scores may be "
+        "too high, and intervals are too narrow."
+    )
+    leaks = dict.fromkeys(leak for row in rows for result in row.results for leak in result.record.data.leaks)
+    notes += [f"The split leaks: {leak.removesuffix('.')}." for leak in leaks]
+    if data.limit is not None:
+        notes.append(f"Limited to {data.limit} images: not comparable with the whole data set.")
+    guesses = sum(row.guessed for row in rows)
+    if guesses:
+        notes.append(f"{guesses} of {len(rows)} rows are not told apart from guessing.")
+    return notes
+
+
+def block_notes(blocks: Mapping[str, BlockStatistics], say: Callable[[BlockStatistics], Iterable[str]]) -> list[str]:
+    """Return what is said of the blocks of an arena, each sentence once.
+
+    Args:
+        blocks: by their place in the arena; a sentence that is not said of all of them names those that it is of.
+        say: returns the sentences on one block.
+    """
+    said: dict[str, list[str]] = {}
+    for place, statistics in blocks.items():
+        for sentence in say(statistics):
+            said.setdefault(sentence, []).append(place)
+    return [
+        sentence if len(places) == len(blocks) else f"{' and '.join(places)}: {sentence}"
+        for sentence, places in said.items()
+    ]
+
+
+def seed_notes(statistics: BlockStatistics) -> list[str]:
+    """Return of what a block's ranks are where there are too few seeds to speak of backbones; else nothing."""
+    if statistics.seeds >= SEEDS_TO_RESAMPLE:
+        return []
+    runs = "One seed" if statistics.seeds == 1 else f"{statistics.seeds} seeds"
+    return [f"{runs}: the {_ranking(statistics)} are of these trained models, not of these backbones."]
+
+
+def _ranking(statistics: BlockStatistics) -> str:
+    return "scores" if all(rank is None for rank in statistics.ranks) else "ranks"
+
+
+def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
+    """Return what a reader must know of a block's intervals and ranks."""
+    unranked = _ranking(statistics) == "scores"
+    both = "Intervals" if unranked else "Intervals and ranks"
+    if data.grouped:
+        notes = [f"{both} rest on {statistics.clusters} patients ({statistics.n_test} images)."]
+    elif statistics.clusters < statistics.n_test:
+        notes = [
+            f"{both} rest on {statistics.clusters} clusters of copies (identical and nearly identical "
+            f"images). Patients are unknown, so that intervals are too narrow."
+        ]
+    else:
+        notes = ["Patients are unknown: intervals treat images as independent and are too narrow."]
+    if statistics.folds > 1:
+        notes.append("Each image is read by the network of its fold; AUROC is the mean of folds.")
+    if statistics.seeds >= SEEDS_TO_RESAMPLE:
+        notes.append("Seeds are resampled too.")
+    if unranked:
+        notes.append("Rows have no rank because the split leaks; differences are of these test images.")
+    if statistics.pairs:
+        smallest = min(pair.comparison.p_holm for pair in statistics.pairs)
+        pairs = f"{len(statistics.pairs)} pairs" if len(statistics.pairs) > 1 else "one pair"
+        notes.append(
+            f"Rows differ where the paired bootstrap of macro-F1 ({RESAMPLES} resamples, Student's t) gives a p "
+            f"below {ALPHA} after Holm's correction for {pairs}; the smallest p is {smallest:.2g}."
+        )
+    return notes
+
+
+def count(value: float) -> str:
+    """Return a count, or a mean of counts with one decimal."""
+    return str(int(value)) if value == int(value) else f"{value:.1f}"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Return a number with ``digits`` significant digits, never in scientific notation, whole ones whole."""
+    if value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    return f"{value:.{digits}g}" if abs(value) < 10**digits and abs(value) >= 1e-4 else f"{value:.0f}"

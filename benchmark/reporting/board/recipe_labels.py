@@ -1,0 +1,34 @@
+"""What a row's recipe is called: recipes of one name that differ are told apart by what differs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmark.reporting.board.rows import Result
+
+
+def recipe_labels(results: Sequence[Result]) -> dict[str, str]:
+    """Name each row's recipe. Rows that would look alike are told apart by the fields in which they differ."""
+    alike: dict[tuple[Any, ...], dict[str, Result]] = {}
+    for result in results:
+        record = result.record
+        look = (record.backbone.name, record.backbone.framework, record.recipe_name, record.data.name, result.split)
+        alike.setdefault(look, {}).setdefault(result.row_key, result)
+    labels: dict[str, str] = {}
+    for rows in alike.values():
+        recipes = {key: _flat(result.record.identity.get("recipe")) for key, result in rows.items()}
+        fields = sorted({name for recipe in recipes.values() for name in recipe})
+        differing = [name for name in fields if len({str(recipe.get(name)) for recipe in recipes.values()}) > 1]
+        for key, result in rows.items():
+            told = ", ".join(f"{name}={recipes[key].get(name)}" for name in differing)
+            labels[key] = f"{result.record.recipe_name} ({told})" if told else result.record.recipe_name
+    return labels
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested dictionaries under dotted names."""
+    if not isinstance(value, dict):
+        return {}
+    flat: dict[str, Any] = {}
+    for name, entry in value.items():
+        flat |= _flat(entry, f"{prefix}{name}.") if isinstance(entry, dict) else {prefix + name: entry}
+    return flat

@@ -1,0 +1,47 @@
+"""The command that does the runs of one row again."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from benchmark.reporting.board.board import BoardRow
+
+# Options that choose among runs, or what is done about those that exist: a row's own take their place.
+_FLAGS = ("--all", "--rerun", "--only-failed", "--debug")
+_VALUES = ("--backbone", "--seed", "--entry")  # each takes words up to the next option
+
+
+def command_of(row: BoardRow) -> str:
+    """Return the command as it was typed, but for this row's backbone and seeds alone, done even if they are done.
+
+    Empty where the record does not hold a command. A results folder that is typed stays; what the run was made under
+    (commit, library versions, device) stands in its provenance.
+    """
+    record = row.first.record
+    typed = record.provenance.get("command", "")
+    try:
+        words = shlex.split(typed) if isinstance(typed, str) else [str(word) for word in typed]
+    except (ValueError, TypeError):  # a quotation without end, or nothing that has words
+        return ""
+    if not words:
+        return ""
+    seeds = sorted({result.record.seed for result in row.results})
+    chosen = ["--backbone", record.backbone.name, "--seed", *map(str, seeds)]
+    suite = any(word == "--suite" or word.startswith("--suite=") for word in words)
+    if suite and " = " not in record.recipe_name:
+        chosen += ["--entry", record.recipe_name]
+    start = words.index("benchmark") + 1 if "benchmark" in words else 1
+    return shlex.join([*words[:start], *chosen, *_others(words[start:]), "--rerun"])
+
+
+def _others(words: Sequence[str]) -> Iterator[str]:
+    """Yield the words of a command but those that choose among its runs."""
+    dropping = False
+    for word in words:
+        if word.startswith("-") and not word[1:].isdecimal():
+            name, equals, _ = word.partition("=")
+            dropping = name in _VALUES and not equals
+            if name in _FLAGS or name in _VALUES:
+                continue
+        elif dropping:
+            continue
+        yield word

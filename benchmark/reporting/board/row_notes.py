@@ -1,0 +1,94 @@
+"""Notes on single rows of an arena, each said once for all the rows that it concerns."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.board.guessing import like_guessing, trained
+from benchmark.reporting.figures.labels import full_names
+
+
+@dataclass(frozen=True)
+class RowNote:
+    """A note on some rows of an arena.
+
+    Args:
+        text: one sentence, which names the rows.
+        rows: their numbers within the arena, from 0.
+    """
+
+    text: str
+    rows: tuple[int, ...]
+
+
+def row_notes(rows: Sequence[BoardRow]) -> list[RowNote]:
+    """Return the notes on the rows of an arena; rows of which the same is to be said share one."""
+    names = full_names(rows)
+    fell = [number for number, row in enumerate(rows) if row.first.record.weights.fell_back]
+    notes = [*_guesses(rows, names), *_reasons(rows, names)]
+    if fell:
+        text = f"Pretrained weights were wanted and not to be had, random ones taken: {_joined(names, fell)}."
+        notes.append(RowNote(text, tuple(fell)))
+    return [*notes, *_namesakes(rows)]
+
+
+def marks(notes: Sequence[RowNote], count: int) -> list[list[int]]:
+    """Return for each of ``count`` rows the numbers of its notes, from 1."""
+    return [[number for number, note in enumerate(notes, 1) if row in note.rows] for row in range(count)]
+
+
+def _joined(names: Sequence[str], chosen: Iterable[int]) -> str:
+    return ", ".join(names[number] for number in chosen)
+
+
+def _guesses(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
+    """Return which rows are no better than guessing, those that were trained alike together."""
+    found: dict[str, list[int]] = {}
+    for number, row in enumerate(rows):
+        if row.guessed:
+            record = row.first.record
+            found.setdefault(f"{like_guessing(record)} {trained(record)}", []).append(number)
+    notes = []
+    for said, members in found.items():
+        told = []
+        for number in members:
+            interval = rows[number].intervals["macro_f1"]
+            told.append(f"{names[number]} ({interval.low:.2f}-{interval.high:.2f})")
+        notes.append(RowNote(f"{said}, 95 % interval in brackets: {', '.join(told)}.", tuple(members)))
+    return notes
+
+
+def _reasons(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
+    """Return why rows with scores are not whole."""
+    found: dict[str, list[int]] = {}
+    for number, row in enumerate(rows):
+        if row.values["n_runs"] and not row.guessed and row.values.get("reason"):
+            found.setdefault(str(row.values["reason"]), []).append(number)
+    return [RowNote(f"{_joined(names, members)}: {said}", tuple(members)) for said, members in found.items()]
+
+
+def _namesakes(rows: Sequence[BoardRow]) -> list[RowNote]:
+    """Return a note for each name that several backbones of an arena share without being one network."""
+    called: dict[str, dict[str, str]] = {}
+    owners: dict[str, list[int]] = {}
+    for number, row in enumerate(rows):
+        facts = row.first.record.backbone
+        name = facts.name.split("/", 1)[-1].split(":", 1)[-1]
+        called.setdefault(name, {})[facts.name] = facts.note
+        owners.setdefault(name, []).append(number)
+    return [
+        RowNote(f"Not the same network: {'; '.join(_alike(notes))}.", tuple(owners[name]))
+        for name, notes in called.items()
+        if len(set(notes.values())) > 1 and all(notes.values())
+    ]
+
+
+def _alike(notes: Mapping[str, str]) -> list[str]:
+    """Return what each network is, those that are alike together."""
+    found: dict[str, list[str]] = {}
+    for full, note in sorted(notes.items()):
+        found.setdefault(note, []).append(full)
+    return [
+        f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} {note}"
+        for note, names in sorted(found.items(), key=lambda each: each[1])
+    ]

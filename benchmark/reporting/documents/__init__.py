@@ -1,0 +1,1 @@
+"""Documents: the board as Markdown and LaTeX, checklists, reports and the gallery."""

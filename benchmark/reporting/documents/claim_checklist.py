@@ -1,0 +1,174 @@
+"""``report.md``: a reporting checklist, filled in from the records.
+
+The items are those of CLAIM that a benchmark can answer, with their numbers (Mongan, Moy & Kahn 2020, Checklist for
+Artificial Intelligence in Medical Imaging, Radiology: Artificial Intelligence 2(2), e200029). What the records do not
+tell is said not to be recorded: authors must add it.
+"""
+
+from collections.abc import Sequence
+
+from benchmark.evaluation.bootstrap import RESAMPLES
+from benchmark.reporting.board.board import Board, BoardRow
+from benchmark.reporting.board.phrases import DISCLAIMER, rank_notes, seed_notes
+from benchmark.reporting.board.reproduce import command_of
+from benchmark.reporting.documents.claim_answers import (
+    NOT_RECORDED,
+    assignment,
+    balance,
+    by_row,
+    explained,
+    failures,
+    hardware,
+    leakage,
+    level,
+    limitations,
+    network,
+    preprocessing,
+    selection,
+    sizes,
+    software,
+    source,
+    training,
+    weights,
+)
+from benchmark.reporting.documents.markdown_cells import count_cell, escaped, score_cell, table
+
+_INTRODUCTION = f"""# Reporting checklist
+
+{DISCLAIMER} Filled in from the records of the runs; the numbers are those of CLAIM 2020 (Mongan, Moy & Kahn, \
+Radiology: Artificial Intelligence 2020;2(2):e200029). Where it says *{NOT_RECORDED}*, the records do not tell, and \
+authors must."""
+_METRICS = (
+    ("macro_f1", "macro-F1"),
+    ("accuracy", "accuracy"),
+    ("balanced_accuracy", "balanced accuracy"),
+    ("mcc", "MCC"),
+    ("auroc", "AUROC"),
+    ("sensitivity_at_95", "sensitivity, tumour or not"),
+    ("specificity_at_95", "specificity reached"),
+    ("ece", "calibration error"),
+    ("brier", "Brier"),
+    ("patient_macro_f1", "macro-F1 by patient"),
+)
+
+
+def report(board: Board) -> str:
+    """Return the checklist of every arena (data, split and image set) as Markdown."""
+    parts = [_INTRODUCTION]
+    for rows in board.arenas():
+        shown = [row for row in rows if row.values["n_runs"]]
+        parts.append(f"## {escaped(rows[0].block.arena_name)}")
+        parts += _arena(shown, rows, board) if shown else ["No run has a score."]
+    return "\n\n".join(parts) + "\n"
+
+
+def _arena(shown: Sequence[BoardRow], rows: Sequence[BoardRow], board: Board) -> list[str]:
+    data = shown[0].first.record.data
+    notes = [
+        note
+        for name in dict.fromkeys(row.block.name for row in shown)
+        if name in board.statistics
+        for note in (*rank_notes(board.statistics[name], data), *seed_notes(board.statistics[name]))
+    ]
+    failed = [row for row in rows if not row.values["n_runs"]]
+    unfinished = f"{len(failed)} of {len(rows)} rows have no score: see leaderboard.md." if failed else "None."
+    sections: list[tuple[str, list[tuple[str, str, str]]]] = [
+        (
+            "Data",
+            [
+                ("7", "Data source", source(shown)),
+                ("8", "Eligibility, setting, dates", ""),
+                ("9", "Preprocessing", by_row(shown, preprocessing)),
+                ("12", "De-identification", ""),
+                ("14", "Reference standard", f"The source's labels: {', '.join(data.class_names)}."),
+                ("16-18", "Annotators, tools, agreement", ""),
+            ],
+        ),
+        (
+            "Partitions",
+            [
+                ("19", "Sample size", sizes(shown)),
+                ("20", "How images were assigned", assignment(shown)),
+                ("21", "Level at which parts are disjoint", level(data)),
+                ("21", "Leakage audit", leakage(shown)),
+                ("34", "Classes in each part", balance(shown)),
+                ("34", "Demographic and clinical characteristics", ""),
+            ],
+        ),
+        (
+            "Model",
+            [
+                ("22", "Networks", by_row(shown, network)),
+                ("23", "Software", by_row(shown, software)),
+                ("24", "Initialisation", by_row(shown, weights)),
+            ],
+        ),
+        (
+            "Training",
+            [
+                ("25", "Choices", by_row(shown, training)),
+                ("25", "Device and time", by_row(shown, hardware)),
+                ("26", "Selection of the final model", by_row(shown, selection)),
+                ("27", "Ensembles", "None."),
+            ],
+        ),
+        (
+            "Evaluation",
+            [
+                ("28", "Metrics", "As in the table below; definitions in leaderboard.md."),
+                ("29", "Uncertainty", _uncertainty(notes)),
+                ("30", "Robustness", _seeds(shown)),
+                ("31", "Where the networks look", by_row(shown, explained)),
+                ("32", "External data", ""),
+                ("33", "Runs that did not finish", unfinished),
+                ("37", "Failure analysis", failures(shown)),
+                ("38", "Limitations", limitations(shown, [note for note in notes if "models, not" in note])),
+            ],
+        ),
+    ]
+    parts = []
+    for title, items in sections:
+        lines = [
+            [number, escaped(item), escaped(answer) if answer else f"*{NOT_RECORDED}*"]
+            for number, item, answer in items
+        ]
+        parts += [f"### {title}", table(("CLAIM", "item", "answer"), lines)]
+    parts += ["### Metrics with 95 % intervals", _metrics(shown)]
+    return [*parts, "### To do it again", _commands(shown)]
+
+
+def _uncertainty(notes: Sequence[str]) -> str:
+    method = (
+        f"95 % intervals by a bootstrap of clusters ({RESAMPLES} resamples, Student's t, logit scale), counts by "
+        f"Wilson's interval on the effective number of images, AUROC by its influences."
+    )
+    return " ".join(dict.fromkeys([method, *notes]))
+
+
+def _seeds(rows: Sequence[BoardRow]) -> str:
+    seeds = sorted({result.record.seed for row in rows for result in row.results})
+    folds = {result.record.data.fold for row in rows for result in row.results} - {None}
+    told = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({', '.join(map(str, seeds))})"
+    return told + (f", {len(folds)} folds." if folds else ".")
+
+
+def _metrics(rows: Sequence[BoardRow]) -> str:
+    data = rows[0].first.record.data
+    kinds = [("fn", name) for name in data.class_names]
+    kinds += [("missed", name) for name in data.class_names if data.negative_class not in (None, name)]
+    metrics = [(name, title) for name, title in _METRICS if any(name in row.values for row in rows)]
+    head = ["metric", *(f"{row.values['backbone']}, {row.values['recipe']}, {row.values['weights']}" for row in rows)]
+    lines = [[title, *(score_cell(row, name) for row in rows)] for name, title in metrics]
+    lines += [
+        [
+            escaped(f"{kind} {name} (of {rows[0].values.get(f'support_{name}', 0)})"),
+            *(count_cell(row, f"{kind}_{name}") for row in rows),
+        ]
+        for kind, name in kinds
+    ]
+    return table(head, lines)
+
+
+def _commands(rows: Sequence[BoardRow]) -> str:
+    commands = dict.fromkeys(command for command in map(command_of, rows) if command)
+    return "\n".join(f"    {command}" for command in commands) if commands else f"*{NOT_RECORDED}*"

@@ -1,0 +1,234 @@
+"""The gallery: every missed tumour with its image, and what each row gave it (``gallery.md``, ``gallery*.png``)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.atomic_files import write_atomically
+from benchmark.evaluation.metrics import Floats
+from benchmark.reporting.board.board import Board
+from benchmark.reporting.board.image_cases import Cases, looks
+from benchmark.reporting.board.phrases import DISCLAIMER
+from benchmark.reporting.documents.markdown_cells import escaped
+from benchmark.reporting.figures.overlays import Line, draw_outline, grey, outline
+from benchmark.reporting.figures.style import MM, figure, save, set_height, title
+
+STEM = "gallery"
+WIDTH_MM, HEIGHT_MM = 180, 235  # of a sheet, at most: a page's text with room for a caption
+HIT_COLOUR, MISS_COLOUR, OTHER_COLOUR = "#0072B2", "#B84E00", "#9EC4DE"
+
+_HEAD, _CAPTION, _GAP, _BELOW, _EDGE = 11.0, 6.0, 2.0, 3.0, 1.5  # mm
+_SIDE = 19.5  # mm, of an image, at least
+_BAR = 1.9  # mm from one row's bar to the next: room for its name
+_NAME_POINTS, _CHARACTER = 5.2, 1.08  # size of a row's name, and width in mm of one of its characters
+_LONGEST = 36  # characters of a name
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """How a sheet is laid out, in mm.
+
+    Args:
+        names: of the rows, as they stand beside their bars.
+        left: width that they take.
+        across, down: images on a sheet.
+        side: of an image.
+    """
+
+    names: tuple[str, ...]
+    left: float
+    across: int
+    down: int
+    side: float
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> "Sheet":
+        """Return the layout for rows of these names."""
+        shown = tuple(_shortened(name) for name in names)
+        left = _EDGE + _CHARACTER * max(map(len, shown)) + 1
+        free = WIDTH_MM - _EDGE - left + _GAP
+        across = int(free // (_SIDE + _GAP))
+        sheet = cls(shown, left, across, 1, free / across - _GAP)
+        return replace(sheet, down=max(1, int((HEIGHT_MM - _HEAD) // sheet.pitch)))
+
+    @property
+    def pitch(self) -> float:
+        """Height of a line of images, with captions and bars."""
+        return _CAPTION + self.side + 0.5 + _BAR * len(self.names) + _BELOW
+
+
+def _shortened(name: str) -> str:
+    """Return a name that fits beside the bars: its ends, where it is too long."""
+    half = (_LONGEST - 1) // 2
+    return name if len(name) <= _LONGEST else f"{name[:half]}\u2026{name[-half:]}"
+
+
+def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], out: Path) -> Path:
+    """Write the gallery of every arena as Markdown, and its images as sheets (PNG and SVG); return the Markdown.
+
+    Sheets of an earlier board are removed.
+
+    Args:
+        thumbnails: JPEGs by fingerprint and image id.
+    """
+    parts = ["# TumorBoard gallery: what was missed", DISCLAIMER]
+    sheets: list[Path] = []
+    for rows in board.arenas():
+        if not any(row.values["n_runs"] for row in rows):
+            continue
+        cases = Cases.of(rows)
+        pictures = thumbnails.get(rows[0].first.record.data.fingerprint, {})
+        numbered = [i for _, numbers in cases.gallery() for i in numbers.tolist()]
+        lesions = _lesions(cases)
+        stems = []
+        sheet = Sheet.of(cases.names)
+        for start in range(0, len(numbered), sheet.across * sheet.down):
+            stem = STEM if not sheets else f"{STEM}_{len(sheets) // 2 + 1}"
+            with figure(width_mm=WIDTH_MM) as made:
+                shown = numbered[start : start + sheet.across * sheet.down]
+                draw_sheet(made, sheet, cases, shown, start, pictures, lesions)
+                sheets += save(made, out, stem)
+            stems.append(stem)
+        parts += _text(cases, title(rows), stems)
+    for old in [*out.glob(f"{STEM}*.png"), *out.glob(f"{STEM}*.svg")]:
+        if old not in sheets:
+            old.unlink()
+    return write_atomically(out / f"{STEM}.md", "\n\n".join(parts) + "\n")
+
+
+def _lesions(cases: Cases) -> dict[str, list[Line]]:
+    """Return the outlines of lesions by image, as far as masks are known."""
+    found: dict[str, list[Line]] = {}
+    for row in cases.rows:
+        for name, look in looks(row).items():
+            if name not in found and look.lesion.any():
+                found[name] = outline(look.lesion)
+    return found
+
+
+def _text(cases: Cases, name: str, stems: list[str]) -> list[str]:
+    gallery = cases.gallery()
+    count = sum(len(numbers) for _, numbers in gallery)
+    tumours = len(cases.labels) if cases.negative is None else int((cases.labels != cases.negative).sum())
+    kind = "test images" if cases.negative is None else "test images with a tumour"
+    lost = "are wrong" if cases.negative is None else "are called healthy"
+    parts = [f"## {escaped(name)}", f"{count} of {tumours} {kind} {lost} by at least one of {len(cases.rows)} rows."]
+    if count:
+        parts.append(
+            "Numbers in the pictures are those of the tables. A bar under an image is the probability that the row "
+            "named beside it gives the true class; orange with a cross where that row misses it."
+        )
+        parts.append("\n\n".join(f"![{escaped(stem)}]({stem}.png)" for stem in stems))
+    known = any(cases.groups)
+    number = 0
+    for heading, numbers in gallery:
+        parts.append(f"### {escaped(heading[:1].upper() + heading[1:])} ({len(numbers)})")
+        head = ["number", "image", *(["patient"] if known else []), "true class", *cases.names]
+        lines = []
+        for i in numbers.tolist():
+            number += 1
+            patient = [escaped(cases.groups[i])] if known else []
+            truth = escaped(cases.classes[cases.labels[i]])
+            lines.append([str(number), escaped(cases.image_ids[i]), *patient, truth, *_said(cases, i)])
+        rule = ["--:", *[":--"] * (len(head) - 1)]
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in (map(escaped, head), rule, *lines)))
+    if count:
+        parts.append(
+            "Each row's cell: the class that it says and its probability of the true class; bold where it misses."
+        )
+    return parts
+
+
+def _said(cases: Cases, i: int) -> list[str]:
+    """Return for each row what it says of an image, and its probability of the true class."""
+    missed, cells = cases.missed, []
+    for number in range(len(cases.rows)):
+        if cases.said[number, i] < 0:
+            cells.append("")
+            continue
+        text = f"{escaped(cases.classes[cases.said[number, i]])} ({cases.chances[number, i, cases.labels[i]]:.2f})"
+        cells.append(f"**{text}**" if missed[number, i] else text)
+    return cells
+
+
+def draw_sheet(
+    made: Any,
+    sheet: Sheet,
+    cases: Cases,
+    images: Sequence[int],
+    before: int,
+    pictures: Mapping[str, bytes],
+    lesions: Mapping[str, list[Line]],
+) -> None:
+    """Draw images with their number, true class, and a bar for each row: its probability of the true class.
+
+    Args:
+        images: numbers within the cases.
+        before: how many of the gallery stand on sheets before.
+        pictures: JPEGs by image id.
+        lesions: outlines by image id.
+    """
+    lines = -(-len(images) // sheet.across)
+    height = _HEAD + lines * sheet.pitch
+    set_height(made, height)
+    made.set_layout_engine("none")
+    axes = made.add_axes((0.0, 0.0, 1.0, 1.0))
+    what = "wrong" if cases.negative is None else "missed"
+    for place, i in enumerate(images):
+        line, column = divmod(place, sheet.across)
+        left, top = sheet.left + column * (sheet.side + _GAP), _HEAD + line * sheet.pitch + _CAPTION
+        name, right = cases.image_ids[i], left + sheet.side
+        jpeg = pictures.get(name)
+        picture = None if jpeg is None else grey(jpeg)
+        if picture is None:
+            picture = np.zeros((8, 8), dtype=np.uint8)
+        axes.imshow(picture, extent=(left, right, top + sheet.side, top), cmap="gray", vmin=0, vmax=255)
+        draw_outline(axes, lesions.get(name, []), left, top, sheet.side)
+        lost, read = int(cases.missed[:, i].sum()), int((cases.said[:, i] >= 0).sum())
+        axes.text(left, top - 3.0, f"{before + place + 1}  {cases.classes[cases.labels[i]]}", fontsize=6, va="bottom")
+        axes.text(left, top - 0.5, f"{what} by {lost} of {read} rows", fontsize=5, va="bottom", color="#555555")
+        first: float = top + sheet.side + 0.5 + _BAR / 2
+        middles = first + _BAR * np.arange(len(sheet.names), dtype=np.float64)
+        if not column:
+            for middle, row in zip(middles, sheet.names, strict=True):
+                axes.text(left - 1, middle, row, fontsize=_NAME_POINTS, ha="right", va="center_baseline")
+        _bars(axes, cases, i, (left, right), middles)
+    axes.set_xlim(0, WIDTH_MM)
+    axes.set_ylim(height, 0)
+    axes.set_aspect("equal", anchor="NW")
+    axes.set_axis_off()
+    _head(made, cases)
+
+
+def _bars(axes: Any, cases: Cases, i: int, ends: tuple[float, float], middles: Floats) -> None:
+    """Draw every row's probability of an image's true class; a cross where the row misses it."""
+    left, right = ends
+    missed, said = cases.missed[:, i], cases.said[:, i]
+    colours = np.where(missed, MISS_COLOUR, np.where(said == cases.labels[i], HIT_COLOUR, OTHER_COLOUR)).tolist()
+    chances = cases.chances[:, i, cases.labels[i]]
+    axes.barh(middles, right - left, left=left, height=_BAR * 0.75, color="#EEEEEE")
+    axes.barh(middles, chances * (right - left), left=left, height=_BAR * 0.75, color=colours)
+    axes.scatter(np.full(int(missed.sum()), right - 0.8), middles[missed], s=3, marker="x", c=MISS_COLOUR, lw=0.6)
+
+
+def _head(made: Any, cases: Cases) -> None:
+    from matplotlib.patches import Patch
+
+    edge = _EDGE / WIDTH_MM
+    what = f"{cases.what.capitalize()}: {title([cases.rows[0]])}"
+    made.suptitle(what, x=edge, y=1 - 1 * MM / made.get_figheight(), ha="left", va="top", fontsize=7)
+    entries = [Patch(color=MISS_COLOUR, label="missed by the row (\u00d7)"), Patch(color=HIT_COLOUR, label="right")]
+    if cases.negative is not None:
+        entries.insert(1, Patch(color=OTHER_COLOUR, label="another tumour"))
+    made.legend(
+        handles=entries,
+        title="bars: the row's probability of the true class, 0 to 1",
+        loc="upper right",
+        bbox_to_anchor=(1 - edge, 1.0),
+        ncols=3,
+        fontsize=5.5,
+        title_fontsize=5.5,
+    )

@@ -1,0 +1,126 @@
+"""The leaderboard as LaTeX tables (booktabs), for a paper."""
+
+from collections.abc import Sequence
+
+from benchmark.reporting.board.board import Board, BoardRow
+from benchmark.reporting.board.phrases import DISCLAIMER, count, data_notes, number
+from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, Published, published_rows
+from benchmark.text import plain
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "'": r"\textquotesingle{}",
+    "`": r"\textasciigrave{}",
+    "-": "{-}",  # two of them are two, not a dash
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+_PREAMBLE = r"""% \documentclass{article}
+% \usepackage[T1]{fontenc}
+% \usepackage{textcomp,booktabs,xcolor,graphicx}
+% \begin{document}\input{leaderboard}\end{document}"""
+
+
+def escaped(text: object) -> str:
+    """Return text that LaTeX sets as it is, on one line; what a Latin font has no letter for becomes a box."""
+    return "".join(_character(character) for character in plain(str(text)))
+
+
+def _character(character: str) -> str:
+    if character in _SPECIAL:
+        return _SPECIAL[character]
+    return character if ord(character) < 0x80 or character in _LATIN else r"\fbox{?}"
+
+
+_LATIN = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿŒœŠšŽž±·§©")
+
+
+def latex(board: Board) -> str:
+    """Return one table for each arena, and one of published results where there are any.
+
+    Needs the packages that its first lines name; compiles with pdfLaTeX.
+    """
+    parts = [f"% Made by TumorBoard. {DISCLAIMER} To be compiled so:", _PREAMBLE]
+    for rows in board.arenas():
+        shown = [row for row in rows if row.values["n_runs"]]
+        if shown:
+            parts.append(_table(shown))
+            parts += _published(published_rows(shown[0].first.record.data))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(rows: Sequence[BoardRow]) -> str:
+    data = rows[0].first.record.data
+    tumours = [name for name in data.class_names if data.negative_class not in (None, name)]
+    counts = [("fn", name) for name in data.class_names] + [("missed", name) for name in tumours]
+    head = ["Rank", "Backbone", "Framework", "Macro-F1 (95\\,\\% CI)"]
+    head += [rf"\rotatebox{{90}}{{{escaped(f'{kind} {name}')}}}" for kind, name in counts]
+    head += ["Img/s", "Params (M)"]
+    lines = []
+    for block in dict.fromkeys(row.block.name for row in rows):
+        members = [row for row in rows if row.block.name == block]
+        lines.append(f"\\multicolumn{{{len(head)}}}{{l}}{{\\emph{{{escaped(members[0].block.place)}}}}} \\\\")
+        lines += [" & ".join(_cells(row, counts)) + r" \\" for row in members]
+    caption = " ".join([f"{rows[0].block.arena_name}.", *data_notes(rows)])
+    return _float(caption, f"rll{'r' * (len(head) - 3)}", head, lines)
+
+
+def _cells(row: BoardRow, counts: Sequence[tuple[str, str]]) -> list[str]:
+    interval = row.intervals.get("macro_f1")
+    ends = "" if interval is None else f" ({interval.low:.3f}--{interval.high:.3f})"
+    numbers = [row.values.get(f"{kind}_{name}") for kind, name in counts]
+    sizes = [row.values.get(name) for name in ("infer_images_per_s", "params_m")]
+    return [
+        "" if row.rank is None else str(row.rank),
+        escaped(row.values["backbone"]),
+        escaped(row.values["framework"]),
+        f"{row.macro_f1:.3f}{ends}",
+        *("" if value is None else count(float(value)) for value in numbers),
+        *("" if value is None else number(float(value)) for value in sizes),
+    ]
+
+
+def _published(results: Sequence[Published]) -> list[str]:
+    """Return a table of published results, in grey; empty where there are none."""
+    if not results:
+        return []
+    lines = [
+        " & ".join(
+            rf"\textcolor{{gray}}{{{cell}}}"
+            for cell in (
+                *(escaped(text) for text in (result.work, result.model + "*" * bool(result.caveat), result.protocol)),
+                escaped(LEVELS[result.level]),
+                *("" if score is None else f"{score:.4g}" for score in (result.accuracy, result.macro_f1)),
+            )
+        )
+        + r" \\"
+        for result in results
+    ]
+    head = ["Work", "Model", "Protocol", "Patients", "Accuracy", "Macro-F1"]
+    marked = " Of results with * there is more to know: see leaderboard.md." if any(r.caveat for r in results) else ""
+    return [_float(PUBLISHED_NOTE + marked, "llllrr", head, lines)]
+
+
+def _float(caption: str, columns: str, head: Sequence[str], lines: Sequence[str]) -> str:
+    """Return a table that is as wide as the text at most."""
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering\small",
+            f"\\caption{{{escaped(caption)}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            f"\\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            " & ".join(head) + r" \\",
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\end{table}",
+        ]
+    )

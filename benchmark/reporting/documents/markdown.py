@@ -1,0 +1,309 @@
+"""The leaderboard as Markdown, for people."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from statistics import fmean
+from typing import Any
+
+from benchmark.evaluation.cam_metrics import POINTING
+from benchmark.records.outcomes import Outcome
+from benchmark.reporting.board.audit_summary import HEAD, audit_block
+from benchmark.reporting.board.board import Board, BoardRow
+from benchmark.reporting.board.cam_scores import CAM_STEM, IMAGES, RANDOMIZED, cam_source, shared_baselines
+from benchmark.reporting.board.cam_scores import TITLES as CAM_TITLES
+from benchmark.reporting.board.flat_rows import row_lines
+from benchmark.reporting.board.folds import fold_scores, split_label
+from benchmark.reporting.board.pairs import pair_tables
+from benchmark.reporting.board.phrases import DISCLAIMER, block_notes, data_notes, number, rank_notes, seed_notes
+from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_rows
+from benchmark.reporting.board.row_notes import marks, row_notes
+from benchmark.reporting.board.rows import SPEEDS
+from benchmark.reporting.documents.markdown_cells import WHO, count_cell, escaped, number_cell, score_cell, table, who
+from benchmark.reporting.figures.labels import full_names
+from benchmark.text import last_lines
+
+
+def markdown(board: Board, plots: Mapping[str, Sequence[str]]) -> str:
+    """Return the whole leaderboard as Markdown.
+
+    Args:
+        plots: for each arena, the names (without suffix) of the PNG files beside it.
+    """
+    parts = ["# TumorBoard leaderboard", DISCLAIMER]
+    parts += [escaped(note) for note in board.notes]
+    for rows in board.arenas():
+        parts += _arena(rows, board, plots.get(rows[0].block.arena, ()))
+    if board.problems:
+        parts += ["## Records with a problem", "\n".join(f"- {escaped(text)}" for text in board.problems)]
+    parts.append(_READING)
+    return "\n\n".join(parts) + "\n"
+
+
+_READING = """## How to read this
+
+- **rank** is 1 + the number of rows of the block that are significantly better: rows that can't be told apart \
+share a rank. A block is the same data, split, test images, and pretrained or scratch weights. Rows that fell \
+back to random weights, failed in part, or whose split leaks have no rank. All pairs are in `comparisons.csv`.
+- **macro-F1** is the unweighted mean of the classes' F1 on the test images. In brackets: 95 % interval for other \
+patients. ± is the standard deviation over seeds (by fold: over folds), not the uncertainty of the test set.
+- **Folds** of a cross-validation are one row: counts and scores are of all images, each read once by the network \
+that had not seen it; AUROC is the mean of folds.
+- **fn** counts images of a class that are not predicted as that class. **missed** counts tumours that are \
+predicted as the class without a tumour.
+- **sensitivity** is of "tumour or not" at the threshold that leaves 95 % of the validation images without a tumour \
+unreported; beside it the specificity that this reaches on test images. The interval of the **calibration error** \
+may reach far below it: distances from zero are seen even where probabilities are right, the more the fewer images.
+- Speeds are images per second (inference: the forward pass alone) and compare only on one device, at one \
+precision and batch size. Memory is the device's peak (on a CPU: of the process)."""
+
+
+def _arena(rows: Sequence[BoardRow], board: Board, plots: Sequence[str]) -> list[str]:
+    statistics, data = board.statistics, rows[0].first.record.data
+    limit = "" if data.limit is None else f", limited to {data.limit} images"
+    split = split_label(rows[0].results, rows[0].results)
+    parts = [f"## {escaped(data.name)}, split {escaped(split)}{limit}"]
+    shown = [row for row in rows if row.values["n_runs"]]
+    blocks = {row.block.name: row.block.place for row in shown}
+    judged = {place: statistics[name] for name, place in blocks.items() if name in statistics}
+    first = [*data_notes(rows), *block_notes(judged, seed_notes)]
+    parts.append("\n".join(f"- {escaped(note)}" for note in first))
+    notes = row_notes(rows)
+    marked = {id(row): numbers for row, numbers in zip(rows, marks(notes, len(rows)), strict=True)}
+    for name in blocks:
+        members = [row for row in shown if row.block.name == name]
+        scores = _chosen(members, board.columns) if board.columns else _scores(members, marked)
+        parts += [f"### {escaped(name)}", scores]
+    told = block_notes(judged, partial(rank_notes, data=data))
+    if notes or told:
+        parts.append("### Notes")
+        parts += (
+            ["\n".join(f"{number}. {escaped(note.text)}" for number, note in enumerate(notes, 1))] if notes else []
+        )
+        parts += ["\n".join(f"- {escaped(note)}" for note in told)] if told else []
+    if shown:
+        parts += pair_tables(board, list(blocks))
+        parts += _by_fold(shown)
+        parts += ["### False negatives", _false_negatives(shown, ""), *_by_patient(shown)]
+        parts.append("Every missed image, and what each row gave it: [gallery.md](gallery.md).")
+        parts += ["### Calibration and tumour or not", _further(shown), "### Speed and size", *_speeds(shown)]
+        parts += _same_networks(rows)
+        parts += _where_it_looks(shown, [stem for stem in plots if stem.startswith(CAM_STEM)])
+    parts += _audited(rows)
+    pictures = [
+        f"![{escaped(stem.replace('_', ' '))}]({stem}.png)" for stem in plots if not stem.startswith(CAM_STEM)
+    ]
+    if pictures:
+        parts += ["### Figures", "\n\n".join(pictures)]
+    parts += _published(rows)
+    failures = [row for row in rows if row.values["status"] != Outcome.OK]
+    if failures:
+        parts += ["### Runs without a score", _failures(failures)]
+    return parts
+
+
+def _audited(rows: Sequence[BoardRow]) -> list[str]:
+    found = audit_block(rows)
+    if found is None:
+        return []
+    lines = [[escaped(cell) for cell in line] for line in found.lines]
+    return ["### Audit of the images", table(HEAD, lines), "\n".join(f"- {escaped(note)}" for note in found.notes)]
+
+
+def _scores(rows: Sequence[BoardRow], marked: Mapping[int, Sequence[int]]) -> str:
+    """Return the table of scores.
+
+    Args:
+        marked: the numbers of each row's notes, by its identity.
+    """
+    names = ("macro_f1", "accuracy", "balanced_accuracy", "mcc", "auroc", "val_macro_f1")
+    head = ["rank", *WHO, "runs", "macro-F1", "accuracy", "balanced accuracy", "MCC", "AUROC", "validation macro-F1"]
+    noted = any(marked[id(row)] for row in rows)
+    lines = [
+        ["" if row.rank is None else str(row.rank), *who(row), str(row.values["n_runs"])]
+        + [score_cell(row, name) for name in names]
+        + ([", ".join(map(str, marked[id(row)]))] if noted else [])
+        for row in rows
+    ]
+    return table([*head, *(["notes"] if noted else [])], lines)
+
+
+def _by_fold(rows: Sequence[BoardRow]) -> list[str]:
+    """Return macro-F1 in each fold, and its mean with the spread between folds; nothing without folds."""
+    scores = {id(row): fold_scores(row.results) for row in rows}
+    numbers = sorted({number for folds in scores.values() for number in folds})
+    if not numbers:
+        return []
+    lines = []
+    for row in rows:
+        found = {number: float(line["macro_f1"]) for number, line in scores[id(row)].items() if "macro_f1" in line}
+        spread = f" ± {row.spread['macro_f1_fold']:.3f}" if "macro_f1_fold" in row.spread else ""
+        mean = f"{fmean(found.values()):.3f}{spread}" if found else ""
+        lines.append([*who(row), *(f"{found[n]:.3f}" if n in found else "" for n in numbers), mean])
+    return ["### By fold", table([*WHO, *(f"fold {number}" for number in numbers), "mean ± sd"], lines)]
+
+
+def _chosen(rows: Sequence[BoardRow], names: Sequence[str]) -> str:
+    """Return a table of the columns that were asked for."""
+    return table(names, [[_any(value) for value in (line.get(name) for name in names)] for line in row_lines(rows)])
+
+
+def _any(value: Any) -> str:
+    return "" if value is None else number(value) if isinstance(value, float) else escaped(value)
+
+
+def _by_patient(rows: Sequence[BoardRow]) -> list[str]:
+    """Return the false negatives by patient where patients are known."""
+    if "patients" not in rows[0].values:
+        return []
+    pooled = (
+        "The same by patient, all slices of one pooled (mean probability; a patient has the tumour of any slice):"
+    )
+    return [pooled, _false_negatives(rows, "patient_")]
+
+
+def _same_networks(rows: Sequence[BoardRow]) -> list[str]:
+    """Return what certificates of parity say of the rows, each sentence once."""
+    said = dict.fromkeys(str(row.values["parity"]) for row in rows if "parity" in row.values)
+    return ["### Same network, two frameworks", "\n".join(f"- {escaped(text)}" for text in said)] if said else []
+
+
+def _published(rows: Sequence[BoardRow]) -> list[str]:
+    """Return what is published on the same data, in italics for want of grey."""
+    data = rows[0].first.record.data
+    found = published_rows(data)
+    if not found:
+        return []
+    kinds = {"fn": "false_negatives", "missed": "missed"}
+    counts = [(kind, name) for kind in kinds for name in data.class_names]
+    counts = [(kind, name) for kind, name in counts if any(name in getattr(row, kinds[kind]) for row in found)]
+    head = ["work", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
+    lines = [
+        [
+            *(f"*{escaped(text)}*" for text in (row.work, row.model, "pretrained" if row.pretrained else "none")),
+            *(f"*{escaped(text)}*" for text in (row.protocol, LEVELS[row.level])),
+            *("" if score is None else f"*{score:.4g}*" for score in (row.accuracy, row.macro_f1)),
+            *(_italic(getattr(row, kinds[kind]).get(name)) for kind, name in counts),
+            escaped(row.caveat),
+        ]
+        for row in found
+    ]
+    printed = table([*head, *(f"{kind} {name}" for kind, name in counts), "note"], lines)
+    return ["### Published results", PUBLISHED_NOTE, printed]
+
+
+def _italic(value: int | None) -> str:
+    return "" if value is None else f"*{value}*"
+
+
+def _further(rows: Sequence[BoardRow]) -> str:
+    titles = {
+        "ece": "calibration error (ECE)",
+        "brier": "Brier",
+        "sensitivity_at_95": "sensitivity",
+        "specificity_at_95": "specificity reached",
+        "patient_macro_f1": "macro-F1 by patient",
+        "cost": "expected cost",
+    }
+    known = [name for name in titles if any(name in row.values for row in rows)]
+    lines = [[*who(row), *(score_cell(row, name) for name in known)] for row in rows]
+    return table([*WHO, *(titles[name] for name in known)], lines)
+
+
+def _false_negatives(rows: Sequence[BoardRow], prefix: str) -> str:
+    data, supports = rows[0].first.record.data, rows[0].values
+    tumours = [name for name in data.class_names if data.negative_class not in (None, name)]
+    columns = [("fn", name) for name in data.class_names] + [("missed", name) for name in tumours]
+    head = [
+        *WHO,
+        *(f"{kind} {name} (of {number(supports.get(f'{prefix}support_{name}', 0))})" for kind, name in columns),
+    ]
+    return table(
+        head, [[*who(row), *(count_cell(row, f"{prefix}{kind}_{name}") for kind, name in columns)] for row in rows]
+    )
+
+
+def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[str]:
+    """Return what Grad-CAM says of the rows: scores beside their baselines where masks exist, and pictures."""
+    explained = [row for row in rows if row.first.record.cam is not None]
+    if not explained:
+        return []
+    parts = []
+    scored = {name: row for name, row in zip(full_names(rows), rows, strict=True) if POINTING in row.values}
+    if scored:
+        checked = any(RANDOMIZED in row.values for row in rows)
+        head = [*WHO, *CAM_TITLES.values(), "images", "map", *(["left when randomised"] if checked else [])]
+        lines = [
+            [*who(row), *(score_cell(row, name) for name in CAM_TITLES), number(row.values[IMAGES]), cam_source(row)]
+            + ([score_cell(row, RANDOMIZED)] if checked else [])
+            for row in scored.values()
+        ]
+        baselines = shared_baselines({name: row.first.cam_scores for name, row in scored.items()})
+        for name, means, images in baselines:
+            cells = [f"{means[score]:.3f}" for score in CAM_TITLES]
+            lines.append([f"*{escaped(name)}*", *[""] * 3, *cells, str(images), *[""] * (1 + checked)])
+        parts += [_CAM_READING, table(head, lines)]
+        if checked:
+            parts.append(_RANDOMIZED_READING)
+    elif any(row.first.cams is not None for row in explained):
+        parts.append("The heat maps have no scores: no lesion is known on the images that are explained.")
+    if pictures:
+        links = ", ".join(f"[{escaped(stem.removeprefix(CAM_STEM).strip('_'))}]({stem}.png)" for stem in pictures)
+        parts += [f"![where the best row looks]({pictures[0]}.png)", f"Of each row: {links}."]
+    without = [
+        f"- {' '.join(who(row)[:2])}: {escaped(row.first.record.cam.reason)}"
+        for row in explained
+        if row.first.record.cam is not None and row.first.record.cam.reason
+    ]
+    parts += ["Without maps:\n\n" + "\n".join(without)] if without else []
+    return ["### Where it looks", *parts] if parts else []
+
+
+_CAM_READING = (
+    "Grad-CAM of the predicted class against the lesion's mask, on test images with a lesion: whether the map's "
+    "highest point lies in it, the share of the map inside it, and its overlap with as many of the highest points as "
+    "the lesion has. The last lines are maps that know nothing of the image: what does not beat them says little."
+)
+_RANDOMIZED_READING = (
+    "**left when randomised** is the rank correlation of the maps with those of the same network after all its "
+    "trained weights were drawn anew (Adebayo et al. 2018): near 1, the maps do not show what it has learned."
+)
+
+
+def _speeds(rows: Sequence[BoardRow]) -> list[str]:
+    conditions = list(dict.fromkeys(row.values["speed_block"] for row in rows if "speed_block" in row.values))
+    marks = {name: f" ({chr(ord('a') + i % 26)})" for i, name in enumerate(conditions)}
+    head = [*WHO, "training img/s", "inference img/s", "pipeline img/s", "latency p50 ms", "latency p95 ms"]
+    head += ["peak memory MB", "parameters M", "GMACs"]
+    lines = []
+    for row in rows:
+        mark = marks.get(row.values.get("speed_block", ""), "") if len(marks) > 1 else ""
+        speeds = (number_cell(row, name) for name in SPEEDS)
+        lines.append(
+            [
+                *who(row),
+                *(speed + mark if speed else "" for speed in speeds),
+                *(number_cell(row, name) for name in ("params_m", "gmacs")),
+            ]
+        )
+    taken = "; ".join(escaped(name) + (marks[name] if len(marks) > 1 else "") for name in conditions)
+    only = " Only speeds with the same letter can be compared." if len(marks) > 1 else ""
+    return [table(head, lines), *([f"Measured on: {taken}.{only}"] if conditions else [])]
+
+
+def _failures(rows: Sequence[BoardRow]) -> str:
+    failed = [(row, result) for row in rows for result in row.results if result.scores is None]
+    lines = [
+        [
+            *who(row),
+            str(result.record.seed),
+            str(result.status),
+            escaped(result.reason),
+            escaped(result.record.outcome.advice),
+            "<br>".join(escaped(line) for line in last_lines(result.record.provenance, _LOG_LINES)),
+        ]
+        for row, result in failed
+    ]
+    return table([*WHO, "seed", "status", "reason", "what to do", "last lines of the log"], lines)
+
+
+_LOG_LINES = 5

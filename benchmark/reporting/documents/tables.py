@@ -1,0 +1,53 @@
+"""The board as tables: CSV for programs, Markdown for people, LaTeX for papers."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from benchmark.atomic_files import write_atomically
+from benchmark.reporting.board.board import Board
+from benchmark.reporting.board.flat_rows import board_lines, run_lines
+from benchmark.reporting.board.pairs import COMPARISONS, comparison_lines
+from benchmark.reporting.board.rows import Row, all_columns, columns
+from benchmark.reporting.documents.claim_checklist import report
+from benchmark.reporting.documents.latex import latex
+from benchmark.reporting.documents.markdown import markdown
+from benchmark.reporting.figures.cams import cam_stems
+from benchmark.reporting.figures.montage import montage_name
+from benchmark.reporting.figures.plots import wanted
+
+
+def write_tables(board: Board, out: Path) -> None:
+    """Write ``runs.csv``, ``leaderboard.csv``, ``comparisons.csv``, ``leaderboard.tex``, ``leaderboard.md`` and
+    ``report.md``.
+    """
+    names = columns(board.class_names, board.tumour_names)
+    lines = board_lines(board)
+    write_atomically(out / "runs.csv", _csv(run_lines(board), names))
+    further = [name for name in all_columns(board.class_names, board.tumour_names) if name not in names]
+    used = [name for name in further if any(name in line for line in lines)]
+    write_atomically(out / "leaderboard.csv", _csv(lines, board.columns or [*names, *used]))
+    write_atomically(out / "comparisons.csv", _csv(comparison_lines(board), COMPARISONS))
+    write_atomically(out / "leaderboard.tex", latex(board))
+    write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out)))
+    write_atomically(out / "report.md", report(board))
+
+
+def _plots(board: Board, out: Path) -> dict[str, list[str]]:
+    """Return for each arena the names of the pictures of it that are in the folder."""
+    names: dict[str, list[str]] = {}
+    for stem, _, rows in wanted(board):
+        names.setdefault(rows[0].block.arena, []).append(stem)
+    for number, arena in enumerate(board.arenas()):
+        names.setdefault(arena[0].block.arena, []).extend(cam_stems(arena, number))
+    for row in {row.block.arena: row for row in board.rows}.values():
+        names.setdefault(row.block.arena, []).append(montage_name(row.first.record.data.name))
+    return {name: [stem for stem in stems if (out / f"{stem}.png").exists()] for name, stems in names.items()}
+
+
+def _csv(lines: Iterable[Row], names: Sequence[str]) -> str:
+    """Return lines as CSV; absent values are empty."""
+    import pandas as pd
+
+    # dtype object: an integer column with gaps stays one of integers
+    frame = pd.DataFrame(list(lines), columns=list(names), dtype=object)
+    return str(frame.to_csv(index=False, lineterminator="\n"))

@@ -1,0 +1,1 @@
+"""Figures: plots, montages and overlays, drawn with Matplotlib."""

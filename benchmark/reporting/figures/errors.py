@@ -1,0 +1,119 @@
+"""What each row misses: false negatives of both kinds by class, and confusion matrices."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.board.phrases import count, number
+from benchmark.reporting.figures.labels import full_names, panel_names, wrapped
+from benchmark.reporting.figures.style import GREY, columns_for, lowest, panels, set_height, title
+
+FN_COLOUR, MISSED_COLOUR = "#9EC4DE", "#B84E00"
+MAX_CLASSES = 8  # more panels than this don't fit a page; those with most false negatives are drawn
+
+
+def draw_false_negatives(made: Any, rows: Sequence[BoardRow]) -> None:
+    """Draw for each class (panel) and row (bar) the share of its images that are not predicted as it, and in it
+    the share that is predicted as the negative class. The counts stand beside the bars: all, then missed.
+    """
+    from matplotlib.patches import Patch
+
+    data = rows[0].first.record.data
+    drawn = sorted(data.class_names, key=lambda name: -sum(row.values[f"fn_{name}"] for row in rows))[:MAX_CLASSES]
+    names = [name for name in data.class_names if name in drawn]
+    ordered = sorted(rows, key=lambda row: row.macro_f1)
+    columns = 2
+    lines = math.ceil(len(names) / columns)
+    names_of_rows = [wrapped(name, 28) for name in full_names(ordered)]
+    pitch = 3.1 + 2.2 * max(name.count("\n") for name in names_of_rows)
+    set_height(made, 22 + lines * (7 + pitch * len(rows)))
+    grid = made.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    shares = [
+        100 * row.values[f"fn_{name}"] / max(1, row.values[f"support_{name}"]) for row in rows for name in names
+    ]
+    limit = max(*shares, 1.0) * 1.45  # room for the counts
+    for axes, name in zip(grid.flat, names, strict=False):
+        for y, row in enumerate(ordered):
+            support = max(1, row.values[f"support_{name}"])
+            lost, missed = row.values[f"fn_{name}"], row.values.get(f"missed_{name}")
+            axes.barh(y, 100 * lost / support, height=0.72, color=FN_COLOUR)
+            axes.barh(y, 100 * (missed or 0) / support, height=0.72, color=MISSED_COLOUR)
+            counts = count(lost) if missed is None else f"{count(lost)} ({count(missed)})"
+            axes.annotate(
+                counts,
+                (100 * lost / support, y),
+                xytext=(2, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=5.5,
+            )
+        axes.set_title(f"{name} (of {number(ordered[0].values[f'support_{name}'])})", loc="left", fontsize=6.5)
+        axes.set_yticks(range(len(ordered)), names_of_rows, fontsize=6)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlim(0, limit)
+        axes.grid(True, axis="x")
+    for axes in list(grid.flat)[len(names) :]:
+        axes.set_visible(False)
+    for axes in grid[-1]:
+        axes.set_xlabel("% of its images")
+    made.suptitle(title(rows), x=0.01, ha="left", fontsize=7.5)
+    entries = [Patch(color=FN_COLOUR, label="false negatives: not predicted as the class")]
+    if data.negative_class is not None:
+        entries.append(
+            Patch(color=MISSED_COLOUR, label=f"of these, missed: predicted as {data.negative_class} (in brackets)")
+        )
+    made.legend(handles=entries, loc="outside lower center", ncols=1)
+
+
+def draw_confusion_matrices(made: Any, rows: Sequence[BoardRow]) -> None:
+    """Draw a matrix for each row: counts, shaded by the share of the true class; runs of a row are summed."""
+    from matplotlib.patches import Rectangle
+
+    data = rows[0].first.record.data
+    names = data.class_names
+    negative = None if data.negative_class is None else names.index(data.negative_class)
+    columns = columns_for(len(rows), 3 if len(names) <= 5 else 2 if len(names) <= 8 else 1)
+    side = 72 / columns if columns > 1 else 50
+    lines = math.ceil(len(rows) / columns)
+    ragged = lines > 1 and len(rows) % columns > 0  # then names of classes stand below an upper line too
+    set_height(made, 24 + lines * (side + 6) + 18 * ragged)
+    ordered = sorted(rows, key=lambda row: -row.macro_f1)
+    grid = panels(made, len(rows), columns)
+    for axes, row, name in zip(grid, ordered, panel_names(ordered), strict=True):
+        matrix = np.sum([result.scores.test.confusion for result in row.results if result.scores], axis=0)
+        shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
+        axes.set_title(name, fontsize=6, pad=3)
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=5.5)
+        axes.set_yticks(range(len(names)), names, fontsize=5.5)
+        axes.tick_params(length=0, pad=1.5)
+        axes.spines[:].set_visible(False)
+        if negative is not None:
+            for i in range(len(names)):
+                if i != negative:
+                    box = Rectangle(
+                        (negative - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=MISSED_COLOUR, linewidth=0.7
+                    )
+                    axes.add_patch(box)
+        if len(names) <= 12:
+            for (i, j), cell in np.ndenumerate(matrix):
+                colour = "white" if shares[i, j] > 0.55 else GREY if cell == 0 else "black"
+                axes.text(j, i, str(cell), ha="center", va="center", fontsize=5.5, color=colour)
+    runs = max(row.values["n_runs"] for row in rows)
+    summed = ", runs of a row summed" if runs > 1 else ""
+    framed = "" if negative is None else "; framed: missed tumours"
+    made.suptitle(title(rows), x=0.01, ha="left", fontsize=7.5)
+    for axes in grid[::columns]:
+        axes.set_ylabel("true class")
+    for axes in lowest(grid, columns):
+        axes.set_xlabel("predicted class")
+    made.legend(
+        [],
+        [],
+        title=f"Test images{summed}.\nShade: share of the true class{framed}.",
+        loc="outside lower left",
+        title_fontsize=6,
+    )

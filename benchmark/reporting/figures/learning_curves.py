@@ -1,0 +1,96 @@
+"""Learning curves: a panel for each row, so that twelve stay apart without twelve colours."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.figures.labels import panel_names
+from benchmark.reporting.figures.style import columns_for, lowest, panels, plain_log_ticks, set_height, title
+
+TRAIN_COLOUR, VALIDATION_COLOUR, OTHERS_COLOUR = "#E08214", "#0072B2", "#D9D9D9"
+
+
+def draw_macro_f1(made: Any, rows: Sequence[BoardRow]) -> None:
+    """Draw each row's validation macro-F1 by epoch over those of all others, and the epoch that was kept."""
+    from matplotlib.lines import Line2D
+
+    grid, ordered = _panels(made, rows)
+    for axes, row in zip(grid, ordered, strict=True):
+        for other in ordered:
+            for curve in _curves(other, "val_macro_f1"):
+                axes.plot(*curve, color=OTHERS_COLOUR, linewidth=0.5, zorder=1)
+        for curve in _curves(row, "val_macro_f1"):
+            axes.plot(*curve, color=VALIDATION_COLOUR, zorder=2)
+        _mark_best(axes, row, "val_macro_f1")
+    made.supylabel("macro-F1 on validation images", fontsize=7)
+    made.legend(
+        handles=[
+            Line2D([], [], color=VALIDATION_COLOUR, label="this row"),
+            Line2D([], [], color=OTHERS_COLOUR, label="the others"),
+            Line2D([], [], color=VALIDATION_COLOUR, marker="o", markersize=3, ls="", label="weights kept"),
+        ],
+        loc="outside lower center",
+        ncols=3,
+    )
+
+
+def draw_losses(made: Any, rows: Sequence[BoardRow]) -> None:
+    """Draw each row's mean cross-entropy on training and validation images by epoch (log scale)."""
+    from matplotlib.lines import Line2D
+
+    grid, ordered = _panels(made, rows)
+    curves = [curve for row in ordered for name in ("train_loss", "val_loss") for curve in _curves(row, name)]
+    losses = [loss for _, values in curves for loss in values if loss > 0] or [1.0]
+    for axes, row in zip(grid, ordered, strict=True):
+        for curve in _curves(row, "train_loss"):
+            axes.plot(*curve, color=TRAIN_COLOUR, linestyle=(0, (3, 1.2)))
+        for curve in _curves(row, "val_loss"):
+            axes.plot(*curve, color=VALIDATION_COLOUR)
+        _mark_best(axes, row, "val_loss")
+        axes.set_yscale("log")
+        plain_log_ticks(axes.yaxis, losses, subs=(1,) if max(losses) > 100 * min(losses) else (1, 2, 5))
+    made.supylabel("cross-entropy (nats, log scale)", fontsize=7)
+    made.legend(
+        handles=[
+            Line2D([], [], color=TRAIN_COLOUR, linestyle=(0, (3, 1.2)), label="training"),
+            Line2D([], [], color=VALIDATION_COLOUR, label="validation"),
+            Line2D([], [], color=VALIDATION_COLOUR, marker="o", markersize=3, ls="", label="weights kept"),
+        ],
+        loc="outside lower center",
+        ncols=3,
+    )
+
+
+def _panels(made: Any, rows: Sequence[BoardRow]) -> tuple[list[Any], list[BoardRow]]:
+    from matplotlib.ticker import MaxNLocator
+
+    ordered = sorted(rows, key=lambda row: -row.macro_f1)
+    columns = columns_for(len(rows))
+    height = {1: 40, 2: 28, 3: 22}[columns]
+    set_height(made, 24 + height * math.ceil(len(rows) / columns))
+    grid = panels(made, len(rows), columns)
+    for axes, name in zip(grid, panel_names(ordered), strict=True):
+        axes.set_title(name, fontsize=6, loc="left", pad=3)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.grid(True)
+    for axes in lowest(grid, columns):
+        axes.set_xlabel("epoch")
+    made.suptitle(title(rows), x=0.01, ha="left", fontsize=7.5)
+    return grid, ordered
+
+
+def _curves(row: BoardRow, name: str) -> list[tuple[list[int], list[float]]]:
+    """Return epochs and values for each run of the row."""
+    return [
+        ([epoch.epoch for epoch in result.record.history], [getattr(epoch, name) for epoch in result.record.history])
+        for result in row.results
+        if result.scores
+    ]
+
+
+def _mark_best(axes: Any, row: BoardRow, name: str) -> None:
+    for result in row.results:
+        kept = [epoch for epoch in result.record.history if epoch.epoch == result.record.best_epoch]
+        if result.scores and kept:
+            axes.plot(kept[0].epoch, getattr(kept[0], name), "o", color=VALIDATION_COLOUR, markersize=3, zorder=3)

@@ -1,0 +1,81 @@
+"""A montage of the data: what the images of each class look like."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.data.dataset import DataSet
+from benchmark.reporting.figures.style import COLUMN_MM, figure, save, set_height, slug
+
+MAX_CLASSES = 12
+MASK_COLOUR = "#FFB000"
+
+
+def write_montage(data: DataSet, out: Path, per_class: int = 6) -> list[Path]:
+    """Write a montage of a data set into ``out`` as PNG and SVG; return their paths.
+
+    A leaderboard that is written to the same folder afterwards shows it.
+    """
+    with figure() as made:
+        draw_montage(made, data, per_class)
+        return save(made, out, montage_name(data.name))
+
+
+def montage_name(data_name: str) -> str:
+    """Return the name, without suffix, of the montage of a data set."""
+    return f"plot_montage_{slug(data_name)}"
+
+
+def draw_montage(made: Any, data: DataSet, per_class: int = 6) -> None:
+    """Draw a line of images for each class, lesions outlined where masks are known.
+
+    The images are of different patients where patients are known, and of different planes where planes are; no
+    test image of an official split is shown.
+    """
+    names = data.class_names[:MAX_CLASSES]
+    cell = (COLUMN_MM - 9) / per_class
+    set_height(made, 6 + cell * len(names))
+    grid = made.subplots(len(names), per_class, squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
+    made.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
+    for label, (line, name) in enumerate(zip(grid, names, strict=True)):
+        chosen = choose(data, label, per_class)
+        for axes in line:
+            axes.set_axis_off()
+        for axes, position in zip(line, chosen, strict=False):
+            axes.imshow(data.pixels[position], interpolation="antialiased")
+            if data.masks is not None and data.masks[position].any():
+                axes.contour(data.masks[position] > 0, levels=[0.5], colors=MASK_COLOUR, linewidths=0.5)
+        line[0].set_axis_on()
+        line[0].set_xticks([])
+        line[0].set_yticks([])
+        line[0].spines[:].set_visible(False)
+        line[0].set_ylabel(f"{name}\n({int((data.labels == label).sum())})", fontsize=6.5)
+    synthetic = "synthetic images, not patients" if data.synthetic else f"{len(data)} images"
+    outlined = "; lesions outlined" if data.masks is not None else ""
+    made.suptitle(f"{data.name}: {synthetic}{outlined}", x=0.01, ha="left", fontsize=7.5)
+
+
+def choose(data: DataSet, label: int, count: int) -> npt.NDArray[np.int64]:
+    """Return positions of at most ``count`` images of a class, spread over planes and patients, always the same."""
+    shown = data.labels == label
+    if data.parts is not None:
+        shown &= data.parts != "test"
+    positions = np.flatnonzero(shown)
+    positions = np.random.default_rng(label).permutation(positions)
+    planes = data.planes[positions] if data.planes is not None else np.zeros(len(positions), dtype=np.int64)
+    groups = data.groups[positions] if data.groups is not None else positions
+    turn = _occurrence(planes)  # first one of each plane, then a second of each ...
+    again = _occurrence(groups)  # ... but a patient twice only when there is no other
+    return positions[np.lexsort((turn, again))][:count].astype(np.int64)
+
+
+def _occurrence(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return for each entry how many equal ones stand before it."""
+    seen: dict[Any, int] = {}
+    counts = np.empty(len(values), dtype=np.int64)
+    for i, value in enumerate(values.tolist()):
+        counts[i] = seen.get(value, 0)
+        seen[value] = counts[i] + 1
+    return counts

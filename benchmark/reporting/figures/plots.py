@@ -1,0 +1,57 @@
+"""The plots of a board, as PNG and SVG. What each shows is drawn in a module of its own."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.reporting.board.board import Board, BoardRow
+from benchmark.reporting.figures import errors as plot_errors
+from benchmark.reporting.figures import learning_curves as plot_learning
+from benchmark.reporting.figures import speed as plot_speed
+from benchmark.reporting.figures.style import figure, save, slug
+
+Draw = Callable[[Any, Sequence[BoardRow]], None]
+
+SPEED = "plot_macro_f1_vs_throughput"
+PER_ARENA: dict[str, Draw] = {
+    "plot_false_negatives": plot_errors.draw_false_negatives,
+    "plot_confusion_matrices": plot_errors.draw_confusion_matrices,
+    "plot_learning_curves_macro_f1": plot_learning.draw_macro_f1,
+    "plot_learning_curves_loss": plot_learning.draw_losses,
+}
+
+
+def write_plots(board: Board, out: Path) -> list[Path]:
+    """Write every plot that the board has data for; plots of an earlier board are removed.
+
+    The first data set of a board has the plain names (``plot_false_negatives.png``); further ones, and further
+    devices, have theirs after it.
+
+    Returns:
+        The paths written, PNG and SVG.
+    """
+    paths: list[Path] = []
+    for stem, draw, rows in wanted(board):
+        with figure() as made:
+            draw(made, rows)
+            paths += save(made, out, stem)
+    for stem in (SPEED, *PER_ARENA):
+        for old in [*out.glob(f"{stem}*.png"), *out.glob(f"{stem}*.svg")]:
+            if old not in paths:
+                old.unlink()
+    return paths
+
+
+def wanted(board: Board) -> list[tuple[str, Draw, list[BoardRow]]]:
+    """Return the plots that a board has data for: name without suffix, how it is drawn, and of which rows."""
+    plots: list[tuple[str, Draw, list[BoardRow]]] = []
+    for number, arena in enumerate(board.arenas()):
+        scored = [row for row in arena if row.values["n_runs"]]
+        for rows in plot_speed.by_speed_block(scored):
+            first = not any(stem == SPEED for stem, _, _ in plots)
+            name = slug(f"{rows[0].block.arena_name} {rows[0].values['speed_block']}")
+            plots.append((SPEED if first else f"{SPEED}_{name}", plot_speed.draw_speed, rows))
+        if scored:
+            tail = f"_{slug(scored[0].block.arena_name)}" if number else ""
+            plots += [(stem + tail, draw, scored) for stem, draw in PER_ARENA.items()]
+    return plots

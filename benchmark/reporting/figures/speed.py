@@ -1,0 +1,150 @@
+"""Macro-F1 against inference throughput, with memory as size and the Pareto front."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.board.phrases import number
+from benchmark.reporting.figures.labels import place_labels, short_names
+from benchmark.reporting.figures.style import (
+    FRAMEWORK_MARKERS,
+    GREY,
+    library_colours,
+    plain_log_ticks,
+    set_height,
+    title,
+)
+
+_LARGEST, _SMALLEST = 11.0, 2.5  # diameters of markers, in points
+_PLAIN = 5.0
+FRONT_COLOUR, DASHES = "#999999", (0, (4, 2))
+
+
+def by_speed_block(rows: Sequence[BoardRow]) -> list[list[BoardRow]]:
+    """Return the rows that have a throughput, in lists within which speeds can be compared."""
+    blocks: dict[str, list[BoardRow]] = {}
+    for row in rows:
+        if "infer_images_per_s" in row.values and "speed_block" in row.values:
+            blocks.setdefault(row.values["speed_block"], []).append(row)
+    return list(blocks.values())
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points that no other beats in one coordinate without losing in the other, by the first."""
+    front: list[tuple[float, float]] = []
+    for x, y in sorted(set(points), reverse=True):
+        if not front or y > front[-1][1]:
+            front.append((x, y))
+    return front[::-1]
+
+
+def draw_speed(made: Any, rows: Sequence[BoardRow]) -> None:
+    """Draw rows of one speed block; throughput is on a logarithmic axis."""
+    set_height(made, 84)
+    axes = made.add_subplot()
+    colours = library_colours([row.values["library"] for row in rows])
+    points = [(float(row.values["infer_images_per_s"]), row.macro_f1) for row in rows]
+    memories = [row.values.get("peak_memory_mb") for row in rows]
+    largest = max((memory for memory in memories if memory), default=None)
+    sizes = [_diameter(memory, largest) for memory in memories]
+    front = pareto_front(points)
+    axes.step(*zip(*front, strict=True), where="pre", color=FRONT_COLOUR, linewidth=0.8, linestyle=DASHES, zorder=1)
+    for row, (x, y), size in sorted(zip(rows, points, sizes, strict=True), key=lambda item: -item[2]):
+        colour = colours[row.values["library"]]
+        axes.errorbar(
+            x,
+            y,
+            yerr=_reach(row, y),
+            marker=FRAMEWORK_MARKERS.get(row.values["framework"], "D"),
+            markersize=size,
+            color=colour,
+            markerfacecolor=colour if row.block.pretrained else "white",
+            markeredgecolor="white" if row.block.pretrained else colour,
+            markeredgewidth=0.4 if row.block.pretrained else 0.9,
+            elinewidth=0.7,
+            ecolor=(colour, 0.4),
+        )
+    axes.set_xscale("log")
+    axes.margins(x=0.12, y=0.1)
+    plain_log_ticks(axes.xaxis, [x for x, _ in points])
+    axes.set_xlabel(f"inference throughput (images/s, log scale)\n{rows[0].values['speed_block']}")
+    axes.set_ylabel("macro-F1, with 95 % interval")
+    axes.grid(True)
+    axes.set_title(title(rows), loc="left")
+    _legend(made, rows, colours, largest, front=len(front) > 1)
+    made.draw_without_rendering()
+    made.set_layout_engine("none")  # from here the axes keep their place
+    texts = [colours[row.values["library"]] for row in rows]
+    place_labels(
+        axes, points, short_names(rows), texts, [size / 2 for size in sizes], _along(front) + _bars(rows, points)
+    )
+
+
+def _reach(row: BoardRow, value: float) -> list[list[float]] | None:
+    """Return how far the 95 % interval reaches below and above the score."""
+    interval = row.intervals.get("macro_f1")
+    return None if interval is None else [[value - interval.low], [interval.high - value]]
+
+
+def _bars(rows: Sequence[BoardRow], points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return points along the bars of the intervals."""
+    ends = [(x, row.intervals["macro_f1"]) for row, (x, _) in zip(rows, points, strict=True) if row.intervals]
+    return [(x, float(y)) for x, interval in ends for y in np.linspace(interval.low, interval.high, 30)]
+
+
+def _along(front: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return points along the steps of the front."""
+    found: list[tuple[float, float]] = []
+    for (x0, y0), (x1, y1) in itertools.pairwise(front):
+        found += [(x0, float(y)) for y in np.linspace(y0, y1, 40)]
+        found += [(float(x), y1) for x in np.geomspace(x0, x1, 40)]
+    return found
+
+
+def _diameter(memory: float | None, largest: float | None) -> float:
+    """Return a marker's diameter in points: its area is proportional to memory."""
+    if not memory or not largest:
+        return _PLAIN
+    return max(_SMALLEST, _LARGEST * math.sqrt(memory / largest))
+
+
+def _legend(
+    made: Any, rows: Sequence[BoardRow], colours: dict[str, str], largest: float | None, *, front: bool
+) -> None:
+    from matplotlib.lines import Line2D
+
+    def entry(label: str, marker: str, colour: str, fill: str, size: float = 4) -> Any:
+        return Line2D([], [], label=label, marker=marker, color=colour, markerfacecolor=fill, ls="", markersize=size)
+
+    entries = [
+        entry(name if len(name) <= 16 else f"{name[:15]}…", "o", colour, colour) for name, colour in colours.items()
+    ]
+    frameworks = sorted({row.values["framework"] for row in rows})
+    entries += [entry(f"runs on {name}", FRAMEWORK_MARKERS.get(name, "D"), GREY, GREY) for name in frameworks]
+    if any(row.block.pretrained is False for row in rows):
+        entries.append(entry("from scratch", "o", GREY, "white"))
+    if front:
+        entries.append(Line2D([], [], label="Pareto front", color=FRONT_COLOUR, linewidth=0.8, linestyle=DASHES))
+    if largest:
+        step = round_down(largest)
+        entries += [
+            entry(
+                f"{number(memory / 1000)} GB" if memory >= 1000 else f"{number(memory)} MB",
+                "o",
+                "#AAAAAA",
+                "#AAAAAA",
+                _diameter(memory, largest),
+            )
+            for memory in (step, step / 4)
+        ]
+    made.legend(handles=entries, loc="outside lower center", ncols=4, columnspacing=1.0, handlelength=1.4)
+
+
+def round_down(value: float) -> float:
+    """Return the largest of 1, 2, 4, 8 times a power of ten that is not above ``value``."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return max(step for step in (power, 2 * power, 4 * power, 8 * power) if step <= value)

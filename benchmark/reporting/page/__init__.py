@@ -1,0 +1,1 @@
+"""The page: the board as one offline HTML file."""

@@ -1,0 +1,97 @@
+"""What the interactive leaderboard needs of Grad-CAM: maps, outlines of lesions, chosen cases, a table of scores."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmark.evaluation.cam_metrics import POINTING, upsample
+from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.board.cam_scores import IMAGES, RANDOMIZED, TITLES, cam_source, shared_baselines
+from benchmark.reporting.board.image_cases import Cases, Look, looks
+from benchmark.reporting.figures.cams import chosen
+from benchmark.reporting.figures.labels import full_names
+from benchmark.reporting.figures.overlays import Line, outline
+
+MAP_BYTES = 1_500_000  # of all maps on a page
+_LARGEST = 32  # pixels of a map's side; finer ones are shown coarser
+_GRID = 200  # steps of an outline's coordinates
+
+
+def cam_data(cases: Cases, budget: int) -> tuple[list[dict[str, Any] | None], dict[int, str]]:
+    """Return for each row its maps, cases and facts (``None`` where it has none), and lesions' outlines by image.
+
+    Args:
+        cases: of an arena.
+        budget: bytes for its maps; where not all fit, those of the chosen cases and of wrong images come first.
+    """
+    found = [looks(row) for row in cases.rows]
+    place = {name: number for number, name in enumerate(cases.image_ids)}
+    lesions = {
+        place[name]: svg_path(outline(look.lesion))
+        for each in reversed(found)
+        for name, look in each.items()
+        if name in place and look.lesion.any()
+    }
+    share = budget // max(1, sum(bool(each) for each in found))
+    return [_row(cases, number, each, share) if each else None for number, each in enumerate(found)], lesions
+
+
+def _row(cases: Cases, number: int, found: Mapping[str, Look], budget: int) -> dict[str, Any]:
+    row = cases.rows[number]
+    shown = chosen(cases, row, found)
+    first = [i for pair in shown.values() for numbers in pair for i in numbers]
+    wrong = np.flatnonzero(cases.wrong[number]).tolist()
+    maps: dict[int, str] = {}
+    size = (0, 0)
+    for i in dict.fromkeys([*first, *wrong, *range(len(cases.image_ids))]):
+        look = found.get(cases.image_ids[i])
+        if look is None or look.heat.size > budget:
+            continue
+        heat = look.heat if max(look.heat.shape) <= _LARGEST else upsample(look.heat[None], _LARGEST)[0]
+        budget -= heat.size
+        size = heat.shape[0], heat.shape[1]
+        maps[i] = base64.b64encode(np.round(heat * 255).astype(np.uint8).tobytes()).decode("ascii")
+    facts = row.first.record.cam
+    return {
+        "source": cam_source(row),
+        "size": size,
+        "maps": maps,
+        "cases": [{"right": right, "wrong": wrong} for right, wrong in (shown[c] for c in range(len(cases.classes)))],
+        "randomized": [] if facts is None else [[step.stage, step.correlation] for step in facts.randomized],
+    }
+
+
+def svg_path(lines: Sequence[Line]) -> str:
+    """Return outlines as the ``d`` of an SVG path on a grid of 200 x 200."""
+    parts = []
+    for line in lines:
+        points = dict.fromkeys((round(x * _GRID), round(y * _GRID)) for x, y in line)
+        parts.append("M" + "L".join(f"{x} {y}" for x, y in points) + "Z")
+    return "".join(parts)
+
+
+def cam_table(rows: Sequence[BoardRow]) -> dict[str, Any] | None:
+    """Return the table of scores of an arena's maps, its last lines the baselines; ``None`` without any score."""
+    scored = {name: row for name, row in zip(full_names(rows), rows, strict=True) if POINTING in row.values}
+    if not scored:
+        return None
+    checked = any(RANDOMIZED in row.values for row in scored.values())
+    head = ["backbone", *TITLES.values(), "images", "map", *(["left when randomised"] if checked else [])]
+    lines = []
+    for name, row in scored.items():
+        cells = [{"text": name, "interval": ""}]
+        for score in TITLES:
+            interval = row.intervals.get(score)
+            ends = "" if interval is None else f"{interval.low:.3f}–{interval.high:.3f}"  # noqa: RUF001
+            cells.append({"text": f"{row.values[score]:.3f}", "interval": ends})
+        cells += [{"text": str(round(row.values[IMAGES])), "interval": ""}, {"text": cam_source(row), "interval": ""}]
+        if checked:
+            left = row.values.get(RANDOMIZED)
+            cells.append({"text": "" if left is None else f"{left:.2f}", "interval": ""})
+        lines.append({"baseline": False, "cells": cells})
+    for name, means, images in shared_baselines({name: row.first.cam_scores for name, row in scored.items()}):
+        texts = [name, *(f"{means[score]:.3f}" for score in TITLES), str(images), "", *([""] if checked else [])]
+        lines.append({"baseline": True, "cells": [{"text": text, "interval": ""} for text in texts]})
+    return {"head": head, "lines": lines, "checked": checked}

@@ -1,0 +1,163 @@
+"""What the interactive leaderboard needs of a board, as JSON-ready data."""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.evaluation.calibration import reliability
+from benchmark.reporting.board.board import Board, BoardRow
+from benchmark.reporting.board.image_cases import Cases, first_seed
+from benchmark.reporting.board.pairs import row_pairs, sentence
+from benchmark.reporting.board.reproduce import command_of
+from benchmark.reporting.board.rows import Result
+from benchmark.reporting.figures.speed import pareto_front
+from benchmark.reporting.figures.style import FRAMEWORK_MARKERS, library_colours
+from benchmark.reporting.page.cams import MAP_BYTES, cam_data
+
+Thumbnails = Mapping[str, Mapping[str, bytes]]  # by fingerprint, then by image id
+
+THUMBNAIL_BYTES = 7_000_000  # of all thumbnails in one page; base64 adds a third
+_SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond"}
+
+
+def page_data(board: Board, thumbnails: Thumbnails) -> list[dict[str, Any]]:
+    """Return one entry for each arena of a board."""
+    arenas = [rows for rows in board.arenas() if any(row.values["n_runs"] for row in rows)]
+    budgets = THUMBNAIL_BYTES // max(1, len(arenas)), MAP_BYTES // max(1, len(arenas))
+    return [
+        _arena(rows, board, thumbnails.get(rows[0].first.record.data.fingerprint, {}), budgets) for rows in arenas
+    ]
+
+
+def _arena(
+    rows: Sequence[BoardRow], board: Board, pictures: Mapping[str, bytes], budgets: tuple[int, int]
+) -> dict[str, Any]:
+    data = rows[0].first.record.data
+    cases = Cases.of(rows)
+    colours = library_colours([row.values["library"] for row in cases.rows])
+    cams, lesions = cam_data(cases, budgets[1])
+    return {
+        "name": rows[0].block.arena_name,
+        "classes": list(data.class_names),
+        "negative": cases.negative,
+        "synthetic": data.synthetic,
+        "images": cases.image_ids,
+        "labels": cases.labels.tolist(),
+        "groups": cases.groups,
+        "thumbnails": _thumbnails(cases.image_ids, cases.wrong.sum(axis=0), pictures, budgets[0]),
+        "gallery": [{"title": title, "images": numbers.tolist()} for title, numbers in cases.gallery()],
+        "lesions": lesions,
+        "rows": [{**_row(cases, number, colours), "cam": cams[number]} for number in range(len(cases.rows))],
+        "pairs": _pairs(cases, board),
+        "fronts": _fronts(cases.rows),
+    }
+
+
+def _pairs(cases: Cases, board: Board) -> dict[str, str]:
+    """Return a sentence on each pair of rows that was compared, by their numbers, the smaller first."""
+    place = {id(row): number for number, row in enumerate(cases.rows)}
+    found = {}
+    for block in dict.fromkeys(row.block.name for row in cases.rows):
+        for pair in row_pairs(board, block):
+            first, second = sorted(place[id(row)] for row in pair.rows)
+            found[f"{first},{second}"] = sentence(pair)
+    return found
+
+
+def _row(cases: Cases, number: int, colours: Mapping[str, str]) -> dict[str, Any]:
+    row = cases.rows[number]
+    runs = first_seed(row)
+    interval = row.intervals.get("macro_f1")
+    record = runs[0].record
+    return {
+        "key": row.first.row_key,
+        "name": cases.names[number],
+        "rank": row.rank,
+        "block": row.block.name,
+        "library": row.values["library"],
+        "framework": row.values["framework"],
+        "pretrained": row.block.pretrained,
+        "colour": colours[row.values["library"]],
+        "symbol": _SYMBOLS[FRAMEWORK_MARKERS.get(row.values["framework"], "D")],
+        "macro_f1": row.macro_f1,
+        "interval": None if interval is None else [interval.low, interval.high],
+        "speed": row.values.get("infer_images_per_s"),
+        "speed_block": row.values.get("speed_block"),
+        "memory": row.values.get("peak_memory_mb"),
+        "seeds": len(row.results) // max(1, len(runs)),
+        "seed": record.seed,
+        "said": cases.said[number].tolist(),
+        "chances": np.round(cases.chances[number] * 1000).astype(int).tolist(),
+        "reliability": _reliability(runs),
+        "history": [
+            {
+                "label": f"seed {result.record.seed}",
+                "epochs": [epoch.epoch for epoch in result.record.history],
+                "train": [epoch.train_loss for epoch in result.record.history],
+                "validation": [epoch.val_loss for epoch in result.record.history],
+                "f1": [epoch.val_macro_f1 for epoch in result.record.history],
+            }
+            for result in row.results
+            if result.scores is not None
+        ],
+        "details": _details(row),
+    }
+
+
+def _reliability(runs: Sequence[Result]) -> dict[str, Any]:
+    tests = [run.predictions.part("test") for run in runs if run.predictions is not None]
+    labels = np.concatenate([test.labels for test in tests])
+    diagram = reliability(labels, np.concatenate([test.probabilities for test in tests]))
+    filled = diagram.counts > 0
+    return {
+        "confidence": diagram.confidence[filled].tolist(),
+        "accuracy": diagram.accuracy[filled].tolist(),
+        "counts": diagram.counts[filled].tolist(),
+        "error": diagram.error,
+    }
+
+
+def _details(row: BoardRow) -> dict[str, Any]:
+    record = row.first.record
+    network = None if record.network is None else record.network.model_dump(mode="json")
+    return {
+        "command": command_of(row),
+        "run": {"key": record.key, "device": record.device, "best epoch": record.best_epoch},
+        "same network, two frameworks": row.values.get("parity"),
+        "weights": record.weights.model_dump(mode="json"),
+        "recipe": record.identity.get("recipe"),
+        "tuning": [trial.model_dump(mode="json") for trial in record.trials] or None,
+        "network": network,
+        "data": record.data.model_dump(mode="json"),
+        "data audit": None if record.audit is None else record.audit.model_dump(mode="json"),
+        "grad-cam": None if record.cam is None else record.cam.model_dump(mode="json", exclude={"randomized"}),
+        "timings": record.timings.model_dump(mode="json"),
+        "provenance": record.provenance,
+    }
+
+
+def _fronts(rows: Sequence[BoardRow]) -> dict[str, list[tuple[float, float]]]:
+    """Return the Pareto front of throughput and macro-F1 for each set of comparable speeds."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        speed = row.values.get("infer_images_per_s")
+        if speed is not None and not math.isnan(row.macro_f1):
+            points.setdefault(row.values.get("speed_block", ""), []).append((float(speed), row.macro_f1))
+    return {name: pareto_front(found) for name, found in points.items()}
+
+
+def _thumbnails(
+    images: Sequence[str], errors: npt.NDArray[np.int64], pictures: Mapping[str, bytes], budget: int
+) -> dict[int, str]:
+    """Return JPEGs as base64 by number of image; where not all fit, those that most rows get wrong."""
+    kept: dict[int, str] = {}
+    for number in np.argsort(-errors, kind="stable").tolist():
+        picture = pictures.get(images[number])
+        if picture is not None and len(picture) <= budget:
+            budget -= len(picture)
+            kept[number] = base64.b64encode(picture).decode("ascii")
+    return kept
