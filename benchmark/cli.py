@@ -234,7 +234,7 @@ def cli(ctx: click.Context, /, debug: bool, **options: Any) -> None:
     ctx.ensure_object(dict)["debug"] = debug
     if ctx.invoked_subcommand is None:
         from benchmark.execution.commands import run
-        from benchmark.execution.request import request_of
+        from benchmark.execution.planning.request import request_of
 
         sys.exit(run(request_of(options)))
 

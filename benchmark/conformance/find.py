@@ -6,7 +6,7 @@ from pathlib import Path
 from backbones import Backbone
 from backbones.registry import load_registry
 from benchmark.errors import UserError
-from benchmark.execution.entries import find_backbone
+from benchmark.execution.planning.suite_expansion import find_backbone
 
 
 def find_backbones(

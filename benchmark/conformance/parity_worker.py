@@ -18,7 +18,7 @@ from backbones.registry import load_registry
 from benchmark.conformance.correspondence import NotOneArchitecture, correspond, place, to_keras, write_arrays
 from benchmark.conformance.subject import Built, Subject
 from benchmark.engines import StepInput
-from benchmark.execution.frameworks import shut_out_other_framework
+from benchmark.execution.worker.one_framework import shut_out_other_framework
 from benchmark.records.outcomes import RunFailure
 
 Arrays = dict[str, npt.NDArray[Any]]

@@ -12,7 +12,7 @@ from benchmark.errors import UserError
 
 if TYPE_CHECKING:
     from backbones import Backbone
-    from benchmark.execution.request import Request
+    from benchmark.execution.planning.request import Request
     from benchmark.recipe import Recipe
 
 
@@ -23,7 +23,7 @@ def run(request: "Request") -> int:
     from benchmark.execution.controller import Controller
     from benchmark.execution.executors import Control
     from benchmark.execution.executors.local import LocalExecutor
-    from benchmark.execution.plan import make_plan
+    from benchmark.execution.planning.plan import make_plan
     from benchmark.execution.progress import Display, show_summary
     from benchmark.records.suite_membership import save_experiments
 
@@ -32,7 +32,7 @@ def run(request: "Request") -> int:
     for note in plan.notes:
         console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
     if request.dry_run:
-        from benchmark.execution.dry_run import dry_run
+        from benchmark.execution.planning.dry_run import dry_run
 
         return dry_run(plan, console, only_new=not request.rerun)
     plan.images.save(plan.out)
@@ -133,7 +133,7 @@ def _facts(entry: "Backbone") -> dict[str, Any]:
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change a field first.")
 def recipe_command(name: str | None, settings: tuple[str, ...]) -> None:
     """Print a recipe in full as TOML, shipped or from a .toml file; without a name, list the shipped ones."""
-    from benchmark.execution.request import parse_setting
+    from benchmark.execution.planning.request import parse_setting
     from benchmark.recipe import load_recipe, shipped_names
 
     if name is None:

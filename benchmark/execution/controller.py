@@ -14,11 +14,11 @@ from filelock import FileLock
 
 from benchmark.errors import UserError
 from benchmark.execution.claims import Claims
+from benchmark.execution.disk_reserve import Reserve
 from benchmark.execution.executors.base import Control, Ending, Executor, Stop
-from benchmark.execution.job import Job
-from benchmark.execution.plan import Plan
-from benchmark.execution.request import Request
-from benchmark.execution.reserve import Reserve
+from benchmark.execution.planning.plan import Plan
+from benchmark.execution.planning.request import Request
+from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Record, Timings
 from benchmark.records.store import RecordStore

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from benchmark.execution.controller import Row, Summary
-from benchmark.execution.job import Job
+from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 from benchmark.text import last_lines, plain
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.data import DataOptions
-from benchmark.execution.request import Request
+from benchmark.execution.planning.request import Request
 
 # A backbone that is sound, and small enough that a run is mostly the framework's import.
 GOOD = '''

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.execution.dry_run import Before, expected_seconds
-from benchmark.execution.measure import Pace
-from benchmark.execution.plan import make_plan
+from benchmark.execution.planning.dry_run import Before, expected_seconds
+from benchmark.execution.planning.plan import make_plan
+from benchmark.execution.worker.step_timing import Pace
 from tests.execution.commands import GOOD, Bench, request_on
 
 PLUGIN = (

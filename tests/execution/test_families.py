@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.execution.plan import make_plan
-from benchmark.execution.request import Request
+from benchmark.execution.planning.plan import make_plan
+from benchmark.execution.planning.request import Request
 from benchmark.recipe import load_recipe
 from benchmark.records.run import Run
 from tests.execution.commands import GOOD, make_images, request_on

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from backbones.registry import load_registry
 from benchmark.data.sources.manifest import ManifestSource
 from benchmark.errors import UserError
-from benchmark.execution.entries import entries_of
-from benchmark.execution.request import Request, parse_setting
-from benchmark.execution.weights import check_policy
+from benchmark.execution.planning.request import Request, parse_setting
+from benchmark.execution.planning.suite_expansion import entries_of
+from benchmark.execution.planning.weights import check_policy
 from benchmark.hashing import hash_file, hash_json
 from benchmark.recipe import Recipe, field_names, load_recipe
 from benchmark.recipe.suite import SuiteEntry, load_suite

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from benchmark.execution.job import Job
-from benchmark.execution.weights import Weights
+from benchmark.execution.planning.weights import Weights
+from benchmark.execution.worker.job import Job
 from benchmark.recipe import Recipe, field_names
 from benchmark.records.record import BackboneFacts
 from benchmark.records.run import PROTOCOL_VERSION, Run

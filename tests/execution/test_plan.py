@@ -8,11 +8,12 @@ import pytest
 from backbones import Backbone
 from benchmark.data import DataOptions
 from benchmark.errors import UserError
-from benchmark.execution import devices, images
-from benchmark.execution.devices import DeviceChoice, choose_devices
-from benchmark.execution.plan import make_plan
-from benchmark.execution.request import Request
-from benchmark.execution.weights import check_policy, resolve_weights
+from benchmark.execution.planning import datasets as images
+from benchmark.execution.planning import devices
+from benchmark.execution.planning.devices import DeviceChoice, choose_devices
+from benchmark.execution.planning.plan import make_plan
+from benchmark.execution.planning.request import Request
+from benchmark.execution.planning.weights import check_policy, resolve_weights
 from benchmark.recipe import SHIPPED
 from benchmark.records.outcomes import Outcome
 from tests.execution.commands import GOOD, make_images, request_on

@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 
 from benchmark.execution.controller import Row, Summary
-from benchmark.execution.job import Job
+from benchmark.execution.planning.weights import Weights
 from benchmark.execution.progress import Display, Pace, clock, show_summary
-from benchmark.execution.weights import Weights
+from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 from tests.execution.samples import a_record, a_run
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from benchmark.data import DataOptions, SplitOptions
-from benchmark.execution.plan import Plan, make_plan
-from benchmark.execution.request import Request
+from benchmark.execution.planning.plan import Plan, make_plan
+from benchmark.execution.planning.request import Request
 from benchmark.recipe.suite import load_suite
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")

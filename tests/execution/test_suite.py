@@ -8,8 +8,8 @@ import pytest
 
 from benchmark.data import SplitOptions, load_split
 from benchmark.errors import UserError
-from benchmark.execution.plan import make_plan
-from benchmark.execution.request import Request
+from benchmark.execution.planning.plan import make_plan
+from benchmark.execution.planning.request import Request
 from benchmark.hashing import hash_file
 from benchmark.recipe.suite import load_suite
 from tests.execution.commands import GOOD, make_images, request_on

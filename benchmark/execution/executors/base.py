@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 
-from benchmark.execution.job import Job
+from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 
 OnEvent = Callable[[Job, Mapping[str, Any]], None]

@@ -15,7 +15,7 @@ from benchmark.data.preparation.cache import written_file
 from benchmark.data.splits.files import assignment_table, save_split
 from benchmark.data.splits.splits import make_splits
 from benchmark.errors import UserError
-from benchmark.execution.request import Request
+from benchmark.execution.planning.request import Request
 from benchmark.hashing import hash_bytes, hash_json
 from benchmark.recipe import Recipe
 from benchmark.records.record import DataFacts

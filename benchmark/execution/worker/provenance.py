@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import __version__
-from benchmark.execution.devices import cpu_name, nvidia_smi
+from benchmark.execution.planning.devices import cpu_name, nvidia_smi
 
 _LIBRARIES = (
     "numpy", "pillow", "torch", "torchvision", "timm", "tensorflow", "keras", "keras-cv", "safetensors",

@@ -2,7 +2,7 @@
 
 A GPU is used only where the driver shows one and the framework sees it. The driver is asked first, at no cost;
 only where it shows a GPU is the framework asked, in a process of its own (``python -m
-benchmark.execution.devices torch``).
+benchmark.execution.planning.devices torch``).
 """
 
 import json

@@ -9,9 +9,9 @@ from typing import Any
 from backbones import Backbone
 from backbones.registry import Registry
 from benchmark.errors import UserError, nearest
-from benchmark.execution.images import Folds
-from benchmark.execution.request import PHANTOM, Request
-from benchmark.execution.weights import check_policy
+from benchmark.execution.planning.datasets import Folds
+from benchmark.execution.planning.request import PHANTOM, Request
+from benchmark.execution.planning.weights import check_policy
 from benchmark.recipe import Recipe, load_recipe
 from benchmark.recipe.suite import Suite, SuiteEntry
 from benchmark.records.run import MAX_SEED
@@ -31,7 +31,7 @@ class Entry:
         recipe: with all changes.
         seeds: at least one.
         folds: see :class:`benchmark.data.splits.splits.SplitOptions`.
-        policy: of weights, as :func:`~benchmark.execution.weights.check_policy` returned it.
+        policy: of weights, as :func:`~benchmark.execution.planning.weights.check_policy` returned it.
         parent: name of the entry from whose runs these continue.
         followed: whether another entry of the suite continues from these.
         gpu: whether the runs are meant for a GPU, or for a small ``--limit``.

@@ -1,4 +1,4 @@
-"""A few steps of a run, timed (``python -m benchmark.execution.measure JOBFILE``): what a dry run asks of a worker.
+"""A few steps of a run, timed (``python -m benchmark.execution.worker.step_timing JOBFILE``): what a dry run asks of a worker.
 
 Nothing is kept. Initial weights are drawn, whatever the run would start from: that does not change how long a step
 takes.
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.execution.failures import outcome_of
-from benchmark.execution.frameworks import OTHER_FRAMEWORK, shut_out_other_framework
-from benchmark.execution.given import find_declared, load_images
-from benchmark.execution.job import Job
-from benchmark.execution.worker import log_traceback
+from benchmark.execution.worker.failures import outcome_of
+from benchmark.execution.worker.inputs import find_declared, load_images
+from benchmark.execution.worker.job import Job
+from benchmark.execution.worker.one_framework import OTHER_FRAMEWORK, shut_out_other_framework
+from benchmark.execution.worker.worker import log_traceback
 
 if TYPE_CHECKING:
     from benchmark.data.dataset import DataSet, Split

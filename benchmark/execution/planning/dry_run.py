@@ -19,13 +19,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.execution.executors.processes import kinship
-from benchmark.execution.failures import outcome_of_exit
-from benchmark.execution.job import Job, worker_environment
-from benchmark.execution.measure import Pace
-from benchmark.execution.plan import Plan
-from benchmark.execution.processes import descendants, end_all
+from benchmark.execution.executors.process_tree import descendants, end_all
+from benchmark.execution.executors.worker_process import kinship
+from benchmark.execution.planning.plan import Plan
 from benchmark.execution.progress import clock
+from benchmark.execution.worker.failures import outcome_of_exit
+from benchmark.execution.worker.job import Job, worker_environment
+from benchmark.execution.worker.step_timing import Pace
 from benchmark.recipe import Recipe
 from benchmark.records.store import RecordStore
 from benchmark.text import plain
@@ -219,7 +219,7 @@ def _pace(job: Job, folder: Path, seconds: float) -> Pace | Unknown:
     here = job.model_copy(update={"out": folder, "split_file": split})
     file = folder / "job.json"
     file.write_text(here.model_dump_json(), encoding="utf-8")
-    command = [sys.executable, "-m", "benchmark.execution.measure", str(file)]
+    command = [sys.executable, "-m", "benchmark.execution.worker.step_timing", str(file)]
     said = folder / "events"
     with said.open("wb") as events, (folder / "log").open("wb") as log:
         try:

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.data.audit.audit import Audit
-from benchmark.execution.processes import ATTEMPT_VARIABLE
-from benchmark.execution.weights import Weights
+from benchmark.execution.executors.process_tree import ATTEMPT_VARIABLE
+from benchmark.execution.planning.weights import Weights
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import BackboneFacts, DataFacts, Record, WeightsFacts
 from benchmark.records.run import Run

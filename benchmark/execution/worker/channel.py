@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import psutil
 
-from benchmark.execution.processes import descendants
+from benchmark.execution.executors.process_tree import descendants
 
 
 class Channel:

@@ -17,8 +17,8 @@ import psutil
 
 from backbones.registry import OWN_ORIGINS
 from benchmark.execution.executors.base import OnEvent
-from benchmark.execution.job import Job, worker_environment
-from benchmark.execution.processes import adopt_orphans, descendants, end_all, with_attempt
+from benchmark.execution.executors.process_tree import adopt_orphans, descendants, end_all, with_attempt
+from benchmark.execution.worker.job import Job, worker_environment
 from benchmark.records.outcomes import Outcome
 
 _LONGEST_EVENT = 1_000_000
@@ -55,7 +55,7 @@ class WorkerProcess:
         _make_ready(job)
         with job.log.open("ab") as log:  # appended to, so that it may be cut meanwhile
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "benchmark.execution.worker"],
+                [sys.executable, "-m", "benchmark.execution.worker.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

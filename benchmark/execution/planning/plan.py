@@ -12,12 +12,12 @@ from pathlib import Path
 from backbones import Backbone
 from backbones.registry import OWN_ORIGINS, Registry, load_registry
 from benchmark.errors import UserError
-from benchmark.execution.devices import DeviceChoice, choose_devices
-from benchmark.execution.entries import Entry, entries_of, for_backbone
-from benchmark.execution.images import Fold, Images, Say
-from benchmark.execution.job import Job
-from benchmark.execution.request import Request
-from benchmark.execution.weights import Weights, resolve_weights
+from benchmark.execution.planning.datasets import Fold, Images, Say
+from benchmark.execution.planning.devices import DeviceChoice, choose_devices
+from benchmark.execution.planning.request import Request
+from benchmark.execution.planning.suite_expansion import Entry, entries_of, for_backbone
+from benchmark.execution.planning.weights import Weights, resolve_weights
+from benchmark.execution.worker.job import Job
 from benchmark.recipe import Recipe
 from benchmark.recipe.suite import Suite, load_suite
 from benchmark.records.outcomes import Outcome
@@ -33,7 +33,7 @@ class Plan:
     Args:
         out: the results folder, writable; nothing is written yet.
         jobs: one for each distinct run.
-        images: all that they are trained on; :meth:`~benchmark.execution.images.Images.save` keeps the splits.
+        images: all that they are trained on; :meth:`~benchmark.execution.planning.datasets.Images.save` keeps the splits.
         notes: what a user must know before reading the board.
         suite: where the runs come from one.
         members: keys of each of its entries' runs, by the entry's name.

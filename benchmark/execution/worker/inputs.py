@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from backbones import Backbone
 from backbones.registry import load_registry
 from benchmark.errors import UserError
-from benchmark.execution.job import Job
+from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome, RunFailure
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""The worker: a process that does runs in one framework (``python -m benchmark.execution.worker``).
+"""The worker: a process that does runs in one framework (``python -m benchmark.execution.worker.worker``).
 
-Its stdout carries events and its stdin says which runs to do (:mod:`~benchmark.execution.channel`). Both are moved to
+Its stdout carries events and its stdin says which runs to do (:mod:`~benchmark.execution.worker.channel`). Both are moved to
 descriptors of their own before any backbone's code runs, so that what that code prints or reads can't get between.
 The worker writes each record itself; should it not come to that, the controller does from what it saw. A run that
 does not end well is the last of its worker.
@@ -22,14 +22,14 @@ import psutil
 from filelock import FileLock, Timeout
 
 from backbones import Backbone
-from benchmark.execution.channel import Channel, print_to
-from benchmark.execution.failures import outcome_of, unreachable
-from benchmark.execution.frameworks import OTHER_FRAMEWORK, assert_one_framework, shut_out_other_framework
-from benchmark.execution.given import find_declared, load_images
-from benchmark.execution.job import Job
-from benchmark.execution.leavings import give_memory_back, hold_memory
-from benchmark.execution.processes import ATTEMPT_VARIABLE, adopt_orphans, be_first_to_go
-from benchmark.execution.provenance import describe, differences
+from benchmark.execution.executors.process_tree import ATTEMPT_VARIABLE, adopt_orphans, be_first_to_go
+from benchmark.execution.worker.channel import Channel, print_to
+from benchmark.execution.worker.failures import outcome_of, unreachable
+from benchmark.execution.worker.inputs import find_declared, load_images
+from benchmark.execution.worker.job import Job
+from benchmark.execution.worker.memory import give_memory_back, hold_memory
+from benchmark.execution.worker.one_framework import OTHER_FRAMEWORK, assert_one_framework, shut_out_other_framework
+from benchmark.execution.worker.provenance import describe, differences
 from benchmark.measurement.throughput import Speeds, measure
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import CamFacts, Cams, NetworkFacts, Predictions, Record, WeightsFacts

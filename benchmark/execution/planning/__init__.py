@@ -1,0 +1,1 @@
+"""Planning: from a request to the runs that answer it."""
