@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.conformance.subject import Built, Fault, Subject, Weights, differing
+from benchmark.conformance.fixture import Built, Fault, Subject, Weights, differing
 from benchmark.engines.cam_stage import NoFeatureMap
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import Backbone
-from benchmark.conformance.correspondence import largest_difference, to_keras
-from benchmark.conformance.examine import engine_of
-from benchmark.conformance.find import find_backbones
+from benchmark.conformance.runner import engine_of
+from benchmark.conformance.selection import find_backbones
+from benchmark.conformance.weight_mapping import largest_difference, to_keras
 from benchmark.conformance.worker import why_not
 from benchmark.errors import UserError
 from benchmark.evaluation.parity_certificates import FOLDER, Certificate, as_markdown, store

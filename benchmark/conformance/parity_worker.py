@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones.registry import load_registry
-from benchmark.conformance.correspondence import NotOneArchitecture, correspond, place, to_keras, write_arrays
-from benchmark.conformance.subject import Built, Subject
+from benchmark.conformance.fixture import Built, Subject
+from benchmark.conformance.weight_mapping import NotOneArchitecture, correspond, place, to_keras, write_arrays
 from benchmark.engines import StepInput
 from benchmark.execution.worker.one_framework import shut_out_other_framework
 from benchmark.records.outcomes import RunFailure

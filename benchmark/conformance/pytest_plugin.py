@@ -47,7 +47,7 @@ class CheckItem(pytest.Item):
 
     def runtest(self) -> None:
         """Examine the backbone with its first test; read the result with the others."""
-        from benchmark.conformance.examine import examine
+        from benchmark.conformance.runner import examine
 
         known = self.config.stash[_RESULTS]
         if self.backbone.name not in known:
@@ -77,7 +77,7 @@ class Conformance(pytest.Collector):
     def collect(self) -> Iterator[CheckItem]:
         """Yield a test for each check of each backbone."""
         from benchmark.conformance.checks import CHECKS
-        from benchmark.conformance.find import find_backbones
+        from benchmark.conformance.selection import find_backbones
 
         for asked in self.config.getoption("--tumorboard-check"):
             backbones, plugins = find_backbones((asked,), (), everything=False)

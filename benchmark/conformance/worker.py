@@ -1,6 +1,6 @@
 """Checks one backbone in a process of its own, since a process may hold one framework only.
 
-Started by :mod:`benchmark.conformance.examine`; prints one JSON line for each result on the real standard output,
+Started by :mod:`benchmark.conformance.runner`; prints one JSON line for each result on the real standard output,
 whatever the backbone itself prints.
 """
 
@@ -16,8 +16,8 @@ from pathlib import Path
 from backbones import Backbone
 from backbones.registry import load_registry
 from benchmark.conformance.checks import CHECKS, Check
+from benchmark.conformance.fixture import Fault, Subject
 from benchmark.conformance.report import Result
-from benchmark.conformance.subject import Fault, Subject
 from benchmark.execution.worker.failures import outcome_of
 from benchmark.execution.worker.one_framework import OTHER_FRAMEWORK, shut_out_other_framework
 from benchmark.records.outcomes import Outcome, RunFailure

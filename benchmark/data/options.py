@@ -96,7 +96,7 @@ def take_options(values: dict[str, Any], *, source: str, size: int, seed: int) -
     """Return the records that command-line values ask for, and take these values out of ``values``.
 
     Args:
-        values: by the names of :mod:`benchmark.data.cli_options`, with ``limit``, ``skip_corrupt`` and, where they
+        values: by the names of :mod:`benchmark.cli.data_options`, with ``limit``, ``skip_corrupt`` and, where they
             are given, ``resize`` and ``validation_fraction``.
         source: of the images.
         size: side in pixels.

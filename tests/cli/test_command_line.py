@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.cli import main
+from benchmark.cli.main import main
 from benchmark.recipe import Recipe, load_recipe, shipped_names
 
 PLUGIN = """
@@ -115,7 +115,7 @@ def test_list_shows_plugins_and_weights_without_building(capsys: pytest.CaptureF
 @pytest.mark.parametrize("words", [["list"], ["--help"], ["recipe", "quick"], ["recipe"]])
 def test_looking_things_up_imports_no_framework(words: list[str]) -> None:
     code = (
-        "import sys; from benchmark.cli import main; main(sys.argv[1:]); "
+        "import sys; from benchmark.cli.main import main; main(sys.argv[1:]); "
         "heavy = {'torch', 'tensorflow', 'keras', 'timm', 'pandas', 'matplotlib', 'sklearn'} & set(sys.modules); "
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
@@ -124,7 +124,7 @@ def test_looking_things_up_imports_no_framework(words: list[str]) -> None:
 
 
 def test_the_command_module_itself_is_light() -> None:
-    code = "import sys, benchmark.cli; sys.exit(str({'numpy', 'pydantic', 'rich'} & set(sys.modules) or ''))"
+    code = "import sys, benchmark.cli.main; sys.exit(str({'numpy', 'pydantic', 'rich'} & set(sys.modules) or ''))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
 

@@ -4,7 +4,7 @@ import pytest
 
 from backbones.registry import load_registry
 from benchmark.conformance.checks import CHECKS
-from benchmark.conformance.examine import examine
+from benchmark.conformance.runner import examine
 
 
 @pytest.mark.parametrize(

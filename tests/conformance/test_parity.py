@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from backbones.registry import load_registry
-from benchmark.conformance.correspondence import correspond, to_keras
 from benchmark.conformance.parity import compare
+from benchmark.conformance.weight_mapping import correspond, to_keras
 from benchmark.errors import UserError
 from benchmark.evaluation.parity_certificates import CURVE_TOLERANCE, LOGITS_TOLERANCE, Certificate, shipped
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from benchmark.conformance.checks import CHECKS
-from benchmark.conformance.examine import examine
-from benchmark.conformance.find import find_backbones
 from benchmark.conformance.report import Result
+from benchmark.conformance.runner import examine
+from benchmark.conformance.selection import find_backbones
 from tests.conformance.planted import PLANTED, SOUND, Planted
 
 

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageEnhance, ImageOps
 
+from benchmark.cli.data import data_command
 from benchmark.data import SplitOptions, audit_data, make_split, make_splits, open_dataset
 from benchmark.data.audit.table import audit_text
-from benchmark.data.command import data_command
 from benchmark.data.duplicates.near_duplicates import find_pairs, near_duplicates
 from benchmark.data.relabel import with_permuted_labels
 from tests.data.test_splits import cohort

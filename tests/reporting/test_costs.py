@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from simulated import FOUR, Study
 
-from benchmark.cli import main
+from benchmark.cli.main import main
 from benchmark.records.store import RecordStore
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -10,7 +10,7 @@ import pytest
 from simulated import CLASSES, FOUR, TWELVE, Study, explained
 from test_page import images_of
 
-from benchmark.cli import main
+from benchmark.cli.main import main
 from benchmark.records.record import Randomized, Record
 from benchmark.records.store import RecordStore
 from benchmark.reporting.board.image_cases import Cases

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from simulated import FOUR, TWELVE, Study
 
-from benchmark.cli import main
+from benchmark.cli.main import main
 from benchmark.records.outcomes import Outcome
 from benchmark.records.store import RecordStore
 

@@ -8,29 +8,29 @@ from typing import Any
 
 import click
 
-from benchmark.data.cli_options import data_options
+from benchmark.cli.data_options import data_options
 from benchmark.errors import UserError, nearest
 from benchmark.text import plain
 
 # Commands by where they are: nothing is imported until it is used. (attribute, one line of help)
 COMMANDS = {
-    "list": ("benchmark.execution.commands:list_command", "Show every backbone, with the weights at hand."),
+    "list": ("benchmark.cli.run:list_command", "Show every backbone, with the weights at hand."),
     "recipe": (
-        "benchmark.execution.commands:recipe_command",
+        "benchmark.cli.run:recipe_command",
         "Print a recipe, or the names of those that are shipped.",
     ),
     "suite": (
-        "benchmark.execution.commands:suite_command",
+        "benchmark.cli.run:suite_command",
         "Show the entries of a suite, or those that are shipped.",
     ),
     "leaderboard": (
-        "benchmark.reporting.command:leaderboard_command",
+        "benchmark.cli.leaderboard:leaderboard_command",
         "Write the leaderboard of one results folder, or several, anew.",
     ),
-    "data": ("benchmark.data.command:data_command", "Look at a data set: classes, patients, duplicates, split."),
-    "check": ("benchmark.conformance.command:check_command", "Check that a backbone is sound."),
+    "data": ("benchmark.cli.data:data_command", "Look at a data set: classes, patients, duplicates, split."),
+    "check": ("benchmark.cli.check:check_command", "Check that a backbone is sound."),
     "parity": ("benchmark.conformance.parity:parity_command", "Compare one network in two frameworks."),
-    "new": ("benchmark.conformance.command:new_command", "Write a starting file for a backbone of your own."),
+    "new": ("benchmark.cli.check:new_command", "Write a starting file for a backbone of your own."),
 }
 _SEVERAL = ("--backbone", "--seed", "--entry")  # options that take every word up to the next option
 
@@ -233,7 +233,7 @@ def cli(ctx: click.Context, /, debug: bool, **options: Any) -> None:
     """
     ctx.ensure_object(dict)["debug"] = debug
     if ctx.invoked_subcommand is None:
-        from benchmark.execution.commands import run
+        from benchmark.cli.run import run
         from benchmark.execution.planning.request import request_of
 
         sys.exit(run(request_of(options)))

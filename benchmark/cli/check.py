@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from benchmark.conformance.checks import CHECKS
-from benchmark.conformance.examine import examine
-from benchmark.conformance.find import find_backbones
 from benchmark.conformance.report import Result, as_markdown
+from benchmark.conformance.runner import examine
+from benchmark.conformance.selection import find_backbones
 from benchmark.errors import UserError, nearest
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmark.data.cli_options import data_options
+from benchmark.cli.data_options import data_options
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
