@@ -271,10 +271,8 @@ def _load_file(path: Path) -> ModuleType:
 
 def load_registry(plugins: tuple[Path, ...] = ()) -> Registry:
     """Return every backbone: built in, from installed packages, and from the given plug-in files."""
-    import backbones
-
     registry = Registry()
-    for module in sorted(m.name for m in pkgutil.iter_modules(backbones.__path__)):
+    for module in sorted(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)])):
         if module != "registry" and not module.startswith("_"):
             _register(partial(importlib.import_module, f"backbones.{module}"), module, "built-in", registry)
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):

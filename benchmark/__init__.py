@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.version import __version__
+
 if TYPE_CHECKING:
     from benchmark.reporting.results import Results
 
-__version__ = "0.1.0"
+__all__ = ["__version__", "load_results"]
 
 
 def load_results(*folders: "Path | str") -> "Results":

@@ -134,7 +134,7 @@ def store(certificate: Certificate, folder: Path) -> Path:
 
 def shipped() -> list[Certificate]:
     """Return the certificates of the built-in pairs."""
-    folder = files("benchmark.conformance") / "certificates"
+    folder = files("benchmark.evaluation") / "certificates"
     found = (_read(file) for file in sorted(folder.iterdir(), key=lambda file: file.name) if _is_one(file))
     return [certificate for certificate in found if isinstance(certificate, Certificate)]
 

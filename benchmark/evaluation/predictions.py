@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluation import metrics as scoring
+from benchmark.evaluation import metrics
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate, Measure
 from benchmark.evaluation.calibration import (
     OPERATING_SPECIFICITY,
@@ -50,7 +50,7 @@ class Setting:
     n_train: int
     n_test: int
     grouped: bool = False
-    costs: scoring.Floats | None = None
+    costs: metrics.Floats | None = None
 
     @property
     def negative(self) -> int | None:
@@ -91,25 +91,25 @@ class Readings:
         """Number of trainings: of seeds."""
         return len(self.probabilities)
 
-    def confusions(self, images: ClusteredImages) -> scoring.Floats:
+    def confusions(self, images: ClusteredImages) -> metrics.Floats:
         """Return confusion matrices by training and cluster: shape (S, G, C, C)."""
         return np.stack([confusion_by_cluster(images, chances) for chances in self.probabilities])
 
-    def right(self, images: ClusteredImages) -> scoring.Floats:
+    def right(self, images: ClusteredImages) -> metrics.Floats:
         """Return for each image the share of trainings that read it right: shape (N,)."""
-        return np.asarray(np.mean([scoring.decide(each) == images.labels for each in self.probabilities], axis=0))
+        return np.asarray(np.mean([metrics.decide(each) == images.labels for each in self.probabilities], axis=0))
 
-    def macro_f1_by_fold(self, images: ClusteredImages) -> scoring.Floats:
+    def macro_f1_by_fold(self, images: ClusteredImages) -> metrics.Floats:
         """Return the mean macro-F1 of trainings in each fold."""
         classes = self.probabilities.shape[2]
         found = []
         for fold in range(images.n_folds):
             mine = images.folds == fold
             matrices = [
-                scoring.confusion_matrix(images.labels[mine], scoring.decide(chances[mine]), classes)
+                metrics.confusion_matrix(images.labels[mine], metrics.decide(chances[mine]), classes)
                 for chances in self.probabilities
             ]
-            found.append(scoring.macro_f1(np.stack(matrices)).mean())
+            found.append(metrics.macro_f1(np.stack(matrices)).mean())
         return np.array(found)
 
 
@@ -140,14 +140,14 @@ def estimates_of(
     macro_f1 = resampled.estimate()
     found = {"macro_f1": macro_f1.interval()}
     for name in ("accuracy", "balanced_accuracy", "mcc"):
-        found[name] = resampled.estimate(getattr(scoring, name)).interval(low=-1.0 if name == "mcc" else 0.0)
-    said = np.stack([scoring.decide(chances) for chances in readings.probabilities])
+        found[name] = resampled.estimate(getattr(metrics, name)).interval(low=-1.0 if name == "mcc" else 0.0)
+    said = np.stack([metrics.decide(chances) for chances in readings.probabilities])
     for number_of_class, name in enumerate(setting.class_names):
         true, called = images.labels == number_of_class, (said == number_of_class).any(axis=0)
         for kind, measure, concerned in (
-            ("f1", scoring.f1_per_class, true | called),
-            ("precision", scoring.precision_per_class, called),
-            ("recall", scoring.recall_per_class, true),
+            ("f1", metrics.f1_per_class, true | called),
+            ("precision", metrics.precision_per_class, called),
+            ("recall", metrics.recall_per_class, true),
         ):
             of_class = partial(_of_class, measure, number_of_class)
             estimate = resampled.estimate(of_class, images.containing(concerned))
@@ -165,11 +165,11 @@ def estimates_of(
     return macro_f1, found
 
 
-def _of_class(measure: Measure, number: int, matrices: npt.NDArray[np.generic]) -> scoring.Floats:
+def _of_class(measure: Measure, number: int, matrices: npt.NDArray[np.generic]) -> metrics.Floats:
     return np.asarray(measure(matrices)[..., number])
 
 
-def mean_of(sums: npt.NDArray[np.generic]) -> scoring.Floats:
+def mean_of(sums: npt.NDArray[np.generic]) -> metrics.Floats:
     """Return the mean from a sum and a number of images, (..., 2) to (...)."""
     values = np.asarray(sums, dtype=np.float64)
     return np.asarray(values[..., 0] / values[..., 1])
@@ -200,7 +200,7 @@ def _operating_point(
     resampled = bootstrap.resample(matrices, number)
     rates = {"specificity_at_95": (0, ~ill), "sensitivity_at_95": (1, ill)}
     return {
-        name: resampled.estimate(partial(_of_class, scoring.recall_per_class, c), images.containing(mine)).interval()
+        name: resampled.estimate(partial(_of_class, metrics.recall_per_class, c), images.containing(mine)).interval()
         for name, (c, mine) in rates.items()
     }
 
@@ -215,12 +215,12 @@ def _by_patient(
         if not len(labels):
             return {}
         cells = np.zeros((len(labels), len(setting.class_names), len(setting.class_names)))
-        cells[np.arange(len(labels)), labels, scoring.decide(pooled)] = 1
+        cells[np.arange(len(labels)), labels, metrics.decide(pooled)] = 1
         matrices.append(cells)
     resampled = Bootstrap(len(matrices[0]), seed).resample(np.stack(matrices), number)
     return {
         "patient_macro_f1": resampled.estimate().interval(),
-        "patient_accuracy": resampled.estimate(scoring.accuracy).interval(),
+        "patient_accuracy": resampled.estimate(metrics.accuracy).interval(),
     }
 
 
@@ -254,7 +254,7 @@ def _counts(readings: Readings, images: ClusteredImages, setting: Setting) -> di
     labels, clusters, negative = images.labels, images.clusters, setting.negative
     classes = list(range(len(setting.class_names)))
     # by image, the share of trainings that predict each class
-    shares = np.mean([np.eye(len(classes))[scoring.decide(chances)] for chances in readings.probabilities], axis=0)
+    shares = np.mean([np.eye(len(classes))[metrics.decide(chances)] for chances in readings.probabilities], axis=0)
     lost = 1 - shares[np.arange(len(labels)), labels]
     alike = correlation(lost, labels, clusters)
     kinds = [("fn", lost, classes, 1.0 if alike is None else alike)]

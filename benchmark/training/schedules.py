@@ -1,9 +1,9 @@
-"""Schedules: learning rates by step and by stage, and the decay of averaged weights by step."""
+"""Schedules: learning rates by step, and the decay of averaged weights by step."""
 
 import math
 from collections.abc import Sequence
 
-from benchmark.recipe import Ema, Optimizer, Schedule
+from benchmark.recipe import Ema, Schedule
 
 
 def factor(
@@ -51,13 +51,6 @@ def _after_plateaus(schedule: Schedule, val_losses: Sequence[float]) -> float:
         if waited >= schedule.plateau_patience:
             found, waited = max(found * schedule.plateau_factor, schedule.end_factor), 0
     return found
-
-
-def stage_factors(rule: Optimizer, stages: int) -> list[float]:
-    """Return the factor on the learning rate of each of a network's stages, the head's last."""
-    factors = [rule.layer_decay ** (stages - 1 - number) for number in range(stages)]
-    factors[-1] *= rule.head_learning_rate_factor
-    return factors
 
 
 def average_decay(rule: Ema, step: int) -> float:

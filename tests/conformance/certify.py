@@ -8,7 +8,7 @@ from pathlib import Path
 
 from backbones.registry import load_registry
 from benchmark.conformance.parity import compare
-from benchmark.evaluation import parity_certificates as certificates
+from benchmark.evaluation import parity_certificates
 
 # (torch, Keras, head): timm's VGG16 has two dense layers that the other lacks, Keras's own ResNet50 is v1
 PAIRS = (
@@ -16,7 +16,7 @@ PAIRS = (
     ("timm/vgg16", "keras/vgg16", "linear"),
     ("timm/resnet50", "reference:keras_resnet50_v1_5", "native"),
 )
-FOLDER = Path(certificates.__file__).parent / "certificates"
+FOLDER = Path(parity_certificates.__file__).parent / "certificates"
 
 
 def main(names: list[str]) -> int:
@@ -26,9 +26,9 @@ def main(names: list[str]) -> int:
     for torch, keras, head in PAIRS:
         if not names or {torch, keras} & set(names):
             made.append(compare(registry.get(torch), registry.get(keras), (), size=64, head=head))
-            certificates.store(made[-1], FOLDER)
+            parity_certificates.store(made[-1], FOLDER)
             print(made[-1].verdict(), flush=True)
-    print(certificates.as_markdown(made))
+    print(parity_certificates.as_markdown(made))
     return sum(not each.holds for each in made)
 
 

@@ -8,8 +8,7 @@ import pytest
 from backbones import Backbone
 from benchmark.data import DataOptions
 from benchmark.errors import UserError
-from benchmark.execution.planning import datasets as images
-from benchmark.execution.planning import devices
+from benchmark.execution.planning import datasets, devices
 from benchmark.execution.planning.devices import DeviceChoice, choose_devices
 from benchmark.execution.planning.plan import make_plan
 from benchmark.execution.planning.request import Request
@@ -112,8 +111,8 @@ def test_the_phantom_and_real_data_have_defaults_of_their_own(
     [real] = make_plan(replace(request_for, recipe=None, changes={"size": 16})).jobs
     assert (real.recipe_name.split(" ")[0], real.weights.policy) == ("default", "imagenet")
 
-    opened = images.open_data
-    monkeypatch.setattr(images, "open_data", lambda how, **more: opened(replace(how, source=real_images), **more))
+    opened = datasets.open_data
+    monkeypatch.setattr(datasets, "open_data", lambda how, **more: opened(replace(how, source=real_images), **more))
     [simulated] = make_plan(replace(request_for, data=DataOptions(), recipe=None, changes={"size": 16})).jobs
     assert (simulated.recipe_name.split(" ")[0], simulated.weights.policy) == ("quick", "local")
 

@@ -27,7 +27,7 @@ def few_resamples() -> Iterator[None]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the pictures, which take most of the time, where a test asks for tables and pages alone."""
-    for place in ("plots.write_plots", "plot_cams.write_cam_plots", "gallery.write_gallery"):
+    for place in ("figures.plots.write_plots", "figures.cams.write_cam_plots", "documents.gallery.write_gallery"):
         monkeypatch.setattr(f"benchmark.reporting.{place}", lambda *_: None)
 
 

@@ -11,7 +11,7 @@ from backbones import HALF, Backbone
 from benchmark.engines import Assignment, create
 from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.training import feature_cache as prefix_room
+from benchmark.training import feature_cache
 from benchmark.training.checkpoints import Checkpoints
 from tests.engines.torch_small import convolutions
 from tests.training.frozen import COUNT, Built, data, exact_and_computed_once, recipe, run, same, split
@@ -190,7 +190,7 @@ def test_too_little_memory_for_the_frozen_stages_takes_smaller_parts(
         return whole(self, inputs)
 
     monkeypatch.setattr(TorchEngine, "run_prefix", small)
-    monkeypatch.setattr(prefix_room, "_CHECKED", 2)
+    monkeypatch.setattr(feature_cache, "_CHECKED", 2)
     done = run(builder(), tmp_path, recipe(trainable_from="head"), oom="accumulate")
     assert done.prefix["computed"] == COUNT
     assert done.execution["batch"].startswith("9, computed in 4 parts")

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from benchmark.draws.randomness import draw, epoch_order, image_numbers, step_seed
+from benchmark.engines.stage_factors import stage_factors
 from benchmark.recipe import Ema, Optimizer, Schedule
 from benchmark.training.clock import Clock
 from benchmark.training.prefetch import near_equal_batches
-from benchmark.training.schedules import average_decay, factor, stage_factors
+from benchmark.training.schedules import average_decay, factor
 
 
 def test_one_cycle_is_torchs() -> None:

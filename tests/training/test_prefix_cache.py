@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.training import feature_store as prefix_cache
+from benchmark.training import feature_store
 from benchmark.training.feature_store import Entry, NoRoom, PrefixCache, Rows, parse_size
 
 COUNT, SHAPE = 12, (256, 64)
@@ -118,15 +118,15 @@ FILLER = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from benchmark.training import feature_store as prefix_cache
+from benchmark.training import feature_store
 from tests.training.test_prefix_cache import COUNT, ROW_BYTES, opened, truth
-prefix_cache._FLUSH_BYTES = 3 * ROW_BYTES
+feature_store._FLUSH_BYTES = 3 * ROW_BYTES
 def blocks():
     for position in range(COUNT):
         yield np.array([position]), truth(np.array([position]))
         print(position, flush=True)
         time.sleep(0.01)
-with opened(prefix_cache.PrefixCache(Path(sys.argv[1]), 10**9)) as entry, entry.filling(lambda: False):
+with opened(feature_store.PrefixCache(Path(sys.argv[1]), 10**9)) as entry, entry.filling(lambda: False):
     entry.make_room(COUNT)
     entry.write(blocks())
 """
@@ -176,7 +176,7 @@ def test_a_row_is_marked_only_after_it_is_on_the_disk(tmp_path: Path, monkeypatc
 
 
 def test_a_broken_stream_of_rows_keeps_what_was_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefix_cache, "_FLUSH_BYTES", ROW_BYTES)
+    monkeypatch.setattr(feature_store, "_FLUSH_BYTES", ROW_BYTES)
 
     def blocks() -> Iterator[tuple[np.ndarray, Rows]]:
         yield np.array([7]), truth(np.array([7]))

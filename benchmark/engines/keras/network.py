@@ -22,9 +22,9 @@ from benchmark.engines.freezing import first_trainable
 from benchmark.engines.keras.initialization import draw_kernels
 from benchmark.engines.keras.stages.graph import HEAD, KerasStages, declared_stages, seed_states
 from benchmark.engines.keras.stages.verification import Trial, doubt, proven_stages
+from benchmark.engines.stage_factors import stage_factors
 from benchmark.recipe import BatchNorm, Head, Optimizer
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.training.schedules import stage_factors
 
 _POOLING = {"average": "GlobalAveragePooling", "max": "GlobalMaxPooling"}
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from benchmark.draws.augmentation import Draws
 from benchmark.engines.base import Assignment, Handle, Network, Prefix, StepInput, weights_loaded
+from benchmark.engines.stage_factors import stage_factors
 from benchmark.engines.torch.augment import Augmenter
 from benchmark.engines.torch.device import (
     free_bytes,
@@ -31,7 +32,6 @@ from benchmark.engines.torch.steps import precision_context, step_functions
 from benchmark.engines.torch.summary import count_macs, first_layer_input, hash_of_values
 from benchmark.engines.warm_start import read_final
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.training.schedules import stage_factors
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _SCALER = ("scale", "_growth_tracker")

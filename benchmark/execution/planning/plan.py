@@ -33,7 +33,7 @@ class Plan:
     Args:
         out: the results folder, writable; nothing is written yet.
         jobs: one for each distinct run.
-        images: all that they are trained on; :meth:`~benchmark.execution.planning.datasets.Images.save` keeps the splits.
+        images: all that they are trained on; its method ``save`` keeps the splits.
         notes: what a user must know before reading the board.
         suite: where the runs come from one.
         members: keys of each of its entries' runs, by the entry's name.

@@ -13,8 +13,7 @@ from benchmark.execution.planning.datasets import Folds
 from benchmark.execution.planning.request import PHANTOM, Request
 from benchmark.execution.planning.weights import check_policy
 from benchmark.recipe import Recipe, load_recipe
-from benchmark.recipe.suite import Suite, SuiteEntry
-from benchmark.records.run import MAX_SEED
+from benchmark.recipe.suite import MAX_SEED, Suite, SuiteEntry
 
 # What makes the weights of two runs of one backbone comparable: the same images and layers of the same shapes.
 _SHAPING = ("size", "resize", "validation_fraction", "head.kind", "head.pooling")

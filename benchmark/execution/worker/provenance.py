@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmark import __version__
 from benchmark.execution.planning.devices import cpu_name, nvidia_smi
+from benchmark.version import __version__
 
 _LIBRARIES = (
     "numpy", "pillow", "torch", "torchvision", "timm", "tensorflow", "keras", "keras-cv", "safetensors",
@@ -56,7 +56,7 @@ def _versions() -> dict[str, str]:
 
 def git_commit() -> str | None:
     """Return the commit of the checkout that this package runs from, with ``+`` where files were changed."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     if not (root / ".git").exists():
         return None
     try:

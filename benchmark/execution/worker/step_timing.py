@@ -1,4 +1,4 @@
-"""A few steps of a run, timed (``python -m benchmark.execution.worker.step_timing JOBFILE``): what a dry run asks of a worker.
+"""A few steps of a run, timed, for a dry run: ``python -m benchmark.execution.worker.step_timing JOBFILE``.
 
 Nothing is kept. Initial weights are drawn, whatever the run would start from: that does not change how long a step
 takes.

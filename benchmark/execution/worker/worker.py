@@ -1,7 +1,8 @@
 """The worker: a process that does runs in one framework (``python -m benchmark.execution.worker.worker``).
 
-Its stdout carries events and its stdin says which runs to do (:mod:`~benchmark.execution.worker.channel`). Both are moved to
-descriptors of their own before any backbone's code runs, so that what that code prints or reads can't get between.
+Its stdout carries events and its stdin says which runs to do (:mod:`~benchmark.execution.worker.channel`). Both
+are moved to descriptors of their own before any backbone's code runs, so that what that code prints or reads can't
+get between.
 The worker writes each record itself; should it not come to that, the controller does from what it saw. A run that
 does not end well is the last of its worker.
 """

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,6 @@ from benchmark.evaluation.cam_metrics import (
 from benchmark.evaluation.intervals import Interval, logit_interval
 from benchmark.evaluation.roc import clustered_variance
 from benchmark.records.record import Cams, Predictions, Record
-
-if TYPE_CHECKING:
-    from benchmark.reporting.board.board import BoardRow
 
 Floats = npt.NDArray[np.float64]
 ByName = Mapping[str, Floats]  # score by column name, float64 of shape (M,), one entry for each image
@@ -156,12 +153,3 @@ def shared_baselines(runs: Mapping[str, CamScores | None]) -> list[tuple[str, di
             means = {score: float(values.mean()) for score, values in scores.items()}
             lines.append((name + told, means, len(run.image_ids)))
     return lines
-
-
-def cam_source(row: "BoardRow") -> str:
-    """Return the stage that a row's maps come from and their size, empty where it has none."""
-    run = next((result for result in row.results if result.cams is not None), None)
-    if run is None or run.cams is None or run.record.cam is None:
-        return ""
-    _, high, wide = run.cams.maps.shape
-    return f"{run.record.cam.stage}, {high} x {wide} pixels"

@@ -148,3 +148,12 @@ def looks(row: BoardRow) -> dict[str, Look]:
                 heat, said = run.cams.maps[number].astype(np.float32), int(run.cams.predicted[number])
                 found.setdefault(name, Look(heat, masks[number], said))
     return found
+
+
+def cam_source(row: BoardRow) -> str:
+    """Return the stage that a row's maps come from and their size, empty where it has none."""
+    run = next((result for result in row.results if result.cams is not None), None)
+    if run is None or run.cams is None or run.record.cam is None:
+        return ""
+    _, high, wide = run.cams.maps.shape
+    return f"{run.record.cam.stage}, {high} x {wide} pixels"

@@ -16,7 +16,7 @@ from benchmark.records.record import DataFacts
 
 NOTEBOOK = "seed notebook"
 _PUBLISHED = Path(__file__).with_name("published.csv")
-_EXPERIMENTS = Path(__file__).parents[1] / "suites" / "seed_notebook.csv"
+_EXPERIMENTS = Path(__file__).parents[2] / "suites" / "seed_notebook.csv"
 _NOTEBOOK_DATA, _NOTEBOOK_PROTOCOL = "nickparvar-v1", "official split"
 # data sets with a published row: classes, and images in all and in the test part of the official split
 _KNOWN = {

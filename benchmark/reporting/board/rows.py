@@ -10,7 +10,7 @@ from benchmark.evaluation.metrics import RunScores, score_record
 from benchmark.hashing import hash_json
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Cams, Predictions, Record
-from benchmark.reporting.board import derived_scores as extras
+from benchmark.reporting.board import derived_scores
 from benchmark.reporting.board.cam_scores import NAMES as CAM_NAMES
 from benchmark.reporting.board.cam_scores import CamScores, cam_columns, cam_scores
 from benchmark.reporting.board.derived_scores import extra_scores
@@ -165,7 +165,7 @@ def columns(class_names: Sequence[str], tumour_names: Sequence[str]) -> list[str
         "device",
         "speed_block",
         *(f"{kind}_{name}" for kind in ("f1", "precision", "recall", "support") for name in class_names),
-        *extras.NAMES,
+        *derived_scores.NAMES,
         *(f"{kind}_{name}" for kind in ("patient_fn", "patient_support") for name in class_names),
         *(f"patient_missed_{name}" for name in tumour_names),
         *CAM_NAMES,
@@ -179,7 +179,7 @@ def averaged(class_names: Sequence[str]) -> list[str]:
     return [
         *SCORES,
         *(f"{kind}_{name}" for kind in ("fn", "missed", "f1", "precision", "recall") for name in class_names),
-        *extras.NAMES,
+        *derived_scores.NAMES,
         *(f"{kind}_{name}" for kind in ("patient_fn", "patient_missed") for name in class_names),
         *CAM_NAMES,
         *SPEEDS,

@@ -9,10 +9,11 @@ from benchmark.evaluation.cam_metrics import POINTING
 from benchmark.records.outcomes import Outcome
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
 from benchmark.reporting.board.board import Board, BoardRow
-from benchmark.reporting.board.cam_scores import CAM_STEM, IMAGES, RANDOMIZED, cam_source, shared_baselines
+from benchmark.reporting.board.cam_scores import CAM_STEM, IMAGES, RANDOMIZED, shared_baselines
 from benchmark.reporting.board.cam_scores import TITLES as CAM_TITLES
 from benchmark.reporting.board.flat_rows import row_lines
 from benchmark.reporting.board.folds import fold_scores, split_label
+from benchmark.reporting.board.image_cases import cam_source
 from benchmark.reporting.board.pairs import pair_tables
 from benchmark.reporting.board.phrases import DISCLAIMER, block_notes, data_notes, number, rank_notes, seed_notes
 from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_rows

@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmark.hashing import hash_json
 from benchmark.reporting.board.board import Board, BoardRow
-from benchmark.reporting.board.cam_scores import CAM_STEM, cam_source
-from benchmark.reporting.board.image_cases import Cases, Look, looks
+from benchmark.reporting.board.cam_scores import CAM_STEM
+from benchmark.reporting.board.image_cases import Cases, Look, cam_source, looks
 from benchmark.reporting.figures.labels import wrapped
 from benchmark.reporting.figures.overlays import draw_outline, grey, outline, under_heat
 from benchmark.reporting.figures.style import GREY, figure, save, set_height, slug, title

@@ -5,19 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.reporting.board.board import Board, BoardRow
-from benchmark.reporting.figures import errors as plot_errors
-from benchmark.reporting.figures import learning_curves as plot_learning
-from benchmark.reporting.figures import speed as plot_speed
+from benchmark.reporting.figures import errors, learning_curves, speed
 from benchmark.reporting.figures.style import figure, save, slug
 
 Draw = Callable[[Any, Sequence[BoardRow]], None]
 
 SPEED = "plot_macro_f1_vs_throughput"
 PER_ARENA: dict[str, Draw] = {
-    "plot_false_negatives": plot_errors.draw_false_negatives,
-    "plot_confusion_matrices": plot_errors.draw_confusion_matrices,
-    "plot_learning_curves_macro_f1": plot_learning.draw_macro_f1,
-    "plot_learning_curves_loss": plot_learning.draw_losses,
+    "plot_false_negatives": errors.draw_false_negatives,
+    "plot_confusion_matrices": errors.draw_confusion_matrices,
+    "plot_learning_curves_macro_f1": learning_curves.draw_macro_f1,
+    "plot_learning_curves_loss": learning_curves.draw_losses,
 }
 
 
@@ -47,10 +45,10 @@ def wanted(board: Board) -> list[tuple[str, Draw, list[BoardRow]]]:
     plots: list[tuple[str, Draw, list[BoardRow]]] = []
     for number, arena in enumerate(board.arenas()):
         scored = [row for row in arena if row.values["n_runs"]]
-        for rows in plot_speed.by_speed_block(scored):
+        for rows in speed.by_speed_block(scored):
             first = not any(stem == SPEED for stem, _, _ in plots)
             name = slug(f"{rows[0].block.arena_name} {rows[0].values['speed_block']}")
-            plots.append((SPEED if first else f"{SPEED}_{name}", plot_speed.draw_speed, rows))
+            plots.append((SPEED if first else f"{SPEED}_{name}", speed.draw_speed, rows))
         if scored:
             tail = f"_{slug(scored[0].block.arena_name)}" if number else ""
             plots += [(stem + tail, draw, scored) for stem, draw in PER_ARENA.items()]

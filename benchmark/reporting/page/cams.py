@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmark.evaluation.cam_metrics import POINTING, upsample
 from benchmark.reporting.board.board import BoardRow
-from benchmark.reporting.board.cam_scores import IMAGES, RANDOMIZED, TITLES, cam_source, shared_baselines
-from benchmark.reporting.board.image_cases import Cases, Look, looks
+from benchmark.reporting.board.cam_scores import IMAGES, RANDOMIZED, TITLES, shared_baselines
+from benchmark.reporting.board.image_cases import Cases, Look, cam_source, looks
 from benchmark.reporting.figures.cams import chosen
 from benchmark.reporting.figures.labels import full_names
 from benchmark.reporting.figures.overlays import Line, outline

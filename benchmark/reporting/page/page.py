@@ -80,7 +80,7 @@ def page(board: Board, thumbnails: Thumbnails) -> str:
     """
     from jinja2 import Environment, StrictUndefined
 
-    static = files("benchmark.reporting") / "static"
+    static = files("benchmark.reporting.page") / "static"
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((static / "leaderboard.html.jinja").read_text(encoding="utf-8"))
     return template.render(

@@ -1,0 +1,151 @@
+"""The house: which room may import which, that nothing imports in a circle, and how large a room may be.
+
+Imports are read from the code, those inside functions and under ``TYPE_CHECKING`` included.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# From the ground up: a room imports only from its own line and those above it in this list.
+ROOMS = (
+    "backbones",
+    "ground",  # the files at the root of benchmark/
+    "data",
+    "recipe",
+    "draws",
+    "records",
+    "engines",
+    "evaluation",
+    "training",
+    "reporting",
+    "measurement",
+    "execution",
+    "conformance",
+    "cli",
+    "surface",  # what a user imports and starts: benchmark/__init__.py, benchmark/__main__.py
+)
+SURFACE = ("benchmark/__init__.py", "benchmark/__main__.py")
+MAX_MODULES = 20
+FRAMEWORKS = {
+    "torch": ("benchmark/engines/torch/",),
+    "torchvision": ("benchmark/engines/torch/",),
+    "timm": ("benchmark/engines/torch/",),
+    "tensorflow": ("benchmark/engines/tensorflow/",),
+    "keras": ("benchmark/engines/tensorflow/",),
+    "keras_cv": ("benchmark/engines/tensorflow/",),
+}
+
+
+def _modules() -> dict[str, str]:
+    """Return the file of every module, by its dotted name."""
+    found = {}
+    for package in ("backbones", "benchmark"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            dotted = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+            found[dotted] = name
+    return found
+
+
+MODULES = _modules()
+
+
+def room(file: str) -> str:
+    """Return the room that a file stands in."""
+    if file in SURFACE:
+        return "surface"
+    first, _, rest = file.partition("/")
+    if first == "backbones":
+        return "backbones"
+    return rest.partition("/")[0] if "/" in rest else "ground"
+
+
+def imports(source: str) -> Iterator[tuple[int, str]]:
+    """Yield each imported name with its line: ``a.b.c`` for ``from a.b import c`` too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports are written in full"
+            for alias in node.names:
+                yield node.lineno, f"{node.module}.{alias.name}"
+
+
+def arrows() -> list[tuple[str, int, str]]:
+    """Return (file, line, imported file) for every import of one of our own modules by another."""
+    found = []
+    for file in MODULES.values():
+        for line, name in imports((ROOT / file).read_text(encoding="utf-8")):
+            target = MODULES.get(name) or MODULES.get(name.rpartition(".")[0])
+            if target and target != file:
+                found.append((file, line, target))
+    return found
+
+
+def test_no_arrow_runs_up() -> None:
+    up = [
+        f"{file}:{line} imports {target}"
+        for file, line, target in arrows()
+        if ROOMS.index(room(file)) < ROOMS.index(room(target))
+    ]
+    assert not up, "\n".join(up)
+
+
+def test_no_circle_of_files() -> None:
+    below: dict[str, set[str]] = {}
+    for file, _, target in arrows():
+        below.setdefault(file, set()).add(target)
+    done: set[str] = set()
+    circles = []
+
+    def visit(file: str, path: tuple[str, ...]) -> None:
+        if file in path:
+            circles.append(" -> ".join((*path[path.index(file) :], file)))
+        elif file not in done:
+            for target in sorted(below.get(file, ())):
+                visit(target, (*path, file))
+            done.add(file)
+
+    for file in MODULES.values():
+        visit(file, ())
+    assert not circles, "\n".join(circles)
+
+
+def test_every_room_is_in_the_list() -> None:
+    assert {room(file) for file in MODULES.values()} == set(ROOMS)
+
+
+def test_frameworks_are_imported_by_their_engine_and_the_adapters_only() -> None:
+    strays = []
+    for file in MODULES.values():
+        for line, name in imports((ROOT / file).read_text(encoding="utf-8")):
+            homes = FRAMEWORKS.get(name.partition(".")[0])
+            if homes and not file.startswith(("backbones/", "benchmark/engines/keras/", *homes)):
+                strays.append(f"{file}:{line} imports {name}")
+    assert not strays, "\n".join(strays)
+
+
+def test_no_folder_has_more_than_twenty_modules() -> None:
+    counts: dict[str, int] = {}
+    for file in MODULES.values():
+        folder, _, name = file.rpartition("/")
+        counts[folder] = counts.get(folder, 0) + (name != "__init__.py")
+    assert max(counts.values()) <= MAX_MODULES, counts
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("import a.b", ["a.b"]),
+        ("from a.b import c, d", ["a.b.c", "a.b.d"]),
+        ("def f():\n    from a import b", ["a.b"]),
+        ("if TYPE_CHECKING:\n    import a", ["a"]),
+    ],
+)
+def test_imports_are_found_wherever_they_stand(source: str, names: list[str]) -> None:
+    assert [name for _, name in imports(source)] == names
