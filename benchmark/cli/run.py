@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark.dependencies import how_to_install
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ def list_command(as_json: bool, plugins: tuple[Path, ...]) -> None:
     for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     click.echo("\nAlso every model of two libraries: timm:NAME, keras:NAME.")
+    missing = sorted({module for name in registry.names() for module in registry.get(name).missing_modules()})
+    if missing:
+        click.echo(f"Not installed: {', '.join(missing)}. To train with them: {how_to_install(missing)}")
     for each in broken:
         click.echo(f"Not usable: {each['name']} ({each['origin']}): {each['reason']}")
 

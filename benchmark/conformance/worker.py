@@ -18,6 +18,7 @@ from backbones.registry import load_registry
 from benchmark.conformance.checks import CHECKS, Check
 from benchmark.conformance.fixture import Fault, Subject
 from benchmark.conformance.report import Result
+from benchmark.dependencies import how_to_install
 from benchmark.execution.worker.failures import outcome_of
 from benchmark.execution.worker.one_framework import OTHER_FRAMEWORK, shut_out_other_framework
 from benchmark.records.outcomes import Outcome, RunFailure
@@ -57,7 +58,7 @@ def why_not(backbone: Backbone) -> str:
     """Return why a backbone can't be checked here, empty where it can: what it says itself, or lacks."""
     missing = backbone.missing_modules()
     if missing:
-        return f"not installed: {', '.join(missing)}; install it and check again"
+        return f"not installed: {', '.join(missing)}; {how_to_install(missing)} and check again"
     return (backbone.unsupported() if backbone.unsupported else None) or ""
 
 
