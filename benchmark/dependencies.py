@@ -1,4 +1,4 @@
-"""What has to be installed for a module that is missing: the extras of this package, and the sentence that names them.
+"""What has to be installed for a module that is missing: which extra of this package, and the words that name it.
 
 ``pip install tumorboard`` installs the core, which reads data and records and writes boards. Frameworks are extras
 (``[project.optional-dependencies]`` in ``pyproject.toml``).

@@ -93,8 +93,8 @@ def test_a_run_without_its_framework_is_a_row_that_names_the_extra(tmp_path: Pat
         "keras/baseline_cnn": "keras",
         "keras_cv/resnet50": "keras-cv",
     }
-    small = "--limit 24 --epochs 1 --size 32 --batch-size 8 --device cpu --cam none --out out".split()
-    done = command(tmp_path, "--backbone", *backbones, *small)
+    small = ("--limit", "24", "--epochs", "1", "--size", "32", "--batch-size", "8", "--device", "cpu")
+    done = command(tmp_path, "--backbone", *backbones, *small, "--cam", "none", "--out", "out")
     assert done.returncode == (0 if set(backbones.values()) <= INSTALLED else 1), done.stdout + done.stderr
     with (tmp_path / "out" / "runs.csv").open(newline="") as stream:
         rows = {row["backbone"]: row for row in csv.DictReader(stream)}
