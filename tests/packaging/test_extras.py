@@ -93,7 +93,7 @@ def test_a_run_without_its_framework_is_a_row_that_names_the_extra(tmp_path: Pat
         "keras/baseline_cnn": "keras",
         "keras_cv/resnet50": "keras-cv",
     }
-    small = ("--limit", "24", "--epochs", "1", "--size", "32", "--batch-size", "8", "--device", "cpu")
+    small = ("--limit", "24", "--epochs", "1", "--size", "64", "--batch-size", "8", "--device", "cpu")
     done = command(tmp_path, "--backbone", *backbones, *small, "--cam", "none", "--out", "out")
     assert done.returncode == (0 if set(backbones.values()) <= INSTALLED else 1), done.stdout + done.stderr
     with (tmp_path / "out" / "runs.csv").open(newline="") as stream:
@@ -120,7 +120,7 @@ def test_the_check_says_what_is_missing(tmp_path: Path) -> None:
 def test_every_backbone_is_a_row_with_the_core_alone(tmp_path: Path) -> None:
     if INSTALLED:
         pytest.skip("other environments train; the core alone does not")
-    assert command(tmp_path, "--all", "--limit", "24", "--out", "out").returncode == 1
+    assert command(tmp_path, "--all", "--limit", "24", "--size", "64", "--out", "out").returncode == 1
     names = [entry["name"] for entry in json.loads(works(tmp_path, "list", "--json"))["backbones"]]
     with (tmp_path / "out" / "runs.csv").open(newline="") as stream:
         outcomes = {row["backbone"]: row["status"] for row in csv.DictReader(stream)}
