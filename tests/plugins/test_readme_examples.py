@@ -1,4 +1,4 @@
-"""The README's backbones are what it says: about ten lines, copied into a file they pass the check."""
+"""The backbones of the README and the documentation: about ten lines, and copied into a file they pass the check."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ EXAMPLES = examples()
 
 def test_there_is_one_for_each_kind_of_network_and_all_are_short() -> None:
     assert set(EXAMPLES) == {
+        "torch/small",
         "torch/tiny",
         "torch/gated",
         "keras/tiny",
