@@ -7,6 +7,8 @@
 import sys
 from collections.abc import Iterable
 
+from benchmark.errors import UserError
+
 # The extra that installs a module, by the module's name at import.
 EXTRA_OF = {
     "torch": "torch",
@@ -39,3 +41,16 @@ def how_to_install(modules: Iterable[str]) -> str:
         return "install it" if len(packages) == 1 else "install them"
     extras = sorted({EXTRA_OF[package] for package in packages})
     return f'pip install "tumorboard[{",".join(extras)}]"'
+
+
+def require_posix() -> None:
+    """Refuse to start worker processes on Windows: how they are stopped, watched and cleaned up is POSIX's.
+
+    Raises:
+        UserError: this is Windows outside of WSL.
+    """
+    if sys.platform == "win32":
+        raise UserError(
+            "Networks can't be trained or checked on Windows itself: start this command in WSL (wsl --install). "
+            "list, data and leaderboard work here too."
+        )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmark.dependencies import how_to_install
+from benchmark.dependencies import how_to_install, require_posix
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def run(request: "Request") -> int:
     """Plan the runs, do them, show how they ended; return the exit code."""
+    require_posix()
     from rich.console import Console
 
     from benchmark.execution.controller import Controller

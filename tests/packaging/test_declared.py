@@ -93,3 +93,18 @@ def test_a_framework_without_a_release_for_this_python(monkeypatch: pytest.Monke
     monkeypatch.setattr(dependencies.sys, "version_info", (3, 14, 0))
     assert how_to_install(["tensorflow"]) == "tensorflow has no release for Python 3.14; use an earlier Python"
     assert how_to_install(["torch"]) == 'pip install "tumorboard[torch]"'
+
+
+@pytest.mark.parametrize("words", [["--backbone", "torch/baseline_cnn"], ["check", "torch/baseline_cnn"]])
+def test_windows_is_told_in_a_sentence(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmark.cli.main import main
+
+    class Windows:
+        platform = "win32"
+        version_info = sys.version_info
+
+    monkeypatch.setattr(dependencies, "sys", Windows)
+    assert main(words) == 2
+    assert "WSL" in capsys.readouterr().err
