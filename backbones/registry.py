@@ -217,7 +217,7 @@ def backbone(name: str, *, framework: Framework, **declared: Any) -> Callable[[B
     Returns:
         A decorator that leaves the function as it is.
 
-    Example:
+    Examples:
         >>> @backbone("torch/tiny", framework="torch", input_size=64)
         ... def tiny(num_classes):
         ...     from torch import nn

@@ -25,7 +25,7 @@ def list_backbones(plugins: "Sequence[Path | str]" = ()) -> "tuple[Backbone, ...
     Raises:
         benchmark.errors.UserError: a file does not exist, or can't be used.
 
-    Example:
+    Examples:
         >>> import benchmark
         >>> [backbone.name for backbone in benchmark.list_backbones() if backbone.framework == "keras"][:2]
         ['keras/baseline_cnn', 'keras/efficientnet_b0']
@@ -89,7 +89,7 @@ def load_results(*folders: "Path | str") -> "Results":
     Raises:
         benchmark.errors.UserError: a folder does not exist, or has no record at all.
 
-    Example:
+    Examples:
         >>> import benchmark
         >>> results = benchmark.load_results("results/phantom")  # doctest: +SKIP
         >>> results.runs.groupby("backbone")["macro_f1"].mean()  # doctest: +SKIP

@@ -64,9 +64,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         elif kind == "# suite":
             text = block.text.replace(', "timm/resnet50"', "").replace("[0, 1, 2]", "[0]")
             (root / "my-suite.toml").write_text(text, encoding="utf-8")
-        for name in ("torch/tiny", "torch/small"):
-            if f'@backbone("{name}"' in block.text:
-                (root / f"{name.partition('/')[2]}.py").write_text(block.text, encoding="utf-8")
+        if '@backbone("torch/tiny"' in block.text:
+            (root / "tiny.py").write_text(block.text, encoding="utf-8")
     return root
 
 

@@ -16,7 +16,7 @@ def examples() -> dict[str, str]:
         for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
             name = re.search(r'@backbone\(\s*"([^"]+)"', block)
             if name:
-                found[name[1]] = block
+                assert found.setdefault(name[1], block) == block, f"{page.name}: {name[1]} is another elsewhere"
     return found
 
 

@@ -11,7 +11,6 @@ EXAMPLES = examples()
 
 def test_there_is_one_for_each_kind_of_network_and_all_are_short() -> None:
     assert set(EXAMPLES) == {
-        "torch/small",
         "torch/tiny",
         "torch/gated",
         "keras/tiny",
