@@ -11,6 +11,7 @@ import pytest
 
 from benchmark import dependencies
 from benchmark.dependencies import EXTRA_OF, how_to_install
+from tests.packaging.tables import differences
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -108,3 +109,16 @@ def test_windows_is_told_in_a_sentence(
     monkeypatch.setattr(dependencies, "sys", Windows)
     assert main(words) == 2
     assert "WSL" in capsys.readouterr().err
+
+
+def test_tables_differ_by_more_than_rounding(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.csv", tmp_path / "b.csv"
+    first.write_text("name,score\na,0.292900158156479\n")
+    second.write_text("name,score\na,0.2929001581564791\n")
+    assert differences(first, second) == []
+    second.write_text("name,score\na,0.2929002\n")
+    assert differences(first, second) == ["score: 0.292900158156479 and 0.2929002"]
+    second.write_text("name,score\nb,0.292900158156479\n")
+    assert differences(first, second) == ["name: a and b"]
+    second.write_text("name,score\n")
+    assert differences(first, second) == ["other numbers of lines or columns"]
