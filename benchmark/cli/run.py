@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from benchmark.errors import UserError
 
 if TYPE_CHECKING:
     from backbones import Backbone
+    from benchmark.execution.planning.plan import Plan
     from benchmark.execution.planning.request import Request
     from benchmark.recipe import Recipe
 
@@ -46,11 +48,37 @@ def run(request: "Request") -> int:
         with Display(console, len(plan.jobs)) as display:
             executor = LocalExecutor(request.timeout)
             summary = Controller(plan, request, executor, control, display).carry_out()
+        board, problems = write_board(plan) if summary.rows else (None, ())
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    show_summary(console, summary)
+    summary = replace(summary, problems=(*summary.problems, *problems))
+    show_summary(console, summary, board)
     return summary.exit_code
+
+
+def write_board(plan: "Plan") -> tuple[Path | None, tuple[str, ...]]:
+    """Write the leaderboard of all records in a plan's results folder, with a montage of the largest images and small
+    copies of the test images; return its page, or ``None`` and a sentence on what prevented it.
+    """
+    from filelock import FileLock
+
+    from benchmark.data import load_prepared, load_split
+    from benchmark.reporting.figures.montage import write_montage
+    from benchmark.reporting.figures.thumbnails import write_thumbnails
+    from benchmark.reporting.leaderboard import write_leaderboard
+
+    largest = max(plan.jobs, key=lambda job: job.run.recipe.size)
+    try:
+        with FileLock(plan.out / "claims" / "leaderboard.lock"):
+            data = load_prepared(largest.data_folder)
+            write_montage(data, plan.out)
+            write_thumbnails(data, load_split(largest.split_file).test, plan.out)
+            return write_leaderboard(plan.out), ()
+    except UserError as error:
+        return None, (str(error),)
+    except OSError as error:
+        return None, (f"The leaderboard could not be written: {error.strerror or error}.",)
 
 
 @click.command("list")

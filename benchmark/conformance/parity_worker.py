@@ -18,7 +18,7 @@ from backbones.registry import load_registry
 from benchmark.conformance.fixture import Built, Subject
 from benchmark.conformance.weight_mapping import NotOneArchitecture, correspond, place, to_keras, write_arrays
 from benchmark.engines import StepInput
-from benchmark.execution.worker.one_framework import shut_out_other_framework
+from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.records.outcomes import RunFailure
 
 Arrays = dict[str, npt.NDArray[Any]]

@@ -18,8 +18,8 @@ from backbones.registry import load_registry
 from benchmark.conformance.checks import CHECKS, Check
 from benchmark.conformance.fixture import Fault, Subject
 from benchmark.conformance.report import Result
-from benchmark.execution.worker.failures import outcome_of
-from benchmark.execution.worker.one_framework import OTHER_FRAMEWORK, shut_out_other_framework
+from benchmark.engines.one_framework import OTHER_FRAMEWORK, shut_out_other_framework
+from benchmark.records.failures import outcome_of
 from benchmark.records.outcomes import Outcome, RunFailure
 
 _SKIPPED = (Outcome.UNSUPPORTED, Outcome.MISSING_DEPENDENCY)

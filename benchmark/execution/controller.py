@@ -7,12 +7,8 @@ results folder is doing is left to it.
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-from filelock import FileLock
-
-from benchmark.errors import UserError
 from benchmark.execution.claims import Claims
 from benchmark.execution.disk_reserve import Reserve
 from benchmark.execution.executors.base import Control, Ending, Executor, Stop
@@ -52,14 +48,12 @@ class Summary:
     Args:
         rows: in the order of the plan; a run that was not reached has none.
         planned: how many runs there were.
-        board: the leaderboard, ``None`` where there was nothing to write.
         problems: what went wrong beside the runs, one sentence each.
         interrupted: whether the user stopped it.
     """
 
     rows: tuple[Row, ...]
     planned: int
-    board: Path | None
     problems: tuple[str, ...]
     interrupted: bool
 
@@ -127,10 +121,8 @@ class Controller:
         finally:
             self.claims.close()
             self.reserve.give_back()
-        interrupted = self.control.stop is not Stop.NO
-        board = self._write_board()
         rows = tuple(self.rows[job.key] for job in self.plan.jobs if job.key in self.rows)
-        return Summary(rows, len(self.plan.jobs), board, tuple(self.problems), interrupted)
+        return Summary(rows, len(self.plan.jobs), tuple(self.problems), self.control.stop is not Stop.NO)
 
     def _jobs(self) -> Iterator[Job]:
         """Yield jobs to do, claimed. Those that another command is doing come last, if they still need doing; with
@@ -281,47 +273,19 @@ class Controller:
             self._drop_weights_of_parent(row.job)
 
     def _row(self, job: Job, record: Record, *, kept: bool) -> Row:
-        from benchmark.evaluation.metrics import score_record
+        """Return a run's row; of its scores only the macro-F1 that is shown: the board computes all of them."""
+        from benchmark.evaluation.metrics import confusion_matrix, decide, macro_f1
 
         if record.outcome is not Outcome.OK:
             return Row(job, record, None, kept, stands=self.store.done(job.key))
         predictions = self.store.predictions(record)
         if predictions is None:
             return Row(job, record, None, kept)
-        try:
-            return Row(job, record, float(score_record(record, predictions).test.macro_f1), kept)
-        except UserError as error:
-            self.problems.append(str(error))
-            return Row(job, record, None, kept)
+        test = predictions.part("test")
+        confusion = confusion_matrix(test.labels, decide(test.probabilities), len(record.data.class_names))
+        return Row(job, record, float(macro_f1(confusion)), kept)
 
     def _attempt(self, job: Job, record: Record | None = None) -> str | None:
         """Return which attempt wrote a record, by default the latest of the run."""
         record = record or self.store.last_try(job.key)
         return None if record is None else str(record.provenance.get("attempt", ""))
-
-    def _keep_pictures(self) -> None:
-        """Write a montage of the data and small copies of the test images, which the board shows."""
-        from benchmark.data import load_prepared, load_split
-        from benchmark.reporting.figures.montage import write_montage
-        from benchmark.reporting.figures.thumbnails import write_thumbnails
-
-        largest = max(self.plan.jobs, key=lambda job: job.run.recipe.size)
-        data = load_prepared(largest.data_folder)
-        write_montage(data, self.plan.out)
-        write_thumbnails(data, load_split(largest.split_file).test, self.plan.out)
-
-    def _write_board(self) -> Path | None:
-        """Write the leaderboard of all records in the folder; what prevents it becomes a problem."""
-        from benchmark.reporting.leaderboard import write_leaderboard
-
-        if not self.rows:
-            return None
-        try:
-            with FileLock(self.plan.out / "claims" / "leaderboard.lock"):
-                self._keep_pictures()
-                return write_leaderboard(self.plan.out)
-        except UserError as error:
-            self.problems.append(str(error))
-        except OSError as error:
-            self.problems.append(f"The leaderboard could not be written: {error.strerror or error}.")
-        return None

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -200,8 +201,8 @@ class Display:
             self._progress.update(self._all, completed=self._settled, state=state)
 
 
-def show_summary(console: Console, summary: Summary) -> None:
-    """Print the rows, what went wrong, and where the board is."""
+def show_summary(console: Console, summary: Summary, board: Path | None) -> None:
+    """Print the rows, what went wrong, and where the leaderboard is (``None`` where none was written)."""
     if summary.rows:
         table = Table(box=None, pad_edge=False)
         for heading, side in (("backbone", "left"), ("seed", "right"), ("status", "left"), ("macro-F1", "right"),
@@ -230,8 +231,8 @@ def show_summary(console: Console, summary: Summary) -> None:
     if summary.interrupted:
         rest = f" {missing} of {summary.planned} runs were not reached." if missing else ""
         console.print(f"Interrupted.{rest} The same command goes on from here.", highlight=False)
-    if summary.board is not None:
-        console.print(f"Leaderboard: {escape(str(summary.board))}", highlight=False, soft_wrap=True)
+    if board is not None:
+        console.print(f"Leaderboard: {escape(str(board))}", highlight=False, soft_wrap=True)
 
 
 def _title(job: Job) -> str:

@@ -63,7 +63,7 @@ def residual(num_classes: int, input_size: int) -> Any:
 @cache
 def shut_out_torch() -> None:
     """Do for this process what a worker does for its own: keras-cv imports torch where it finds it."""
-    from benchmark.execution.worker.one_framework import shut_out_other_framework
+    from benchmark.engines.one_framework import shut_out_other_framework
 
     shut_out_other_framework("tensorflow")
 

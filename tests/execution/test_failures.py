@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from backbones import MissingWeights
-from benchmark.execution.worker.failures import outcome_of, outcome_of_exit, unreachable
-from benchmark.execution.worker.one_framework import assert_one_framework, shut_out_other_framework
+from benchmark.engines.one_framework import assert_one_framework, shut_out_other_framework
+from benchmark.records.failures import outcome_of, outcome_of_exit, unreachable
 from benchmark.records.outcomes import Outcome, RunFailure
 
 

@@ -51,10 +51,13 @@ def test_a_resumed_run_is_not_thought_faster_than_it_is() -> None:
 
 
 def test_events_that_make_no_sense_are_survived(job: Job) -> None:
-    with Display(Console(file=io.StringIO()), total=1) as display:
+    said = io.StringIO()
+    with Display(Console(file=said), total=1) as display:
         display.started(job, 1)
         for event in ({}, {"event": "phase"}, {"event": "unheard of"}):
             display.event(job, event)
+        display.ended(Row(job, a_record(), 0.5, kept=False))
+    assert said.getvalue().splitlines()[-1].startswith("torch/tiny, seed 0: ok, macro-F1 0.500")
 
 
 def test_without_a_terminal_there_are_plain_lines(job: Job) -> None:
@@ -79,22 +82,22 @@ def test_the_summary_shows_rows_reasons_and_where_the_board_is(job: Job, tmp_pat
     said = io.StringIO()
     bad = a_record(Outcome.OOM).model_copy(update={"reason": "Out of memory [/red]; use less."})
     rows = (Row(job, a_record(), 0.9, kept=False), Row(job, bad, None, kept=False))
-    summary = Summary(rows, 3, tmp_path / "leaderboard.md", ("A problem.",), interrupted=True)
-    show_summary(Console(file=said, width=400), summary)
+    summary = Summary(rows, 3, ("A problem.",), interrupted=True)
+    show_summary(Console(file=said, width=400), summary, tmp_path / "leaderboard.html")
     text = said.getvalue()
     assert "0.900" in text
     assert "oom: Out of memory [/red]; use less." in text
     assert "A problem." in text
     assert "1 of 3 runs were not reached" in text
-    assert str(tmp_path / "leaderboard.md") in text
+    assert str(tmp_path / "leaderboard.html") in text
     assert summary.exit_code == 130
 
 
 def test_exit_codes(job: Job) -> None:
     good, bad = Row(job, a_record(), 0.9, False), Row(job, a_record(Outcome.ERROR), None, False)
-    assert Summary((good,), 1, None, (), False).exit_code == 0
-    assert Summary((good, bad), 2, None, (), False).exit_code == 1
-    assert Summary((good,), 1, None, ("the board could not be written",), False).exit_code == 1
+    assert Summary((good,), 1, (), False).exit_code == 0
+    assert Summary((good, bad), 2, (), False).exit_code == 1
+    assert Summary((good,), 1, ("the board could not be written",), False).exit_code == 1
 
 
 def test_clock() -> None:

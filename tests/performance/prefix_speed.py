@@ -31,7 +31,7 @@ from turns import CLASSES, random_images, ratio_in_words, take_turns, timed
 from backbones.registry import load_registry
 from benchmark.data.dataset import DataSet, Split
 from benchmark.engines import Assignment, create
-from benchmark.execution.worker.one_framework import shut_out_other_framework
+from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.recipe import load_recipe
 from benchmark.training.feature_cache import Caching
 from benchmark.training.feature_store import PrefixCache

@@ -12,8 +12,8 @@ from uuid import uuid4
 
 from benchmark.execution.executors.base import Control, Ending, OnEvent, Stop
 from benchmark.execution.executors.worker_process import Watch, WorkerProcess, bound, kinship
-from benchmark.execution.worker.failures import outcome_of_exit
 from benchmark.execution.worker.job import Job
+from benchmark.records.failures import outcome_of_exit
 from benchmark.records.outcomes import Outcome
 
 _POLL_SECONDS = 0.1

@@ -6,13 +6,13 @@ benchmark.execution.planning.devices torch``).
 """
 
 import json
-import platform
 import shutil
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmark.engines.host import processor
 from benchmark.errors import UserError
 
 _PROBE_SECONDS = 120
@@ -25,16 +25,6 @@ class DeviceChoice:
     kind: str
     name: str
     bfloat16: bool = False
-
-
-def cpu_name() -> str:
-    """Return the processor's model name."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def driver_shows_gpu() -> bool:
@@ -69,7 +59,7 @@ def choose_devices(wanted: str, engines: "set[str]") -> dict[str, DeviceChoice]:
     Raises:
         UserError: ``cuda`` where the machine has no GPU.
     """
-    cpu = DeviceChoice("cpu", cpu_name())
+    cpu = DeviceChoice("cpu", processor())
     if wanted == "cpu" or not driver_shows_gpu():
         if wanted == "cuda":
             raise UserError("--device cuda: NVIDIA's driver shows no GPU on this machine; use --device cpu.")

@@ -23,10 +23,10 @@ from benchmark.execution.executors.process_tree import descendants, end_all
 from benchmark.execution.executors.worker_process import kinship
 from benchmark.execution.planning.plan import Plan
 from benchmark.execution.progress import clock
-from benchmark.execution.worker.failures import outcome_of_exit
 from benchmark.execution.worker.job import Job, worker_environment
 from benchmark.execution.worker.step_timing import Pace
 from benchmark.recipe import Recipe
+from benchmark.records.failures import outcome_of_exit
 from benchmark.records.store import RecordStore
 from benchmark.text import plain
 

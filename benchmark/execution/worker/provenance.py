@@ -9,7 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmark.execution.planning.devices import cpu_name, nvidia_smi
+from benchmark.engines.host import processor
+from benchmark.execution.planning.devices import nvidia_smi
 from benchmark.version import __version__
 
 _LIBRARIES = (
@@ -31,7 +32,7 @@ def describe(device_kind: str) -> dict[str, Any]:
         "libraries": _versions(),
         "host": platform.node(),
         "platform": platform.platform(),
-        "cpu": cpu_name(),
+        "cpu": processor(),
         "cpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": {name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
         "at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.execution.worker.failures import outcome_of
+from benchmark.engines.one_framework import OTHER_FRAMEWORK, shut_out_other_framework
 from benchmark.execution.worker.inputs import find_declared, load_images
 from benchmark.execution.worker.job import Job
-from benchmark.execution.worker.one_framework import OTHER_FRAMEWORK, shut_out_other_framework
 from benchmark.execution.worker.worker import log_traceback
+from benchmark.records.failures import outcome_of
 
 if TYPE_CHECKING:
     from benchmark.data.dataset import DataSet, Split

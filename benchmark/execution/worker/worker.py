@@ -23,15 +23,15 @@ import psutil
 from filelock import FileLock, Timeout
 
 from backbones import Backbone
+from benchmark.engines.one_framework import OTHER_FRAMEWORK, assert_one_framework, shut_out_other_framework
 from benchmark.execution.executors.process_tree import ATTEMPT_VARIABLE, adopt_orphans, be_first_to_go
 from benchmark.execution.worker.channel import Channel, print_to
-from benchmark.execution.worker.failures import outcome_of, unreachable
 from benchmark.execution.worker.inputs import find_declared, load_images
 from benchmark.execution.worker.job import Job
 from benchmark.execution.worker.memory import give_memory_back, hold_memory
-from benchmark.execution.worker.one_framework import OTHER_FRAMEWORK, assert_one_framework, shut_out_other_framework
 from benchmark.execution.worker.provenance import describe, differences
 from benchmark.measurement.throughput import Speeds, measure
+from benchmark.records.failures import outcome_of, unreachable
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import CamFacts, Cams, NetworkFacts, Predictions, Record, WeightsFacts
 from benchmark.records.run import Run
