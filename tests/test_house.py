@@ -4,6 +4,8 @@ Imports are read from the code, those inside functions and under ``TYPE_CHECKING
 """
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,6 +123,15 @@ def test_no_circle_of_files() -> None:
     for file in MODULES.values():
         visit(file, ())
     assert not circles, "\n".join(circles)
+
+
+@pytest.mark.parametrize(
+    "module", [name for name, file in MODULES.items() if '__name__ == "__main__"' in (ROOT / file).read_text()]
+)
+def test_what_a_process_starts_with_can_be_imported_first(module: str) -> None:
+    """A package's own imports may close a circle that the files' imports don't show."""
+    done = subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_room_is_in_the_list() -> None:

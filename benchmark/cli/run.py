@@ -23,7 +23,7 @@ def run(request: "Request") -> int:
     from rich.console import Console
 
     from benchmark.execution.controller import Controller
-    from benchmark.execution.executors import Control
+    from benchmark.execution.executors.base import Control
     from benchmark.execution.executors.local import LocalExecutor
     from benchmark.execution.planning.plan import make_plan
     from benchmark.execution.progress import Display, show_summary

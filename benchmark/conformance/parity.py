@@ -1,8 +1,6 @@
 """Parity: one architecture in two frameworks, with the same weights, compared number by number."""
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import Backbone
+from benchmark.child_process import run
 from benchmark.conformance.runner import engine_of
 from benchmark.conformance.selection import find_backbones
 from benchmark.conformance.weight_mapping import largest_difference, to_keras
@@ -82,12 +81,11 @@ def compare(torch: Backbone, keras: Backbone, plugins: Sequence[Path], *, size: 
 def _side(asked: dict[str, Any], leave: Path, pair: str) -> Arrays:
     """Run one side in a process of its own and return what it left; ``pair`` begins the sentence where it fails."""
     asked = {**asked, "leave": str(leave)}
-    command = [sys.executable, "-m", "benchmark.conformance.parity_worker", json.dumps(asked)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
+    code, answers, errors = run("benchmark.conformance.parity_worker", json.dumps(asked))
+    if code != 0:
+        lines = [line for line in errors.strip().splitlines() if line.strip()]
         raise UserError(f"{pair}: {asked['backbone']} ended with {lines[-1] if lines else 'no word'}.")
-    reason = str(json.loads(done.stdout)["reason"])
+    reason = str(answers[-1]["reason"])
     if reason:
         raise UserError(f"{pair}: {reason.rstrip('.')}.")
     with np.load(leave, allow_pickle=False) as left:

@@ -5,7 +5,6 @@ finds which weight is which, or says why the two are not one architecture.
 """
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones.registry import load_registry
+from benchmark.child_process import send, take_standard_streams
 from benchmark.conformance.fixture import Built, Subject
 from benchmark.conformance.weight_mapping import NotOneArchitecture, correspond, place, to_keras, write_arrays
 from benchmark.engines import StepInput
@@ -119,8 +119,7 @@ def main() -> None:
 
     Writes arrays to ``leave``, or prints a JSON line with the ``reason`` why there are none.
     """
-    events = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    _, answers = take_standard_streams()
     asked = json.loads(sys.argv[1])
     registry = load_registry(tuple(Path(path) for path in asked["plugins"]))
     shut_out_other_framework(asked["engine"])
@@ -128,15 +127,12 @@ def main() -> None:
     start = Path(asked["start"]) if asked["start"] else None
     try:
         write_arrays(Path(asked["leave"]), compared(subject, asked["size"], asked["head"], start))
-        said = {"reason": ""}
+        reason = ""
     except RunFailure as failure:
-        said = {"reason": f"{subject.backbone.name}: {failure.reason}"}
+        reason = f"{subject.backbone.name}: {failure.reason}"
     except NotOneArchitecture as error:
-        said = {
-            "reason": f"they are not one architecture ({error}); where only their heads differ, give --head linear"
-        }
-    events.write(json.dumps(said) + "\n")
-    events.flush()
+        reason = f"they are not one architecture ({error}); where only their heads differ, give --head linear"
+    send(answers, {"reason": reason})
 
 
 if __name__ == "__main__":

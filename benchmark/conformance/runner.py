@@ -2,13 +2,13 @@
 
 import json
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from backbones import Backbone
+from benchmark.child_process import end, messages, start
 from benchmark.conformance.report import Result
 
 # The slowest check of the largest built-in takes a tenth of this on two cores.
@@ -45,24 +45,24 @@ def examine(
     engine = engine_of(backbone, keras_backend)
     names = [str(path) for path in plugins]
     asked = {"backbone": backbone.name, "engine": engine, "plugins": names, "only": list(only)}
-    command = [sys.executable, "-m", "benchmark.conformance.worker", json.dumps(asked)]
     results: list[Result] = []
 
     def keep(result: Result) -> None:
         results.append(result)
         report(result)
 
-    with (
-        tempfile.TemporaryFile("w+") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
-    ):
+    with tempfile.TemporaryFile("w+") as log:
+        process = start("benchmark.conformance.worker", json.dumps(asked), stdout=subprocess.PIPE, stderr=log)
         watchdog = threading.Timer(TIMEOUT_SECONDS, process.kill)
         watchdog.start()
-        assert process.stdout is not None
-        for line in process.stdout:
-            keep(Result(**json.loads(line)))
-        status = process.wait()
-        watchdog.cancel()
+        try:
+            assert process.stdout is not None
+            for result in messages(process.stdout):
+                keep(Result(**result))
+            status = process.wait()
+        finally:
+            watchdog.cancel()
+            end(process)
         log.seek(0)
         last = "; ".join(log.read().strip().splitlines()[-2:])
     if status != 0:

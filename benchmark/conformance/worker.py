@@ -6,7 +6,6 @@ whatever the backbone itself prints.
 
 import inspect
 import json
-import os
 import sys
 import time
 import traceback
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from backbones import Backbone
 from backbones.registry import load_registry
+from benchmark.child_process import send, take_standard_streams
 from benchmark.conformance.checks import CHECKS, Check
 from benchmark.conformance.fixture import Fault, Subject
 from benchmark.conformance.report import Result
@@ -63,8 +63,7 @@ def why_not(backbone: Backbone) -> str:
 
 def main() -> None:
     """Read one JSON argument (``backbone``, ``engine``, ``plugins``, ``only``) and carry out the checks."""
-    events = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    _, events = take_standard_streams()
     asked = json.loads(sys.argv[1])
     backbone = load_registry(tuple(Path(path) for path in asked["plugins"])).get(asked["backbone"])
     shut_out_other_framework(asked["engine"])
@@ -77,7 +76,7 @@ def main() -> None:
                 if reason
                 else carry_out(check, subject)
             )
-            events.write(json.dumps(asdict(result)) + "\n")
+            send(events, asdict(result))
 
 
 if __name__ == "__main__":

@@ -5,11 +5,9 @@ way. Of many images, all threads but the first hand their work to a process of t
 (:mod:`benchmark.data.preparation.decoding_process`), which writes the pixels to the same files.
 """
 
-import os
 import pickle
 import queue
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -19,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark.child_process import end, start
 from benchmark.data.preparation.index import hash_pixels
 from benchmark.data.preparation.npy_rows import RowFile
 from benchmark.data.preparation.pixels import THUMBNAIL, Resize, resized, resized_mask, thumbnail
@@ -219,14 +218,9 @@ class _Helper:
         self._instead = instead
         self._untold = task  # until the first call: a process reads it when it has started, which others do meanwhile
         self._process: subprocess.Popen[bytes] | None = None
-        found_here = [str(Path(place).absolute()) for place in sys.path if isinstance(place, str)]
         with suppress(OSError):
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "benchmark.data.preparation.decoding_process"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(found_here)},
-                start_new_session=True,  # Ctrl-C is for this process, which ends the other
+            self._process = start(
+                "benchmark.data.preparation.decoding_process", stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
 
     def __call__(self, rows: range) -> Chunk:
@@ -247,15 +241,9 @@ class _Helper:
 
     def end(self) -> None:
         """End the process."""
-        if self._process is None:
-            return
-        self._process.kill()
-        for stream in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):
-                if stream is not None:
-                    stream.close()
-        self._process.wait()
-        self._process = None
+        if self._process is not None:
+            end(self._process)
+            self._process = None
 
     def _say(self, pickled: bytes) -> None:
         assert self._process is not None

@@ -1,10 +1,8 @@
 """A worker's process, as its executor sees it: started, given runs, watched, ended with all that it started."""
 
-import json
 import os
 import queue
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -13,11 +11,10 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
-import psutil
-
 from backbones.registry import OWN_ORIGINS
+from benchmark.child_process import message, send, start
 from benchmark.execution.executors.base import OnEvent
-from benchmark.execution.executors.process_tree import adopt_orphans, descendants, end_all, with_attempt
+from benchmark.execution.executors.process_tree import adopt_orphans, descendants, end_tree, with_attempt
 from benchmark.execution.worker.job import Job, worker_environment
 from benchmark.records.outcomes import Outcome
 
@@ -54,13 +51,12 @@ class WorkerProcess:
         self._attempt = uuid4().hex
         _make_ready(job)
         with job.log.open("ab") as log:  # appended to, so that it may be cut meanwhile
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "benchmark.execution.worker.worker"],
+            self.process = start(
+                "benchmark.execution.worker.worker",
+                environment=worker_environment(job, self._attempt),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=worker_environment(job, self._attempt),
-                start_new_session=True,
             )
         assert self.process.stdout is not None
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -77,13 +73,13 @@ class WorkerProcess:
         if self.runs:
             _make_ready(job)
         self.runs, self._attempt = self.runs + 1, attempt
-        self._say({"job": str(job.work / "job.json"), "attempt": attempt})
+        self._ask({"job": str(job.work / "job.json"), "attempt": attempt})
         return Watch(job, attempt, self._lines, on_event)
 
     def ask_to_stop(self) -> None:
         """Ask it to save after the epoch and leave."""
         with suppress(OSError):
-            self._say({"stop": True})
+            self._ask({"stop": True})
 
     def is_clean(self) -> bool:
         """Return whether it is there, and its last run has left nothing running."""
@@ -93,22 +89,13 @@ class WorkerProcess:
 
     def end(self) -> int:
         """End it and every process that it started, but none that was there before; return its exit code."""
-        found: list[psutil.Process] = []
-        if self.process.poll() is None:
-            found = descendants(self.process.pid)
-            self.process.kill()
-        code = self.process.wait()
-        end_all(self._attempt, found, self._others)
-        with suppress(OSError):
-            if self.process.stdin is not None:
-                self.process.stdin.close()
+        code = end_tree(self.process, self._attempt, self._others)
         self._reader.join(timeout=2)  # a process that escaped with the pipe in its hands is not waited for
         return code
 
-    def _say(self, word: Mapping[str, object]) -> None:
+    def _ask(self, request: Mapping[str, object]) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(word).encode() + b"\n")
-        self.process.stdin.flush()
+        send(self.process.stdin, request)
 
     def _read(self, stream: IO[bytes]) -> None:
         with suppress(OSError, ValueError):
@@ -159,11 +146,8 @@ class Watch:
                 self._handle(self._lines.get_nowait())
 
     def _handle(self, line: bytes) -> None:
-        try:
-            event = json.loads(line)
-        except ValueError:
-            return  # not ours: a backbone's code found the descriptor
-        if not isinstance(event, dict):
+        event = message(line)
+        if event is None:
             return
         kind = event.get("event")
         if kind in ("stored", "unstored"):

@@ -3,10 +3,8 @@
 Each distinct network, at the size and batch at which it is trained, takes a few steps in a process of its own.
 """
 
-import json
 import math
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.execution.executors.process_tree import descendants, end_all
+from benchmark.child_process import messages, start
+from benchmark.execution.executors.process_tree import descendants, end_tree
 from benchmark.execution.executors.worker_process import kinship
 from benchmark.execution.planning.plan import Plan
 from benchmark.execution.progress import clock
@@ -219,13 +218,12 @@ def _pace(job: Job, folder: Path, seconds: float) -> Pace | Unknown:
     here = job.model_copy(update={"out": folder, "split_file": split})
     file = folder / "job.json"
     file.write_text(here.model_dump_json(), encoding="utf-8")
-    command = [sys.executable, "-m", "benchmark.execution.worker.step_timing", str(file)]
-    said = folder / "events"
-    with said.open("wb") as events, (folder / "log").open("wb") as log:
+    answer = folder / "events"
+    with answer.open("wb") as events, (folder / "log").open("wb") as log:
         try:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=events, stderr=log, env=worker_environment(job, attempt),
-                start_new_session=True,
+            process = start(
+                "benchmark.execution.worker.step_timing", str(file),
+                environment=worker_environment(job, attempt), stdout=events, stderr=log,
             )  # fmt: skip
         except OSError as error:
             return Unknown(f"not measured: the worker could not be started ({error})")
@@ -234,18 +232,11 @@ def _pace(job: Job, folder: Path, seconds: float) -> Pace | Unknown:
         except subprocess.TimeoutExpired:
             return Unknown(f"not measured: a few steps took longer than {seconds:.0f} s")
         finally:
-            found = descendants(process.pid) if process.poll() is None else []
-            process.kill()
-            process.wait()
-            end_all(attempt, found, others)
-    for line in said.read_bytes().splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue  # not ours: a backbone's code found the descriptor
-        if isinstance(event, dict) and event.pop("event", None) == "measured":
+            end_tree(process, attempt, others)
+    for event in messages(answer.read_bytes().splitlines()):
+        if event.pop("event", None) == "measured":
             return Pace(**event)
-        if isinstance(event, dict) and "outcome" in event:
+        if "outcome" in event:
             return Unknown(f"{event['outcome']}: {event.get('reason', '')}", fails=True)
     return Unknown(f"{outcome_of_exit(code, oom_killed=False)[0]}: the worker left without a word", fails=True)
 

@@ -84,7 +84,7 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
     if request.out is not None:
         _check_writable(request.out)
     engines = {_engine(backbone, request.keras_backend) for entry in entries for backbone in entry.backbones}
-    devices = choose_devices(request.device, engines)
+    devices = choose_devices(request.device, engines, say)
 
     images = Images(request, say)
     parts = [

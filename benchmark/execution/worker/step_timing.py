@@ -5,7 +5,6 @@ takes.
 """
 
 import contextlib
-import json
 import os
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.child_process import send, take_standard_streams
 from benchmark.engines.one_framework import OTHER_FRAMEWORK, shut_out_other_framework
 from benchmark.execution.worker.inputs import find_declared, load_images
 from benchmark.execution.worker.job import Job
@@ -196,8 +196,7 @@ def _median(values: list[float]) -> float:
 def main(arguments: list[str]) -> int:
     """Measure the job in a file and say so in one event; return 0 whatever came of it."""
     begun = time.perf_counter()
-    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a backbone prints goes to the log
+    _, events = take_standard_streams()
     job = Job.model_validate_json(Path(arguments[0]).read_bytes())
     try:
         pace = measure(job, begun)
@@ -207,7 +206,7 @@ def main(arguments: list[str]) -> int:
         found: dict[str, Any] = {"event": "unmeasured", "outcome": outcome, "reason": reason}
     else:
         found = {"event": "measured", **asdict(pace)}
-    print(json.dumps(found), file=events, flush=True)
+    send(events, found)
     return 0
 
 
