@@ -119,7 +119,7 @@ def write_audits(data: "DataSet", splits: "tuple[Split, ...]", folder: Path) -> 
     from benchmark.data.audit.picture import save_worst
     from benchmark.data.audit.table import audit_text
     from benchmark.data.preparation.cache import written_file
-    from benchmark.data.splits.files import save_assignment
+    from benchmark.data.splits.files import save_split_table
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ def write_audits(data: "DataSet", splits: "tuple[Split, ...]", folder: Path) -> 
             save_audit(found, folder / f"audit{suffix}.json")
             save_worst(data, found, folder / f"worst{suffix}.png")
             texts.append(audit_text(found))
-        save_assignment(data, splits, folder / "split.csv")
+        save_split_table(data, splits, folder / "split.csv")
         text = "\n\n\n".join(texts)
         with written_file(folder / "audit.txt") as unfinished:
             unfinished.write_text(text + "\n", encoding="utf-8")

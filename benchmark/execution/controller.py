@@ -191,7 +191,7 @@ class Controller:
             record, keep = last, last.outcome is not Outcome.INTERRUPTED
         elif record.outcome is Outcome.OK:
             # what ran without the weights that were asked for is done only for someone who allows that
-            again = self.request.rerun or (record.weights.fell_back and not job.allow_scratch)
+            again = self.request.rerun or (record.weights.fell_back and not job.settings.allow_scratch)
             keep = not again and (last.outcome is Outcome.OK or not self.request.only_failed)
         else:
             keep = False
@@ -218,7 +218,7 @@ class Controller:
     def _drop_weights_of_parent(self, job: Job) -> None:
         """Remove weights that all runs which continue from them have had."""
         for parent in self.plan.jobs:
-            if parent.key != job.run.init_from or parent.keep_weights or parent.key in self.undecided:
+            if parent.key != job.run.init_from or parent.settings.keep_weights or parent.key in self.undecided:
                 continue
             rows = [self.rows.get(child.key) for child in self.plan.followers(parent.key)]
             if all(row is not None and row.record.outcome is Outcome.OK for row in rows):
@@ -237,11 +237,11 @@ class Controller:
         """Take the worker's record, or write the one that it left unwritten."""
         record = self.store.last_try(job.key)
         if record is not None and record.provenance.get("attempt") == ending.attempt:
-            if record.outcome is Outcome.OK and not job.keep_weights:
+            if record.outcome is Outcome.OK and not job.settings.keep_weights:
                 self._tidy(job)
             self._end(self._row(job, record, kept=False))
             return
-        provenance = {"command": job.command, "attempt": ending.attempt, "log_tail": job.log_tail()}
+        provenance = {"command": job.settings.command, "attempt": ending.attempt, "log_tail": job.log_tail()}
         timings = Timings(total_s=ending.seconds)
         self._finish(job, job.record(ending.outcome, ending.reason, provenance=provenance, timings=timings))
 

@@ -20,7 +20,7 @@ class Run:
         recipe: resolved, for the backbone's family too; without its name, so that identical recipes are one.
         data_fingerprint: of the whole data set.
         images_hash: SHA-256 over the ids of the chosen images, in order.
-        split_hash: SHA-256 of the assignment (image id, class, patient, part) that is saved with the records.
+        split_hash: SHA-256 of the split table (image id, class, patient, part) that is saved with the records.
         seed: of initial weights, order of images and dropout.
         engine: ``torch`` or ``tensorflow``.
         device_kind: ``cpu`` or ``cuda``.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.data import SplitOptions, make_splits, open_dataset, save_assignment
+from benchmark.data import SplitOptions, make_splits, open_dataset, save_split_table
 from benchmark.errors import UserError
 from tests.data.slices import write_cheng
 from tests.data.test_splits import cohort
@@ -119,7 +119,7 @@ def test_classes_without_test_images_are_named():
 def test_the_assignment_is_saved_as_a_table(tmp_path):
     data = cohort(patients=60)
     splits = make_splits(data, SplitOptions(folds=(1, 2)))
-    save_assignment(data, splits, tmp_path / "split.csv")
+    save_split_table(data, splits, tmp_path / "split.csv")
     with (tmp_path / "split.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == len(data)

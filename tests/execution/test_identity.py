@@ -10,6 +10,7 @@ from benchmark.execution.worker.job import Job
 from benchmark.recipe import Recipe, field_names
 from benchmark.records.record import BackboneFacts
 from benchmark.records.run import PROTOCOL_VERSION, Run
+from benchmark.records.settings import Settings
 from tests.execution.samples import a_record
 
 # Every field away from its default. A new recipe field has to be added here, away from its default too.
@@ -150,9 +151,9 @@ def test_a_job_keeps_the_key_through_json(tmp_path: Any) -> None:
     record = a_record()
     job = Job(
         run=the_run(), recipe_name="x", backbone=BackboneFacts(name="n", framework="torch", library="own"),
-        data=record.data, weights=Weights(policy="none", requested="none", used="none"), allow_scratch=False,
-        device="cpu", keras_backend="tensorflow", plugins=(tmp_path / "p.py",), data_folder=tmp_path,
-        split_file=tmp_path, out=tmp_path, keep_weights=False, command="c",
+        data=record.data, weights=Weights(policy="none", requested="none", used="none"),
+        settings=Settings(plugins=(tmp_path / "p.py",), oom="accumulate", command="c"), device="cpu",
+        data_folder=tmp_path, split_file=tmp_path, out=tmp_path,
     )  # fmt: skip
     again = Job.model_validate_json(job.model_dump_json())
     assert again.key == job.key

@@ -10,6 +10,7 @@ from benchmark.execution.planning.weights import Weights
 from benchmark.execution.progress import Display, Pace, clock, show_summary
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
+from benchmark.records.settings import Settings
 from tests.execution.samples import a_record, a_run
 
 
@@ -18,9 +19,8 @@ def job(tmp_path) -> Job:  # type: ignore[no-untyped-def]
     record = a_record()
     return Job(
         run=a_run(), recipe_name="quick", backbone=record.backbone, data=record.data,
-        weights=Weights(policy="none", requested="none", used="none"), allow_scratch=False, device="a processor",
-        keras_backend="tensorflow", plugins=(), data_folder=tmp_path, split_file=tmp_path, out=tmp_path,
-        keep_weights=False, command="",
+        weights=Weights(policy="none", requested="none", used="none"), settings=Settings(), device="a processor",
+        data_folder=tmp_path, split_file=tmp_path, out=tmp_path,
     )  # fmt: skip
 
 

@@ -30,8 +30,9 @@ def kinship(job: Job) -> tuple[object, ...]:
     backbone: only runs of the same one share theirs.
     """
     origin = job.backbone.library if job.backbone.origin in OWN_ORIGINS else job.run.backbone
-    deterministic = job.run.recipe.execution.deterministic
-    return job.run.engine, job.run.device_kind, job.keras_backend, deterministic, job.plugins, origin
+    run, settings = job.run, job.settings
+    deterministic = run.recipe.execution.deterministic
+    return run.engine, run.device_kind, settings.keras_backend, deterministic, settings.plugins, origin
 
 
 class WorkerProcess:

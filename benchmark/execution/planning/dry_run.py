@@ -172,7 +172,7 @@ def summary(expected: Iterable[Expected]) -> list[str]:
     lines = [f"{_count(len(rows), 'run')}; about {clock(sum(known))} (h:mm:ss or m:ss) for {len(known)} of them."]
     if any(each.job.run.recipe.early_stopping.patience for each in rows if each.seconds):
         lines.append("Early stopping may end some sooner.")
-    if any(each.job.cam_check for each in rows if each.seconds):
+    if any(each.job.settings.cam_check for each in rows if each.seconds):
         lines.append("The check of the maps (--cam-check) is not in it.")
     if any(each.slow for each in rows):
         lines.append("Rows marked GPU are meant for a GPU, or for --limit.")

@@ -74,7 +74,7 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
     suite = load_suite(request.suite) if request.suite else None
     if suite is not None:
         known_figures(suite)  # which the report will need
-    registry = load_registry(_plugin_files(request.plugins))
+    registry = load_registry(_plugin_files(request.settings.plugins))
     _check_plugins(request, registry)
     entries = entries_of(request, registry, suite)
     if request.split.limit is not None and request.split.limit < 1:
@@ -83,7 +83,7 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
         raise UserError("--rerun does again what is done, --only-failed leaves it: give one of them.")
     if request.out is not None:
         _check_writable(request.out)
-    engines = {_engine(backbone, request.keras_backend) for entry in entries for backbone in entry.backbones}
+    engines = {_engine(backbone, request.settings.keras_backend) for entry in entries for backbone in entry.backbones}
     devices = choose_devices(request.device, engines, say)
 
     images = Images(request, say)
@@ -137,7 +137,7 @@ def _plugin_files(paths: Iterable[Path]) -> tuple[Path, ...]:
 
 def _check_plugins(request: Request, registry: Registry) -> None:
     """Raise ``UserError`` where a file that was named can't be used; installed plug-ins may be broken."""
-    files = {str(path) for path in _plugin_files(request.plugins)}
+    files = {str(path) for path in _plugin_files(request.settings.plugins)}
     for broken in registry.broken:
         if broken.origin in files:
             raise UserError(f"--plugin {broken.origin} can't be used: {broken.reason}.")
@@ -185,7 +185,8 @@ class _Maker:
 
     def __init__(self, request: Request, devices: Mapping[str, DeviceChoice], out: Path) -> None:
         self._request, self._devices, self._out = request, devices, out
-        self._plugins = _plugin_files(request.plugins)
+        files = _plugin_files(request.settings.plugins)
+        self._settings = request.settings.model_copy(update={"plugins": files})
 
     def make(
         self, parts: Iterable[tuple[Entry, Backbone, tuple[Fold, ...]]]
@@ -214,7 +215,7 @@ class _Maker:
         with every choice resolved that can be before its framework is imported.
         """
         request, recipe = self._request, entry.recipe
-        engine = _engine(backbone, request.keras_backend)
+        engine = _engine(backbone, request.settings.keras_backend)
         device = self._devices[engine]
         precision = recipe.execution.precision
         if precision == "auto":
@@ -231,7 +232,7 @@ class _Maker:
             recipe=recipe.with_values({"size": _size(backbone, recipe), "execution.precision": precision}),
             data_fingerprint=fold.data.fingerprint,
             images_hash=fold.images_hash,
-            split_hash=fold.assignment,
+            split_hash=fold.table_hash,
             seed=seed,
             engine=engine,
             device_kind=device.kind,
@@ -252,20 +253,12 @@ class _Maker:
             data=fold.facts(),
             audit=fold.audit,
             weights=weights,
-            allow_scratch=request.allow_scratch,
-            oom=request.oom,
-            cache_budget=request.cache_budget,
-            cams=request.cams,
-            cam_check=request.cam_check,
+            settings=self._settings,
             device=device.name,
-            keras_backend=request.keras_backend,
-            plugins=self._plugins,
             data_folder=fold.folder,
             split_file=fold.split_file(self._out),
             out=self._out,
-            keep_weights=request.keep_weights,
             keep_final=entry.followed,
-            command=request.command,
             verdict=verdict,
         )
 

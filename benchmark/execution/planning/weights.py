@@ -1,13 +1,14 @@
 """The weights policy: what the user asked for, and what it means for one backbone on this machine."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from backbones import Backbone
 from benchmark.errors import UserError
 from benchmark.hashing import hash_file
+from benchmark.records.record import WeightsFacts
 
 POLICIES = ("imagenet", "local", "none")
 
@@ -33,6 +34,11 @@ class Weights(BaseModel):
     def source(self) -> Path | str | None:
         """What the engine is asked for: a path, ``"imagenet"`` (fetched by the library) or ``None``."""
         return self.path or ("imagenet" if self.used == "imagenet" else None)
+
+    def facts(self, **known: Any) -> WeightsFacts:
+        """Return what a record says of them; ``known`` are fields that came to be known, or to be others."""
+        asked = {"policy": self.policy, "requested": self.requested, "used": self.used}
+        return WeightsFacts.model_validate({**asked, **known})
 
 
 def check_policy(policy: str) -> str:

@@ -132,7 +132,7 @@ def _rows(engine: "Engine", loop: "Loop", job: Job) -> npt.NDArray[Any] | None:
     """Return rows in place of those of the frozen stages that would be kept, all alike; ``None`` where none would."""
     from benchmark.engines.base import NoPrefix
 
-    if loop.recipe.augmentation.active or job.cache_budget == 0:
+    if loop.recipe.augmentation.active or job.settings.cache_budget == 0:
         return None
     try:
         engine.prefix()
@@ -147,7 +147,7 @@ def _explaining(engine: "Engine", data: "DataSet", split: "Split", job: Job) -> 
     """Return how long Grad-CAM takes for the test images that are explained; 0 where the network has no maps."""
     from benchmark.measurement.grad_cam import MOST_WITH_MASKS, MOST_WITHOUT_MASKS, cam_maps
 
-    most = job.cams
+    most = job.settings.cams
     if most is None:
         most = MOST_WITHOUT_MASKS if data.masks is None else MOST_WITH_MASKS
     count = min(most, len(split.test))

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,15 +33,13 @@ from benchmark.execution.worker.provenance import describe, differences
 from benchmark.measurement.throughput import Speeds, measure
 from benchmark.records.failures import outcome_of, unreachable
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.records.record import CamFacts, Cams, NetworkFacts, Predictions, Record, WeightsFacts
+from benchmark.records.record import CamFacts, Cams, NetworkFacts, Predictions, Record
 from benchmark.records.run import Run
 from benchmark.records.store import RecordStore, problem_with
 
 if TYPE_CHECKING:
     from benchmark.engines import Engine, Network
     from benchmark.training.feature_cache import Caching
-
-Report = Callable[[Mapping[str, Any]], None]
 
 # A worker whose controller was killed ends itself at once; its successor waits for it no longer than this.
 _PREDECESSOR_SECONDS = 60.0
@@ -135,7 +133,8 @@ class _Work:
         self.job, self.channel, self.began, self.speeds = job, channel, began, speeds
         self.seconds: dict[str, float] = {}
         self.facts: dict[str, Any] = {}
-        self.provenance: dict[str, Any] = {"command": job.command, "attempt": os.environ.get(ATTEMPT_VARIABLE, "")}
+        attempt = os.environ.get(ATTEMPT_VARIABLE, "")
+        self.provenance: dict[str, Any] = {"command": job.settings.command, "attempt": attempt}
         self.provenance["runs_before_in_process"] = runs_before
 
     def known(self) -> dict[str, Any]:
@@ -172,7 +171,7 @@ class _Work:
         training = train(
             engine, network, data, split, run.recipe, run.seed,
             report=self.channel.report, checkpoints=checkpoints, should_stop=self.channel.should_stop,
-            oom=job.oom, caching=self._caching(backbone),
+            oom=job.settings.oom, caching=self._caching(backbone),
         )  # fmt: skip
         self.provenance["frozen_prefix"] = dict(training.prefix)
         self.facts["timings"] = training.timings
@@ -211,11 +210,11 @@ class _Work:
         from benchmark.training.feature_cache import Caching
         from benchmark.training.feature_store import PrefixCache
 
-        if self.job.cache_budget == 0:
+        if self.job.settings.cache_budget == 0:
             return None
         said = {name: self.provenance[name] for name in ("tumorboard", "python", "libraries")}
         origin = {"backbone": backbone.name, "source": backbone.source_hash, **said}
-        return Caching(PrefixCache(cache_root() / "prefixes", self.job.cache_budget), origin)
+        return Caching(PrefixCache(cache_root() / "prefixes", self.job.settings.cache_budget), origin)
 
     def _explain(
         self, engine: "Engine", network: "Network", data: Any, split: Any, predictions: Predictions
@@ -227,13 +226,14 @@ class _Work:
         from benchmark.measurement.cam_sanity_check import check
         from benchmark.measurement.grad_cam import explain
 
-        if self.job.cams == 0:
+        settings = self.job.settings
+        if settings.cams == 0:
             return None
         start, cams = time.perf_counter(), None
         try:
-            facts, cams = explain(engine, data, split, predictions, most=self.job.cams, report=self.channel.report)
+            facts, cams = explain(engine, data, split, predictions, most=settings.cams, report=self.channel.report)
             self.facts["cam"] = facts
-            if self.job.cam_check and cams is not None:
+            if settings.cam_check and cams is not None:
                 steps = check(engine, network.stages, data, cams, report=self.channel.report)
                 self.facts["cam"] = facts.model_copy(update={"randomized": steps})
         except Exception as error:
@@ -260,7 +260,7 @@ class _Work:
             if not missing or source is None or isinstance(error, NoFinalWeights):
                 raise
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            if not self.job.allow_scratch:
+            if not self.job.settings.allow_scratch:
                 raise RunFailure(
                     Outcome.MISSING_WEIGHTS,
                     f"{reason.rstrip('.')}; give --weights none, a file, or --allow-scratch.",
@@ -282,13 +282,8 @@ class _Work:
             execution=dict(network.execution),
             conventions=dict(network.conventions),
         )
-        self.facts["weights"] = WeightsFacts(
-            policy=self.job.weights.policy,
-            requested=self.job.weights.requested,
-            used=used,
-            loaded=network.weights_loaded,
-            hash=network.weights_hash,
-            fell_back=bool(fell_back),
+        self.facts["weights"] = self.job.weights.facts(
+            used=used, loaded=network.weights_loaded, hash=network.weights_hash, fell_back=bool(fell_back)
         )
         return engine, network
 

@@ -235,10 +235,9 @@ def _speeds(record: Record) -> Row:
 
 
 def _facts(record: Record) -> Row:
-    recipe = record.identity.get("recipe")
     return {
         "precision": record.identity.get("precision"),
-        "size": recipe.get("size") or None if isinstance(recipe, dict) else None,
+        "size": record.recipe.size or None if record.recipe else None,
         "limit": record.data.limit,
         "n_train": record.data.n_train,
         "n_validation": record.data.n_validation,

@@ -1,8 +1,7 @@
 """What records tell for a reporting checklist, one answer at a time; nothing is guessed."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from benchmark.data.audit.audit import Audit
 from benchmark.records.record import DataFacts, Record
@@ -48,12 +47,13 @@ def source(rows: Sequence[BoardRow]) -> str:
 
 def preprocessing(record: Record) -> str:
     """Return how pixels reach the network."""
-    recipe = recipe_of(record)
-    size, resize = recipe.get("size"), recipe.get("resize")
-    pixels = f"{size} x {size} pixels" if size else "the backbone's own size"
+    recipe = record.recipe
+    if recipe is None:
+        return ""
+    pixels = f"{recipe.size} x {recipe.size} pixels" if recipe.size else "the backbone's own size"
     declared = {} if record.network is None else record.network.preprocessing
     told = ", ".join(f"{name} {value}" for name, value in declared.items())
-    return f"{pixels}, resized by {resize}" + (f"; {told}" if told else "") if recipe else ""
+    return f"{pixels}, resized by {recipe.resize}" + (f"; {told}" if told else "")
 
 
 def sizes(rows: Sequence[BoardRow]) -> str:
@@ -134,7 +134,8 @@ def weights(record: Record) -> str:
     start = {"none": "random", "imagenet": "pretrained on ImageNet", "file": "from a file"}.get(
         facts.used, facts.used
     )
-    initial = f" ({recipe_of(record).get('initialization')} initialisation)" if facts.used == "none" else ""
+    recipe = record.recipe if facts.used == "none" else None
+    initial = "" if recipe is None else f" ({recipe.initialization} initialisation)"
     loaded = f" ({facts.loaded})" if facts.loaded not in ("", "none") else ""
     return f"{start}{initial}{loaded}" + (", although pretrained weights were asked for" if facts.fell_back else "")
 
@@ -157,28 +158,27 @@ def hardware(record: Record) -> str:
 
 def training(record: Record) -> str:
     """Return the recipe's choices, those that are off left out."""
-    recipe = recipe_of(record)
-    if not recipe:
+    recipe = record.recipe
+    if recipe is None:
         return ""
-    optimizer, schedule, loss = (_section(recipe, name) for name in ("optimizer", "schedule", "loss"))
-    execution, augmentation = _section(recipe, "execution"), _section(recipe, "augmentation")
-    varied = ", ".join(f"{name} {value}" for name, value in augmentation.items() if value)
+    varied = ", ".join(f"{name} {value}" for name, value in recipe.augmentation.model_dump().items() if value)
     return (
-        f"{len(record.history)} epochs of at most {recipe.get('epochs')}, "
-        f"batch {recipe.get('batch_size')}, {optimizer.get('name')} at {optimizer.get('learning_rate')}, schedule "
-        f"{schedule.get('name')}, weight decay {optimizer.get('weight_decay')}, class weights "
-        f"{loss.get('class_weights')}, trained from {recipe.get('trainable_from')}, precision "
-        f"{record.identity.get('precision') or execution.get('precision')}, augmentation: {varied or 'none'}"
+        f"{len(record.history)} epochs of at most {recipe.epochs}, "
+        f"batch {recipe.batch_size}, {recipe.optimizer.name} at {recipe.optimizer.learning_rate}, schedule "
+        f"{recipe.schedule.name}, weight decay {recipe.optimizer.weight_decay}, class weights "
+        f"{recipe.loss.class_weights}, trained from {recipe.trainable_from}, precision "
+        f"{record.identity.get('precision') or recipe.execution.precision}, augmentation: {varied or 'none'}"
     )
 
 
 def selection(record: Record) -> str:
     """Return how the final model was chosen."""
-    stopping = _section(recipe_of(record), "early_stopping")
-    if record.best_epoch is None or not stopping:
+    if record.best_epoch is None or record.recipe is None:
         return ""
     tuned = f"; learning rate chosen among {len(record.trials)} on validation images" if record.trials else ""
-    kept = "the epoch with the best validation result" if stopping.get("restore_best") else "the last epoch"
+    kept = (
+        "the epoch with the best validation result" if record.recipe.early_stopping.restore_best else "the last epoch"
+    )
     return f"weights of {kept}{tuned}"
 
 
@@ -222,14 +222,3 @@ def limitations(rows: Sequence[BoardRow], ranking: Sequence[str]) -> str:
 
 def _sentence(text: str) -> str:
     return text if text.endswith(".") else f"{text}."
-
-
-def recipe_of(record: Record) -> Mapping[str, Any]:
-    """Return the resolved recipe, empty where the record holds none."""
-    recipe = record.identity.get("recipe")
-    return recipe if isinstance(recipe, dict) else {}
-
-
-def _section(recipe: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = recipe.get(name)
-    return found if isinstance(found, dict) else {}
