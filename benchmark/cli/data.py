@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark.atomic_files import write_atomically
 from benchmark.cli.data_options import data_options
 from benchmark.errors import UserError
 
@@ -118,7 +119,6 @@ def write_audits(data: "DataSet", splits: "tuple[Split, ...]", folder: Path) -> 
     from benchmark.data.audit.audit import audit_data, save_audit
     from benchmark.data.audit.picture import save_worst
     from benchmark.data.audit.table import audit_text
-    from benchmark.data.preparation.cache import written_file
     from benchmark.data.splits.files import save_split_table
 
     try:
@@ -132,8 +132,7 @@ def write_audits(data: "DataSet", splits: "tuple[Split, ...]", folder: Path) -> 
             texts.append(audit_text(found))
         save_split_table(data, splits, folder / "split.csv")
         text = "\n\n\n".join(texts)
-        with written_file(folder / "audit.txt") as unfinished:
-            unfinished.write_text(text + "\n", encoding="utf-8")
+        write_atomically(folder / "audit.txt", text + "\n")
     except OSError as error:
         raise UserError(f"--out {folder} can't be written: {error.strerror or error}.") from None
     return text

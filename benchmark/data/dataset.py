@@ -11,13 +11,6 @@ Labels = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.int64]
 
 
-# fields of a data set with one entry for each image, beside pixels and labels
-PER_IMAGE = (
-    *("image_ids", "identical", "parts", "groups", "masks", "planes", "folds"),
-    *("native_sizes", "hashes", "thumbnails"),
-)
-
-
 @dataclass(frozen=True)
 class DataSet:
     """Images of one size, decoded and memory-mapped, with all that is known of them.

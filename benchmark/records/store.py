@@ -9,7 +9,6 @@ and NumPy arrays read without pickle.
 """
 
 import contextlib
-import os
 import shutil
 import zipfile
 import zlib
@@ -23,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from benchmark.atomic_files import flush
 from benchmark.hashing import hash_file, hash_json
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import FORMAT, Cams, Predictions, Record
@@ -145,12 +145,12 @@ class RecordStore:
             sums = "".join(f"{hash_file(path)}  {path.name}\n" for path in sorted(new.iterdir()))
             (new / _SUMS).write_text(sums, encoding="utf-8")
             for path in new.iterdir():
-                _flush(path)
-            _flush(new)
+                flush(path)
+            flush(new)
             with contextlib.suppress(FileNotFoundError):
                 final.rename(old)
             new.rename(final)
-            _flush(home)
+            flush(home)
         finally:
             shutil.rmtree(new, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
@@ -322,12 +322,3 @@ def _why_invalid(text: bytes, error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     return f"it is not a record of this version ({place + ': ' if place else ''}{first['msg']})"
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file's or folder's content is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

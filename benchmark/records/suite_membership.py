@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from benchmark.data.preparation.cache import written_file
+from benchmark.atomic_files import write_atomically
 from benchmark.errors import UserError
 from benchmark.recipe.suite import Conclusion, Suite
 
@@ -119,8 +119,7 @@ def save_experiments(
     path = _path(out, suite.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written_file(path) as unfinished:
-            unfinished.write_text(found.model_dump_json(indent=1), encoding="utf-8")
+        write_atomically(path, found.model_dump_json(indent=1))
     except OSError as error:
         raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
 

@@ -7,7 +7,6 @@ points: a kill between the two writes leaves the older pair intact.
 
 import contextlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from benchmark.atomic_files import UNFINISHED, written_file
 
 State = Mapping[str, npt.NDArray[Any]]
 _LAST = "last.safetensors"
@@ -75,13 +76,7 @@ class Checkpoints:
         from safetensors.numpy import save_file
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f"{name}.part"
-        save_file({key: np.asarray(value, order="C") for key, value in state.items()}, part, metadata)
-        with part.open("rb") as stream:
-            os.fsync(stream.fileno())
-        part.replace(self.folder / name)
-        folder = os.open(self.folder, os.O_RDONLY)  # the rename itself is on the disk only after this
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        for abandoned in self.folder.glob(f"{UNFINISHED}*"):  # by a process that was killed
+            abandoned.unlink()
+        with written_file(self.folder / name) as unfinished:
+            save_file({key: np.asarray(value, order="C") for key, value in state.items()}, unfinished, metadata)

@@ -23,6 +23,7 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.atomic_files import write_atomically
 from benchmark.hashing import canonical_json, hash_json
 
 try:
@@ -142,9 +143,7 @@ class Entry:
             _sized(folder / "done.bin", self._count)
             facts = folder / "key.json"
             if not facts.exists():
-                part = folder / f"key-{uuid4().hex[:8]}.part"
-                part.write_text(canonical_json(dict(key)), encoding="utf-8")
-                part.replace(facts)
+                write_atomically(facts, canonical_json(dict(key)))
             os.utime(facts)
         except BaseException:
             os.close(self._use)

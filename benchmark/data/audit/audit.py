@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from benchmark.atomic_files import write_atomically
 from benchmark.data.audit.shortcut_probe import ProbeRow, shortcut_probe
 from benchmark.data.dataset import DataSet, Labels, Split
 from benchmark.data.duplicates.groups import (
@@ -21,7 +22,6 @@ from benchmark.data.duplicates.groups import (
     worst_pairs,
 )
 from benchmark.data.duplicates.near_duplicates import RULE, TURNS, NearPairs, near_duplicates
-from benchmark.data.preparation.cache import written_file
 from benchmark.data.sources.files import suffix_of
 from benchmark.hashing import hash_json
 
@@ -113,8 +113,7 @@ def audit_data(data: DataSet, split: Split, say: Callable[[str], None] = lambda 
 
 def save_audit(found: Audit, path: Path) -> None:
     """Write an audit as JSON, complete or not at all."""
-    with written_file(path) as unfinished:
-        unfinished.write_text(found.model_dump_json(indent=1), encoding="utf-8")
+    write_atomically(path, found.model_dump_json(indent=1))
 
 
 def _audit(data: DataSet, split: Split) -> Audit:
@@ -169,8 +168,8 @@ def _probed(data: DataSet, near: NearPairs) -> tuple[ProbeRow, ...]:
             return rows.validate_json(kept.read_bytes())
     found = shortcut_probe(data, near)
     if kept is not None:
-        with contextlib.suppress(OSError), written_file(kept) as unfinished:
-            unfinished.write_bytes(rows.dump_json(found))
+        with contextlib.suppress(OSError):
+            write_atomically(kept, rows.dump_json(found))
     return found
 
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from benchmark.atomic_files import written_file
 from benchmark.data.audit.audit import Audit
 from benchmark.data.dataset import DataSet
 from benchmark.data.duplicates.groups import Pair
-from benchmark.data.preparation.cache import written_file
 
 _COLUMNS = 3
 _ID_LENGTH = 26

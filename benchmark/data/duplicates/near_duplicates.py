@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.atomic_files import written_file
 from benchmark.data.dataset import DataSet
-from benchmark.data.preparation.cache import written_file
 from benchmark.data.preparation.pixels import THUMBNAIL, resized
 from benchmark.data.preparation.threads import thread_map
 

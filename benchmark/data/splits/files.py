@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.atomic_files import write_atomically, written_file
 from benchmark.data.dataset import DataSet, Split
-from benchmark.data.preparation.cache import written_file
 from benchmark.errors import UserError
 
 _PARTS = ("train", "validation", "test")
@@ -62,5 +62,4 @@ def split_table(data: DataSet, splits: Sequence[Split]) -> bytes:
 
 def save_split_table(data: DataSet, splits: Sequence[Split], path: Path) -> None:
     """Write :func:`split_table`, complete or not at all."""
-    with written_file(path) as unfinished:
-        unfinished.write_bytes(split_table(data, splits))
+    write_atomically(path, split_table(data, splits))

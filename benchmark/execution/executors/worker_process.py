@@ -12,6 +12,7 @@ from typing import IO
 from uuid import uuid4
 
 from backbones.registry import OWN_ORIGINS
+from benchmark.atomic_files import write_atomically
 from benchmark.child_process import message, send, start
 from benchmark.execution.executors.base import OnEvent
 from benchmark.execution.executors.process_tree import adopt_orphans, descendants, end_tree, with_attempt
@@ -182,5 +183,5 @@ def _make_ready(job: Job) -> None:
     """Write the job where its worker finds it, and begin its log anew."""
     job.work.mkdir(parents=True, exist_ok=True)
     job.log.parent.mkdir(parents=True, exist_ok=True)
-    (job.work / "job.json").write_text(job.model_dump_json(indent=1), encoding="utf-8")
+    write_atomically(job.work / "job.json", job.model_dump_json(indent=1))
     job.log.unlink(missing_ok=True)

@@ -11,8 +11,7 @@ from benchmark.data.audit.audit import Audit, audit_data
 from benchmark.data.dataset import DataSet, Split
 from benchmark.data.duplicates.near_duplicates import are_known
 from benchmark.data.options import open_data
-from benchmark.data.preparation.cache import written_file
-from benchmark.data.splits.files import save_split, split_table
+from benchmark.data.splits.files import save_split, save_split_table, split_table
 from benchmark.data.splits.splits import make_splits
 from benchmark.errors import UserError
 from benchmark.execution.planning.request import Request
@@ -58,8 +57,7 @@ class Fold:
         path = self.split_file(out)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_split(self.split, path)
-        with written_file(path.with_suffix(".csv")) as unfinished:
-            unfinished.write_bytes(split_table(self.data, (self.split,)))
+        save_split_table(self.data, (self.split,), path.with_suffix(".csv"))
 
     def facts(self) -> DataFacts:
         """Return what a record says of its data."""

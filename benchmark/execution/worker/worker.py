@@ -23,6 +23,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from backbones import Backbone
+from benchmark.atomic_files import write_atomically
 from benchmark.engines.one_framework import OTHER_FRAMEWORK, assert_one_framework, shut_out_other_framework
 from benchmark.execution.executors.process_tree import ATTEMPT_VARIABLE, adopt_orphans, be_first_to_go
 from benchmark.execution.worker.channel import Channel, print_to
@@ -329,7 +330,7 @@ class _Work:
                 self.channel.report({"event": "note", "note": f"Resumed although {'; '.join(changed)}."})
             return
         checkpoints.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(now, default=str), encoding="utf-8")
+        write_atomically(path, json.dumps(now, default=str))
 
 
 def _speed_of(
