@@ -99,6 +99,16 @@ class DataFacts(SplitFacts):
     synthetic: bool
     grouped: bool
 
+    @property
+    def negative(self) -> int | None:
+        """The position of the class without a tumour among the classes, ``None`` where there is none."""
+        return None if self.negative_class is None else self.class_names.index(self.negative_class)
+
+    @property
+    def tumour_names(self) -> tuple[str, ...]:
+        """The classes that can be missed: all but the one without a tumour, none where there is no such class."""
+        return tuple(name for name in self.class_names if self.negative_class not in (None, name))
+
 
 class WeightsFacts(_Part):
     """With which weights. ``used`` is ``imagenet``, ``file`` or ``none``; ``fell_back`` is true where the policy

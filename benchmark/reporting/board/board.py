@@ -112,9 +112,7 @@ class Board:
     @property
     def tumour_names(self) -> tuple[str, ...]:
         """The classes that can be missed: those of data sets with a negative class, but that class itself."""
-        data_sets = [result.record.data for result in self.results if result.record.data.negative_class]
-        names = dict.fromkeys(name for data in data_sets for name in data.class_names if name != data.negative_class)
-        return tuple(names)
+        return tuple(dict.fromkeys(name for result in self.results for name in result.record.data.tumour_names))
 
     def arenas(self) -> list[tuple[BoardRow, ...]]:
         """Return the rows by arena (data, split and image set), in order."""

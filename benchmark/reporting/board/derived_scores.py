@@ -40,7 +40,7 @@ def extra_scores(record: Record, predictions: Predictions) -> dict[str, Any]:
         "ece": reliability(test.labels, test.probabilities).error,
         "brier": brier(test.labels, test.probabilities),
     }
-    negative = None if negative_class is None else names.index(negative_class)
+    negative = record.data.negative
     if negative is not None:
         point = at_specificity(
             (validation.labels, validation.probabilities), (test.labels, test.probabilities), negative

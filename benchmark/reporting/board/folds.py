@@ -148,7 +148,7 @@ def _rates(runs: Sequence[Result], tests: Sequence[Predictions]) -> Row:
     fold at the threshold of its own validation images, and cost.
     """
     data = runs[0].record.data
-    negative = -1 if data.negative_class is None else data.class_names.index(data.negative_class)
+    negative = -1 if data.negative is None else data.negative
     found: Row = {}
     for name, healthy in _OF_HEALTHY.items():
         if all(name in run.extras for run in runs):

@@ -67,7 +67,7 @@ class Cases:
             rows=tuple(scored),
             names=tuple(full_names(scored)),
             classes=data.class_names,
-            negative=None if data.negative_class is None else data.class_names.index(data.negative_class),
+            negative=data.negative,
             image_ids=tuple(ids),
             labels=np.array([known[name][0] for name in ids], dtype=np.int64),
             groups=tuple(known[name][1] if data.grouped else "" for name in ids),  # else copies of one image

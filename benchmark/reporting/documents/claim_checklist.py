@@ -155,7 +155,7 @@ def _seeds(rows: Sequence[BoardRow]) -> str:
 def _metrics(rows: Sequence[BoardRow]) -> str:
     data = rows[0].first.record.data
     kinds = [("fn", name) for name in data.class_names]
-    kinds += [("missed", name) for name in data.class_names if data.negative_class not in (None, name)]
+    kinds += [("missed", name) for name in data.tumour_names]
     metrics = [(name, title) for name, title in _METRICS if any(name in row.values for row in rows)]
     head = ["metric", *(f"{row.values['backbone']}, {row.values['recipe']}, {row.values['weights']}" for row in rows)]
     lines = [[title, *(score_cell(row, name) for row in rows)] for name, title in metrics]

@@ -56,8 +56,7 @@ def latex(board: Board) -> str:
 
 def _table(rows: Sequence[BoardRow]) -> str:
     data = rows[0].first.record.data
-    tumours = [name for name in data.class_names if data.negative_class not in (None, name)]
-    counts = [("fn", name) for name in data.class_names] + [("missed", name) for name in tumours]
+    counts = [("fn", name) for name in data.class_names] + [("missed", name) for name in data.tumour_names]
     head = ["Rank", "Backbone", "Framework", "Macro-F1 (95\\,\\% CI)"]
     head += [rf"\rotatebox{{90}}{{{escaped(f'{kind} {name}')}}}" for kind, name in counts]
     head += ["Img/s", "Params (M)"]

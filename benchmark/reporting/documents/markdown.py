@@ -212,8 +212,7 @@ def _further(rows: Sequence[BoardRow]) -> str:
 
 def _false_negatives(rows: Sequence[BoardRow], prefix: str) -> str:
     data, supports = rows[0].first.record.data, rows[0].values
-    tumours = [name for name in data.class_names if data.negative_class not in (None, name)]
-    columns = [("fn", name) for name in data.class_names] + [("missed", name) for name in tumours]
+    columns = [("fn", name) for name in data.class_names] + [("missed", name) for name in data.tumour_names]
     head = [
         *WHO,
         *(f"{kind} {name} (of {number(supports.get(f'{prefix}support_{name}', 0))})" for kind, name in columns),

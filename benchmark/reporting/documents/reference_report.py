@@ -287,8 +287,7 @@ def _right(result: Result, measure: str) -> tuple[Bools, Bools, npt.NDArray[np.s
     of_class = test.labels == data.class_names.index(name)
     if kind == "fn":
         return predicted == test.labels, of_class, groups, test.image_ids
-    negative = data.class_names.index(data.negative_class or "")
-    return predicted != negative, of_class, groups, test.image_ids
+    return predicted != data.negative, of_class, groups, test.image_ids
 
 
 def _survivors(conclusions: Sequence[Conclusion], judged: Mapping[str, Sequence[Verdict]]) -> str:

@@ -74,7 +74,7 @@ def draw_confusion_matrices(made: Any, rows: Sequence[BoardRow]) -> None:
 
     data = rows[0].first.record.data
     names = data.class_names
-    negative = None if data.negative_class is None else names.index(data.negative_class)
+    negative = data.negative
     columns = columns_for(len(rows), 3 if len(names) <= 5 else 2 if len(names) <= 8 else 1)
     side = 72 / columns if columns > 1 else 50
     lines = math.ceil(len(rows) / columns)

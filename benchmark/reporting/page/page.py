@@ -116,8 +116,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
     places = {row.block.place: row.block.name for row in rows}
     judged = {place: board.statistics[name] for place, name in places.items() if name in board.statistics}
     told = block_notes(judged, partial(rank_notes, data=data))
-    tumours = [name for name in data.class_names if data.negative_class not in (None, name)]
-    counts = [f"fn_{name}" for name in data.class_names] + [f"missed_{name}" for name in tumours]
+    counts = [f"fn_{name}" for name in data.class_names] + [f"missed_{name}" for name in data.tumour_names]
     columns = [
         *(
             "rank",
