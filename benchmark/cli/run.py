@@ -48,7 +48,7 @@ def run(request: "Request") -> int:
         with Display(console, len(plan.jobs)) as display:
             executor = LocalExecutor(request.timeout)
             summary = Controller(plan, request, executor, control, display).carry_out()
-        board, problems = write_board(plan) if summary.rows else (None, ())
+        board, problems = write_board(plan) if summary.finished else (None, ())
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -185,11 +185,11 @@ def suite_command(name: str | None) -> None:
     suite = load_suite(name)
     click.echo(suite.about)
     for entry in suite.entries:
-        said = [", ".join(entry.backbones or suite.backbones or ())]
-        said += [f"continues from '{entry.init_from}'"] if entry.init_from else []
-        said += ["for a GPU, or --limit"] if entry.gpu else []
-        said += [entry.note] if entry.note else []
-        click.echo(f"{entry.name}: {'; '.join(said)}")
+        facts = [", ".join(entry.backbones or suite.backbones or ())]
+        facts += [f"continues from '{entry.init_from}'"] if entry.init_from else []
+        facts += ["for a GPU, or --limit"] if entry.gpu else []
+        facts += [entry.note] if entry.note else []
+        click.echo(f"{entry.name}: {'; '.join(facts)}")
 
 
 def as_toml(recipe: "Recipe") -> str:
@@ -209,7 +209,7 @@ def as_toml(recipe: "Recipe") -> str:
 
 
 def _value(values: Mapping[str, Any], dotted: str) -> Any:
-    found: Any = values
+    value: Any = values
     for part in dotted.split("."):
-        found = found[part]
-    return found
+        value = value[part]
+    return value

@@ -41,8 +41,8 @@ class Built:
         weights = np.full(len(images), 1 / len(images), dtype=np.float32)
         losses = []
         for step in range(first, first + steps):
-            given = StepInput(self.engine.upload(images), labels, weights, rate, step, step_seed(0, step))
-            losses.append(float(self.engine.fetch([self.engine.train_step(given)])[0]))
+            step_input = StepInput(self.engine.upload(images), labels, weights, rate, step, step_seed(0, step))
+            losses.append(float(self.engine.fetch([self.engine.train_step(step_input)])[0]))
         return losses
 
 

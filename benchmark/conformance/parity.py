@@ -3,7 +3,6 @@
 import json
 import tempfile
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from benchmark.conformance.weight_mapping import largest_difference, to_keras
 from benchmark.conformance.worker import why_not
 from benchmark.errors import UserError
 from benchmark.evaluation.parity_certificates import FOLDER, Certificate, as_markdown, store
+from benchmark.host import installed_versions
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -74,7 +74,7 @@ def compare(torch: Backbone, keras: Backbone, plugins: Sequence[Path], *, size: 
         fall=float(ours["curve/sgd"][0] - ours["curve/sgd"][-1]),
         sgd_curve=largest_difference([ours["curve/sgd"]], [theirs["curve/sgd"]]),
         adam_curve=largest_difference([ours["curve/adam"]], [theirs["curve/adam"]]),
-        versions=_versions(),
+        versions=installed_versions(_LIBRARIES),
     )
 
 
@@ -94,16 +94,6 @@ def _side(asked: dict[str, Any], leave: Path, pair: str) -> Arrays:
 
 def _under(arrays: Arrays, prefix: str) -> Arrays:
     return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for library in _LIBRARIES:
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 @click.command(name="parity")

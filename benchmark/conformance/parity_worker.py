@@ -65,8 +65,8 @@ def curve(built: Built, size: int, rate: float, steps: int) -> list[float]:
     weights = np.full(len(labels), 1 / len(labels), dtype=np.float32)
     losses = []
     for step in range(1, steps + 1):
-        given = StepInput(built.engine.upload(images), labels, weights, rate, step, seed=step)
-        losses.append(float(built.engine.fetch([built.engine.train_step(given)])[0]))
+        step_input = StepInput(built.engine.upload(images), labels, weights, rate, step, seed=step)
+        losses.append(float(built.engine.fetch([built.engine.train_step(step_input)])[0]))
     return losses
 
 
@@ -79,11 +79,13 @@ def started(built: Built, start: Path | None) -> tuple[Arrays, Mapping[str, str]
     own = built.engine.state(optimizer=False)
     if start is not None:
         with np.load(start, allow_pickle=False) as left:
-            given = {name.removeprefix("weights/"): left[name] for name in left if name.startswith("weights/")}
+            torch_weights = {
+                name.removeprefix("weights/"): left[name] for name in left if name.startswith("weights/")
+            }
             rate = float(left["rate"])
         shapes = {name: value.shape for name, value in own.items()}
-        pairs = correspond({name: value.shape for name, value in given.items()}, shapes)
-        return {**own, **to_keras(given, pairs, shapes)}, pairs, rate
+        pairs = correspond({name: value.shape for name, value in torch_weights.items()}, shapes)
+        return {**own, **to_keras(torch_weights, pairs, shapes)}, pairs, rate
     return perturbed(own), {}, None
 
 

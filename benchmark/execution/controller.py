@@ -23,7 +23,7 @@ _OTHERS_SECONDS = 0.5  # how often a run that another command is doing is looked
 
 
 @dataclass(frozen=True)
-class Row:
+class FinishedRun:
     """A run of the plan, at its end.
 
     Args:
@@ -46,13 +46,13 @@ class Summary:
     """The end of a plan.
 
     Args:
-        rows: in the order of the plan; a run that was not reached has none.
+        finished: in the order of the plan; a run that was not reached has none.
         planned: how many runs there were.
         problems: what went wrong beside the runs, one sentence each.
         interrupted: whether the user stopped it.
     """
 
-    rows: tuple[Row, ...]
+    finished: tuple[FinishedRun, ...]
     planned: int
     problems: tuple[str, ...]
     interrupted: bool
@@ -62,13 +62,13 @@ class Summary:
         """0 where all runs are ``ok``, 1 where some is not, 130 where the user stopped it."""
         if self.interrupted:
             return 130
-        return int(bool(self.problems) or any(row.record.outcome is not Outcome.OK for row in self.rows))
+        return int(bool(self.problems) or any(run.record.outcome is not Outcome.OK for run in self.finished))
 
 
 class Watcher(Protocol):
     """Who is told what happens: the live display, plain lines, a test."""
 
-    def kept(self, row: Row) -> None:
+    def kept(self, run: FinishedRun) -> None:
         """A run needs not be done."""
 
     def started(self, job: Job, number: int) -> None:
@@ -77,7 +77,7 @@ class Watcher(Protocol):
     def event(self, job: Job, event: Mapping[str, Any]) -> None:
         """A worker reports."""
 
-    def ended(self, row: Row) -> None:
+    def ended(self, run: FinishedRun) -> None:
         """A run has ended."""
 
     def waiting(self, count: int, holders: str) -> None:
@@ -104,7 +104,7 @@ class Controller:
         self.store = RecordStore(plan.out)
         self.claims = Claims(plan.out, on_lost=control.given_up.add)
         self.reserve = Reserve(plan.out / "claims")
-        self.rows: dict[str, Row] = {}
+        self.finished: dict[str, FinishedRun] = {}
         self.problems: list[str] = []
         self.undecided = {job.key for job in plan.jobs}
         self.attempts_before = {job.key: self._attempt(job) for job in plan.jobs}
@@ -121,8 +121,8 @@ class Controller:
         finally:
             self.claims.close()
             self.reserve.give_back()
-        rows = tuple(self.rows[job.key] for job in self.plan.jobs if job.key in self.rows)
-        return Summary(rows, len(self.plan.jobs), tuple(self.problems), self.control.stop is not Stop.NO)
+        finished = tuple(self.finished[job.key] for job in self.plan.jobs if job.key in self.finished)
+        return Summary(finished, len(self.plan.jobs), tuple(self.problems), self.control.stop is not Stop.NO)
 
     def _jobs(self) -> Iterator[Job]:
         """Yield jobs to do, claimed. Those that another command is doing come last, if they still need doing; with
@@ -169,9 +169,9 @@ class Controller:
             return False
         self.undecided.discard(job.key)
         if record is not None:
-            row = self._row(job, record, kept=True)
-            self.rows[job.key] = row
-            self.watcher.kept(row)
+            run = self._finished(job, record, kept=True)
+            self.finished[job.key] = run
+            self.watcher.kept(run)
             self._drop_weights_of_parent(job)
         return True
 
@@ -208,7 +208,7 @@ class Controller:
         """Return how a run must end that continues from one which is not ok."""
         if job.run.init_from is None:
             return None
-        parent = self.rows.get(job.run.init_from)
+        parent = self.finished.get(job.run.init_from)
         if parent is not None and parent.record.outcome is Outcome.OK:
             return None
         how = "was not done" if parent is None else f"ended as {parent.record.outcome}"
@@ -220,8 +220,8 @@ class Controller:
         for parent in self.plan.jobs:
             if parent.key != job.run.init_from or parent.settings.keep_weights or parent.key in self.undecided:
                 continue
-            rows = [self.rows.get(child.key) for child in self.plan.followers(parent.key)]
-            if all(row is not None and row.record.outcome is Outcome.OK for row in rows):
+            finished = [self.finished.get(child.key) for child in self.plan.followers(parent.key)]
+            if all(run is not None and run.record.outcome is Outcome.OK for run in finished):
                 shutil.rmtree(parent.work, ignore_errors=True)
 
     def _prepare(self, job: Job) -> None:
@@ -239,7 +239,7 @@ class Controller:
         if record is not None and record.provenance.get("attempt") == ending.attempt:
             if record.outcome is Outcome.OK and not job.settings.keep_weights:
                 self._tidy(job)
-            self._end(self._row(job, record, kept=False))
+            self._end(self._finished(job, record, kept=False))
             return
         provenance = {"command": job.settings.command, "attempt": ending.attempt, "log_tail": job.log_tail()}
         timings = Timings(total_s=ending.seconds)
@@ -263,27 +263,27 @@ class Controller:
             self.problems.append(
                 f"The row of {job.run.backbone} can't be stored ({error.strerror or error}); it is only shown here."
             )
-        self._end(self._row(job, record, kept=False))
+        self._end(self._finished(job, record, kept=False))
 
-    def _end(self, row: Row) -> None:
-        self.rows[row.job.key] = row
-        self.undecided.discard(row.job.key)
-        self.watcher.ended(row)
-        if row.record.outcome is Outcome.OK:
-            self._drop_weights_of_parent(row.job)
+    def _end(self, run: FinishedRun) -> None:
+        self.finished[run.job.key] = run
+        self.undecided.discard(run.job.key)
+        self.watcher.ended(run)
+        if run.record.outcome is Outcome.OK:
+            self._drop_weights_of_parent(run.job)
 
-    def _row(self, job: Job, record: Record, *, kept: bool) -> Row:
+    def _finished(self, job: Job, record: Record, *, kept: bool) -> FinishedRun:
         """Return a run's row; of its scores only the macro-F1 that is shown: the board computes all of them."""
         from benchmark.evaluation.metrics import confusion_matrix, decide, macro_f1
 
         if record.outcome is not Outcome.OK:
-            return Row(job, record, None, kept, stands=self.store.done(job.key))
+            return FinishedRun(job, record, None, kept, stands=self.store.done(job.key))
         predictions = self.store.predictions(record)
         if predictions is None:
-            return Row(job, record, None, kept)
+            return FinishedRun(job, record, None, kept)
         test = predictions.part("test")
         confusion = confusion_matrix(test.labels, decide(test.probabilities), len(record.data.class_names))
-        return Row(job, record, float(macro_f1(confusion)), kept)
+        return FinishedRun(job, record, float(macro_f1(confusion)), kept)
 
     def _attempt(self, job: Job, record: Record | None = None) -> str | None:
         """Return which attempt wrote a record, by default the latest of the run."""

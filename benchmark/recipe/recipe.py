@@ -116,10 +116,10 @@ class Recipe(Section):
 
     def _for_family(self, family: str, where: str) -> "Recipe":
         own = self.families.get(family, {})
-        known = field_names()
+        fields = field_names()
         for dotted in own:
-            if dotted not in known:
-                raise UserError(f"Unknown field '{dotted}' in {where}.{nearest(dotted, known)}")
+            if dotted not in fields:
+                raise UserError(f"Unknown field '{dotted}' in {where}.{nearest(dotted, fields)}")
             if dotted in _SAME_FOR_ALL:
                 raise UserError(f"In {where}: {dotted} must be the same for all backbones; set it at the top.")
         return validated({**self._replaced(own), "families": {}}, where)
@@ -188,5 +188,5 @@ def _field(location: tuple[int | str, ...]) -> str:
     """Return the dotted name of the field at a location, which may go on into alternatives and items."""
     parts = [str(part) for part in location]
     names = field_names()
-    known = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in names), len(parts))
-    return ".".join(parts[:known])
+    length = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in names), len(parts))
+    return ".".join(parts[:length])

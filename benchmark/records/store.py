@@ -273,11 +273,11 @@ def _read_sound(
     arrays = _read_arrays(path, [field.name for field in fields(cast(Any, kind))])
     if arrays is None:
         return None
-    found = kind(**arrays)
-    wrong = problem(found, len(record.data.class_names))
+    arrays_of_kind = kind(**arrays)
+    wrong = problem(arrays_of_kind, len(record.data.class_names))
     if wrong:
         raise _Unusable(wrong)
-    return found
+    return arrays_of_kind
 
 
 def _read_arrays(path: Path, names: list[str]) -> dict[str, npt.NDArray[Any]] | None:

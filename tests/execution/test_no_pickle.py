@@ -80,7 +80,7 @@ def test_what_would_be_unsafe_is_noticed(line: str) -> None:
     ["pickle.load(f)", "pickle.loads(t)", "pickle.Unpickler(f)", "from pickle import loads", "import pickle as p"],
 )
 def test_what_has_a_pipe_may_unpickle_nothing_else(call: str) -> None:
-    assert unsafe("import pickle\npickle.load(words)", "words") == []
+    assert unsafe("import pickle\npickle.load(requests)", "words") == []
     assert len(unsafe(f"import pickle\n{call}", "words")) == 1
 
 

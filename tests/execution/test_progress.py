@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from benchmark.execution.controller import Row, Summary
+from benchmark.execution.controller import FinishedRun, Summary
 from benchmark.execution.planning.weights import Weights
-from benchmark.execution.progress import Display, Pace, clock, show_summary
+from benchmark.execution.progress import Display, RunProgress, clock, show_summary
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 from benchmark.records.settings import Settings
@@ -31,23 +31,23 @@ def a_step(epoch: int, step: int) -> dict[str, object]:
 
 
 def test_time_left_follows_the_pace_of_training_and_not_of_starting() -> None:
-    pace = Pace(epochs=4)
-    pace.take({"event": "phase", "phase": "importing"}, now=0.0)
-    assert pace.left(30.0) is None
-    pace.take(a_step(1, 5), now=30.0)
-    assert pace.left(30.0) is None
-    pace.take(a_step(2, 5), now=40.0)  # a quarter of training in ten seconds
-    assert pace.left(40.0) == pytest.approx(25.0)
-    assert pace.describe(40.0) == "training · epoch 2/4 · loss 0.500 · 120 images/s · 0:25 left"
-    pace.take({"event": "phase", "phase": "measuring"}, now=60.0)
-    assert pace.describe(60.0) == "measuring"
+    run_progress = RunProgress(epochs=4)
+    run_progress.take({"event": "phase", "phase": "importing"}, now=0.0)
+    assert run_progress.left(30.0) is None
+    run_progress.take(a_step(1, 5), now=30.0)
+    assert run_progress.left(30.0) is None
+    run_progress.take(a_step(2, 5), now=40.0)  # a quarter of training in ten seconds
+    assert run_progress.left(40.0) == pytest.approx(25.0)
+    assert run_progress.describe(40.0) == "training · epoch 2/4 · loss 0.500 · 120 images/s · 0:25 left"
+    run_progress.take({"event": "phase", "phase": "measuring"}, now=60.0)
+    assert run_progress.describe(60.0) == "measuring"
 
 
 def test_a_resumed_run_is_not_thought_faster_than_it_is() -> None:
-    pace = Pace(epochs=4)
-    pace.take(a_step(4, 1), now=100.0)
-    pace.take(a_step(4, 6), now=105.0)
-    assert pace.left(105.0) == pytest.approx(4.0)
+    run_progress = RunProgress(epochs=4)
+    run_progress.take(a_step(4, 1), now=100.0)
+    run_progress.take(a_step(4, 6), now=105.0)
+    assert run_progress.left(105.0) == pytest.approx(4.0)
 
 
 def test_events_that_make_no_sense_are_survived(job: Job) -> None:
@@ -56,19 +56,19 @@ def test_events_that_make_no_sense_are_survived(job: Job) -> None:
         display.started(job, 1)
         for event in ({}, {"event": "phase"}, {"event": "unheard of"}):
             display.event(job, event)
-        display.ended(Row(job, a_record(), 0.5, kept=False))
+        display.ended(FinishedRun(job, a_record(), 0.5, kept=False))
     assert said.getvalue().splitlines()[-1].startswith("torch/tiny, seed 0: ok, macro-F1 0.500")
 
 
 def test_without_a_terminal_there_are_plain_lines(job: Job) -> None:
     said = io.StringIO()
-    row = Row(job, a_record(), 0.9123, kept=False)
+    run = FinishedRun(job, a_record(), 0.9123, kept=False)
     with Display(Console(file=said, width=200), total=2) as display:
-        display.kept(Row(job, a_record(), 0.5, kept=True))
+        display.kept(FinishedRun(job, a_record(), 0.5, kept=True))
         display.started(job, 2)
         display.event(job, a_step(1, 5))
         display.event(job, {"event": "epoch", "epoch": 1, "epochs": 4, "train_loss": 0.25})
-        display.ended(row)
+        display.ended(run)
     text = said.getvalue()
     assert "\x1b" not in text
     lines = text.splitlines()
@@ -81,8 +81,8 @@ def test_without_a_terminal_there_are_plain_lines(job: Job) -> None:
 def test_the_summary_shows_rows_reasons_and_where_the_board_is(job: Job, tmp_path) -> None:  # type: ignore[no-untyped-def]
     said = io.StringIO()
     bad = a_record(Outcome.OOM).model_copy(update={"reason": "Out of memory [/red]; use less."})
-    rows = (Row(job, a_record(), 0.9, kept=False), Row(job, bad, None, kept=False))
-    summary = Summary(rows, 3, ("A problem.",), interrupted=True)
+    finished = (FinishedRun(job, a_record(), 0.9, kept=False), FinishedRun(job, bad, None, kept=False))
+    summary = Summary(finished, 3, ("A problem.",), interrupted=True)
     show_summary(Console(file=said, width=400), summary, tmp_path / "leaderboard.html")
     text = said.getvalue()
     assert "0.900" in text
@@ -94,7 +94,7 @@ def test_the_summary_shows_rows_reasons_and_where_the_board_is(job: Job, tmp_pat
 
 
 def test_exit_codes(job: Job) -> None:
-    good, bad = Row(job, a_record(), 0.9, False), Row(job, a_record(Outcome.ERROR), None, False)
+    good, bad = FinishedRun(job, a_record(), 0.9, False), FinishedRun(job, a_record(Outcome.ERROR), None, False)
     assert Summary((good,), 1, (), False).exit_code == 0
     assert Summary((good, bad), 2, (), False).exit_code == 1
     assert Summary((good,), 1, ("the board could not be written",), False).exit_code == 1

@@ -24,8 +24,8 @@ _LONGEST_EVENT = 1_000_000
 _LOG_BYTES, _LOG_BEGINNING, _LOG_END = 16 * 2**20, 64 * 2**10, 16 * 2**10
 
 
-def kinship(job: Job) -> tuple[object, ...]:
-    """Return what two runs must have in common to share a process.
+def worker_key(job: Job) -> tuple[object, ...]:
+    """Return what two runs must have in common to share a worker.
 
     One framework, one device, one way of computing and one library. What a plug-in does to its process hurts no other
     backbone: only runs of the same one share theirs.
@@ -48,7 +48,7 @@ class WorkerProcess:
 
     def __init__(self, job: Job) -> None:
         adopt_orphans()
-        self.kinship, self.runs = kinship(job), 0
+        self.key, self.runs = worker_key(job), 0
         self._others = {process.pid for process in descendants()}
         self._attempt = uuid4().hex
         _make_ready(job)

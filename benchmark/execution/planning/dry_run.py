@@ -19,7 +19,7 @@ from rich.table import Table
 
 from benchmark.child_process import messages, start
 from benchmark.execution.executors.process_tree import descendants, end_tree
-from benchmark.execution.executors.worker_process import kinship
+from benchmark.execution.executors.worker_process import worker_key
 from benchmark.execution.planning.plan import Plan
 from benchmark.execution.progress import clock
 from benchmark.execution.worker.job import Job, worker_environment
@@ -142,7 +142,7 @@ class Before:
     """What the runs before a run have done that it need not do: in their worker, and on the disk."""
 
     def __init__(self) -> None:
-        self._kinship: object = None
+        self._worker_key: object = None
         self._networks: set[object] = set()
         self._prefixes: set[object] = set()
 
@@ -151,9 +151,9 @@ class Before:
         output is not kept yet; from then on it is one of those before.
         """
         run, recipe = job.run, job.run.recipe
-        new_worker = kinship(job) != self._kinship
+        new_worker = worker_key(job) != self._worker_key
         if new_worker:
-            self._kinship = kinship(job)
+            self._worker_key = worker_key(job)
             self._networks.clear()
         seed = run.seed if job.weights.used == "none" else None  # it draws the weights that are frozen
         prefix = (run.backbone, run.engine, recipe.size, recipe.trainable_from, recipe.head.pooling, seed)
@@ -167,9 +167,11 @@ class Before:
 def summary(expected: Iterable[Expected]) -> list[str]:
     """Return what there is to say of all runs together."""
     rows = list(expected)
-    known = [each.seconds for each in rows if each.seconds]
+    durations = [each.seconds for each in rows if each.seconds]
     unknown = sum(each.seconds is None for each in rows)
-    lines = [f"{_count(len(rows), 'run')}; about {clock(sum(known))} (h:mm:ss or m:ss) for {len(known)} of them."]
+    lines = [
+        f"{_count(len(rows), 'run')}; about {clock(sum(durations))} (h:mm:ss or m:ss) for {len(durations)} of them."
+    ]
     if any(each.job.run.recipe.early_stopping.patience for each in rows if each.seconds):
         lines.append("Early stopping may end some sooner.")
     if any(each.job.settings.cam_check for each in rows if each.seconds):
@@ -196,8 +198,8 @@ def _trained(recipe: Recipe) -> str:
 
 def _remarks(expected: Iterable[Expected]) -> list[str]:
     """Return once for each backbone why its runs would fail, or have no estimate."""
-    told = (f"{each.job.run.backbone}: {plain(each.remark)}" for each in expected if each.seconds is None)
-    return list(dict.fromkeys(told))
+    remarks = (f"{each.job.run.backbone}: {plain(each.remark)}" for each in expected if each.seconds is None)
+    return list(dict.fromkeys(remarks))
 
 
 def _count(number: int, what: str) -> str:
@@ -269,7 +271,7 @@ def _table(expected: Iterable[Expected]) -> Table:
         seconds = "?" if each.seconds is None else clock(each.seconds) if each.seconds else "-"
         names = (job.run.backbone, job.recipe_name, *([job.data.split] if several else []))
         numbers = (str(job.run.seed), str(job.run.recipe.epochs), str(job.data.n_train), seconds)
-        words = [each.remark.partition(":")[0]] if each.fails or each.seconds == 0 else []  # the rest is said below
-        words += ["GPU"] if each.slow else []
-        table.add_row(*(escape(cell) for cell in (*names, *numbers, ", ".join(words))))
+        marks = [each.remark.partition(":")[0]] if each.fails or each.seconds == 0 else []  # the rest is said below
+        marks += ["GPU"] if each.slow else []
+        table.add_row(*(escape(cell) for cell in (*names, *numbers, ", ".join(marks))))
     return table

@@ -122,8 +122,8 @@ def _defaults(backbones: Iterable[Backbone]) -> list[str]:
     for backbone in dict.fromkeys(backbones):
         left = backbone.left_open()
         if left and backbone.origin not in OWN_ORIGINS:
-            told = "; ".join(f"{field} ({default})" for field, default in left.items())
-            notes.append(f"{backbone.name} leaves to defaults: {told}.")
+            defaults = "; ".join(f"{field} ({default})" for field, default in left.items())
+            notes.append(f"{backbone.name} leaves to defaults: {defaults}.")
     return notes
 
 
@@ -144,10 +144,10 @@ def _check_plugins(request: Request, registry: Registry) -> None:
 
 
 def _check_batch_size(request: Request, folds: Iterable[Fold]) -> None:
-    wanted = request.changes.get("batch_size")
+    batch_size = request.changes.get("batch_size")
     fewest = min(len(fold.split.train) for fold in folds)
-    if wanted is not None and wanted > fewest:
-        raise UserError(f"--batch-size {wanted} is more than the {fewest} training images; give less.")
+    if batch_size is not None and batch_size > fewest:
+        raise UserError(f"--batch-size {batch_size} is more than the {fewest} training images; give less.")
 
 
 def _size(backbone: Backbone, recipe: Recipe) -> int:

@@ -35,10 +35,10 @@ class Weights(BaseModel):
         """What the engine is asked for: a path, ``"imagenet"`` (fetched by the library) or ``None``."""
         return self.path or ("imagenet" if self.used == "imagenet" else None)
 
-    def facts(self, **known: Any) -> WeightsFacts:
-        """Return what a record says of them; ``known`` are fields that came to be known, or to be others."""
+    def facts(self, **facts: Any) -> WeightsFacts:
+        """Return what a record says of them; ``facts`` are fields that came to be known, or to be others."""
         asked = {"policy": self.policy, "requested": self.requested, "used": self.used}
-        return WeightsFacts.model_validate({**asked, **known})
+        return WeightsFacts.model_validate({**asked, **facts})
 
 
 def check_policy(policy: str) -> str:

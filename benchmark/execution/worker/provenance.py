@@ -5,12 +5,12 @@ import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from benchmark.engines.host import processor
 from benchmark.execution.planning.devices import nvidia_smi
+from benchmark.host import installed_versions
 from benchmark.version import __version__
 
 _LIBRARIES = (
@@ -29,7 +29,7 @@ def describe(device_kind: str) -> dict[str, Any]:
         "tumorboard": __version__,
         "git_commit": git_commit(),
         "python": platform.python_version(),
-        "libraries": _versions(),
+        "libraries": installed_versions(_LIBRARIES),
         "host": platform.node(),
         "platform": platform.platform(),
         "cpu": processor(),
@@ -43,16 +43,6 @@ def describe(device_kind: str) -> dict[str, Any]:
     if torch := sys.modules.get("torch"):  # looked at only where the engine imported it
         facts["threads"]["torch"] = str(torch.get_num_threads())
     return facts
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def git_commit() -> str | None:

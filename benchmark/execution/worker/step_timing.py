@@ -103,8 +103,8 @@ def measure(job: Job, begun: float) -> Pace:
     def inference() -> Iterator[int]:
         batches = near_equal_batches(split.test, loop.batch_size)[: _STEPS + 1]
         for images, batch in zip(loop.feed().batches(batches), batches, strict=True):
-            found = engine.forward(engine.normalize(images)) if loop.rows is None else engine.forward_rest(images)
-            engine.fetch([found])
+            output = engine.forward(engine.normalize(images)) if loop.rows is None else engine.forward_rest(images)
+            engine.fetch([output])
             yield len(batch)
 
     def alone() -> Iterator[int]:
@@ -178,15 +178,15 @@ def _each(work: Iterator[int]) -> float:
 
 def _timed(work: Iterator[int]) -> tuple[tuple[int, float], list[tuple[int, float]]]:
     """Return the images and seconds of the first piece of work, and of each of a few more."""
-    found: list[tuple[int, float]] = []
+    pieces: list[tuple[int, float]] = []
     before = time.perf_counter()
     for images in islice(work, _STEPS + 1):
         now = time.perf_counter()
-        found.append((images, now - before))
-        if sum(seconds for _, seconds in found[1:]) > _SECONDS:
+        pieces.append((images, now - before))
+        if sum(seconds for _, seconds in pieces[1:]) > _SECONDS:
             break
         before = time.perf_counter()
-    return found[0], found[1:]
+    return pieces[0], pieces[1:]
 
 
 def _median(values: list[float]) -> float:
@@ -203,10 +203,10 @@ def main(arguments: list[str]) -> int:
     except BaseException as error:  # SystemExit too: a backbone's code may raise anything
         log_traceback()
         outcome, reason = outcome_of(error, shut_out=OTHER_FRAMEWORK[job.run.engine])
-        found: dict[str, Any] = {"event": "unmeasured", "outcome": outcome, "reason": reason}
+        event: dict[str, Any] = {"event": "unmeasured", "outcome": outcome, "reason": reason}
     else:
-        found = {"event": "measured", **asdict(pace)}
-    send(events, found)
+        event = {"event": "measured", **asdict(pace)}
+    send(events, event)
     return 0
 
 

@@ -34,7 +34,7 @@ from benchmark.execution.worker.provenance import describe, differences
 from benchmark.measurement.throughput import Speeds, measure
 from benchmark.records.failures import outcome_of, unreachable
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.records.record import CamFacts, Cams, NetworkFacts, Predictions, Record
+from benchmark.records.record import CamFacts, Cams, NetworkFacts, Predictions, Record, Timings
 from benchmark.records.run import Run
 from benchmark.records.store import RecordStore, problem_with
 
@@ -117,7 +117,7 @@ def attempt(
         log_traceback()
         outcome, reason = outcome_of(error, shut_out=OTHER_FRAMEWORK[job.run.engine])
         work.provenance["log_tail"] = job.log_tail()
-        return job.record(outcome, reason, **work.known()), None, None
+        return job.record(outcome, reason, **work.fields()), None, None
 
 
 def log_traceback() -> None:
@@ -138,17 +138,11 @@ class _Work:
         self.provenance: dict[str, Any] = {"command": job.settings.command, "attempt": attempt}
         self.provenance["runs_before_in_process"] = runs_before
 
-    def known(self) -> dict[str, Any]:
-        """Return the record's fields that are known so far."""
-        from benchmark.records.record import Timings
-
-        timings = self.facts.get("timings", Timings())
-        total = time.time() - self.began
-        return {
-            **self.facts,
-            "timings": timings.model_copy(update={**self.seconds, "total_s": total}),
-            "provenance": self.provenance,
-        }
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of the record that are known so far."""
+        seconds = {**self.seconds, "total_s": time.time() - self.began}
+        timings = self.facts.get("timings", Timings()).model_copy(update=seconds)
+        return {**self.facts, "timings": timings, "provenance": self.provenance}
 
     def phase(self, name: str) -> None:
         self.channel.report({"event": "phase", "phase": name})
@@ -203,7 +197,7 @@ class _Work:
         )
         cams = self._explain(engine, network, data, split, training.predictions)
         assert_one_framework(run.engine)
-        return job.record(Outcome.OK, **self.known()), training.predictions, cams
+        return job.record(Outcome.OK, **self.fields()), training.predictions, cams
 
     def _caching(self, backbone: Backbone) -> "Caching | None":
         """Return where the outputs of frozen stages are kept, with what of this process may change them."""
@@ -213,8 +207,8 @@ class _Work:
 
         if self.job.settings.cache_budget == 0:
             return None
-        said = {name: self.provenance[name] for name in ("tumorboard", "python", "libraries")}
-        origin = {"backbone": backbone.name, "source": backbone.source_hash, **said}
+        versions = {name: self.provenance[name] for name in ("tumorboard", "python", "libraries")}
+        origin = {"backbone": backbone.name, "source": backbone.source_hash, **versions}
         return Caching(PrefixCache(cache_root() / "prefixes", self.job.settings.cache_budget), origin)
 
     def _explain(
