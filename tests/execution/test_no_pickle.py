@@ -28,7 +28,7 @@ CALLS = {
 # what is unpickled all the same, by module: a pipe to a process that the module itself started, or was started by
 PIPES = {
     "benchmark/data/preparation/decoding.py": "self._process.stdout",
-    "benchmark/data/preparation/decoding_process.py": "words",
+    "benchmark/data/preparation/decoding_process.py": "requests",
 }
 
 
@@ -80,7 +80,7 @@ def test_what_would_be_unsafe_is_noticed(line: str) -> None:
     ["pickle.load(f)", "pickle.loads(t)", "pickle.Unpickler(f)", "from pickle import loads", "import pickle as p"],
 )
 def test_what_has_a_pipe_may_unpickle_nothing_else(call: str) -> None:
-    assert unsafe("import pickle\npickle.load(requests)", "words") == []
+    assert unsafe("import pickle\npickle.load(words)", "words") == []
     assert len(unsafe(f"import pickle\n{call}", "words")) == 1
 
 
