@@ -86,26 +86,73 @@ class Chunk:
     masked: bool
 
 
-def decode_all(task: Task, rows: Rows, progress: Progress) -> tuple[list[Seen], tuple[str, ...]]:
+def start_process() -> "subprocess.Popen[bytes]":
+    """Start a process that decodes (:mod:`benchmark.data.preparation.decoding_process`); raises ``OSError``."""
+    return start("benchmark.data.preparation.decoding_process", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who decodes.
+
+    Args:
+        threads: how many of this process decode by themselves.
+        processes: how many further threads have a process each that decodes for them.
+        chunk: most images that are decoded before they are written.
+        start: starts such a process.
+    """
+
+    threads: int
+    processes: int = 0
+    chunk: int = _CHUNK
+    start: Callable[[], "subprocess.Popen[bytes]"] = start_process
+
+
+def choose_workers(task: Task, rows: Rows) -> Workers:
+    """Return who decodes: all processors, by processes where there are enough images to be worth it.
+
+    A source that can't be pickled (it draws its images, or is somebody's own in ``__main__``) stays with threads.
+    """
+    threads = Workers(usable_cpus())
+    if len(rows.chosen) < _MANY or not type(task.source).__module__.startswith("benchmark."):
+        return threads
+    try:
+        pickle.dumps((task, rows))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return threads
+    processes = min(threads.threads, _MOST_PROCESSES) - 1
+    return Workers(threads.threads - processes, processes)
+
+
+def decode_all(
+    task: Task, rows: Rows, progress: Progress, workers: Workers | None = None
+) -> tuple[list[Seen], tuple[str, ...]]:
     """Decode everything; return what was seen, and a sentence for each unreadable image.
+
+    Args:
+        task: what is decoded.
+        rows: and where to.
+        progress: gets the number of images that are done, and of all.
+        workers: who decodes, by default as :func:`choose_workers` says.
 
     Raises:
         UserError: an image that can't be read, unless those are skipped; no image that can be read.
     """
     total = len(rows.chosen)
-    step = min(_CHUNK, max(1, _CHUNK_BYTES // (4 * task.size**2)))
+    workers = workers or choose_workers(task, rows)
+    step = min(workers.chunk, max(1, _CHUNK_BYTES // (4 * task.size**2)))
     seen: list[Seen] = []
     unreadable: list[tuple[int, str]] = []
     masked = False
     with ExitStack() as hands:
         decoder = Decoder(task, rows, new=True)
         free: queue.SimpleQueue[Callable[[range], Chunk]] = queue.SimpleQueue()
-        free.put(decoder.chunk)
-        helpers = _helpers(task, rows, decoder, hands)
-        for helper in helpers:
-            free.put(helper)
-        for _ in range(usable_cpus() - 1 - len(helpers)):
+        for _ in range(workers.threads):
             free.put(decoder.chunk)
+        for _ in range(workers.processes):
+            helper = _Helper(pickle.dumps((task, rows)), decoder.chunk, workers.start)
+            hands.callback(helper.end)
+            free.put(helper)
         hand = threading.local()
 
         def take() -> None:
@@ -212,16 +259,17 @@ class _Helper:
     Args:
         task: what is decoded and where to, pickled.
         instead: decodes where the process does not.
+        start_helper: starts the process.
     """
 
-    def __init__(self, task: bytes, instead: Callable[[range], Chunk]) -> None:
+    def __init__(
+        self, task: bytes, instead: Callable[[range], Chunk], start_helper: Callable[[], "subprocess.Popen[bytes]"]
+    ) -> None:
         self._instead = instead
         self._untold = task  # until the first call: a process reads it when it has started, which others do meanwhile
         self._process: subprocess.Popen[bytes] | None = None
         with suppress(OSError):
-            self._process = start(
-                "benchmark.data.preparation.decoding_process", stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
+            self._process = start_helper()
 
     def __call__(self, rows: range) -> Chunk:
         """Decode consecutive rows; raises as :meth:`Decoder.chunk`."""
@@ -250,21 +298,3 @@ class _Helper:
         assert self._process.stdin is not None
         self._process.stdin.write(pickled)
         self._process.stdin.flush()
-
-
-def _helpers(task: Task, rows: Rows, decoder: Decoder, hands: ExitStack) -> list[_Helper]:
-    """Start the processes that are worth it; ``hands`` ends them.
-
-    A source that can't be pickled (it draws its images, or is somebody's own in ``__main__``) stays with threads.
-    """
-    if len(rows.chosen) < _MANY or not type(task.source).__module__.startswith("benchmark."):
-        return []
-    try:
-        pickled = pickle.dumps((task, rows))
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return []
-    helpers = []
-    for _ in range(min(usable_cpus(), _MOST_PROCESSES) - 1):
-        helpers.append(_Helper(pickled, decoder.chunk))
-        hands.callback(helpers[-1].end)
-    return helpers
