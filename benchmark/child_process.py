@@ -23,7 +23,7 @@ def start(
 
     Args:
         module: dotted name of a module of ours.
-        arguments: of the command line.
+        arguments: the arguments of its command line.
         environment: all environment variables, by default this process's; the search path is added.
         streams: ``stdin``, ``stdout`` and ``stderr`` as :class:`subprocess.Popen` takes them. Without ``stdin`` the
             child reads nothing.

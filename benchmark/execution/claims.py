@@ -39,11 +39,11 @@ class Holder:
     """Who has a claim.
 
     Args:
-        machine: as :func:`~benchmark.host.this_machine` names it.
-        pid, started: of the process there.
-        token: unique to this claim.
-        lease: seconds without a heartbeat after which the claim is stale.
-        beat: counts heartbeats.
+        machine: the name of the machine (:func:`~benchmark.host.this_machine`).
+        pid, started: the id of the process there, and when it began, in seconds since 1970.
+        token: a name that no other claim has.
+        lease: the seconds without a heartbeat after which the claim is stale.
+        beat: the number of heartbeats so far.
     """
 
     machine: str
@@ -70,10 +70,10 @@ class Claims:
 
     Args:
         out: the results folder.
-        lease: seconds after which others may take over what has no heartbeat.
-        on_lost: called with the key of a run that another command took over, in the heartbeat's thread.
-        clock: seconds that never go back.
-        machine: as :func:`~benchmark.host.this_machine` names it.
+        lease: the seconds after which others may take over a claim without a heartbeat.
+        on_lost: is called, in the heartbeat's thread, with the key of a run that another command took over.
+        clock: returns seconds that never go back.
+        machine: the name of this machine, by default :func:`~benchmark.host.this_machine`.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ class Summary:
     """The end of a plan.
 
     Args:
-        finished: in the order of the plan; a run that was not reached has none.
+        finished: the runs that have ended, in the order of the plan.
         planned: how many runs there were.
         problems: what went wrong beside the runs, one sentence each.
         interrupted: whether the user stopped it.
@@ -92,8 +92,8 @@ class Controller:
 
     Args:
         plan: the runs.
-        request: of which the choices about re-doing are read.
-        executor: where workers run.
+        request: what the user asked; its fields ``rerun`` and ``only_failed`` are read.
+        executor: runs the jobs in processes of their own.
         control: the user's wish to stop.
         watcher: is told what happens.
     """

@@ -89,8 +89,8 @@ class Display:
     """Tells the user what happens; a context manager.
 
     Args:
-        console: where to; decides whether the display is live.
-        total: number of runs in the plan.
+        console: the terminal or file that is written to; on a terminal the display is live.
+        total: the number of runs in the plan.
     """
 
     def __init__(self, console: Console, total: int) -> None:

@@ -93,12 +93,12 @@ class Conclusion(BaseModel):
     """Something that known figures say, and that the report holds against the runs.
 
     Args:
-        says: in words, a sentence without its full stop.
-        of: id of a line of the table of known figures.
+        says: the conclusion in words, a sentence without its full stop.
+        of: the id of a line of the table of known figures.
         than: another line: ``of`` has the higher accuracy, or the fewer errors, of the two.
         measure: ``accuracy``; ``fn_CLASS``, images of a class that are not predicted as it; or ``missed_CLASS``,
             those that are predicted as the class without a tumour.
-        at_most: in place of ``than``: so many errors.
+        at_most: the most errors that ``of`` makes, in place of ``than``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -119,13 +119,13 @@ class Conclusion(BaseModel):
 
 
 class Suite(_Choices):
-    """See the module.
+    """Runs that belong together; the module says how a file of them is written.
 
     Args:
-        name: the file's, without its suffix.
-        where: the file, as errors name it.
-        folder: to which recipe files and the table of known figures are relative.
-        about: what it is for, one line.
+        name: the name of the file, without its suffix.
+        where: what errors call the file.
+        folder: the folder to which recipe files and the table of known figures are relative.
+        about: the purpose of the suite in one line.
         notes: what a reader of the report must know, a sentence each.
         reference: a CSV file of figures known from elsewhere, which the report sets beside those of the runs. Its
             columns: ``id``, ``accuracy``, and for classes ``f1_CLASS``, ``fn_CLASS``, ``missed_CLASS``.

@@ -67,9 +67,9 @@ class SplitFacts(_Part):
         """Return the facts of a split.
 
         Args:
-            split: with positions in a data set.
-            table_hash: SHA-256 of its split table.
-            others: the fields of a subclass.
+            split: the split, with positions in its data set.
+            table_hash: the SHA-256 of its split table.
+            others: values of the fields that a subclass adds.
         """
         alike = ("leaks", "removed", "unscored", "fold", "folds", "scheme")
         return cls(

@@ -26,8 +26,8 @@ class Experiment(_Part):
     """One entry of a suite.
 
     Args:
-        name, reference, gpu, note: see :class:`~benchmark.recipe.suite.SuiteEntry`.
-        runs: by the user's changes to the recipe (``epochs=2``; empty without any) the keys of its runs.
+        name, reference, gpu, note: the fields of :class:`~benchmark.recipe.suite.SuiteEntry`.
+        runs: the keys of its runs, by the user's changes to the recipe (``epochs=2``; empty without any).
     """
 
     name: str
@@ -41,9 +41,10 @@ class Experiments(_Part):
     """A suite and its runs.
 
     Args:
-        suite, about, notes, source, conclusions: see :class:`~benchmark.recipe.suite.Suite`.
-        known: the lines of its table of known figures by their id; empty without one.
-        entries: in the suite's order.
+        suite: the suite's name.
+        about, notes, source, conclusions: the fields of :class:`~benchmark.recipe.suite.Suite`.
+        known: the lines of its table of known figures by their id; empty without such a table.
+        entries: its entries, in the suite's order.
     """
 
     suite: str
@@ -90,9 +91,9 @@ def save_experiments(
 
     Args:
         out: the results folder.
-        suite: as it is now; what the file said of it before is replaced.
-        members: keys of the runs by entry.
-        changes: the user's, to every recipe.
+        suite: the suite as it is now; what the file said of it before is replaced.
+        members: the keys of the runs by the name of their entry.
+        changes: the user's changes to every recipe, dotted fields and their values.
 
     Raises:
         UserError: it can't be written, or the suite's table can't be read.

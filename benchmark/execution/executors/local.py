@@ -23,10 +23,10 @@ _DOUBTFUL = (Outcome.ERROR, Outcome.CRASHED, Outcome.OOM)
 
 
 class LocalExecutor:
-    """See the module.
+    """Runs jobs one after another in worker processes of this machine.
 
     Args:
-        timeout: seconds that one run may take, ``None`` for no limit.
+        timeout: the most seconds that one run may take, ``None`` for no limit.
     """
 
     def __init__(self, timeout: float | None = None) -> None:

@@ -50,7 +50,7 @@ def end_tree(process: "subprocess.Popen[bytes]", attempt: str, spared: set[int])
 
     Args:
         process: started for the attempt.
-        attempt: as the environment of the process and of its children names it.
+        attempt: the id of the attempt, which the environment of the process and of its children has.
         spared: ids of this process's descendants from before the attempt.
     """
     started = descendants(process.pid) if process.poll() is None else []
@@ -67,7 +67,7 @@ def end_all(attempt: str, started: list[psutil.Process], spared: set[int]) -> No
     """End what an attempt left running: what it started, what bears its name, and orphans that were adopted.
 
     Args:
-        attempt: as its processes' environment names it.
+        attempt: the id of the attempt, which the environment of its processes has.
         started: the descendants of its worker, listed before that ended.
         spared: ids of this process's descendants from before the attempt.
     """

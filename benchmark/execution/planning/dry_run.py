@@ -68,7 +68,7 @@ def dry_run(plan: Plan, console: Console, *, only_new: bool) -> int:
 
     Args:
         plan: resolved; nothing of it is written.
-        console: where to.
+        console: on which it is printed.
         only_new: whether runs that are done would be left as they are.
 
     Returns:
@@ -98,9 +98,9 @@ def measured(jobs: Iterable[Job], folder: Path, say: Callable[[str], None]) -> P
     """Return the pace of each distinct network of some jobs, or why there is none.
 
     Args:
-        jobs: to be done.
-        folder: with the plan's splits; gets what workers need.
-        say: gets a sentence for each.
+        jobs: the runs that would be done.
+        folder: a folder that holds the plan's splits; files for the workers are written into it.
+        say: is called with a sentence before each measurement.
     """
     firsts: dict[tuple[Any, ...], Job] = {}
     for job in jobs:
@@ -121,8 +121,8 @@ def expected_seconds(job: Job, pace: Pace, done: "Before") -> float:
 
     Args:
         job: the run.
-        pace: of its network.
-        done: the runs before it; it is added to them.
+        pace: the speed of its network on this machine.
+        done: what the runs before it have done; the run is added to them.
     """
     recipe, data = job.run.recipe, job.data
     steps = math.ceil(data.n_train / recipe.batch_size)

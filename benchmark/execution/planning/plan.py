@@ -35,8 +35,8 @@ class Plan:
         jobs: one for each distinct run.
         images: all that they are trained on; its method ``save`` keeps the splits.
         notes: what a user must know before reading the board.
-        suite: where the runs come from one.
-        members: keys of each of its entries' runs, by the entry's name.
+        suite: the suite that the runs come from, ``None`` where they come from options.
+        members: the keys of the runs of each entry of the suite, by the entry's name.
     """
 
     out: Path

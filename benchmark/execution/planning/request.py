@@ -31,10 +31,11 @@ class Request:
     """What the user asked for. ``None`` and nothing leave the choice to the plan.
 
     Args:
-        backbones: names, ``timm:NAME`` and ``keras:NAME`` included; of a suite, the only ones that are wanted.
+        backbones: names of backbones, ``timm:NAME`` and ``keras:NAME`` included; with a suite, those of its backbones
+            that are wanted.
         all: every registered backbone as well.
         suite: name or path.
-        entries: of the suite, the only ones that are wanted.
+        entries: the entries of the suite that are wanted, all of them where none is named.
         data: which images; size and resize rule are the recipe's.
         split: how they are split; the validation fraction is the recipe's, the folds may be a suite's.
         recipe: name or path.
@@ -47,7 +48,7 @@ class Request:
         rerun: do again what is done.
         only_failed: do only what was tried and failed.
         dry_run: show the plan and how long it may take, and do nothing.
-        settings: what goes to every run as it is.
+        settings: the choices that every run gets unchanged.
     """
 
     backbones: tuple[str, ...] = ()

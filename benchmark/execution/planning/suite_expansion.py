@@ -24,13 +24,13 @@ class Entry:
     """One recipe for some backbones, seeds and folds.
 
     Args:
-        name: as the suite calls it; the recipe's without a suite.
+        name: the entry's name in the suite; without a suite, the recipe's name.
         title: what the tables show as the recipe.
-        backbones: each with each seed and fold.
-        recipe: with all changes.
-        seeds: at least one.
-        folds: see :class:`benchmark.data.splits.splits.SplitOptions`.
-        policy: of weights, as :func:`~benchmark.execution.planning.weights.check_policy` returned it.
+        backbones: those that are trained, each once for each seed and fold.
+        recipe: the recipe with all changes applied.
+        seeds: at least one seed.
+        folds: the folds, as in :class:`benchmark.data.splits.splits.SplitOptions`.
+        policy: the weights policy that :func:`~benchmark.execution.planning.weights.check_policy` returned.
         parent: name of the entry from whose runs these continue.
         followed: whether another entry of the suite continues from these.
         gpu: whether the runs are meant for a GPU, or for a small ``--limit``.

@@ -17,10 +17,10 @@ class Weights(BaseModel):
     """From which weights a run starts.
 
     Args:
-        policy: ``imagenet``, ``local``, ``none`` or the path, as the user asked.
-        requested: as it enters the run's identity: ``none``, ``imagenet:HUB ID`` or ``sha256:...``.
-        used: what that is.
-        path: the file, where it is at hand without a network.
+        policy: what the user asked for: ``imagenet``, ``local``, ``none`` or a path.
+        requested: what enters the run's identity: ``none``, ``imagenet:HUB ID`` or ``sha256:...``.
+        used: the kind of weights that the policy means for this backbone.
+        path: the file of the weights where it is on this machine, else ``None``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,7 +64,7 @@ def resolve_weights(backbone: Backbone, policy: str) -> Weights:
 
     Args:
         backbone: the adapter.
-        policy: as :func:`check_policy` returned it.
+        policy: a policy that :func:`check_policy` returned.
     """
     if policy == "none":
         return Weights(policy=policy, requested="none", used="none")

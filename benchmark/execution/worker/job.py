@@ -27,12 +27,12 @@ class Job(BaseModel):
 
     Args:
         run: what is asked; its key names everything on disk.
-        recipe_name: as the tables show it.
+        recipe_name: the name of the recipe in tables.
         backbone: facts of the adapter, as the plan saw it.
         data: facts of the data set and its split.
-        audit: of both; ``None`` where none was made.
-        weights: from which the network starts.
-        settings: what the user chose beside what is asked.
+        audit: the audit of the data and its split, ``None`` where none was made.
+        weights: the weights that the network starts from.
+        settings: the user's choices that are not part of the run's identity.
         device: name of the device, as the tables show it.
         data_folder: the prepared data set.
         split_file: the split.

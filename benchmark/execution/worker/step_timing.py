@@ -39,15 +39,15 @@ class Pace:
     """How fast a network is, in seconds.
 
     Args:
-        start: of the process, until the framework is imported.
-        build: until the first step could begin.
+        start: from the start of the process until the framework is imported.
+        build: from there until the first step could begin.
         first_step: the first step of training, which compiles or traces.
-        step: one of those that follow, a median.
-        inference: one image, in batches.
-        rest: one image, in batches, behind what of the frozen stages is computed once; then ``step`` is too.
-            ``None`` where nothing is.
-        speeds: measuring how fast the network is.
-        explaining: the run's Grad-CAM maps.
+        step: the median of the steps that follow.
+        inference: the prediction of one image, in batches.
+        rest: the prediction of one image, in batches, from cached features of the frozen stages; ``step`` is then a
+            step from cached features too. ``None`` where no features are cached.
+        speeds: the measurement of the network's speed.
+        explaining: the computation of the run's Grad-CAM maps.
     """
 
     start: float
@@ -64,11 +64,11 @@ def measure(job: Job, begun: float) -> Pace:
     """Return the pace of a job's network on this machine.
 
     Args:
-        job: its data and split are read, nothing is written.
-        begun: when this process began, as :func:`time.perf_counter` tells it.
+        job: the run; its data and split are read, and nothing is written.
+        begun: when this process began, in seconds of :func:`time.perf_counter`.
 
     Raises:
-        RunFailure: as the run itself would.
+        RunFailure: the network can't be built or run, for the reason for which the run itself would fail.
     """
     from benchmark.engines import Assignment, create
     from benchmark.measurement.throughput import expected_seconds
