@@ -4,8 +4,6 @@ The first side builds its network, perturbs the weights and leaves them. The sec
 finds which weight is which, or says why the two are not one architecture.
 """
 
-import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backbones.registry import load_registry
-from benchmark.child_process import send, take_standard_streams
-from benchmark.conformance.fixture import Built, Subject
+from benchmark.child_process import send
+from benchmark.conformance.fixture import Built, Subject, subject_asked_for
 from benchmark.conformance.weight_mapping import NotOneArchitecture, correspond, place, to_keras, write_arrays
 from benchmark.engines import StepInput
-from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.records.outcomes import RunFailure
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -121,11 +117,7 @@ def main() -> None:
 
     Writes arrays to ``leave``, or prints a JSON line with the ``reason`` why there are none.
     """
-    _, answers = take_standard_streams()
-    asked = json.loads(sys.argv[1])
-    registry = load_registry(tuple(Path(path) for path in asked["plugins"]))
-    shut_out_other_framework(asked["engine"])
-    subject = Subject(registry.get(asked["backbone"]), asked["engine"])
+    subject, asked, answers = subject_asked_for()
     start = Path(asked["start"]) if asked["start"] else None
     try:
         write_arrays(Path(asked["leave"]), compared(subject, asked["size"], asked["head"], start))

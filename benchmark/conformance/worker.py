@@ -5,20 +5,17 @@ whatever the backbone itself prints.
 """
 
 import inspect
-import json
-import sys
 import time
 import traceback
 from dataclasses import asdict
 from pathlib import Path
 
 from backbones import Backbone
-from backbones.registry import load_registry
-from benchmark.child_process import send, take_standard_streams
+from benchmark.child_process import send
 from benchmark.conformance.checks import CHECKS, Check
-from benchmark.conformance.fixture import Fault, Subject
+from benchmark.conformance.fixture import Fault, Subject, subject_asked_for
 from benchmark.conformance.report import Result
-from benchmark.engines.one_framework import OTHER_FRAMEWORK, shut_out_other_framework
+from benchmark.engines.one_framework import OTHER_FRAMEWORK
 from benchmark.records.failures import outcome_of
 from benchmark.records.outcomes import Outcome, RunFailure
 
@@ -63,20 +60,12 @@ def why_not(backbone: Backbone) -> str:
 
 def main() -> None:
     """Read one JSON argument (``backbone``, ``engine``, ``plugins``, ``only``) and carry out the checks."""
-    _, events = take_standard_streams()
-    asked = json.loads(sys.argv[1])
-    backbone = load_registry(tuple(Path(path) for path in asked["plugins"])).get(asked["backbone"])
-    shut_out_other_framework(asked["engine"])
-    subject = Subject(backbone, asked["engine"])
-    reason = why_not(backbone)
+    subject, asked, events = subject_asked_for()
+    reason = why_not(subject.backbone)
     for check in CHECKS:
         if not asked["only"] or check.name in asked["only"]:
-            result = (
-                Result(backbone.name, check.name, check.title, "skipped", reason)
-                if reason
-                else carry_out(check, subject)
-            )
-            send(events, asdict(result))
+            skipped = Result(subject.backbone.name, check.name, check.title, "skipped", reason)
+            send(events, asdict(skipped if reason else carry_out(check, subject)))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from benchmark.data.options import DataOptions, take_options
 from benchmark.data.splits.splits import SplitOptions
 from benchmark.errors import UserError
@@ -83,7 +85,11 @@ def request_of(options: dict[str, Any]) -> Request:
             changes[dotted] = value
     data, split = take_options(options, source=options.pop("data"), size=0, seed=SPLIT_SEED)
     options["command"] = shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])
-    settings = Settings(**{name: options.pop(name) for name in Settings.model_fields})
+    try:
+        settings = Settings(**{name: options.pop(name) for name in Settings.model_fields})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}.") from None
     return Request(data=data, split=split, changes=changes, settings=settings, **options)
 
 
