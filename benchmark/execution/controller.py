@@ -241,7 +241,7 @@ class Controller:
                 self._tidy(job)
             self._end(self._finished(job, record, kept=False))
             return
-        provenance = {"command": job.settings.command, "attempt": ending.attempt, "log_tail": job.log_tail()}
+        provenance = {"command": job.command, "attempt": ending.attempt, "log_tail": job.log_tail()}
         timings = Timings(total_s=ending.seconds)
         self._finish(job, job.record(ending.outcome, ending.reason, provenance=provenance, timings=timings))
 

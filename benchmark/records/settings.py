@@ -22,7 +22,6 @@ class Settings(BaseModel):
         cams: how many test images are explained by Grad-CAM; 0 for none, ``None`` for the default.
         cam_check: whether Grad-CAM maps are also compared with those of weights drawn anew.
         keep_weights: whether the checkpoints of a run that is done are kept.
-        command: what was typed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,4 +34,3 @@ class Settings(BaseModel):
     cams: int | None = None
     cam_check: bool = False
     keep_weights: bool = False
-    command: str = ""

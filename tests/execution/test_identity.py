@@ -152,8 +152,8 @@ def test_a_job_keeps_the_key_through_json(tmp_path: Any) -> None:
     job = Job(
         run=the_run(), recipe_name="x", backbone=BackboneFacts(name="n", framework="torch", library="own"),
         data=record.data, weights=Weights(policy="none", requested="none", used="none"),
-        settings=Settings(plugins=(tmp_path / "p.py",), oom="accumulate", command="c"), device="cpu",
-        data_folder=tmp_path, split_file=tmp_path, out=tmp_path,
+        settings=Settings(plugins=(tmp_path / "p.py",), oom="accumulate"), device="cpu",
+        data_folder=tmp_path, split_file=tmp_path, out=tmp_path, command="c",
     )  # fmt: skip
     again = Job.model_validate_json(job.model_dump_json())
     assert again.key == job.key

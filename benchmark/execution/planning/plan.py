@@ -259,6 +259,7 @@ class _Maker:
             split_file=fold.split_file(self._out),
             out=self._out,
             keep_final=entry.followed,
+            command=request.command,
             verdict=verdict,
         )
 

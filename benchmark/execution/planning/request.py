@@ -51,6 +51,7 @@ class Request:
         only_failed: do only what was tried and failed.
         dry_run: show the plan and how long it may take, and do nothing.
         settings: the choices that every run gets unchanged.
+        command: what was typed, for the record.
     """
 
     backbones: tuple[str, ...] = ()
@@ -70,6 +71,7 @@ class Request:
     only_failed: bool = False
     dry_run: bool = False
     settings: Settings = field(default_factory=Settings)
+    command: str = ""
 
 
 def request_of(options: dict[str, Any]) -> Request:
@@ -84,13 +86,13 @@ def request_of(options: dict[str, Any]) -> Request:
         if value is not None:
             changes[dotted] = value
     data, split = take_options(options, source=options.pop("data"), size=0, seed=SPLIT_SEED)
-    options["command"] = shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])
     try:
         settings = Settings(**{name: options.pop(name) for name in Settings.model_fields})
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}.") from None
-    return Request(data=data, split=split, changes=changes, settings=settings, **options)
+    return Request(data=data, split=split, changes=changes, settings=settings, command=command, **options)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -38,6 +38,7 @@ class Job(BaseModel):
         split_file: the split.
         out: the results folder.
         keep_final: whether other runs continue from the final weights.
+        command: what was typed, for the record.
         verdict: an outcome and reason that were clear before anything ran, or ``None``.
     """
 
@@ -55,6 +56,7 @@ class Job(BaseModel):
     split_file: Path
     out: Path
     keep_final: bool = False
+    command: str = ""
     verdict: tuple[Outcome, str] | None = None
 
     @property

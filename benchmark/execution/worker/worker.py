@@ -135,7 +135,7 @@ class _Work:
         self.seconds: dict[str, float] = {}
         self.facts: dict[str, Any] = {}
         attempt = os.environ.get(ATTEMPT_VARIABLE, "")
-        self.provenance: dict[str, Any] = {"command": job.settings.command, "attempt": attempt}
+        self.provenance: dict[str, Any] = {"command": job.command, "attempt": attempt}
         self.provenance["runs_before_in_process"] = runs_before
 
     def fields(self) -> dict[str, Any]:
