@@ -1,8 +1,8 @@
 """Engines: what runs a backbone of one framework. Importing this package imports no framework."""
 
-from benchmark.engines.base import Assignment, Device, Engine, Handle, Network, StepInput
+from benchmark.engines.base import BuildSpec, Device, Engine, Handle, Network, StepInput
 
-__all__ = ["Assignment", "Device", "Engine", "Handle", "Network", "StepInput", "create"]
+__all__ = ["BuildSpec", "Device", "Engine", "Handle", "Network", "StepInput", "create"]
 
 
 def create(framework: str, device: str, *, tf32: bool, deterministic: bool) -> Engine:

@@ -39,7 +39,7 @@ class Device:
 
 
 @dataclass(frozen=True)
-class Assignment:
+class BuildSpec:
     """What an engine is asked to build.
 
     Args:
@@ -61,42 +61,41 @@ class Assignment:
     init_from: Path | None = None
 
 
-def native_dropout(assignment: Assignment) -> float:
+def native_dropout(spec: BuildSpec) -> float:
     """Return the dropout that the adapter must build into its own head: 0 where the recipe's head takes its place.
 
     Raises:
         RunFailure: ``unsupported`` where the adapter has no place for it.
     """
-    head = assignment.recipe.head
+    head = spec.recipe.head
     if head.kind != "native" or not head.dropout:
         return 0.0
-    if not assignment.backbone.takes_dropout:
+    if not spec.backbone.takes_dropout:
         raise RunFailure(
             Outcome.UNSUPPORTED,
-            f"The native head of {assignment.backbone.name} takes no dropout: use head.kind = 'linear' or "
-            "'dense256'.",
+            f"The native head of {spec.backbone.name} takes no dropout: use head.kind = 'linear' or 'dense256'.",
         )
     return head.dropout
 
 
-def draws_kernels(assignment: Assignment, n_stages: int) -> bool:
+def draws_kernels(spec: BuildSpec, n_stages: int) -> bool:
     """Return whether the kernels before the head are to be drawn anew: where the recipe says so and no weights come.
 
     Raises:
         RunFailure: ``unsupported`` where the head can't be told from the rest.
     """
-    wanted = assignment.recipe.initialization == "he" and assignment.weights is None
+    wanted = spec.recipe.initialization == "he" and spec.weights is None
     if wanted and n_stages < 2:
         raise RunFailure(
             Outcome.UNSUPPORTED,
-            f"The head of {assignment.backbone.name} can't be told from the rest: use initialization = 'library'.",
+            f"The head of {spec.backbone.name} can't be told from the rest: use initialization = 'library'.",
         )
     return wanted
 
 
-def weights_loaded(assignment: Assignment, built: str) -> str:
+def weights_loaded(spec: BuildSpec, built: str) -> str:
     """Return where initial weights came from, for the record: what the adapter built with, or another run."""
-    return built if assignment.init_from is None else f"run {assignment.init_from.parent.name}"
+    return built if spec.init_from is None else f"run {spec.init_from.parent.name}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ class Network:
 
     Args:
         stages: names in order; the last is the head.
-        stages_proven: whether the stages, composed, were shown to equal the whole model.
+        stages_verified: whether the stages, composed, were shown to equal the whole model.
         parameters, trainable_parameters: numbers of scalars.
         gmacs: 1e9 multiply-accumulates of convolutions and matrix products in one forward pass of one image.
         preprocessing: what is applied to the pixels.
@@ -113,7 +112,7 @@ class Network:
         weights_hash: SHA-256 over the initial values of all weights, in order.
         execution: the resolved choices (precision, tf32, channels_last, compile), for the record.
         conventions: what is fixed explicitly because frameworks differ (BatchNorm's eps, ...), for the record.
-        stages_doubt: why the stages are not proven, one sentence; empty where they are.
+        stages_unverified: why the stages are not verified, one sentence; empty where they are.
         trainable_names: names, as in :meth:`Engine.weights`, of the weights that the optimiser has.
         library_preprocessing: what the network's library says its input must be, where it says so.
         layout_is_free: whether :meth:`Engine.set_channels_last` may choose.
@@ -122,7 +121,7 @@ class Network:
     """
 
     stages: tuple[str, ...]
-    stages_proven: bool
+    stages_verified: bool
     parameters: int
     trainable_parameters: int
     gmacs: float
@@ -131,19 +130,19 @@ class Network:
     weights_hash: str
     execution: Mapping[str, str]
     conventions: Mapping[str, str]
-    stages_doubt: str = ""
+    stages_unverified: str = ""
     trainable_names: tuple[str, ...] = ()
     library_preprocessing: Preprocessing | None = None
     first_layer_input: tuple[float, float] | None = None
     layout_is_free: bool = False
 
 
-class NoPrefix(Exception):
+class NotCacheable(Exception):
     """Says in one clause why nothing of a network may be computed once and kept."""
 
 
 @dataclass(frozen=True)
-class Prefix:
+class FeatureSpec:
     """The frozen stages whose output for an image never changes while the others are trained.
 
     Args:
@@ -165,7 +164,7 @@ class StepInput:
 
     Args:
         images: uint8 handle of shape (B, S, S, 3); float32 in the same levels where draws overflow; with
-            ``from_rows`` rows of the frozen prefix in their place.
+            ``from_features`` rows of the frozen prefix in their place.
         labels: int64, shape (B,).
         loss_weights: float32, shape (B,); the loss is their product with the images' cross-entropies, summed,
             so that class weights and their normalisation are the harness's.
@@ -173,8 +172,8 @@ class StepInput:
         step: from 1, over all epochs; Adam's bias correction needs it.
         seed: of all that is random inside the network in this step (dropout, drop-path), 0 to 2**31 - 1.
         parts: the batch is computed in so many parts of nearly equal size, whose gradients add up to the step's.
-        average_decay: share of the old average of the weights in the new one, where the recipe has one.
-        from_rows: whether the step begins behind :meth:`Engine.prefix`.
+        ema_decay: share of the old average of the weights in the new one, where the recipe has one.
+        from_features: whether the step begins behind :meth:`Engine.feature_spec`.
     """
 
     images: Handle
@@ -184,8 +183,8 @@ class StepInput:
     step: int
     seed: int
     parts: int = 1
-    average_decay: float = 0.0
-    from_rows: bool = False
+    ema_decay: float = 0.0
+    from_features: bool = False
 
     def cuts(self) -> list[tuple[slice, int]]:
         """Return where each part lies in the batch, and the seed of what is random in it."""
@@ -208,7 +207,7 @@ class Engine(Protocol):
     framework: str  # what executes: "torch" or "tensorflow"
     device: Device
 
-    def build(self, assignment: Assignment) -> Network:
+    def build(self, spec: BuildSpec) -> Network:
         """Build, initialise or load, and place the network; prepare the optimiser. Once per engine."""
 
     def set_compile(self, on: bool) -> None:
@@ -252,18 +251,18 @@ class Engine(Protocol):
     def forward(self, inputs: Handle) -> Handle:
         """Return float logits of shape (B, num_classes) of normalised inputs, in inference mode."""
 
-    def prefix(self) -> Prefix:
+    def feature_spec(self) -> FeatureSpec:
         """Return what of the network may be computed once for each image: the frozen stages up to the last boundary
         that a single array of floats crosses; where all but the recipe's own head is frozen, its pooling too.
 
         Raises:
-            NoPrefix: nothing is frozen, or what is frozen does not give each image an output of its own.
+            NotCacheable: nothing is frozen, or what is frozen does not give each image an output of its own.
         """
 
-    def run_prefix(self, inputs: Handle) -> Handle:
+    def compute_features(self, inputs: Handle) -> Handle:
         """Return the rows, shape (B, *shape), of normalised inputs; in inference mode, without gradients."""
 
-    def forward_rest(self, rows: Handle) -> Handle:
+    def forward_from_features(self, rows: Handle) -> Handle:
         """Return what :meth:`forward` does, from rows on."""
 
     def cam_stage(self) -> str:

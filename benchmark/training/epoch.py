@@ -19,7 +19,7 @@ from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.clock import Clock
 from benchmark.training.prefetch import Feed, near_equal_batches
-from benchmark.training.schedules import average_decay, factor
+from benchmark.training.schedules import ema_decay, factor
 
 Report = Callable[[Mapping[str, Any]], None]
 Rows = npt.NDArray[Any]
@@ -67,7 +67,7 @@ class Loop:
         self.clock = Clock()
         self.numbers = image_numbers(data.image_ids[split.train])
         self.weights = class_weights(recipe, data, split.train)
-        self.rows: Rows | None = None
+        self.features: Rows | None = None
         self._feed: Feed | None = None
         self.steps_per_epoch = len(near_equal_batches(split.train, recipe.batch_size))
         self.val_losses: list[float] = []  # of the epochs that are done, earlier tries' included
@@ -81,14 +81,14 @@ class Loop:
         reduced = self.parts > self.recipe.execution.accumulate
         return -(-self.recipe.batch_size // self.parts) if reduced else self.recipe.batch_size
 
-    def read_rows(self, rows: Rows | None) -> None:
+    def read_features(self, rows: Rows | None) -> None:
         """Train and predict from rows of the frozen prefix, one for each position, or with ``None`` from pixels."""
-        self.rows, self._feed = rows, None
+        self.features, self._feed = rows, None
 
     def feed(self) -> Feed:
         """Return what brings pixels, or rows, to the device."""
         if self._feed is None:
-            split, source = self.split, self.data.pixels if self.rows is None else self.rows
+            split, source = self.split, self.data.pixels if self.features is None else self.features
             with self.clock("data"):
                 every = np.concatenate([split.train, split.validation, split.test])
                 self._feed = Feed(self.engine, source, every)
@@ -116,8 +116,8 @@ class Loop:
                 step=step + 1,
                 seed=step_seed(self.seed, step),
                 parts=self.parts,
-                average_decay=average_decay(self.recipe.ema, step + 1),
-                from_rows=self.rows is not None,
+                ema_decay=ema_decay(self.recipe.ema, step + 1),
+                from_features=self.features is not None,
             )
 
     def rate(self, step: int) -> float:
@@ -182,7 +182,11 @@ class Loop:
         logits: list[npt.NDArray[np.float32]] = []
         engine = self.engine
         for given in self.feed().batches(batches):
-            found = engine.forward(engine.normalize(given)) if self.rows is None else engine.forward_rest(given)
+            found = (
+                engine.forward(engine.normalize(given))
+                if self.features is None
+                else engine.forward_from_features(given)
+            )
             logits += engine.fetch([found])
         stacked = np.concatenate(logits)
         if stacked.shape != (len(positions), len(self.data.class_names)):

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from benchmark.data.dataset import Positions
-from benchmark.engines.base import Handle, Network, NoPrefix, Prefix
+from benchmark.engines.base import FeatureSpec, Handle, Network, NotCacheable
 from benchmark.engines.freezing import TOLERANCE, agree
 from benchmark.hashing import hash_json
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.epoch import Loop
-from benchmark.training.feature_store import Entry, NoRoom, PrefixCache, Rows
+from benchmark.training.feature_store import Entry, FeatureStore, NoRoom, Rows
 from benchmark.training.fit import within_memory
 from benchmark.training.prefetch import Feed, near_equal_batches
 
@@ -41,12 +41,12 @@ class Caching:
         origin: JSON-ready: the adapter and its source, versions of libraries.
     """
 
-    cache: PrefixCache
+    cache: FeatureStore
     origin: Mapping[str, Any]
 
 
 @contextlib.contextmanager
-def frozen_rows(
+def use_cached_features(
     loop: Loop, network: Network, caching: Caching | None, should_stop: Callable[[], bool], shrink: bool
 ) -> Iterator[Mapping[str, Any]]:
     """Let a loop read kept rows where that can be, and compute those that are missing first.
@@ -69,7 +69,7 @@ def frozen_rows(
         try:
             yield _use_rows(loop, network, caching, should_stop, shrink, stack)
         finally:
-            loop.read_rows(None)
+            loop.read_features(None)
 
 
 def _use_rows(
@@ -82,7 +82,7 @@ def _use_rows(
 ) -> dict[str, Any]:
     try:
         prefix = _prefix(loop, caching)
-    except NoPrefix as why:
+    except NotCacheable as why:
         return {"cached": False, "reason": str(why)}
     assert caching is not None
     try:
@@ -95,7 +95,7 @@ def _use_rows(
         loop.report({"event": "note", "note": f"The frozen stages are computed anew in each epoch: {reason}."})
         return {"cached": False, "reason": reason}
     entry, computed, reused = found
-    loop.read_rows(entry.rows())
+    loop.read_features(entry.rows())
     return {
         "cached": True,
         "stages": len(prefix.stages),
@@ -105,19 +105,19 @@ def _use_rows(
     }
 
 
-def _prefix(loop: Loop, caching: Caching | None) -> Prefix:
-    """Return what can be kept; raises ``NoPrefix`` with the reason where nothing can."""
+def _prefix(loop: Loop, caching: Caching | None) -> FeatureSpec:
+    """Return what can be kept; raises ``NotCacheable`` with the reason where nothing can."""
     if caching is None:
-        raise NoPrefix("the cache is off")
+        raise NotCacheable("the cache is off")
     if loop.recipe.augmentation.active:
-        raise NoPrefix("the training images are varied in each epoch")
-    return loop.engine.prefix()
+        raise NotCacheable("the training images are varied in each epoch")
+    return loop.engine.feature_spec()
 
 
 def _completed(
     loop: Loop,
     network: Network,
-    prefix: Prefix,
+    prefix: FeatureSpec,
     caching: Caching,
     should_stop: Callable[[], bool],
     stack: contextlib.ExitStack,
@@ -153,7 +153,7 @@ def _computed(loop: Loop, positions: Positions, should_stop: Callable[[], bool])
         if should_stop():
             raise _stopped()
         loop.report({"event": "phase", "phase": f"frozen stages, image {done} of {len(positions)}"})
-        handle = engine.run_prefix(engine.normalize(images))
+        handle = engine.compute_features(engine.normalize(images))
         if before is not None:
             yield before[0], engine.fetch([before[1]])[0]
         before = batch, handle
@@ -162,12 +162,12 @@ def _computed(loop: Loop, positions: Positions, should_stop: Callable[[], bool])
         yield before[0], engine.fetch([before[1]])[0]
 
 
-def _agrees(loop: Loop, prefix: Prefix, entry: Entry, found: Positions) -> bool:
+def _agrees(loop: Loop, prefix: FeatureSpec, entry: Entry, found: Positions) -> bool:
     """Return whether a few kept rows, computed again, are what they were; other ones for each seed."""
     chosen = np.random.default_rng(loop.seed).choice(found, size=min(_CHECKED, len(found)), replace=False)
     engine = loop.engine
     images = engine.upload(np.ascontiguousarray(loop.data.pixels[chosen]))
-    again = _floats(engine.fetch([engine.run_prefix(engine.normalize(images))])[0])
+    again = _floats(engine.fetch([engine.compute_features(engine.normalize(images))])[0])
     kept = _floats(entry.rows()[chosen])
     tolerance = TOLERANCE["bfloat16" if prefix.dtype == "int16" else prefix.dtype]
     if engine.device.kind != "cpu":
@@ -183,7 +183,7 @@ def _floats(rows: Rows) -> Rows:
     return np.asarray(bits.view(np.float32))
 
 
-def _key(loop: Loop, network: Network, prefix: Prefix, origin: Mapping[str, Any]) -> dict[str, Any]:
+def _key(loop: Loop, network: Network, prefix: FeatureSpec, origin: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything that could change a row.
 
     The fingerprint of the data does not see the order of the images, which says where a row lies: it is added.

@@ -46,7 +46,7 @@ class NoRoom(Exception):
     """Says in one clause why an entry can't be kept."""
 
 
-class PrefixCache:
+class FeatureStore:
     """All entries of one folder.
 
     Args:
@@ -55,7 +55,7 @@ class PrefixCache:
             that is less.
 
     Example:
-        >>> cache = PrefixCache(Path("/tmp/prefixes"), budget=10**9)
+        >>> cache = FeatureStore(Path("/tmp/prefixes"), budget=10**9)
         >>> with cache.open({"weights": "..."}, count=100, shape=(8,), dtype="float32") as entry:
         ...     missing = entry.missing(positions)
     """
@@ -129,9 +129,9 @@ class PrefixCache:
 
 
 class Entry:
-    """The outputs of one prefix for the images of one data set; a context manager, from :meth:`PrefixCache.open`."""
+    """The outputs of one prefix for the images of one data set; a context manager, from :meth:`FeatureStore.open`."""
 
-    def __init__(self, cache: PrefixCache, folder: Path, key: Mapping[str, Any]) -> None:
+    def __init__(self, cache: FeatureStore, folder: Path, key: Mapping[str, Any]) -> None:
         self._cache, self.folder = cache, folder
         self._count, self._shape = int(key["count"]), tuple(int(side) for side in key["shape"])
         self._dtype = np.dtype(key["dtype"])
@@ -195,7 +195,7 @@ class Entry:
             os.close(descriptor)
 
     def make_room(self, images: int) -> None:
-        """Set disk space aside for the rows of so many images more; see :meth:`PrefixCache.make_room`."""
+        """Set disk space aside for the rows of so many images more; see :meth:`FeatureStore.make_room`."""
         self._cache.make_room(self, images * self.row_bytes)
 
     def reserve(self, total: int) -> None:

@@ -141,7 +141,7 @@ def _choose(loop: Loop, network: Network, progress: Progress) -> None:
     def steps() -> Iterator[StepInput]:
         return loop.step_inputs(1)
 
-    if network.layout_is_free and loop.rows is None:  # steps behind kept rows say nothing of the network's layout
+    if network.layout_is_free and loop.features is None:  # steps behind kept rows say nothing of the network's layout
         chosen["channels_last"] = resolve_channels_last(engine, network.execution["channels_last"], total, steps)
     chosen["compile"] = resolve_compile(engine, loop.recipe.execution.compile, total, steps)
 

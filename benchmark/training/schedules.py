@@ -53,6 +53,6 @@ def _after_plateaus(schedule: Schedule, val_losses: Sequence[float]) -> float:
     return found
 
 
-def average_decay(rule: Ema, step: int) -> float:
+def ema_decay(rule: Ema, step: int) -> float:
     """Return the share of the old average of weights in the new one after a step, which counts from 1."""
     return min(rule.decay, (1 + step) / (10 + step)) if rule.warmup else rule.decay

@@ -19,7 +19,7 @@ from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import Epoch, Predictions, Timings, Trial
 from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.epoch import Loop, Report
-from benchmark.training.feature_cache import Caching, frozen_rows
+from benchmark.training.feature_cache import Caching, use_cached_features
 from benchmark.training.fit import batch_in_words, end_with_best, fit
 from benchmark.training.learning_rate_search import tune
 
@@ -27,7 +27,7 @@ from benchmark.training.learning_rate_search import tune
 @dataclass(frozen=True)
 class Training:
     """What the loop leaves. ``train_images_per_s`` is the median over windows, with its interquartile range; ``None``
-    where the outputs of frozen stages were read, of which ``prefix`` tells.
+    where the outputs of frozen stages were read, of which ``feature_cache`` tells.
     """
 
     history: tuple[Epoch, ...]
@@ -40,7 +40,7 @@ class Training:
     execution: Mapping[str, str]
     batch_size: int
     trials: tuple[Trial, ...] = ()
-    prefix: Mapping[str, Any] = field(default_factory=dict)
+    feature_cache: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train(
@@ -80,7 +80,7 @@ def train(
     shrink = oom == "accumulate"
     train_it = partial(fit, loop, network, should_stop, shrink)
     trials: list[Trial] = []
-    with frozen_rows(loop, network, caching, should_stop, shrink) as prefix:
+    with use_cached_features(loop, network, caching, should_stop, shrink) as feature_cache:
         if recipe.tuning.learning_rates:
             fitted, trials = tune(loop, train_it, checkpoints)
         else:
@@ -91,7 +91,7 @@ def train(
             predictions = _predictions(loop)
     progress = fitted.progress
     # steps that skip the frozen stages say nothing of how fast the network trains
-    speeds = np.array([] if prefix["cached"] else loop.speeds)
+    speeds = np.array([] if feature_cache["cached"] else loop.speeds)
     quartiles = np.percentile(speeds, [25, 50, 75]) if len(speeds) else None
     return Training(
         history=tuple(progress.history),
@@ -104,7 +104,7 @@ def train(
         execution={**network.execution, **progress.choices, "batch": batch_in_words(loop)},
         batch_size=loop.batch_size,
         trials=tuple(trials),
-        prefix=prefix,
+        feature_cache=feature_cache,
     )
 
 

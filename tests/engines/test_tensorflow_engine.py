@@ -260,7 +260,7 @@ def test_a_new_head_is_pooling_dropout_and_layers_drawn_by_numpy() -> None:
     engine, network = built(residual, head__kind="dense256", head__pooling="max", head__dropout=0.2, seed=3)
     weights = engine.weights()
     assert network.stages == ("stem", "inner", "nested", "head")
-    assert network.stages_proven
+    assert network.stages_verified
     np.testing.assert_array_equal(weights["head/dense/kernel"], glorot_uniform(3, "dense", (4, 256)))
     np.testing.assert_array_equal(weights["head/logits/kernel"], glorot_uniform(3, "logits", (256, CLASSES)))
     assert not weights["head/dense/bias"].any()
@@ -320,7 +320,7 @@ def test_lack_of_memory_is_an_outcome_of_its_own() -> None:
     train(engine, 1)
     # what TensorFlow raises, after trying for ten seconds
     exhausted = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
-    engine._step_function(from_rows=False)._whole_step = mock.Mock(side_effect=exhausted)
+    engine._step_function(from_features=False)._whole_step = mock.Mock(side_effect=exhausted)
     with pytest.raises(RunFailure, match="Out of memory") as raised:
         train(engine)
     assert raised.value.outcome is Outcome.OOM

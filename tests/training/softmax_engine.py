@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import UNIT
-from benchmark.engines import Assignment, Device, Handle, Network, StepInput
-from benchmark.engines.base import NoPrefix, Prefix
+from benchmark.engines import BuildSpec, Device, Handle, Network, StepInput
+from benchmark.engines.base import FeatureSpec, NotCacheable
 from benchmark.records.outcomes import Outcome, RunFailure
 
 
@@ -35,9 +35,9 @@ class SoftmaxEngine:
         self.steps: list[StepInput] = []
         self.compiled: list[bool] = []
 
-    def build(self, assignment: Assignment) -> Network:
+    def build(self, assignment: BuildSpec) -> Network:
         return Network(
-            stages=("head",), stages_proven=True, parameters=self.weights.size,
+            stages=("head",), stages_verified=True, parameters=self.weights.size,
             trainable_parameters=self.weights.size, gmacs=0.0, preprocessing=UNIT, weights_loaded="none",
             weights_hash="", execution={"compile": "off", "channels_last": "on"}, conventions={},
             layout_is_free=self.free_layout,
@@ -67,13 +67,13 @@ class SoftmaxEngine:
         pooled = images.reshape(len(images), 4, side, 4, side, 3).mean(axis=(2, 4))
         return pooled.reshape(len(images), -1) / 255 - 0.5
 
-    def prefix(self) -> Prefix:
-        raise NoPrefix("nothing is frozen")
+    def feature_spec(self) -> FeatureSpec:
+        raise NotCacheable("nothing is frozen")
 
-    def run_prefix(self, inputs: Handle) -> Handle:
+    def compute_features(self, inputs: Handle) -> Handle:
         raise NotImplementedError
 
-    def forward_rest(self, rows: Handle) -> Handle:
+    def forward_from_features(self, rows: Handle) -> Handle:
         raise NotImplementedError
 
     def forward(self, inputs: Handle) -> Handle:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from benchmark.draws.augmentation import Draws
 from benchmark.engines import host
-from benchmark.engines.base import Assignment, Handle, Network, Prefix, StepInput, weights_loaded
+from benchmark.engines.base import BuildSpec, FeatureSpec, Handle, Network, StepInput, weights_loaded
 from benchmark.engines.tensorflow.quiet_import import keras, tf
 from benchmark.records.outcomes import Outcome, RunFailure
 
@@ -22,7 +22,7 @@ from benchmark.engines.keras.network import (
     named_weights,
 )
 from benchmark.engines.keras.stages.graph import first_layer_input
-from benchmark.engines.keras.stages.verification import Trial
+from benchmark.engines.keras.stages.verification import Backend
 from benchmark.engines.tensorflow.augment import Augmenter
 from benchmark.engines.tensorflow.batch_norm import set_batch_norm
 from benchmark.engines.tensorflow.device import (
@@ -33,8 +33,8 @@ from benchmark.engines.tensorflow.device import (
 )
 from benchmark.engines.tensorflow.ema import Average
 from benchmark.engines.tensorflow.errors import failures
-from benchmark.engines.tensorflow.feature_cache import TensorFlowPrefix
-from benchmark.engines.tensorflow.grad_cam import TensorFlowFeatures
+from benchmark.engines.tensorflow.feature_cache import TensorFlowFrozenStages
+from benchmark.engines.tensorflow.grad_cam import TensorFlowGradCam
 from benchmark.engines.tensorflow.loss_scale import LossScale
 from benchmark.engines.tensorflow.macs import count_macs
 from benchmark.engines.tensorflow.optimizer import Updates
@@ -50,8 +50,8 @@ def _gradients(loss: Any, variables: Sequence[Any]) -> Sequence[Any]:
     return gradients
 
 
-# Stages are tried on the CPU: a GPU may choose another algorithm for the second call of a kernel.
-_TRIAL = Trial(_gradients, scope=lambda: tf.device("/CPU:0"))
+# Stages are verified on the CPU: a GPU may choose another algorithm for the second call of a kernel.
+_BACKEND = Backend(_gradients, scope=lambda: tf.device("/CPU:0"))
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
@@ -84,22 +84,22 @@ class TensorFlowEngine:
 
     # building
 
-    def build(self, assignment: Assignment) -> Network:
+    def build(self, spec: BuildSpec) -> Network:
         """Build, initialise or load, and place the network; prepare the optimiser."""
         with failures(), tf.device(self._place), forgotten_custom_gradients():
-            return self._build(assignment)
+            return self._build(spec)
 
-    def _build(self, assignment: Assignment) -> Network:
-        recipe = assignment.recipe
+    def _build(self, spec: BuildSpec) -> Network:
+        recipe = spec.recipe
         precision = resolve_precision(recipe.execution.precision, self.device.kind)
-        tf.random.set_seed(assignment.seed)
-        network = build_network(assignment, Arithmetic(_POLICIES[precision], _TRIAL, set_batch_norm))
+        tf.random.set_seed(spec.seed)
+        network = build_network(spec, Arithmetic(_POLICIES[precision], _BACKEND, set_batch_norm))
         network.freeze()
         self._network = network
-        self._size, self._num_classes = assignment.size, assignment.num_classes
+        self._size, self._num_classes = spec.size, spec.num_classes
         self._augmenter: Augmenter | None = None
-        self._cam_stage = assignment.backbone.cam_stage
-        self._features: TensorFlowFeatures | None = None
+        self._cam_stage = spec.backbone.cam_stage
+        self._features: TensorFlowGradCam | None = None
         self._pixel_type = tf.float32 if recipe.augmentation.brightness_bug else tf.uint8
         self._trained = [variable.value for variable in network.trained.trainable_variables]
         known = network.learning_rate_factors(recipe.optimizer)
@@ -108,8 +108,8 @@ class TensorFlowEngine:
         self._loss_scale = LossScale() if precision == "float16" else None
         self._pixels = Pixels(network)
         self._weights = named_weights(network.stages)
-        if assignment.init_from is not None:
-            given = read_final(assignment.init_from, {name: tuple(w.shape) for name, w in self._weights.items()})
+        if spec.init_from is not None:
+            given = read_final(spec.init_from, {name: tuple(w.shape) for name, w in self._weights.items()})
             for name, weight in self._weights.items():
                 weight.assign(given[name])
         by_id = {id(weight): name for name, weight in self._weights.items()}
@@ -120,7 +120,7 @@ class TensorFlowEngine:
         self._learning = Learning(
             network, self._updates, self._average, self._loss_scale, recipe.loss, self._num_classes
         )
-        self._prefix: TensorFlowPrefix | None = None
+        self._prefix: TensorFlowFrozenStages | None = None
         self._steps: dict[tuple[bool, bool], Steps] = {}
         self._forwards: dict[tuple[str, bool], Any] = {}
         self._normalize = tf.function(self._pixels.normalized, autograph=False, reduce_retracing=True)
@@ -128,12 +128,12 @@ class TensorFlowEngine:
         graph = self._traced_forward("logits").get_concrete_function().graph
         return Network(
             stages=network.stages.names,
-            stages_proven=not network.doubt,
+            stages_verified=not network.unverified,
             parameters=network.parameters,
             trainable_parameters=count_scalars(self._trained),
             gmacs=count_macs(graph) / 1e9,
             preprocessing=network.preprocessing,
-            weights_loaded=weights_loaded(assignment, network.weights_loaded),
+            weights_loaded=weights_loaded(spec, network.weights_loaded),
             weights_hash=_weights_hash(network.stages.whole.weights),
             execution={
                 "precision": precision,
@@ -144,7 +144,7 @@ class TensorFlowEngine:
                 "threads": str(threads()),
             },
             conventions={**network.conventions, "layer_regularizers": "not used"},
-            stages_doubt=network.doubt,
+            stages_unverified=network.unverified,
             trainable_names=self._trained_names,
             library_preprocessing=network.library_preprocessing,
             first_layer_input=self._first_layer_input(),
@@ -164,14 +164,14 @@ class TensorFlowEngine:
         """Switch XLA for the steps that follow; weights and optimiser are untouched."""
         self._compiled = on
 
-    def _step_function(self, from_rows: bool) -> Steps:
+    def _step_function(self, from_features: bool) -> Steps:
         """Return the training step from images or from rows."""
-        key = from_rows, self._compiled
+        key = from_features, self._compiled
         if key not in self._steps:
             given = tf.TensorSpec((None, self._size, self._size, 3), self._pixel_type)
             begin: Any = self._begin
             trained = self._network.trained
-            if from_rows:
+            if from_features:
                 begin, trained, given = self._kept().begin, self._kept().trained, self._kept().given
             seeds = len(self._network.seeds)
             self._steps[key] = Steps(self._learning, begin, trained, given, seeds, compiled=self._compiled)
@@ -242,7 +242,7 @@ class TensorFlowEngine:
         if step.parts > 1:
             with failures(), tf.device(self._place):
                 self._learning.make_sums()
-        return self._step_function(step.from_rows)(step, self._call)
+        return self._step_function(step.from_features)(step, self._call)
 
     def _show_average(self, wanted: bool) -> None:
         if self._average is not None:
@@ -258,23 +258,23 @@ class TensorFlowEngine:
         self._show_average(True)
         return self._call(self._traced_forward("logits"), inputs)
 
-    def prefix(self) -> Prefix:
+    def feature_spec(self) -> FeatureSpec:
         """Return what of the network may be computed once for each image."""
         return self._kept().facts
 
-    def _kept(self) -> TensorFlowPrefix:
+    def _kept(self) -> TensorFlowFrozenStages:
         if self._prefix is None:
             with failures(), tf.device(self._place), forgotten_custom_gradients():
                 pixels = np.random.default_rng(0).integers(0, 256, (3, self._size, self._size, 3), dtype=np.uint8)
                 example = self._pixels.normalized(tf.convert_to_tensor(pixels))
-                self._prefix = TensorFlowPrefix(self._network, example)
+                self._prefix = TensorFlowFrozenStages(self._network, example)
         return self._prefix
 
-    def run_prefix(self, inputs: Handle) -> Handle:
+    def compute_features(self, inputs: Handle) -> Handle:
         """Return the rows, shape (B, *shape), of normalised inputs; in inference mode, without gradients."""
         return self._call(self._traced_forward("rows"), inputs)
 
-    def forward_rest(self, rows: Handle) -> Handle:
+    def forward_from_features(self, rows: Handle) -> Handle:
         """Return what :meth:`forward` does, from rows on."""
         self._show_average(True)
         return self._call(self._traced_forward("rest"), rows)
@@ -283,7 +283,7 @@ class TensorFlowEngine:
         """Return the name of the stage whose output Grad-CAM explains."""
         if self._features is None:
             with failures(), tf.device(self._place):
-                self._features = TensorFlowFeatures(self._network.stages, self._cam_stage, self._size)
+                self._features = TensorFlowGradCam(self._network.stages, self._cam_stage, self._size)
         return self._features.name
 
     def features_and_gradients(self, inputs: Handle, classes: npt.NDArray[np.int64]) -> tuple[Handle, Handle]:

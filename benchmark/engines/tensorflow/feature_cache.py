@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from benchmark.engines.base import NoPrefix, Prefix
+from benchmark.engines.base import FeatureSpec, NotCacheable
 from benchmark.engines.freezing import TOLERANCE, agree, hash_of_weights
 from benchmark.engines.keras.network import KerasNetwork, named_weights
 
 _KEPT = (tf.float32, tf.float16, tf.bfloat16)
 
 
-class TensorFlowPrefix:
+class TensorFlowFrozenStages:
     """The longest prefix of the frozen stages that gives each image one row of floats.
 
     Args:
@@ -20,22 +20,22 @@ class TensorFlowPrefix:
         example: three normalised inputs.
 
     Raises:
-        NoPrefix: there is none.
+        NotCacheable: there is none.
     """
 
     def __init__(self, network: KerasNetwork, example: Any) -> None:
-        stages, first = network.finer, network.first_trainable_of_finer
+        stages, first = network.split_head, network.first_trainable_of_split_head
         if not first:
-            raise NoPrefix("nothing is frozen")
+            raise NotCacheable("nothing is frozen")
         for end in range(first, 0, -1):
             model = stages.span(0, end)
             rows = model(example, training=False)
             if _is_row(rows, len(example)):
                 break
         else:
-            raise NoPrefix("no frozen stage gives one array of floats with a row for each image")
+            raise NotCacheable("no frozen stage gives one array of floats with a row for each image")
         if not _close(rows[1:2], model(example[1:2], training=False)):
-            raise NoPrefix("what the frozen stages give for an image depends on the others, or on chance")
+            raise NotCacheable("what the frozen stages give for an image depends on the others, or on chance")
         self._model = model
         self._between = stages.span(end, first) if end < first else None
         self.trained = stages.span(first, len(stages.names))
@@ -43,7 +43,7 @@ class TensorFlowPrefix:
         self._bits = rows.dtype == tf.bfloat16
         own = {id(weight) for weight in model.weights}
         named = ((name, weight.numpy()) for name, weight in named_weights(stages).items() if id(weight) in own)
-        self.facts = Prefix(
+        self.facts = FeatureSpec(
             stages=stages.names[:end],
             shape=tuple(int(side) for side in rows.shape[1:]),
             dtype="int16" if self._bits else rows.dtype.name,

@@ -72,10 +72,10 @@ class Learning:
         if not self.sums:
             self.sums = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self._trained]
 
-    def scalars(self, learning_rate: float, step: int, average_decay: float) -> npt.NDArray[np.float32]:
+    def scalars(self, learning_rate: float, step: int, ema_decay: float) -> npt.NDArray[np.float32]:
         """Return what is different in each step, the decay of the average last where there is one."""
         scalars = self._updates.scalars(learning_rate, step)
-        return scalars if self._average is None else np.append(scalars, np.float32(average_decay))
+        return scalars if self._average is None else np.append(scalars, np.float32(ema_decay))
 
     def differentiate(
         self, begin: Call, trained: Any, given: Any, labels: Any, weights: Any, seeds: Any
@@ -144,7 +144,7 @@ class Steps:
             step: what to do.
             call: calls a traced function.
         """
-        scalars = self._learning.scalars(step.learning_rate, step.step, step.average_decay)
+        scalars = self._learning.scalars(step.learning_rate, step.step, step.ema_decay)
         if step.parts == 1:
             seeds = layer_seeds(step.seed, self._seeds)
             return call(self._whole_step, step.images, step.labels, step.loss_weights, seeds, scalars)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmark.draws.augmentation import Draws
-from benchmark.engines.base import Assignment, Handle, Network, Prefix, StepInput, weights_loaded
+from benchmark.engines.base import BuildSpec, FeatureSpec, Handle, Network, StepInput, weights_loaded
 from benchmark.engines.stage_factors import stage_factors
 from benchmark.engines.torch.augment import Augmenter
 from benchmark.engines.torch.device import (
@@ -22,8 +22,8 @@ from benchmark.engines.torch.device import (
 )
 from benchmark.engines.torch.ema import Average
 from benchmark.engines.torch.errors import guarded
-from benchmark.engines.torch.feature_cache import TorchPrefix
-from benchmark.engines.torch.grad_cam import TorchFeatures
+from benchmark.engines.torch.feature_cache import TorchFrozenStages
+from benchmark.engines.torch.grad_cam import TorchGradCam
 from benchmark.engines.torch.network import TorchNetwork, TorchStage
 from benchmark.engines.torch.normalize import Normalizer
 from benchmark.engines.torch.optimizer import Updates
@@ -63,15 +63,15 @@ class TorchEngine:
     # building
 
     @guarded
-    def build(self, assignment: Assignment) -> Network:
+    def build(self, spec: BuildSpec) -> Network:
         """Build, initialise or load, and place the network; prepare the optimiser."""
-        recipe = assignment.recipe
+        recipe = spec.recipe
         precision = resolve_precision(recipe.execution.precision, self.device.kind)
-        network = _build_network(assignment, self._place)
+        network = _build_network(spec, self._place)
         self._network = network
-        if assignment.init_from is not None:
+        if spec.init_from is not None:
             tensors = self._tensors(network.stages)
-            fill(tensors, read_final(assignment.init_from, {name: tuple(t.shape) for name, t in tensors.items()}))
+            fill(tensors, read_final(spec.init_from, {name: tuple(t.shape) for name, t in tensors.items()}))
         self._first = network.first_trainable
         trained = network.stages[self._first :]
         for stage in network.stages[: self._first]:
@@ -95,20 +95,20 @@ class TorchEngine:
         self.set_compile(False)
         self._set_mode(None)
         self._precision = functools.partial(precision_context, self._place.type, self._autocast)
-        self._cam_stage = assignment.backbone.cam_stage
-        self._features: TorchFeatures | None = None
-        self._prefix: TorchPrefix | None = None
-        self._size = assignment.size
+        self._cam_stage = spec.backbone.cam_stage
+        self._features: TorchGradCam | None = None
+        self._prefix: TorchFrozenStages | None = None
+        self._size = spec.size
         self._augmenter: Augmenter | None = None
         return Network(
             stages=tuple(stage.name for stage in network.stages),
-            stages_proven=not network.stages_doubt,
+            stages_verified=not network.stages_unverified,
             parameters=sum(p.numel() for stage in network.stages for p in stage.parameters.values())
             + network.fixed_parameters,
             trainable_parameters=sum(parameter.numel() for parameter in parameters.values()),
-            gmacs=count_macs(self._computed(False)[1], self._normalizer, assignment.size, self._place) / 1e9,
+            gmacs=count_macs(self._computed(False)[1], self._normalizer, spec.size, self._place) / 1e9,
             preprocessing=network.preprocessing,
-            weights_loaded=weights_loaded(assignment, network.weights_loaded),
+            weights_loaded=weights_loaded(spec, network.weights_loaded),
             weights_hash=hash_of_values(self._tensors(network.stages).values()),
             execution={
                 "precision": precision,
@@ -119,10 +119,10 @@ class TorchEngine:
                 "threads": str(torch.get_num_threads()),
             },
             conventions={**network.conventions, "optimizer": f"torch.optim.{type(self._updates.optimizer).__name__}"},
-            stages_doubt=network.stages_doubt,
+            stages_unverified=network.stages_unverified,
             trainable_names=tuple(parameters),
             library_preprocessing=network.library_preprocessing,
-            first_layer_input=first_layer_input(network, self._normalizer, assignment.size, self._place),
+            first_layer_input=first_layer_input(network, self._normalizer, spec.size, self._place),
             layout_is_free=recipe.execution.channels_last == "auto" and network.layout == "nchw",
         )
 
@@ -130,11 +130,11 @@ class TorchEngine:
         """Switch torch.compile for the steps that follow; weights and optimiser are untouched."""
         self._compile = on
 
-    def _computed(self, from_rows: bool) -> tuple[Any, Any]:
+    def _computed(self, from_features: bool) -> tuple[Any, Any]:
         """Return loss and logits as functions of normalised images, or of values of the frozen prefix."""
-        key = from_rows, self._compile
+        key = from_features, self._compile
         if key not in self._functions:
-            kept, device = self._prefix if from_rows else None, self._place.type
+            kept, device = self._prefix if from_features else None, self._place.type
             stages, start, first = self._network.stages, 0, self._first
             if kept is not None:
                 stages, start, first = kept.stages, kept.end, kept.first
@@ -227,7 +227,7 @@ class TorchEngine:
             ).sum()
         self._updates.apply(step.learning_rate, step.step, self._scaler)
         if self._average is not None:
-            self._average.update(step.average_decay)
+            self._average.update(step.ema_decay)
         return total
 
     def _differentiate(
@@ -235,8 +235,8 @@ class TorchEngine:
     ) -> Tensor:
         """Add the gradients of some images of a step to those that are there, or to none; return their loss."""
         self._network.begin_step(seed, len(labels))
-        inputs = self._inputs(step.images[at], step.from_rows)
-        loss = self._computed(step.from_rows)[0](inputs, labels, weights)
+        inputs = self._inputs(step.images[at], step.from_features)
+        loss = self._computed(step.from_features)[0](inputs, labels, weights)
         if forget:
             self._updates.forget_gradients()
         if loss.requires_grad:  # a network whose gradient is cut learns nothing; the conformance suite says so
@@ -256,39 +256,39 @@ class TorchEngine:
         with torch.no_grad():
             return self._computed(False)[1](inputs)
 
-    def _inputs(self, images: Tensor, from_rows: bool) -> Tensor:
+    def _inputs(self, images: Tensor, from_features: bool) -> Tensor:
         """Return what :meth:`_computed` takes for images or rows."""
-        if not from_rows:
+        if not from_features:
             return self._normalizer(images)
-        self.prefix()
+        self.feature_spec()
         assert self._prefix is not None
         return self._prefix.values(images, channels_last=self._channels_last)
 
     @guarded
-    def prefix(self) -> Prefix:
+    def feature_spec(self) -> FeatureSpec:
         """Return what of the network may be computed once for each image."""
         if self._prefix is None:
             self._set_mode(None)
             pixels = np.random.default_rng(0).integers(0, 256, (3, self._size, self._size, 3), dtype=np.uint8)
             example = self._normalizer(self._upload(pixels))
-            stages = self._network.finer_stages
+            stages = self._network.split_head
             first = len(stages) - 1 if self._first == len(self._network.stages) - 1 else self._first
-            self._prefix = TorchPrefix.find(stages, first, example, self._precision)
+            self._prefix = TorchFrozenStages.find(stages, first, example, self._precision)
         return self._prefix.facts
 
     @guarded
-    def run_prefix(self, inputs: Handle) -> Handle:
+    def compute_features(self, inputs: Handle) -> Handle:
         """Return the rows, shape (B, *shape), of normalised inputs; in inference mode, without gradients."""
-        self.prefix()
+        self.feature_spec()
         assert self._prefix is not None
         self._set_mode(None)
         return self._prefix(inputs)
 
     @guarded
-    def forward_rest(self, rows: Handle) -> Handle:
+    def forward_from_features(self, rows: Handle) -> Handle:
         """Return what :meth:`forward` does, from rows on."""
         self._set_mode(None)
-        inputs = self._inputs(rows, from_rows=True)
+        inputs = self._inputs(rows, from_features=True)
         with torch.no_grad():
             return self._computed(True)[1](inputs)
 
@@ -299,7 +299,7 @@ class TorchEngine:
             self._set_mode(None)
             example = torch.zeros((1, self._size, self._size, 3), dtype=torch.uint8, device=self._place)
             stages, layout = self._network.stages, self._network.layout
-            self._features = TorchFeatures.find(
+            self._features = TorchGradCam.find(
                 stages, self._normalizer(example), self._cam_stage, layout, self._precision
             )
         return self._features.name
@@ -391,12 +391,12 @@ class TorchEngine:
         return peak_memory_bytes(self.device.kind)
 
 
-def _build_network(assignment: Assignment, device: torch.device) -> TorchNetwork:
-    if assignment.backbone.framework == "keras":
+def _build_network(spec: BuildSpec, device: torch.device) -> TorchNetwork:
+    if spec.backbone.framework == "keras":
         from benchmark.engines.keras import on_torch as keras_on_torch
 
-        network: TorchNetwork = keras_on_torch.build_network(assignment, device)
+        network: TorchNetwork = keras_on_torch.build_network(spec, device)
         return network
     from benchmark.engines.torch.modules import build_network
 
-    return build_network(assignment, device)
+    return build_network(spec, device)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.engines.base import NoPrefix, Prefix
+from benchmark.engines.base import FeatureSpec, NotCacheable
 from benchmark.engines.freezing import TOLERANCE, hash_of_weights
 from benchmark.engines.torch.network import TorchStage
 
@@ -15,7 +15,7 @@ Precision = Callable[[], contextlib.AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
-class TorchPrefix:
+class TorchFrozenStages:
     """Its stages must be in inference mode.
 
     Args:
@@ -28,7 +28,7 @@ class TorchPrefix:
         precision: returns the context in which stages compute.
     """
 
-    facts: Prefix
+    facts: FeatureSpec
     stages: tuple[TorchStage, ...]
     first: int
     end: int
@@ -37,7 +37,9 @@ class TorchPrefix:
     precision: Precision
 
     @classmethod
-    def find(cls, stages: Sequence[TorchStage], first: int, example: Tensor, precision: Precision) -> "TorchPrefix":
+    def find(
+        cls, stages: Sequence[TorchStage], first: int, example: Tensor, precision: Precision
+    ) -> "TorchFrozenStages":
         """Return the longest prefix of the frozen stages that gives each image one row of floats.
 
         Args:
@@ -47,18 +49,18 @@ class TorchPrefix:
             precision: see the class.
 
         Raises:
-            NoPrefix: there is none.
+            NotCacheable: there is none.
         """
         if first == 0:
-            raise NoPrefix("nothing is frozen")
+            raise NotCacheable("nothing is frozen")
         calls = tuple(stage.call for stage in stages[:first])
         outputs = _outputs(calls, example, precision)
         ends = [number for number, x in enumerate(outputs, 1) if _is_row(x, len(example))]
         if not ends:
-            raise NoPrefix("no frozen stage gives one array of floats with a row for each image")
+            raise NotCacheable("no frozen stage gives one array of floats with a row for each image")
         together, alone = outputs[ends[-1] - 1], _outputs(calls[: ends[-1]], example[1:2], precision)[-1]
         if not _close(together[1:2], alone):
-            raise NoPrefix("what the frozen stages give for an image depends on the others, or on chance")
+            raise NotCacheable("what the frozen stages give for an image depends on the others, or on chance")
         channels_last = (
             together.ndim == 4
             and not together.is_contiguous()
@@ -70,7 +72,7 @@ class TorchPrefix:
         )
         values = ((name, value.detach().cpu().contiguous().numpy()) for name, value in named)
         shape = together.permute(0, 2, 3, 1).shape if channels_last else together.shape
-        facts = Prefix(
+        facts = FeatureSpec(
             stages=tuple(stage.name for stage in stages[: ends[-1]]),
             shape=tuple(shape[1:]),
             dtype="int16" if bits else _name(together.dtype),

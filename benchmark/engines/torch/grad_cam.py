@@ -14,7 +14,7 @@ Precision = Callable[[], contextlib.AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
-class TorchFeatures:
+class TorchGradCam:
     """A forward pass split behind the stage that Grad-CAM explains. Its stages must be in inference mode.
 
     Args:
@@ -33,7 +33,7 @@ class TorchFeatures:
     @classmethod
     def find(
         cls, stages: Sequence[TorchStage], example: Tensor, wanted: str | None, layout: str, precision: Precision
-    ) -> "TorchFeatures":
+    ) -> "TorchGradCam":
         """Return the split behind the stage to explain.
 
         Args:

@@ -70,7 +70,7 @@ def measure(job: Job, begun: float) -> Pace:
     Raises:
         RunFailure: as the run itself would.
     """
-    from benchmark.engines import Assignment, create
+    from benchmark.engines import BuildSpec, create
     from benchmark.measurement.throughput import expected_seconds
     from benchmark.training.epoch import Loop
     from benchmark.training.prefetch import near_equal_batches
@@ -82,7 +82,7 @@ def measure(job: Job, begun: float) -> Pace:
     engine = create(run.engine, run.device_kind, tf32=execution.tf32, deterministic=execution.deterministic)
     imported = time.perf_counter()
     engine.build(
-        Assignment(
+        BuildSpec(
             backbone=backbone,
             recipe=run.recipe,
             num_classes=len(data.class_names),
@@ -103,7 +103,11 @@ def measure(job: Job, begun: float) -> Pace:
     def inference() -> Iterator[int]:
         batches = near_equal_batches(split.test, loop.batch_size)[: _STEPS + 1]
         for images, batch in zip(loop.feed().batches(batches), batches, strict=True):
-            found = engine.forward(engine.normalize(images)) if loop.rows is None else engine.forward_rest(images)
+            found = (
+                engine.forward(engine.normalize(images))
+                if loop.features is None
+                else engine.forward_from_features(images)
+            )
             engine.fetch([found])
             yield len(batch)
 
@@ -114,7 +118,7 @@ def measure(job: Job, begun: float) -> Pace:
 
     whole, one = _each(inference()), _each(alone())
     rows = _rows(engine, loop, job)
-    loop.read_rows(rows)
+    loop.read_features(rows)
     first, steps = _timed(training())
     return Pace(
         start=imported - begun,
@@ -130,16 +134,16 @@ def measure(job: Job, begun: float) -> Pace:
 
 def _rows(engine: "Engine", loop: "Loop", job: Job) -> npt.NDArray[Any] | None:
     """Return rows in place of those of the frozen stages that would be kept, all alike; ``None`` where none would."""
-    from benchmark.engines.base import NoPrefix
+    from benchmark.engines.base import NotCacheable
 
     if loop.recipe.augmentation.active or job.cache_budget == 0:
         return None
     try:
-        engine.prefix()
-    except NoPrefix:
+        engine.feature_spec()
+    except NotCacheable:
         return None
     pixels = engine.upload(np.array(loop.data.pixels[:1]))
-    row = engine.fetch([engine.run_prefix(engine.normalize(pixels))])[0][0]
+    row = engine.fetch([engine.compute_features(engine.normalize(pixels))])[0][0]
     return np.broadcast_to(row, (len(loop.data), *row.shape))
 
 

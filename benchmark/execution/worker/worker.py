@@ -174,7 +174,7 @@ class _Work:
             report=self.channel.report, checkpoints=checkpoints, should_stop=self.channel.should_stop,
             oom=job.oom, caching=self._caching(backbone),
         )  # fmt: skip
-        self.provenance["frozen_prefix"] = dict(training.prefix)
+        self.provenance["frozen_prefix"] = dict(training.feature_cache)
         self.facts["timings"] = training.timings
         self.facts["history"] = training.history
         self.facts["best_epoch"] = training.best_epoch
@@ -209,13 +209,13 @@ class _Work:
         """Return where the outputs of frozen stages are kept, with what of this process may change them."""
         from benchmark.data.preparation.cache import cache_root
         from benchmark.training.feature_cache import Caching
-        from benchmark.training.feature_store import PrefixCache
+        from benchmark.training.feature_store import FeatureStore
 
         if self.job.cache_budget == 0:
             return None
         said = {name: self.provenance[name] for name in ("tumorboard", "python", "libraries")}
         origin = {"backbone": backbone.name, "source": backbone.source_hash, **said}
-        return Caching(PrefixCache(cache_root() / "prefixes", self.job.cache_budget), origin)
+        return Caching(FeatureStore(cache_root() / "prefixes", self.job.cache_budget), origin)
 
     def _explain(
         self, engine: "Engine", network: "Network", data: Any, split: Any, predictions: Predictions
@@ -277,7 +277,7 @@ class _Work:
             trainable_parameters=network.trainable_parameters,
             gmacs=network.gmacs,
             stages=network.stages,
-            stages_proven=network.stages_proven,
+            stages_proven=network.stages_verified,
             preprocessing=asdict(network.preprocessing),
             execution=dict(network.execution),
             conventions=dict(network.conventions),
@@ -295,7 +295,7 @@ class _Work:
     def _build_with(
         self, backbone: Backbone, source: Path | str | None, num_classes: int
     ) -> "tuple[Engine, Network]":
-        from benchmark.engines import Assignment, create
+        from benchmark.engines import BuildSpec, create
 
         run, execution = self.job.run, self.job.run.recipe.execution
         start = time.perf_counter()
@@ -304,7 +304,7 @@ class _Work:
         self.phase("building")
         start = time.perf_counter()
         network = engine.build(
-            Assignment(
+            BuildSpec(
                 backbone=backbone,
                 recipe=run.recipe,
                 num_classes=num_classes,
