@@ -18,8 +18,9 @@ from backbones.registry import load_registry
 from benchmark.conformance.checks import CHECKS, Check
 from benchmark.conformance.fixture import Fault, Subject
 from benchmark.conformance.report import Result
+from benchmark.engines import engine_entry
 from benchmark.execution.worker.failures import outcome_of
-from benchmark.execution.worker.one_framework import OTHER_FRAMEWORK, shut_out_other_framework
+from benchmark.execution.worker.one_framework import shut_out_other_framework
 from benchmark.records.outcomes import Outcome, RunFailure
 
 _SKIPPED = (Outcome.UNSUPPORTED, Outcome.MISSING_DEPENDENCY)
@@ -36,7 +37,7 @@ def carry_out(check: Check, subject: Subject) -> Result:
     except RunFailure as failure:
         status, detail = ("skipped" if failure.outcome in _SKIPPED else "error"), failure.reason
     except Exception as error:
-        _, reason = outcome_of(error, shut_out=OTHER_FRAMEWORK[subject.engine])
+        _, reason = outcome_of(error, shut_out=engine_entry(subject.engine).excludes)
         status = "error"
         detail = (
             f"{reason.rstrip('.')} ({_place(error, subject.backbone)}): let it build, predict and train at "

@@ -287,7 +287,7 @@ def test_float16_needs_a_gpu() -> None:
 def test_float16_scales_the_loss_and_skips_steps_that_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmark.engines.tensorflow import engine as tensorflow_engine
 
-    monkeypatch.setattr(tensorflow_engine, "resolve_precision", lambda wanted, kind: "float16")
+    monkeypatch.setattr(tensorflow_engine, "resolve_precision", lambda *_: "float16")
     engine, network = built(plain, optimizer__weight_decay=0.0)
     assert network.execution["precision"] == "float16"
     before = engine.weights()

@@ -329,7 +329,7 @@ def test_frozen_statistics_that_move_are_noticed() -> None:
 
 def spoil(engine: Any, name: str) -> None:
     """Change a running mean as BatchNorm in training mode would."""
-    engine._tensors(engine._network.stages)[name].add_(0.1)
+    engine._all_weights()[name].add_(0.1)
 
 
 def test_choosing_the_layout_leaves_values_and_slots_as_they_are() -> None:

@@ -73,11 +73,11 @@ def test_bfloat16_is_kept_bit_for_bit(tmp_path: Path) -> None:
 def test_folds_recipes_and_heads_share_the_rows_and_another_network_does_not(tmp_path: Path) -> None:
     first = run(builder(), tmp_path, recipe(trainable_from="head"))
     new = run(builder(), tmp_path, recipe(trainable_from="head", head__kind="dense256", head__dropout=0.2))
-    assert first.feature_cache["computed"] == new.prefix["computed"] == COUNT
+    assert first.feature_cache["computed"] == new.feature_cache["computed"] == COUNT
     for head in ({}, {"head.kind": "linear"}):
         shared = {"trainable_from": "head", "optimizer.name": "sgd", "epochs": 1, **head}
         fold = run(builder(), tmp_path, recipe(**shared), split=split(1))
-        assert (fold.prefix["computed"], fold.prefix["reused"]) == (0, COUNT)
+        assert (fold.feature_cache["computed"], fold.feature_cache["reused"]) == (0, COUNT)
     for other in (
         run(builder(seed=1), tmp_path, recipe(trainable_from="head", epochs=1)),
         run(builder(), tmp_path, recipe(trainable_from="1", epochs=1)),
@@ -88,7 +88,7 @@ def test_folds_recipes_and_heads_share_the_rows_and_another_network_does_not(tmp
         run(builder(Backbone("own/small", "torch", convolutions, preprocessing=HALF)), tmp_path,
             recipe(trainable_from="head", epochs=1)),
     ):  # fmt: skip
-        assert other.prefix["computed"] == COUNT
+        assert other.feature_cache["computed"] == COUNT
 
 
 def test_the_same_images_in_another_order_are_not_mixed_up(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_the_same_images_in_another_order_are_not_mixed_up(tmp_path: Path) -> No
     images = data()
     turned = data(pixels=images.pixels[order], labels=images.labels[order], image_ids=images.image_ids[order])
     kept = run(builder(), tmp_path, chosen, data=turned)
-    assert kept.prefix["computed"] == COUNT
+    assert kept.feature_cache["computed"] == COUNT
     same(run(builder(), None, chosen, data=turned), kept)
 
 
@@ -171,14 +171,14 @@ def test_a_run_stopped_while_it_computes_rows_or_later_goes_on_to_the_same_resul
             run(builder(), cache, chosen, checkpoints=checkpoints, should_stop=stop, report=told.append)
         assert stopped.value.outcome is Outcome.INTERRUPTED
     resumed = run(builder(), cache, chosen, checkpoints=checkpoints)
-    assert (resumed.resumed_from, resumed.prefix["reused"]) == (1, COUNT)
+    assert (resumed.resumed_from, resumed.feature_cache["reused"]) == (1, COUNT)
     same(whole, resumed)
 
 
 def test_too_little_memory_for_the_frozen_stages_takes_smaller_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmark.engines.base import out_of_memory
+    from benchmark.engines.shared import out_of_memory
     from benchmark.engines.torch.engine import TorchEngine
 
     plain = run(builder(), None, recipe(trainable_from="head", execution__accumulate=4))

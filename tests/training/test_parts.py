@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmark.draws.randomness import draw, epoch_order, image_numbers, step_seed
-from benchmark.engines.stage_factors import stage_factors
+from benchmark.engines.shared import stage_factors
 from benchmark.recipe import Ema, Optimizer, Schedule
 from benchmark.training.clock import Clock
 from benchmark.training.prefetch import near_equal_batches

@@ -17,12 +17,12 @@ import numpy.typing as npt
 from backbones import UNIT, MissingWeights, Preprocessing
 from benchmark.draws.initialization import glorot_uniform
 from benchmark.draws.randomness import draw
-from benchmark.engines.base import BuildSpec, draws_kernels, native_dropout
+from benchmark.engines.base import BuildSpec
 from benchmark.engines.freezing import first_trainable
 from benchmark.engines.keras.initialization import draw_kernels
 from benchmark.engines.keras.stages.graph import HEAD, KerasStages, declared_stages, seed_states
 from benchmark.engines.keras.stages.verification import Backend, verified_stages, verify
-from benchmark.engines.stage_factors import stage_factors
+from benchmark.engines.shared import batch_norm_conventions, draws_kernels, native_dropout, stage_factors
 from benchmark.recipe import BatchNorm, Head, Optimizer
 from benchmark.records.outcomes import Outcome, RunFailure
 
@@ -315,7 +315,7 @@ def replace_head(stages: KerasStages, head: Head, spec: BuildSpec) -> tuple[Kera
     return replaced, KerasStages(whole, (*names, f"{head.pooling} pooling", HEAD), (*before, pooled, value))
 
 
-def set_batch_norms(model: Any, wanted: BatchNorm, arithmetic: Arithmetic) -> dict[str, str]:
+def set_batch_norms(model: Any, rule: BatchNorm, arithmetic: Arithmetic) -> dict[str, str]:
     """Give every BatchNormalization layer the recipe's conventions, and return them."""
     layers = [
         layer
@@ -324,14 +324,8 @@ def set_batch_norms(model: Any, wanted: BatchNorm, arithmetic: Arithmetic) -> di
         and layer.built  # some networks make layers they never use
     ]
     for layer in layers:
-        arithmetic.set_batch_norm(layer, wanted)
-    if not layers:
-        return {"batch_norm": "none"}
-    return {
-        "batch_norm_epsilon": ", ".join(f"{value:g}" for value in sorted({layer.epsilon for layer in layers})),
-        "batch_norm_momentum": f"{wanted.momentum:g}",
-        "batch_norm_variance": wanted.variance,
-    }
+        arithmetic.set_batch_norm(layer, rule)
+    return batch_norm_conventions([layer.epsilon for layer in layers], rule)
 
 
 def _call_unbiased(layer: Any, call: Any, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:

@@ -1,6 +1,5 @@
 """Features of a stage and the gradients of logits with respect to them, for torch modules and Keras on torch."""
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,8 +8,7 @@ from torch import Tensor
 
 from benchmark.engines.cam_stage import channel_axis, find_feature_stage
 from benchmark.engines.torch.network import TorchStage
-
-Precision = Callable[[], contextlib.AbstractContextManager[object]]
+from benchmark.engines.torch.steps import Precision
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from backbones import UNIT, MissingWeights, Preprocessing
-from benchmark.engines.base import BuildSpec, draws_kernels, native_dropout
+from benchmark.engines.base import BuildSpec
 from benchmark.engines.freezing import first_trainable
+from benchmark.engines.shared import draws_kernels, native_dropout
 from benchmark.engines.torch.batch_norm import BiasedVariance, batch_norms, set_batch_norm
 from benchmark.engines.torch.device import seed_generators
 from benchmark.engines.torch.head import Pooling, new_head
@@ -112,7 +113,8 @@ class ModuleNetwork:
                     module.training = training
         if self._biased and first_trainable is not None and self._correction is None:
             trained = [module for piece in self._pieces[first_trainable:] for module in piece.modules]
-            self._correction = BiasedVariance(batch_norms(trained))
+            layers = batch_norms(trained)
+            self._correction = BiasedVariance(layers) if layers else None
 
     def frozen_in_training(self, first_trainable: int) -> list[str]:
         """Return the kinds of modules before a stage that are not in inference mode."""

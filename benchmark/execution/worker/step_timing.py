@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.engines import engine_entry
 from benchmark.execution.worker.failures import outcome_of
 from benchmark.execution.worker.inputs import find_declared, load_images
 from benchmark.execution.worker.job import Job
-from benchmark.execution.worker.one_framework import OTHER_FRAMEWORK, shut_out_other_framework
+from benchmark.execution.worker.one_framework import shut_out_other_framework
 from benchmark.execution.worker.worker import log_traceback
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def main(arguments: list[str]) -> int:
         pace = measure(job, begun)
     except BaseException as error:  # SystemExit too: a backbone's code may raise anything
         log_traceback()
-        outcome, reason = outcome_of(error, shut_out=OTHER_FRAMEWORK[job.run.engine])
+        outcome, reason = outcome_of(error, shut_out=engine_entry(job.run.engine).excludes)
         found: dict[str, Any] = {"event": "unmeasured", "outcome": outcome, "reason": reason}
     else:
         found = {"event": "measured", **asdict(pace)}

@@ -23,13 +23,14 @@ import psutil
 from filelock import FileLock, Timeout
 
 from backbones import Backbone
+from benchmark.engines import engine_entry
 from benchmark.execution.executors.process_tree import ATTEMPT_VARIABLE, adopt_orphans, be_first_to_go
 from benchmark.execution.worker.channel import Channel, print_to
 from benchmark.execution.worker.failures import outcome_of, unreachable
 from benchmark.execution.worker.inputs import find_declared, load_images
 from benchmark.execution.worker.job import Job
 from benchmark.execution.worker.memory import give_memory_back, hold_memory
-from benchmark.execution.worker.one_framework import OTHER_FRAMEWORK, assert_one_framework, shut_out_other_framework
+from benchmark.execution.worker.one_framework import assert_one_framework, shut_out_other_framework
 from benchmark.execution.worker.provenance import describe, differences
 from benchmark.measurement.throughput import Speeds, measure
 from benchmark.records.outcomes import Outcome, RunFailure
@@ -64,6 +65,7 @@ def main() -> int:
         outcome = _do(job, channel, began, runs_before, speeds)
         if outcome is not Outcome.OK:
             return int(outcome is None)
+        engine_entry(job.run.engine).free()
         give_memory_back()
         channel.report({"event": "stored", "outcome": outcome})
         runs_before += 1
@@ -116,7 +118,7 @@ def attempt(
         return work.carry_out()
     except BaseException as error:  # SystemExit too: a backbone's code may raise anything
         log_traceback()
-        outcome, reason = outcome_of(error, shut_out=OTHER_FRAMEWORK[job.run.engine])
+        outcome, reason = outcome_of(error, shut_out=engine_entry(job.run.engine).excludes)
         work.provenance["log_tail"] = job.log_tail()
         return job.record(outcome, reason, **work.known()), None, None
 
@@ -157,7 +159,7 @@ class _Work:
         """Do the run, from the adapter to the record."""
         job, run = self.job, self.job.run
         shut_out_other_framework(run.engine)
-        if run.engine == "torch" and run.device_kind == "cpu":
+        if engine_entry(run.engine).holds_memory and run.device_kind == "cpu":
             hold_memory()
         backbone = find_declared(job)
         data, split = load_images(job)
@@ -271,7 +273,9 @@ class _Work:
             engine, network = self._build_with(backbone, None, num_classes)
             used = "none"
             self.provenance["fell_back_because"] = fell_back
-        self.provenance |= describe(self.job.run.device_kind)
+        self.provenance |= describe(
+            self.job.run.device_kind, self.job.run.engine, network.execution.get("threads", "")
+        )
         self.facts["network"] = NetworkFacts(
             parameters=network.parameters,
             trainable_parameters=network.trainable_parameters,
