@@ -11,8 +11,9 @@ Workers are new processes of the same installation, and so find it too.
 
 import pkgutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from backbones import Backbone
 from benchmark.engines.base import BuildSpec, Device, Engine, Gpu, Handle, Network, StepInput
@@ -99,39 +100,46 @@ _BUILT_IN = (
 )
 
 
+def _installed() -> list[EntryPoint]:
+    """Return the entry points of installed packages, but those named as an engine that is built in."""
+    points = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name)
+    return [point for point in points if point.name not in {entry.name for entry in _BUILT_IN}]
+
+
+def _load(point: EntryPoint) -> EngineEntry:
+    try:
+        entry = point.load()
+        if not isinstance(entry, EngineEntry):
+            raise TypeError("it is not a benchmark.engines.EngineEntry")
+    except Exception as error:  # a package may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"The engine '{point.name}' ({point.value}) can't be loaded ({reason}); mend or remove its package."
+        ) from error
+    return entry
+
+
 def _entries() -> Iterator[EngineEntry]:
-    """Yield the entries of the table, those of installed packages last; one of an earlier's name is passed over."""
-    names = set()
-    for entry in _BUILT_IN:
-        names.add(entry.name)
-        yield entry
-    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
-        if point.name in names:
-            continue
-        names.add(point.name)
-        try:
-            loaded = point.load()
-        except Exception as error:  # a package may raise anything
-            raise UserError(
-                f"The engine '{point.name}' ({point.value}) can't be loaded ({type(error).__name__}: {error}); mend "
-                "or remove its package."
-            ) from error
-        if not isinstance(loaded, EngineEntry):
-            raise UserError(f"The engine '{point.name}' ({point.value}) is not a benchmark.engines.EngineEntry.")
-        yield loaded
+    """Yield every entry of the table that can be loaded."""
+    yield from _BUILT_IN
+    for point in _installed():
+        with suppress(UserError):
+            yield _load(point)
 
 
 def engine_entry(name: str) -> EngineEntry:
     """Return the entry of an engine.
 
     Raises:
-        UserError: there is no engine of that name.
+        UserError: there is no engine of that name, or its package is broken.
     """
-    names = []
-    for entry in _entries():
-        if entry.name == name:
-            return entry
-        names.append(entry.name)
+    built_in = {entry.name: entry for entry in _BUILT_IN}
+    if name in built_in:
+        return built_in[name]
+    installed = {point.name: point for point in _installed()}
+    if name in installed:
+        return _load(installed[name])
+    names = [*built_in, *installed]
     raise UserError(f"There is no engine '{name}'.{nearest(name, names)} There are {', '.join(names)}.")
 
 
@@ -141,20 +149,17 @@ def engine_of(backbone: Backbone, preferred: str) -> str:
     Raises:
         UserError: none runs its framework.
     """
-    able = []
-    frameworks: dict[str, None] = {}
-    for entry in _entries():
-        frameworks |= dict.fromkeys(entry.runs)
-        if backbone.framework in entry.runs:
-            if entry.name == preferred:
-                return preferred
-            able.append(entry.name)
-    if not able:
-        raise UserError(
-            f"{backbone.name}: no engine runs networks of '{backbone.framework}'."
-            f"{nearest(backbone.framework, list(frameworks))} There are engines for {', '.join(frameworks)}."
-        )
-    return able[0]
+    entries = list(_entries())
+    names = [entry.name for entry in entries if backbone.framework in entry.runs]
+    if names:
+        return preferred if preferred in names else names[0]
+    for point in _installed():
+        _load(point)  # the engine may be there, and broken
+    frameworks = list(dict.fromkeys(framework for entry in entries for framework in entry.runs))
+    raise UserError(
+        f"{backbone.name}: no engine runs networks of '{backbone.framework}'."
+        f"{nearest(backbone.framework, frameworks)} There are engines for {', '.join(frameworks)}."
+    )
 
 
 def library_packages() -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """What the TensorFlow engine promises to the common loop."""
 
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -316,11 +315,22 @@ def test_a_gpu_that_is_not_there_is_unsupported() -> None:
 def test_lack_of_memory_is_an_outcome_of_its_own() -> None:
     import tensorflow as tf
 
-    engine, _ = built()
-    train(engine, 1)
-    # what TensorFlow raises, after trying for ten seconds
-    exhausted = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
-    engine._step_function(from_features=False)._whole_step = mock.Mock(side_effect=exhausted)
+    built_already: list[bool] = []
+
+    def hungry(num_classes: int) -> Any:
+        import keras
+        from keras import layers
+
+        class Hungry(layers.Layer):
+            def call(self, x: Any, training: bool = False) -> Any:
+                # more than any machine has, and known only when the step is computed
+                many = tf.cast(tf.shape(x)[0], tf.int64) * 10**14
+                return x + tf.reduce_sum(tf.zeros((many,))) if training and built_already else x
+
+        return keras.Sequential([layers.Flatten(), Hungry(), layers.Dense(num_classes)])
+
+    engine, _ = built(hungry)
+    built_already.append(True)
     with pytest.raises(RunFailure, match="Out of memory") as raised:
         train(engine)
     assert raised.value.outcome is Outcome.OOM

@@ -26,7 +26,7 @@ from benchmark.reporting.figures.labels import telling_columns
 from benchmark.reporting.page.cams import cam_table
 from benchmark.reporting.page.data import Thumbnails, page_data
 
-_SCRIPTS = ("base", "plots", "images", "arena")  # one script in the page, cut by what its parts do
+_SCRIPTS = ("base", "plots", "images", "comparison_group")  # one script in the page, cut by what its parts do
 _SHOWN = (
     "rank",
     "backbone",
