@@ -85,6 +85,16 @@ def draws_kernels(spec: BuildSpec, n_stages: int) -> bool:
     return anew
 
 
+def assert_trainable(spec: BuildSpec, parameters: int) -> None:
+    """Raise ``RunFailure``, ``unsupported``, where no parameter of a network is left to train."""
+    if not parameters:
+        raise RunFailure(
+            Outcome.UNSUPPORTED,
+            f"Nothing of {spec.backbone.name} is left to train, its head included: use head.kind = 'linear' or "
+            "'dense256', which are trained.",
+        )
+
+
 def weights_loaded(spec: BuildSpec, built: str) -> str:
     """Return where initial weights came from, for the record: what the adapter built with, or another run."""
     return built if spec.init_from is None else f"run {spec.init_from.parent.name}"

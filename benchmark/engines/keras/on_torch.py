@@ -136,7 +136,10 @@ def _gradients(loss: Callable[[], Any], variables: Sequence[Any]) -> Sequence[An
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(0)  # Keras's Dropout without a seed draws from torch's generator, not from its own
-        slopes: Sequence[Any] = torch.autograd.grad(loss(), [v.value for v in variables], allow_unused=True)
+        value = loss()
+        if not variables:  # an adapter has frozen all; torch takes no empty list
+            return ()
+        slopes: Sequence[Any] = torch.autograd.grad(value, [v.value for v in variables], allow_unused=True)
     return slopes
 
 

@@ -10,6 +10,7 @@ from benchmark.engines.base import BuildSpec, Handle, Network, StepInput
 from benchmark.engines.shared import (
     Arrays,
     SharedEngine,
+    assert_trainable,
     even_pixels,
     hash_of_values,
     resolve_precision,
@@ -91,6 +92,7 @@ class TensorFlowEngine(SharedEngine):
         self._network, self._cam_stage = network, spec.backbone.cam_stage
         self._pixel_type = tf.float32 if recipe.augmentation.brightness_bug else tf.uint8
         trainable = network.trained.trainable_variables
+        assert_trainable(spec, len(trainable))
         trained = [variable.value for variable in trainable]
         by_id = network.learning_rate_factors(recipe.optimizer)
         factors = [by_id.get(id(variable), 1.0) for variable in trainable]

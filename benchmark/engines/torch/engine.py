@@ -13,6 +13,7 @@ from benchmark.engines.base import BuildSpec, Handle, Network, StepInput
 from benchmark.engines.shared import (
     Arrays,
     SharedEngine,
+    assert_trainable,
     even_pixels,
     hash_of_values,
     resolve_precision,
@@ -73,6 +74,7 @@ class TorchEngine(SharedEngine):
                 parameter.requires_grad_(False)
         trained = network.stages[self._first :]
         parameters = {name: parameter for stage in trained for name, parameter in stage.parameters.items()}
+        assert_trainable(spec, len(parameters))
         by_stage = zip(network.stages, stage_factors(recipe.optimizer, len(network.stages)), strict=True)
         factors = {name: factor for stage, factor in by_stage for name in stage.parameters}
         self._optimizer = TorchOptimizer(recipe.optimizer, parameters, factors, recipe.regularization)
