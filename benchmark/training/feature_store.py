@@ -1,4 +1,4 @@
-"""The frozen prefix's outputs on disk: files, keys, budget and locks. NumPy only; :mod:`.prefix` says when to use it.
+"""Features on disk: files, keys, budget and locks. NumPy only; :mod:`.feature_cache` says when to use it.
 
 An entry is a folder named by the hash of everything that could change what is in it. ``rows.bin`` has a place for
 every image of the data set and is mapped, sparse where nothing was computed; ``done.bin`` has a byte for each image,
@@ -129,7 +129,7 @@ class FeatureStore:
 
 
 class Entry:
-    """The outputs of one prefix for the images of one data set; a context manager, from :meth:`FeatureStore.open`."""
+    """The features of a data set's images by some frozen stages; a context manager, of :meth:`FeatureStore.open`."""
 
     def __init__(self, cache: FeatureStore, folder: Path, key: Mapping[str, Any]) -> None:
         self._cache, self.folder = cache, folder
@@ -239,7 +239,7 @@ class Entry:
             _write_all(descriptor, block[start:end], int(positions[start]) * self.row_bytes)
 
     def discard(self) -> None:
-        """Take the entry away, because its rows are not what the prefix gives; who has mapped it keeps them."""
+        """Take the entry away, because its rows are not what the stages give; who has mapped it keeps them."""
         with contextlib.suppress(OSError):
             _take_away(self.folder)
         self.close()

@@ -104,12 +104,7 @@ def measure(job: Job, begun: float) -> Pace:
     def inference() -> Iterator[int]:
         batches = near_equal_batches(split.test, loop.batch_size)[: _STEPS + 1]
         for images, batch in zip(loop.feed().batches(batches), batches, strict=True):
-            found = (
-                engine.forward(engine.normalize(images))
-                if loop.features is None
-                else engine.forward_from_features(images)
-            )
-            engine.fetch([found])
+            engine.fetch([loop.logits(images)])
             yield len(batch)
 
     def alone() -> Iterator[int]:
