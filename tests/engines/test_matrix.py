@@ -27,4 +27,4 @@ def test_every_recipe_goes_well_on_every_kind_of_network_or_is_refused(engine: s
     for kind, counts in outcomes(engine, framework).items():
         for sentence in counts:
             assert sentence == "ok" or any(re.fullmatch(refusal, sentence) for refusal in REFUSALS), (kind, sentence)
-        assert counts["ok"] > sum(counts.values()) * (0.3 if kind == "all of it frozen" else 0.8), (kind, counts)
+        assert counts["ok"] > sum(counts.values()) * (0.25 if kind == "all of it frozen" else 0.8), (kind, counts)
