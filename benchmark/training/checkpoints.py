@@ -5,7 +5,6 @@ weights and progress can never disagree. The best weights are in a file named by
 points: a kill between the two writes leaves the older pair intact.
 """
 
-import contextlib
 import math
 import os
 from collections.abc import Mapping
@@ -104,13 +103,6 @@ class Checkpoints:
             return dict(load_file(self.folder / f"{self.prefix}best-{epoch}.safetensors"))
         except (FileNotFoundError, SafetensorError):
             return None
-
-    def delete(self) -> None:
-        """Remove all checkpoints; the folder too when nothing else is in it."""
-        for path in self.folder.glob("*.safetensors*"):
-            path.unlink()
-        with contextlib.suppress(OSError):
-            self.folder.rmdir()
 
     def _write(self, name: str, state: State, metadata: dict[str, str]) -> None:
         from safetensors.numpy import save_file

@@ -45,11 +45,6 @@ class Feed:
             self._index = np.full(len(source), -1, dtype=np.int64)
             self._index[np.sort(positions)] = np.arange(len(positions))
 
-    @property
-    def resident(self) -> bool:
-        """Whether they stay on the device."""
-        return self._resident is not None
-
     def batches(self, batches: Sequence[Positions]) -> Iterator[Handle]:
         """Yield a handle for each batch, in order."""
         if self._resident is not None and self._index is not None:

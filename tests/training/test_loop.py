@@ -200,8 +200,6 @@ def test_only_the_last_and_the_best_checkpoint_stay(data: DataSet, split: Split,
     done = run(WatchedEngine(), data, split, recipe(), checkpoints=checkpoints)
     names = sorted(path.name for path in checkpoints.folder.iterdir())
     assert names == [f"best-{done.best_epoch}.safetensors", "last.safetensors"]
-    checkpoints.delete()
-    assert not checkpoints.folder.exists()
 
 
 def test_a_cut_checkpoint_is_not_believed(data: DataSet, split: Split, tmp_path: Path) -> None:
@@ -377,8 +375,6 @@ def test_tuning_goes_on_as_if_it_had_not_been_stopped(
     np.testing.assert_array_equal(resumed.predictions.probabilities, whole.predictions.probabilities)
     same = {"seconds"}
     assert [t.model_dump(exclude=same) for t in resumed.trials] == [t.model_dump(exclude=same) for t in whole.trials]
-    checkpoints.delete()
-    assert not checkpoints.folder.exists()
 
 
 def test_tuning_in_which_all_diverge_is_a_row_that_says_so(data: DataSet, split: Split) -> None:

@@ -50,7 +50,7 @@ _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mix
 
 
 class TensorFlowEngine(SharedEngine):
-    """See :class:`benchmark.engines.base.Engine`.
+    """See :class:`benchmark.engines.base.Engine` for what each method does.
 
     Args:
         device: ``cpu`` or ``cuda``.
@@ -79,7 +79,6 @@ class TensorFlowEngine(SharedEngine):
     # building
 
     def build(self, spec: BuildSpec) -> Network:
-        """Build, initialise or load, and place the network; prepare the optimizer."""
         with failures(), tf.device(self._place), forgotten_custom_gradients():
             return self._build(spec)
 
@@ -187,31 +186,26 @@ class TensorFlowEngine(SharedEngine):
     # data
 
     def upload(self, pixels: npt.NDArray[Any]) -> Handle:
-        """Put uint8 images of shape (B, S, S, 3), or features of shape (B, *shape), on the device."""
         with failures(), tf.device(self._place):
             return tf.convert_to_tensor(pixels)
 
     def gather(self, images: Handle, positions: npt.NDArray[np.int64]) -> Handle:
-        """Return the images, or features, at ``positions`` of an uploaded array, on the device."""
         with failures(), tf.device(self._place):
             return tf.gather(images, positions)
 
     def free_bytes(self) -> int:
-        """Return the device memory that is free now; 0 on a CPU."""
         return free_gpu_bytes() if self.device.kind == "cuda" else 0
 
     def _augmenter(self) -> Any:
         return Augmenter(self._size)
 
     def augment(self, images: Handle, draws: Any) -> Handle:
-        """Return the images varied as drawn: uint8 to uint8, or float32 where draws overflow."""
         with failures(), tf.device(self._place):
             return super().augment(images, draws)
 
     # arithmetic
 
     def train_step(self, step: StepInput) -> Handle:
-        """Do one optimisation step; return the loss without waiting for the device."""
         self._show_ema(False)
         if step.parts > 1:
             with failures(), tf.device(self._place):
@@ -224,11 +218,9 @@ class TensorFlowEngine(SharedEngine):
                 self._ema.show(ema)
 
     def normalize(self, images: Handle) -> Handle:
-        """Return the network's input for uint8 images: float32, shape (B, S, S, 3), preprocessed."""
         return self._call(self._normalize, images)
 
     def forward(self, inputs: Handle) -> Handle:
-        """Return float32 logits of shape (B, num_classes) of normalised inputs, in inference mode."""
         self._show_ema(True)
         return self._call(self._traced_forward("logits"), inputs)
 
@@ -237,11 +229,9 @@ class TensorFlowEngine(SharedEngine):
             return TensorFlowFrozenStages(self._network, self._pixels.normalized(tf.convert_to_tensor(pixels)))
 
     def compute_features(self, inputs: Handle) -> Handle:
-        """Return the features, shape (B, *shape), of normalised inputs; in inference mode, without gradients."""
         return self._call(self._traced_forward("features"), inputs)
 
     def forward_from_features(self, features: Handle) -> Handle:
-        """Return what :meth:`forward` does, from features on."""
         self._show_ema(True)
         return self._call(self._traced_forward("rest"), features)
 
@@ -250,19 +240,16 @@ class TensorFlowEngine(SharedEngine):
             return TensorFlowGradCam(self._network.stages, self._cam_stage, self._size)
 
     def features_and_gradients(self, inputs: Handle, classes: npt.NDArray[np.int64]) -> tuple[Handle, Handle]:
-        """Return what that stage gives, and its gradients of the logits of ``classes``: shape (B, H, W, K)."""
         function = self._cam.function
         self._show_ema(True)
         features, gradients = self._call(function, inputs, classes)
         return features, gradients
 
     def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[Any]]:
-        """Wait for the device and return the handles' values as arrays on the host."""
         with failures():
             return [np.asarray(handle.numpy()) for handle in handles]
 
     def synchronize(self) -> None:
-        """Wait until the device has done all that was asked."""
         with failures():
             tf.test.experimental.sync_devices()
 
@@ -310,7 +297,6 @@ class TensorFlowEngine(SharedEngine):
                 variable.assign(values[name])
 
     def peak_memory_bytes(self) -> int:
-        """Return the allocator's peak since the engine was made (GPU), or the process's peak RSS (CPU)."""
         if self.device.kind == "cuda":
             return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
         return super().peak_memory_bytes()

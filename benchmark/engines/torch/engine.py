@@ -37,7 +37,7 @@ _SCALER = ("scale", "_growth_tracker")
 
 
 class TorchEngine(SharedEngine):
-    """See :class:`benchmark.engines.base.Engine`.
+    """See :class:`benchmark.engines.base.Engine` for what each method does.
 
     Args:
         device: ``cpu`` or ``cuda``.
@@ -63,7 +63,6 @@ class TorchEngine(SharedEngine):
 
     @guarded
     def build(self, spec: BuildSpec) -> Network:
-        """Build, initialise or load, and place the network; prepare the optimizer."""
         recipe, self._size = spec.recipe, spec.size
         precision = resolve_precision(recipe.execution.precision, self.device.kind, _native_bfloat16)
         network = _build_network(spec, self._place)
@@ -174,7 +173,6 @@ class TorchEngine(SharedEngine):
 
     @guarded
     def upload(self, pixels: npt.NDArray[Any]) -> Handle:
-        """Put uint8 images of shape (B, S, S, 3), or features of shape (B, *shape), on the device."""
         return self._upload(pixels)
 
     def _upload(self, array: npt.NDArray[Any]) -> Tensor:
@@ -186,11 +184,9 @@ class TorchEngine(SharedEngine):
 
     @guarded
     def gather(self, images: Handle, positions: npt.NDArray[np.int64]) -> Handle:
-        """Return the images, or features, at ``positions`` of an uploaded array, on the device."""
         return images.index_select(0, self._upload(positions))
 
     def free_bytes(self) -> int:
-        """Return the device memory that is free now; 0 on a CPU."""
         return free_bytes(self.device.kind)
 
     def _augmenter(self) -> Any:
@@ -200,7 +196,6 @@ class TorchEngine(SharedEngine):
 
     @guarded
     def train_step(self, step: StepInput) -> Handle:
-        """Do one optimisation step; return the loss (a scalar handle) without waiting for the device."""
         self._set_mode(self._first)
         labels, weights = self._upload(step.labels), self._upload(step.loss_weights)
         if step.parts == 1:
@@ -232,12 +227,10 @@ class TorchEngine(SharedEngine):
 
     @guarded
     def normalize(self, images: Handle) -> Handle:
-        """Return the network's input for uint8 images: float32, preprocessed, in the network's layout."""
         return self._normalizer(images)
 
     @guarded
     def forward(self, inputs: Handle) -> Handle:
-        """Return float32 logits of shape (B, num_classes) of normalised inputs, in inference mode."""
         self._set_mode(None)
         with torch.no_grad():
             return self._computed(False)[1](inputs)
@@ -258,13 +251,11 @@ class TorchEngine(SharedEngine):
 
     @guarded
     def compute_features(self, inputs: Handle) -> Handle:
-        """Return the features, shape (B, *shape), of normalised inputs; in inference mode, without gradients."""
         self._set_mode(None)
         return self._frozen_stages(inputs)
 
     @guarded
     def forward_from_features(self, features: Handle) -> Handle:
-        """Return what :meth:`forward` does, from features on."""
         self._set_mode(None)
         inputs = self._inputs(features, from_features=True)
         with torch.no_grad():
@@ -279,7 +270,6 @@ class TorchEngine(SharedEngine):
 
     @guarded
     def features_and_gradients(self, inputs: Handle, classes: npt.NDArray[np.int64]) -> tuple[Handle, Handle]:
-        """Return what that stage gives, and its gradients of the logits of ``classes``: shape (B, H, W, K)."""
         self._set_mode(None)
         features, gradients = self._cam(inputs, self._upload(classes))
         return features, gradients
@@ -297,14 +287,12 @@ class TorchEngine(SharedEngine):
 
     @guarded
     def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[Any]]:
-        """Wait for the device and return the handles' values as arrays on the host."""
         arriving = [handle.detach().to("cpu", non_blocking=True) for handle in handles]
         self.synchronize()
         return [tensor.contiguous().numpy() for tensor in arriving]
 
     @guarded
     def synchronize(self) -> None:
-        """Wait until the device has done all that was asked."""
         if self._on_gpu:
             torch.cuda.synchronize()
 
@@ -329,7 +317,6 @@ class TorchEngine(SharedEngine):
             self._optimizer.spread_step()
 
     def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:
-        """Return copies of what training changes: weights and running statistics; the slots if asked."""
         values = super().state(optimizer=optimizer)
         if optimizer and self._scaler is not None:
             scaler = self._scaler.state_dict()
@@ -337,7 +324,6 @@ class TorchEngine(SharedEngine):
         return values
 
     def load_state(self, state: Arrays) -> None:
-        """Put back what :meth:`state` returned, with or without the slots."""
         scaler = {name: state[f"scaler/{name}"].item() for name in _SCALER if f"scaler/{name}" in state}
         super().load_state({name: value for name, value in state.items() if not name.startswith("scaler/")})
         if scaler and self._scaler is not None:
@@ -345,7 +331,6 @@ class TorchEngine(SharedEngine):
             self._scaler.load_state_dict({**self._scaler.state_dict(), **scaler})
 
     def peak_memory_bytes(self) -> int:
-        """Return the allocator's peak since the engine was made (GPU), or the process's peak RSS (CPU)."""
         return peak_memory_bytes(self.device.kind)
 
 
