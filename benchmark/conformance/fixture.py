@@ -14,7 +14,7 @@ from backbones import Backbone
 from backbones.registry import load_registry
 from benchmark.child_process import take_standard_streams
 from benchmark.draws.randomness import step_seed
-from benchmark.engines import Assignment, Engine, Network, StepInput, create
+from benchmark.engines import BuildSpec, Engine, Network, StepInput, create
 from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.recipe import Recipe
 
@@ -84,8 +84,8 @@ class Subject:
     def build(self, *, classes: int = 2, size: int | None = None, seed: int = 0, **changes: Any) -> Built:
         """Build anew: an engine of its own, random weights."""
         engine = create(self.engine, "cpu", tf32=False, deterministic=True)
-        assignment = Assignment(self.backbone, self.recipe(**changes), classes, size or self.size, None, seed)
-        return Built(engine, engine.build(assignment))
+        spec = BuildSpec(self.backbone, self.recipe(**changes), classes, size or self.size, None, seed)
+        return Built(engine, engine.build(spec))
 
     def images(self, count: int = _BATCH, size: int | None = None) -> npt.NDArray[np.uint8]:
         """Return uint8 images of shape (count, S, S, 3): even ones bright on the left, odd ones on the right.

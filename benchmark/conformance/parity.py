@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from backbones import Backbone
 from benchmark.child_process import run
-from benchmark.conformance.runner import engine_of
+from benchmark.conformance.runner import usable_engine
 from benchmark.conformance.selection import find_backbones
 from benchmark.conformance.weight_mapping import largest_difference, to_keras
 from benchmark.conformance.worker import why_not
@@ -45,7 +45,7 @@ def compare(torch: Backbone, keras: Backbone, plugins: Sequence[Path], *, size: 
         common = {"plugins": [str(path) for path in plugins], "size": size, "head": head}
         pair = f"{torch.name} and {keras.name} can't be compared"
         ours = _side({**common, "backbone": torch.name, "engine": "torch", "start": None}, start, pair)
-        asked = {"backbone": keras.name, "engine": engine_of(keras, "tensorflow"), "start": str(start)}
+        asked = {"backbone": keras.name, "engine": usable_engine(keras, "tensorflow"), "start": str(start)}
         theirs = _side({**common, **asked}, Path(folder) / "keras.npz", pair)
 
     pairs = {name: str(other) for name, other in _under(theirs, "pairs/").items()}

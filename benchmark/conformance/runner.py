@@ -10,16 +10,16 @@ from pathlib import Path
 from backbones import Backbone
 from benchmark.child_process import end, messages, start
 from benchmark.conformance.report import Result
+from benchmark.engines import engine_of
 
 # The slowest check of the largest built-in takes a tenth of this on two cores.
 TIMEOUT_SECONDS = 1800
 
 
-def engine_of(backbone: Backbone, keras_backend: str) -> str:
-    """Return what executes a backbone: ``torch`` or ``tensorflow``."""
-    if backbone.framework == "torch":
-        return "torch"
-    return keras_backend if keras_backend in backbone.keras_backends else backbone.keras_backends[0]
+def usable_engine(backbone: Backbone, keras_backend: str) -> str:
+    """Return the engine that runs a backbone, on another Keras backend where it does not run on this one."""
+    backends = backbone.keras_backends
+    return engine_of(backbone, keras_backend if keras_backend in backends else backends[0])
 
 
 def examine(
@@ -42,7 +42,7 @@ def examine(
     Returns:
         A result for each check; one ``error`` more where the process died.
     """
-    engine = engine_of(backbone, keras_backend)
+    engine = usable_engine(backbone, keras_backend)
     names = [str(path) for path in plugins]
     asked = {"backbone": backbone.name, "engine": engine, "plugins": names, "only": list(only)}
     results: list[Result] = []

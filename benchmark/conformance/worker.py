@@ -15,7 +15,7 @@ from benchmark.child_process import send
 from benchmark.conformance.checks import CHECKS, Check
 from benchmark.conformance.fixture import Fault, Subject, subject_asked_for
 from benchmark.conformance.report import Result
-from benchmark.engines.one_framework import OTHER_FRAMEWORK
+from benchmark.engines import engine_entry
 from benchmark.records.failures import outcome_of
 from benchmark.records.outcomes import Outcome, RunFailure
 
@@ -33,7 +33,7 @@ def carry_out(check: Check, subject: Subject) -> Result:
     except RunFailure as failure:
         status, detail = ("skipped" if failure.outcome in _SKIPPED else "error"), failure.reason
     except Exception as error:
-        _, reason = outcome_of(error, shut_out=OTHER_FRAMEWORK[subject.engine])
+        _, reason = outcome_of(error, shut_out=engine_entry(subject.engine).excludes)
         status = "error"
         detail = (
             f"{reason.rstrip('.')} ({_place(error, subject.backbone)}): let it build, predict and train at "

@@ -3,6 +3,7 @@
 import errno
 import re
 import signal
+from collections.abc import Sequence
 
 from backbones import MissingWeights
 from benchmark.records.outcomes import Outcome, RunFailure
@@ -20,12 +21,12 @@ _LONGEST = 300
 _OOM_ADVICE = "use a smaller --batch-size or --size"
 
 
-def outcome_of(error: BaseException, shut_out: str = "") -> tuple[Outcome, str]:
+def outcome_of(error: BaseException, shut_out: Sequence[str] = ()) -> tuple[Outcome, str]:
     """Return the outcome and the reason for what was raised during a run.
 
     Args:
         error: what was raised.
-        shut_out: the package that must not be imported in this process, if any.
+        shut_out: the packages that must not be imported in this process.
     """
     if isinstance(error, RunFailure):
         return error.outcome, error.reason
@@ -37,10 +38,11 @@ def outcome_of(error: BaseException, shut_out: str = "") -> tuple[Outcome, str]:
     if name in _MEMORY_ERRORS or (isinstance(error, RuntimeError) and _MEMORY_WORDS.search(str(error))):
         return Outcome.OOM, f"Out of memory ({message or name}); {_OOM_ADVICE}."
     if isinstance(error, ModuleNotFoundError) and error.name:
-        if error.name.partition(".")[0] == shut_out:
+        package = error.name.partition(".")[0]
+        if package in shut_out:
             return (
                 Outcome.ERROR,
-                f"The backbone's code imports {shut_out} beside the other framework; import one only.",
+                f"The backbone's code imports {package} beside the other framework; import one only.",
             )
         return Outcome.MISSING_DEPENDENCY, f"The module {error.name} is not installed; install it and try again."
     if isinstance(error, ImportError):

@@ -5,8 +5,7 @@ weights and progress can never disagree. The best weights are in a file named by
 points: a kill between the two writes leaves the older pair intact.
 """
 
-import contextlib
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,51 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
 
 from benchmark.atomic_files import UNFINISHED, written_file
+from benchmark.records.record import Epoch
 
 State = Mapping[str, npt.NDArray[Any]]
 _LAST = "last.safetensors"
+
+
+class Progress(BaseModel):
+    """What the loop must know to go on after an epoch; kept in the header of the last checkpoint.
+
+    Args:
+        history: a line for each epoch that is done.
+        best_epoch, best_loss: number and validation loss of the best of them; 0 and infinite before the first.
+        choices: those that were measured.
+        parts: in how many each batch is computed.
+        diverged: why the training ended without weights, where it did.
+        seconds: where the time went.
+    """
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
+    history: list[Epoch] = []
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    choices: dict[str, str] = {}
+    parts: int = 0
+    diverged: str = ""
+    seconds: dict[str, float] = {}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How far a training came.
+
+    Args:
+        progress: after its last epoch.
+        final_epoch: number of the epoch whose weights the engine has.
+        resumed_from: number of epochs that an earlier try had done.
+    """
+
+    progress: Progress
+    final_epoch: int
+    resumed_from: int
 
 
 @dataclass(frozen=True)
@@ -37,20 +76,20 @@ class Checkpoints:
         """Write the weights of the best epoch so far."""
         self._write(f"{self.prefix}best-{epoch}.safetensors", state, {})
 
-    def save_last(self, progress: Mapping[str, Any], state: State) -> None:
-        """Write the state after an epoch, and drop best weights that ``progress["best_epoch"]`` does not name."""
-        self._write(self.prefix + _LAST, state, {"progress": json.dumps(progress)})
+    def save_last(self, progress: Progress, state: State) -> None:
+        """Write the state after an epoch, and drop best weights that are not of ``progress.best_epoch``."""
+        self._write(self.prefix + _LAST, state, {"progress": progress.model_dump_json()})
         for stale in self.folder.glob(f"{self.prefix}best-*.safetensors"):
-            if stale.name != f"{self.prefix}best-{progress['best_epoch']}.safetensors":
+            if stale.name != f"{self.prefix}best-{progress.best_epoch}.safetensors":
                 stale.unlink()
 
-    def load_last(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]] | None:
+    def load_last(self) -> tuple[Progress, dict[str, npt.NDArray[Any]]] | None:
         """Return what :meth:`save_last` wrote, or ``None`` where nothing usable is there."""
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(self.folder / (self.prefix + _LAST), framework="numpy") as file:
-                progress = json.loads(file.metadata()["progress"])
+                progress = Progress.model_validate_json(file.metadata()["progress"])
                 return progress, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError):
             return None
@@ -64,13 +103,6 @@ class Checkpoints:
             return dict(load_file(self.folder / f"{self.prefix}best-{epoch}.safetensors"))
         except (FileNotFoundError, SafetensorError):
             return None
-
-    def delete(self) -> None:
-        """Remove all checkpoints; the folder too when nothing else is in it."""
-        for path in self.folder.glob("*.safetensors*"):
-            path.unlink()
-        with contextlib.suppress(OSError):
-            self.folder.rmdir()
 
     def _write(self, name: str, state: State, metadata: dict[str, str]) -> None:
         from safetensors.numpy import save_file

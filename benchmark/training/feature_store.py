@@ -1,4 +1,4 @@
-"""The frozen prefix's outputs on disk: files, keys, budget and locks. NumPy only; :mod:`.prefix` says when to use it.
+"""Features on disk: files, keys, budget and locks. NumPy only; :mod:`.feature_cache` says when to use it.
 
 An entry is a folder named by the hash of everything that could change what is in it. ``rows.bin`` has a place for
 every image of the data set and is mapped, sparse where nothing was computed; ``done.bin`` has a byte for each image,
@@ -47,7 +47,7 @@ class NoRoom(Exception):
     """Says in one clause why an entry can't be kept."""
 
 
-class PrefixCache:
+class FeatureStore:
     """All entries of one folder.
 
     Args:
@@ -56,7 +56,7 @@ class PrefixCache:
             that is less.
 
     Example:
-        >>> cache = PrefixCache(Path("/tmp/prefixes"), budget=10**9)
+        >>> cache = FeatureStore(Path("/tmp/prefixes"), budget=10**9)
         >>> with cache.open({"weights": "..."}, count=100, shape=(8,), dtype="float32") as entry:
         ...     missing = entry.missing(positions)
     """
@@ -130,9 +130,9 @@ class PrefixCache:
 
 
 class Entry:
-    """The outputs of one prefix for the images of one data set; a context manager, from :meth:`PrefixCache.open`."""
+    """The features of a data set's images by some frozen stages; a context manager, of :meth:`FeatureStore.open`."""
 
-    def __init__(self, cache: PrefixCache, folder: Path, key: Mapping[str, Any]) -> None:
+    def __init__(self, cache: FeatureStore, folder: Path, key: Mapping[str, Any]) -> None:
         self._cache, self.folder = cache, folder
         self._count, self._shape = int(key["count"]), tuple(int(side) for side in key["shape"])
         self._dtype = np.dtype(key["dtype"])
@@ -194,7 +194,7 @@ class Entry:
             os.close(descriptor)
 
     def make_room(self, images: int) -> None:
-        """Set disk space aside for the rows of so many images more; see :meth:`PrefixCache.make_room`."""
+        """Set disk space aside for the rows of so many images more; see :meth:`FeatureStore.make_room`."""
         self._cache.make_room(self, images * self.row_bytes)
 
     def reserve(self, total: int) -> None:
@@ -238,7 +238,7 @@ class Entry:
             _write_all(descriptor, block[start:end], int(positions[start]) * self.row_bytes)
 
     def discard(self) -> None:
-        """Take the entry away, because its rows are not what the prefix gives; who has mapped it keeps them."""
+        """Take the entry away, because its rows are not what the stages give; who has mapped it keeps them."""
         with contextlib.suppress(OSError):
             _take_away(self.folder)
         self.close()

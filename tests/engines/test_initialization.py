@@ -12,12 +12,12 @@ from benchmark.recipe import Recipe
 
 
 def engine_with(name: str, engine: str, initialization: str, weights: Path | None = None, size: int = 32) -> Any:
-    from benchmark.engines import Assignment, create
+    from benchmark.engines import BuildSpec, create
 
     changes = {"initialization": initialization, "execution.compile": "off", "execution.channels_last": "off"}
     made = create(engine, "cpu", tf32=False, deterministic=False)
     recipe = Recipe().with_values(changes)
-    made.build(Assignment(load_registry().get(name), recipe, num_classes=4, size=size, weights=weights, seed=5))
+    made.build(BuildSpec(load_registry().get(name), recipe, num_classes=4, size=size, weights=weights, seed=5))
     return made
 
 

@@ -91,6 +91,6 @@ def test_the_other_framework_is_shut_out(monkeypatch: pytest.MonkeyPatch) -> Non
     assert importlib.util.find_spec("torch") is not None
     with pytest.raises(ModuleNotFoundError) as caught:
         importlib.import_module("tensorflow")
-    outcome, reason = outcome_of(caught.value, shut_out="tensorflow")
+    outcome, reason = outcome_of(caught.value, shut_out=("tensorflow",))
     assert outcome is Outcome.ERROR
     assert "imports tensorflow beside the other framework" in reason

@@ -10,7 +10,7 @@ from benchmark.engines.keras.stages.graph import KerasStages
 _CHANNELS_LAST = 2
 
 
-class TensorFlowFeatures:
+class TensorFlowGradCam:
     """A forward pass split behind the stage that Grad-CAM explains.
 
     Args:

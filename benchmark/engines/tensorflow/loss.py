@@ -7,7 +7,7 @@ import tensorflow as tf
 from benchmark.recipe import Loss
 
 # (1 - p) is kept from zero, where the slope of a power below 1 has no bound.
-_SMALLEST_DOUBT = 1e-7
+_SMALLEST_COMPLEMENT = 1e-7
 
 
 def image_losses(logits: Any, labels: Any, wanted: Loss, num_classes: int) -> Any:
@@ -27,5 +27,5 @@ def image_losses(logits: Any, labels: Any, wanted: Loss, num_classes: int) -> An
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     if wanted.focal_gamma:
         p = tf.reduce_sum(tf.nn.softmax(logits) * tf.one_hot(labels, num_classes), axis=-1)
-        losses *= tf.maximum(1 - p, _SMALLEST_DOUBT) ** wanted.focal_gamma
+        losses *= tf.maximum(1 - p, _SMALLEST_COMPLEMENT) ** wanted.focal_gamma
     return losses

@@ -1,6 +1,5 @@
 """Features of a stage and the gradients of logits with respect to them, for torch modules and Keras on torch."""
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,12 +8,11 @@ from torch import Tensor
 
 from benchmark.engines.cam_stage import channel_axis, find_feature_stage
 from benchmark.engines.torch.network import TorchStage
-
-Precision = Callable[[], contextlib.AbstractContextManager[object]]
+from benchmark.engines.torch.steps import Precision
 
 
 @dataclass(frozen=True)
-class TorchFeatures:
+class TorchGradCam:
     """A forward pass split behind the stage that Grad-CAM explains. Its stages must be in inference mode.
 
     Args:
@@ -33,7 +31,7 @@ class TorchFeatures:
     @classmethod
     def find(
         cls, stages: Sequence[TorchStage], example: Tensor, wanted: str | None, layout: str, precision: Precision
-    ) -> "TorchFeatures":
+    ) -> "TorchGradCam":
         """Return the split behind the stage to explain.
 
         Args:

@@ -7,7 +7,7 @@ from torch.nn import functional
 from benchmark.recipe import Loss
 
 # (1 - p) is kept from zero, where the slope of a power below 1 has no bound.
-SMALLEST_DOUBT = 1e-7
+_SMALLEST_COMPLEMENT = 1e-7
 
 
 def image_losses(logits: Tensor, labels: Tensor, wanted: Loss) -> Tensor:
@@ -21,5 +21,5 @@ def image_losses(logits: Tensor, labels: Tensor, wanted: Loss) -> Tensor:
     losses = functional.cross_entropy(logits, labels, reduction="none", label_smoothing=wanted.label_smoothing)
     if wanted.focal_gamma:
         p = functional.softmax(logits, dim=-1).gather(1, labels[:, None])[:, 0]
-        losses = losses * torch.clamp(1 - p, min=SMALLEST_DOUBT) ** wanted.focal_gamma
+        losses = losses * torch.clamp(1 - p, min=_SMALLEST_COMPLEMENT) ** wanted.focal_gamma
     return losses

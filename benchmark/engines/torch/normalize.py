@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from backbones import Preprocessing
+from benchmark.engines.shared import factor_and_shift
 
 
 class Normalizer:
@@ -17,12 +18,10 @@ class Normalizer:
     """
 
     def __init__(self, wanted: Preprocessing, device: torch.device, layout: str, *, channels_last: bool) -> None:
-        std = torch.tensor(wanted.std, dtype=torch.float64)
-        factor = (wanted.scale / std).float()
-        shift = (-torch.tensor(wanted.mean, dtype=torch.float64) / std).float()
+        factor, shift = (torch.from_numpy(values) for values in factor_and_shift(wanted))
         shape = (1, 3, 1, 1) if layout == "nchw" else (1, 1, 1, 3)
         self._factor = factor.reshape(shape).to(device)
-        self._shift = shift.reshape(shape).to(device)
+        self._shift = -shift.reshape(shape).to(device)
         self._plain = bool((factor == 1).all() and (shift == 0).all())
         self._bgr = wanted.channel_order == "bgr"
         self._nchw = layout == "nchw"

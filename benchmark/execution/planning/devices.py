@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmark.child_process import run, send, take_standard_streams
+from benchmark.engines import engine_entry
 from benchmark.engines.host import processor
 from benchmark.errors import UserError
 from benchmark.text import plain
@@ -103,22 +104,9 @@ def _ask(engine: str) -> DeviceChoice | None:
 
 
 def _look(engine: str) -> DeviceChoice | None:
-    """Import one framework and return the GPU that it sees. bfloat16 is native from compute capability 8.0."""
-    if engine == "torch":
-        import torch
-
-        if not torch.cuda.is_available():
-            return None
-        major, _ = torch.cuda.get_device_capability(0)
-        return DeviceChoice("cuda", str(torch.cuda.get_device_name(0)), major >= 8)
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
-        return None
-    details = tf.config.experimental.get_device_details(gpus[0])
-    major, _ = details.get("compute_capability", (0, 0))
-    return DeviceChoice("cuda", str(details.get("device_name", "GPU")), major >= 8)
+    """Import an engine's framework and return the GPU that it sees."""
+    gpu = engine_entry(engine).visible_gpu()
+    return None if gpu is None else DeviceChoice("cuda", gpu.name, gpu.bfloat16)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from backbones import Backbone
 from backbones.registry import OWN_ORIGINS, Registry, load_registry
+from benchmark.engines import engine_entry, engine_of
 from benchmark.errors import UserError
 from benchmark.execution.planning.datasets import Fold, Images, Say
 from benchmark.execution.planning.devices import DeviceChoice, choose_devices
@@ -83,7 +84,9 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
         raise UserError("--rerun does again what is done, --only-failed leaves it: give one of them.")
     if request.out is not None:
         _check_writable(request.out)
-    engines = {_engine(backbone, request.settings.keras_backend) for entry in entries for backbone in entry.backbones}
+    engines = {
+        engine_of(backbone, request.settings.keras_backend) for entry in entries for backbone in entry.backbones
+    }
     devices = choose_devices(request.device, engines, say)
 
     images = Images(request, say)
@@ -154,11 +157,6 @@ def _size(backbone: Backbone, recipe: Recipe) -> int:
     return recipe.size or backbone.input_size
 
 
-def _engine(backbone: Backbone, keras_backend: str) -> str:
-    """Return what executes a backbone: ``torch`` or ``tensorflow``."""
-    return "torch" if backbone.framework == "torch" else keras_backend
-
-
 def _folder_name(name: str) -> str:
     """Return a data set's name as one folder's name, whatever is in it."""
     return "".join(c if c.isalnum() or c in "_-" else "-" for c in name)[:80] or "data"
@@ -215,7 +213,7 @@ class _Maker:
         with every choice resolved that can be before its framework is imported.
         """
         request, recipe = self._request, entry.recipe
-        engine = _engine(backbone, request.settings.keras_backend)
+        engine = engine_of(backbone, request.settings.keras_backend)
         device = self._devices[engine]
         precision = recipe.execution.precision
         if precision == "auto":
@@ -278,8 +276,7 @@ def _verdict(backbone: Backbone, engine: str) -> tuple[Outcome, str] | None:
         runs_on = " or ".join(backbone.keras_backends)
         return Outcome.UNSUPPORTED, f"{backbone.name} runs on Keras's {runs_on} backend only (--keras-backend)."
     missing = [*backbone.missing_modules()]
-    if importlib.util.find_spec(engine) is None:
-        missing.append(engine)
+    missing += [module for module in engine_entry(engine).requires if importlib.util.find_spec(module) is None]
     if missing:
         names = ", ".join(dict.fromkeys(missing))
         return Outcome.MISSING_DEPENDENCY, f"Not installed: {names}; install it and give the same command again."

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.data.audit.audit import Audit
+from benchmark.engines import engine_entry
 from benchmark.execution.executors.process_tree import ATTEMPT_VARIABLE
 from benchmark.execution.planning.weights import Weights
 from benchmark.records.outcomes import Outcome
@@ -119,7 +120,8 @@ class Job(BaseModel):
 
 def worker_environment(job: Job, attempt: str) -> Mapping[str, str]:
     """Return the environment of a job's worker: what decides a framework before it is imported."""
-    own = {"KERAS_BACKEND": job.run.engine, ATTEMPT_VARIABLE: attempt}
+    entry = engine_entry(job.run.engine)
+    own = {**entry.environment, ATTEMPT_VARIABLE: attempt}
     if job.run.device_kind == "cpu":
         own["CUDA_VISIBLE_DEVICES"] = "-1"
-    return {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1", **os.environ, **own}
+    return {**entry.environment_defaults, "PYTHONUNBUFFERED": "1", **os.environ, **own}

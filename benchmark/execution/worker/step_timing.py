@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.child_process import send, take_standard_streams
-from benchmark.engines.one_framework import OTHER_FRAMEWORK, shut_out_other_framework
+from benchmark.engines import engine_entry
+from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.execution.worker.inputs import find_declared, load_images
 from benchmark.execution.worker.job import Job
 from benchmark.execution.worker.worker import log_traceback
@@ -70,7 +71,7 @@ def measure(job: Job, begun: float) -> Pace:
     Raises:
         RunFailure: the network can't be built or run, for the reason for which the run itself would fail.
     """
-    from benchmark.engines import Assignment, create
+    from benchmark.engines import BuildSpec, create
     from benchmark.measurement.throughput import expected_seconds
     from benchmark.training.epoch import Loop
     from benchmark.training.prefetch import near_equal_batches
@@ -82,7 +83,7 @@ def measure(job: Job, begun: float) -> Pace:
     engine = create(run.engine, run.device_kind, tf32=execution.tf32, deterministic=execution.deterministic)
     imported = time.perf_counter()
     engine.build(
-        Assignment(
+        BuildSpec(
             backbone=backbone,
             recipe=run.recipe,
             num_classes=len(data.class_names),
@@ -103,8 +104,7 @@ def measure(job: Job, begun: float) -> Pace:
     def inference() -> Iterator[int]:
         batches = near_equal_batches(split.test, loop.batch_size)[: _STEPS + 1]
         for images, batch in zip(loop.feed().batches(batches), batches, strict=True):
-            output = engine.forward(engine.normalize(images)) if loop.rows is None else engine.forward_rest(images)
-            engine.fetch([output])
+            engine.fetch([loop.logits(images)])
             yield len(batch)
 
     def alone() -> Iterator[int]:
@@ -114,7 +114,7 @@ def measure(job: Job, begun: float) -> Pace:
 
     whole, one = _each(inference()), _each(alone())
     rows = _rows(engine, loop, job)
-    loop.read_rows(rows)
+    loop.read_features(rows)
     first, steps = _timed(training())
     return Pace(
         start=imported - begun,
@@ -130,16 +130,16 @@ def measure(job: Job, begun: float) -> Pace:
 
 def _rows(engine: "Engine", loop: "Loop", job: Job) -> npt.NDArray[Any] | None:
     """Return rows in place of those of the frozen stages that would be kept, all alike; ``None`` where none would."""
-    from benchmark.engines.base import NoPrefix
+    from benchmark.engines.base import NotCacheable
 
     if loop.recipe.augmentation.active or job.settings.cache_budget == 0:
         return None
     try:
-        engine.prefix()
-    except NoPrefix:
+        engine.feature_spec()
+    except NotCacheable:
         return None
     pixels = engine.upload(np.array(loop.data.pixels[:1]))
-    row = engine.fetch([engine.run_prefix(engine.normalize(pixels))])[0][0]
+    row = engine.fetch([engine.compute_features(engine.normalize(pixels))])[0][0]
     return np.broadcast_to(row, (len(loop.data), *row.shape))
 
 
@@ -202,7 +202,7 @@ def main(arguments: list[str]) -> int:
         pace = measure(job, begun)
     except BaseException as error:  # SystemExit too: a backbone's code may raise anything
         log_traceback()
-        outcome, reason = outcome_of(error, shut_out=OTHER_FRAMEWORK[job.run.engine])
+        outcome, reason = outcome_of(error, shut_out=engine_entry(job.run.engine).excludes)
         event: dict[str, Any] = {"event": "unmeasured", "outcome": outcome, "reason": reason}
     else:
         event = {"event": "measured", **asdict(pace)}

@@ -24,7 +24,8 @@ from filelock import FileLock, Timeout
 
 from backbones import Backbone
 from benchmark.atomic_files import write_atomically
-from benchmark.engines.one_framework import OTHER_FRAMEWORK, assert_one_framework, shut_out_other_framework
+from benchmark.engines import engine_entry
+from benchmark.engines.one_framework import assert_one_framework, shut_out_other_framework
 from benchmark.execution.executors.process_tree import ATTEMPT_VARIABLE, adopt_orphans, be_first_to_go
 from benchmark.execution.worker.channel import Channel, print_to
 from benchmark.execution.worker.inputs import find_declared, load_images
@@ -63,6 +64,7 @@ def main() -> int:
         outcome = _do(job, channel, began, runs_before, speeds)
         if outcome is not Outcome.OK:
             return int(outcome is None)
+        engine_entry(job.run.engine).free()
         give_memory_back()
         channel.report({"event": "stored", "outcome": outcome})
         runs_before += 1
@@ -115,7 +117,7 @@ def attempt(
         return work.carry_out()
     except BaseException as error:  # SystemExit too: a backbone's code may raise anything
         log_traceback()
-        outcome, reason = outcome_of(error, shut_out=OTHER_FRAMEWORK[job.run.engine])
+        outcome, reason = outcome_of(error, shut_out=engine_entry(job.run.engine).excludes)
         work.provenance["log_tail"] = job.log_tail()
         return job.record(outcome, reason, **work.fields()), None, None
 
@@ -151,7 +153,7 @@ class _Work:
         """Do the run, from the adapter to the record."""
         job, run = self.job, self.job.run
         shut_out_other_framework(run.engine)
-        if run.engine == "torch" and run.device_kind == "cpu":
+        if engine_entry(run.engine).holds_memory and run.device_kind == "cpu":
             hold_memory()
         backbone = find_declared(job)
         data, split = load_images(job)
@@ -168,7 +170,7 @@ class _Work:
             report=self.channel.report, checkpoints=checkpoints, should_stop=self.channel.should_stop,
             oom=job.settings.oom, caching=self._caching(backbone),
         )  # fmt: skip
-        self.provenance["frozen_prefix"] = dict(training.prefix)
+        self.provenance["frozen_prefix"] = dict(training.feature_cache)
         self.facts["timings"] = training.timings
         self.facts["history"] = training.history
         self.facts["best_epoch"] = training.best_epoch
@@ -203,13 +205,13 @@ class _Work:
         """Return where the outputs of frozen stages are kept, with what of this process may change them."""
         from benchmark.data.preparation.cache import cache_root
         from benchmark.training.feature_cache import Caching
-        from benchmark.training.feature_store import PrefixCache
+        from benchmark.training.feature_store import FeatureStore
 
         if self.job.settings.cache_budget == 0:
             return None
         versions = {name: self.provenance[name] for name in ("tumorboard", "python", "libraries")}
         origin = {"backbone": backbone.name, "source": backbone.source_hash, **versions}
-        return Caching(PrefixCache(cache_root() / "prefixes", self.job.settings.cache_budget), origin)
+        return Caching(FeatureStore(cache_root() / "prefixes", self.job.settings.cache_budget), origin)
 
     def _explain(
         self, engine: "Engine", network: "Network", data: Any, split: Any, predictions: Predictions
@@ -266,13 +268,15 @@ class _Work:
             engine, network = self._build_with(backbone, None, num_classes)
             used = "none"
             self.provenance["fell_back_because"] = fell_back
-        self.provenance |= describe(self.job.run.device_kind)
+        self.provenance |= describe(
+            self.job.run.device_kind, self.job.run.engine, network.execution.get("threads", "")
+        )
         self.facts["network"] = NetworkFacts(
             parameters=network.parameters,
             trainable_parameters=network.trainable_parameters,
             gmacs=network.gmacs,
             stages=network.stages,
-            stages_proven=network.stages_proven,
+            stages_proven=network.stages_verified,
             preprocessing=asdict(network.preprocessing),
             execution=dict(network.execution),
             conventions=dict(network.conventions),
@@ -285,7 +289,7 @@ class _Work:
     def _build_with(
         self, backbone: Backbone, source: Path | str | None, num_classes: int
     ) -> "tuple[Engine, Network]":
-        from benchmark.engines import Assignment, create
+        from benchmark.engines import BuildSpec, create
 
         run, execution = self.job.run, self.job.run.recipe.execution
         start = time.perf_counter()
@@ -294,7 +298,7 @@ class _Work:
         self.phase("building")
         start = time.perf_counter()
         network = engine.build(
-            Assignment(
+            BuildSpec(
                 backbone=backbone,
                 recipe=run.recipe,
                 num_classes=num_classes,

@@ -18,8 +18,8 @@ _LARGEST = 60_000_000
 _SEED = 2011
 
 
-class _Doubt(Exception):
-    """Carries why stages are not proven."""
+class _Unverified(Exception):
+    """Carries why stages are not verified."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class _Step:
     buffers: list[Tensor]
 
 
-def doubt(whole: nn.Module, pieces: Sequence[Piece], example: Tensor) -> str:
+def verify(whole: nn.Module, pieces: Sequence[Piece], example: Tensor) -> str:
     """Return why the composed pieces are not shown to equal ``whole``; empty where they are.
 
     Shown is: the same logits in inference mode; in training mode the same logits, running statistics and (of
@@ -53,7 +53,7 @@ def doubt(whole: nn.Module, pieces: Sequence[Piece], example: Tensor) -> str:
             _same_in_inference(whole, pieces, example)
             _restore(buffers, before)
             _same_in_training(whole, pieces, example, buffers, before)
-        except _Doubt as found:
+        except _Unverified as found:
             return str(found)
         finally:
             _restore(buffers, before)
@@ -66,7 +66,7 @@ def _each_parameter_once(pieces: Sequence[Piece]) -> None:
     for piece in pieces:
         for name, parameter in piece.parameters.items():
             if times[id(parameter)] > 1:
-                raise _Doubt(f"the weight {name} is in more than one stage")
+                raise _Unverified(f"the weight {name} is in more than one stage")
 
 
 def _same_in_inference(whole: nn.Module, pieces: Sequence[Piece], example: Tensor) -> None:
@@ -91,14 +91,14 @@ def _output(piece: Piece, x: Tensor) -> Tensor:
         y = piece.forward(x)
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
-        raise _Doubt(f"the stage {piece.name} does not take the output before it ({first})") from error
+        raise _Unverified(f"the stage {piece.name} does not take the output before it ({first})") from error
     finally:
         for handle in handles:
             handle.remove()
     if not isinstance(y, Tensor):
-        raise _Doubt(f"the stage {piece.name} gives {type(y).__name__}, not a tensor")
+        raise _Unverified(f"the stage {piece.name} gives {type(y).__name__}, not a tensor")
     if x._version != version:
-        raise _Doubt(f"the stage {piece.name} changes its input in place")
+        raise _Unverified(f"the stage {piece.name} changes its input in place")
     return y
 
 
@@ -164,7 +164,7 @@ def _compare(pairs: Sequence[tuple[str, Tensor | None, Tensor | None]], when: st
         else:
             same = found.equal(expected) or _close(found, expected, tolerance)
         if not same:
-            raise _Doubt(f"{when} the stages' {what} differ from the model's")
+            raise _Unverified(f"{when} the stages' {what} differ from the model's")
 
 
 def _close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
