@@ -132,7 +132,7 @@ def test_sorts_filters_and_opens_the_images_of_a_cell(html: Path, browser: Any) 
 def test_shows_every_missed_tumour_and_where_rows_look(html: Path, browser: Any) -> None:
     visit = Visit(browser, html)
     view = visit.view
-    (rows,) = read_board(html.parent).arenas()
+    (rows,) = read_board(html.parent).comparison_groups()
     parts = Cases.of(rows).gallery()
     gallery = view.locator(".panel", has=view.locator("h3:has-text('Gallery')"))
     assert gallery.locator("li").count() == min(8, len(parts[0][1]))  # in front, unasked

@@ -1,4 +1,4 @@
-"""The audit on the leaderboard: what could flatter the scores of an arena, in a few lines."""
+"""The audit on the leaderboard: what could flatter the scores of a comparison group, in a few lines."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ HEAD = (
 
 @dataclass(frozen=True)
 class AuditBlock:
-    """What is printed of the audits behind an arena's rows.
+    """What is printed of the audits behind a comparison group's rows.
 
     Args:
         lines: under ``HEAD``, one for each split.
@@ -33,7 +33,7 @@ class AuditBlock:
 
 
 def audit_block(rows: Sequence[BoardRow]) -> AuditBlock | None:
-    """Return what the records of an arena's rows tell of the audit; ``None`` where none of them was audited."""
+    """Return what the records tell of a comparison group's audit; ``None`` where none was audited."""
     audits: dict[str, tuple[int, str, Audit]] = {}
     for row in rows:
         for result in row.results:

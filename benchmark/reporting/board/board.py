@@ -24,25 +24,25 @@ class Block:
     """Rows that may be compared: same data, split, image set, and pretrained or scratch weights.
 
     Args:
-        arena: identity of data, split and image set, without the weights.
-        arena_name: for people (``phantom, holdout``), unique on the board.
+        comparison_group: identity of data, split and image set, without the weights.
+        comparison_group_name: for people (``phantom, holdout``), unique on the board.
         pretrained: ``None`` for failed rows, where it does not matter.
         unranked: why its rows have no rank (``leak``, ``fell back``, ``incomplete``, ``failed``), else empty.
     """
 
-    arena: str
-    arena_name: str
+    comparison_group: str
+    comparison_group_name: str
     pretrained: bool | None
     unranked: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """For people: ``phantom, holdout, pretrained``."""
-        return f"{self.arena_name}, {self.place}"
+        return f"{self.comparison_group_name}, {self.place}"
 
     @property
     def place(self) -> str:
-        """Where it stands within its arena: ``pretrained``, ``scratch, leak`` ..."""
+        """Where it stands within its comparison group: ``pretrained``, ``scratch, leak`` ..."""
         weights = {True: ("pretrained",), False: ("scratch",), None: ()}[self.pretrained]
         return ", ".join((*weights, *self.unranked))
 
@@ -116,10 +116,10 @@ class Board:
         names = dict.fromkeys(name for data in data_sets for name in data.class_names if name != data.negative_class)
         return tuple(names)
 
-    def arenas(self) -> list[tuple[BoardRow, ...]]:
-        """Return the rows by arena (data, split and image set), in order."""
-        names = dict.fromkeys(row.block.arena for row in self.rows)
-        return [tuple(row for row in self.rows if row.block.arena == name) for name in names]
+    def comparison_groups(self) -> list[tuple[BoardRow, ...]]:
+        """Return the rows by comparison group (data, split and image set), in order."""
+        names = dict.fromkeys(row.block.comparison_group for row in self.rows)
+        return [tuple(row for row in self.rows if row.block.comparison_group == name) for name in names]
 
 
 def make_board(results: Iterable[Result], problems: Sequence[str] = (), costs: Costs | None = None) -> Board:
@@ -155,18 +155,17 @@ def _agreeing(results: Sequence[Result]) -> list[Result]:
         if result.scores is not None and result.predictions is not None:
             test = result.predictions.part("test")
             order = test.image_ids.argsort()
-            said = [values[order].tolist() for values in (test.image_ids, test.labels, test.groups)]
+            images_read = [values[order].tolist() for values in (test.image_ids, test.labels, test.groups)]
             data, images = result.record.data, result.record.identity.get("images_hash")
-            arena = hash_json([data.fingerprint, data.class_names, data.split_hash, data.limit, images])
-            signed[result.record.key] = arena, hash_json(said)
-    usual = {
-        arena: Counter(sign for where, sign in signed.values() if where == arena).most_common(1)[0][0]
-        for arena in {arena for arena, _ in signed.values()}
-    }
+            group = hash_json([data.fingerprint, data.class_names, data.split_hash, data.limit, images])
+            signed[result.record.key] = group, hash_json(images_read)
+    signs: dict[str, Counter[str]] = {}
+    for group, sign in signed.values():
+        signs.setdefault(group, Counter())[sign] += 1
     kept = []
     for result in results:
-        arena, sign = signed.get(result.record.key, ("", ""))
-        if arena and sign != usual[arena]:
+        group, sign = signed.get(result.record.key, ("", ""))
+        if group and sign != signs[group].most_common(1)[0][0]:
             why = (
                 f"The test images, labels or patients of record {result.record.key[:12]} are not those of the other "
                 f"runs on this split; delete it and run it again."
@@ -195,7 +194,7 @@ def _row(results: Sequence[Result], recipe: str) -> BoardRow:
 
 def _block(results: Sequence[Result], scored: Sequence[Result]) -> Block:
     record = (scored or results)[0].record
-    arena = hash_json(
+    comparison_group = hash_json(
         [
             record.data.fingerprint,
             record.data.class_names,
@@ -204,7 +203,7 @@ def _block(results: Sequence[Result], scored: Sequence[Result]) -> Block:
         ]
     )
     if not scored:
-        return Block(arena, "", None, ("failed",))
+        return Block(comparison_group, "", None, ("failed",))
     why = []
     if any(result.record.data.leaks for result in results):
         why.append("leak")
@@ -212,21 +211,20 @@ def _block(results: Sequence[Result], scored: Sequence[Result]) -> Block:
         why.append("fell back")
     if len(scored) < len(results) or not even(scored):
         why.append("incomplete")
-    return Block(arena, "", record.weights.used != "none", tuple(why))
+    return Block(comparison_group, "", record.weights.used != "none", tuple(why))
 
 
 def _named(rows: Sequence[BoardRow]) -> list[BoardRow]:
-    """Give each arena its name; those that would share one are told apart by a few digits of their hash."""
-    arenas: dict[str, str] = {}
+    """Name each comparison group; those that would share a name are told apart by a few digits of their hash."""
+    names: dict[str, str] = {}
     for row in rows:
         data = row.first.record.data
         limit = "" if data.limit is None else f", limit {data.limit}"
-        arenas.setdefault(row.block.arena, f"{data.name}, {split_label(row.results, row.results)}{limit}")
-    counts = list(arenas.values())
-    for arena, name in arenas.items():
-        if counts.count(name) > 1:
-            arenas[arena] = f"{name} #{arena[:6]}"
-    return [replace(row, block=replace(row.block, arena_name=arenas[row.block.arena])) for row in rows]
+        names.setdefault(row.block.comparison_group, f"{data.name}, {split_label(row.results, row.results)}{limit}")
+    counts = Counter(names.values())
+    unique = {group: name if counts[name] == 1 else f"{name} #{group[:6]}" for group, name in names.items()}
+    blocks = [replace(row.block, comparison_group_name=unique[row.block.comparison_group]) for row in rows]
+    return [replace(row, block=block) for row, block in zip(rows, blocks, strict=True)]
 
 
 def _judged(rows: Sequence[BoardRow], costs: Costs | None) -> tuple[list[BoardRow], dict[str, BlockStatistics]]:
@@ -284,8 +282,9 @@ def _run_order(result: Result) -> tuple[Any, ...]:
 
 
 def _row_order(row: BoardRow) -> tuple[Any, ...]:
-    """Arenas by name; within one the ranked blocks first, then by macro-F1."""
-    arena = row.first.record.data.name, row.block.arena_name, row.first.record.data.limit or math.inf, row.block.arena
-    last = {True: 0, False: 1, None: 2}[row.block.pretrained]
+    """Comparison groups by name; within one the ranked blocks first, then by macro-F1."""
+    data, block = row.first.record.data, row.block
+    group = data.name, block.comparison_group_name, data.limit or math.inf, block.comparison_group
+    last = {True: 0, False: 1, None: 2}[block.pretrained]
     score = math.inf if math.isnan(row.macro_f1) else -row.macro_f1
-    return (*arena, bool(row.block.unranked), last, row.block.name, row.rank or 0, score, row.values["backbone"])
+    return (*group, bool(block.unranked), last, block.name, row.rank or 0, score, row.values["backbone"])

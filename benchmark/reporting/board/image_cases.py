@@ -1,4 +1,4 @@
-"""The test images of an arena as its rows read them, side by side: what each said of each image, who missed it."""
+"""The test images of a comparison group, and what each of its rows predicted of each image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from benchmark.reporting.figures.labels import full_names
 
 @dataclass(frozen=True)
 class Cases:
-    """The N test images of an arena (over its folds), read by R rows.
+    """The N test images of a comparison group (over its folds), read by R rows.
 
     Of a row with several seeds it is the run of the lowest seed that reads.
 
@@ -43,7 +43,7 @@ class Cases:
 
     @classmethod
     def of(cls, rows: Sequence[BoardRow]) -> "Cases":
-        """Return the cases of the rows of one arena."""
+        """Return the cases of the rows of one comparison group."""
         data = rows[0].first.record.data
         scored = sorted((row for row in rows if row.values["n_runs"]), key=lambda row: -row.macro_f1)
         known: dict[str, tuple[int, str]] = {}

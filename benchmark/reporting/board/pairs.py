@@ -96,7 +96,7 @@ def comparison_lines(board: Board) -> list[Row]:
 
 
 def pair_tables(board: Board, blocks: Sequence[str]) -> list[str]:
-    """Return as Markdown which rows of an arena's blocks differ; nothing where there are no pairs.
+    """Return as Markdown which rows of a comparison group's blocks differ; nothing where there are no pairs.
 
     Up to five rows, every pair; beyond, the pairs with the best row, and the differences of all in a table of rows
     by rows.

@@ -12,7 +12,7 @@ DISCLAIMER = "Research software, not for clinical use."
 
 
 def data_notes(rows: Sequence[BoardRow]) -> list[str]:
-    """Return the short sentences that a reader must see first: on the data behind an arena's rows, and on leaks."""
+    """Return the short sentences that a reader must see first: on a comparison group's data, and on leaks."""
     data = rows[0].first.record.data
     folds = len({result.record.data.split_hash for result in rows[0].results})
     notes = []
@@ -45,10 +45,11 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
 
 
 def block_notes(blocks: Mapping[str, BlockStatistics], say: Callable[[BlockStatistics], Iterable[str]]) -> list[str]:
-    """Return what is said of the blocks of an arena, each sentence once.
+    """Return what is said of the blocks of a comparison group, each sentence once.
 
     Args:
-        blocks: by their place in the arena; a sentence that is not said of all of them names those that it is of.
+        blocks: by their place in the comparison group; a sentence that is not true of all names those that it is
+            true of.
         say: returns the sentences on one block.
     """
     said: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Notes on single rows of an arena, each said once for all the rows that it concerns."""
+"""Notes on single rows of a comparison group, each said once for all the rows that it concerns."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from benchmark.reporting.figures.labels import full_names
 
 @dataclass(frozen=True)
 class RowNote:
-    """A note on some rows of an arena.
+    """A note on some rows of a comparison group.
 
     Args:
         text: one sentence, which names the rows.
-        rows: their numbers within the arena, from 0.
+        rows: their numbers within the comparison group, from 0.
     """
 
     text: str
@@ -22,7 +22,7 @@ class RowNote:
 
 
 def row_notes(rows: Sequence[BoardRow]) -> list[RowNote]:
-    """Return the notes on the rows of an arena; rows of which the same is to be said share one."""
+    """Return the notes on the rows of a comparison group; rows of which the same is to be said share one."""
     names = full_names(rows)
     fell = [number for number, row in enumerate(rows) if row.first.record.weights.fell_back]
     notes = [*_guesses(rows, names), *_reasons(rows, names)]
@@ -68,7 +68,7 @@ def _reasons(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
 
 
 def _namesakes(rows: Sequence[BoardRow]) -> list[RowNote]:
-    """Return a note for each name that several backbones of an arena share without being one network."""
+    """Return a note for each name that several backbones of a comparison group share without being one network."""
     called: dict[str, dict[str, str]] = {}
     owners: dict[str, list[int]] = {}
     for number, row in enumerate(rows):

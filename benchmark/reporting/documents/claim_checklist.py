@@ -53,16 +53,16 @@ _METRICS = (
 
 
 def report(board: Board) -> str:
-    """Return the checklist of every arena (data, split and image set) as Markdown."""
+    """Return the checklist of every comparison group (data, split and image set) as Markdown."""
     parts = [_INTRODUCTION]
-    for rows in board.arenas():
+    for rows in board.comparison_groups():
         shown = [row for row in rows if row.values["n_runs"]]
-        parts.append(f"## {escaped(rows[0].block.arena_name)}")
-        parts += _arena(shown, rows, board) if shown else ["No run has a score."]
+        parts.append(f"## {escaped(rows[0].block.comparison_group_name)}")
+        parts += _comparison_group(shown, rows, board) if shown else ["No run has a score."]
     return "\n\n".join(parts) + "\n"
 
 
-def _arena(shown: Sequence[BoardRow], rows: Sequence[BoardRow], board: Board) -> list[str]:
+def _comparison_group(shown: Sequence[BoardRow], rows: Sequence[BoardRow], board: Board) -> list[str]:
     data = shown[0].first.record.data
     notes = [
         note

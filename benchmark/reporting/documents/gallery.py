@@ -67,16 +67,19 @@ def _shortened(name: str) -> str:
 
 
 def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], out: Path) -> Path:
-    """Write the gallery of every arena as Markdown, and its images as sheets (PNG and SVG); return the Markdown.
+    """Write the gallery of every comparison group as Markdown, and its images as sheets (PNG and SVG).
 
     Sheets of an earlier board are removed.
 
     Args:
         thumbnails: JPEGs by fingerprint and image id.
+
+    Returns:
+        The path of the Markdown.
     """
     parts = ["# TumorBoard gallery: what was missed", DISCLAIMER]
     sheets: list[Path] = []
-    for rows in board.arenas():
+    for rows in board.comparison_groups():
         if not any(row.values["n_runs"] for row in rows):
             continue
         cases = Cases.of(rows)

@@ -41,12 +41,12 @@ _LATIN = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßà
 
 
 def latex(board: Board) -> str:
-    """Return one table for each arena, and one of published results where there are any.
+    """Return one table for each comparison group, and one of published results where there are any.
 
     Needs the packages that its first lines name; compiles with pdfLaTeX.
     """
     parts = [f"% Made by TumorBoard. {DISCLAIMER} To be compiled so:", _PREAMBLE]
-    for rows in board.arenas():
+    for rows in board.comparison_groups():
         shown = [row for row in rows if row.values["n_runs"]]
         if shown:
             parts.append(_table(shown))
@@ -66,7 +66,7 @@ def _table(rows: Sequence[BoardRow]) -> str:
         members = [row for row in rows if row.block.name == block]
         lines.append(f"\\multicolumn{{{len(head)}}}{{l}}{{\\emph{{{escaped(members[0].block.place)}}}}} \\\\")
         lines += [" & ".join(_cells(row, counts)) + r" \\" for row in members]
-    caption = " ".join([f"{rows[0].block.arena_name}.", *data_notes(rows)])
+    caption = " ".join([f"{rows[0].block.comparison_group_name}.", *data_notes(rows)])
     return _float(caption, f"rll{'r' * (len(head) - 3)}", head, lines)
 
 

@@ -28,12 +28,12 @@ def markdown(board: Board, plots: Mapping[str, Sequence[str]]) -> str:
     """Return the whole leaderboard as Markdown.
 
     Args:
-        plots: for each arena, the names (without suffix) of the PNG files beside it.
+        plots: for each comparison group, the names (without suffix) of the PNG files beside it.
     """
     parts = ["# TumorBoard leaderboard", DISCLAIMER]
     parts += [escaped(note) for note in board.notes]
-    for rows in board.arenas():
-        parts += _arena(rows, board, plots.get(rows[0].block.arena, ()))
+    for rows in board.comparison_groups():
+        parts += _comparison_group(rows, board, plots.get(rows[0].block.comparison_group, ()))
     if board.problems:
         parts += ["## Records with a problem", "\n".join(f"- {escaped(text)}" for text in board.problems)]
     parts.append(_READING)
@@ -58,7 +58,7 @@ may reach far below it: distances from zero are seen even where probabilities ar
 precision and batch size. Memory is the device's peak (on a CPU: of the process)."""
 
 
-def _arena(rows: Sequence[BoardRow], board: Board, plots: Sequence[str]) -> list[str]:
+def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[str]) -> list[str]:
     statistics, data = board.statistics, rows[0].first.record.data
     limit = "" if data.limit is None else f", limited to {data.limit} images"
     split = split_label(rows[0].results, rows[0].results)

@@ -33,14 +33,14 @@ def write_tables(board: Board, out: Path) -> None:
 
 
 def _plots(board: Board, out: Path) -> dict[str, list[str]]:
-    """Return for each arena the names of the pictures of it that are in the folder."""
+    """Return for each comparison group the names of the pictures of it that are in the folder."""
     names: dict[str, list[str]] = {}
     for stem, _, rows in wanted(board):
-        names.setdefault(rows[0].block.arena, []).append(stem)
-    for number, arena in enumerate(board.arenas()):
-        names.setdefault(arena[0].block.arena, []).extend(cam_stems(arena, number))
-    for row in {row.block.arena: row for row in board.rows}.values():
-        names.setdefault(row.block.arena, []).append(montage_name(row.first.record.data.name))
+        names.setdefault(rows[0].block.comparison_group, []).append(stem)
+    for number, comparison_group in enumerate(board.comparison_groups()):
+        names.setdefault(comparison_group[0].block.comparison_group, []).extend(cam_stems(comparison_group, number))
+    for row in {row.block.comparison_group: row for row in board.rows}.values():
+        names.setdefault(row.block.comparison_group, []).append(montage_name(row.first.record.data.name))
     return {name: [stem for stem in stems if (out / f"{stem}.png").exists()] for name, stems in names.items()}
 
 

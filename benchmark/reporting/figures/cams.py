@@ -23,14 +23,14 @@ _GAP, _CAPTION, _LEFT = 0.25, 0.42, 1.1  # in cells: between cases, above each, 
 
 
 def cam_stems(rows: Sequence[BoardRow], number: int) -> dict[str, BoardRow]:
-    """Return the names, without suffix, of an arena's pictures and the row that each is of.
+    """Return the names, without suffix, of a comparison group's pictures and the row that each is of.
 
     Args:
-        rows: of the arena.
-        number: of the arena on the board, from 0.
+        rows: of the comparison group.
+        number: of the comparison group on the board, from 0.
     """
     cases = Cases.of(rows)
-    tail = f"_{slug(rows[0].block.arena_name)}" if number else ""
+    tail = f"_{slug(rows[0].block.comparison_group_name)}" if number else ""
     stems: dict[str, BoardRow] = {}
     for row, name in zip(cases.rows, cases.names, strict=True):
         if any(result.cams is not None for result in row.results):
@@ -46,7 +46,7 @@ def write_cam_plots(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]],
         thumbnails: JPEGs by fingerprint and image id.
     """
     paths: list[Path] = []
-    for number, rows in enumerate(board.arenas()):
+    for number, rows in enumerate(board.comparison_groups()):
         stems = cam_stems(rows, number)
         cases = Cases.of(rows) if stems else None
         for stem, row in stems.items():

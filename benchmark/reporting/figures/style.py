@@ -95,7 +95,7 @@ def title(rows: Sequence[BoardRow]) -> str:
     """Say which data a plot is of, and that they are synthetic where they are."""
     data = rows[0].first.record.data
     synthetic = " (synthetic images)" if data.synthetic else ""
-    return f"{rows[0].block.arena_name}{synthetic}"
+    return f"{rows[0].block.comparison_group_name}{synthetic}"
 
 
 def save(made: Any, folder: Path, stem: str) -> list[Path]:

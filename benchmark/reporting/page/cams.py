@@ -23,7 +23,7 @@ def cam_data(cases: Cases, budget: int) -> tuple[list[dict[str, Any] | None], di
     """Return for each row its maps, cases and facts (``None`` where it has none), and lesions' outlines by image.
 
     Args:
-        cases: of an arena.
+        cases: of a comparison group.
         budget: bytes for its maps; where not all fit, those of the chosen cases and of wrong images come first.
     """
     found = [looks(row) for row in cases.rows]
@@ -73,7 +73,7 @@ def svg_path(lines: Sequence[Line]) -> str:
 
 
 def cam_table(rows: Sequence[BoardRow]) -> dict[str, Any] | None:
-    """Return the table of scores of an arena's maps, its last lines the baselines; ``None`` without any score."""
+    """Return the table of scores of a comparison group's maps, baselines last; ``None`` without any score."""
     scored = {name: row for name, row in zip(full_names(rows), rows, strict=True) if POINTING in row.values}
     if not scored:
         return None

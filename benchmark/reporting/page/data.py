@@ -25,15 +25,16 @@ _SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond"}
 
 
 def page_data(board: Board, thumbnails: Thumbnails) -> list[dict[str, Any]]:
-    """Return one entry for each arena of a board."""
-    arenas = [rows for rows in board.arenas() if any(row.values["n_runs"] for row in rows)]
-    budgets = THUMBNAIL_BYTES // max(1, len(arenas)), MAP_BYTES // max(1, len(arenas))
+    """Return one entry for each comparison group of a board."""
+    groups = [rows for rows in board.comparison_groups() if any(row.values["n_runs"] for row in rows)]
+    budgets = THUMBNAIL_BYTES // max(1, len(groups)), MAP_BYTES // max(1, len(groups))
     return [
-        _arena(rows, board, thumbnails.get(rows[0].first.record.data.fingerprint, {}), budgets) for rows in arenas
+        _comparison_group(rows, board, thumbnails.get(rows[0].first.record.data.fingerprint, {}), budgets)
+        for rows in groups
     ]
 
 
-def _arena(
+def _comparison_group(
     rows: Sequence[BoardRow], board: Board, pictures: Mapping[str, bytes], budgets: tuple[int, int]
 ) -> dict[str, Any]:
     data = rows[0].first.record.data
@@ -41,7 +42,7 @@ def _arena(
     colours = library_colours([row.values["library"] for row in cases.rows])
     cams, lesions = cam_data(cases, budgets[1])
     return {
-        "name": rows[0].block.arena_name,
+        "name": rows[0].block.comparison_group_name,
         "classes": list(data.class_names),
         "negative": cases.negative,
         "synthetic": data.synthetic,

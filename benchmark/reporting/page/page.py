@@ -26,7 +26,7 @@ from benchmark.reporting.figures.labels import telling_columns
 from benchmark.reporting.page.cams import cam_table
 from benchmark.reporting.page.data import Thumbnails, page_data
 
-_SCRIPTS = ("base", "plots", "images", "arena")  # one script in the page, cut by what its parts do
+_SCRIPTS = ("base", "plots", "images", "comparison_group")  # one script in the page, cut by what its parts do
 _SHOWN = (
     "rank",
     "backbone",
@@ -87,7 +87,7 @@ def page(board: Board, thumbnails: Thumbnails) -> str:
         disclaimer=DISCLAIMER,
         audit_head=HEAD,
         published_note=PUBLISHED_NOTE,
-        tables=[_table(number, rows, board) for number, rows in enumerate(board.arenas())],
+        tables=[_table(number, rows, board) for number, rows in enumerate(board.comparison_groups())],
         notes=board.notes,
         problems=board.problems,
         data=script_json(page_data(board, thumbnails)),
@@ -106,10 +106,10 @@ def script_json(value: Any) -> str:
 
 
 def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any]:
-    """Return what the template needs of an arena.
+    """Return what the template needs of a comparison group.
 
     Args:
-        number: of the arena on the board.
+        number: of the comparison group on the board.
     """
     data, chosen = rows[0].first.record.data, board.columns
     notes = row_notes(rows)
@@ -149,7 +149,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
     counted = {"rows": len(notes), "intervals and ranks": len(told)}
     return {
         "number": number,
-        "name": rows[0].block.arena_name,
+        "name": rows[0].block.comparison_group_name,
         "synthetic": data.synthetic,
         "warnings": [*data_notes(rows), *block_notes(judged, seed_notes)],
         "notes": [note.text for note in notes],
