@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from benchmark.evaluation.costs import Costs
@@ -12,11 +13,13 @@ from benchmark.evaluation.predictions import Setting
 from benchmark.evaluation.statistics import BlockStatistics, analyse
 from benchmark.hashing import hash_json
 from benchmark.reporting.board.cam_scores import cam_intervals
+from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.columns import measures
 from benchmark.reporting.board.derived_scores import cost_of, patient_intervals
 from benchmark.reporting.board.folds import aggregated, even, failure, predictions_by_fold, split_label
 from benchmark.reporting.board.guessing import guessed
 from benchmark.reporting.board.recipe_labels import recipe_labels
-from benchmark.reporting.board.rows import Result, Row
+from benchmark.reporting.board.rows import Result
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ class BoardRow:
     """
 
     results: tuple[Result, ...]
-    values: Row
-    spread: Row
+    values: Values
+    spread: Values
     block: Block
     rank: int | None = None
     intervals: Mapping[str, Interval] = field(default_factory=dict)
@@ -72,6 +75,18 @@ class BoardRow:
     def first(self) -> Result:
         """A run to ask for what all runs share, scored where there is one."""
         return next((result for result in self.results if result.scores), self.results[0])
+
+    @cached_property
+    def line(self) -> Values:
+        """The row as a flat line: spreads under ``<column>_sd``, intervals under ``<column>_low`` and ``_high``."""
+        return {
+            **self.values,
+            **{f"{name}_sd": value for name, value in self.spread.items()},
+            **{f"{name}_low": interval.low for name, interval in self.intervals.items()},
+            **{f"{name}_high": interval.high for name, interval in self.intervals.items()},
+            "block": self.block.name,
+            "rank": self.rank,
+        }
 
     @property
     def macro_f1(self) -> float:
@@ -145,7 +160,8 @@ def make_board(results: Iterable[Result], problems: Sequence[str] = (), costs: C
 def _with_cost(result: Result, costs: Costs | None) -> Result:
     if result.scores is None or costs is None:
         return result
-    return replace(result, extras={**result.extras, **cost_of(result.record, result.scores.test, costs)})
+    cost = cost_of(result.record, result.scores.test, costs)
+    return replace(result, score_values={**result.score_values, **cost})
 
 
 def _agreeing(results: Sequence[Result]) -> list[Result]:
@@ -170,7 +186,7 @@ def _agreeing(results: Sequence[Result]) -> list[Result]:
                 f"The test images, labels or patients of record {result.record.key[:12]} are not those of the other "
                 f"runs on this split; delete it and run it again."
             )
-            result = replace(result, scores=None, problem=why, extras={})
+            result = replace(result, scores=None, problem=why, score_values={})
         kept.append(result)
     return kept
 
@@ -252,7 +268,7 @@ def _judged(rows: Sequence[BoardRow], costs: Costs | None) -> tuple[list[BoardRo
 
 
 def _with_intervals(row: BoardRow, intervals: Mapping[str, Interval]) -> BoardRow:
-    patients = patient_intervals(row.values, row.first.record.data.class_names)
+    patients = patient_intervals(row.values, row.first.record.data)
     looks = cam_intervals([result.cam_scores for result in row.results if result.scores is not None])
     remark = guessed(row.first.record, intervals)
     values = {**row.values, "reason": remark} if remark and "reason" not in row.values else row.values
@@ -271,6 +287,7 @@ def _analysed(rows: Sequence[BoardRow], costs: Costs | None) -> BlockStatistics:
         n_train=rows[0].values["n_train"],
         n_test=data.n_test,
         grouped=data.grouped,
+        measures=measures(),
         costs=None if costs is None else costs.matrix(data.class_names),
     )
     return analyse([predictions_by_fold(row.results) for row in rows], setting)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmark.evaluation.statistics import Pair
 from benchmark.reporting.board.board import Board, BoardRow
-from benchmark.reporting.board.rows import Row
+from benchmark.reporting.board.column import Values
 from benchmark.reporting.documents.markdown_cells import HIGHER, LOWER, escaped, table
 from benchmark.reporting.figures.labels import full_names
 
@@ -74,7 +74,7 @@ def sentence(pair: RowPair) -> str:
     )
 
 
-def comparison_lines(board: Board) -> list[Row]:
+def comparison_lines(board: Board) -> list[Values]:
     """Return one line per pair of rows of a block, under :data:`COMPARISONS`."""
     return [
         {

@@ -101,15 +101,3 @@ def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
             f"below {ALPHA} after Holm's correction for {pairs}; the smallest p is {smallest:.2g}."
         )
     return notes
-
-
-def count(value: float) -> str:
-    """Return a count, or a mean of counts with one decimal."""
-    return str(int(value)) if value == int(value) else f"{value:.1f}"
-
-
-def number(value: float, digits: int = 3) -> str:
-    """Return a number with ``digits`` significant digits, never in scientific notation, whole ones whole."""
-    if value == int(value) and abs(value) < 1e15:
-        return str(int(value))
-    return f"{value:.{digits}g}" if abs(value) < 10**digits and abs(value) >= 1e-4 else f"{value:.0f}"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from benchmark.evaluation.bootstrap import RESAMPLES
 from benchmark.reporting.board.board import Board, BoardRow
+from benchmark.reporting.board.columns import in_output
 from benchmark.reporting.board.phrases import DISCLAIMER, rank_notes, seed_notes
 from benchmark.reporting.board.reproduce import command_of
 from benchmark.reporting.documents.claim_answers import (
@@ -31,25 +32,13 @@ from benchmark.reporting.documents.claim_answers import (
     training,
     weights,
 )
-from benchmark.reporting.documents.markdown_cells import count_cell, escaped, score_cell, table
+from benchmark.reporting.documents.markdown_cells import cell, escaped, table
 
 _INTRODUCTION = f"""# Reporting checklist
 
 {DISCLAIMER} Filled in from the records of the runs; the numbers are those of CLAIM 2020 (Mongan, Moy & Kahn, \
 Radiology: Artificial Intelligence 2020;2(2):e200029). Where it says *{NOT_RECORDED}*, the records do not tell, and \
 authors must."""
-_METRICS = (
-    ("macro_f1", "macro-F1"),
-    ("accuracy", "accuracy"),
-    ("balanced_accuracy", "balanced accuracy"),
-    ("mcc", "MCC"),
-    ("auroc", "AUROC"),
-    ("sensitivity_at_95", "sensitivity, tumour or not"),
-    ("specificity_at_95", "specificity reached"),
-    ("ece", "calibration error"),
-    ("brier", "Brier"),
-    ("patient_macro_f1", "macro-F1 by patient"),
-)
 
 
 def report(board: Board) -> str:
@@ -153,19 +142,13 @@ def _seeds(rows: Sequence[BoardRow]) -> str:
 
 
 def _metrics(rows: Sequence[BoardRow]) -> str:
-    data = rows[0].first.record.data
-    kinds = [("fn", name) for name in data.class_names]
-    kinds += [("missed", name) for name in data.class_names if data.negative_class not in (None, name)]
-    metrics = [(name, title) for name, title in _METRICS if any(name in row.values for row in rows)]
+    data, values = rows[0].first.record.data, rows[0].values
     head = ["metric", *(f"{row.values['backbone']}, {row.values['recipe']}, {row.values['weights']}" for row in rows)]
-    lines = [[title, *(score_cell(row, name) for row in rows)] for name, title in metrics]
-    lines += [
-        [
-            escaped(f"{kind} {name} (of {rows[0].values.get(f'support_{name}', 0)})"),
-            *(count_cell(row, f"{kind}_{name}") for row in rows),
-        ]
-        for kind, name in kinds
-    ]
+    lines = []
+    for column in in_output("checklist", data):
+        of = f" (of {values.get(f'support_{column.class_name}', 0)})" if column.class_name else ""
+        if column.class_name or any(column.name in row.values for row in rows):
+            lines.append([escaped(column.title + of), *(cell(row, column) for row in rows)])
     return table(head, lines)
 
 

@@ -14,7 +14,8 @@ from benchmark.evaluation.metrics import decide
 from benchmark.recipe.suite import Conclusion
 from benchmark.records.suite_membership import Experiment, Experiments, read_experiments
 from benchmark.reporting.board.board import Board
-from benchmark.reporting.board.phrases import DISCLAIMER, count
+from benchmark.reporting.board.column import count
+from benchmark.reporting.board.phrases import DISCLAIMER
 from benchmark.reporting.board.rows import Result
 from benchmark.reporting.documents.markdown_cells import escaped
 

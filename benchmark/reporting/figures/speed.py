@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.reporting.board.board import BoardRow
-from benchmark.reporting.board.phrases import number
+from benchmark.reporting.board.column import number
 from benchmark.reporting.figures.labels import place_labels, short_names
 from benchmark.reporting.figures.style import (
     FRAMEWORK_MARKERS,

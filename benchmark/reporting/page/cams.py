@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.evaluation.cam_metrics import POINTING, upsample
+from benchmark.evaluation.cam_metrics import POINTING, SCORES, upsample
 from benchmark.reporting.board.board import BoardRow
-from benchmark.reporting.board.cam_scores import IMAGES, RANDOMIZED, TITLES, shared_baselines
+from benchmark.reporting.board.cam_scores import IMAGES, RANDOMIZED, shared_baselines
+from benchmark.reporting.board.columns import named
 from benchmark.reporting.board.image_cases import Cases, Look, cam_source, looks
 from benchmark.reporting.figures.cams import chosen
 from benchmark.reporting.figures.labels import full_names
@@ -78,20 +79,20 @@ def cam_table(rows: Sequence[BoardRow]) -> dict[str, Any] | None:
     if not scored:
         return None
     checked = any(RANDOMIZED in row.values for row in scored.values())
-    head = ["backbone", *TITLES.values(), "images", "map", *(["left when randomised"] if checked else [])]
+    *columns, randomized = named(*SCORES, IMAGES, RANDOMIZED)
+    head = ["backbone", *(column.title for column in columns), "map", *([randomized.title] if checked else [])]
     lines = []
     for name, row in scored.items():
         cells = [{"text": name, "interval": ""}]
-        for score in TITLES:
-            interval = row.intervals.get(score)
-            ends = "" if interval is None else f"{interval.low:.3f}–{interval.high:.3f}"  # noqa: RUF001
-            cells.append({"text": f"{row.values[score]:.3f}", "interval": ends})
-        cells += [{"text": str(round(row.values[IMAGES])), "interval": ""}, {"text": cam_source(row), "interval": ""}]
+        for column in columns:
+            ends = column.ends(row.intervals.get(column.name), "–")  # noqa: RUF001
+            cells.append({"text": column.text(row.values[column.name]), "interval": ends})
+        cells.append({"text": cam_source(row), "interval": ""})
         if checked:
-            left = row.values.get(RANDOMIZED)
-            cells.append({"text": "" if left is None else f"{left:.2f}", "interval": ""})
+            cells.append({"text": randomized.text(row.values.get(RANDOMIZED)), "interval": ""})
         lines.append({"baseline": False, "cells": cells})
-    for name, means, images in shared_baselines({name: row.first.cam_scores for name, row in scored.items()}):
-        texts = [name, *(f"{means[score]:.3f}" for score in TITLES), str(images), "", *([""] if checked else [])]
+    for name, means, count in shared_baselines({name: row.first.cam_scores for name, row in scored.items()}):
+        texts = [name, *(column.text({**means, IMAGES: count}[column.name]) for column in columns)]
+        texts += [""] * (1 + checked)
         lines.append({"baseline": True, "cells": [{"text": text, "interval": ""} for text in texts]})
     return {"head": head, "lines": lines, "checked": checked}
