@@ -43,14 +43,14 @@ def audit_block(rows: Sequence[BoardRow]) -> AuditBlock | None:
                 audits.setdefault(data.split_hash, (data.fold or 0, data.split, record.audit))
     if not audits:
         return None
-    found = sorted(audits.values(), key=lambda entry: entry[:2])
-    first = found[0][2]
+    of_splits = sorted(audits.values(), key=lambda entry: entry[:2])
+    first = of_splits[0][2]
     notes = [
         "Groups of copies among all images; in brackets those that stand in test and in training or validation.",
         f"Near-duplicates: {first.near_rule}; identical images included.",
         *_probe_notes(first),
     ]
-    return AuditBlock(tuple(_line(name, audit) for _, name, audit in found), tuple(notes))
+    return AuditBlock(tuple(_line(name, audit) for _, name, audit in of_splits), tuple(notes))
 
 
 def _line(name: str, audit: Audit) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ def _probe_notes(audit: Audit) -> list[str]:
     return [
         f"Shortcut probe: balanced accuracy for {'the class' if target == 'class' else f'{target} against the rest'} "
         f"from features that know nothing of tumours, chance {chance[target]:.2f}: "
-        + ", ".join(f"{features} {accuracy:.2f}" for features, accuracy in told.items())
+        + ", ".join(f"{features} {accuracy:.2f}" for features, accuracy in accuracies.items())
         + "."
-        for target, told in targets.items()
+        for target, accuracies in targets.items()
     ]

@@ -256,23 +256,23 @@ def _judged(rows: Sequence[BoardRow], costs: Costs | None) -> tuple[list[BoardRo
             judged += [_with_intervals(row, _analysed([row], costs).intervals[0]) for row in members]
         else:
             members.sort(key=_standing)
-            found = _analysed(members, costs)
+            of_block = _analysed(members, costs)
             if block.unranked:  # where all rows saw the same leak they can be compared; a rank would say more
-                found = replace(found, ranks=(None,) * len(members))
-            statistics[block.name] = found
+                of_block = replace(of_block, ranks=(None,) * len(members))
+            statistics[block.name] = of_block
             judged += [
                 replace(_with_intervals(row, intervals), rank=rank)
-                for row, intervals, rank in zip(members, found.intervals, found.ranks, strict=True)
+                for row, intervals, rank in zip(members, of_block.intervals, of_block.ranks, strict=True)
             ]
     return judged, statistics
 
 
 def _with_intervals(row: BoardRow, intervals: Mapping[str, Interval]) -> BoardRow:
     patients = patient_intervals(row.values, row.first.record.data)
-    looks = cam_intervals([result.cam_scores for result in row.results if result.scores is not None])
+    of_maps = cam_intervals([result.cam_scores for result in row.results if result.scores is not None])
     remark = guessed(row.first.record, intervals)
     values = {**row.values, "reason": remark} if remark and "reason" not in row.values else row.values
-    return replace(row, values=values, intervals={**intervals, **patients, **looks}, guessed=bool(remark))
+    return replace(row, values=values, intervals={**intervals, **patients, **of_maps}, guessed=bool(remark))
 
 
 def _standing(row: BoardRow) -> tuple[float, str]:

@@ -136,8 +136,8 @@ def _pooled(runs: Sequence[Result]) -> Values:
     for column in COLUMNS:
         if column.average in _WEIGHTS:
             weights = [_WEIGHTS[column.average](test, data) for test in tests]
-            known = all(column.name in run.values for run in runs)
-            values[column.name] = fmean((run.values[column.name] for run in runs), weights) if known else None
+            everywhere = all(column.name in run.values for run in runs)
+            values[column.name] = fmean((run.values[column.name] for run in runs), weights) if everywhere else None
     return {name: value for name, value in values.items() if not absent(value)}
 
 

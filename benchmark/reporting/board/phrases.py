@@ -19,13 +19,13 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
     if data.synthetic:
         notes.append("The images are synthetic: no conclusion about patients can be drawn.")
     train, validation, tested = (rows[0].values[name] for name in ("n_train", "n_validation", "n_test"))
-    told = (
+    sizes = (
         f"{train} images to train, {validation} to choose (mean of {folds} folds); each of {tested} images is tested "
         "once."
         if folds > 1
         else f"{train} images to train, {validation} to choose, {tested} to test."
     )
-    notes.append(told + (f" The class without a tumour is {data.negative_class}." if data.negative_class else ""))
+    notes.append(sizes + (f" The class without a tumour is {data.negative_class}." if data.negative_class else ""))
     notes.append(
         "No patient is on both sides of the split."
         if data.grouped and not data.leaks
@@ -52,13 +52,13 @@ def block_notes(blocks: Mapping[str, BlockStatistics], say: Callable[[BlockStati
             true of.
         say: returns the sentences on one block.
     """
-    said: dict[str, list[str]] = {}
+    places_of: dict[str, list[str]] = {}
     for place, statistics in blocks.items():
         for sentence in say(statistics):
-            said.setdefault(sentence, []).append(place)
+            places_of.setdefault(sentence, []).append(place)
     return [
         sentence if len(places) == len(blocks) else f"{' and '.join(places)}: {sentence}"
-        for sentence, places in said.items()
+        for sentence, places in places_of.items()
     ]
 
 

@@ -92,12 +92,12 @@ def published_rows(data: DataFacts) -> tuple[Published, ...]:
 @cache
 def _published() -> dict[str, list[Published]]:
     """Return the rows of ``published.csv`` by data set; those of the notebook stand in its own file, with more."""
-    found: dict[str, list[Published]] = {}
+    by_data_set: dict[str, list[Published]] = {}
     for line in _lines(_PUBLISHED):
         if line["work"] == NOTEBOOK:
             continue
         verified = line["verified"]
-        found.setdefault(line["dataset"], []).append(
+        by_data_set.setdefault(line["dataset"], []).append(
             Published(
                 work=line["work"],
                 model=line["model"],
@@ -112,7 +112,7 @@ def _published() -> dict[str, list[Published]]:
                 caveat="" if verified == "yes" else verified,
             )
         )
-    return found
+    return by_data_set
 
 
 @cache

@@ -137,8 +137,8 @@ def _uncertainty(notes: Sequence[str]) -> str:
 def _seeds(rows: Sequence[BoardRow]) -> str:
     seeds = sorted({result.record.seed for row in rows for result in row.results})
     folds = {result.record.data.fold for row in rows for result in row.results} - {None}
-    told = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({', '.join(map(str, seeds))})"
-    return told + (f", {len(folds)} folds." if folds else ".")
+    seeds_used = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({', '.join(map(str, seeds))})"
+    return seeds_used + (f", {len(folds)} folds." if folds else ".")
 
 
 def _metrics(rows: Sequence[BoardRow]) -> str:

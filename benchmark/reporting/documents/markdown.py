@@ -72,13 +72,13 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
         members = [row for row in shown if row.block.name == name]
         scores = _chosen(members, board) if board.columns else _scores(members, marked)
         parts += [f"### {escaped(name)}", scores]
-    told = block_notes(judged, partial(rank_notes, data=data))
-    if notes or told:
+    ranking = block_notes(judged, partial(rank_notes, data=data))
+    if notes or ranking:
         parts.append("### Notes")
         parts += (
             ["\n".join(f"{number}. {escaped(note.text)}" for number, note in enumerate(notes, 1))] if notes else []
         )
-        parts += ["\n".join(f"- {escaped(note)}" for note in told)] if told else []
+        parts += ["\n".join(f"- {escaped(note)}" for note in ranking)] if ranking else []
     if shown:
         parts += pair_tables(board, list(blocks))
         parts += _by_fold(shown)
@@ -101,11 +101,11 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
 
 
 def _audited(rows: Sequence[BoardRow]) -> list[str]:
-    found = audit_block(rows)
-    if found is None:
+    block = audit_block(rows)
+    if block is None:
         return []
-    lines = [[escaped(cell) for cell in line] for line in found.lines]
-    return ["### Audit of the images", table(HEAD, lines), "\n".join(f"- {escaped(note)}" for note in found.notes)]
+    lines = [[escaped(cell) for cell in line] for line in block.lines]
+    return ["### Audit of the images", table(HEAD, lines), "\n".join(f"- {escaped(note)}" for note in block.notes)]
 
 
 def _scores(rows: Sequence[BoardRow], marked: Mapping[int, Sequence[int]]) -> str:
@@ -134,10 +134,10 @@ def _by_fold(rows: Sequence[BoardRow]) -> list[str]:
         return []
     lines = []
     for row in rows:
-        found = {number: float(line["macro_f1"]) for number, line in scores[id(row)].items() if "macro_f1" in line}
+        by_number = {number: line["macro_f1"] for number, line in scores[id(row)].items() if "macro_f1" in line}
         spread = f" ± {row.spread['macro_f1_fold']:.3f}" if "macro_f1_fold" in row.spread else ""
-        mean = f"{fmean(found.values()):.3f}{spread}" if found else ""
-        lines.append([*who(row), *(f"{found[n]:.3f}" if n in found else "" for n in numbers), mean])
+        mean = f"{fmean(by_number.values()):.3f}{spread}" if by_number else ""
+        lines.append([*who(row), *(f"{by_number[n]:.3f}" if n in by_number else "" for n in numbers), mean])
     return ["### By fold", table([*WHO, *(f"fold {number}" for number in numbers), "mean ± sd"], lines)]
 
 
@@ -160,19 +160,20 @@ def _by_patient(rows: Sequence[BoardRow]) -> list[str]:
 
 def _same_networks(rows: Sequence[BoardRow]) -> list[str]:
     """Return what certificates of parity say of the rows, each sentence once."""
-    said = dict.fromkeys(str(row.values["parity"]) for row in rows if "parity" in row.values)
-    return ["### Same network, two frameworks", "\n".join(f"- {escaped(text)}" for text in said)] if said else []
+    sentences = dict.fromkeys(str(row.values["parity"]) for row in rows if "parity" in row.values)
+    lines = "\n".join(f"- {escaped(text)}" for text in sentences)
+    return ["### Same network, two frameworks", lines] if sentences else []
 
 
 def _published(rows: Sequence[BoardRow]) -> list[str]:
     """Return what is published on the same data, in italics for want of grey."""
     data = rows[0].first.record.data
-    found = published_rows(data)
-    if not found:
+    results = published_rows(data)
+    if not results:
         return []
     kinds = {"fn": "false_negatives", "missed": "missed"}
     counts = [(kind, name) for kind in kinds for name in data.class_names]
-    counts = [(kind, name) for kind, name in counts if any(name in getattr(row, kinds[kind]) for row in found)]
+    counts = [(kind, name) for kind, name in counts if any(name in getattr(row, kinds[kind]) for row in results)]
     head = ["work", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
     lines = [
         [
@@ -182,7 +183,7 @@ def _published(rows: Sequence[BoardRow]) -> list[str]:
             *(_italic(getattr(row, kinds[kind]).get(name)) for kind, name in counts),
             escaped(row.caveat),
         ]
-        for row in found
+        for row in results
     ]
     printed = table([*head, *(f"{kind} {name}" for kind, name in counts), "note"], lines)
     return ["### Published results", PUBLISHED_NOTE, printed]

@@ -1,7 +1,7 @@
 """Cells and tables of Markdown: text that shows as it is, scores with their intervals."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.column import Column, Kind
@@ -28,14 +28,15 @@ def who(row: BoardRow) -> list[str]:
     return [escaped(row.values.get(name, "")) for name in WHO]
 
 
-def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], lines: Sequence[Sequence[str]], left: Collection[str] = _LEFT) -> str:
     """Return a table; columns of text to the left, of numbers to the right.
 
     Args:
         head: the headings, which are escaped here.
         lines: the cells of each line, escaped already.
+        left: the headings of the columns of text.
     """
-    rule = [":--" if name in _LEFT else "--:" for name in head]
+    rule = [":--" if name in left else "--:" for name in head]
     return "\n".join(f"| {' | '.join(line)} |" for line in ([escaped(name) for name in head], rule, *lines))
 
 

@@ -17,7 +17,7 @@ from benchmark.reporting.board.board import Board
 from benchmark.reporting.board.column import count
 from benchmark.reporting.board.phrases import DISCLAIMER
 from benchmark.reporting.board.rows import Result
-from benchmark.reporting.documents.markdown_cells import escaped
+from benchmark.reporting.documents.markdown_cells import escaped, table
 
 Bools = npt.NDArray[np.bool_]
 Verdict = tuple[str, str]  # in a word, and with its figures
@@ -91,11 +91,11 @@ def report(experiments: Experiments, settings: Sequence[Setting]) -> str:
         if experiments.conclusions:
             judged = _judged(experiments.conclusions, setting)
             parts += ["### Which conclusions survive", escaped(_survivors(experiments.conclusions, judged))]
-            told = [
+            sentences = [
                 (conclusion.says, _told(conclusion, experiments, {how: each[number] for how, each in judged.items()}))
                 for number, conclusion in enumerate(experiments.conclusions)
             ]
-            parts.append("\n".join(f"- **{escaped(says)}.** {escaped(verdict)}" for says, verdict in told))
+            parts.append("\n".join(f"- **{escaped(says)}.** {escaped(verdict)}" for says, verdict in sentences))
     parts.append(_READING)
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -111,7 +111,7 @@ conclusions, and a single seed speaks of the trained models alone."""
 
 def _settings(experiments: Experiments, results: Mapping[str, Result]) -> list[Setting]:
     """Return what a board has of a suite, whole data sets and recipes without changes first."""
-    found: dict[tuple[str, ...], dict[str, list[Result]]] = {}
+    runs_of: dict[tuple[str, ...], dict[str, list[Result]]] = {}
     for entry in experiments.entries:
         for changes, keys in entry.runs.items():
             for result in (results[key] for key in keys if key in results):
@@ -119,11 +119,11 @@ def _settings(experiments: Experiments, results: Mapping[str, Result]) -> list[S
                 limit = "" if data.limit is None else f", limited to {data.limit} images"
                 title = f"{data.name}, split {result.split}{limit}" + (f", with {changes}" if changes else "")
                 place = changes, limit, data.fingerprint, title
-                found.setdefault(place, {}).setdefault(entry.name, []).append(result)
+                runs_of.setdefault(place, {}).setdefault(entry.name, []).append(result)
     entries = {entry.name: entry for entry in experiments.entries}
     return [
-        Setting(place[-1], tuple(Repeated(entries[name], tuple(runs)) for name, runs in found[place].items()))
-        for place in sorted(found)
+        Setting(place[-1], tuple(Repeated(entries[name], tuple(runs)) for name, runs in runs_of[place].items()))
+        for place in sorted(runs_of)
     ]
 
 
@@ -134,38 +134,32 @@ def _figures(experiments: Experiments, setting: Setting) -> str:
     """Return the table of figures: each known line, and under it what repeats it."""
     names = setting.entries[0].results[0].record.data.class_names
     measures = ["accuracy", *(f"{kind}_{name}" for kind in ("f1", "fn", "missed") for name in names)]
-    told = [*experiments.known.values(), *({m: _text(e.mean(m), m) for m in measures} for e in setting.entries)]
-    measures = [measure for measure in measures if any(line.get(measure) for line in told)]
+    all_lines = [*experiments.known.values(), *({m: _text(e.mean(m), m) for m in measures} for e in setting.entries)]
+    measures = [measure for measure in measures if any(line.get(measure) for line in all_lines)]
     lines = []
-    for number, known in experiments.known.items():
+    for number, figures in experiments.known.items():
         repeated = _once([each for each in setting.entries if each.entry.reference == number])
         if not repeated:
             continue
-        lines.append([number, experiments.source, *(_known(known, measure) for measure in measures)])
+        lines.append([number, experiments.source, *(figures.get(measure) or "" for measure in measures)])
         for how, each in repeated:
             cells = [_text(each.mean(measure), measure) for measure in measures]
             lines.append(["", how if each.scored else f"{how}: {each.results[0].status}", *cells])
     head = ["experiment", "whose", *(_heading(measure) for measure in measures)]
-    rule = [":--", ":--", *("--:" for _ in measures)]
-    escaped_lines = [[escaped(cell) for cell in line] for line in (head, *lines)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (escaped_lines[0], rule, *escaped_lines[1:]))
+    return table(head, [[escaped(cell) for cell in line] for line in lines], left=head[:2])
 
 
 def _once(entries: Sequence[Repeated]) -> list[tuple[str, Repeated]]:
     """Return entries with how they are called, those that are the same runs once."""
-    found: dict[tuple[str, ...], tuple[list[str], Repeated]] = {}
+    by_runs: dict[tuple[str, ...], tuple[list[str], Repeated]] = {}
     for each in entries:
         key = tuple(result.record.key for result in each.results)
-        found.setdefault(key, ([], each))[0].append(each.how)
-    return [(" = ".join(names), each) for names, each in found.values()]
+        by_runs.setdefault(key, ([], each))[0].append(each.how)
+    return [(" = ".join(names), each) for names, each in by_runs.values()]
 
 
 def _heading(measure: str) -> str:
     return measure.replace("f1_", "F1 ").replace("_", " ", 1)
-
-
-def _known(line: Mapping[str, str], measure: str) -> str:
-    return line.get(measure) or ""
 
 
 def _text(value: float | None, measure: str) -> str:
@@ -217,10 +211,12 @@ def _told(conclusion: Conclusion, experiments: Experiments, verdicts: Mapping[st
         if name
     ]
     sentences = [f"{_capital(experiments.source)}: {' against '.join(there)}."]
-    found: dict[str, list[str]] = {}
-    for how, (_, said) in verdicts.items():
-        found.setdefault(said, []).append(how)
-    return " ".join([*sentences, *(f"{_capital(' and '.join(hows))}: {said}." for said, hows in found.items())])
+    variants: dict[str, list[str]] = {}
+    for how, (_, verdict) in verdicts.items():
+        variants.setdefault(verdict, []).append(how)
+    return " ".join(
+        [*sentences, *(f"{_capital(' and '.join(hows))}: {verdict}." for verdict, hows in variants.items())]
+    )
 
 
 def _capital(text: str) -> str:
@@ -249,8 +245,11 @@ def _verdict(conclusion: Conclusion, setting: Setting, how: str) -> Verdict:
     _, p = mcnemar_clustered(by_cluster)
     better = float(by_cluster.sum())
     word = "not told from chance" if p >= ALPHA or not better else "holds" if better > 0 else "is reversed"
-    said = "can't be told from chance" if word == "not told from chance" else word
-    return word, f"{said} ({_text(own, conclusion.measure)} against {_text(other, conclusion.measure)}, p = {p:.2g})"
+    outcome = "can't be told from chance" if word == "not told from chance" else word
+    return (
+        word,
+        f"{outcome} ({_text(own, conclusion.measure)} against {_text(other, conclusion.measure)}, p = {p:.2g})",
+    )
 
 
 def _by_cluster(first: Repeated, second: Repeated, measure: str) -> npt.NDArray[np.float64] | None:
@@ -267,11 +266,11 @@ def _by_cluster(first: Repeated, second: Repeated, measure: str) -> npt.NDArray[
     clusters: dict[str, float] = {}
     seeds = len({a.record.seed for a, _ in pairs})
     for a, b in pairs:
-        right, wanted, groups, images = _right(a, measure)
+        right, concerned, groups, images = _right(a, measure)
         right_b, _, _, images_b = _right(b, measure)
         if not np.array_equal(images, images_b):
             return None
-        for group, more in zip(groups[wanted], right[wanted].astype(int) - right_b[wanted], strict=True):
+        for group, more in zip(groups[concerned], right[concerned].astype(int) - right_b[concerned], strict=True):
             clusters[str(group)] = clusters.get(str(group), 0.0) + float(more) / seeds
     return np.array(list(clusters.values())) if clusters else None
 
@@ -294,17 +293,17 @@ def _right(result: Result, measure: str) -> tuple[Bools, Bools, npt.NDArray[np.s
 
 def _survivors(conclusions: Sequence[Conclusion], judged: Mapping[str, Sequence[Verdict]]) -> str:
     """Return one paragraph: how many conclusions hold, and which don't."""
-    found: dict[str, list[str]] = {}
+    variants: dict[str, list[str]] = {}
     for how, verdicts in judged.items():
-        words: dict[str, list[str]] = {}
+        by_word: dict[str, list[str]] = {}
         for conclusion, (word, _) in zip(conclusions, verdicts, strict=True):
-            words.setdefault(word, []).append(conclusion.says)
-        opened = len(words.pop("open", []))
-        told = [f"{len(words.pop('holds', []))} of {len(conclusions) - opened} conclusions hold"]
-        told += [f"{word}: {'; '.join(says)}" for word, says in words.items()]
+            by_word.setdefault(word, []).append(conclusion.says)
+        opened = len(by_word.pop("open", []))
+        sentences = [f"{len(by_word.pop('holds', []))} of {len(conclusions) - opened} conclusions hold"]
+        sentences += [f"{word}: {'; '.join(says)}" for word, says in by_word.items()]
         if opened:
-            told.append(f"{opened} more are open for want of results")
-        found.setdefault(
-            ". ".join(_capital(part) if number else part for number, part in enumerate(told)), []
+            sentences.append(f"{opened} more are open for want of results")
+        variants.setdefault(
+            ". ".join(_capital(part) if number else part for number, part in enumerate(sentences)), []
         ).append(how)
-    return " ".join(f"{_capital(' and '.join(hows))}, {said}." for said, hows in found.items())
+    return " ".join(f"{_capital(' and '.join(hows))}, {said}." for said, hows in variants.items())

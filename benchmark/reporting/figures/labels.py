@@ -24,13 +24,13 @@ def short_names(rows: Sequence[BoardRow]) -> list[str]:
     names = [str(row.values["backbone"]).split("/", 1)[-1].split(":", 1)[-1] for row in rows]
     for column in ("recipe", "weights"):
         pairs = list(zip(names, rows, strict=True))
-        looks = [(name, row.values["library"], row.values["framework"]) for name, row in pairs]
-        alike = {look for look in looks if looks.count(look) > 1}
-        values = {row.values[column] for row, look in zip(rows, looks, strict=True) if look in alike}
+        shown_as = [(name, row.values["library"], row.values["framework"]) for name, row in pairs]
+        alike = {appearance for appearance in shown_as if shown_as.count(appearance) > 1}
+        values = {row.values[column] for row, appearance in zip(rows, shown_as, strict=True) if appearance in alike}
         if len(values) > 1:
             names = [
-                f"{name}, {row.values[column]}" if look in alike else name
-                for (name, row), look in zip(pairs, looks, strict=True)
+                f"{name}, {row.values[column]}" if appearance in alike else name
+                for (name, row), appearance in zip(pairs, shown_as, strict=True)
             ]
     return names
 
@@ -177,12 +177,12 @@ def place(
 
 def _choices(size: Boxes, radius: float, scale: float) -> Boxes:
     """Return offsets at which a text's box stands clear of its own marker, near ones first."""
-    found = []
+    offsets = []
     for distance in _DISTANCES:
         for angle in _ANGLES:
             way = np.array([np.cos(angle), np.sin(angle)])
-            found.append(way * (radius + distance * scale) + np.sign(np.round(way, 6)) * size / 2)
-    return np.array(found)
+            offsets.append(way * (radius + distance * scale) + np.sign(np.round(way, 6)) * size / 2)
+    return np.array(offsets)
 
 
 def _leader(offset: Boxes, size: Boxes, radius: float) -> tuple[Boxes, Boxes]:

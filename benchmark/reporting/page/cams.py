@@ -10,7 +10,7 @@ from benchmark.evaluation.cam_metrics import POINTING, SCORES, upsample
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.cam_scores import IMAGES, RANDOMIZED, shared_baselines
 from benchmark.reporting.board.columns import named
-from benchmark.reporting.board.image_cases import Cases, Look, cam_source, looks
+from benchmark.reporting.board.image_cases import Cases, HeatMap, cam_source, heat_maps
 from benchmark.reporting.figures.cams import chosen
 from benchmark.reporting.figures.labels import full_names
 from benchmark.reporting.figures.overlays import Line, outline
@@ -27,38 +27,38 @@ def cam_data(cases: Cases, budget: int) -> tuple[list[dict[str, Any] | None], di
         cases: of a comparison group.
         budget: bytes for its maps; where not all fit, those of the chosen cases and of wrong images come first.
     """
-    found = [looks(row) for row in cases.rows]
+    maps_of_rows = [heat_maps(row) for row in cases.rows]
     place = {name: number for number, name in enumerate(cases.image_ids)}
     lesions = {
-        place[name]: svg_path(outline(look.lesion))
-        for each in reversed(found)
-        for name, look in each.items()
-        if name in place and look.lesion.any()
+        place[name]: svg_path(outline(heat_map.lesion))
+        for maps in reversed(maps_of_rows)
+        for name, heat_map in maps.items()
+        if name in place and heat_map.lesion.any()
     }
-    share = budget // max(1, sum(bool(each) for each in found))
-    return [_row(cases, number, each, share) if each else None for number, each in enumerate(found)], lesions
+    share = budget // max(1, sum(bool(maps) for maps in maps_of_rows))
+    return [_row(cases, number, maps, share) if maps else None for number, maps in enumerate(maps_of_rows)], lesions
 
 
-def _row(cases: Cases, number: int, found: Mapping[str, Look], budget: int) -> dict[str, Any]:
+def _row(cases: Cases, number: int, maps: Mapping[str, HeatMap], budget: int) -> dict[str, Any]:
     row = cases.rows[number]
-    shown = chosen(cases, row, found)
+    shown = chosen(cases, row, maps)
     first = [i for pair in shown.values() for numbers in pair for i in numbers]
     wrong = np.flatnonzero(cases.wrong[number]).tolist()
-    maps: dict[int, str] = {}
+    encoded: dict[int, str] = {}
     size = (0, 0)
     for i in dict.fromkeys([*first, *wrong, *range(len(cases.image_ids))]):
-        look = found.get(cases.image_ids[i])
-        if look is None or look.heat.size > budget:
+        heat_map = maps.get(cases.image_ids[i])
+        if heat_map is None or heat_map.heat.size > budget:
             continue
-        heat = look.heat if max(look.heat.shape) <= _LARGEST else upsample(look.heat[None], _LARGEST)[0]
+        heat = heat_map.heat if max(heat_map.heat.shape) <= _LARGEST else upsample(heat_map.heat[None], _LARGEST)[0]
         budget -= heat.size
         size = heat.shape[0], heat.shape[1]
-        maps[i] = base64.b64encode(np.round(heat * 255).astype(np.uint8).tobytes()).decode("ascii")
+        encoded[i] = base64.b64encode(np.round(heat * 255).astype(np.uint8).tobytes()).decode("ascii")
     facts = row.first.record.cam
     return {
         "source": cam_source(row),
         "size": size,
-        "maps": maps,
+        "maps": encoded,
         "cases": [{"right": right, "wrong": wrong} for right, wrong in (shown[c] for c in range(len(cases.classes)))],
         "randomized": [] if facts is None else [[step.stage, step.correlation] for step in facts.randomized],
     }

@@ -61,12 +61,12 @@ def _comparison_group(
 def _pairs(cases: Cases, board: Board) -> dict[str, str]:
     """Return a sentence on each pair of rows that was compared, by their numbers, the smaller first."""
     place = {id(row): number for number, row in enumerate(cases.rows)}
-    found = {}
+    sentences = {}
     for block in dict.fromkeys(row.block.name for row in cases.rows):
         for pair in row_pairs(board, block):
             first, second = sorted(place[id(row)] for row in pair.rows)
-            found[f"{first},{second}"] = sentence(pair)
-    return found
+            sentences[f"{first},{second}"] = sentence(pair)
+    return sentences
 
 
 def _row(cases: Cases, number: int, colours: Mapping[str, str]) -> dict[str, Any]:
@@ -91,8 +91,8 @@ def _row(cases: Cases, number: int, colours: Mapping[str, str]) -> dict[str, Any
         "memory": row.values.get("peak_memory_mb"),
         "seeds": len(row.results) // max(1, len(runs)),
         "seed": record.seed,
-        "said": cases.said[number].tolist(),
-        "chances": np.round(cases.chances[number] * 1000).astype(int).tolist(),
+        "predicted": cases.predicted[number].tolist(),
+        "probabilities": np.round(cases.probabilities[number] * 1000).astype(int).tolist(),
         "reliability": _reliability(runs),
         "history": [
             {
@@ -148,7 +148,7 @@ def _fronts(rows: Sequence[BoardRow]) -> dict[str, list[tuple[float, float]]]:
         speed = row.values.get("infer_images_per_s")
         if speed is not None and not math.isnan(row.macro_f1):
             points.setdefault(row.values.get("speed_block", ""), []).append((float(speed), row.macro_f1))
-    return {name: pareto_front(found) for name, found in points.items()}
+    return {name: pareto_front(points_of_block) for name, points_of_block in points.items()}
 
 
 def _thumbnails(

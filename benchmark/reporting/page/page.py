@@ -184,11 +184,11 @@ def _cell(column: Column, value: Any, interval: Interval | None = None, digits: 
         digits: significant digits of a published figure, which is shown as it was printed.
     """
     text = f"{value:.{digits}g}" if digits and isinstance(value, float) else column.text(value)
-    words = value is None or isinstance(value, str | bool)
+    is_text = value is None or isinstance(value, str | bool)
     return {
         "name": column.name,
         "text": text,
         "parts": _PARTS.findall(text),
-        "order": text if words else repr(float(value)),
+        "order": text if is_text else repr(float(value)),
         "interval": "" if value is None else column.ends(interval, "–"),  # noqa: RUF001
     }

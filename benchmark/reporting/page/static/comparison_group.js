@@ -3,10 +3,10 @@
 const panel = (heading, ...children) => element("div", { class: "panel" }, element("h3", {}, heading), ...children);
 
 // A fact in words: numbers without the digits that nobody reads, what belongs together on one line
-function told(value) {
+function factText(value) {
   if (typeof value === "number" && !Number.isInteger(value)) return String(Number(value.toPrecision(5)));
   if (value === null || typeof value !== "object") return String(value);
-  return Array.isArray(value) ? value.map(told).join(", ") : Object.entries(value).map(([name, each]) => `${name}: ${told(each)}`).join("; ");
+  return Array.isArray(value) ? value.map(factText).join(", ") : Object.entries(value).map(([name, each]) => `${name}: ${factText(each)}`).join("; ");
 }
 
 // Facts of a record as a table of names and values, nested ones under dotted names
@@ -15,7 +15,7 @@ function factTable(value) {
   const table = element("table", { class: "facts" }), lines = [];
   const visit = (each, name) => {
     if (each !== null && typeof each === "object" && !Array.isArray(each)) Object.entries(each).forEach(([key, inner]) => visit(inner, name ? `${name}.${key}` : key));
-    else if (each !== null && each !== "" && each.length !== 0) lines.push([name, Array.isArray(each) ? each.map(told).join(typeof each[0] === "object" ? "\n" : ", ") : told(each)]);
+    else if (each !== null && each !== "" && each.length !== 0) lines.push([name, Array.isArray(each) ? each.map(factText).join(typeof each[0] === "object" ? "\n" : ", ") : factText(each)]);
   };
   visit(value, "");
   table.append(...lines.map(([name, text]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, text))));
@@ -29,20 +29,20 @@ function showRow(comparisonGroup, row, place) {
   const facts = Object.entries(row.details).filter(([, value]) => value).map(([name, value]) => element("details", name === "command" ? { open: "" } : {}, element("summary", {}, name === "command" ? "command that reproduces it" : name), factTable(value)));
   const seed = row.seeds > 1 ? ` (matrix and images: seed ${row.seed})` : "";
   const measure = element("select", { "aria-label": "what the curves show" }, element("option", { value: "loss" }, "cross-entropy"), element("option", { value: "f1" }, "macro-F1 on validation images"));
-  const looks = panel("Where it looks");
+  const heatMaps = panel("Where it looks");
   forgetPlots(place);
   place.replaceChildren(
     element("h3", { class: "row-name" }, `${row.name}, ${row.block}${seed}`),
     element("div", { class: "panels three" }, panel("Confusion matrix (choose a cell to see its images)", matrix), panel("Learning curves", measure, curves), panel("Reliability", reliable)),
     images,
-    element("div", { class: "panels apart" }, looks, panel("Details", ...facts)));
+    element("div", { class: "panels apart" }, heatMaps, panel("Details", ...facts)));
   confusion(comparisonGroup, row, matrix, images);
   curvePlot(row, curves, measure);
   reliabilityPlot(row, reliable);
-  lookedAt(comparisonGroup, row, looks);
+  showHeatMaps(comparisonGroup, row, heatMaps);
   if (row.cam?.randomized.length) {
     const check = element("div", { class: "plot low" });
-    looks.append(element("h4", {}, "Do the maps notice when weights are drawn anew?"), check);
+    heatMaps.append(element("h4", {}, "Do the maps notice when weights are drawn anew?"), check);
     randomizedPlot(row, check);
   }
   document.querySelectorAll("table.board tbody tr").forEach((line) => line.classList.toggle("chosen", line.dataset.key === row.key));
@@ -64,9 +64,9 @@ function disagreement(comparisonGroup, place) {
   const result = element("div", { class: "controls" }), images = element("div", { class: "cell-images" }), compared = element("p", { role: "status" });
   const update = () => {
     const a = comparisonGroup.rows[first.value], b = comparisonGroup.rows[second.value];
-    const right = (row, i) => row.said[i] === comparisonGroup.labels[i];
-    const pick = (test) => comparisonGroup.labels.map((_, i) => i).filter((i) => a.said[i] >= 0 && b.said[i] >= 0 && test(i));
-    const groups = [["only the first is right", pick((i) => right(a, i) && !right(b, i))], ["only the second is right", pick((i) => !right(a, i) && right(b, i))], ["both are wrong, not alike", pick((i) => !right(a, i) && !right(b, i) && a.said[i] !== b.said[i])], ["both are wrong, alike", pick((i) => !right(a, i) && a.said[i] === b.said[i])]];
+    const right = (row, i) => row.predicted[i] === comparisonGroup.labels[i];
+    const pick = (test) => comparisonGroup.labels.map((_, i) => i).filter((i) => a.predicted[i] >= 0 && b.predicted[i] >= 0 && test(i));
+    const groups = [["only the first is right", pick((i) => right(a, i) && !right(b, i))], ["only the second is right", pick((i) => !right(a, i) && right(b, i))], ["both are wrong, not alike", pick((i) => !right(a, i) && !right(b, i) && a.predicted[i] !== b.predicted[i])], ["both are wrong, alike", pick((i) => !right(a, i) && a.predicted[i] === b.predicted[i])]];
     result.replaceChildren(...groups.map(([name, numbers]) => element("button", { type: "button", onclick: () => imageList(comparisonGroup, numbers, images, `${a.name} and ${b.name}: ${name}`, { row: a }) }, `${name}: ${numbers.length}`)));
     compared.textContent = comparisonGroup.pairs[[first.value, second.value].sort((x, y) => x - y)] ?? (first.value === second.value ? "This is one row." : "The two stand in different blocks and are not compared.");
     images.replaceChildren();

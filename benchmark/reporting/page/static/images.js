@@ -42,16 +42,16 @@ function testImage(comparisonGroup, i, row = null) {
   return seen;
 }
 
-function chanceBars(comparisonGroup, i) {
-  const bars = element("div", { class: "chances" });
+function probabilityBars(comparisonGroup, i) {
+  const bars = element("div", { class: "probabilities" });
   for (const row of comparisonGroup.rows) {
-    if (row.said[i] < 0) continue;
-    const right = row.said[i] === comparisonGroup.labels[i], missed = comparisonGroup.negative !== null && !right && row.said[i] === comparisonGroup.negative;
-    const chance = row.chances[i][comparisonGroup.labels[i]];
+    if (row.predicted[i] < 0) continue;
+    const right = row.predicted[i] === comparisonGroup.labels[i], missed = comparisonGroup.negative !== null && !right && row.predicted[i] === comparisonGroup.negative;
+    const probability = row.probabilities[i][comparisonGroup.labels[i]];
     bars.append(
       element("span", { class: "who" }, ...row.name.split(/(?<=[/_:])/).flatMap((part) => [part, element("wbr")])),
-      element("span", { class: right ? "right" : missed || comparisonGroup.negative === null ? "wrong" : "other" }, `${right ? "✓" : "✗"} ${comparisonGroup.classes[row.said[i]]}`),
-      element("span", { class: "chance", title: "probability of the true class", style: `--share: ${chance / 10}%` }, percent(chance)));
+      element("span", { class: right ? "right" : missed || comparisonGroup.negative === null ? "wrong" : "other" }, `${right ? "✓" : "✗"} ${comparisonGroup.classes[row.predicted[i]]}`),
+      element("span", { class: "probability", title: "probability of the true class", style: `--share: ${probability / 10}%` }, percent(probability)));
   }
   return bars;
 }
@@ -66,7 +66,7 @@ function imageList(comparisonGroup, numbers, place, heading, { row = comparisonG
     const until = Math.min(numbers.length, shown ? shown + AT_ONCE : first);
     for (const i of numbers.slice(shown, until)) {
       const patient = comparisonGroup.groups[i] ? element("div", { class: "quiet" }, comparisonGroup.groups[i]) : "";
-      const details = element("details", open ? { open: "" } : {}, element("summary", {}, "what each row says, and its probability of the true class"), chanceBars(comparisonGroup, i));
+      const details = element("details", open ? { open: "" } : {}, element("summary", {}, "what each row says, and its probability of the true class"), probabilityBars(comparisonGroup, i));
       list.append(element("li", { "data-image": i }, testImage(comparisonGroup, i, heat ? row : null), element("b", {}, comparisonGroup.classes[comparisonGroup.labels[i]]), element("div", { class: "quiet" }, comparisonGroup.images[i]), patient, details));
     }
     shown = until;
@@ -89,14 +89,14 @@ function imageList(comparisonGroup, numbers, place, heading, { row = comparisonG
 
 function confusion(comparisonGroup, row, place, images) {
   const cells = comparisonGroup.classes.map(() => comparisonGroup.classes.map(() => []));
-  row.said.forEach((said, i) => { if (said >= 0) cells[comparisonGroup.labels[i]][said].push(i); });
+  row.predicted.forEach((predicted, i) => { if (predicted >= 0) cells[comparisonGroup.labels[i]][predicted].push(i); });
   const table = element("table", { class: "confusion" }, element("caption", { class: "hidden" }, `Confusion matrix of ${row.name}: a line for each true class, a column for each predicted one`));
   table.append(element("tr", {}, element("th", {}, "true ↓ predicted →"), ...comparisonGroup.classes.map((name) => element("th", { scope: "col" }, name))));
   cells.forEach((line, truth) => {
     const total = line.reduce((sum, cell) => sum + cell.length, 0) || 1;
-    const buttons = line.map((cell, said) => {
-      const missed = comparisonGroup.negative !== null && said === comparisonGroup.negative && truth !== said;
-      const name = `${comparisonGroup.classes[truth]} predicted as ${comparisonGroup.classes[said]}`;
+    const buttons = line.map((cell, predicted) => {
+      const missed = comparisonGroup.negative !== null && predicted === comparisonGroup.negative && truth !== predicted;
+      const name = `${comparisonGroup.classes[truth]} predicted as ${comparisonGroup.classes[predicted]}`;
       const button = element("button", { type: "button", class: missed ? "missed" : "", "aria-pressed": "false", "aria-label": `${cell.length} images of ${name}`,
         style: `background: color-mix(in srgb, var(--good) ${Math.round((55 * cell.length) / total)}%, var(--ground))`,
         onclick: () => {
@@ -125,19 +125,19 @@ function gallery(comparisonGroup, place) {
 }
 
 // Right and wrong cases of each class, as the row sees them
-function lookedAt(comparisonGroup, row, place) {
+function showHeatMaps(comparisonGroup, row, place) {
   if (!row.cam) {
     place.append(element("p", { class: "quiet" }, row.details["grad-cam"]?.reason || "This run has no heat maps."));
     return;
   }
   place.append(element("p", { class: "quiet" }, `Grad-CAM of the class it says, from ${row.cam.source}. Right cases, then wrong ones, drawn by lot${Object.keys(comparisonGroup.lesions).length ? "; outlined: the lesion" : ""}.`));
-  const table = element("table", { class: "looks" }, element("caption", { class: "hidden" }, `Where ${row.name} looks: right and wrong cases of each class`));
+  const table = element("table", { class: "heat-maps" }, element("caption", { class: "hidden" }, `Where ${row.name} looks: right and wrong cases of each class`));
   table.append(element("tr", { class: "kinds" }, element("td"), element("th", { scope: "col" }, "right"), element("th", { scope: "col" }, "wrong")));
   row.cam.cases.forEach((cases, label) => {
     if (!cases.right.length && !cases.wrong.length) return;
     const cell = (numbers, kind) => element("td", { "data-kind": kind }, element("div", { class: "pairs" }, ...(numbers.length ? numbers.map((i) => element("figure", {},
       element("div", { class: "pair" }, testImage(comparisonGroup, i), testImage(comparisonGroup, i, row)),
-      element("figcaption", {}, `says ${comparisonGroup.classes[row.said[i]]} (${percent(row.chances[i][row.said[i]])})`))) : [element("span", { class: "quiet" }, "none")])));
+      element("figcaption", {}, `says ${comparisonGroup.classes[row.predicted[i]]} (${percent(row.probabilities[i][row.predicted[i]])})`))) : [element("span", { class: "quiet" }, "none")])));
     table.append(element("tr", {}, element("th", { scope: "row" }, comparisonGroup.classes[label]), cell(cases.right, "right"), cell(cases.wrong, "wrong")));
   });
   place.append(element("div", { class: "wide" }, table));

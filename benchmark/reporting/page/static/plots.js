@@ -106,8 +106,8 @@ function errorPlot(comparisonGroup, place, which) {
   const show = () => draw(place, `Test images${which.value ? ` of ${comparisonGroup.classes[which.value]}` : ""} that each row gets wrong, and how many of them are missed tumours; the same counts stand in the table above`, () => {
     const rows = [...comparisonGroup.rows].reverse(), mine = (i) => which.value === "" || comparisonGroup.labels[i] === Number(which.value);
     const ill = comparisonGroup.negative !== null && which.value !== String(comparisonGroup.negative);
-    const lost = rows.map((row) => row.said.filter((said, i) => said >= 0 && mine(i) && said !== comparisonGroup.labels[i]).length);
-    const missed = rows.map((row) => row.said.filter((said, i) => mine(i) && said === comparisonGroup.negative && comparisonGroup.labels[i] !== comparisonGroup.negative).length);
+    const lost = rows.map((row) => row.predicted.filter((predicted, i) => predicted >= 0 && mine(i) && predicted !== comparisonGroup.labels[i]).length);
+    const missed = rows.map((row) => row.predicted.filter((predicted, i) => mine(i) && predicted === comparisonGroup.negative && comparisonGroup.labels[i] !== comparisonGroup.negative).length);
     const names = rows.map((row) => plain(row.name)), total = comparisonGroup.labels.filter((_, i) => mine(i)).length;
     const traces = [{ type: "bar", orientation: "h", y: names, x: lost.map((count, i) => count - (ill ? missed[i] : 0)), name: ill ? "other errors" : "errors", marker: { color: colour("--other") }, hovertemplate: "%{x} other errors<extra>%{y}</extra>" }];
     if (ill) traces.unshift({ type: "bar", orientation: "h", y: names, x: missed, name: "missed tumours", marker: { color: colour("--bad") }, hovertemplate: "%{x} missed tumours<extra>%{y}</extra>" });
