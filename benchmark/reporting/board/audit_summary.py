@@ -73,9 +73,9 @@ def _probe_notes(audit: Audit) -> list[str]:
     if not audit.probe:
         return ["Shortcut probe: too few independent images."]
     targets: dict[str, dict[str, float]] = {}
-    chance: Mapping[str, float] = {row.target: row.chance for row in audit.probe}
-    for row in audit.probe:
-        targets.setdefault(row.target, {})[row.features] = row.balanced_accuracy
+    chance: Mapping[str, float] = {probe.target: probe.chance for probe in audit.probe}
+    for probe in audit.probe:
+        targets.setdefault(probe.target, {})[probe.features] = probe.balanced_accuracy
     return [
         f"Shortcut probe: balanced accuracy for {'the class' if target == 'class' else f'{target} against the rest'} "
         f"from features that know nothing of tumours, chance {chance[target]:.2f}: "

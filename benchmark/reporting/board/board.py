@@ -28,7 +28,7 @@ class Block:
 
     Args:
         comparison_group: identity of data, split and image set, without the weights.
-        comparison_group_name: for people (``phantom, holdout``), unique on the board.
+        comparison_group_name: its name for people (``phantom, holdout``), unique on the board.
         pretrained: ``None`` for failed rows, where it does not matter.
         unranked: why its rows have no rank (``leak``, ``fell back``, ``incomplete``, ``failed``), else empty.
     """
@@ -100,7 +100,7 @@ class Board:
 
     Args:
         problems: a sentence for each record that is not used.
-        statistics: of each ranked block, by its name; its rows are numbered by macro-F1, the highest first.
+        statistics: those of each ranked block by its name; its rows are numbered by macro-F1, the highest first.
         hidden: rows that were compared with the others and are not shown.
         columns: those to be shown, empty where nothing was chosen.
         notes: sentences about what is shown.

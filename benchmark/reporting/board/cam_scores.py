@@ -29,9 +29,9 @@ class CamScores:
     Args:
         image_ids: str, shape (M,).
         groups: str, shape (M,): the patient, empty where it is not known.
-        size: of the masks, in pixels.
-        scores: of the maps.
-        baselines: the same of each baseline, on the same masks.
+        size: the side of the square masks in pixels.
+        scores: the scores of the run's maps.
+        baselines: the scores of each baseline on the same masks, by its name.
     """
 
     image_ids: npt.NDArray[np.str_]

@@ -16,9 +16,9 @@ def scores_of(record: Record, scores: RunScores, predictions: Predictions) -> Va
     """Return the scores of test images and of their patients by column name; ``None`` or ``nan`` where undefined.
 
     Args:
-        record: whose data set names the classes.
-        scores: of the test images.
-        predictions: of the test images, and of validation images for the threshold of "tumour or not".
+        record: the run's record, whose data set names the classes.
+        scores: the run's scores, with the confusion matrix of its test images.
+        predictions: those of the test images, and of validation images for the threshold of "tumour or not".
     """
     test = predictions.part("test")
     values = values_of(scores.test)

@@ -63,7 +63,7 @@ class View:
     """What is shown of a board.
 
     Args:
-        filters: as typed; a row must meet all of them.
+        filters: conditions as they were typed; a row must meet all of them.
         sort: a column, from low to high; with a minus before it, from high to low. Empty: as ranked.
         columns: names; empty: all.
     """

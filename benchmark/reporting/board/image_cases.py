@@ -21,7 +21,7 @@ class Cases:
 
     Args:
         rows: those with scores, the highest macro-F1 first.
-        names: of the rows, each unique where it can be.
+        names: R names of the rows, each unique where it can be.
         classes: C names.
         negative: number of the class without a tumour, ``None`` where there is none.
         image_ids: N names, ascending.
@@ -45,7 +45,7 @@ class Cases:
     def of(cls, rows: Sequence[BoardRow]) -> "Cases":
         """Return the cases of the rows of one comparison group."""
         data = rows[0].first.record.data
-        scored = sorted((row for row in rows if row.values["n_runs"]), key=lambda row: -row.macro_f1)
+        scored = scored_rows(rows)
         labels_and_groups: dict[str, tuple[int, str]] = {}
         for row in scored:
             for run in first_seed(row):
@@ -117,6 +117,11 @@ class Cases:
             (f"{word} by some rows", np.lexsort((own, -count, ~some))[: int(some.sum())]),
         ]
         return [(title, numbers.astype(np.int64)) for title, numbers in parts if len(numbers)]
+
+
+def scored_rows(rows: Sequence[BoardRow]) -> list[BoardRow]:
+    """Return the rows with scores, the highest macro-F1 first."""
+    return sorted((row for row in rows if row.values["n_runs"]), key=lambda row: -row.macro_f1)
 
 
 def first_seed(row: BoardRow) -> list[Result]:

@@ -13,7 +13,7 @@ def with_certificates(board: Board, folders: Sequence[Path]) -> Board:
     """Return the board with the column ``parity``: the certificates that speak of each row's declaration.
 
     Args:
-        folders: of results; a user's certificates there go before those that are shipped.
+        folders: results folders; a user's certificates there go before those that are shipped.
     """
     own, problems = of_results(folders)
     certificates = [*own, *shipped()]

@@ -12,33 +12,14 @@ from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.columns import in_output
 from benchmark.reporting.board.phrases import DISCLAIMER, rank_notes, seed_notes
 from benchmark.reporting.board.reproduce import command_of
-from benchmark.reporting.documents.claim_answers import (
-    NOT_RECORDED,
-    assignment,
-    balance,
-    by_row,
-    explained,
-    failures,
-    hardware,
-    leakage,
-    level,
-    limitations,
-    network,
-    preprocessing,
-    selection,
-    sizes,
-    software,
-    source,
-    training,
-    weights,
-)
+from benchmark.reporting.documents import claim_answers as answers
 from benchmark.reporting.documents.markdown_cells import cell, escaped, table
 
 _INTRODUCTION = f"""# Reporting checklist
 
 {DISCLAIMER} Filled in from the records of the runs; the numbers are those of CLAIM 2020 (Mongan, Moy & Kahn, \
-Radiology: Artificial Intelligence 2020;2(2):e200029). Where it says *{NOT_RECORDED}*, the records do not tell, and \
-authors must."""
+Radiology: Artificial Intelligence 2020;2(2):e200029). Where it says *{answers.NOT_RECORDED}*, the records do not \
+tell, and authors must."""
 
 
 def report(board: Board) -> str:
@@ -61,64 +42,49 @@ def _comparison_group(shown: Sequence[BoardRow], rows: Sequence[BoardRow], board
     ]
     failed = [row for row in rows if not row.values["n_runs"]]
     unfinished = f"{len(failed)} of {len(rows)} rows have no score: see leaderboard.md." if failed else "None."
-    sections: list[tuple[str, list[tuple[str, str, str]]]] = [
-        (
-            "Data",
-            [
-                ("7", "Data source", source(shown)),
-                ("8", "Eligibility, setting, dates", ""),
-                ("9", "Preprocessing", by_row(shown, preprocessing)),
-                ("12", "De-identification", ""),
-                ("14", "Reference standard", f"The source's labels: {', '.join(data.class_names)}."),
-                ("16-18", "Annotators, tools, agreement", ""),
-            ],
-        ),
-        (
-            "Partitions",
-            [
-                ("19", "Sample size", sizes(shown)),
-                ("20", "How images were assigned", assignment(shown)),
-                ("21", "Level at which parts are disjoint", level(data)),
-                ("21", "Leakage audit", leakage(shown)),
-                ("34", "Classes in each part", balance(shown)),
-                ("34", "Demographic and clinical characteristics", ""),
-            ],
-        ),
-        (
-            "Model",
-            [
-                ("22", "Networks", by_row(shown, network)),
-                ("23", "Software", by_row(shown, software)),
-                ("24", "Initialisation", by_row(shown, weights)),
-            ],
-        ),
-        (
-            "Training",
-            [
-                ("25", "Choices", by_row(shown, training)),
-                ("25", "Device and time", by_row(shown, hardware)),
-                ("26", "Selection of the final model", by_row(shown, selection)),
-                ("27", "Ensembles", "None."),
-            ],
-        ),
-        (
-            "Evaluation",
-            [
-                ("28", "Metrics", "As in the table below; definitions in leaderboard.md."),
-                ("29", "Uncertainty", _uncertainty(notes)),
-                ("30", "Robustness", _seeds(shown)),
-                ("31", "Where the networks look", by_row(shown, explained)),
-                ("32", "External data", ""),
-                ("33", "Runs that did not finish", unfinished),
-                ("37", "Failure analysis", failures(shown)),
-                ("38", "Limitations", limitations(shown, [note for note in notes if "models, not" in note])),
-            ],
-        ),
-    ]
+    sections = {
+        "Data": [
+            ("7", "Data source", answers.source(shown)),
+            ("8", "Eligibility, setting, dates", ""),
+            ("9", "Preprocessing", answers.by_row(shown, answers.preprocessing)),
+            ("12", "De-identification", ""),
+            ("14", "Reference standard", f"The source's labels: {', '.join(data.class_names)}."),
+            ("16-18", "Annotators, tools, agreement", ""),
+        ],
+        "Partitions": [
+            ("19", "Sample size", answers.sizes(shown)),
+            ("20", "How images were assigned", answers.assignment(shown)),
+            ("21", "Level at which parts are disjoint", answers.level(data)),
+            ("21", "Leakage audit", answers.leakage(shown)),
+            ("34", "Classes in each part", answers.balance(shown)),
+            ("34", "Demographic and clinical characteristics", ""),
+        ],
+        "Model": [
+            ("22", "Networks", answers.by_row(shown, answers.network)),
+            ("23", "Software", answers.by_row(shown, answers.software)),
+            ("24", "Initialisation", answers.by_row(shown, answers.weights)),
+        ],
+        "Training": [
+            ("25", "Choices", answers.by_row(shown, answers.training)),
+            ("25", "Device and time", answers.by_row(shown, answers.hardware)),
+            ("26", "Selection of the final model", answers.by_row(shown, answers.selection)),
+            ("27", "Ensembles", "None."),
+        ],
+        "Evaluation": [
+            ("28", "Metrics", "As in the table below; definitions in leaderboard.md."),
+            ("29", "Uncertainty", _uncertainty(notes)),
+            ("30", "Robustness", _seeds(shown)),
+            ("31", "Where the networks look", answers.by_row(shown, answers.explained)),
+            ("32", "External data", ""),
+            ("33", "Runs that did not finish", unfinished),
+            ("37", "Failure analysis", answers.failures(shown)),
+            ("38", "Limitations", answers.limitations(shown, [note for note in notes if "models, not" in note])),
+        ],
+    }
     parts = []
-    for title, items in sections:
+    for title, items in sections.items():
         lines = [
-            [number, escaped(item), escaped(answer) if answer else f"*{NOT_RECORDED}*"]
+            [number, escaped(item), escaped(answer) if answer else f"*{answers.NOT_RECORDED}*"]
             for number, item, answer in items
         ]
         parts += [f"### {title}", table(("CLAIM", "item", "answer"), lines)]
@@ -154,4 +120,4 @@ def _metrics(rows: Sequence[BoardRow]) -> str:
 
 def _commands(rows: Sequence[BoardRow]) -> str:
     commands = dict.fromkeys(command for command in map(command_of, rows) if command)
-    return "\n".join(f"    {command}" for command in commands) if commands else f"*{NOT_RECORDED}*"
+    return "\n".join(f"    {command}" for command in commands) if commands else f"*{answers.NOT_RECORDED}*"

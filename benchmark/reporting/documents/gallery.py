@@ -14,7 +14,7 @@ from benchmark.reporting.board.image_cases import Cases, heat_maps
 from benchmark.reporting.board.phrases import DISCLAIMER
 from benchmark.reporting.documents.markdown_cells import escaped, table
 from benchmark.reporting.figures.overlays import Line, draw_outline, grey, outline
-from benchmark.reporting.figures.style import MM, figure, save, set_height, title
+from benchmark.reporting.figures.style import MM, figure, remove_others, save, set_height, title
 
 STEM = "gallery"
 WIDTH_MM, HEIGHT_MM = 180, 235  # of a sheet, at most: a page's text with room for a caption
@@ -32,10 +32,10 @@ class Sheet:
     """How a sheet is laid out, in mm.
 
     Args:
-        names: of the rows, as they stand beside their bars.
+        names: the names of the rows as they stand beside their bars.
         left: width that they take.
         across, down: images on a sheet.
-        side: of an image.
+        side: width and height of an image.
     """
 
     names: tuple[str, ...]
@@ -96,9 +96,7 @@ def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], o
                 sheets += save(made, out, stem)
             stems.append(stem)
         parts += _text(cases, title(rows), stems)
-    for old in [*out.glob(f"{STEM}*.png"), *out.glob(f"{STEM}*.svg")]:
-        if old not in sheets:
-            old.unlink()
+    remove_others(out, STEM, sheets)
     return write_atomically(out / f"{STEM}.md", "\n\n".join(parts) + "\n")
 
 
@@ -170,7 +168,7 @@ def draw_sheet(
 
     Args:
         images: numbers within the cases.
-        before: how many of the gallery stand on sheets before.
+        before: how many of the gallery's images stand on earlier sheets.
         pictures: JPEGs by image id.
         lesions: outlines by image id.
     """

@@ -6,7 +6,7 @@ from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.column import Column, Kind
 from benchmark.reporting.board.columns import in_output
 from benchmark.reporting.board.phrases import DISCLAIMER, data_notes
-from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, Published, published_rows
+from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, Published, published_results
 from benchmark.text import plain
 
 _SPECIAL = {
@@ -52,7 +52,7 @@ def latex(board: Board) -> str:
         shown = [row for row in rows if row.values["n_runs"]]
         if shown:
             parts.append(_table(shown))
-            parts += _published(published_rows(shown[0].first.record.data))
+            parts += _published(published_results(shown[0].first.record.data))
     return "\n\n".join(parts) + "\n"
 
 

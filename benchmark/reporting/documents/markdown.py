@@ -15,7 +15,7 @@ from benchmark.reporting.board.folds import fold_scores, split_label
 from benchmark.reporting.board.image_cases import cam_source
 from benchmark.reporting.board.pairs import pair_tables
 from benchmark.reporting.board.phrases import DISCLAIMER, block_notes, data_notes, rank_notes, seed_notes
-from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_rows
+from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.board.row_notes import marks, row_notes
 from benchmark.reporting.documents.markdown_cells import WHO, cell, escaped, table, who
 from benchmark.reporting.figures.labels import full_names
@@ -168,29 +168,25 @@ def _same_networks(rows: Sequence[BoardRow]) -> list[str]:
 def _published(rows: Sequence[BoardRow]) -> list[str]:
     """Return what is published on the same data, in italics for want of grey."""
     data = rows[0].first.record.data
-    results = published_rows(data)
+    results = published_results(data)
     if not results:
         return []
-    kinds = {"fn": "false_negatives", "missed": "missed"}
-    counts = [(kind, name) for kind in kinds for name in data.class_names]
-    counts = [(kind, name) for kind, name in counts if any(name in getattr(row, kinds[kind]) for row in results)]
+    counts = [column for column in in_section("errors", data) if any(column.name in each.values for each in results)]
     head = ["work", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
-    lines = [
-        [
-            *(f"*{escaped(text)}*" for text in (row.work, row.model, "pretrained" if row.pretrained else "none")),
-            *(f"*{escaped(text)}*" for text in (row.protocol, LEVELS[row.level])),
-            *("" if score is None else f"*{score:.4g}*" for score in (row.accuracy, row.macro_f1)),
-            *(_italic(getattr(row, kinds[kind]).get(name)) for kind, name in counts),
-            escaped(row.caveat),
+    lines = []
+    for each in results:
+        texts = [
+            each.work,
+            each.model,
+            "pretrained" if each.pretrained else "none",
+            each.protocol,
+            LEVELS[each.level],
         ]
-        for row in results
-    ]
-    printed = table([*head, *(f"{kind} {name}" for kind, name in counts), "note"], lines)
+        texts += ["" if score is None else f"{score:.4g}" for score in (each.accuracy, each.macro_f1)]
+        texts += [column.text(each.values.get(column.name)) for column in counts]
+        lines.append([*(f"*{escaped(text)}*" if text else "" for text in texts), escaped(each.caveat)])
+    printed = table([*head, *(column.title for column in counts), "note"], lines)
     return ["### Published results", PUBLISHED_NOTE, printed]
-
-
-def _italic(value: int | None) -> str:
-    return "" if value is None else f"*{value}*"
 
 
 def _further(rows: Sequence[BoardRow]) -> str:

@@ -15,6 +15,7 @@ from benchmark.recipe.suite import Conclusion
 from benchmark.records.suite_membership import Experiment, Experiments, read_experiments
 from benchmark.reporting.board.board import Board
 from benchmark.reporting.board.column import count
+from benchmark.reporting.board.columns import columns_of
 from benchmark.reporting.board.phrases import DISCLAIMER
 from benchmark.reporting.board.rows import Result
 from benchmark.reporting.documents.markdown_cells import escaped, table
@@ -28,7 +29,7 @@ class Repeated:
     """An entry's runs on one choice of images, with one set of the user's changes.
 
     Args:
-        entry: of the suite.
+        entry: the entry of the suite.
         results: its runs, at least one.
     """
 
@@ -132,8 +133,9 @@ def _settings(experiments: Experiments, results: Mapping[str, Result]) -> list[S
 
 def _figures(experiments: Experiments, setting: Setting) -> str:
     """Return the table of figures: each known line, and under it what repeats it."""
-    names = setting.entries[0].results[0].record.data.class_names
-    measures = ["accuracy", *(f"{kind}_{name}" for kind in ("f1", "fn", "missed") for name in names)]
+    columns = {column.name: column for column in columns_of(setting.entries[0].results[0].record.data)}
+    kinds = ("accuracy", "f1_", "fn_", "missed_")
+    measures = [name for kind in kinds for name in columns if name.startswith(kind)]
     all_lines = [*experiments.known.values(), *({m: _text(e.mean(m), m) for m in measures} for e in setting.entries)]
     measures = [measure for measure in measures if any(line.get(measure) for line in all_lines)]
     lines = []
@@ -145,7 +147,7 @@ def _figures(experiments: Experiments, setting: Setting) -> str:
         for how, each in repeated:
             cells = [_text(each.mean(measure), measure) for measure in measures]
             lines.append(["", how if each.scored else f"{how}: {each.results[0].status}", *cells])
-    head = ["experiment", "whose", *(_heading(measure) for measure in measures)]
+    head = ["experiment", "whose", *(columns[measure].title for measure in measures)]
     return table(head, [[escaped(cell) for cell in line] for line in lines], left=head[:2])
 
 
@@ -158,10 +160,6 @@ def _once(entries: Sequence[Repeated]) -> list[tuple[str, Repeated]]:
     return [(" = ".join(names), each) for names, each in by_runs.values()]
 
 
-def _heading(measure: str) -> str:
-    return measure.replace("f1_", "F1 ").replace("_", " ", 1)
-
-
 def _text(value: float | None, measure: str) -> str:
     if value is None:
         return ""
@@ -169,15 +167,10 @@ def _text(value: float | None, measure: str) -> str:
 
 
 def _measured(result: Result, measure: str) -> float | None:
-    assert result.scores is not None
-    if measure == "accuracy":
-        return result.scores.test.accuracy
-    kind, _, name = measure.partition("_")
-    for each in result.scores.test.classes:
-        if each.name == name and each.support:
-            value = {"f1": each.f1, "fn": each.false_negatives, "missed": each.missed}[kind]
-            return None if value is None or np.isnan(value) else float(value)
-    return None
+    """Return a run's value of a measure, ``None`` where it has none or where no test image is of the class."""
+    class_name = measure.partition("_")[2]
+    has_images = not class_name or result.values.get(f"support_{class_name}")
+    return result.values.get(measure) if has_images else None
 
 
 def _remarks(setting: Setting) -> list[str]:

@@ -9,10 +9,10 @@ import numpy as np
 from benchmark.hashing import hash_json
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.cam_scores import CAM_STEM
-from benchmark.reporting.board.image_cases import Cases, HeatMap, cam_source, heat_maps
-from benchmark.reporting.figures.labels import wrapped
+from benchmark.reporting.board.image_cases import Cases, HeatMap, cam_source, heat_maps, scored_rows
+from benchmark.reporting.figures.labels import full_names, wrapped
 from benchmark.reporting.figures.overlays import draw_outline, grey, outline, under_heat
-from benchmark.reporting.figures.style import GREY, figure, save, set_height, slug, title
+from benchmark.reporting.figures.style import GREY, figure, remove_others, save, set_height, slug, title
 
 RIGHT_COLOUR, WRONG_COLOUR = "#0072B2", "#B84E00"
 EACH = 2  # right and wrong cases of a class
@@ -26,13 +26,13 @@ def cam_stems(rows: Sequence[BoardRow], number: int) -> dict[str, BoardRow]:
     """Return the names, without suffix, of a comparison group's pictures and the row that each is of.
 
     Args:
-        rows: of the comparison group.
-        number: of the comparison group on the board, from 0.
+        rows: the rows of the comparison group.
+        number: the position of the comparison group on the board, from 0.
     """
-    cases = Cases.of(rows)
+    scored = scored_rows(rows)
     tail = f"_{slug(rows[0].block.comparison_group_name)}" if number else ""
     stems: dict[str, BoardRow] = {}
-    for row, name in zip(cases.rows, cases.names, strict=True):
+    for row, name in zip(scored, full_names(scored), strict=True):
         if any(result.cams is not None for result in row.results):
             stem = f"{CAM_STEM}_{slug(name)}{tail}"
             stems[f"{stem}-{row.first.row_key[:6]}" if stem in stems else stem] = row
@@ -54,9 +54,7 @@ def write_cam_plots(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]],
             with figure(width_mm=WIDTH_MM) as made:
                 draw_cams(made, cases, row, thumbnails.get(row.first.record.data.fingerprint, {}))
                 paths += save(made, out, stem)
-    for old in [*out.glob(f"{CAM_STEM}_*.png"), *out.glob(f"{CAM_STEM}_*.svg")]:
-        if old not in paths:
-            old.unlink()
+    remove_others(out, f"{CAM_STEM}_", paths)
     return paths
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.figures import errors, learning_curves, speed
-from benchmark.reporting.figures.style import figure, save, slug
+from benchmark.reporting.figures.style import figure, remove_others, save, slug
 
 Draw = Callable[[Any, Sequence[BoardRow]], None]
 
@@ -34,9 +34,7 @@ def write_plots(board: Board, out: Path) -> list[Path]:
             draw(made, rows)
             paths += save(made, out, stem)
     for stem in (SPEED, *PER_COMPARISON_GROUP):
-        for old in [*out.glob(f"{stem}*.png"), *out.glob(f"{stem}*.svg")]:
-            if old not in paths:
-                old.unlink()
+        remove_others(out, stem, paths)
     return paths
 
 

@@ -108,6 +108,13 @@ def save(made: Any, folder: Path, stem: str) -> list[Path]:
     return paths
 
 
+def remove_others(folder: Path, stem: str, kept: Sequence[Path]) -> None:
+    """Remove the figures whose names begin with ``stem`` but those that are kept: they are of an earlier board."""
+    for path in [*folder.glob(f"{stem}*.png"), *folder.glob(f"{stem}*.svg")]:
+        if path not in kept:
+            path.unlink()
+
+
 def plain_log_ticks(axis: Any, values: Sequence[float], subs: tuple[int, ...] = (1, 2, 5)) -> None:
     """Write a logarithmic axis's ticks as plain numbers: 10, 20, 50, 100 ...; evenly where it spans little.
 

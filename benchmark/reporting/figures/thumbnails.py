@@ -21,7 +21,7 @@ def write_thumbnails(data: DataSet, positions: Iterable[int], out: Path) -> Path
     """Keep small JPEGs of some images, such as a split's test part; those kept earlier stay.
 
     Args:
-        positions: of the images within ``data``.
+        positions: positions of the images within ``data``, from 0.
         out: the results folder.
 
     Returns:

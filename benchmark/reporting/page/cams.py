@@ -24,7 +24,7 @@ def cam_data(cases: Cases, budget: int) -> tuple[list[dict[str, Any] | None], di
     """Return for each row its maps, cases and facts (``None`` where it has none), and lesions' outlines by image.
 
     Args:
-        cases: of a comparison group.
+        cases: the test images of a comparison group.
         budget: bytes for its maps; where not all fit, those of the chosen cases and of wrong images come first.
     """
     maps_of_rows = [heat_maps(row) for row in cases.rows]

@@ -22,7 +22,7 @@ from benchmark.reporting.board.phrases import (
     rank_notes,
     seed_notes,
 )
-from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, Published, published_rows
+from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, Published, published_results
 from benchmark.reporting.board.row_notes import marks, row_notes
 from benchmark.reporting.figures.labels import telling_columns
 from benchmark.reporting.page.cams import cam_table
@@ -69,14 +69,14 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
     """Return what the template needs of a comparison group.
 
     Args:
-        number: of the comparison group on the board.
+        number: the position of the comparison group on the board, from 0.
     """
     data = rows[0].first.record.data
     notes = row_notes(rows)
     places = {row.block.place: row.block.name for row in rows}
     judged = {place: board.statistics[name] for place, name in places.items() if name in board.statistics}
     ranking = block_notes(judged, partial(rank_notes, data=data))
-    published = published_rows(data)
+    published = published_results(data)
     lines = [_line(row) for row in rows]
     reported = [_reported(result) for result in published]
     columns = _columns(board, data, [*lines, *reported])
@@ -136,10 +136,7 @@ def _reported(result: Published) -> Values:
         "backbone": f"{result.model} ({result.work})",
         "weights": "pretrained" if result.pretrained else "none",
         "block": f"published, {result.protocol}",
-        "accuracy": result.accuracy,
-        "macro_f1": result.macro_f1,
-        **{f"fn_{name}": count for name, count in result.false_negatives.items()},
-        **{f"missed_{name}": count for name, count in result.missed.items()},
+        **result.values,
     }
 
 
