@@ -53,7 +53,7 @@ class Repeated:
 
 
 @dataclass(frozen=True)
-class Setting:
+class SuiteRuns:
     """What is comparable: one choice of images, one set of changes, and each entry's runs on it."""
 
     title: str
@@ -68,10 +68,10 @@ def with_reports(board: Board, folders: Iterable[Path]) -> tuple[Board, dict[str
     reports = {}
     notes = list(board.notes)
     for experiments in read_experiments(folders):
-        settings = _settings(experiments, {result.record.key: result for result in board.results})
-        if experiments.known and settings:
+        all_suite_runs = _suite_runs(experiments, {result.record.key: result for result in board.results})
+        if experiments.known and all_suite_runs:
             name = f"{experiments.suite}.md"
-            reports[name] = report(experiments, settings)
+            reports[name] = report(experiments, all_suite_runs)
             notes.append(f"{experiments.about}: set beside the figures that they repeat in {name}.")
     return replace(board, notes=tuple(notes)), reports
 
@@ -82,15 +82,15 @@ def write_reports(reports: Mapping[str, str], out: Path) -> None:
         write_atomically(out / name, text)
 
 
-def report(experiments: Experiments, settings: Sequence[Setting]) -> str:
+def report(experiments: Experiments, all_suite_runs: Sequence[SuiteRuns]) -> str:
     """Return the report of a suite as Markdown."""
     parts = [f"# {escaped(experiments.about)}", DISCLAIMER]
     parts.append("\n".join(f"- {escaped(note)}" for note in experiments.notes))
-    for setting in settings:
-        parts += [f"## {escaped(setting.title)}", _figures(experiments, setting)]
-        parts.append("\n".join(f"- {escaped(remark)}" for remark in _remarks(setting)))
+    for suite_runs in all_suite_runs:
+        parts += [f"## {escaped(suite_runs.title)}", _figures(experiments, suite_runs)]
+        parts.append("\n".join(f"- {escaped(remark)}" for remark in _remarks(suite_runs)))
         if experiments.conclusions:
-            judged = _judged(experiments.conclusions, setting)
+            judged = _judged(experiments.conclusions, suite_runs)
             parts += ["### Which conclusions survive", escaped(_survivors(experiments.conclusions, judged))]
             sentences = [
                 (conclusion.says, _told(conclusion, experiments, {how: each[number] for how, each in judged.items()}))
@@ -110,7 +110,7 @@ for the difference on the same test images; else it can't be told from chance. p
 conclusions, and a single seed speaks of the trained models alone."""
 
 
-def _settings(experiments: Experiments, results: Mapping[str, Result]) -> list[Setting]:
+def _suite_runs(experiments: Experiments, results: Mapping[str, Result]) -> list[SuiteRuns]:
     """Return what a board has of a suite, whole data sets and recipes without changes first."""
     runs_of: dict[tuple[str, ...], dict[str, list[Result]]] = {}
     for entry in experiments.entries:
@@ -123,7 +123,7 @@ def _settings(experiments: Experiments, results: Mapping[str, Result]) -> list[S
                 runs_of.setdefault(place, {}).setdefault(entry.name, []).append(result)
     entries = {entry.name: entry for entry in experiments.entries}
     return [
-        Setting(place[-1], tuple(Repeated(entries[name], tuple(runs)) for name, runs in runs_of[place].items()))
+        SuiteRuns(place[-1], tuple(Repeated(entries[name], tuple(runs)) for name, runs in runs_of[place].items()))
         for place in sorted(runs_of)
     ]
 
@@ -131,16 +131,19 @@ def _settings(experiments: Experiments, results: Mapping[str, Result]) -> list[S
 # --- the table ----------------------------------------------------------------------------------------------------
 
 
-def _figures(experiments: Experiments, setting: Setting) -> str:
+def _figures(experiments: Experiments, suite_runs: SuiteRuns) -> str:
     """Return the table of figures: each known line, and under it what repeats it."""
-    columns = {column.name: column for column in columns_of(setting.entries[0].results[0].record.data)}
+    columns = {column.name: column for column in columns_of(suite_runs.entries[0].results[0].record.data)}
     kinds = ("accuracy", "f1_", "fn_", "missed_")
     measures = [name for kind in kinds for name in columns if name.startswith(kind)]
-    all_lines = [*experiments.known.values(), *({m: _text(e.mean(m), m) for m in measures} for e in setting.entries)]
+    all_lines = [
+        *experiments.known.values(),
+        *({m: _text(e.mean(m), m) for m in measures} for e in suite_runs.entries),
+    ]
     measures = [measure for measure in measures if any(line.get(measure) for line in all_lines)]
     lines = []
     for number, figures in experiments.known.items():
-        repeated = _once([each for each in setting.entries if each.entry.reference == number])
+        repeated = _once([each for each in suite_runs.entries if each.entry.reference == number])
         if not repeated:
             continue
         lines.append([number, experiments.source, *(figures.get(measure) or "" for measure in measures)])
@@ -173,14 +176,14 @@ def _measured(result: Result, measure: str) -> float | None:
     return result.values.get(measure) if has_images else None
 
 
-def _remarks(setting: Setting) -> list[str]:
+def _remarks(suite_runs: SuiteRuns) -> list[str]:
     """Return what a reader must know of single entries: their notes, GPU marks and failures."""
-    remarks = [f"{each.entry.name}: {each.entry.note}." for each in setting.entries if each.entry.note]
-    marked = [each for each in setting.entries if each.entry.gpu]
+    remarks = [f"{each.entry.name}: {each.entry.note}." for each in suite_runs.entries if each.entry.note]
+    marked = [each for each in suite_runs.entries if each.entry.gpu]
     if marked:
         names = dict.fromkeys(each.entry.name.partition(", ")[0] for each in marked)
         remarks.append(f"Meant for a GPU, or for a small --limit: {', '.join(names)}.")
-    for each in setting.entries:
+    for each in suite_runs.entries:
         for result in each.results:
             if result.scores is None:
                 remarks.append(f"{each.entry.name} has no figures, {result.status}: {result.reason}")
@@ -190,10 +193,10 @@ def _remarks(setting: Setting) -> list[str]:
 # --- the conclusions ----------------------------------------------------------------------------------------------
 
 
-def _judged(conclusions: Sequence[Conclusion], setting: Setting) -> dict[str, list[Verdict]]:
+def _judged(conclusions: Sequence[Conclusion], suite_runs: SuiteRuns) -> dict[str, list[Verdict]]:
     """Return the verdict on each conclusion by variant of the runs."""
-    variants = dict.fromkeys(each.how for each in setting.entries)
-    return {how: [_verdict(conclusion, setting, how) for conclusion in conclusions] for how in variants}
+    variants = dict.fromkeys(each.how for each in suite_runs.entries)
+    return {how: [_verdict(conclusion, suite_runs, how) for conclusion in conclusions] for how in variants}
 
 
 def _told(conclusion: Conclusion, experiments: Experiments, verdicts: Mapping[str, Verdict]) -> str:
@@ -216,9 +219,9 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _verdict(conclusion: Conclusion, setting: Setting, how: str) -> Verdict:
+def _verdict(conclusion: Conclusion, suite_runs: SuiteRuns, how: str) -> Verdict:
     """Return in a word whether a conclusion holds of one variant of the runs, and the same with its figures."""
-    entries = {each.entry.reference: each for each in setting.entries if each.how == how and each.scored}
+    entries = {each.entry.reference: each for each in suite_runs.entries if each.how == how and each.scored}
     absent = [name for name in (conclusion.of, conclusion.than) if name is not None and name not in entries]
     if absent:
         return "open", f"open, as there is no result of {' and '.join(absent)}"
@@ -299,4 +302,4 @@ def _survivors(conclusions: Sequence[Conclusion], judged: Mapping[str, Sequence[
         variants.setdefault(
             ". ".join(_capital(part) if number else part for number, part in enumerate(sentences)), []
         ).append(how)
-    return " ".join(f"{_capital(' and '.join(hows))}, {said}." for said, hows in variants.items())
+    return " ".join(f"{_capital(' and '.join(hows))}, {sentence}." for sentence, hows in variants.items())
