@@ -43,20 +43,27 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one run on one set of images; ``nan`` where undefined.
+    """Scores of one run on one set of images; ``nan`` where undefined. All others follow from ``confusion``.
 
     Args:
+        auroc: see :func:`auroc`.
         confusion: int64, shape (C, C), true class by row, predicted class by column.
         classes: one for each class, in the data set's order.
     """
 
-    macro_f1: float
-    accuracy: float
-    balanced_accuracy: float
-    mcc: float
     auroc: float
     confusion: Counts
     classes: tuple[ClassScores, ...]
+
+    @property
+    def macro_f1(self) -> float:
+        """Unweighted mean of the classes' F1, 0-1."""
+        return float(macro_f1(self.confusion))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images whose class is predicted, 0-1."""
+        return float(accuracy(self.confusion))
 
 
 @dataclass(frozen=True)
@@ -175,10 +182,6 @@ def score(
     check(labels, probabilities, len(class_names))
     confusion = confusion_matrix(labels, decide(probabilities), len(class_names))
     return Scores(
-        macro_f1=float(macro_f1(confusion)),
-        accuracy=float(accuracy(confusion)),
-        balanced_accuracy=float(balanced_accuracy(confusion)),
-        mcc=float(mcc(confusion)),
         auroc=auroc(labels, probabilities),
         confusion=confusion,
         classes=_per_class(confusion, class_names, negative_class),

@@ -33,7 +33,7 @@ from benchmark.evaluation.intervals import (
     satterthwaite,
     wilson,
 )
-from benchmark.evaluation.metrics import macro_f1
+from benchmark.evaluation.metrics import accuracy, macro_f1
 from benchmark.evaluation.predictions import Readings, Setting, estimates_of
 from benchmark.evaluation.roc import clustered_variance, influence
 from benchmark.records.record import Predictions
@@ -276,7 +276,8 @@ def perfect_study() -> tuple[ClusteredImages, Readings]:
 
 def test_scores_at_their_limit_rest_on_the_patients_of_their_class() -> None:
     images, readings = perfect_study()
-    setting = Setting(("glioma", "meningioma", "notumor", "pituitary"), "notumor", 300, 120, grouped=True)
+    classes = ("glioma", "meningioma", "notumor", "pituitary")
+    setting = Setting(classes, "notumor", 300, 120, measures={"accuracy": (accuracy, 0.0)}, grouped=True)
     _, found = estimates_of(readings, images, Bootstrap(images.count), setting, 0)
     five = wilson(5, 5).low
     for name in ("recall_glioma", "f1_glioma", "precision_glioma"):

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from benchmark.data.audit.audit import Audit
+from benchmark.evaluation.metrics import decide
 from benchmark.records.record import DataFacts, Record
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.phrases import data_notes
@@ -20,20 +21,20 @@ def records_of(rows: Sequence[BoardRow]) -> list[Record]:
 
 def by_row(rows: Sequence[BoardRow], tell: Callable[[Record], str]) -> str:
     """Return what each row says, once where all say the same; rows that say nothing are left out."""
-    said: dict[str, list[str]] = {}
+    names_of: dict[str, list[str]] = {}
     for name, row in zip(full_names(rows), rows, strict=True):
         text = tell(row.first.record)
         if text:
-            said.setdefault(text, []).append(name)
-    if len(said) == 1 and sum(map(len, said.values())) == len(rows):
-        return next(iter(said))
-    return "; ".join(f"{' and '.join(names)}: {text}" for text, names in said.items())
+            names_of.setdefault(text, []).append(name)
+    if len(names_of) == 1 and sum(map(len, names_of.values())) == len(rows):
+        return next(iter(names_of))
+    return "; ".join(f"{' and '.join(names)}: {text}" for text, names in names_of.items())
 
 
 def audits(rows: Sequence[BoardRow]) -> dict[str, Audit]:
     """Return the audits by the name of the split."""
-    found = {record.data.split: record.audit for record in records_of(rows) if record.audit is not None}
-    return dict(sorted(found.items()))
+    by_split = {record.data.split: record.audit for record in records_of(rows) if record.audit is not None}
+    return dict(sorted(by_split.items()))
 
 
 def source(rows: Sequence[BoardRow]) -> str:
@@ -41,8 +42,8 @@ def source(rows: Sequence[BoardRow]) -> str:
     data = rows[0].first.record.data
     kind = "simulated images" if data.synthetic else "images"
     notes = dict.fromkeys(note for audit in audits(rows).values() for note in audit.notes)
-    known = f" {'; '.join(notes)}." if notes else ""
-    return f"{data.name} ({kind}), fingerprint {data.fingerprint[:16]}.{known}"
+    release = f" {'; '.join(notes)}." if notes else ""
+    return f"{data.name} ({kind}), fingerprint {data.fingerprint[:16]}.{release}"
 
 
 def preprocessing(record: Record) -> str:
@@ -52,8 +53,8 @@ def preprocessing(record: Record) -> str:
         return ""
     pixels = f"{recipe.size} x {recipe.size} pixels" if recipe.size else "the backbone's own size"
     declared = {} if record.network is None else record.network.preprocessing
-    told = ", ".join(f"{name} {value}" for name, value in declared.items())
-    return f"{pixels}, resized by {recipe.resize}" + (f"; {told}" if told else "")
+    settings = ", ".join(f"{name} {value}" for name, value in declared.items())
+    return f"{pixels}, resized by {recipe.resize}" + (f"; {settings}" if settings else "")
 
 
 def sizes(rows: Sequence[BoardRow]) -> str:
@@ -69,12 +70,12 @@ def sizes(rows: Sequence[BoardRow]) -> str:
 
 def balance(rows: Sequence[BoardRow]) -> str:
     """Return the images by class and part, as the audit counted them."""
-    told = [
+    splits = [
         f"{split}: "
         + "; ".join(f"{part} " + ", ".join(f"{c} {n}" for c, n in counts.items()) for part, counts in parts.items())
         for split, parts in ((split, audit.balance) for split, audit in audits(rows).items())
     ]
-    return ". ".join(told)
+    return ". ".join(splits)
 
 
 def assignment(rows: Sequence[BoardRow]) -> str:
@@ -105,15 +106,15 @@ def level(data: DataFacts) -> str:
 
 def leakage(rows: Sequence[BoardRow]) -> str:
     """Return what the audits found, or that none was made."""
-    found = audits(rows)
-    told = [
+    by_split = audits(rows)
+    sentences = [
         f"{split}: {audit.byte_identical.groups} groups of byte-identical, {audit.pixel_identical.groups} of "
         f"pixel-identical and {audit.near.groups} of nearly identical images; {audit.near.test_images} test images "
         f"have a copy in training or validation. " + " ".join(_sentence(finding.text) for finding in audit.findings)
-        for split, audit in found.items()
+        for split, audit in by_split.items()
     ]
     leaks = dict.fromkeys(leak for record in records_of(rows) for leak in record.data.leaks)
-    return " ".join(told) or (f"{'; '.join(leaks)}. No further audit is recorded." if leaks else "")
+    return " ".join(sentences) or (f"{'; '.join(leaks)}. No further audit is recorded." if leaks else "")
 
 
 def network(record: Record) -> str:
@@ -142,13 +143,13 @@ def weights(record: Record) -> str:
 
 def software(record: Record) -> str:
     """Return versions."""
-    found = record.provenance
-    libraries = found.get("libraries")
-    known = {f"TumorBoard {found['tumorboard']}": True} if "tumorboard" in found else {}
-    told = [*known, *([f"commit {found['git_commit'][:12]}"] if found.get("git_commit") else [])]
-    told += [f"Python {found['python']}"] if "python" in found else []
-    told += [f"{name} {version}" for name, version in libraries.items()] if isinstance(libraries, dict) else []
-    return ", ".join(told)
+    provenance = record.provenance
+    libraries = provenance.get("libraries")
+    versions = [f"TumorBoard {provenance['tumorboard']}"] if "tumorboard" in provenance else []
+    versions += [f"commit {provenance['git_commit'][:12]}"] if provenance.get("git_commit") else []
+    versions += [f"Python {provenance['python']}"] if "python" in provenance else []
+    versions += [f"{name} {version}" for name, version in libraries.items()] if isinstance(libraries, dict) else []
+    return ", ".join(versions)
 
 
 def hardware(record: Record) -> str:
@@ -200,11 +201,9 @@ def failures(rows: Sequence[BoardRow]) -> str:
             if result.scores is None or result.predictions is None:
                 continue
             test, names = result.predictions.part("test"), result.record.data.class_names
-            said = test.probabilities.argmax(axis=1)
-            mine |= {str(name) for name in test.image_ids[said != test.labels]}
-            confused.update(
-                (names[true], names[called]) for true, called in zip(test.labels, said, strict=True) if true != called
-            )
+            predicted = decide(test.probabilities)
+            mine |= {str(name) for name in test.image_ids[predicted != test.labels]}
+            confused.update((names[i], names[j]) for i, j in zip(test.labels, predicted, strict=True) if i != j)
         wrong.append(mine)
     most = "; ".join(f"{true} called {called} ({count})" for (true, called), count in confused.most_common(3))
     shared = set.intersection(*wrong) if wrong else set()
@@ -215,9 +214,9 @@ def failures(rows: Sequence[BoardRow]) -> str:
 def limitations(rows: Sequence[BoardRow], ranking: Sequence[str]) -> str:
     """Return what the records themselves make one say."""
     no_limits = ("images to train", "No patient is on both sides")
-    said = [note for note in data_notes(rows) if not any(text in note for text in no_limits)]
-    told = [note.text for note in row_notes(rows)]
-    return " ".join(dict.fromkeys(map(_sentence, [*said, *told, *ranking])))
+    on_data = [note for note in data_notes(rows) if not any(text in note for text in no_limits)]
+    on_rows = [note.text for note in row_notes(rows)]
+    return " ".join(dict.fromkeys(map(_sentence, [*on_data, *on_rows, *ranking])))
 
 
 def _sentence(text: str) -> str:

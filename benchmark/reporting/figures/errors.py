@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.reporting.board.board import BoardRow
-from benchmark.reporting.board.phrases import count, number
+from benchmark.reporting.board.column import count, number
 from benchmark.reporting.figures.labels import full_names, panel_names, wrapped
 from benchmark.reporting.figures.style import GREY, columns_for, lowest, panels, set_height, title
 

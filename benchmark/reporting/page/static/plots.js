@@ -81,17 +81,17 @@ const shade = (row) => (document.documentElement.classList.contains("dark")
   ? { "#000000": "#e8e8e8", "#0072B2": "#5fb2e8", "#B84E00": "#f08a45", "#9E4A7E": "#dd8fc0" }[row.colour] ?? row.colour
   : row.colour);
 
-function speedPlot(arena, place) {
-  draw(place, `Macro-F1 against inference throughput of ${arena.rows.length} rows; the same figures stand in the table above`, () => {
-    const largest = Math.max(1, ...arena.rows.map((row) => row.memory ?? 0));
-    const points = arena.rows.filter((row) => row.speed);
+function speedPlot(comparisonGroup, place) {
+  draw(place, `Macro-F1 against inference throughput of ${comparisonGroup.rows.length} rows; the same figures stand in the table above`, () => {
+    const largest = Math.max(1, ...comparisonGroup.rows.map((row) => row.memory ?? 0));
+    const points = comparisonGroup.rows.filter((row) => row.speed);
     const traces = points.map((row) => ({
       x: [row.speed], y: [row.macro_f1], name: plain(row.name), mode: "markers", showlegend: false,
       error_y: row.interval ? { type: "data", symmetric: false, array: [row.interval[1] - row.macro_f1], arrayminus: [row.macro_f1 - row.interval[0]], thickness: 1, width: 0, color: shade(row) } : undefined,
       marker: { symbol: row.symbol + (row.pretrained ? "" : "-open"), color: shade(row), size: row.memory ? Math.max(6, 24 * Math.sqrt(row.memory / largest)) : 10 },
       hovertemplate: `${plain(row.name)}<br>macro-F1 %{y:.3f}<br>%{x:.4g} images/s<br>${row.memory ? Math.round(row.memory) + " MB" : ""}<br>${plain(row.speed_block)}<extra></extra>`,
     }));
-    for (const [name, front] of Object.entries(arena.fronts)) {
+    for (const [name, front] of Object.entries(comparisonGroup.fronts)) {
       traces.unshift({ x: front.map((point) => point[0]), y: front.map((point) => point[1]), mode: "lines", line: { shape: "vh", dash: "dash", color: colour("--quiet"), width: 1 }, hoverinfo: "skip", showlegend: false, name: plain(name) });
     }
     const entry = (name, marker) => ({ x: [null], y: [null], mode: "markers", name: plain(name), marker: { size: 9, color: colour("--quiet"), ...marker }, hoverinfo: "skip" });
@@ -102,13 +102,13 @@ function speedPlot(arena, place) {
 }
 
 // ``which``: the select that says of which class the false negatives are; empty for all classes
-function errorPlot(arena, place, which) {
-  const show = () => draw(place, `Test images${which.value ? ` of ${arena.classes[which.value]}` : ""} that each row gets wrong, and how many of them are missed tumours; the same counts stand in the table above`, () => {
-    const rows = [...arena.rows].reverse(), mine = (i) => which.value === "" || arena.labels[i] === Number(which.value);
-    const ill = arena.negative !== null && which.value !== String(arena.negative);
-    const lost = rows.map((row) => row.said.filter((said, i) => said >= 0 && mine(i) && said !== arena.labels[i]).length);
-    const missed = rows.map((row) => row.said.filter((said, i) => mine(i) && said === arena.negative && arena.labels[i] !== arena.negative).length);
-    const names = rows.map((row) => plain(row.name)), total = arena.labels.filter((_, i) => mine(i)).length;
+function errorPlot(comparisonGroup, place, which) {
+  const show = () => draw(place, `Test images${which.value ? ` of ${comparisonGroup.classes[which.value]}` : ""} that each row gets wrong, and how many of them are missed tumours; the same counts stand in the table above`, () => {
+    const rows = [...comparisonGroup.rows].reverse(), mine = (i) => which.value === "" || comparisonGroup.labels[i] === Number(which.value);
+    const ill = comparisonGroup.negative !== null && which.value !== String(comparisonGroup.negative);
+    const lost = rows.map((row) => row.predicted.filter((predicted, i) => predicted >= 0 && mine(i) && predicted !== comparisonGroup.labels[i]).length);
+    const missed = rows.map((row) => row.predicted.filter((predicted, i) => mine(i) && predicted === comparisonGroup.negative && comparisonGroup.labels[i] !== comparisonGroup.negative).length);
+    const names = rows.map((row) => plain(row.name)), total = comparisonGroup.labels.filter((_, i) => mine(i)).length;
     const traces = [{ type: "bar", orientation: "h", y: names, x: lost.map((count, i) => count - (ill ? missed[i] : 0)), name: ill ? "other errors" : "errors", marker: { color: colour("--other") }, hovertemplate: "%{x} other errors<extra>%{y}</extra>" }];
     if (ill) traces.unshift({ type: "bar", orientation: "h", y: names, x: missed, name: "missed tumours", marker: { color: colour("--bad") }, hovertemplate: "%{x} missed tumours<extra>%{y}</extra>" });
     return [traces, { barmode: "stack", xaxis: { title: { text: `wrong test images, of ${total}` } }, showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, margin: { l: 50, r: 10, t: 40, b: 45 } }];
