@@ -45,7 +45,7 @@ def data_command(source: str, audited: bool, size: int, seed: int, out: Path | N
     data_asked, split_asked = take_options(options, source=source, size=size, seed=seed)
     with decoding_progress(source) as progress:
         data = open_data(data_asked, progress=progress)
-    if data.groups is None and not are_known(data):
+    if not are_known(data):
         click.echo(f"Looking for near-duplicates among {len(data)} images", err=True)
     splits = make_splits(data, split_asked)
     if not audited:
@@ -91,7 +91,7 @@ def summary(data: "DataSet", splits: "tuple[Split, ...]") -> str:
     ]
     for label, text in (("licence", data.licence), ("cite", data.citation)):
         lines += [f"{label}: {text}"] if text else []
-    lines += [f"note: {note}" for note in data.notes]
+    lines += [f"note: {note}" for note in (*data.notes, data.grouping) if note]
     lines += [f"left out: {reason}" for reason in data.skipped]
     width = max(len(name) for name in data.class_names)
     for split in splits:
@@ -104,6 +104,7 @@ def summary(data: "DataSet", splits: "tuple[Split, ...]") -> str:
             lines.append(f"{name:{width}}  " + "  ".join(f"{count:>10}" for count in counts))
         if split.removed is not None:
             lines.append(f"{split.removed} training images that also stand in test were left out")
+        lines += [f"note: {note}" for note in split.notes]
         lines += [f"leak: {leak}" for leak in split.leaks]
     lines += ["", f"prepared in {data.folder}"]
     return "\n".join(lines)

@@ -23,10 +23,10 @@ _OPTIONS = (
     ),
     click.option(
         *("--groups", "groups"),
-        type=click.Choice(["pid", "merged"]),
-        default="pid",
+        type=click.Choice(["auto", "pid", "merged"]),
+        default="auto",
         show_default=True,
-        help="Patients by their ids, or ids that differ by a letter suffix as one.",
+        help="Patients by their ids, or ids that differ by a letter at the end as one; auto: what is known.",
     ),
     click.option("--test-data", metavar="SOURCE", help="Test on all images of another source."),
     click.option(

@@ -15,7 +15,7 @@ from benchmark.data.sources.layout import tidy_class
 from benchmark.data.splits.splits import SplitOptions
 from benchmark.errors import UserError
 
-Groups = Literal["pid", "merged"]
+Groups = Literal["auto", "pid", "merged"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class DataOptions:
         size: side of the square images, in pixels.
         resize: ``squash`` or ``pad``.
         skip_corrupt: leave out images that can't be read.
-        groups: ``pid`` takes patient ids as they are, ``merged`` without their letter suffixes.
+        groups: ``pid`` takes patient ids as they are, ``merged`` without a letter at their end; ``auto`` is merged
+            where a source is known to give one person several such ids, else pid.
         permute_labels: seed of the negative control; ``None`` keeps the true labels.
         test_data: a second source, whose images are the test images.
         test_classes: pairs (class of the test data, class of the training data) that name one class differently.
@@ -37,7 +38,7 @@ class DataOptions:
     size: int = 224
     resize: Resize = "squash"
     skip_corrupt: bool = False
-    groups: Groups = "pid"
+    groups: Groups = "auto"
     permute_labels: int | None = None
     test_data: str | None = None
     test_classes: tuple[tuple[str, str], ...] = ()
@@ -64,7 +65,7 @@ def open_data(options: DataOptions, *, cache: Path | None = None, progress: Prog
         cache=cache,
         progress=progress,
     )
-    if options.groups == "merged":
+    if options.groups == "merged" or (options.groups == "auto" and data.lettered_patients):
         data = with_merged_groups(data)
     if options.permute_labels is not None:
         data = with_permuted_labels(data, options.permute_labels)

@@ -6,7 +6,6 @@ any other.
 
 import dataclasses
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +13,26 @@ import numpy as np
 
 from benchmark.data.dataset import DataSet
 from benchmark.data.duplicates.groups import independent_units
+from benchmark.data.patients import joined_by_letter, without_letter
 from benchmark.data.preparation.cache import locked, written_whole
 from benchmark.data.preparation.index import fingerprint, index_of, save_index
 from benchmark.data.preparation.prepare import load_prepared
 from benchmark.errors import UserError
 
-_SUFFIX = re.compile(r"(?<=\d)[A-Za-z]$")
-_VERSION = 2  # raised by hand when a derived data set comes to be another: it is kept on disk
-
-
-def merged_group(patient: str) -> str:
-    """Return a patient id without the letter that tells a second examination: ``MR040240B`` is ``MR040240``."""
-    return _SUFFIX.sub("", patient)
+_VERSION = 3  # raised by hand when a derived data set comes to be another: it is kept on disk
 
 
 def with_merged_groups(data: DataSet) -> DataSet:
-    """Return the data set with patients joined whose ids differ by a letter suffix only: probably one person.
+    """Return the data set with patients joined whose ids differ by a letter at the end only: probably one person.
 
     Raises:
         UserError: patients are not known.
     """
     if data.groups is None:
         raise UserError(f"'{data.name}' has no patient ids to merge: leave --groups merged out.")
-    merged = np.array([merged_group(str(group)) for group in data.groups])
-    before, after = len(np.unique(data.groups)), len(np.unique(merged))
-    note = f"patients whose ids differ by a letter suffix are one: {before} ids, {after} patients"
-    return _derived(data, "merged", groups=merged, notes=(*data.notes, note))
+    ids = data.groups.tolist()
+    merged = np.array([without_letter(patient) for patient in ids])
+    return _derived(data, "merged", groups=merged, grouping=joined_by_letter(ids))
 
 
 def with_permuted_labels(data: DataSet, seed: int) -> DataSet:

@@ -31,6 +31,7 @@ class DataFacts(_Part):
     """On what, and how it was split.
 
     Args:
+        grouping: how patients were made of ids that differ by a letter at the end; empty where there are none.
         split: its name, for people; the fields below say the same for programs.
         leaks: a sentence for each way in which the test images are not independent.
         split_kind: ``official``, ``holdout``, ``folds``, ``official-folds`` or ``slice`` (folds that part patients).
@@ -60,6 +61,7 @@ class DataFacts(_Part):
     scheme: str = ""
     removed: int | None = None
     unscored: tuple[str, ...] = ()
+    grouping: str = ""
 
 
 class WeightsFacts(_Part):

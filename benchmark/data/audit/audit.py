@@ -20,12 +20,12 @@ from benchmark.data.duplicates.groups import (
     joined,
     worst_pairs,
 )
-from benchmark.data.duplicates.near_duplicates import RULE, TURNS, NearPairs, near_duplicates
+from benchmark.data.duplicates.near_duplicates import RULE, TURNS, near_duplicates
 from benchmark.data.preparation.cache import written_file
 from benchmark.data.sources.files import suffix_of
 from benchmark.hashing import hash_json
 
-AUDIT_VERSION = 2  # raised by hand when the same images would be audited otherwise
+AUDIT_VERSION = 3  # raised by hand when the same images would be audited otherwise
 PARTS = ("train", "validation", "test")
 _IMBALANCED = 3.0  # largest class over smallest
 _SHOWN_SIZES = 8
@@ -140,7 +140,7 @@ def _audit(data: DataSet, split: Split) -> Audit:
         near=count_duplicates(joined(data.identical, near), data.labels, part),
         near_pairs={TURNS[k] or "as they are": int((near.turn == k).sum()) for k in range(len(TURNS))},
         patients=patients,
-        probe=_probed(data, near),
+        probe=_probed(data),
         sizes=sizes[:_SHOWN_SIZES],
         distinct_sizes=len(sizes),
         file_types=dict(Counter(suffix_of(name) or "none" for name in data.image_ids.tolist())),
@@ -160,14 +160,14 @@ def _probe_file(data: DataSet) -> Path | None:
     return data.folder.parent / f"probe-{key[:16]}.json"
 
 
-def _probed(data: DataSet, near: NearPairs) -> tuple[ProbeRow, ...]:
+def _probed(data: DataSet) -> tuple[ProbeRow, ...]:
     """Return the shortcut probe, which no split changes, once for all of them."""
     kept = _probe_file(data)
     rows = TypeAdapter(tuple[ProbeRow, ...])
     if kept is not None:
         with contextlib.suppress(OSError, ValueError):
             return rows.validate_json(kept.read_bytes())
-    found = shortcut_probe(data, near)
+    found = shortcut_probe(data)
     if kept is not None:
         with contextlib.suppress(OSError), written_file(kept) as unfinished:
             unfinished.write_bytes(rows.dump_json(found))
@@ -203,10 +203,11 @@ def _findings(found: Audit, split: Split) -> Iterator[Finding]:
         yield Finding(level="leak", text=leak)
     more = found.near.test_images - found.pixel_identical.test_images
     if more:
+        others = " more" if found.pixel_identical.test_images else ""
         yield Finding(
             level="leak",
-            text=f"{more} more of {n_test} test images are near-duplicates of training images (the same or the next "
-            "slice: brighter, shifted, stored anew, mirrored or turned)",
+            text=f"{more}{others} of {n_test} test images are near-duplicates of training images (the same or the "
+            "next slice: brighter, shifted, stored anew, mirrored or turned)",
         )
     if found.near.validation_images:
         yield Finding(

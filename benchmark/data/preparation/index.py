@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet, Labels
+from benchmark.data.patients import kept_apart
 from benchmark.data.sources.base import Item, Source
 
 _OPTIONAL = ("parts", "groups", "planes", "folds")
@@ -23,6 +24,8 @@ class Facts:
     name: str
     class_names: tuple[str, ...]
     negative_class: str | None
+    lettered_patients: bool
+    grouping: str
     fingerprint: str
     synthetic: bool
     licence: str
@@ -71,6 +74,8 @@ class Index:
                 name=source.name,
                 class_names=tuple(source.class_names),
                 negative_class=source.negative_class,
+                lettered_patients=source.lettered_patients,
+                grouping=kept_apart([item.group for item in items if item.group is not None]),
                 fingerprint=fingerprint(
                     [item.image_id for item in items], [item.class_name for item in items], hashes[:, 1]
                 ),

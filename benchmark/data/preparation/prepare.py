@@ -22,7 +22,7 @@ from benchmark.data.sources import open_source
 from benchmark.data.sources.base import Source
 from benchmark.errors import UserError
 
-FORMAT = 2  # raised by hand when the same source would be prepared otherwise
+FORMAT = 3  # raised by hand when the same source would be prepared otherwise
 SIZES = (8, 4096)
 
 

@@ -15,7 +15,7 @@ class Item:
     Args:
         image_id: unique within the source, stable (the path within it, with forward slashes).
         class_name: as the source names it, tidied (``glioma_tumor`` is ``glioma``).
-        part: ``train`` or ``test`` where the source has an official split, else ``None``.
+        part: ``train``, ``validation`` or ``test`` where the source has an official split, else ``None``.
         group: the patient, ``None`` where unknown.
         plane: ``axial``, ``coronal`` or ``sagittal``, ``None`` where unknown.
         fold: the official fold, from 1, ``None`` where there is none.
@@ -65,6 +65,10 @@ class Source(Protocol):
     @property
     def negative_class(self) -> str | None:
         """The class without a tumour."""
+
+    @property
+    def lettered_patients(self) -> bool:
+        """Whether one person is known to stand under several ids that differ by a letter at the end."""
 
     @property
     def synthetic(self) -> bool:

@@ -52,6 +52,7 @@ class ChengSource:
     """
 
     synthetic = False
+    lettered_patients = True
     licence = "CC BY 4.0"
     citation = (
         "J. Cheng, brain tumor dataset, figshare, doi:10.6084/m9.figshare.1512427; J. Cheng et al., Enhanced "
@@ -165,7 +166,7 @@ class ChengSource:
         notes = [f"int16 intensities are scaled per slice: percentiles {WINDOW[0]} and {WINDOW[1]} become 0 and 255"]
         if self._fold_file is not None:
             notes.append(
-                f"official folds from {self._fold_file.name.removeprefix('cheng_')}; no patient crosses a fold"
+                f"official folds from {self._fold_file.name.removeprefix('cheng_')}; no patient id crosses a fold"
             )
         if len(self._places) != N_SLICES:
             notes.append(f"{len(self._places)} of {N_SLICES} slices")

@@ -66,6 +66,11 @@ class CombinedSource:
         return self.training.negative_class
 
     @property
+    def lettered_patients(self) -> bool:
+        """Whether either source's are."""
+        return self.training.lettered_patients or self.test.lettered_patients
+
+    @property
     def synthetic(self) -> bool:
         """Whether either is simulated."""
         return self.training.synthetic or self.test.synthetic
@@ -98,7 +103,8 @@ class CombinedSource:
 
     def _item(self, item: Item, part: str, grouped: bool) -> Item:
         prefix = _PREFIX if part == "test" else ""
-        # where only one side knows its patients, each image of the other is a patient of its own
+        # where only one side knows its patients, each image of the other is a patient of its own; near-duplicates
+        # join them when the images are split
         group = f"{prefix}{item.group if item.group is not None else 'image ' + item.image_id}" if grouped else None
         name = self._matched(item.class_name) if part == "test" else item.class_name
         return Item(f"{prefix}{item.image_id}", name, part=part, group=group, plane=item.plane)
@@ -129,7 +135,7 @@ class CombinedSource:
             source.name for source in (self.training, self.test) if any(item.group is None for item in source.items)
         ]
         if len(unknown) == 1:
-            notes.append(f"the patients of {unknown[0]} are unknown: each of its images counts as one")
+            notes.append(f"the patients of {unknown[0]} are unknown: its near-duplicates are kept together")
         return tuple(notes)
 
     def signature(self) -> str:

@@ -24,6 +24,7 @@ class ImageFolders(ABC):
     """
 
     synthetic = False
+    lettered_patients = False
     licence = ""
 
     def __init__(self, root: Path) -> None:

@@ -60,6 +60,7 @@ class ManifestSource:
     """
 
     synthetic = False
+    lettered_patients = False
     licence = ""
     citation = ""
 

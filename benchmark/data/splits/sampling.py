@@ -94,7 +94,7 @@ def _hashed_order(purpose: str, names: Sequence[str]) -> Positions:
     return np.array(sorted(range(len(names)), key=keys.__getitem__), dtype=np.int64)
 
 
-def limited(data: DataSet, in_test: Mask, eligible: Positions, limit: int) -> Positions:
+def limited(data: DataSet, in_test: Mask, in_validation: Mask | None, eligible: Positions, limit: int) -> Positions:
     """Choose ``limit`` images, proportionally by class and part, nested, independent of any seed.
 
     Places are given one by one by Webster's method (Sainte-Lague), after one for each class and part: unlike
@@ -103,6 +103,7 @@ def limited(data: DataSet, in_test: Mask, eligible: Positions, limit: int) -> Po
 
     Args:
         in_test: bool, shape (N,).
+        in_validation: bool, shape (N,): the official validation images; ``None`` where there are none.
         eligible: positions to choose from.
 
     Returns:
@@ -111,7 +112,8 @@ def limited(data: DataSet, in_test: Mask, eligible: Positions, limit: int) -> Po
     Raises:
         UserError: fewer than one image for each class and part.
     """
-    stratum = (2 * data.labels + in_test)[eligible]
+    part = in_test.astype(np.int64) if in_validation is None else in_test + 2 * in_validation
+    stratum = (3 * data.labels + part)[eligible]
     present = np.unique(stratum)
     if limit < len(present):
         raise UserError(

@@ -71,6 +71,7 @@ class Fold:
             negative_class=data.negative_class,
             synthetic=data.synthetic,
             grouped=data.groups is not None,
+            grouping=data.grouping,
             split=split.name,
             split_hash=self.assignment,
             limit=split.limited_to,
@@ -88,7 +89,8 @@ class Fold:
 
     def notes(self) -> tuple[str, ...]:
         """Return what a user must know of these images before reading scores on them."""
-        notes = [*self.data.notes, *(finding.text for finding in self.audit.findings)]
+        grouping = (self.data.grouping,) if self.data.grouping else ()
+        notes = [*self.data.notes, *grouping, *self.split.notes, *(finding.text for finding in self.audit.findings)]
         if self.split.removed is not None:
             notes.append(f"{self.split.removed} training images that also stand in test are left out (--dedupe)")
         return tuple(notes)
@@ -117,7 +119,7 @@ class Images:
         asked = size, recipe.resize, recipe.validation_fraction, folds
         if asked not in self._folds:
             data = self._open(size, recipe)
-            if data.groups is None and not are_known(data):
+            if not are_known(data):
                 self._say(f"Looking for near-duplicates among {len(data)} images of {data.name}")
             options = replace(self._request.split, validation_fraction=recipe.validation_fraction, folds=folds)
             self._folds[asked] = tuple(self._fold(data, split) for split in make_splits(data, options))
