@@ -31,12 +31,15 @@ class DataSet:
         masks: bool or uint8, shape (N, S, S), non-zero inside the lesion; ``None`` where unknown.
         lettered_patients: whether the source is known to give one person several ids that differ by a letter at the
             end (``MR040240`` and ``MR040240B``).
+        random_parts: whether the parts are somebody's random split of single images, not taken unless asked for.
         grouping: how ``groups`` was made of patient ids that differ by a letter at the end, a sentence without a full
             stop; empty where there are none.
         negative_class: the class without a tumour, ``None`` where there is none.
         synthetic: whether the images are simulated; every output says so.
         planes: str, shape (N,), ``axial``, ``coronal`` or ``sagittal``; ``None`` where unknown.
         folds: int64, shape (N,), the source's official folds, from 1; ``None`` where there are none.
+        scanners: str, shape (N,), manufacturer and field strength; ``None`` where unknown.
+        thicknesses: float64, shape (N,), of the slices, in mm; ``None`` where unknown.
         native_sizes: int64, shape (N, 2), height and width before resizing, in pixels.
         hashes: uint8, shape (N, 2, 32), SHA-256 of each image's stored bytes (zeros where it is made and not
             read) and of its native pixels.
@@ -57,6 +60,8 @@ class DataSet:
     groups: npt.NDArray[np.str_] | None = None
     masks: npt.NDArray[np.uint8] | None = None
     planes: npt.NDArray[np.str_] | None = None
+    scanners: npt.NDArray[np.str_] | None = None
+    thicknesses: npt.NDArray[np.float64] | None = None
     folds: Labels | None = None
     native_sizes: Labels | None = None
     hashes: npt.NDArray[np.uint8] | None = None
@@ -64,6 +69,7 @@ class DataSet:
     negative_class: str | None = None
     lettered_patients: bool = False
     grouping: str = ""
+    random_parts: bool = False
     synthetic: bool = False
     licence: str = ""
     citation: str = ""
@@ -84,6 +90,8 @@ class DataSet:
             "masks",
             "planes",
             "folds",
+            "scanners",
+            "thicknesses",
             "native_sizes",
             "hashes",
         )

@@ -13,11 +13,12 @@ import numpy as np
 
 from benchmark.data.dataset import DataSet
 from benchmark.data.duplicates.groups import independent_units
-from benchmark.data.patients import joined_by_letter, without_letter
+from benchmark.data.patients import groups_from, joined_by_letter, kept_apart, without_letter
 from benchmark.data.preparation.cache import locked, written_whole
 from benchmark.data.preparation.index import fingerprint, index_of, save_index
 from benchmark.data.preparation.prepare import load_prepared
 from benchmark.errors import UserError
+from benchmark.hashing import hash_json
 
 _VERSION = 3  # raised by hand when a derived data set comes to be another: it is kept on disk
 
@@ -33,6 +34,18 @@ def with_merged_groups(data: DataSet) -> DataSet:
     ids = data.groups.tolist()
     merged = np.array([without_letter(patient) for patient in ids])
     return _derived(data, "merged", groups=merged, grouping=joined_by_letter(ids))
+
+
+def with_groups_from(data: DataSet, regex: str) -> DataSet:
+    """Return the data set with the patients that a regular expression tells from the images' ids.
+
+    Raises:
+        UserError: as :func:`benchmark.data.patients.groups_from`.
+    """
+    ids = groups_from(regex, data.image_ids.tolist())
+    note = f"patients from the images' names by '{regex}': {len(set(ids))}"
+    tag = f"grouped-{hash_json(regex)[:8]}"
+    return _derived(data, tag, groups=np.array(ids), grouping=kept_apart(ids), notes=(*data.notes, note))
 
 
 def with_permuted_labels(data: DataSet, seed: int) -> DataSet:

@@ -40,16 +40,29 @@ def open_source(spec: str) -> Source:
 
 
 def _of_path(path: Path, spec: str) -> Source:
-    from benchmark.data.sources.archive import ZipSource
     from benchmark.data.sources.cheng import ChengSource
     from benchmark.data.sources.folder import FolderSource
-    from benchmark.data.sources.manifest import MANIFESTS, ManifestSource
+    from benchmark.data.sources.manifest import ManifestSource
+    from benchmark.data.sources.manifest_table import MANIFESTS
+    from benchmark.data.sources.tree import FileTree
 
     kind = path.suffix.lower()
-    if path.is_dir() or kind == ".zip":
-        if ChengSource.recognises(path):
-            return ChengSource(path)
-        return FolderSource(path) if path.is_dir() else ZipSource(path)
-    if kind in MANIFESTS:
+    if kind in MANIFESTS and path.is_file():
         return ManifestSource(path)
-    raise UserError(f"Data source '{spec}' is neither a folder, a .zip file nor a manifest (.csv, .parquet).")
+    if not path.is_dir() and kind != ".zip":
+        raise UserError(f"Data source '{spec}' is neither a folder, a .zip file nor a manifest (.csv, .parquet).")
+    tree = FileTree(path)
+    table = _manifest_in(tree.files)
+    if table is not None:
+        return ManifestSource(path, tree, table)
+    return ChengSource(tree) if ChengSource.recognises(tree) else FolderSource(tree)
+
+
+def _manifest_in(files: tuple[str, ...]) -> str | None:
+    """Return the table named ``manifest`` that lies above all other files; ``None`` where there is none."""
+    tables = [file for file in files if file.rpartition("/")[2].lower() in ("manifest.csv", "manifest.parquet")]
+    if not tables:
+        return None
+    table = min(tables, key=lambda file: (file.count("/"), file))
+    folder = table.rpartition("/")[0]
+    return table if all(file.startswith(f"{folder}/" if folder else "") for file in files) else None

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 
 from benchmark.data.sources.base import Item, Loaded, Source
@@ -71,6 +72,11 @@ class CombinedSource:
         return self.training.lettered_patients or self.test.lettered_patients
 
     @property
+    def random_parts(self) -> bool:
+        """No: the sources are the parts."""
+        return False
+
+    @property
     def synthetic(self) -> bool:
         """Whether either is simulated."""
         return self.training.synthetic or self.test.synthetic
@@ -107,7 +113,7 @@ class CombinedSource:
         # join them when the images are split
         group = f"{prefix}{item.group if item.group is not None else 'image ' + item.image_id}" if grouped else None
         name = self._matched(item.class_name) if part == "test" else item.class_name
-        return Item(f"{prefix}{item.image_id}", name, part=part, group=group, plane=item.plane)
+        return replace(item, image_id=f"{prefix}{item.image_id}", class_name=name, part=part, group=group, fold=None)
 
     @property
     def items(self) -> tuple[Item, ...]:

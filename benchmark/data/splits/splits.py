@@ -4,7 +4,7 @@ Hold-out and validation are decided by a hash of the image ids, so that they dep
 version, and an image stays where it is when others come or go. Folds are scikit-learn's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -98,12 +98,29 @@ def make_splits(data: DataSet, options: SplitOptions) -> tuple[Split, ...]:
     """
     kind = options.kind
     if kind == "auto":
-        kind = "folds" if options.folds else "official" if data.parts is not None else "holdout"
+        official = data.parts is not None and not data.random_parts
+        kind = "folds" if options.folds else "official" if official else "holdout"
     if kind in ("official", "holdout") and options.folds is not None:
         raise UserError(f"The split '{kind}' has no folds: leave --folds out, or choose --split folds.")
     units = np.arange(len(data), dtype=np.int64) if kind == "slice" else independent_units(data)
     cutter = {"official": _official, "holdout": _holdout, "folds": _folds, "slice": _folds}[kind]
-    return tuple(_split(data, units, tested, options) for tested in cutter(data, units, options))
+    notes = _parts_not_taken(data) if kind != "official" else ()
+    return tuple(
+        _split(data, units, replace(tested, notes=(*notes, *tested.notes)), options)
+        for tested in cutter(data, units, options)
+    )
+
+
+def _parts_not_taken(data: DataSet) -> tuple[str, ...]:
+    """Say how many test images of a random split of single images have their patient in its training images."""
+    if not data.random_parts or data.parts is None:
+        return ()
+    in_test = data.parts == "test"
+    why = "it is a random split of single images"
+    if data.groups is not None:
+        learned = np.isin(data.groups[in_test], data.groups[~in_test])
+        why = f"{learned.sum()} of its {in_test.sum()} test images have their patient in training"
+    return (f"the folders' own split is not taken: {why} (--split official takes it)",)
 
 
 @dataclass(frozen=True)
