@@ -93,7 +93,10 @@ def test_the_authors_zips_are_read_in_place(cheng, tmp_path):
 
 
 def test_the_authors_own_files():
-    folds, labels = read_folds(AUTHORS_FOLDS), read_labels(AUTHORS_LABELS)
+    folds, labels = (
+        read_folds(AUTHORS_FOLDS.read_bytes(), "folds"),
+        read_labels(AUTHORS_LABELS.read_bytes(), "labels"),
+    )
     assert np.bincount(folds).tolist() == [0, 570, 655, 562, 613, 664]
     assert np.bincount(labels).tolist() == [0, 708, 1426, 930]
     runs = {58: 1, 59: 3, 60: 1, 209: 2, 211: 1, 709: 3, 715: 2, 918: 3, 1841: 2, 3030: 1, 3031: 2, 3064: 1}

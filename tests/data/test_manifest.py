@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data import open_dataset
+from benchmark.data import make_split, open_dataset
 from benchmark.errors import UserError
 
 
@@ -81,10 +81,14 @@ def test_masks_are_read_and_may_be_empty(listed, tmp_path):
     refused(path, r"Mask '.*lesion\.png' has 10 x 24 pixels and its image 20 x 24")
 
 
-def test_validation_images_count_as_training(listed):
-    data = open_dataset(str(listed(change=[(0, "split", "val")])), size=8)
-    assert data.parts[0] == "train"
-    assert any("1 validation images count as training" in note for note in data.notes)
+def test_validation_images_are_the_official_ones(listed):
+    data = open_dataset(str(listed(change=[(0, "split", "val"), (1, "split", "Valid")])), size=8)
+    assert data.parts.tolist() == ["validation"] * 2 + ["train"] * 6 + ["test"] * 2
+    assert any("2 validation images are the official ones" in note for note in data.notes)
+    for seed in (0, 1):
+        split = make_split(data, seed=seed, validation_fraction=0.5)
+        assert split.validation.tolist() == [0, 1]
+        assert split.test.tolist() == [8, 9]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +101,7 @@ def test_validation_images_count_as_training(listed):
         ((3, "path", "images/2.png"), r"lists the image 'images/2\.png' twice"),
         ((3, "label", ""), "has no label in row 4"),
         ((3, "split", "training2"), "has the split 'training2' in row 4"),
-        ((3, "split", ""), "gives some images a split and others none"),
+        ((3, "split", ""), "gives some images a split, others none"),
         ((3, "path", "images/4.png,extra"), "line 5 has not 4 cells"),
     ],
 )

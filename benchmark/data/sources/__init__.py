@@ -29,8 +29,9 @@ def open_source(spec: str) -> Source:
     if spec == DOWNLOADED:
         from benchmark.data.sources.cheng import ChengSource
         from benchmark.data.sources.cheng_download import fetch_cheng
+        from benchmark.data.sources.tree import FileTree
 
-        return ChengSource(fetch_cheng())
+        return ChengSource(FileTree(fetch_cheng()))
     if not path.exists():
         raise UserError(
             f"Data source '{spec}' does not exist.{nearest(spec, (EMBEDDED, DOWNLOADED))} Give '{EMBEDDED}', "

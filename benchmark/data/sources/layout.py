@@ -228,10 +228,8 @@ def _no_images(others: Sequence[Parts], rule: _Rule) -> list[str]:
         return []
     kinds = Counter(suffix_of("/".join(parts)) or "without a suffix" for parts in inside)
     told = ", ".join(f"{kind}: {count}" for kind, count in kinds.most_common(4))
-    first = "/".join(inside[0])
-    return [
-        f"{len(inside)} files in class folders are left out, no images by their names ({told}; the first: {first})"
-    ]
+    names = f"no images by their names ({told}; the first: {'/'.join(inside[0])})"
+    return [f"{len(inside)} files in class folders are left out, {names}"]
 
 
 def _shared_folders(paths: Sequence[str]) -> int:

@@ -128,9 +128,7 @@ class ManifestSource:
             raise UserError(f"'{self.shown}' lists the image '{twice[0]}' twice.")
         parts = {line.part for line in lines}
         if None in parts and parts != {None}:
-            raise UserError(
-                f"'{self.shown}' gives some images a split and others none: fill the column or remove it."
-            )
+            raise UserError(f"'{self.shown}' gives some images a split, others none: fill the column or remove it.")
         if len({line.label for line in lines}) < 2:
             raise UserError(f"'{self.shown}' has one class only ('{lines[0].label}'): at least two are needed.")
         require_libraries(line.path for line in lines)

@@ -1,4 +1,4 @@
-"""The files below a folder or inside a ``.zip``, read where they are: archives are never unpacked beside themselves."""
+"""The files below a folder or inside a ``.zip``, read where they are: nothing is unpacked beside them."""
 
 import hashlib
 import os
