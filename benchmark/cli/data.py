@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 @click.command("data")
-@click.argument("source")
+@click.argument("source", required=False)
+@click.option("--list", "listed", is_flag=True, help="Show the data sets that are known by name, and their faults.")
 @click.option("--audit", "audited", is_flag=True, help="Look for duplicates, leaks and shortcuts.")
 @click.option("--size", type=int, default=224, show_default=True, metavar="PIXELS", help="Side of prepared images.")
 @click.option("--resize", type=click.Choice(["squash", "pad"]), default="squash", show_default=True)
@@ -32,12 +33,20 @@ if TYPE_CHECKING:
     help="Where the audit's files go. [default: results/<data>/audit]",
 )
 @data_options
-def data_command(source: str, audited: bool, size: int, seed: int, out: Path | None, **options: Any) -> None:
+def data_command(
+    source: str | None, listed: bool, audited: bool, size: int, seed: int, out: Path | None, **options: Any
+) -> None:
     """Look at a data set: classes, patients, split; with --audit also duplicates, leaks and shortcuts.
 
-    SOURCE is 'phantom', 'cheng', a folder or .zip of images, or a manifest (.csv, .parquet). The audit is printed
-    and written as audit.txt, audit.json, worst.png and split.csv.
+    SOURCE is 'phantom', a folder or .zip of images, a manifest (.csv, .parquet), or data that is fetched: a name of
+    --list, kaggle:OWNER/NAME[/VERSION], hf:OWNER/NAME[@REVISION], or a DOI of figshare or Zenodo. The audit is
+    printed and written as audit.txt, audit.json, worst.png and split.csv.
     """
+    if listed:
+        click.echo(known_sets())
+        return
+    if source is None:
+        raise UserError("Name the data: python -m benchmark data SOURCE, or --list for those that are known by name.")
     from benchmark.data.duplicates.near_duplicates import are_known
     from benchmark.data.options import open_data, take_options
     from benchmark.data.splits.splits import make_splits
@@ -76,6 +85,28 @@ def decoding_progress(source: str) -> Iterator[Callable[[int, int], None]]:
                 print(f"Preparing {source}: {done} of {total} images", file=sys.stderr)
 
         yield progress
+
+
+def known_sets() -> str:
+    """Return the data sets that are known by name, with their faults, in lines."""
+    from benchmark.data.sources.remote import KNOWN_SETS
+
+    lines = [
+        "phantom: 600 images, 4 classes (glioma, meningioma, notumor, pituitary), 120 patients; at hand",
+        "  simulated: no conclusion about patients can be drawn",
+    ]
+    for known in KNOWN_SETS.values():
+        at_hand = "at hand" if known.at_hand() else "not at hand: it is fetched when it is used"
+        classes = f"{len(known.classes)} classes ({', '.join(known.classes)})"
+        lines += [
+            "",
+            f"{known.name}: {known.images} images, {classes}, patients {known.patients}; {at_hand}",
+            *(f"  fault: {fault}" for fault in known.faults),
+            f"  licence: {known.licence}",
+            f"  cite: {known.citation}",
+            f"  page: {known.page}",
+        ]
+    return "\n".join(lines)
 
 
 def summary(data: "DataSet", splits: "tuple[Split, ...]") -> str:

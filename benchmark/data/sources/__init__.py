@@ -8,34 +8,37 @@ from benchmark.errors import UserError, nearest
 __all__ = ["Source", "open_source"]
 
 EMBEDDED = "phantom"
-DOWNLOADED = "cheng"
 
 
 def open_source(spec: str) -> Source:
     """Return the source that ``spec`` names.
 
     Args:
-        spec: ``phantom`` (simulated, needs nothing), ``cheng`` (fetched from figshare), a folder or ``.zip`` file of
-            images or of Cheng's slices, or a ``.csv`` or ``.parquet`` manifest.
+        spec: ``phantom`` (simulated, needs nothing); a folder or ``.zip`` file of images or of Cheng's slices, or a
+            ``.csv`` or ``.parquet`` manifest; or data that is fetched: a known set's name such as ``cheng``,
+            ``kaggle:OWNER/NAME[/VERSION]``, ``hf:OWNER/NAME[@REVISION]``, a DOI of figshare or Zenodo.
 
     Raises:
-        UserError: nothing of that name, or not a kind of data that can be read.
+        UserError: nothing of that name, or not a kind of data that can be read; see also
+            :func:`benchmark.data.sources.remote.fetch`.
     """
+    from benchmark.data.sources import remote
+
     path = Path(spec).expanduser()
     if spec == EMBEDDED:
         from benchmark.data.sources.phantom import PhantomSource
 
         return PhantomSource(seed=0)
-    if spec == DOWNLOADED:
-        from benchmark.data.sources.cheng import ChengSource
-        from benchmark.data.sources.cheng_download import fetch_cheng
-        from benchmark.data.sources.tree import FileTree
+    if spec in remote.KNOWN_SETS or (remote.is_remote(spec) and not path.exists()):
+        from benchmark.data.sources.remote.base import PublishedSource
 
-        return ChengSource(FileTree(fetch_cheng()))
+        fetched = remote.fetch(spec)
+        return PublishedSource(_of_path(fetched.path, str(fetched.path)), fetched)
     if not path.exists():
+        names = (EMBEDDED, *remote.KNOWN_SETS)
         raise UserError(
-            f"Data source '{spec}' does not exist.{nearest(spec, (EMBEDDED, DOWNLOADED))} Give '{EMBEDDED}', "
-            f"'{DOWNLOADED}', or the path of a folder, a .zip file or a manifest (.csv, .parquet)."
+            f"Data source '{spec}' does not exist.{nearest(spec, names)} Give the path of a folder, a .zip file or a "
+            f"manifest (.csv, .parquet); a name ({', '.join(names)}); kaggle:OWNER/NAME, hf:OWNER/NAME, or a DOI."
         )
     return _of_path(path, spec)
 

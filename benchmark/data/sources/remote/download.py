@@ -1,92 +1,77 @@
-"""Fetching the Cheng data set: resumable, verified, into the cache."""
+"""Downloads that go on where they were cut, and count only when their hash is right."""
 
-import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.data.preparation.cache import cache_root, locked
+from benchmark.data.preparation.cache import locked
 from benchmark.errors import UserError
 
-HOST = "https://ndownloader.figshare.com"
-PAGE = "https://doi.org/10.6084/m9.figshare.1512427"
-_FACTS = Path(__file__).with_name("cheng_files.csv")
-_WANTED = (".zip", ".mat")
 _TIMEOUT_S = 30
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file of the article.
+    """One file elsewhere.
 
     Args:
         name: of the file.
-        file_id: figshare's.
+        url: where it is served.
         size: in bytes.
-        sha256: 64 hex digits, ``None`` where it was never published.
+        hash: ``sha256:`` or ``md5:`` with hex digits; ``None`` where it was never published, and the size must do.
     """
 
     name: str
-    file_id: str
+    url: str
     size: int
-    sha256: str | None
+    hash: str | None
 
 
-def remote_files() -> tuple[RemoteFile, ...]:
-    """Return the files that make the data set: four archives and the folds."""
-    with _FACTS.open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["file"].endswith(_WANTED)]
-    return tuple(
-        RemoteFile(row["file"], row["figshare_file_id"], int(row["bytes"]), row["sha256"] or None) for row in rows
-    )
-
-
-def fetch_cheng(cache: Path | None = None, host: str = HOST, files: tuple[RemoteFile, ...] | None = None) -> Path:
-    """Return a folder with the data set's files, fetching those that are not there yet.
-
-    A download that was cut goes on where it stopped; a file counts only when its SHA-256 is right (for the folds,
-    of which none is published, when its size is).
+def fetch_files(folder: Path, files: Sequence[RemoteFile], page: str) -> None:
+    """Fetch the files that are not in a folder yet.
 
     Args:
-        cache: the folder of all caches.
-        host: serves ``/files/<id>``.
-        files: other than the article's.
+        folder: where they are kept; who has no network puts them there by hand.
+        files: their names are kept.
+        page: where people find them.
 
     Raises:
-        UserError: no network, a wrong checksum, no space.
+        UserError: no network, a wrong hash, no space.
     """
-    folder = cache_root(cache) / "downloads" / "cheng"
     with locked(folder):
-        for file in files or remote_files():
-            if not _complete(folder / file.name, file):
-                _fetch(file, host, folder)
-    return folder
+        for file in files:
+            if not is_complete(folder, file):
+                _fetch(file, folder, page)
 
 
-def _complete(path: Path, file: RemoteFile) -> bool:
-    return path.is_file() and path.stat().st_size == file.size  # its hash was right when it got this name
+def is_complete(folder: Path, file: RemoteFile) -> bool:
+    """Return whether a file is there: its hash was right when it got its name."""
+    path = folder / file.name
+    return path.is_file() and path.stat().st_size == file.size
 
 
-def _fetch(file: RemoteFile, host: str, folder: Path) -> None:
+def _fetch(file: RemoteFile, folder: Path, page: str) -> None:
     import pooch
     import requests
 
-    url = f"{host}/files/{file.file_id}"
     try:
         pooch.retrieve(
-            url,
-            known_hash=f"sha256:{file.sha256}" if file.sha256 else None,
+            file.url,
+            known_hash=file.hash,
             fname=file.name,
             path=folder,
             downloader=_Resuming(folder / f"{file.name}.part", file),
         )
     except requests.RequestException as error:
         raise UserError(
-            f"'{file.name}' can't be fetched from {url} ({type(error).__name__}): try again and it goes on where it "
-            f"stopped, or get the files from {PAGE} by hand and give their folder with --data."
+            f"'{file.name}' can't be fetched from {file.url} ({type(error).__name__}): try again and it goes on "
+            f"where it stopped, or get the files from {page} by hand and put them into '{folder}'."
         ) from None
     except ValueError:  # pooch's word for a wrong hash
-        raise UserError(f"'{file.name}' from {url} has a wrong SHA-256 and was thrown away: try again.") from None
+        raise UserError(f"'{file.name}' from {file.url} has a wrong hash and was thrown away: try again.") from None
+    except OSError as error:
+        raise UserError(f"'{file.name}' can't be written to '{folder}' ({error.strerror or error}).") from None
 
 
 class _Resuming:
@@ -123,10 +108,33 @@ class _Resuming:
                 have = 0  # the server sends the whole file
             task = progress.add_task(self.file.name, total=self.file.size, completed=have)
             with self.part.open("ab" if have else "wb") as stream:
-                for chunk in response.iter_content(2**16):
+                for chunk in response.iter_content(2**14):
                     stream.write(chunk)
                     progress.advance(task, len(chunk))
         if self.part.stat().st_size < self.file.size:
             raise requests.ConnectionError(f"{self.file.name} was cut")
         self.part.replace(output_file)
         return None
+
+
+def get_json(url: str, what: str, way_out: str) -> Any:
+    """Return what a service answers.
+
+    Args:
+        url: of the request.
+        what: is looked up, for messages.
+        way_out: what to do without an answer, the end of a sentence.
+
+    Raises:
+        UserError: no network, no such thing, no JSON.
+    """
+    import requests
+
+    try:
+        response = requests.get(url, timeout=_TIMEOUT_S, headers={"Accept": "application/json"})
+        if response.status_code == requests.codes.not_found:
+            raise UserError(f"There is no {what} ({url} answers 404).")
+        response.raise_for_status()
+        return response.json()
+    except (requests.RequestException, ValueError) as error:
+        raise UserError(f"{what} can't be looked up at {url} ({type(error).__name__}): {way_out}.") from None
