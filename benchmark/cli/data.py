@@ -72,16 +72,16 @@ def decoding_progress(source: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    said = 0
+    fifths = 0
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"Preparing {source}", total=None)
 
         def progress(done: int, total: int) -> None:
-            nonlocal said
+            nonlocal fifths
             bar.update(task, completed=done, total=total)
-            if not console.is_terminal and 5 * done // max(1, total) > said:
-                said = 5 * done // max(1, total)
+            if not console.is_terminal and 5 * done // max(1, total) > fifths:
+                fifths = 5 * done // max(1, total)
                 print(f"Preparing {source}: {done} of {total} images", file=sys.stderr)
 
         yield progress
@@ -151,18 +151,18 @@ def write_audits(data: "DataSet", splits: "tuple[Split, ...]", folder: Path) -> 
     from benchmark.data.audit.picture import save_worst
     from benchmark.data.audit.table import audit_text
     from benchmark.data.preparation.cache import written_file
-    from benchmark.data.splits.files import save_assignment
+    from benchmark.data.splits.files import save_split_table
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         texts = []
         for split in splits:
-            found = audit_data(data, split)
+            audit = audit_data(data, split)
             suffix = "" if len(splits) == 1 else f"-{split.name}"
-            save_audit(found, folder / f"audit{suffix}.json")
-            save_worst(data, found, folder / f"worst{suffix}.png")
-            texts.append(audit_text(found))
-        save_assignment(data, splits, folder / "split.csv")
+            save_audit(audit, folder / f"audit{suffix}.json")
+            save_worst(data, audit, folder / f"worst{suffix}.png")
+            texts.append(audit_text(audit))
+        save_split_table(data, splits, folder / "split.csv")
         text = "\n\n\n".join(texts)
         with written_file(folder / "audit.txt") as unfinished:
             unfinished.write_text(text + "\n", encoding="utf-8")

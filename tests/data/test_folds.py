@@ -1,4 +1,4 @@
-"""Folds, slice-level splits, dedupe, and the saved assignment."""
+"""Folds, slice-level splits, dedupe, and the saved split table."""
 
 import csv
 import shutil
@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.data import DataOptions, SplitOptions, make_splits, open_data, open_dataset, save_assignment
+from benchmark.data import DataOptions, SplitOptions, make_splits, open_data, open_dataset, save_split_table
 from benchmark.errors import UserError
 from tests.data.slices import slice_fields, write_cheng, write_folds, write_slice
 from tests.data.test_splits import cohort
@@ -157,10 +157,10 @@ def test_classes_without_test_images_are_named():
     assert split.unscored == ("b",)
 
 
-def test_the_assignment_is_saved_as_a_table(tmp_path):
+def test_the_split_table_is_saved(tmp_path):
     data = cohort(patients=60)
     splits = make_splits(data, SplitOptions(folds=(1, 2)))
-    save_assignment(data, splits, tmp_path / "split.csv")
+    save_split_table(data, splits, tmp_path / "split.csv")
     with (tmp_path / "split.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == len(data)

@@ -69,10 +69,10 @@ def shortcut_probe(data: DataSet) -> tuple[ProbeRow, ...]:
         ProbeRow(
             features=name,
             target=target,
-            balanced_accuracy=_cross_validated(values, wanted, units),
-            chance=1 / len(np.unique(wanted)),
+            balanced_accuracy=_cross_validated(values, target_labels, units),
+            chance=1 / len(np.unique(target_labels)),
         )
-        for target, wanted in targets.items()
+        for target, target_labels in targets.items()
         for name, values in families.items()
     )
 

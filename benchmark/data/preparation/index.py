@@ -108,7 +108,7 @@ class Index:
 
     def dataset(self, pixels: npt.NDArray[np.uint8], masks: npt.NDArray[np.uint8] | None, folder: Path) -> DataSet:
         """Return the data set that these arrays, pixels and masks make."""
-        said: dict[str, Any] = {**asdict(self.facts), **self.optional}
+        facts_and_arrays: dict[str, Any] = {**asdict(self.facts), **self.optional}
         return DataSet(
             pixels=pixels,
             masks=masks,
@@ -120,7 +120,7 @@ class Index:
             thumbnails=self.thumbnails,
             skipped=self.skipped,
             folder=folder,
-            **said,
+            **facts_and_arrays,
         )
 
 
@@ -190,8 +190,8 @@ def _with_every_patient(items: Sequence[Item]) -> tuple[list[Item], tuple[str, .
     alone = [item for item in items if item.group is None]
     if not alone or len(alone) == len(items):
         return list(items), ()
-    known = [replace(item, group=item.group or f"image {item.image_id}") for item in items]
-    return known, (f"the patients of {len(alone)} images are unknown: their near-duplicates are kept together",)
+    grouped = [replace(item, group=item.group or f"image {item.image_id}") for item in items]
+    return grouped, (f"the patients of {len(alone)} images are unknown: their near-duplicates are kept together",)
 
 
 def save_index(index: Index, folder: Path) -> None:
@@ -205,12 +205,12 @@ def save_index(index: Index, folder: Path) -> None:
 
 def load_index(folder: Path) -> Index:
     """Read what :func:`save_index` wrote; raises ``OSError``, ``ValueError`` or ``KeyError`` where it can't."""
-    said = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    stored_facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     facts: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in said["facts"].items()
+        name: tuple(value) if isinstance(value, list) else value for name, value in stored_facts["facts"].items()
     }
     with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     optional = {name: arrays.pop(name) for name in _OPTIONAL if name in arrays}
     arrays["thumbnails"] = np.load(folder / "thumbnails.npy", mmap_mode="r", allow_pickle=False)
-    return Index(facts=Facts(**facts), optional=optional, skipped=tuple(said["skipped"]), **arrays)
+    return Index(facts=Facts(**facts), optional=optional, skipped=tuple(stored_facts["skipped"]), **arrays)

@@ -56,8 +56,8 @@ def slice_facts() -> dict[int, SliceFacts]:
     folds = read_folds(OWN_FOLDS.read_bytes(), str(OWN_FOLDS)).tolist()
     with _TABLE.open(encoding="utf-8", newline="") as stream:
         return {
-            int(row["slice"]): SliceFacts(row["label"], row["patient"], folds[int(row["slice"]) - 1])
-            for row in csv.DictReader(stream)
+            int(cells["slice"]): SliceFacts(cells["label"], cells["patient"], folds[int(cells["slice"]) - 1])
+            for cells in csv.DictReader(stream)
         }
 
 
@@ -98,7 +98,7 @@ def _labels(items: Sequence[Item], numbers: Sequence[int]) -> dict[str, str] | N
     labels: dict[str, set[str]] = defaultdict(set)
     for item, number in zip(items, numbers, strict=True):
         labels[item.class_name].add(table[number].label)
-    matched = {name: next(iter(found)) for name, found in labels.items() if len(found) == 1}
+    matched = {name: next(iter(ones)) for name, ones in labels.items() if len(ones) == 1}
     return matched if len(matched) == len(labels) == len(set(matched.values())) else None
 
 

@@ -51,8 +51,8 @@ def with_headers(
     if not positions:
         return tuple(items), ()
     headers = dict(zip(positions, thread_map(lambda k: _header(read(paths[k])), positions), strict=True))
-    known = [_with_header(item, headers.get(k, Header())) for k, item in enumerate(items)]
-    return tuple(known), _notes(list(headers.values()))
+    complete = [_with_header(item, headers.get(k, Header())) for k, item in enumerate(items)]
+    return tuple(complete), _notes(list(headers.values()))
 
 
 def _with_header(item: Item, header: Header) -> Item:
@@ -68,11 +68,11 @@ def _with_header(item: Item, header: Header) -> Item:
 def _notes(headers: Sequence[Header]) -> tuple[str, ...]:
     patients = len({header.patient for header in headers} - {None})
     scanners = Counter(header.scanner or "unknown" for header in headers)
-    told = [f"{patients} patients", ", ".join(f"{name} ({count})" for name, count in scanners.most_common(6))]
+    parts = [f"{patients} patients", ", ".join(f"{name} ({count})" for name, count in scanners.most_common(6))]
     thickness = [header.thickness for header in headers if header.thickness is not None]
     if thickness:
-        told.append(f"slices of {min(thickness):g} to {max(thickness):g} mm")
-    return (f"from {len(headers)} DICOM headers: {'; '.join(told)}; names and dates are not kept",)
+        parts.append(f"slices of {min(thickness):g} to {max(thickness):g} mm")
+    return (f"from {len(headers)} DICOM headers: {'; '.join(parts)}; names and dates are not kept",)
 
 
 def _header(data: bytes) -> Header:
@@ -97,16 +97,16 @@ def _plane(file: Any) -> str | None:
     orientation = file.get("ImageOrientationPatient")
     if orientation is None or len(orientation) != 6:
         return None
-    row, column = np.array(orientation, dtype=float).reshape(2, 3)
-    return _PLANES[int(np.argmax(np.abs(np.cross(row, column))))]
+    along_rows, along_columns = np.array(orientation, dtype=float).reshape(2, 3)
+    return _PLANES[int(np.argmax(np.abs(np.cross(along_rows, along_columns))))]
 
 
 def _scanner(file: Any) -> str | None:
     field = _number(file.get("MagneticFieldStrength"))
     if field is not None and field > _GAUSS:
         field /= 10_000
-    words = [*str(file.get("Manufacturer") or "").split(), *([f"{round(field, 1):g} T"] if field else [])]
-    return " ".join(words) or None
+    shown = [*str(file.get("Manufacturer") or "").split(), *([f"{round(field, 1):g} T"] if field else [])]
+    return " ".join(shown) or None
 
 
 def _number(value: Any) -> float | None:

@@ -63,6 +63,6 @@ def recognise(items: Sequence[Item]) -> Release | None:
         test_fits = release.test == test if release.test else sum(test) == release.n_test
         if test_fits and _MOSTLY * release.n_train <= n_train <= release.n_train:
             absent = release.n_train - n_train
-            found = f"recognised as {release.title}" + (f", {absent} training images absent" if absent else "")
-            return Release(**{**vars(release), "notes": (found, *release.notes)})
+            note = f"recognised as {release.title}" + (f", {absent} training images absent" if absent else "")
+            return Release(**{**vars(release), "notes": (note, *release.notes)})
     return None

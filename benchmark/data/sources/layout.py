@@ -155,7 +155,7 @@ def _one_task(images: list[str], where: str) -> tuple[list[str], tuple[str, ...]
     """
     shared = _shared_folders(images)
     wrapper = "".join(f"{folder}/" for folder in images[0].split("/")[:shared])
-    classes: dict[str, set[str]] = defaultdict(set)  # of each folder with parts or with classes that are known
+    classes: dict[str, set[str]] = defaultdict(set)  # of each folder with parts or with known classes
     alone = set()
     for path in images:
         parts = path.split("/")[shared:]
@@ -170,14 +170,14 @@ def _one_task(images: list[str], where: str) -> tuple[list[str], tuple[str, ...]
         for task, names in classes.items()
         if len(names - _NO_CLASSES) > 1 and task not in alone
     }
-    known = {task for task, names in fitting.items() if len(names & _KNOWN_CLASSES) > 1}
-    if alone or not known or {tidy_class(task) for task in classes} & _KNOWN_CLASSES:
+    with_classes = {task for task, names in fitting.items() if len(names & _KNOWN_CLASSES) > 1}
+    if alone or not with_classes or {tidy_class(task) for task in classes} & _KNOWN_CLASSES:
         return images, ()
-    if len(known) > 1:
-        folders = ", ".join(f"'{wrapper}{task}'" for task in sorted(known))
+    if len(with_classes) > 1:
+        folders = ", ".join(f"'{wrapper}{task}'" for task in sorted(with_classes))
         raise UserError(f"'{where}' holds several data sets ({folders}): give one of these folders.")
-    (task,) = known
-    others = ", ".join(f"'{wrapper}{other}'" for other in sorted(set(classes) - known))
+    (task,) = with_classes
+    others = ", ".join(f"'{wrapper}{other}'" for other in sorted(set(classes) - with_classes))
     note = f"only '{wrapper}{task}' is read: {others} holds no class folders"
     return [path for path in images if path.startswith(f"{wrapper}{task}/")], (note,) if others else ()
 
@@ -227,8 +227,8 @@ def _no_images(others: Sequence[Parts], rule: _Rule) -> list[str]:
     if not inside:
         return []
     kinds = Counter(suffix_of("/".join(parts)) or "without a suffix" for parts in inside)
-    told = ", ".join(f"{kind}: {count}" for kind, count in kinds.most_common(4))
-    names = f"no images by their names ({told}; the first: {'/'.join(inside[0])})"
+    counted = ", ".join(f"{kind}: {count}" for kind, count in kinds.most_common(4))
+    names = f"no images by their names ({counted}; the first: {'/'.join(inside[0])})"
     return [f"{len(inside)} files in class folders are left out, {names}"]
 
 

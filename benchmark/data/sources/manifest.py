@@ -191,8 +191,15 @@ class ManifestSource:
         if self._cheng:
             facts = self._cheng.items
             items = tuple(
-                Item(**{**vars(item), "class_name": known.class_name, "group": known.group, "fold": known.fold})
-                for item, known in zip(items, facts, strict=True)
+                Item(
+                    **{
+                        **vars(item),
+                        "class_name": slice_facts.class_name,
+                        "group": slice_facts.group,
+                        "fold": slice_facts.fold,
+                    }
+                )
+                for item, slice_facts in zip(items, facts, strict=True)
             )
             notes = (self._cheng.note, *notes)
         if any(item.part for item in items):

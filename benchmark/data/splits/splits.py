@@ -292,8 +292,8 @@ def find_leaks(data: DataSet, training: Positions, test: Positions) -> tuple[str
             f"({shared} groups of copies stand in both)"
         )
     if data.groups is not None:
-        known = np.isin(data.groups[test], data.groups[training])
-        if known.any():
-            patients = len(np.unique(data.groups[test[known]]))
-            leaks.append(f"{patients} patients of {known.sum()} test images have training images too")
+        parted = np.isin(data.groups[test], data.groups[training])
+        if parted.any():
+            patients = len(np.unique(data.groups[test[parted]]))
+            leaks.append(f"{patients} patients of {parted.sum()} test images have training images too")
     return tuple(leaks)

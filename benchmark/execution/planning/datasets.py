@@ -12,7 +12,7 @@ from benchmark.data.dataset import DataSet, Split
 from benchmark.data.duplicates.near_duplicates import are_known
 from benchmark.data.options import open_data
 from benchmark.data.preparation.cache import written_file
-from benchmark.data.splits.files import assignment_table, save_split
+from benchmark.data.splits.files import save_split, split_table
 from benchmark.data.splits.splits import make_splits
 from benchmark.errors import UserError
 from benchmark.execution.planning.request import Request
@@ -32,7 +32,7 @@ class Fold:
     Args:
         data: opened; it lies in a folder.
         split: positions in it.
-        assignment: SHA-256 of :func:`~benchmark.data.splits.files.assignment_table`: of who is where, with patients.
+        assignment: SHA-256 of :func:`~benchmark.data.splits.files.split_table`: of who is where, with patients.
         images_hash: SHA-256 over the ids of the chosen images, sorted.
         audit: what could flatter a score on these images.
     """
@@ -59,7 +59,7 @@ class Fold:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_split(self.split, path)
         with written_file(path.with_suffix(".csv")) as unfinished:
-            unfinished.write_bytes(assignment_table(self.data, (self.split,)))
+            unfinished.write_bytes(split_table(self.data, (self.split,)))
 
     def facts(self) -> DataFacts:
         """Return what a record says of its data."""
@@ -145,7 +145,7 @@ class Images:
         if split.hash not in self._known:
             chosen = np.sort(np.concatenate([split.train, split.validation, split.test]))
             images = hash_json([str(name) for name in data.image_ids[chosen]])
-            assignment = hash_bytes(assignment_table(data, (split,)))
+            assignment = hash_bytes(split_table(data, (split,)))
             self._known[split.hash] = assignment, images, audit_data(data, split, self._say)
         return Fold(data, split, *self._known[split.hash])
 

@@ -79,13 +79,14 @@ def _figshare(article: str, version: str | None, doi: str, host: str, way_out: s
 def _zenodo(record: str, doi: str, host: str, way_out: str) -> Publication:
     answer = get_json(f"{host}/records/{record}", f"Zenodo record {record}", way_out)
     try:
-        words = answer["metadata"]
-        creators = "; ".join(one["name"] for one in words.get("creators", []))
+        metadata = answer["metadata"]
+        creators = "; ".join(one["name"] for one in metadata.get("creators", []))
         about = About(
             name=f"zenodo-{record}",
-            version=f"record {answer['id']}" + (f", version {words['version']}" if words.get("version") else ""),
-            licence=words.get("license", {}).get("id", ""),
-            citation=f"{creators}: {words['title']}, Zenodo, doi:{doi}",
+            version=f"record {answer['id']}"
+            + (f", version {metadata['version']}" if metadata.get("version") else ""),
+            licence=metadata.get("license", {}).get("id", ""),
+            citation=f"{creators}: {metadata['title']}, Zenodo, doi:{doi}",
             page=f"https://doi.org/{doi}",
         )
         files = tuple(

@@ -55,6 +55,7 @@ def _fetch(file: RemoteFile, folder: Path, page: str) -> None:
     import pooch
     import requests
 
+    pooch.get_logger().setLevel("WARNING")  # the bar shows what is fetched
     try:
         pooch.retrieve(
             file.url,

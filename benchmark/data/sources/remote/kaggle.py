@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.data.sources.remote.base import About, Fetched, downloads
@@ -70,11 +70,9 @@ class KaggleHandle:
         """
         path = self.at_hand() or self._download()
         version = path.name if path.is_dir() else str(self.version or "of unknown version")
-        default = About(f"{self.name}-{version}", "", "", f"Kaggle, {self.page}", self.page)
-        known = about or default
-        told = About(known.name, f"version {version}", known.licence, known.citation, self.page)
+        about = about or About(f"{self.name}-{version}", "", "", f"Kaggle, {self.page}", self.page)
         unpinned = () if self.version else (f"the newest version is taken: pin it by kaggle:{self}/{version}",)
-        return Fetched(path, told, unpinned)
+        return Fetched(path, replace(about, version=f"version {version}"), unpinned)
 
     def _download(self) -> Path:
         self.by_hand.parent.mkdir(parents=True, exist_ok=True)
