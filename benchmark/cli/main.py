@@ -1,6 +1,7 @@
 """The command line: ``python -m benchmark``. Imports little, so that help and ``list`` answer at once."""
 
 import importlib
+import io
 import re
 import sys
 from pathlib import Path
@@ -242,6 +243,9 @@ def cli(ctx: click.Context, /, debug: bool, **options: Any) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return the exit code: 0, 1 where some row is not ok, 2 for bad input, 130 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a letter that a terminal can't show must not end a run
+            stream.reconfigure(errors="replace")
     try:
         result = cli.main(args=words, prog_name="python -m benchmark", standalone_mode=False)
         return result if isinstance(result, int) else 0

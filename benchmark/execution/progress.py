@@ -204,15 +204,17 @@ def show_summary(console: Console, summary: Summary) -> None:
     """Print the rows, what went wrong, and where the board is."""
     if summary.rows:
         table = Table(box=None, pad_edge=False)
-        for heading, side in (("backbone", "left"), ("seed", "right"), ("status", "left"), ("macro-F1", "right"),
-                              ("time", "right")):  # fmt: skip
+        folded = any(row.job.data.fold is not None for row in summary.rows)
+        columns = {"backbone": "left", "seed": "right", **({"fold": "right"} if folded else {}), "status": "left"}
+        for heading, side in {**columns, "macro-F1": "right", "time": "right"}.items():
             table.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
         best_first = sorted(summary.rows, key=lambda row: -1 if row.macro_f1 is None else row.macro_f1, reverse=True)
         for row in best_first:
             score = "" if row.macro_f1 is None else f"{row.macro_f1:.3f}"
             status = f"{row.record.outcome} (kept)" if row.kept else str(row.record.outcome)
             name, seconds = escape(row.job.run.backbone), clock(row.record.timings.total_s)
-            table.add_row(name, str(row.job.run.seed), status, score, seconds)
+            fold = [str(row.job.data.fold or "")] if folded else []
+            table.add_row(name, str(row.job.run.seed), *fold, status, score, seconds)
         console.print()
         console.print(table)
     for row in summary.rows:
@@ -235,7 +237,8 @@ def show_summary(console: Console, summary: Summary) -> None:
 
 
 def _title(job: Job) -> str:
-    return f"{job.run.backbone}, seed {job.run.seed}"
+    fold = "" if job.data.fold is None else f", fold {job.data.fold} of {job.data.folds}"
+    return f"{job.run.backbone}, seed {job.run.seed}{fold}"
 
 
 def _result(row: Row) -> str:

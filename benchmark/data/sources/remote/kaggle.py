@@ -52,7 +52,7 @@ class KaggleHandle:
         """Return the files, where nothing has to be fetched: put there by hand, or in kagglehub's cache."""
         if self.by_hand.is_file():
             return self.by_hand
-        kept = Path(os.environ.get(_CACHE_VARIABLE) or Path("~/.cache/kagglehub").expanduser())
+        kept = Path(os.environ.get(_CACHE_VARIABLE) or os.path.expanduser("~/.cache/kagglehub"))  # noqa: PTH111 (Path raises without a home)
         folder = kept / "datasets" / self.owner / self.name
         if self.version is None:  # the newest is looked up: it may have changed
             return None
