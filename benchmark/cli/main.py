@@ -1,6 +1,7 @@
 """The command line: ``python -m benchmark``. Imports little, so that help and ``list`` answer at once."""
 
 import importlib.util
+import io
 import os
 import re
 import sys
@@ -258,6 +259,9 @@ def _check_own_backbones() -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return the exit code: 0, 1 where some row is not ok, 2 for bad input, 130 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a letter that a terminal can't show must not end a run
+            stream.reconfigure(errors="replace")
     # a shell completes the installed command, never ``python -m benchmark``
     name = "tumorboard" if _COMPLETION in os.environ else "python -m benchmark"
     try:

@@ -205,8 +205,9 @@ def show_summary(console: Console, summary: Summary, board: Path | None) -> None
     """Print the rows, what went wrong, and where the leaderboard is (``None`` where none was written)."""
     if summary.finished:
         table = Table(box=None, pad_edge=False)
-        for heading, side in (("backbone", "left"), ("seed", "right"), ("status", "left"), ("macro-F1", "right"),
-                              ("time", "right")):  # fmt: skip
+        folded = any(row.job.data.fold is not None for row in summary.finished)
+        columns = {"backbone": "left", "seed": "right", **({"fold": "right"} if folded else {}), "status": "left"}
+        for heading, side in {**columns, "macro-F1": "right", "time": "right"}.items():
             table.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
         best_first = sorted(
             summary.finished, key=lambda run: -1 if run.macro_f1 is None else run.macro_f1, reverse=True
@@ -215,7 +216,8 @@ def show_summary(console: Console, summary: Summary, board: Path | None) -> None
             score = "" if run.macro_f1 is None else f"{run.macro_f1:.3f}"
             status = f"{run.record.outcome} (kept)" if run.kept else str(run.record.outcome)
             name, seconds = escape(run.job.run.backbone), clock(run.record.timings.total_s)
-            table.add_row(name, str(run.job.run.seed), status, score, seconds)
+            fold = [str(run.job.data.fold or "")] if folded else []
+            table.add_row(name, str(run.job.run.seed), *fold, status, score, seconds)
         console.print()
         console.print(table)
     for run in summary.finished:
@@ -238,7 +240,8 @@ def show_summary(console: Console, summary: Summary, board: Path | None) -> None
 
 
 def _title(job: Job) -> str:
-    return f"{job.run.backbone}, seed {job.run.seed}"
+    fold = "" if job.data.fold is None else f", fold {job.data.fold} of {job.data.folds}"
+    return f"{job.run.backbone}, seed {job.run.seed}{fold}"
 
 
 def _result(run: FinishedRun) -> str:

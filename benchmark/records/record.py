@@ -35,6 +35,7 @@ class SplitFacts(_Part):
     """How the images were split; the fields of :class:`benchmark.data.Split`, its positions counted.
 
     Args:
+        grouping: how patients were made of ids that differ by a letter at the end; empty where there are none.
         split: its name, for people; the fields below say the same for programs.
         split_hash: SHA-256 of the split table (:func:`benchmark.data.splits.files.split_table`).
         limit: the number of images that ``--limit`` left, ``None`` without.
@@ -61,6 +62,7 @@ class SplitFacts(_Part):
     scheme: str = ""
     removed: int | None = None
     unscored: tuple[str, ...] = ()
+    grouping: str = ""
 
     @classmethod
     def of(cls, split: Split, table_hash: str, **others: Any) -> Self:

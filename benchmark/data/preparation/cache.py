@@ -17,11 +17,21 @@ CACHE_VARIABLE = "TUMORBOARD_CACHE"
 
 
 def cache_root(cache: Path | None = None) -> Path:
-    """Return the folder of all caches: ``cache``, else ``$TUMORBOARD_CACHE``, else the system's place for them."""
+    """Return the folder of all caches: ``cache``, else ``$TUMORBOARD_CACHE``, else the system's place for them.
+
+    Raises:
+        UserError: the system has no place for them.
+    """
     if cache is not None:
         return cache
     named = os.environ.get(CACHE_VARIABLE)
-    return Path(named).expanduser() if named else user_cache_path("tumorboard")
+    try:
+        return Path(named).expanduser() if named else user_cache_path("tumorboard")
+    except RuntimeError:  # neither HOME nor an entry for this user
+        raise UserError(
+            f"There is no home directory for the cache: name a folder for it in the environment variable "
+            f"{CACHE_VARIABLE}."
+        ) from None
 
 
 def make_folder(folder: Path) -> Path:

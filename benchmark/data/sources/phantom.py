@@ -25,6 +25,8 @@ class PhantomSource:
 
     negative_class = "notumor"
     synthetic = True
+    lettered_patients = False
+    random_parts = False
     class_names = CLASSES
 
     def __init__(self, seed: int = 0) -> None:

@@ -32,10 +32,10 @@ def load_split(path: Path) -> Split:
         with np.load(path, allow_pickle=False) as stored:
             facts = json.loads(str(stored["facts"]))
             parts = {part: stored[part] for part in _PARTS}
-        said: dict[str, Any] = {
+        fields_of_split: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()
         }
-        return Split(**said, **parts)
+        return Split(**fields_of_split, **parts)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"Split file '{path}' can't be read ({error}).") from None
 

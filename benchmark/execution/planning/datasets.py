@@ -62,13 +62,14 @@ class Fold:
     def facts(self) -> DataFacts:
         """Return what a record says of its data."""
         data = self.data
-        names = ("name", "fingerprint", "class_names", "negative_class", "synthetic")
+        names = ("name", "fingerprint", "class_names", "negative_class", "synthetic", "grouping")
         own = {name: getattr(data, name) for name in names}
         return DataFacts.of(self.split, self.table_hash, grouped=data.groups is not None, **own)
 
     def notes(self) -> tuple[str, ...]:
         """Return what a user must know of these images before reading scores on them."""
-        notes = [*self.data.notes, *(finding.text for finding in self.audit.findings)]
+        grouping = (self.data.grouping,) if self.data.grouping else ()
+        notes = [*self.data.notes, *grouping, *self.split.notes, *(finding.text for finding in self.audit.findings)]
         if self.split.removed is not None:
             notes.append(f"{self.split.removed} training images that also stand in test are left out (--dedupe)")
         return tuple(notes)
@@ -97,7 +98,7 @@ class Images:
         key = size, recipe.resize, recipe.validation_fraction, folds
         if key not in self._folds:
             data = self._open(size, recipe)
-            if data.groups is None and not are_known(data):
+            if not are_known(data):
                 self._say(f"Looking for near-duplicates among {len(data)} images of {data.name}")
             options = replace(self._request.split, validation_fraction=recipe.validation_fraction, folds=folds)
             self._folds[key] = tuple(self._fold(data, split) for split in make_splits(data, options))

@@ -34,6 +34,8 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
         else "Patients are unknown: slices of one patient may be on both sides of the split, so that scores may be "
         "too high, and intervals are too narrow."
     )
+    if data.grouping:
+        notes.append(f"{data.grouping[0].upper()}{data.grouping[1:]}.")
     leaks = dict.fromkeys(leak for row in rows for result in row.results for leak in result.record.data.leaks)
     notes += [f"The split leaks: {leak.removesuffix('.')}." for leak in leaks]
     if data.limit is not None:
