@@ -217,7 +217,7 @@ def backbone(name: str, *, framework: str, **declared: Any) -> Callable[[Build],
     Returns:
         A decorator that leaves the function as it is.
 
-    Example:
+    Examples:
         >>> @backbone("torch/tiny", framework="torch", input_size=64)
         ... def tiny(num_classes):
         ...     from torch import nn

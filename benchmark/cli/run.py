@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark.dependencies import how_to_install, require_posix
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 def run(request: "Request") -> int:
     """Plan the runs, do them, show how they ended; return the exit code."""
+    require_posix()
     from rich.console import Console
 
     from benchmark.execution.controller import Controller
@@ -102,6 +104,9 @@ def list_command(as_json: bool, plugins: tuple[Path, ...]) -> None:
     for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     click.echo("\nAlso every model of two libraries: timm:NAME, keras:NAME.")
+    missing = sorted({module for name in registry.names() for module in registry.get(name).missing_modules()})
+    if missing:
+        click.echo(f"Not installed: {', '.join(missing)}. To train with them: {how_to_install(missing)}")
     for each in broken:
         click.echo(f"Not usable: {each['name']} ({each['origin']}): {each['reason']}")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from backbones import Backbone
 from backbones.registry import load_registry
+from benchmark.dependencies import require_posix
 from benchmark.errors import UserError
 from benchmark.execution.planning.suite_expansion import find_backbone
 
@@ -20,8 +21,10 @@ def find_backbones(
         everything: whether all registered backbones are meant.
 
     Raises:
-        UserError: nothing asked for, an unknown name, or a file that can't be imported.
+        UserError: nothing asked for, an unknown name, a file that can't be imported, or a system on which nothing
+            can be checked.
     """
+    require_posix()
     files = [Path(name) for name in asked if name.endswith(".py")]
     missing = [path for path in (*files, *plugins) if not path.is_file()]
     if missing:

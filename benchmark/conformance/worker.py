@@ -15,6 +15,7 @@ from benchmark.child_process import send
 from benchmark.conformance.checks import CHECKS, Check
 from benchmark.conformance.fixture import Fault, Subject, subject_asked_for
 from benchmark.conformance.report import Result
+from benchmark.dependencies import how_to_install
 from benchmark.engines import engine_entry
 from benchmark.records.failures import outcome_of
 from benchmark.records.outcomes import Outcome, RunFailure
@@ -54,7 +55,7 @@ def why_not(backbone: Backbone) -> str:
     """Return why a backbone can't be checked here, empty where it can: what it says itself, or lacks."""
     missing = backbone.missing_modules()
     if missing:
-        return f"not installed: {', '.join(missing)}; install it and check again"
+        return f"not installed: {', '.join(missing)}; {how_to_install(missing)} and check again"
     return (backbone.unsupported() if backbone.unsupported else None) or ""
 
 

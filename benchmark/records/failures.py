@@ -6,6 +6,7 @@ import signal
 from collections.abc import Sequence
 
 from backbones import MissingWeights
+from benchmark.dependencies import how_to_install
 from benchmark.records.outcomes import Outcome, RunFailure
 
 # Names are compared, not classes: naming the classes would import their frameworks.
@@ -44,7 +45,8 @@ def outcome_of(error: BaseException, shut_out: Sequence[str] = ()) -> tuple[Outc
                 Outcome.ERROR,
                 f"The backbone's code imports {package} beside the other framework; import one only.",
             )
-        return Outcome.MISSING_DEPENDENCY, f"The module {error.name} is not installed; install it and try again."
+        mend = how_to_install([error.name])
+        return Outcome.MISSING_DEPENDENCY, f"The module {error.name} is not installed; {mend} and try again."
     if isinstance(error, ImportError):
         return Outcome.MISSING_DEPENDENCY, f"An import failed ({message}); mend the installation and try again."
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or _DISK_FULL.search(str(error)):

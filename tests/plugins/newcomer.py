@@ -1,4 +1,4 @@
-"""What a newcomer has: a shell in some folder, and what the README says."""
+"""What a newcomer has: a shell in some folder, and the samples that they read."""
 
 import os
 import re
@@ -10,10 +10,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def examples() -> dict[str, str]:
-    """Return the README's plug-ins by the name of the backbone that each declares."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    found = [(re.search(r'@backbone\(\s*"([^"]+)"', block), block) for block in blocks]
-    return {match[1]: block for match, block in found if match}
+    """Return the plug-ins of the README and the documentation by the name of the backbone that each declares."""
+    found = {}
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            name = re.search(r'@backbone\(\s*"([^"]+)"', block)
+            if name:
+                assert found.setdefault(name[1], block) == block, f"{page.name}: {name[1]} is another elsewhere"
+    return found
 
 
 def shell(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""The README's backbones are what it says: about ten lines, copied into a file they pass the check."""
+"""The backbones of the README and the documentation: about ten lines, and copied into a file they pass the check."""
 
 from pathlib import Path
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from backbones import Backbone
 from backbones.registry import OWN_ORIGINS, Registry, load_registry
+from benchmark.dependencies import how_to_install
 from benchmark.engines import engine_entry, engine_of
 from benchmark.errors import UserError
 from benchmark.execution.planning.datasets import Fold, Images, Say
@@ -278,6 +279,9 @@ def _verdict(backbone: Backbone, engine: str) -> tuple[Outcome, str] | None:
     missing = [*backbone.missing_modules()]
     missing += [module for module in engine_entry(engine).requires if importlib.util.find_spec(module) is None]
     if missing:
-        names = ", ".join(dict.fromkeys(missing))
-        return Outcome.MISSING_DEPENDENCY, f"Not installed: {names}; install it and give the same command again."
+        missing = list(dict.fromkeys(missing))
+        return (
+            Outcome.MISSING_DEPENDENCY,
+            f"Not installed: {', '.join(missing)}; {how_to_install(missing)} and give the same command again.",
+        )
     return None

@@ -1,0 +1,1 @@
+"""The README and the documentation: every command, snippet, table and link in them."""

@@ -1,0 +1,1 @@
+"""What is installed, by which extra, and what the packages hold."""
