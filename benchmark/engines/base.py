@@ -79,19 +79,9 @@ def native_dropout(assignment: Assignment) -> float:
     return head.dropout
 
 
-def draws_kernels(assignment: Assignment, n_stages: int) -> bool:
-    """Return whether the kernels before the head are to be drawn anew: where the recipe says so and no weights come.
-
-    Raises:
-        RunFailure: ``unsupported`` where the head can't be told from the rest.
-    """
-    wanted = assignment.recipe.initialization == "he" and assignment.weights is None
-    if wanted and n_stages < 2:
-        raise RunFailure(
-            Outcome.UNSUPPORTED,
-            f"The head of {assignment.backbone.name} can't be told from the rest: use initialization = 'library'.",
-        )
-    return wanted
+def draws_weights(assignment: Assignment) -> bool:
+    """Return whether initial weights are drawn by the recipe's rule: where it has one and no weights come."""
+    return assignment.recipe.initialization == "he" and assignment.weights is None
 
 
 def weights_loaded(assignment: Assignment, built: str) -> str:

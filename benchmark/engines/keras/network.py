@@ -17,9 +17,9 @@ import numpy.typing as npt
 from backbones import UNIT, MissingWeights, Preprocessing
 from benchmark.draws.initialization import glorot_uniform
 from benchmark.draws.randomness import draw
-from benchmark.engines.base import Assignment, draws_kernels, native_dropout
+from benchmark.engines.base import Assignment, draws_weights, native_dropout
 from benchmark.engines.freezing import first_trainable
-from benchmark.engines.keras.initialization import draw_kernels
+from benchmark.engines.keras.initialization import draw_initial_weights
 from benchmark.engines.keras.stages.graph import HEAD, KerasStages, declared_stages, seed_states
 from benchmark.engines.keras.stages.verification import Trial, doubt, proven_stages
 from benchmark.engines.stage_factors import stage_factors
@@ -143,8 +143,8 @@ def build_network(assignment: Assignment, arithmetic: Arithmetic) -> KerasNetwor
         built = assignment.backbone.make(assignment.num_classes, assignment.weights, size, native_dropout(assignment))
         stages, conventions, why = _in_stages(assignment, built, arithmetic)
         finer = stages
-        if draws_kernels(assignment, len(stages.names)):
-            draw_kernels(stages, assignment.seed)
+        if draws_weights(assignment):
+            conventions["initialization"] = draw_initial_weights(stages, assignment.seed)
         if recipe.head.kind != "native":
             stages, finer = replace_head(stages, recipe.head, assignment)
     except MissingWeights as missing:

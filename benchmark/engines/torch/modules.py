@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from backbones import UNIT, MissingWeights, Preprocessing
-from benchmark.engines.base import Assignment, draws_kernels, native_dropout
+from benchmark.engines.base import Assignment, draws_weights, native_dropout
 from benchmark.engines.freezing import first_trainable
 from benchmark.engines.torch.batch_norm import BiasedVariance, batch_norms, set_batch_norm
 from benchmark.engines.torch.device import seed_generators
 from benchmark.engines.torch.head import Pooling, new_head
-from benchmark.engines.torch.initialization import draw_kernels
+from benchmark.engines.torch.initialization import draw_initial_weights
 from benchmark.engines.torch.network import TorchStage
 from benchmark.engines.torch.stages.fallback import around_classifier
 from benchmark.engines.torch.stages.graph import candidates
@@ -52,8 +52,8 @@ def build_network(assignment: Assignment, device: torch.device) -> "ModuleNetwor
     declared = assignment.backbone.preprocessing or library or UNIT
     example = _example(model, assignment.size, device, channels_last)
     pieces, why = _stages(model, assignment, example)
-    if draws_kernels(assignment, len(pieces)):
-        draw_kernels(pieces, assignment.seed)
+    if draws_weights(assignment):
+        conventions["initialization"] = draw_initial_weights(model, example, assignment.seed)
     if recipe.head.kind != "native":
         pieces = _with_new_head(model, pieces, assignment, example)
     else:
