@@ -130,7 +130,7 @@ def timm_tf_efficientnet_lite0(num_classes: int, weights: Path | str | None, inp
     "keras/efficientnet_lite0",
     framework="keras",
     parameters=3_376_132,
-    stage_count=19,
+    stage_count=32,
     family="efficientnet",
     preprocessing=HALF,
     imagenet=_LITE0,
