@@ -70,19 +70,9 @@ def native_dropout(spec: BuildSpec) -> float:
     return head.dropout
 
 
-def draws_kernels(spec: BuildSpec, n_stages: int) -> bool:
-    """Return whether the kernels before the head are to be drawn anew: where the recipe says so and no weights come.
-
-    Raises:
-        RunFailure: ``unsupported`` where the head can't be told from the rest.
-    """
-    anew = spec.recipe.initialization == "he" and spec.weights is None
-    if anew and n_stages < 2:
-        raise RunFailure(
-            Outcome.UNSUPPORTED,
-            f"The head of {spec.backbone.name} can't be told from the rest: use initialization = 'library'.",
-        )
-    return anew
+def draws_weights(spec: BuildSpec) -> bool:
+    """Return whether initial weights are drawn by the recipe's rule: where it has one and no weights come."""
+    return spec.recipe.initialization == "he" and spec.weights is None
 
 
 def assert_trainable(spec: BuildSpec, parameters: int) -> None:

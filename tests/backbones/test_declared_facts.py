@@ -40,8 +40,8 @@ def assert_is_as_declared(name: str, engine: str) -> None:
     assert network.stages_verified
 
 
-def test_all_twelve_are_there() -> None:
-    assert len(BUILT_IN) == 12
+def test_all_thirteen_are_there() -> None:
+    assert len(BUILT_IN) == 13
     assert {entry.library for entry in BUILT_IN.values()} == {"own", "timm", "keras", "keras_cv"}
 
 

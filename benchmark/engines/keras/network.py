@@ -19,10 +19,10 @@ from benchmark.draws.initialization import glorot_uniform
 from benchmark.draws.randomness import draw
 from benchmark.engines.base import BuildSpec
 from benchmark.engines.freezing import first_trainable
-from benchmark.engines.keras.initialization import draw_kernels
+from benchmark.engines.keras.initialization import draw_initial_weights
 from benchmark.engines.keras.stages.graph import HEAD, KerasStages, declared_stages, seed_states
 from benchmark.engines.keras.stages.verification import Backend, verified_stages, verify
-from benchmark.engines.shared import batch_norm_conventions, draws_kernels, native_dropout, stage_factors
+from benchmark.engines.shared import batch_norm_conventions, draws_weights, native_dropout, stage_factors
 from benchmark.recipe import BatchNorm, Head, Optimizer
 from benchmark.records.outcomes import Outcome, RunFailure
 
@@ -143,8 +143,8 @@ def build_network(spec: BuildSpec, arithmetic: Arithmetic) -> KerasNetwork:
         built = spec.backbone.make(spec.num_classes, spec.weights, size, native_dropout(spec))
         stages, conventions, why = _in_stages(spec, built, arithmetic)
         split_head = stages
-        if draws_kernels(spec, len(stages.names)):
-            draw_kernels(stages, spec.seed)
+        if draws_weights(spec):
+            conventions["initialization"] = draw_initial_weights(stages, spec.seed)
         if recipe.head.kind != "native":
             stages, split_head = replace_head(stages, recipe.head, spec)
     except MissingWeights as missing:

@@ -12,11 +12,11 @@ from torch.nn.parameter import UninitializedParameter
 from backbones import UNIT, MissingWeights, Preprocessing
 from benchmark.engines.base import BuildSpec
 from benchmark.engines.freezing import first_trainable
-from benchmark.engines.shared import draws_kernels, native_dropout
+from benchmark.engines.shared import draws_weights, native_dropout
 from benchmark.engines.torch.batch_norm import BiasedVariance, batch_norms, set_batch_norm
 from benchmark.engines.torch.device import seed_generators
 from benchmark.engines.torch.head import Pooling, new_head
-from benchmark.engines.torch.initialization import draw_kernels
+from benchmark.engines.torch.initialization import draw_initial_weights
 from benchmark.engines.torch.network import TorchStage
 from benchmark.engines.torch.stages.fallback import around_classifier
 from benchmark.engines.torch.stages.graph import candidates
@@ -51,8 +51,8 @@ def build_network(spec: BuildSpec, device: torch.device) -> "ModuleNetwork":
     declared = spec.backbone.preprocessing or library or UNIT
     example = _example(model, spec.size, device, channels_last)
     pieces, why = _stages(model, spec, example)
-    if draws_kernels(spec, len(pieces)):
-        draw_kernels(pieces, spec.seed)
+    if draws_weights(spec):
+        conventions["initialization"] = draw_initial_weights(model, example, spec.seed)
     if recipe.head.kind != "native":
         pieces = _with_new_head(model, pieces, spec, example)
     else:
