@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError
 from benchmark.evaluation.metrics import decide
+from benchmark.records.record import Record
 from benchmark.reporting.board.flat_rows import run_lines
 from benchmark.reporting.board.rows import WHO, Result, Row, columns
 from benchmark.reporting.leaderboard import read_board
@@ -23,6 +24,7 @@ _COUNTS = ("fn_", "missed_", "support_", "patient_fn_", "patient_missed_", "pati
 _WORDS = (
     *(name for name in WHO if name not in _WHOLE),
     *("status", "reason", "device", "speed_block", "precision", "weights_policy", "leaks", "note", "parity", "key"),
+    "run_note",
 )
 
 
@@ -31,7 +33,8 @@ class Results:
     """What one results folder holds, or several, as tidy frames that share the column ``key``.
 
     Args:
-        runs: a line per run, those that failed included, with the columns of ``runs.csv`` and ``fold`` and ``folds``.
+        runs: a line per run, those that failed included, with the columns of ``runs.csv``, ``fold``,
+            ``folds``, and ``run_note``, the text of ``--note``.
         predictions: a line per run and image: ``key``, ``part`` (``validation`` or ``test``), ``image_id``, ``group``
             (the patient; missing where unknown), ``label`` and ``predicted`` (names of classes), ``correct``, and the
             probability of each class, float32, under ``p_<class>`` (missing where a data set has no such class).
@@ -63,15 +66,20 @@ def load_results(*folders: Path | str) -> Results:
     board = read_board(*paths)
     ordered = [result for row in board.rows for result in row.results]
     lines = [
-        {**line, "fold": result.record.data.fold, "folds": result.record.data.folds}
-        for line, result in zip(run_lines(board), ordered, strict=True)
+        {**line, **_beside_the_board(result.record)} for line, result in zip(run_lines(board), ordered, strict=True)
     ]
-    names = [*columns(board.class_names, board.tumour_names), "fold", "folds"]
+    names = [*columns(board.class_names, board.tumour_names), "fold", "folds", "run_note"]
     read = [_predictions(result, board.class_names) for result in ordered if result.predictions is not None]
     predictions = pd.concat(read, ignore_index=True) if read else _nothing(board.class_names)
     for name in ("key", "part", "label", "predicted"):
         predictions[name] = predictions[name].astype("category")
     return Results(_typed(lines, names), predictions, _history(ordered), board.problems)
+
+
+def _beside_the_board(record: Record) -> Row:
+    """Return what ``runs`` has of a record and ``runs.csv`` has not."""
+    note = None if record.settings is None else record.settings.note or None
+    return {"fold": record.data.fold, "folds": record.data.folds, "run_note": note}
 
 
 def _typed(lines: Sequence[Row], names: Sequence[str]) -> "pd.DataFrame":
