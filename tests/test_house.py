@@ -28,9 +28,9 @@ ROOMS = (
     "execution",
     "conformance",
     "cli",
-    "surface",  # what a user imports and starts: benchmark/__init__.py, benchmark/__main__.py
+    "surface",  # what a user imports and starts: benchmark/__init__.py, benchmark/__main__.py, the package tumorboard
 )
-SURFACE = ("benchmark/__init__.py", "benchmark/__main__.py")
+SURFACE = ("benchmark/__init__.py", "benchmark/__main__.py", "benchmark/import_name/tumorboard/__init__.py")
 MAX_MODULES = 20
 FRAMEWORKS = {
     "torch": ("benchmark/engines/torch/",),

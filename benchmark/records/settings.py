@@ -5,9 +5,11 @@ carries the record to its worker, and the worker stores it with the run: a choic
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from benchmark.text import plain
 
 
 class Settings(BaseModel):
@@ -22,6 +24,7 @@ class Settings(BaseModel):
         cams: how many test images are explained by Grad-CAM; 0 for none, ``None`` for the default.
         cam_check: whether Grad-CAM maps are also compared with those of weights drawn anew.
         keep_weights: whether the checkpoints of a run that is done are kept.
+        note: words of the user's own, which are kept with the runs that this command does; on one line.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,3 +37,4 @@ class Settings(BaseModel):
     cams: int | None = None
     cam_check: bool = False
     keep_weights: bool = False
+    note: Annotated[str, Field(max_length=1000), AfterValidator(plain)] = ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError
 from benchmark.evaluation.metrics import decide
+from benchmark.records.record import Record
 from benchmark.reporting.board.column import Kind
 from benchmark.reporting.board.columns import columns
 from benchmark.reporting.board.flat_rows import run_lines
@@ -31,7 +32,8 @@ class Results:
     """What one results folder holds, or several, as tidy frames that share the column ``key``.
 
     Args:
-        runs: a line per run, those that failed included, with the columns of ``runs.csv`` and ``fold`` and ``folds``.
+        runs: a line per run, those that failed included, with the columns of ``runs.csv``, ``fold``,
+            ``folds``, and ``run_note``, the text of ``--note``.
         predictions: a line per run and image: ``key``, ``part`` (``validation`` or ``test``), ``image_id``, ``group``
             (the patient; missing where unknown), ``label`` and ``predicted`` (names of classes), ``correct``, and the
             probability of each class, float32, under ``p_<class>`` (missing where a data set has no such class).
@@ -63,11 +65,10 @@ def load_results(*folders: Path | str) -> Results:
     board = read_board(*paths)
     ordered = [result for row in board.rows for result in row.results]
     lines = [
-        {**line, "fold": result.record.data.fold, "folds": result.record.data.folds}
-        for line, result in zip(run_lines(board), ordered, strict=True)
+        {**line, **_beside_the_board(result.record)} for line, result in zip(run_lines(board), ordered, strict=True)
     ]
     types = {column.name: _TYPES[column.kind] for column in columns(board.class_names, board.tumour_names)}
-    types |= {"fold": "Int64", "folds": "Int64"}
+    types |= {"fold": "Int64", "folds": "Int64", "run_note": "string"}
     # dtype object first: an integer column with gaps stays one of integers
     runs = pd.DataFrame(lines, columns=list(types), dtype=object).astype(types)
     read = [_predictions(result, board.class_names) for result in ordered if result.predictions is not None]
@@ -75,6 +76,12 @@ def load_results(*folders: Path | str) -> Results:
     for name in ("key", "part", "label", "predicted"):
         predictions[name] = predictions[name].astype("category")
     return Results(runs, predictions, _history(ordered), board.problems)
+
+
+def _beside_the_board(record: Record) -> dict[str, Any]:
+    """Return what ``runs`` has of a record and ``runs.csv`` has not."""
+    note = None if record.settings is None else record.settings.note or None
+    return {"fold": record.data.fold, "folds": record.data.folds, "run_note": note}
 
 
 def _predictions(result: Result, class_names: Sequence[str]) -> "pd.DataFrame":
