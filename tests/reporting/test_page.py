@@ -168,6 +168,32 @@ def test_shows_every_missed_tumour_and_where_rows_look(html: Path, browser: Any)
     visit.assert_well()
 
 
+def test_a_plot_is_not_taken_away_while_it_is_drawn(html: Path, browser: Any) -> None:
+    visit = Visit(browser, html)
+    visit.view.click("button.pick >> nth=0")  # scrolls to its plots
+    visit.view.wait_for_selector(".chosen-row .js-plotly-plot")
+    taken, early = visit.view.evaluate(
+        """async () => {
+            const { react, purge } = Plotly, drawn = new Set();
+            const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+            let taken = 0, early = 0;
+            Plotly.react = async (place, ...rest) => {
+                drawn.add(place);
+                await react(place, ...rest);
+                await wait(200);
+                drawn.delete(place);
+            };
+            Plotly.purge = (place) => { taken += 1; early += drawn.has(place); purge(place); };
+            for (const button of document.querySelectorAll("button.pick")) { button.click(); await wait(100); }
+            await wait(3000);
+            return [taken, early];
+        }"""
+    )
+    assert taken > 0
+    assert early == 0
+    visit.assert_well()
+
+
 def test_is_used_by_keyboard_in_the_dark(html: Path, browser: Any) -> None:
     visit = Visit(browser, html, scheme="dark")
     view = visit.view

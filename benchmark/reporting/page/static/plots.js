@@ -15,9 +15,14 @@ const drawings = new Map(); // by the element that holds the plot
 const watcher = new IntersectionObserver((entries) => entries.forEach(({ isIntersecting, target }) => {
   const drawing = drawings.get(target);
   if (!isIntersecting || !drawing || drawing.drawn) return;
-  drawing.drawn = true;
-  drawing.again();
+  start(drawing);
 }), { rootMargin: "200px" });
+
+// Draw a plot once what was asked of its element before is done: Plotly fails where one is taken away half drawn
+function start(drawing) {
+  drawing.drawn = true;
+  drawing.done = drawing.done.then(drawing.again);
+}
 
 // Draw a plot into an element. ``label``: what it shows, for those who hear the page
 function draw(place, label, make) {
@@ -25,7 +30,7 @@ function draw(place, label, make) {
     const library = await plotly(), [traces, layout] = make();
     const text = colour("--text"), line = colour("--line");
     const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true };
-    library.react(place, traces, {
+    await library.react(place, traces, {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: text, size: 12 },
       margin: { l: 50, r: 10, t: 10, b: 45 }, hovermode: "closest", ...layout,
       xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
@@ -34,19 +39,19 @@ function draw(place, label, make) {
   place.setAttribute("role", "img");
   place.setAttribute("aria-label", label);
   const before = drawings.get(place);
-  drawings.set(place, { again, drawn: before?.drawn ?? false });
-  if (before?.drawn) again();
+  const drawing = { again, drawn: false, done: before?.done ?? Promise.resolve() };
+  drawings.set(place, drawing);
+  if (before?.drawn) start(drawing);
   else watcher.observe(place);
 }
 
 function drawAgain() {
-  for (const drawing of drawings.values()) if (drawing.drawn) drawing.again();
+  for (const drawing of drawings.values()) if (drawing.drawn) start(drawing);
 }
 
 // On paper every plot is in view
 addEventListener("beforeprint", () => drawings.forEach((drawing) => {
-  if (!drawing.drawn) drawing.again();
-  drawing.drawn = true;
+  if (!drawing.drawn) start(drawing);
 }));
 
 // Give up the plots within an element that is about to be emptied
@@ -54,7 +59,7 @@ function forgetPlots(container) {
   for (const [place, drawing] of drawings) {
     if (!container.contains(place)) continue;
     watcher.unobserve(place);
-    if (drawing.drawn) plotly().then((library) => library.purge(place));
+    if (drawing.drawn) drawing.done.then(async () => (await plotly()).purge(place));
     drawings.delete(place);
   }
 }
