@@ -252,8 +252,8 @@ def _usable(read: Callable[[], _T]) -> _T | None:
 def _folders(home: Path) -> list[Path]:
     if not home.is_dir():
         return []
-    # a leading dot is a write that was cut short, or is under way
-    return sorted(path for path in home.iterdir() if not path.name.startswith("."))
+    # a leading dot is a write that was cut short, or is under way; files are what a file manager leaves (Thumbs.db)
+    return sorted(path for path in home.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _read_predictions(folder: Path, record: Record) -> Predictions | None:

@@ -1,6 +1,8 @@
 """Folders and archives as people have them: odd names, odd suffixes, two tasks, classes twice, parts of any name."""
 
 import os
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -254,3 +256,29 @@ def test_an_expression_that_finds_no_patient(tmp_path, draw):
     ):
         with pytest.raises(UserError, match=match):
             open_data(DataOptions(source=str(tmp_path / "set"), size=8, groups_from=regex))
+
+
+def command(folder, **changes):
+    """Run ``data`` in a process of its own, with changes to its environment."""
+    env = {**os.environ, **changes}
+    words = [sys.executable, "-m", "benchmark", "data", str(folder), "--size", "8"]
+    return subprocess.run(words, env=env, capture_output=True, timeout=200)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp932", "ascii"])
+def test_letters_that_a_terminal_can_not_show_are_replaced(tmp_path, draw, encoding):
+    classes(draw, "set", names=("M\u00e9ningiome", "\u80f6\u8d28\u7624"))
+    done = command(tmp_path / "set", PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    assert b"16 images, 2 classes" in done.stdout
+
+
+def test_without_a_home_the_caches_place_is_one_sentence(tmp_path, draw, monkeypatch):
+    classes(draw, "set")
+
+    def no_home(*_args, **_options):
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.delenv("TUMORBOARD_CACHE")
+    monkeypatch.setattr("benchmark.data.preparation.cache.user_cache_path", no_home)
+    refused(tmp_path / "set", "no home directory for the cache: name a folder .* variable TUMORBOARD_CACHE")

@@ -95,6 +95,25 @@ def test_the_summary_shows_rows_reasons_and_where_the_board_is(job: Job, tmp_pat
     assert summary.exit_code == 130
 
 
+def test_folds_are_named_in_every_line_and_in_the_summary(job: Job, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    output = io.StringIO()
+    console = Console(file=output, width=200)
+    rows = []
+    with Display(console, total=2) as display:
+        for fold in (1, 2):
+            data = job.data.model_copy(update={"fold": fold, "folds": 5})
+            one = job.model_copy(update={"data": data})
+            rows.append(Row(one, a_record(), 0.9 - fold / 10, kept=False))
+            display.started(one, fold)
+            display.ended(rows[-1])
+    show_summary(console, Summary(tuple(rows), 2, tmp_path / "leaderboard.md", (), interrupted=False))
+    lines = [line.rstrip() for line in output.getvalue().splitlines() if line.strip()]
+    assert lines[0] == "Run 1 of 2: torch/tiny, seed 0, fold 1 of 5 on a processor"
+    assert lines[3].startswith("torch/tiny, seed 0, fold 2 of 5: ok, macro-F1 0.700")
+    assert lines[4].split() == ["backbone", "seed", "fold", "status", "macro-F1", "time"]
+    assert lines[5].split()[:5] == ["torch/tiny", "0", "1", "ok", "0.800"]
+
+
 def test_exit_codes(job: Job) -> None:
     good, bad = FinishedRun(job, a_record(), 0.9, False), FinishedRun(job, a_record(Outcome.ERROR), None, False)
     assert Summary((good,), 1, (), False).exit_code == 0
