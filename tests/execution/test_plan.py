@@ -88,7 +88,7 @@ def test_the_same_run_is_the_same_key_whatever_names_its_recipe(request_for: Req
 
 def test_the_plugins_code_is_part_of_the_run(request_for: Request) -> None:
     [before] = make_plan(request_for).jobs
-    request_for.plugins[0].write_text(PLUGIN + "\n# changed\n")
+    request_for.settings.plugins[0].write_text(PLUGIN + "\n# changed\n")
     [after] = make_plan(request_for).jobs
     assert before.key != after.key
 
