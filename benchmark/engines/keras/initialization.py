@@ -16,8 +16,8 @@ def draw_kernels(stages: KerasStages, seed: int) -> None:
         seed: of the run.
     """
     layers = dict.fromkeys(layer for model in stages.singles()[:-1] for layer in model.layers)
-    known = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-    for number, layer in enumerate(layer for layer in layers if isinstance(layer, known)):
+    with_kernel = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+    for number, layer in enumerate(layer for layer in layers if isinstance(layer, with_kernel)):
         shape = tuple(int(side) for side in layer.kernel.shape)
         outputs_from = 2 if isinstance(layer, keras.layers.DepthwiseConv2D) else 1
         layer.kernel.assign(he_normal(seed, number, shape, math.prod(shape[:-outputs_from])))

@@ -16,11 +16,11 @@ def draw_kernels(pieces: Sequence[Piece], seed: int) -> None:
         pieces: of a network without pretrained weights, the head last.
         seed: of the run.
     """
-    found = dict.fromkeys(
+    modules = dict.fromkeys(
         module for piece in pieces[:-1] for module in piece.modules if isinstance(module, nn.Conv2d | nn.Linear)
     )
     with torch.no_grad():
-        for number, module in enumerate(found):
+        for number, module in enumerate(modules):
             outputs, inputs, *sides = module.weight.shape
             kernel = he_normal(seed, number, (*sides, inputs, outputs), module.weight[0].numel())
             axes = (kernel.ndim - 1, kernel.ndim - 2, *range(len(sides)))
