@@ -128,14 +128,14 @@ def hash_of_weights(named: Iterable[tuple[str, npt.NDArray[Any]]]) -> str:
     return digest.hexdigest()
 
 
-def factor_and_shift(wanted: Preprocessing) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def factor_and_shift(preprocessing: Preprocessing) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return ``(pixels * scale - mean) / std`` as a factor on the pixels and what is then subtracted.
 
     Returns:
         Two float32 arrays of shape (3,), a value for each channel.
     """
-    std = np.array(wanted.std)
-    return (wanted.scale / std).astype(np.float32), (np.array(wanted.mean) / std).astype(np.float32)
+    std = np.array(preprocessing.std)
+    return (preprocessing.scale / std).astype(np.float32), (np.array(preprocessing.mean) / std).astype(np.float32)
 
 
 def random_pixels(count: int, size: int) -> npt.NDArray[np.uint8]:

@@ -40,15 +40,15 @@ def read_final(path: Path, own: Mapping[str, tuple[int, ...]]) -> dict[str, npt.
 
     what = f"The weights that run {path.parent.name} left"
     try:
-        found: dict[str, npt.NDArray[Any]] = load_file(path)
+        weights: dict[str, npt.NDArray[Any]] = load_file(path)
     except FileNotFoundError:
         raise NoFinalWeights(f"{what} are not at {path}; give the same command again.") from None
     except (OSError, SafetensorError) as error:
         raise NoFinalWeights(f"{what} can't be read from {path}: {error}") from None
-    for name in sorted(set(found) | set(own)):
-        there = tuple(found[name].shape) if name in found else None
+    for name in sorted(set(weights) | set(own)):
+        there = tuple(weights[name].shape) if name in weights else None
         if there != own.get(name):
             raise NoFinalWeights(
                 f"{what} don't fit this network: {name} has shape {there} there and {own.get(name)} here.",
             )
-    return found
+    return weights

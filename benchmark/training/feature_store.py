@@ -173,8 +173,8 @@ class Entry:
     def missing(self, positions: Positions) -> Positions:
         """Return those of ``positions`` whose rows are not done, ascending, each once."""
         done = np.fromfile(self.folder / "done.bin", dtype=np.uint8)
-        wanted = np.unique(positions)
-        return np.asarray(wanted[done[wanted] == 0])
+        unique = np.unique(positions)
+        return np.asarray(unique[done[unique] == 0])
 
     @contextlib.contextmanager
     def filling(self, should_stop: Callable[[], bool]) -> Iterator[bool]:

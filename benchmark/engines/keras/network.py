@@ -29,10 +29,10 @@ from benchmark.records.outcomes import Outcome, RunFailure
 _POOLING = {"average": "GlobalAveragePooling", "max": "GlobalMaxPooling"}
 
 
-def set_plain_batch_norm(layer: Any, wanted: BatchNorm) -> None:
+def set_plain_batch_norm(layer: Any, rule: BatchNorm) -> None:
     """Give a BatchNormalization layer the recipe's momentum and kind of variance, on any backend."""
-    layer.momentum = 1 - wanted.momentum
-    if wanted.variance == "unbiased" and not layer.renorm:
+    layer.momentum = 1 - rule.momentum
+    if rule.variance == "unbiased" and not layer.renorm:
         layer.call = partial(_call_unbiased, layer, layer.call)
 
 
@@ -218,41 +218,41 @@ def count_scalars(variables: Sequence[Any]) -> int:
     return sum(int(np.prod(variable.shape)) for variable in variables)
 
 
-def _first_trainable(stages: KerasStages, wanted: str) -> int:
+def _first_trainable(stages: KerasStages, trainable_from: str) -> int:
     """Return the number of the first stage that is trained; see :func:`first_trainable`.
 
     Raises:
         RunFailure: ``unsupported`` where there is no such stage, or stages can't be called one by one.
     """
-    if wanted != "all" and not stages.separable:
+    if trainable_from != "all" and not stages.separable:
         raise RunFailure(
             Outcome.UNSUPPORTED,
             f"{stages.whole.name} has no stages that can be frozen: use trainable_from = 'all'.",
         )
-    return first_trainable(wanted, stages.names)
+    return first_trainable(trainable_from, stages.names)
 
 
-def _fix(built: Any, stages: KerasStages, wanted: str) -> tuple[Any, ...]:
+def _fix(built: Any, stages: KerasStages, trainable_from: str) -> tuple[Any, ...]:
     """Freeze the layers before a number, as ``for layer in built.layers[:100]: layer.trainable = False``.
 
     Returns:
-        The layers, without those in which others are nested; none where ``wanted`` is not a number.
+        The layers, without those in which others are nested; none where ``trainable_from`` is not a number.
 
     Raises:
         RunFailure: ``unsupported`` where nothing would be left to train.
     """
-    if not wanted.isdecimal() or wanted in stages.names:
+    if not trainable_from.isdecimal() or trainable_from in stages.names:
         return ()
-    for layer in built.layers[: int(wanted)]:
+    for layer in built.layers[: int(trainable_from)]:
         layer.trainable = False
-    if not stages.whole.trainable_weights or int(wanted) > len(built.layers):
+    if not stages.whole.trainable_weights or int(trainable_from) > len(built.layers):
         raise RunFailure(
             Outcome.UNSUPPORTED,
-            f"trainable_from = {wanted} leaves nothing to train: the network has {len(built.layers)} layers.",
+            f"trainable_from = {trainable_from} leaves nothing to train: the network has {len(built.layers)} layers.",
         )
     return tuple(
         part
-        for layer in built.layers[: int(wanted)]
+        for layer in built.layers[: int(trainable_from)]
         for part in layer._flatten_layers()
         if not isinstance(part, keras.Model)
     )
@@ -265,10 +265,10 @@ def _first_unfixed(stages: KerasStages, fixed: Sequence[Any]) -> int:
     """
     if not stages.separable:
         return 0
-    known = {id(layer) for layer in fixed}
+    frozen_ids = {id(layer) for layer in fixed}
     for number, model in enumerate(stages.singles()):
         changing = (layer for layer in model.layers if layer.weights or hasattr(layer, "seed_generator"))
-        if any(id(layer) not in known for layer in changing):
+        if any(id(layer) not in frozen_ids for layer in changing):
             return number
     raise AssertionError("something is left to train")
 

@@ -143,13 +143,13 @@ def _gradients(loss: Callable[[], Any], variables: Sequence[Any]) -> Sequence[An
     return slopes
 
 
-def set_batch_norm(layer: Any, wanted: BatchNorm) -> None:
+def set_batch_norm(layer: Any, rule: BatchNorm) -> None:
     """Give a BatchNormalization layer the recipe's conventions, and torch's own kernel where that fits it."""
     from benchmark.engines.keras.network import set_plain_batch_norm
 
-    set_plain_batch_norm(layer, wanted)
+    set_plain_batch_norm(layer, rule)
     if layer.input_spec.ndim == 4 and layer.axis in (-1, 3) and not layer.renorm:
-        layer.call = partial(_batch_norm, layer, layer.call, wanted.variance == "unbiased")
+        layer.call = partial(_batch_norm, layer, layer.call, rule.variance == "unbiased")
 
 
 def _batch_norm(

@@ -26,9 +26,9 @@ Call = Callable[..., Any]
 class Pixels:
     """Computes ``(pixels * scale - mean) / std`` as one multiplication and one subtraction."""
 
-    def __init__(self, wanted: Preprocessing) -> None:
-        self._factor, self._shift = factor_and_shift(wanted)
-        self._bgr = wanted.channel_order == "bgr"
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self._factor, self._shift = factor_and_shift(preprocessing)
+        self._bgr = preprocessing.channel_order == "bgr"
 
     def normalized(self, images: Any) -> Any:
         """Return float32 of shape (B, S, S, 3) for uint8 images of that shape."""

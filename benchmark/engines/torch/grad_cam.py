@@ -30,14 +30,14 @@ class TorchGradCam:
 
     @classmethod
     def find(
-        cls, stages: Sequence[TorchStage], example: Tensor, wanted: str | None, layout: str, precision: Precision
+        cls, stages: Sequence[TorchStage], example: Tensor, declared: str | None, layout: str, precision: Precision
     ) -> "TorchGradCam":
         """Return the split behind the stage to explain.
 
         Args:
             stages: of the network; the last is the head.
             example: one normalised input.
-            wanted: what the adapter names, or ``None``.
+            declared: what the adapter names, or ``None``.
             layout: ``nchw`` or ``nhwc``, of the network's input.
             precision: see the class.
 
@@ -51,7 +51,7 @@ class TorchGradCam:
                 x = stage.call(x, False)
                 shapes.append(tuple(x.shape[1:]))
         default = 0 if layout == "nchw" else 2
-        number = find_feature_stage([stage.name for stage in stages], shapes, wanted, default)
+        number = find_feature_stage([stage.name for stage in stages], shapes, declared, default)
         calls = tuple(stage.call for stage in stages)
         axis = channel_axis(shapes[number], default)
         return cls(stages[number].name, calls[: number + 1], calls[number + 1 :], axis, precision)

@@ -10,16 +10,16 @@ from benchmark.recipe import Loss
 _SMALLEST_COMPLEMENT = 1e-7
 
 
-def image_losses(logits: Tensor, labels: Tensor, wanted: Loss) -> Tensor:
+def image_losses(logits: Tensor, labels: Tensor, rule: Loss) -> Tensor:
     """Return each image's loss, float32 of shape (B,), before class weights.
 
     Args:
         logits: float32, shape (B, num_classes).
         labels: int64, shape (B,).
-        wanted: smoothing mixes the label with the uniform distribution; focal loss multiplies by ``(1 - p)^gamma``.
+        rule: smoothing mixes the label with the uniform distribution; focal loss multiplies by ``(1 - p)^gamma``.
     """
-    losses = functional.cross_entropy(logits, labels, reduction="none", label_smoothing=wanted.label_smoothing)
-    if wanted.focal_gamma:
+    losses = functional.cross_entropy(logits, labels, reduction="none", label_smoothing=rule.label_smoothing)
+    if rule.focal_gamma:
         p = functional.softmax(logits, dim=-1).gather(1, labels[:, None])[:, 0]
-        losses = losses * torch.clamp(1 - p, min=_SMALLEST_COMPLEMENT) ** wanted.focal_gamma
+        losses = losses * torch.clamp(1 - p, min=_SMALLEST_COMPLEMENT) ** rule.focal_gamma
     return losses

@@ -140,9 +140,9 @@ class ModuleNetwork:
         """Return what reaches the first module that has a kernel of its own."""
         seen: list[Tensor] = []
 
-        def watch(_module: nn.Module, given: tuple[Any, ...]) -> None:
-            if not seen and given and isinstance(given[0], Tensor):
-                seen.append(given[0].detach().clone())
+        def watch(_module: nn.Module, arguments: tuple[Any, ...]) -> None:
+            if not seen and arguments and isinstance(arguments[0], Tensor):
+                seen.append(arguments[0].detach().clone())
 
         modules = {module for piece in self._pieces for module in piece.modules}
         kernels = [m for m in modules if any(p.ndim > 1 for p in m.parameters(recurse=False))]
@@ -207,22 +207,22 @@ def _materialize(model: nn.Module, size: int) -> None:
             model(torch.zeros(1, 3, size, size))
 
 
-def _wants_channels_last(model: nn.Module, wanted: str) -> bool:
+def _wants_channels_last(model: nn.Module, choice: str) -> bool:
     """Return whether to keep kernels in channels_last format; ``auto``: where there are convolutions.
 
     One convolution alone cuts a picture into patches, and gains nothing.
     """
-    if wanted != "auto":
-        return wanted == "on"
+    if choice != "auto":
+        return choice == "on"
     return sum(isinstance(module, nn.Conv2d) for module in model.modules()) > 1
 
 
 def _library_preprocessing(model: nn.Module) -> Preprocessing | None:
     """Return what timm says of the model's input."""
-    known = getattr(model, "pretrained_cfg", None)
-    if not isinstance(known, Mapping) or "mean" not in known or "std" not in known:
+    config = getattr(model, "pretrained_cfg", None)
+    if not isinstance(config, Mapping) or "mean" not in config or "std" not in config:
         return None
-    mean, std = tuple(known["mean"]), tuple(known["std"])
+    mean, std = tuple(config["mean"]), tuple(config["std"])
     return Preprocessing(mean=mean, std=std) if len(mean) == len(std) == 3 else None
 
 
@@ -307,9 +307,9 @@ def _adopt_unused(model: nn.Module, pieces: list[Piece]) -> None:
 
 def _weights_loaded(built: Any, spec: BuildSpec) -> str:
     """Return where the weights came from; an adapter may say it in ``weights_loaded`` of what it builds."""
-    said = getattr(built, "weights_loaded", None)
-    if said is not None:
-        return str(said)
+    described = getattr(built, "weights_loaded", None)
+    if described is not None:
+        return str(described)
     takes = inspect.signature(spec.backbone.build).parameters.values()
     if spec.weights is None or not any(p.name == "weights" or p.kind is p.VAR_KEYWORD for p in takes):
         return "none"

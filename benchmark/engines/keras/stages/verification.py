@@ -70,10 +70,10 @@ def _candidates(backbone: Backbone, built: Any, size: int) -> Iterator[Callable[
     if backbone.stages is not None:
         declare = backbone.stages
         yield lambda: declared_stages(declare(built), size, whole)
-    found = find_stages(whole)
-    yield lambda: found
-    if len(found.names) > 2:
-        yield lambda: two_stages(found)
+    traced = find_stages(whole)
+    yield lambda: traced
+    if len(traced.names) > 2:
+        yield lambda: two_stages(traced)
 
 
 def verify(stages: KerasStages, built: Any, backend: Backend, size: int) -> str:

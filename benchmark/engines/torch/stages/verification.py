@@ -53,8 +53,8 @@ def verify(whole: nn.Module, pieces: Sequence[Piece], example: Tensor) -> str:
             _same_in_inference(whole, pieces, example)
             _restore(buffers, before)
             _same_in_training(whole, pieces, example, buffers, before)
-        except _Unverified as found:
-            return str(found)
+        except _Unverified as failure:
+            return str(failure)
         finally:
             _restore(buffers, before)
             _set_mode(whole, pieces, training=False)
@@ -156,17 +156,17 @@ def _restore(buffers: Sequence[Tensor], values: Sequence[Tensor]) -> None:
 
 
 def _compare(pairs: Sequence[tuple[str, Tensor | None, Tensor | None]], when: str, tolerance: float) -> None:
-    for what, found, expected in pairs:
-        if found is None or expected is None:
-            same = found is expected
-        elif found.shape != expected.shape:
+    for what, actual, expected in pairs:
+        if actual is None or expected is None:
+            same = actual is expected
+        elif actual.shape != expected.shape:
             same = False
         else:
-            same = found.equal(expected) or _close(found, expected, tolerance)
+            same = actual.equal(expected) or _close(actual, expected, tolerance)
         if not same:
             raise _Unverified(f"{when} the stages' {what} differ from the model's")
 
 
-def _close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
+def _close(actual: Tensor, expected: Tensor, tolerance: float) -> bool:
     scale = max(float(expected.abs().max()), 1e-3)
-    return float((found - expected).abs().max()) <= tolerance * scale
+    return float((actual - expected).abs().max()) <= tolerance * scale
