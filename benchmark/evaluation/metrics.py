@@ -145,6 +145,20 @@ def mcc(confusion: npt.NDArray[np.generic]) -> Floats:
     return np.asarray(np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 0))
 
 
+def cohen_kappa(confusion: npt.NDArray[np.generic]) -> Floats:
+    """Cohen's kappa (Cohen 1960, "A coefficient of agreement for nominal scales", Educational and Psychological
+    Measurement 20(1)): ``(p_o - p_e) / (1 - p_e)``, (..., C, C) to (...).
+
+    ``p_o`` is the share of images whose class is predicted, ``p_e`` the share that would be if predictions were drawn
+    independently of the labels, as often of each class as they are. ``nan`` where 0 / 0: labels and predictions are
+    all of one class.
+    """
+    matrix = np.asarray(confusion, dtype=np.float64)
+    total, hits = matrix.sum(axis=(-2, -1)), np.trace(matrix, axis1=-2, axis2=-1)
+    by_chance = (matrix.sum(axis=-1) * matrix.sum(axis=-2)).sum(axis=-1)
+    return _ratio(hits * total - by_chance, total**2 - by_chance)
+
+
 def auroc(labels: Counts, probabilities: npt.NDArray[np.floating]) -> float:
     """Area under the ROC curve of each class against the rest (Fawcett 2006), averaged without weights as
     scikit-learn's ``roc_auc_score(multi_class="ovr", average="macro")``; ``nan`` unless every class is present.

@@ -104,7 +104,7 @@ def scored(test: Predictions) -> dict[str, float]:
     found = score(labels, chances, CLASSES, "notumor")
     return {
         "accuracy": found.accuracy,
-        "mcc": found.mcc,
+        "mcc": float(mcc(found.confusion)),
         "auroc": found.auroc,
         "brier": brier(labels, chances),
         "ece": reliability(labels, chances).error,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from benchmark.evaluation.metrics import accuracy, balanced_accuracy, f1_per_class, macro_f1, mcc, score
+from benchmark.evaluation.metrics import accuracy, balanced_accuracy, cohen_kappa, f1_per_class, macro_f1, mcc, score
 
 NAMES = ("glioma", "meningioma", "notumor", "pituitary")
 
@@ -35,6 +35,21 @@ def test_agrees_with_scikit_learn(seed: int) -> None:
     expected = metrics.precision_recall_fscore_support(labels, predicted)
     found = [[getattr(each, name) for each in scores.classes] for name in ("precision", "recall", "f1", "support")]
     assert np.allclose(found, expected)
+
+
+@pytest.mark.parametrize("skill", [-2.0, 0.0, 1.0, 4.0])
+def test_cohen_kappa_agrees_with_scikit_learn(skill: float) -> None:
+    runs = [readings(seed, skill=skill) for seed in range(3)]
+    matrices = np.stack([score(*run, NAMES, "notumor").confusion for run in runs])
+    expected = [metrics.cohen_kappa_score(labels, chances.argmax(axis=1)) for labels, chances in runs]
+    assert cohen_kappa(matrices) == pytest.approx(expected)
+
+
+def test_cohen_kappa_where_it_is_known() -> None:
+    # Cohen's own kind of case: 20 + 15 of 50 agree, 0.5 * 0.6 + 0.5 * 0.4 would by chance
+    assert cohen_kappa(np.array([[20, 5], [10, 15]])) == pytest.approx((0.7 - 0.5) / (1 - 0.5))
+    assert cohen_kappa(np.diag([3, 4, 5])) == 1
+    assert math.isnan(cohen_kappa(np.array([[7, 0], [0, 0]])))
 
 
 def test_two_classes() -> None:

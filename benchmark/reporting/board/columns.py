@@ -119,7 +119,9 @@ COLUMNS: tuple[Column, ...] = (
         section="speed", outputs=("page",), of_record="network.gmacs"),
     _shown("device", "device", "What the runs were done on.", of_record="device"),
     Column("speed_block", "speed block", "The conditions under which speeds can be compared.", of_record=speed_block),
-    # --- further scores of the test images
+    # --- further scores of the test images; new ones stand here, as the order of all columns above is a contract
+    _score("cohen_kappa", "Cohen's kappa", "Agreement of predictions and labels beyond chance, -1 to 1.",
+        lowest=-1.0, of_confusion=metrics.cohen_kappa),
     _pooled("f1_{}", "F1 {}", "2 TP / (2 TP + FP + FN).", per="class", of_class="f1"),
     _pooled("precision_{}", "precision {}", "TP / (TP + FP).", per="class", of_class="precision"),
     _pooled("recall_{}", "recall {}", "TP / (TP + FN).", per="class", of_class="recall"),

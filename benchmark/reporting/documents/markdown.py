@@ -17,7 +17,7 @@ from benchmark.reporting.board.pairs import pair_tables
 from benchmark.reporting.board.phrases import DISCLAIMER, block_notes, data_notes, rank_notes, seed_notes
 from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.board.row_notes import marks, row_notes
-from benchmark.reporting.documents.markdown_cells import WHO, cell, escaped, table, who
+from benchmark.reporting.documents.markdown_cells import WHO, bullets, cell, escaped, table, who
 from benchmark.reporting.figures.labels import full_names
 from benchmark.text import last_lines
 
@@ -33,7 +33,7 @@ def markdown(board: Board, plots: Mapping[str, Sequence[str]]) -> str:
     for rows in board.comparison_groups():
         parts += _comparison_group(rows, board, plots.get(rows[0].block.comparison_group, ()))
     if board.problems:
-        parts += ["## Records with a problem", "\n".join(f"- {escaped(text)}" for text in board.problems)]
+        parts += ["## Records with a problem", bullets(board.problems)]
     parts.append(_READING)
     return "\n\n".join(parts) + "\n"
 
@@ -64,8 +64,7 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
     shown = [row for row in rows if row.values["n_runs"]]
     blocks = {row.block.name: row.block.place for row in shown}
     judged = {place: statistics[name] for name, place in blocks.items() if name in statistics}
-    first = [*data_notes(rows), *block_notes(judged, seed_notes)]
-    parts.append("\n".join(f"- {escaped(note)}" for note in first))
+    parts.append(bullets([*data_notes(rows), *block_notes(judged, seed_notes)]))
     notes = row_notes(rows)
     marked = {id(row): numbers for row, numbers in zip(rows, marks(notes, len(rows)), strict=True)}
     for name in blocks:
@@ -74,11 +73,8 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
         parts += [f"### {escaped(name)}", scores]
     ranking = block_notes(judged, partial(rank_notes, data=data))
     if notes or ranking:
-        parts.append("### Notes")
-        parts += (
-            ["\n".join(f"{number}. {escaped(note.text)}" for number, note in enumerate(notes, 1))] if notes else []
-        )
-        parts += ["\n".join(f"- {escaped(note)}" for note in ranking)] if ranking else []
+        numbered = "\n".join(f"{number}. {escaped(note.text)}" for number, note in enumerate(notes, 1))
+        parts += ["### Notes", *filter(None, (numbered, bullets(ranking)))]
     if shown:
         parts += pair_tables(board, list(blocks))
         parts += _by_fold(shown)
@@ -105,7 +101,7 @@ def _audited(rows: Sequence[BoardRow]) -> list[str]:
     if block is None:
         return []
     lines = [[escaped(cell) for cell in line] for line in block.lines]
-    return ["### Audit of the images", table(HEAD, lines), "\n".join(f"- {escaped(note)}" for note in block.notes)]
+    return ["### Audit of the images", table(HEAD, lines), bullets(block.notes)]
 
 
 def _scores(rows: Sequence[BoardRow], marked: Mapping[int, Sequence[int]]) -> str:
@@ -161,8 +157,7 @@ def _by_patient(rows: Sequence[BoardRow]) -> list[str]:
 def _same_networks(rows: Sequence[BoardRow]) -> list[str]:
     """Return what certificates of parity say of the rows, each sentence once."""
     sentences = dict.fromkeys(str(row.values["parity"]) for row in rows if "parity" in row.values)
-    lines = "\n".join(f"- {escaped(text)}" for text in sentences)
-    return ["### Same network, two frameworks", lines] if sentences else []
+    return ["### Same network, two frameworks", bullets(sentences)] if sentences else []
 
 
 def _published(rows: Sequence[BoardRow]) -> list[str]:

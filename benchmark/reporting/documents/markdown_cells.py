@@ -1,7 +1,7 @@
 """Cells and tables of Markdown: text that shows as it is, scores with their intervals."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.column import Column, Kind
@@ -21,6 +21,11 @@ def escaped(text: object) -> str:
     """Return text that Markdown and the HTML made of it show as it is, on one line."""
     safe = plain(str(text)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _SPECIAL.sub(r"\\\g<0>", safe)
+
+
+def bullets(texts: Iterable[str]) -> str:
+    """Return texts, which are escaped here, as a list."""
+    return "\n".join(f"- {escaped(text)}" for text in texts)
 
 
 def who(row: BoardRow) -> list[str]:

@@ -18,7 +18,7 @@ from benchmark.reporting.board.column import count
 from benchmark.reporting.board.columns import columns_of
 from benchmark.reporting.board.phrases import DISCLAIMER
 from benchmark.reporting.board.rows import Result
-from benchmark.reporting.documents.markdown_cells import escaped, table
+from benchmark.reporting.documents.markdown_cells import bullets, escaped, table
 
 Bools = npt.NDArray[np.bool_]
 Verdict = tuple[str, str]  # in a word, and with its figures
@@ -85,10 +85,10 @@ def write_reports(reports: Mapping[str, str], out: Path) -> None:
 def report(experiments: Experiments, all_suite_runs: Sequence[SuiteRuns]) -> str:
     """Return the report of a suite as Markdown."""
     parts = [f"# {escaped(experiments.about)}", DISCLAIMER]
-    parts.append("\n".join(f"- {escaped(note)}" for note in experiments.notes))
+    parts.append(bullets(experiments.notes))
     for suite_runs in all_suite_runs:
         parts += [f"## {escaped(suite_runs.title)}", _figures(experiments, suite_runs)]
-        parts.append("\n".join(f"- {escaped(remark)}" for remark in _remarks(suite_runs)))
+        parts.append(bullets(_remarks(suite_runs)))
         if experiments.conclusions:
             judged = _judged(experiments.conclusions, suite_runs)
             parts += ["### Which conclusions survive", escaped(_survivors(experiments.conclusions, judged))]
