@@ -247,6 +247,7 @@ def test_without_a_network_an_archive_by_hand_is_taken(kaggle_server, kaggle):
     assert data.name == "nickparvar"
     assert data.licence == "CC0 1.0"
     assert "Nickparvar" in data.citation
+    assert any("48 images, and 7023 are known of this set" in note for note in data.notes)
 
 
 def test_kagglehub_is_named_where_it_is_missing(monkeypatch):

@@ -1,6 +1,7 @@
 """Folders and archives as people have them: odd names, odd suffixes, two tasks, classes twice, parts of any name."""
 
 import os
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -12,6 +13,7 @@ from PIL import Image
 
 from benchmark.cli.data import data_command
 from benchmark.data import DataOptions, make_split, open_data, open_dataset
+from benchmark.data.sources import open_source
 from benchmark.data.sources.layout import part_of
 from benchmark.errors import UserError
 from tests.data.slices import patchy
@@ -282,3 +284,17 @@ def test_without_a_home_the_caches_place_is_one_sentence(tmp_path, draw, monkeyp
     monkeypatch.delenv("TUMORBOARD_CACHE")
     monkeypatch.setattr("benchmark.data.preparation.cache.user_cache_path", no_home)
     refused(tmp_path / "set", "no home directory for the cache: name a folder .* variable TUMORBOARD_CACHE")
+
+
+def test_sources_go_to_other_processes_whole(tmp_path, draw, zipped):
+    """Many images are decoded by several processes: what can't be pickled would be decoded by one alone, slowly."""
+    classes(draw, "set")
+    (tmp_path / "own").mkdir()
+    draw("own/a.png", 1)
+    draw("own/b.png", 2)
+    (tmp_path / "own/manifest.csv").write_text("path,label\na.png,a\nb.png,b\n")
+    for spec in (tmp_path / "set", zipped(tmp_path / "set"), tmp_path / "own", tmp_path / "own/manifest.csv"):
+        source = open_source(str(spec))
+        first = source.load(0)  # opens what it opens
+        again = pickle.loads(pickle.dumps(source))
+        assert np.array_equal(again.load(0).pixels, first.pixels)

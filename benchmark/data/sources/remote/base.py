@@ -51,11 +51,13 @@ class Fetched:
         path: a folder, a zip file or a manifest.
         about: what is to be said of them.
         notes: what a user must know.
+        images: how many there must be; ``None`` where that is not known.
     """
 
     path: Path
     about: About
     notes: tuple[str, ...] = ()
+    images: int | None = None
 
 
 def downloads(name: str) -> Path:
@@ -75,6 +77,7 @@ class PublishedSource:
         self.files = files
         self.about = fetched.about
         self._notes = fetched.notes
+        self._images = fetched.images
 
     @property
     def name(self) -> str:
@@ -124,7 +127,12 @@ class PublishedSource:
     @property
     def notes(self) -> tuple[str, ...]:
         """The version that was fetched, and what the files say."""
-        return (f"fetched from {self.about.page}, {self.about.version}", *self._notes, *self.files.notes)
+        notes = [f"fetched from {self.about.page}, {self.about.version}", *self._notes]
+        if self._images not in (None, len(self.items)):
+            notes.append(
+                f"{len(self.items)} images, and {self._images} are known of this set: it may be another release"
+            )
+        return (*notes, *self.files.notes)
 
     def signature(self) -> str:
         """Return the files' signature."""

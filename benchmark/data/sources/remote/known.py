@@ -1,7 +1,7 @@
 """The public data sets that the harness knows by name, with what is known to be wrong with them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmark.data.sources.cheng_numbers import CITATION as CHENG
 from benchmark.data.sources.kaggle_releases import NICKPARVAR, SARTAJ
@@ -56,7 +56,7 @@ def _of_kaggle(
     about = About(name, "", licence, citation, handle.page)
     return KnownSet(
         *(name, images, classes, _UNKNOWN, faults, licence, citation, handle.page),
-        fetch=lambda: handle.fetch(about),
+        fetch=lambda: replace(handle.fetch(about), images=images),
         at_hand=lambda: handle.at_hand() is not None,
     )
 
@@ -75,7 +75,7 @@ _SETS = (
         licence="CC BY 4.0",
         citation=CHENG,
         page=CHENG_PAGE,
-        fetch=fetch_cheng,
+        fetch=lambda: replace(fetch_cheng(), images=3064),
         at_hand=cheng_at_hand,
     ),
     _of_kaggle(
