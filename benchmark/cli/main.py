@@ -222,6 +222,14 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
 )
 @click.option("--rerun", is_flag=True, help="Do again what is done.")
 @click.option("--only-failed", is_flag=True, help="Do only what was tried and failed.")
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often a run saves its state, between epochs; a run that is killed loses about as much.",
+)
 @click.option("--keep-weights", is_flag=True, help="Keep the checkpoints of finished runs.")
 @click.option("--note", default="", metavar="TEXT", help="Words of your own to keep with the new runs.")
 @click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong.")

@@ -34,6 +34,7 @@ def _flat_families(value: Any) -> Any:
 
 
 # What decides which images a row is trained, chosen and judged on, and what of them it sees.
+_ADDED = {"early_stopping.monitor": "val_loss"}
 _SAME_FOR_ALL = ("resize", "validation_fraction", "families")
 
 
@@ -71,6 +72,19 @@ class Recipe(Section):
     execution: Execution = Execution()
     tuning: Tuning = Tuning()
     families: Annotated[Mapping[str, Mapping[str, Any]], BeforeValidator(_flat_families)] = {}
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a run's key is a hash of: all fields but ``families``, JSON-ready.
+
+        A field that a later version added is left out at the value that says what was done before there was one, so
+        that stored results are found again.
+        """
+        values = self.model_dump(mode="json", exclude={"families"})
+        for dotted, before in _ADDED.items():
+            section, _, name = dotted.partition(".")
+            if values[section][name] == before:
+                del values[section][name]
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

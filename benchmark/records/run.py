@@ -49,7 +49,7 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """Return what :attr:`key` hashes, as JSON-ready data."""
         values = asdict(self)
-        values["recipe"] = self.recipe.model_dump(mode="json", exclude={"families"})
+        values["recipe"] = self.recipe.identity()
         return {"protocol": PROTOCOL_VERSION, **values}
 
     @property

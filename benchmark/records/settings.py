@@ -23,6 +23,7 @@ class Settings(BaseModel):
         cache_budget: bytes that kept outputs of frozen stages may take; 0 keeps none, ``None`` is the default.
         cams: how many test images are explained by Grad-CAM; 0 for none, ``None`` for the default.
         cam_check: whether Grad-CAM maps are also compared with those of weights drawn anew.
+        checkpoint_every: seconds that lie at least between two checkpoints of a run; 0 is after each epoch.
         keep_weights: whether the checkpoints of a run that is done are kept.
         note: words of the user's own, which are kept with the runs that this command does; on one line.
     """
@@ -36,5 +37,6 @@ class Settings(BaseModel):
     cache_budget: int | None = None
     cams: int | None = None
     cam_check: bool = False
+    checkpoint_every: Annotated[float, Field(ge=0)] = 30.0
     keep_weights: bool = False
     note: Annotated[str, Field(max_length=1000), AfterValidator(plain)] = ""

@@ -6,6 +6,7 @@ points: a kill between the two writes leaves the older pair intact.
 """
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from benchmark.records.record import Epoch
 
 State = Mapping[str, npt.NDArray[Any]]
 _LAST = "last.safetensors"
+_COST = 20  # a checkpoint is written after so many times the seconds that the one before took
 
 
 class Progress(BaseModel):
@@ -27,7 +29,7 @@ class Progress(BaseModel):
 
     Args:
         history: a line for each epoch that is done.
-        best_epoch, best_loss: number and validation loss of the best of them; 0 and infinite before the first.
+        best_epoch: number of the best of them, 0 before the first.
         choices: those that were measured.
         parts: in how many each batch is computed.
         diverged: why the training ended without weights, where it did.
@@ -38,7 +40,6 @@ class Progress(BaseModel):
 
     history: list[Epoch] = []
     best_epoch: int = 0
-    best_loss: float = math.inf
     choices: dict[str, str] = {}
     parts: int = 0
     diverged: str = ""
@@ -60,6 +61,33 @@ class Fitted:
     resumed_from: int
 
 
+class Pace:
+    """Says when a checkpoint is worth its time: seldom enough that writing takes a small share of it.
+
+    As a context it times the writing of one; ``saved`` is the number of epochs that the last one written has.
+    """
+
+    saved = 0
+
+    def __init__(self, checkpoints: "Checkpoints | None") -> None:
+        self._every_s = checkpoints.every_s if checkpoints else math.inf
+        self._at_end = bool(checkpoints and checkpoints.keeps_end)
+        self._since, self._took = time.monotonic(), 0.0
+
+    def is_due(self, *, at_end: bool) -> bool:
+        """Return whether to write one after an epoch, the last (``at_end``) or not."""
+        if at_end and (self._at_end or self._every_s == 0):
+            return True
+        return not at_end and time.monotonic() - self._since >= max(self._every_s, _COST * self._took)
+
+    def __enter__(self) -> None:
+        self._since = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        now = time.monotonic()
+        self._since, self._took = now, now - self._since if self._every_s else 0.0
+
+
 @dataclass(frozen=True)
 class Checkpoints:
     """The checkpoints of one run, in a folder of their own.
@@ -67,24 +95,33 @@ class Checkpoints:
     Args:
         folder: made when first written to.
         prefix: of the files' names, for a part of the run that has checkpoints of its own.
+        every_s: seconds that lie at least between two; a run that is killed loses about as many.
+        keeps_end: whether one is written at the end too, for whoever reads the weights then.
     """
 
     folder: Path
     prefix: str = ""
+    every_s: float = 0.0
+    keeps_end: bool = False
 
-    def save_best(self, epoch: int, state: State) -> None:
-        """Write the weights of the best epoch so far."""
-        self._write(f"{self.prefix}best-{epoch}.safetensors", state, {})
+    def save(self, progress: Progress, state: State, best: State | None) -> None:
+        """Write the state after an epoch, and before it the weights of the best epoch, unless they are there.
 
-    def save_last(self, progress: Progress, state: State) -> None:
-        """Write the state after an epoch, and drop best weights that are not of ``progress.best_epoch``."""
+        Args:
+            progress: how far the training came.
+            state: of weights and optimiser.
+            best: weights of epoch ``progress.best_epoch``; ``None`` where they are not kept.
+        """
+        name = f"{self.prefix}best-{progress.best_epoch}.safetensors"
+        if best is not None and not (self.folder / name).is_file():
+            self._write(name, best, {})
         self._write(self.prefix + _LAST, state, {"progress": progress.model_dump_json()})
         for stale in self.folder.glob(f"{self.prefix}best-*.safetensors"):
-            if stale.name != f"{self.prefix}best-{progress.best_epoch}.safetensors":
+            if stale.name != name:
                 stale.unlink()
 
     def load_last(self) -> tuple[Progress, dict[str, npt.NDArray[Any]]] | None:
-        """Return what :meth:`save_last` wrote, or ``None`` where nothing usable is there."""
+        """Return what :meth:`save` wrote, or ``None`` where nothing usable is there."""
         from safetensors import SafetensorError, safe_open
 
         try:

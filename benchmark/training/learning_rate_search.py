@@ -33,7 +33,7 @@ def search(loop: Loop, fit: Fit, checkpoints: Checkpoints | None) -> tuple[Fitte
         loop.report({"event": "note", "note": f"Learning rate {rate:g}, {number} of {len(rates)}."})
         loop.recipe = recipe.with_values({"optimizer.learning_rate": rate})
         engine.load_state(initial)
-        own = None if checkpoints is None else replace(checkpoints, prefix=f"trial-{number}-")
+        own = None if checkpoints is None else replace(checkpoints, prefix=f"trial-{number}-", keeps_end=True)
         try:
             fitted = fit(own, choices)
         except RunFailure as failure:
@@ -53,8 +53,7 @@ def search(loop: Loop, fit: Fit, checkpoints: Checkpoints | None) -> tuple[Fitte
     loop.recipe = recipe.with_values({"optimizer.learning_rate": rates[chosen]})
     engine.load_state(weights)
     if checkpoints is not None:  # under the usual names, for whoever starts from these weights
-        checkpoints.save_best(fitted.progress.best_epoch, weights)
-        checkpoints.save_last(fitted.progress, engine.state(optimizer=True))
+        checkpoints.save(fitted.progress, engine.state(optimizer=True), weights)
     return fitted, trials
 
 
@@ -64,7 +63,7 @@ def _diverged(rate: float, checkpoints: Checkpoints | None, reason: str) -> Tria
     if checkpoints is not None:
         last = checkpoints.load_last()
         history = last[0].history if last else ()
-        checkpoints.save_last(Progress(history=list(history), diverged=reason), {})
+        checkpoints.save(Progress(history=list(history), diverged=reason), {}, None)
     return _trial(rate, history, None, reason)
 
 

@@ -20,7 +20,7 @@ from benchmark.recipe import EarlyStopping, Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import Epoch, Predictions, Timings, Trial
 from benchmark.training.autotune import choose
-from benchmark.training.checkpoints import Checkpoints, Fitted, Progress, State
+from benchmark.training.checkpoints import Checkpoints, Fitted, Pace, Progress, State
 from benchmark.training.epoch import Loop, Report
 from benchmark.training.feature_cache import Caching, cached_features
 from benchmark.training.learning_rate_search import search
@@ -32,7 +32,7 @@ class Training:
 
     Args:
         history: a line for each epoch.
-        best_epoch: number of the epoch with the lowest validation loss, from 1.
+        best_epoch: number of the epoch that was best by what the recipe monitors, from 1.
         timings: where the time went, in seconds.
         predictions: of the validation and test images.
         train_images_per_s, train_images_per_s_iqr: median and interquartile range over windows of some steps;
@@ -80,7 +80,7 @@ def train(
         recipe: resolved.
         seed: of order and of what is random inside the network.
         report: gets progress as small mappings with an ``event``.
-        checkpoints: where to keep state after each epoch, and to resume from; ``None`` keeps none.
+        checkpoints: where to keep state between epochs, and to resume from; ``None`` keeps none.
         should_stop: asked after each epoch; ``True`` saves and ends the run.
         oom: ``fail``, or ``accumulate``: where memory is too small, the epoch is done again with each batch computed
             in twice as many parts.
@@ -135,11 +135,19 @@ def fit(
     engine, stopping = loop.engine, loop.recipe.early_stopping
     progress, best = _resumed(engine, checkpoints)
     resumed_from = len(progress.history)
+    pace = Pace(checkpoints)
     loop.val_losses = [line.val_loss for line in progress.history]
     loop.parts = max(loop.parts, progress.parts)
     progress.choices = progress.choices or dict(choices or {})
     with loop.clock("choices"):
         loop.within_memory(lambda: choose(loop, network, progress.choices))
+
+    def save() -> None:
+        if checkpoints and pace.saved < len(progress.history):
+            progress.seconds = dict(loop.clock.seconds)
+            with pace:
+                checkpoints.save(progress, engine.state(optimizer=True), best)
+            pace.saved = len(progress.history)
 
     for epoch in range(resumed_from + 1, loop.recipe.epochs + 1):
         if _patience_is_over(stopping, progress):
@@ -148,19 +156,16 @@ def fit(
             line = _epoch(loop, epoch)
             progress.history.append(line)
             progress.parts = loop.parts
-            improved = line.val_loss < progress.best_loss
-            if improved:
-                progress.best_epoch, progress.best_loss = epoch, line.val_loss
             with loop.clock("checkpoint"):
-                if improved and stopping.restore_best:
-                    best = engine.state(optimizer=False)
-                    if checkpoints:
-                        checkpoints.save_best(epoch, best)
-                if checkpoints:
-                    progress.seconds = dict(loop.clock.seconds)
-                    checkpoints.save_last(progress, engine.state(optimizer=True))
+                if _is_better(stopping, line, progress):
+                    progress.best_epoch = epoch
+                    best = engine.state(optimizer=False) if stopping.restore_best else None
+                at_end = epoch == loop.recipe.epochs or _patience_is_over(stopping, progress)
+                if pace.is_due(at_end=at_end):
+                    save()
         loop.report({"event": "epoch", **line.model_dump(), "epochs": loop.recipe.epochs})
         if loop.should_stop() and epoch < loop.recipe.epochs:
+            save()
             raise RunFailure(
                 Outcome.INTERRUPTED, f"Stopped after epoch {epoch}; the same command goes on from there."
             )
@@ -170,6 +175,16 @@ def fit(
         engine.load_state(best)
         return Fitted(progress, progress.best_epoch, resumed_from)
     return Fitted(progress, last, resumed_from)
+
+
+def _is_better(stopping: EarlyStopping, line: Epoch, progress: Progress) -> bool:
+    """Return whether an epoch is better than the best before it, by what the recipe monitors."""
+    if progress.best_epoch == 0:
+        return True
+    best = progress.history[progress.best_epoch - 1]
+    if stopping.monitor == "val_macro_f1":
+        return (line.val_macro_f1, -line.val_loss) > (best.val_macro_f1, -best.val_loss)
+    return line.val_loss < best.val_loss
 
 
 def _epoch(loop: Loop, epoch: int) -> Epoch:

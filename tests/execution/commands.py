@@ -35,7 +35,7 @@ def good(num_classes):
     return tiny(num_classes)
 '''
 
-WORDS = ("--recipe", "quick", "--size", "16", "--batch-size", "8", "--device", "cpu")
+WORDS = ("--recipe", "quick", "--size", "16", "--batch-size", "8", "--device", "cpu", "--checkpoint-every", "0")
 PATIENCE = 240.0
 
 

@@ -103,7 +103,7 @@ def test_folds_are_named_in_every_line_and_in_the_summary(job: Job, tmp_path) ->
         for fold in (1, 2):
             data = job.data.model_copy(update={"fold": fold, "folds": 5})
             one = job.model_copy(update={"data": data})
-            rows.append(Row(one, a_record(), 0.9 - fold / 10, kept=False))
+            rows.append(FinishedRun(one, a_record(), 0.9 - fold / 10, kept=False))
             display.started(one, fold)
             display.ended(rows[-1])
     show_summary(console, Summary(tuple(rows), 2, tmp_path / "leaderboard.md", (), interrupted=False))

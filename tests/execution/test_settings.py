@@ -28,10 +28,10 @@ def request_by(*words: str) -> Request:
 def test_every_setting_is_an_option_of_the_command() -> None:
     assert set(Settings.model_fields) <= {parameter.name for parameter in cli.params}
     words = ("--plugin", "p.py", "--keras-backend", "torch", "--allow-scratch", "--oom", "accumulate", "--cam", "5",
-             "--cache-budget", "1MB", "--cam-check", "--keep-weights")  # fmt: skip
+             "--cache-budget", "1MB", "--cam-check", "--keep-weights", "--checkpoint-every", "7")  # fmt: skip
     asked = request_by("--all", *words).settings
     assert (asked.plugins, asked.keras_backend, asked.oom) == ((Path("p.py"),), "torch", "accumulate")
-    assert (asked.cams, asked.cache_budget) == (5, 10**6)
+    assert (asked.cams, asked.cache_budget, asked.checkpoint_every) == (5, 10**6, 7.0)
     assert asked.allow_scratch
     assert asked.cam_check
     assert asked.keep_weights

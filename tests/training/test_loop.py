@@ -13,7 +13,7 @@ from benchmark.draws.augmentation import Draws
 from benchmark.engines import BuildSpec, Network, StepInput
 from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.training.checkpoints import Checkpoints
+from benchmark.training.checkpoints import Checkpoints, Pace
 from benchmark.training.train import Training, train
 from tests.training.softmax_engine import SoftmaxEngine
 
@@ -200,6 +200,50 @@ def test_only_the_last_and_the_best_checkpoint_stay(data: DataSet, split: Split,
     done = run(WatchedEngine(), data, split, recipe(), checkpoints=checkpoints)
     names = sorted(path.name for path in checkpoints.folder.iterdir())
     assert names == [f"best-{done.best_epoch}.safetensors", "last.safetensors"]
+
+
+def test_a_short_run_writes_no_checkpoint_unless_it_is_stopped_or_its_end_is_kept(
+    data: DataSet, split: Split, tmp_path: Path
+) -> None:
+    seldom = Checkpoints(tmp_path / "seldom", every_s=3600)
+    whole = run(WatchedEngine(), data, split, recipe(), checkpoints=seldom)
+    assert not seldom.folder.exists()
+    with pytest.raises(RunFailure, match="Stopped after epoch 1"):
+        run(WatchedEngine(), data, split, recipe(), checkpoints=seldom, should_stop=lambda: True)
+    resumed = run(WatchedEngine(), data, split, recipe(), checkpoints=seldom)
+    assert resumed.resumed_from == 1
+    np.testing.assert_array_equal(resumed.predictions.probabilities, whole.predictions.probabilities)
+    kept = Checkpoints(tmp_path / "kept", every_s=3600, keeps_end=True)
+    done = run(WatchedEngine(), data, split, recipe(), checkpoints=kept)
+    names = sorted(path.name for path in kept.folder.iterdir())
+    assert names == [f"best-{done.best_epoch}.safetensors", "last.safetensors"]
+
+
+def test_writing_checkpoints_takes_a_small_share_of_the_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    pace = Pace(Checkpoints(tmp_path, every_s=30))
+    now[0] = 29
+    assert not pace.is_due(at_end=False)
+    now[0] = 31
+    assert pace.is_due(at_end=False)
+    assert not pace.is_due(at_end=True)  # a run that is done needs none
+    with pace:
+        now[0] = 36  # it took five seconds: the next is worth its time after twenty times as many
+    now[0] = 36 + 99
+    assert not pace.is_due(at_end=False)
+    now[0] = 36 + 101
+    assert pace.is_due(at_end=False)
+
+
+def test_the_best_epoch_is_the_best_by_what_is_monitored(data: DataSet, split: Split) -> None:
+    slowly = {"epochs": 6, "optimizer.learning_rate": 0.05}  # the two rules choose different epochs here
+    by_loss = run(WatchedEngine(), data, split, recipe(**slowly))
+    by_score = run(WatchedEngine(), data, split, recipe(**{**slowly, "early_stopping.monitor": "val_macro_f1"}))
+    losses = [line.val_loss for line in by_loss.history]
+    scores = [(line.val_macro_f1, -line.val_loss) for line in by_score.history]
+    assert by_loss.best_epoch == int(np.argmin(losses)) + 1
+    assert by_score.best_epoch == scores.index(max(scores)) + 1 != by_loss.best_epoch
 
 
 def test_a_cut_checkpoint_is_not_believed(data: DataSet, split: Split, tmp_path: Path) -> None:

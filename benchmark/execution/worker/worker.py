@@ -163,7 +163,9 @@ class _Work:
         from benchmark.training.checkpoints import Checkpoints
         from benchmark.training.train import train
 
-        checkpoints = Checkpoints(job.work / "checkpoints")
+        checkpoints = Checkpoints(
+            job.work / "checkpoints", every_s=job.settings.checkpoint_every, keeps_end=job.settings.keep_weights
+        )
         self._compare_with_earlier_attempt(checkpoints.folder)
         training = train(
             engine, network, data, split, run.recipe, run.seed,
