@@ -53,7 +53,7 @@ def create(
     if weights == "imagenet":
         state, source = _fetched(name, known), f"imagenet: {known.hf_hub_id or known.url}"
     else:
-        state, source = _read(Path(weights)), Path(weights).name
+        state, source = read_tensors(Path(weights)), Path(weights).name
     classes = _classes(state, known)
     if rename is not None:
         state = rename(state, list(timm.create_model(name, num_classes=classes, **arguments).state_dict()))
@@ -83,7 +83,7 @@ def _classes(state: State, known: Any) -> int:
     return int(last.shape[0]) if last is not None and last.ndim == 1 and last.shape[0] == known.num_classes else 0
 
 
-def _read(path: Path) -> State:
+def read_tensors(path: Path) -> State:
     """Return the tensors in a file, on the CPU. Nothing in a torch file but tensors is ever unpickled."""
     import torch
     from safetensors import SafetensorError
@@ -121,7 +121,7 @@ def _fetched(name: str, known: Any) -> State:
         raise MissingWeights(f"timm has no pretrained weights for {name}.")
     cached = cached_weights(known.hf_hub_id) if known.hf_hub_filename is None else None
     if cached is not None:
-        return _read(cached)
+        return read_tensors(cached)
     check_hub(known.hf_hub_id)
     import timm
 

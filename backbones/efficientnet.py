@@ -124,3 +124,24 @@ def timm_tf_efficientnet_lite0(num_classes: int, weights: Path | str | None, inp
     from backbones._timm import create
 
     return create("tf_efficientnet_lite0.in1k", num_classes, weights, input_size, rename=_lite0_renamed)
+
+
+@backbone(
+    "keras/efficientnet_lite0",
+    framework="keras",
+    parameters=3_376_132,
+    stage_count=32,
+    family="efficientnet",
+    preprocessing=HALF,
+    imagenet=_LITE0,
+    local_weights=_lite0_at_hand,
+    note="timm's EfficientNet-Lite0, layer by layer in Keras, with its weights",
+)
+def keras_efficientnet_lite0(num_classes: int, weights: Path | str | None, input_size: int) -> Any:
+    from backbones._keras_lite import efficientnet_lite0, fetch_from_hub, load_timm_weights
+
+    model = efficientnet_lite0(num_classes, input_size)
+    if weights is not None:
+        path = fetch_from_hub(_LITE0) if weights == "imagenet" else Path(weights)
+        model.weights_loaded = load_timm_weights(model, path)
+    return model

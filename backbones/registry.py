@@ -20,7 +20,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-Framework = Literal["torch", "keras"]
 Build = Callable[..., Any]
 
 ENTRY_POINT_GROUP = "tumorboard.backbones"
@@ -63,7 +62,8 @@ class Backbone:
 
     Args:
         name: ``library/network``, lower case.
-        framework: ``"torch"`` or ``"keras"`` (the latter runs on TensorFlow or on torch).
+        framework: the module that its network is made with: ``"torch"``, ``"keras"`` (which runs on TensorFlow or on
+            torch), or another that an installed engine runs.
         build: called with those of ``num_classes``, ``weights``, ``input_size``, ``dropout`` that its signature
             names; returns a model that gives logits, or a list of stages whose last is the head. ``weights`` arrives
             resolved: ``None``, ``"imagenet"`` or a ``pathlib.Path``. ``dropout`` is the recipe's ``head.dropout``
@@ -90,7 +90,7 @@ class Backbone:
     """
 
     name: str
-    framework: Framework
+    framework: str
     build: Build
     library: str = "own"
     input_size: int = 224
@@ -112,8 +112,8 @@ class Backbone:
     def __post_init__(self) -> None:
         if not self.name or not all(c.isalnum() or c in "/_-.:" for c in self.name):
             raise ValueError(f"backbone name {self.name!r}: use letters, digits and / _ - . : only")
-        if self.framework not in ("torch", "keras"):
-            raise ValueError(f"backbone {self.name}: framework must be 'torch' or 'keras', not {self.framework!r}")
+        if not self.framework.isidentifier():
+            raise ValueError(f"backbone {self.name}: framework must be a module's name, not {self.framework!r}")
         if self.input_size < 8:
             raise ValueError(f"backbone {self.name}: input_size must be at least 8 pixels, not {self.input_size}")
 
@@ -155,8 +155,8 @@ class Backbone:
 
     def missing_modules(self) -> tuple[str, ...]:
         """Return the modules that this backbone needs and that are not installed, without importing any."""
-        needed = ({"torch": ("torch",), "keras": ("keras",)}[self.framework], self.requires)
-        return tuple(module for group in needed for module in group if importlib.util.find_spec(module) is None)
+        needed = (self.framework, *self.requires)
+        return tuple(module for module in needed if importlib.util.find_spec(module) is None)
 
 
 class MissingWeights(Exception):
@@ -208,7 +208,7 @@ def source_hash_of(build: Build) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
-def backbone(name: str, *, framework: Framework, **declared: Any) -> Callable[[Build], Build]:
+def backbone(name: str, *, framework: str, **declared: Any) -> Callable[[Build], Build]:
     """Declare the decorated function as the ``build`` of a backbone.
 
     Args:

@@ -1,30 +1,51 @@
-"""Files that are complete or absent."""
+"""The one way to write a small file: complete or absent, and on the disk when the writing is done."""
 
 import os
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
+
+UNFINISHED = ".unfinished-"  # how the names of files that are being written begin
+
+
+@contextmanager
+def written_file(target: Path) -> Iterator[Path]:
+    """Give the path of an empty file to fill, which takes the place of ``target`` when the block ends well.
+
+    A reader sees the old content or the new one, never half, also after a power failure. The file has the
+    permissions of any new file, its name can't be guessed, and where ``target`` is a link, the link is replaced and
+    what it points to is left alone.
+
+    Raises:
+        OSError: the folder can't be written, or the disk is full; ``target`` is then as it was.
+    """
+    unfinished = target.with_name(f"{UNFINISHED}{uuid4().hex}{target.suffix}")
+    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        yield unfinished
+        flush(unfinished)
+        unfinished.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
+    flush(target.parent)  # the renaming itself is on the disk only after this
 
 
 def write_atomically(path: Path, content: str | bytes) -> Path:
-    """Write a file so that a reader sees the old content or the new one, never half; return ``path``.
-
-    Raises:
-        OSError: the folder can't be written.
-    """
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        Path(name).chmod(0o666 & ~_umask())  # mkstemp's file is private to its owner; a result is not
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Write a file as :func:`written_file` does, text as UTF-8; return ``path``."""
+    with written_file(path) as unfinished:
+        unfinished.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
     return path
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def flush(path: Path) -> None:
+    """Wait until the content of a file or folder is on the disk."""
+    if path.is_dir() and os.name != "posix":
+        return  # only POSIX opens folders
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -9,9 +9,9 @@ class UserError(Exception):
     """
 
 
-def nearest(name: str, known: "list[str] | tuple[str, ...]") -> str:
+def nearest(name: str, names: "list[str] | tuple[str, ...]") -> str:
     """Return `` Did you mean 'x'?`` for the known name nearest to ``name``, or an empty string."""
     import difflib
 
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""

@@ -1,9 +1,11 @@
-"""Which machine this is, and whether a process of it still lives."""
+"""This machine: its name, whether a process of it still lives, which libraries it has."""
 
 import os
 import platform
 import uuid
+from collections.abc import Iterable
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
@@ -35,7 +37,16 @@ def started_at(pid: int | None = None) -> float:
 
 def lives(pid: int, began: float) -> bool | None:
     """Return whether a process of this machine lives; ``None`` where another may have got its number since."""
-    found = started_at(pid)
-    if not found:
+    started = started_at(pid)
+    if not started:
         return False
-    return True if abs(found - began) <= _CLOCK_STEP else None
+    return True if abs(started - began) <= _CLOCK_STEP else None
+
+
+def installed_versions(libraries: Iterable[str]) -> dict[str, str]:
+    """Return the version of each of some distributions that is installed."""
+    versions = {}
+    for name in libraries:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions

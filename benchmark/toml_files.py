@@ -13,9 +13,9 @@ def read_toml(path: Path, what: str, where: str) -> dict[str, Any]:
     """Return what a TOML file says.
 
     Args:
-        path: of the file.
-        what: how a message begins that it can't be read (``Recipe file 'x.toml'``).
-        where: how a message names it as a place (``recipe 'x'``).
+        path: the path of the file.
+        what: the beginning of the message that it can't be read (``Recipe file 'x.toml'``).
+        where: what a message calls the file as a place (``recipe 'x'``).
 
     Raises:
         UserError: it can't be read, is too large, or is not TOML.

@@ -31,10 +31,10 @@ def check_command(
     report_file: Path | None,
 ) -> None:
     """Check that backbones are sound; prints a report in Markdown. Exit code 1 where something has to be mended."""
-    known = tuple(check.name for check in CHECKS)
+    check_names = tuple(check.name for check in CHECKS)
     for name in only:
-        if name not in known:
-            raise UserError(f"Unknown check '{name}'.{nearest(name, known)} Known: {', '.join(known)}.")
+        if name not in check_names:
+            raise UserError(f"Unknown check '{name}'.{nearest(name, check_names)} Known: {', '.join(check_names)}.")
     backbones, needed = find_backbones(names, plugins, everything=everything)
 
     def show(result: Result) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark.atomic_files import write_atomically
 from benchmark.cli.data_options import data_options
 from benchmark.errors import UserError
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 
 @click.command("data")
-@click.argument("source")
+@click.argument("source", required=False)
+@click.option("--list", "listed", is_flag=True, help="Show the data sets that are known by name, and their faults.")
 @click.option("--audit", "audited", is_flag=True, help="Look for duplicates, leaks and shortcuts.")
 @click.option("--size", type=int, default=224, show_default=True, metavar="PIXELS", help="Side of prepared images.")
 @click.option("--resize", type=click.Choice(["squash", "pad"]), default="squash", show_default=True)
@@ -32,12 +34,20 @@ if TYPE_CHECKING:
     help="Where the audit's files go. [default: results/<data>/audit]",
 )
 @data_options
-def data_command(source: str, audited: bool, size: int, seed: int, out: Path | None, **options: Any) -> None:
+def data_command(
+    source: str | None, listed: bool, audited: bool, size: int, seed: int, out: Path | None, **options: Any
+) -> None:
     """Look at a data set: classes, patients, split; with --audit also duplicates, leaks and shortcuts.
 
-    SOURCE is 'phantom', 'cheng', a folder or .zip of images, or a manifest (.csv, .parquet). The audit is printed
-    and written as audit.txt, audit.json, worst.png and split.csv.
+    SOURCE is 'phantom', a folder or .zip of images, a manifest (.csv, .parquet), or data that is fetched: a name of
+    --list, kaggle:OWNER/NAME[/VERSION], hf:OWNER/NAME[@REVISION], or a DOI of figshare or Zenodo. The audit is
+    printed and written as audit.txt, audit.json, worst.png and split.csv.
     """
+    if listed:
+        click.echo(known_sets())
+        return
+    if source is None:
+        raise UserError("Name the data: python -m benchmark data SOURCE, or --list for those that are known by name.")
     from benchmark.data.duplicates.near_duplicates import are_known
     from benchmark.data.options import open_data, take_options
     from benchmark.data.splits.splits import make_splits
@@ -45,7 +55,7 @@ def data_command(source: str, audited: bool, size: int, seed: int, out: Path | N
     data_asked, split_asked = take_options(options, source=source, size=size, seed=seed)
     with decoding_progress(source) as progress:
         data = open_data(data_asked, progress=progress)
-    if data.groups is None and not are_known(data):
+    if not are_known(data):
         click.echo(f"Looking for near-duplicates among {len(data)} images", err=True)
     splits = make_splits(data, split_asked)
     if not audited:
@@ -63,19 +73,41 @@ def decoding_progress(source: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    said = 0
+    fifths = 0
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"Preparing {source}", total=None)
 
         def progress(done: int, total: int) -> None:
-            nonlocal said
+            nonlocal fifths
             bar.update(task, completed=done, total=total)
-            if not console.is_terminal and 5 * done // max(1, total) > said:
-                said = 5 * done // max(1, total)
+            if not console.is_terminal and 5 * done // max(1, total) > fifths:
+                fifths = 5 * done // max(1, total)
                 print(f"Preparing {source}: {done} of {total} images", file=sys.stderr)
 
         yield progress
+
+
+def known_sets() -> str:
+    """Return the data sets that are known by name, with their faults, in lines."""
+    from benchmark.data.sources.remote import KNOWN_SETS
+
+    lines = [
+        "phantom: 600 images, 4 classes (glioma, meningioma, notumor, pituitary), 120 patients; at hand",
+        "  simulated: no conclusion about patients can be drawn",
+    ]
+    for known in KNOWN_SETS.values():
+        at_hand = "at hand" if known.at_hand() else "not at hand: it is fetched when it is used"
+        classes = f"{len(known.classes)} classes ({', '.join(known.classes)})"
+        lines += [
+            "",
+            f"{known.name}: {known.images} images, {classes}, patients {known.patients}; {at_hand}",
+            *(f"  fault: {fault}" for fault in known.faults),
+            f"  licence: {known.licence}",
+            f"  cite: {known.citation}",
+            f"  page: {known.page}",
+        ]
+    return "\n".join(lines)
 
 
 def summary(data: "DataSet", splits: "tuple[Split, ...]") -> str:
@@ -91,7 +123,7 @@ def summary(data: "DataSet", splits: "tuple[Split, ...]") -> str:
     ]
     for label, text in (("licence", data.licence), ("cite", data.citation)):
         lines += [f"{label}: {text}"] if text else []
-    lines += [f"note: {note}" for note in data.notes]
+    lines += [f"note: {note}" for note in (*data.notes, data.grouping) if note]
     lines += [f"left out: {reason}" for reason in data.skipped]
     width = max(len(name) for name in data.class_names)
     for split in splits:
@@ -104,6 +136,7 @@ def summary(data: "DataSet", splits: "tuple[Split, ...]") -> str:
             lines.append(f"{name:{width}}  " + "  ".join(f"{count:>10}" for count in counts))
         if split.removed is not None:
             lines.append(f"{split.removed} training images that also stand in test were left out")
+        lines += [f"note: {note}" for note in split.notes]
         lines += [f"leak: {leak}" for leak in split.leaks]
     lines += ["", f"prepared in {data.folder}"]
     return "\n".join(lines)
@@ -118,22 +151,20 @@ def write_audits(data: "DataSet", splits: "tuple[Split, ...]", folder: Path) -> 
     from benchmark.data.audit.audit import audit_data, save_audit
     from benchmark.data.audit.picture import save_worst
     from benchmark.data.audit.table import audit_text
-    from benchmark.data.preparation.cache import written_file
-    from benchmark.data.splits.files import save_assignment
+    from benchmark.data.splits.files import save_split_table
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         texts = []
         for split in splits:
-            found = audit_data(data, split)
+            audit = audit_data(data, split)
             suffix = "" if len(splits) == 1 else f"-{split.name}"
-            save_audit(found, folder / f"audit{suffix}.json")
-            save_worst(data, found, folder / f"worst{suffix}.png")
-            texts.append(audit_text(found))
-        save_assignment(data, splits, folder / "split.csv")
+            save_audit(audit, folder / f"audit{suffix}.json")
+            save_worst(data, audit, folder / f"worst{suffix}.png")
+            texts.append(audit_text(audit))
+        save_split_table(data, splits, folder / "split.csv")
         text = "\n\n\n".join(texts)
-        with written_file(folder / "audit.txt") as unfinished:
-            unfinished.write_text(text + "\n", encoding="utf-8")
+        write_atomically(folder / "audit.txt", text + "\n")
     except OSError as error:
         raise UserError(f"--out {folder} can't be written: {error.strerror or error}.") from None
     return text

@@ -23,10 +23,15 @@ _OPTIONS = (
     ),
     click.option(
         *("--groups", "groups"),
-        type=click.Choice(["pid", "merged"]),
-        default="pid",
+        type=click.Choice(["auto", "pid", "merged"]),
+        default="auto",
         show_default=True,
-        help="Patients by their ids, or ids that differ by a letter suffix as one.",
+        help="Patients by their ids, or ids that differ by a letter at the end as one; auto: what is known.",
+    ),
+    click.option(
+        *("--groups-from", "groups_from"),
+        metavar="REGEX",
+        help="Patients from the images' paths: what the expression's groups match.",
     ),
     click.option("--test-data", metavar="SOURCE", help="Test on all images of another source."),
     click.option(
@@ -45,10 +50,10 @@ _OPTIONS = (
 
 
 def data_options(command: Command) -> Command:
-    """Add ``--split --folds --dedupe --groups --test-data --test-class --permute-labels`` to a click command.
+    """Add the options ``--split`` to ``--permute-labels`` to a click command.
 
-    The command gets ``split``, ``folds``, ``dedupe``, ``groups``, ``test_data``, ``test_classes`` and
-    ``permute_labels``; :func:`benchmark.data.options.take_options` turns them into records.
+    The command gets ``split``, ``folds``, ``dedupe``, ``groups``, ``groups_from``, ``test_data``, ``test_classes``
+    and ``permute_labels``; :func:`benchmark.data.options.take_options` turns them into records.
     """
     for option in reversed(_OPTIONS):
         command = option(command)

@@ -1,6 +1,8 @@
 """The command line: ``python -m benchmark``. Imports little, so that help and ``list`` answer at once."""
 
-import importlib
+import importlib.util
+import io
+import os
 import re
 import sys
 from pathlib import Path
@@ -32,6 +34,7 @@ COMMANDS = {
     "parity": ("benchmark.conformance.parity:parity_command", "Compare one network in two frameworks."),
     "new": ("benchmark.cli.check:new_command", "Write a starting file for a backbone of your own."),
 }
+_COMPLETION = "_TUMORBOARD_COMPLETE"  # the variable by which a shell asks for completions
 _SEVERAL = ("--backbone", "--seed", "--entry")  # options that take every word up to the next option
 
 
@@ -43,6 +46,8 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
+            if ctx.resilient_parsing:  # a word that is being completed
+                return None
             raise UserError(f"Unknown command '{cmd_name}'.{nearest(cmd_name, tuple(COMMANDS))}")
         where, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command = getattr(importlib.import_module(where), attribute)
@@ -54,7 +59,7 @@ class Commands(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args:
+        if not args and not ctx.resilient_parsing:
             args = ["--help"]
         return super().parse_args(ctx, _one_value_each(args))
 
@@ -217,7 +222,16 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
 )
 @click.option("--rerun", is_flag=True, help="Do again what is done.")
 @click.option("--only-failed", is_flag=True, help="Do only what was tried and failed.")
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often a run saves its state, between epochs; a run that is killed loses about as much.",
+)
 @click.option("--keep-weights", is_flag=True, help="Keep the checkpoints of finished runs.")
+@click.option("--note", default="", metavar="TEXT", help="Words of your own to keep with the new runs.")
 @click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong.")
 @click.version_option(package_name="tumorboard", prog_name="tumorboard")
 @click.pass_context
@@ -239,11 +253,29 @@ def cli(ctx: click.Context, /, debug: bool, **options: Any) -> None:
         sys.exit(run(request_of(options)))
 
 
+def _check_own_backbones() -> None:
+    """Raise ``UserError`` where the package ``backbones`` that Python finds is not the one beside this package."""
+    spec = importlib.util.find_spec("backbones")
+    places = [] if spec is None else [*(spec.submodule_search_locations or []), *filter(None, [spec.origin])]
+    own = Path(__file__).resolve().parents[2] / "backbones"
+    if own not in (Path(place).resolve() for place in places):
+        raise UserError(
+            f"Python finds a module 'backbones' of yours ({places[0] if places else 'nowhere'}) in place of "
+            "TumorBoard's: start with the command tumorboard in place of python -m benchmark, or from another folder."
+        )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return the exit code: 0, 1 where some row is not ok, 2 for bad input, 130 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a letter that a terminal can't show must not end a run
+            stream.reconfigure(errors="replace")
+    # a shell completes the installed command, never ``python -m benchmark``
+    name = "tumorboard" if _COMPLETION in os.environ else "python -m benchmark"
     try:
-        result = cli.main(args=words, prog_name="python -m benchmark", standalone_mode=False)
+        _check_own_backbones()
+        result = cli.main(args=words, prog_name=name, complete_var=_COMPLETION, standalone_mode=False)
         return result if isinstance(result, int) else 0
     except (UserError, click.ClickException) as error:
         if "--debug" in words:

@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from benchmark.errors import UserError
 
 if TYPE_CHECKING:
     from backbones import Backbone
+    from benchmark.execution.planning.plan import Plan
     from benchmark.execution.planning.request import Request
     from benchmark.recipe import Recipe
 
@@ -23,7 +25,7 @@ def run(request: "Request") -> int:
     from rich.console import Console
 
     from benchmark.execution.controller import Controller
-    from benchmark.execution.executors import Control
+    from benchmark.execution.executors.base import Control
     from benchmark.execution.executors.local import LocalExecutor
     from benchmark.execution.planning.plan import make_plan
     from benchmark.execution.progress import Display, show_summary
@@ -48,11 +50,37 @@ def run(request: "Request") -> int:
         with Display(console, len(plan.jobs)) as display:
             executor = LocalExecutor(request.timeout)
             summary = Controller(plan, request, executor, control, display).carry_out()
+        board, problems = write_board(plan) if summary.finished else (None, ())
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    show_summary(console, summary)
+    summary = replace(summary, problems=(*summary.problems, *problems))
+    show_summary(console, summary, board)
     return summary.exit_code
+
+
+def write_board(plan: "Plan") -> tuple[Path | None, tuple[str, ...]]:
+    """Write the leaderboard of all records in a plan's results folder, with a montage of the largest images and small
+    copies of the test images; return its page, or ``None`` and a sentence on what prevented it.
+    """
+    from filelock import FileLock
+
+    from benchmark.data import load_prepared, load_split
+    from benchmark.reporting.figures.montage import write_montage
+    from benchmark.reporting.figures.thumbnails import write_thumbnails
+    from benchmark.reporting.leaderboard import write_leaderboard
+
+    largest = max(plan.jobs, key=lambda job: job.run.recipe.size)
+    try:
+        with FileLock(plan.out / "claims" / "leaderboard.lock"):
+            data = load_prepared(largest.data_folder)
+            write_montage(data, plan.out)
+            write_thumbnails(data, load_split(largest.split_file).test, plan.out)
+            return write_leaderboard(plan.out), ()
+    except UserError as error:
+        return None, (str(error),)
+    except OSError as error:
+        return None, (f"The leaderboard could not be written: {error.strerror or error}.",)
 
 
 @click.command("list")
@@ -162,11 +190,11 @@ def suite_command(name: str | None) -> None:
     suite = load_suite(name)
     click.echo(suite.about)
     for entry in suite.entries:
-        said = [", ".join(entry.backbones or suite.backbones or ())]
-        said += [f"continues from '{entry.init_from}'"] if entry.init_from else []
-        said += ["for a GPU, or --limit"] if entry.gpu else []
-        said += [entry.note] if entry.note else []
-        click.echo(f"{entry.name}: {'; '.join(said)}")
+        facts = [", ".join(entry.backbones or suite.backbones or ())]
+        facts += [f"continues from '{entry.init_from}'"] if entry.init_from else []
+        facts += ["for a GPU, or --limit"] if entry.gpu else []
+        facts += [entry.note] if entry.note else []
+        click.echo(f"{entry.name}: {'; '.join(facts)}")
 
 
 def as_toml(recipe: "Recipe") -> str:
@@ -186,7 +214,7 @@ def as_toml(recipe: "Recipe") -> str:
 
 
 def _value(values: Mapping[str, Any], dotted: str) -> Any:
-    found: Any = values
+    value: Any = values
     for part in dotted.split("."):
-        found = found[part]
-    return found
+        value = value[part]
+    return value

@@ -69,10 +69,10 @@ def gives_logits(subject: Subject) -> None:
 @check("its stages, composed, equal the whole model, in inference and in training mode")
 def stages_equal_whole(subject: Subject) -> str:
     network = subject.build().network
-    if network.stages_doubt:
+    if network.stages_unverified:
         raise Fault(
-            f"{network.stages_doubt}; give `stages` in the order of the forward pass, each step once, none changing "
-            "its input in place, or leave `stages` out and let them be found"
+            f"{network.stages_unverified}; give `stages` in the order of the forward pass, each step once, none "
+            "changing its input in place, or leave `stages` out and let them be found"
         )
     whose = "by default found in its graph" if subject.backbone.stages is None else "as it declares"
     return f"{len(network.stages)} stages, {whose}: {_few(list(network.stages[:-1]))}; head {network.stages[-1]}"

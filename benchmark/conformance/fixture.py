@@ -1,15 +1,21 @@
 """What is checked: a backbone, with the means to build and train it small."""
 
+import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from backbones import Backbone
+from backbones.registry import load_registry
+from benchmark.child_process import take_standard_streams
 from benchmark.draws.randomness import step_seed
-from benchmark.engines import Assignment, Engine, Network, StepInput, create
+from benchmark.engines import BuildSpec, Engine, Network, StepInput, create
+from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.recipe import Recipe
 
 Weights = dict[str, npt.NDArray[Any]]
@@ -41,8 +47,8 @@ class Built:
         weights = np.full(len(images), 1 / len(images), dtype=np.float32)
         losses = []
         for step in range(first, first + steps):
-            given = StepInput(self.engine.upload(images), labels, weights, rate, step, step_seed(0, step))
-            losses.append(float(self.engine.fetch([self.engine.train_step(given)])[0]))
+            step_input = StepInput(self.engine.upload(images), labels, weights, rate, step, step_seed(0, step))
+            losses.append(float(self.engine.fetch([self.engine.train_step(step_input)])[0]))
         return losses
 
 
@@ -78,8 +84,8 @@ class Subject:
     def build(self, *, classes: int = 2, size: int | None = None, seed: int = 0, **changes: Any) -> Built:
         """Build anew: an engine of its own, random weights."""
         engine = create(self.engine, "cpu", tf32=False, deterministic=True)
-        assignment = Assignment(self.backbone, self.recipe(**changes), classes, size or self.size, None, seed)
-        return Built(engine, engine.build(assignment))
+        spec = BuildSpec(self.backbone, self.recipe(**changes), classes, size or self.size, None, seed)
+        return Built(engine, engine.build(spec))
 
     def images(self, count: int = _BATCH, size: int | None = None) -> npt.NDArray[np.uint8]:
         """Return uint8 images of shape (count, S, S, 3): even ones bright on the left, odd ones on the right.
@@ -93,6 +99,19 @@ class Subject:
             half = slice(0, side // 2) if number % 2 == 0 else slice(side // 2, side)
             images[number, :, half] += (120, 80, 40)
         return images.astype(np.uint8)
+
+
+def subject_asked_for() -> tuple[Subject, dict[str, Any], BinaryIO]:
+    """In a process of its own, return what is to be examined, the process's argument, and the stream for answers.
+
+    The argument is a JSON object with ``backbone``, ``engine``, ``plugins`` and whatever else the process is told.
+    The framework that the engine does not use can't be imported from then on.
+    """
+    _, answers = take_standard_streams()
+    asked = json.loads(sys.argv[1])
+    registry = load_registry(tuple(Path(path) for path in asked["plugins"]))
+    shut_out_other_framework(asked["engine"])
+    return Subject(registry.get(asked["backbone"]), asked["engine"]), asked, answers
 
 
 def differing(before: Weights, after: Weights) -> Iterator[str]:

@@ -1,11 +1,8 @@
 """Parity: one architecture in two frameworks, with the same weights, compared number by number."""
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import Backbone
-from benchmark.conformance.runner import engine_of
+from benchmark.child_process import run
+from benchmark.conformance.runner import usable_engine
 from benchmark.conformance.selection import find_backbones
 from benchmark.conformance.weight_mapping import largest_difference, to_keras
 from benchmark.conformance.worker import why_not
 from benchmark.errors import UserError
 from benchmark.evaluation.parity_certificates import FOLDER, Certificate, as_markdown, store
+from benchmark.host import installed_versions
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -46,7 +45,7 @@ def compare(torch: Backbone, keras: Backbone, plugins: Sequence[Path], *, size: 
         common = {"plugins": [str(path) for path in plugins], "size": size, "head": head}
         pair = f"{torch.name} and {keras.name} can't be compared"
         ours = _side({**common, "backbone": torch.name, "engine": "torch", "start": None}, start, pair)
-        asked = {"backbone": keras.name, "engine": engine_of(keras, "tensorflow"), "start": str(start)}
+        asked = {"backbone": keras.name, "engine": usable_engine(keras, "tensorflow"), "start": str(start)}
         theirs = _side({**common, **asked}, Path(folder) / "keras.npz", pair)
 
     pairs = {name: str(other) for name, other in _under(theirs, "pairs/").items()}
@@ -75,19 +74,18 @@ def compare(torch: Backbone, keras: Backbone, plugins: Sequence[Path], *, size: 
         fall=float(ours["curve/sgd"][0] - ours["curve/sgd"][-1]),
         sgd_curve=largest_difference([ours["curve/sgd"]], [theirs["curve/sgd"]]),
         adam_curve=largest_difference([ours["curve/adam"]], [theirs["curve/adam"]]),
-        versions=_versions(),
+        versions=installed_versions(_LIBRARIES),
     )
 
 
 def _side(asked: dict[str, Any], leave: Path, pair: str) -> Arrays:
     """Run one side in a process of its own and return what it left; ``pair`` begins the sentence where it fails."""
     asked = {**asked, "leave": str(leave)}
-    command = [sys.executable, "-m", "benchmark.conformance.parity_worker", json.dumps(asked)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
+    code, answers, errors = run("benchmark.conformance.parity_worker", json.dumps(asked))
+    if code != 0:
+        lines = [line for line in errors.strip().splitlines() if line.strip()]
         raise UserError(f"{pair}: {asked['backbone']} ended with {lines[-1] if lines else 'no word'}.")
-    reason = str(json.loads(done.stdout)["reason"])
+    reason = str(answers[-1]["reason"])
     if reason:
         raise UserError(f"{pair}: {reason.rstrip('.')}.")
     with np.load(leave, allow_pickle=False) as left:
@@ -96,16 +94,6 @@ def _side(asked: dict[str, Any], leave: Path, pair: str) -> Arrays:
 
 def _under(arrays: Arrays, prefix: str) -> Arrays:
     return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for library in _LIBRARIES:
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 @click.command(name="parity")

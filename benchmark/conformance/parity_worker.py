@@ -4,9 +4,6 @@ The first side builds its network, perturbs the weights and leaves them. The sec
 finds which weight is which, or says why the two are not one architecture.
 """
 
-import json
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backbones.registry import load_registry
-from benchmark.conformance.fixture import Built, Subject
+from benchmark.child_process import send
+from benchmark.conformance.fixture import Built, Subject, subject_asked_for
 from benchmark.conformance.weight_mapping import NotOneArchitecture, correspond, place, to_keras, write_arrays
 from benchmark.engines import StepInput
-from benchmark.execution.worker.one_framework import shut_out_other_framework
 from benchmark.records.outcomes import RunFailure
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -65,8 +61,8 @@ def curve(built: Built, size: int, rate: float, steps: int) -> list[float]:
     weights = np.full(len(labels), 1 / len(labels), dtype=np.float32)
     losses = []
     for step in range(1, steps + 1):
-        given = StepInput(built.engine.upload(images), labels, weights, rate, step, seed=step)
-        losses.append(float(built.engine.fetch([built.engine.train_step(given)])[0]))
+        step_input = StepInput(built.engine.upload(images), labels, weights, rate, step, seed=step)
+        losses.append(float(built.engine.fetch([built.engine.train_step(step_input)])[0]))
     return losses
 
 
@@ -79,11 +75,13 @@ def started(built: Built, start: Path | None) -> tuple[Arrays, Mapping[str, str]
     own = built.engine.state(optimizer=False)
     if start is not None:
         with np.load(start, allow_pickle=False) as left:
-            given = {name.removeprefix("weights/"): left[name] for name in left if name.startswith("weights/")}
+            torch_weights = {
+                name.removeprefix("weights/"): left[name] for name in left if name.startswith("weights/")
+            }
             rate = float(left["rate"])
         shapes = {name: value.shape for name, value in own.items()}
-        pairs = correspond({name: value.shape for name, value in given.items()}, shapes)
-        return {**own, **to_keras(given, pairs, shapes)}, pairs, rate
+        pairs = correspond({name: value.shape for name, value in torch_weights.items()}, shapes)
+        return {**own, **to_keras(torch_weights, pairs, shapes)}, pairs, rate
     return perturbed(own), {}, None
 
 
@@ -119,24 +117,16 @@ def main() -> None:
 
     Writes arrays to ``leave``, or prints a JSON line with the ``reason`` why there are none.
     """
-    events = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    asked = json.loads(sys.argv[1])
-    registry = load_registry(tuple(Path(path) for path in asked["plugins"]))
-    shut_out_other_framework(asked["engine"])
-    subject = Subject(registry.get(asked["backbone"]), asked["engine"])
+    subject, asked, answers = subject_asked_for()
     start = Path(asked["start"]) if asked["start"] else None
     try:
         write_arrays(Path(asked["leave"]), compared(subject, asked["size"], asked["head"], start))
-        said = {"reason": ""}
+        reason = ""
     except RunFailure as failure:
-        said = {"reason": f"{subject.backbone.name}: {failure.reason}"}
+        reason = f"{subject.backbone.name}: {failure.reason}"
     except NotOneArchitecture as error:
-        said = {
-            "reason": f"they are not one architecture ({error}); where only their heads differ, give --head linear"
-        }
-    events.write(json.dumps(said) + "\n")
-    events.flush()
+        reason = f"they are not one architecture ({error}); where only their heads differ, give --head linear"
+    send(answers, {"reason": reason})
 
 
 if __name__ == "__main__":

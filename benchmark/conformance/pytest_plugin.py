@@ -49,11 +49,10 @@ class CheckItem(pytest.Item):
         """Examine the backbone with its first test; read the result with the others."""
         from benchmark.conformance.runner import examine
 
-        known = self.config.stash[_RESULTS]
-        if self.backbone.name not in known:
-            found = examine(self.backbone, self.plugins)
-            known[self.backbone.name] = {result.check: result for result in found}
-        results: dict[str, Result] = known[self.backbone.name]
+        by_backbone = self.config.stash[_RESULTS]
+        if self.backbone.name not in by_backbone:
+            by_backbone[self.backbone.name] = {each.check: each for each in examine(self.backbone, self.plugins)}
+        results: dict[str, Result] = by_backbone[self.backbone.name]
         result = results.get(self.check) or results["stays_alive"]
         if result.status == "skipped":
             pytest.skip(result.detail)

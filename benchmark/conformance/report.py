@@ -45,8 +45,8 @@ def as_markdown(results: Sequence[Result]) -> str:
     by_place = {(result.backbone, result.check): result for result in results}
     lines = ["| check | " + " | ".join(f"`{name}`" for name in backbones) + " |", "|---" * (1 + len(backbones)) + "|"]
     for check, title in checks:
-        found = [by_place.get((name, check)) for name in backbones]
-        lines.append(f"| {title} | " + " | ".join(_MARKS[r.status] if r else "" for r in found) + " |")
+        cells = [by_place.get((name, check)) for name in backbones]
+        lines.append(f"| {title} | " + " | ".join(_MARKS[r.status] if r else "" for r in cells) + " |")
     bad = [result for result in results if not result.good]
     for result in bad:
         lines += ["", f"**`{result.backbone}`: not {result.check.replace('_', ' ')}.** {one_line(result.detail)}"]

@@ -2,24 +2,24 @@
 
 import json
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from backbones import Backbone
+from benchmark.child_process import end, messages, start
 from benchmark.conformance.report import Result
+from benchmark.engines import engine_of
 
 # The slowest check of the largest built-in takes a tenth of this on two cores.
 TIMEOUT_SECONDS = 1800
 
 
-def engine_of(backbone: Backbone, keras_backend: str) -> str:
-    """Return what executes a backbone: ``torch`` or ``tensorflow``."""
-    if backbone.framework == "torch":
-        return "torch"
-    return keras_backend if keras_backend in backbone.keras_backends else backbone.keras_backends[0]
+def usable_engine(backbone: Backbone, keras_backend: str) -> str:
+    """Return the engine that runs a backbone, on another Keras backend where it does not run on this one."""
+    backends = backbone.keras_backends
+    return engine_of(backbone, keras_backend if keras_backend in backends else backends[0])
 
 
 def examine(
@@ -42,27 +42,27 @@ def examine(
     Returns:
         A result for each check; one ``error`` more where the process died.
     """
-    engine = engine_of(backbone, keras_backend)
+    engine = usable_engine(backbone, keras_backend)
     names = [str(path) for path in plugins]
     asked = {"backbone": backbone.name, "engine": engine, "plugins": names, "only": list(only)}
-    command = [sys.executable, "-m", "benchmark.conformance.worker", json.dumps(asked)]
     results: list[Result] = []
 
     def keep(result: Result) -> None:
         results.append(result)
         report(result)
 
-    with (
-        tempfile.TemporaryFile("w+") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
-    ):
+    with tempfile.TemporaryFile("w+") as log:
+        process = start("benchmark.conformance.worker", json.dumps(asked), stdout=subprocess.PIPE, stderr=log)
         watchdog = threading.Timer(TIMEOUT_SECONDS, process.kill)
         watchdog.start()
-        assert process.stdout is not None
-        for line in process.stdout:
-            keep(Result(**json.loads(line)))
-        status = process.wait()
-        watchdog.cancel()
+        try:
+            assert process.stdout is not None
+            for result in messages(process.stdout):
+                keep(Result(**result))
+            status = process.wait()
+        finally:
+            watchdog.cancel()
+            end(process)
         log.seek(0)
         last = "; ".join(log.read().strip().splitlines()[-2:])
     if status != 0:

@@ -34,11 +34,13 @@ def find_backbones(
     for broken in registry.broken:
         if broken.origin in map(str, needed):
             raise UserError(f"The plug-in '{broken.origin}' can't be loaded: {broken.reason}.")
-    found = [registry.get(name) for name in registry.names()] if everything else []
-    found += [b for b in map(registry.get, registry.names()) if b.origin in {str(path.resolve()) for path in files}]
+    backbones = [registry.get(name) for name in registry.names()] if everything else []
+    backbones += [
+        b for b in map(registry.get, registry.names()) if b.origin in {str(path.resolve()) for path in files}
+    ]
     for name in asked:
         if not name.endswith(".py"):
-            found.append(find_backbone(registry, name))
-    if not found:
+            backbones.append(find_backbone(registry, name))
+    if not backbones:
         raise UserError("Name a backbone or a .py file to check, or give --all.")
-    return list({backbone.name: backbone for backbone in found}.values()), needed
+    return list({backbone.name: backbone for backbone in backbones}.values()), needed

@@ -5,22 +5,19 @@ whatever the backbone itself prints.
 """
 
 import inspect
-import json
-import os
-import sys
 import time
 import traceback
 from dataclasses import asdict
 from pathlib import Path
 
 from backbones import Backbone
-from backbones.registry import load_registry
+from benchmark.child_process import send
 from benchmark.conformance.checks import CHECKS, Check
-from benchmark.conformance.fixture import Fault, Subject
+from benchmark.conformance.fixture import Fault, Subject, subject_asked_for
 from benchmark.conformance.report import Result
 from benchmark.dependencies import how_to_install
-from benchmark.execution.worker.failures import outcome_of
-from benchmark.execution.worker.one_framework import OTHER_FRAMEWORK, shut_out_other_framework
+from benchmark.engines import engine_entry
+from benchmark.records.failures import outcome_of
 from benchmark.records.outcomes import Outcome, RunFailure
 
 _SKIPPED = (Outcome.UNSUPPORTED, Outcome.MISSING_DEPENDENCY)
@@ -37,7 +34,7 @@ def carry_out(check: Check, subject: Subject) -> Result:
     except RunFailure as failure:
         status, detail = ("skipped" if failure.outcome in _SKIPPED else "error"), failure.reason
     except Exception as error:
-        _, reason = outcome_of(error, shut_out=OTHER_FRAMEWORK[subject.engine])
+        _, reason = outcome_of(error, shut_out=engine_entry(subject.engine).excludes)
         status = "error"
         detail = (
             f"{reason.rstrip('.')} ({_place(error, subject.backbone)}): let it build, predict and train at "
@@ -64,21 +61,12 @@ def why_not(backbone: Backbone) -> str:
 
 def main() -> None:
     """Read one JSON argument (``backbone``, ``engine``, ``plugins``, ``only``) and carry out the checks."""
-    events = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    asked = json.loads(sys.argv[1])
-    backbone = load_registry(tuple(Path(path) for path in asked["plugins"])).get(asked["backbone"])
-    shut_out_other_framework(asked["engine"])
-    subject = Subject(backbone, asked["engine"])
-    reason = why_not(backbone)
+    subject, asked, events = subject_asked_for()
+    reason = why_not(subject.backbone)
     for check in CHECKS:
         if not asked["only"] or check.name in asked["only"]:
-            result = (
-                Result(backbone.name, check.name, check.title, "skipped", reason)
-                if reason
-                else carry_out(check, subject)
-            )
-            events.write(json.dumps(asdict(result)) + "\n")
+            skipped = Result(subject.backbone.name, check.name, check.title, "skipped", reason)
+            send(events, asdict(skipped if reason else carry_out(check, subject)))
 
 
 if __name__ == "__main__":

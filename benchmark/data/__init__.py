@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from benchmark.data.dataset import DataSet, Split
     from benchmark.data.options import DataOptions, open_data
     from benchmark.data.preparation.prepare import load_prepared, open_dataset
-    from benchmark.data.splits.files import load_split, save_assignment, save_split
+    from benchmark.data.splits.files import load_split, save_split, save_split_table
     from benchmark.data.splits.splits import SplitOptions, make_split, make_splits
 
 __all__ = [
@@ -27,15 +27,15 @@ __all__ = [
     "make_splits",
     "open_data",
     "open_dataset",
-    "save_assignment",
     "save_split",
+    "save_split_table",
 ]
 
 _HOMES = {
     **dict.fromkeys(("DataSet", "Split"), "dataset"),
     **dict.fromkeys(("DataOptions", "open_data"), "options"),
     **dict.fromkeys(("load_prepared", "open_dataset"), "preparation.prepare"),
-    **dict.fromkeys(("load_split", "save_assignment", "save_split"), "splits.files"),
+    **dict.fromkeys(("load_split", "save_split_table", "save_split"), "splits.files"),
     **dict.fromkeys(("SplitOptions", "make_split", "make_splits"), "splits.splits"),
     **dict.fromkeys(("Audit", "audit_data"), "audit.audit"),
 }

@@ -11,13 +11,6 @@ Labels = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.int64]
 
 
-# fields of a data set with one entry for each image, beside pixels and labels
-PER_IMAGE = (
-    *("image_ids", "identical", "parts", "groups", "masks", "planes", "folds"),
-    *("native_sizes", "hashes", "thumbnails"),
-)
-
-
 @dataclass(frozen=True)
 class DataSet:
     """Images of one size, decoded and memory-mapped, with all that is known of them.
@@ -31,14 +24,22 @@ class DataSet:
         image_ids: str, shape (N,), unique, stable across sizes (the path within the source).
         class_names: at least two.
         fingerprint: SHA-256 over image ids, decoded source pixels and labels; the size does not enter.
-        parts: str, shape (N,), ``train`` or ``test`` where the source has an official split, else ``None``.
+        parts: str, shape (N,), ``train``, ``test`` or, where the source has official validation images,
+            ``validation``; ``None`` where it has no official split.
         groups: str, shape (N,), the patient of each image; ``None`` where unknown.
         identical: int64, shape (N,), equal for byte- or pixel-identical images.
         masks: bool or uint8, shape (N, S, S), non-zero inside the lesion; ``None`` where unknown.
+        lettered_patients: whether the source is known to give one person several ids that differ by a letter at the
+            end (``MR040240`` and ``MR040240B``).
+        random_parts: whether the parts are somebody's random split of single images, not taken unless asked for.
+        grouping: how ``groups`` was made of patient ids that differ by a letter at the end, a sentence without a full
+            stop; empty where there are none.
         negative_class: the class without a tumour, ``None`` where there is none.
         synthetic: whether the images are simulated; every output says so.
         planes: str, shape (N,), ``axial``, ``coronal`` or ``sagittal``; ``None`` where unknown.
         folds: int64, shape (N,), the source's official folds, from 1; ``None`` where there are none.
+        scanners: str, shape (N,), manufacturer and field strength; ``None`` where unknown.
+        thicknesses: float64, shape (N,), of the slices, in mm; ``None`` where unknown.
         native_sizes: int64, shape (N, 2), height and width before resizing, in pixels.
         hashes: uint8, shape (N, 2, 32), SHA-256 of each image's stored bytes (zeros where it is made and not
             read) and of its native pixels.
@@ -59,11 +60,16 @@ class DataSet:
     groups: npt.NDArray[np.str_] | None = None
     masks: npt.NDArray[np.uint8] | None = None
     planes: npt.NDArray[np.str_] | None = None
+    scanners: npt.NDArray[np.str_] | None = None
+    thicknesses: npt.NDArray[np.float64] | None = None
     folds: Labels | None = None
     native_sizes: Labels | None = None
     hashes: npt.NDArray[np.uint8] | None = None
     thumbnails: npt.NDArray[np.uint8] | None = None
     negative_class: str | None = None
+    lettered_patients: bool = False
+    grouping: str = ""
+    random_parts: bool = False
     synthetic: bool = False
     licence: str = ""
     citation: str = ""
@@ -84,6 +90,8 @@ class DataSet:
             "masks",
             "planes",
             "folds",
+            "scanners",
+            "thicknesses",
             "native_sizes",
             "hashes",
         )
@@ -113,6 +121,7 @@ class Split:
         hash: SHA-256 over the image ids of the three parts.
         limited_to: the number that ``--limit`` left, ``None`` without.
         leaks: one sentence for each way in which test images are not independent of training images.
+        notes: what else a user must know of it, one sentence each: folds that were cut anew, names that look alike.
         removed: how many training images were left out because they also stand in test; ``None`` where that was
             not asked for.
         unscored: classes without test images; averages over classes leave them out.
@@ -128,6 +137,7 @@ class Split:
     hash: str
     limited_to: int | None = None
     leaks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     removed: int | None = None
     unscored: tuple[str, ...] = ()
     kind: str = "holdout"

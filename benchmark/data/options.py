@@ -8,14 +8,14 @@ from benchmark.data.dataset import DataSet
 from benchmark.data.preparation.decoding import Progress
 from benchmark.data.preparation.pixels import Resize
 from benchmark.data.preparation.prepare import open_dataset
-from benchmark.data.relabel import with_merged_groups, with_permuted_labels
+from benchmark.data.relabel import with_groups_from, with_merged_groups, with_permuted_labels
 from benchmark.data.sources import open_source
 from benchmark.data.sources.external_test import CombinedSource
 from benchmark.data.sources.layout import tidy_class
 from benchmark.data.splits.splits import SplitOptions
 from benchmark.errors import UserError
 
-Groups = Literal["pid", "merged"]
+Groups = Literal["auto", "pid", "merged"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,9 @@ class DataOptions:
         size: side of the square images, in pixels.
         resize: ``squash`` or ``pad``.
         skip_corrupt: leave out images that can't be read.
-        groups: ``pid`` takes patient ids as they are, ``merged`` without their letter suffixes.
+        groups: ``pid`` takes patient ids as they are, ``merged`` without a letter at their end; ``auto`` is merged
+            where a source is known to give one person several such ids, else pid.
+        groups_from: a regular expression that tells the patient from an image's id; ``None`` for those of the source.
         permute_labels: seed of the negative control; ``None`` keeps the true labels.
         test_data: a second source, whose images are the test images.
         test_classes: pairs (class of the test data, class of the training data) that name one class differently.
@@ -37,7 +39,8 @@ class DataOptions:
     size: int = 224
     resize: Resize = "squash"
     skip_corrupt: bool = False
-    groups: Groups = "pid"
+    groups: Groups = "auto"
+    groups_from: str | None = None
     permute_labels: int | None = None
     test_data: str | None = None
     test_classes: tuple[tuple[str, str], ...] = ()
@@ -64,7 +67,9 @@ def open_data(options: DataOptions, *, cache: Path | None = None, progress: Prog
         cache=cache,
         progress=progress,
     )
-    if options.groups == "merged":
+    if options.groups_from is not None:
+        data = with_groups_from(data, options.groups_from)
+    if options.groups == "merged" or (options.groups == "auto" and data.lettered_patients):
         data = with_merged_groups(data)
     if options.permute_labels is not None:
         data = with_permuted_labels(data, options.permute_labels)
@@ -111,6 +116,7 @@ def take_options(values: dict[str, Any], *, source: str, size: int, seed: int) -
         resize=values.pop("resize", "squash"),
         skip_corrupt=values.pop("skip_corrupt"),
         groups=values.pop("groups"),
+        groups_from=values.pop("groups_from"),
         permute_labels=values.pop("permute_labels"),
         test_data=values.pop("test_data"),
         test_classes=parse_class_mapping(values.pop("test_classes")),

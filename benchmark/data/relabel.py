@@ -6,7 +6,6 @@ any other.
 
 import dataclasses
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +13,39 @@ import numpy as np
 
 from benchmark.data.dataset import DataSet
 from benchmark.data.duplicates.groups import independent_units
+from benchmark.data.patients import groups_from, joined_by_letter, kept_apart, without_letter
 from benchmark.data.preparation.cache import locked, written_whole
 from benchmark.data.preparation.index import fingerprint, index_of, save_index
 from benchmark.data.preparation.prepare import load_prepared
 from benchmark.errors import UserError
+from benchmark.hashing import hash_json
 
-_SUFFIX = re.compile(r"(?<=\d)[A-Za-z]$")
-_VERSION = 2  # raised by hand when a derived data set comes to be another: it is kept on disk
-
-
-def merged_group(patient: str) -> str:
-    """Return a patient id without the letter that tells a second examination: ``MR040240B`` is ``MR040240``."""
-    return _SUFFIX.sub("", patient)
+_VERSION = 3  # raised by hand when a derived data set comes to be another: it is kept on disk
 
 
 def with_merged_groups(data: DataSet) -> DataSet:
-    """Return the data set with patients joined whose ids differ by a letter suffix only: probably one person.
+    """Return the data set with patients joined whose ids differ by a letter at the end only: probably one person.
 
     Raises:
         UserError: patients are not known.
     """
     if data.groups is None:
         raise UserError(f"'{data.name}' has no patient ids to merge: leave --groups merged out.")
-    merged = np.array([merged_group(str(group)) for group in data.groups])
-    before, after = len(np.unique(data.groups)), len(np.unique(merged))
-    note = f"patients whose ids differ by a letter suffix are one: {before} ids, {after} patients"
-    return _derived(data, "merged", groups=merged, notes=(*data.notes, note))
+    ids = data.groups.tolist()
+    merged = np.array([without_letter(patient) for patient in ids])
+    return _derived(data, "merged", groups=merged, grouping=joined_by_letter(ids))
+
+
+def with_groups_from(data: DataSet, regex: str) -> DataSet:
+    """Return the data set with the patients that a regular expression tells from the images' ids.
+
+    Raises:
+        UserError: as :func:`benchmark.data.patients.groups_from`.
+    """
+    ids = groups_from(regex, data.image_ids.tolist())
+    note = f"patients from the images' names by '{regex}': {len(set(ids))}"
+    tag = f"grouped-{hash_json(regex)[:8]}"
+    return _derived(data, tag, groups=np.array(ids), grouping=kept_apart(ids), notes=(*data.notes, note))
 
 
 def with_permuted_labels(data: DataSet, seed: int) -> DataSet:

@@ -56,11 +56,11 @@ class Draws:
     overflow: bool = False
 
 
-def draw_batch(wanted: Augmentation, numbers: UInt64s, seed: int, epoch: int, size: int) -> Draws:
+def draw_batch(rule: Augmentation, numbers: UInt64s, seed: int, epoch: int, size: int) -> Draws:
     """Draw for one batch.
 
     Args:
-        wanted: the recipe's section.
+        rule: the recipe's section.
         numbers: uint64, shape (B,), of the images (:func:`benchmark.draws.randomness.image_numbers`).
         seed: the run's.
         epoch: from 1.
@@ -77,11 +77,11 @@ def draw_batch(wanted: Augmentation, numbers: UInt64s, seed: int, epoch: int, si
         return 2 * even(what) - 1
 
     affine = None
-    if wanted.geometric:
-        turn = -2 * np.pi * wanted.rotation * about_zero(0)
-        zoom = 1 + wanted.zoom * about_zero(1)
-        moved = wanted.translation * size * np.stack([about_zero(2), about_zero(3)], axis=-1)
-        mirror = np.stack([_flips(bits(4), wanted.flip_horizontal), _flips(bits(5), wanted.flip_vertical)], axis=-1)
+    if rule.geometric:
+        turn = -2 * np.pi * rule.rotation * about_zero(0)
+        zoom = 1 + rule.zoom * about_zero(1)
+        moved = rule.translation * size * np.stack([about_zero(2), about_zero(3)], axis=-1)
+        mirror = np.stack([_flips(bits(4), rule.flip_horizontal), _flips(bits(5), rule.flip_vertical)], axis=-1)
         matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]).transpose(2, 0, 1)
         matrix = mirror[:, :, None] * matrix / zoom[:, None, None]
         centre = (size - 1) / 2
@@ -91,24 +91,24 @@ def draw_batch(wanted: Augmentation, numbers: UInt64s, seed: int, epoch: int, si
     def amounts(most: float, values: npt.NDArray[np.float64]) -> Float32s | None:
         return values.astype(np.float32) if most else None
 
-    uneven = wanted.noise or wanted.bias_field
+    uneven = rule.noise or rule.bias_field
     return Draws(
         affine=affine,
         field=(bits(6) % np.uint64(_FIELDS)).astype(np.int64) if uneven else None,
-        gain=amounts(wanted.bias_field, wanted.bias_field * even(7)),
-        contrast=amounts(wanted.contrast, 1 + wanted.contrast * about_zero(8)),
-        brightness=amounts(wanted.brightness, wanted.brightness * _mistaken(wanted) * about_zero(9)),
-        noise=amounts(wanted.noise, wanted.noise * even(10)),
-        overflow=wanted.brightness_bug,
+        gain=amounts(rule.bias_field, rule.bias_field * even(7)),
+        contrast=amounts(rule.contrast, 1 + rule.contrast * about_zero(8)),
+        brightness=amounts(rule.brightness, rule.brightness * _mistaken(rule) * about_zero(9)),
+        noise=amounts(rule.noise, rule.noise * even(10)),
+        overflow=rule.brightness_bug,
     )
 
 
-def _mistaken(wanted: Augmentation) -> float:
-    return 255.0 if wanted.brightness_bug else 1.0
+def _mistaken(rule: Augmentation) -> float:
+    return 255.0 if rule.brightness_bug else 1.0
 
 
-def _flips(bits: UInt64s, wanted: bool) -> npt.NDArray[np.float64]:
-    return np.where((bits >> np.uint64(63)) & np.uint64(wanted), -1.0, 1.0)
+def _flips(bits: UInt64s, allowed: bool) -> npt.NDArray[np.float64]:
+    return np.where((bits >> np.uint64(63)) & np.uint64(allowed), -1.0, 1.0)
 
 
 @functools.cache

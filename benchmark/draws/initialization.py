@@ -1,4 +1,17 @@
-"""Initial weights drawn by NumPy, alike on every framework: of new layers, and of kernels drawn anew."""
+"""Initial weights drawn by NumPy, alike on every framework: of new heads, and of networks trained from scratch.
+
+The rule that a recipe names ``he``, for a network without pretrained weights:
+
+1. Kernels of convolutions and dense layers are normal with variance 2 / fan_in (He et al. 2015). Each is a function
+   of the seed and of its layer's number in the order of the forward pass, drawn in Keras's layout, so that one
+   architecture starts from the same numbers in every library. A dense layer that sees a flattened feature map is
+   drawn for channels last.
+2. The last dense layer, which gives the logits, is Glorot uniform, as in a new head: its outputs have no ReLU.
+3. Biases are 0. Scales of norms are 1, the last one of a residual block too (some libraries set it to 0), and their
+   offsets 0.
+4. What is neither (position embeddings, layer scales, tokens) is left as the library draws it; the record says how
+   many such weights there are.
+"""
 
 import hashlib
 import math
@@ -43,3 +56,9 @@ def he_normal(rng_seed: int, number: int, shape: tuple[int, ...], fan_in: int) -
 def _generator(rng_seed: int, name: str) -> np.random.Generator:
     digest = hashlib.sha256(f"{rng_seed}/{name}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))
+
+
+def in_words(kernels: int, norms: int, others: int) -> str:
+    """Return what was drawn by the rule ``he``, for the record."""
+    left = f"; {others} other weights are the library's" if others else ""
+    return f"he: {kernels} kernels drawn, {norms} norms at 1 and 0{left}"

@@ -22,7 +22,7 @@ def channel_axis(shape: Shape, default: int) -> int:
     return 0 if second == third != first else default
 
 
-def find_feature_stage(names: Sequence[str], shapes: Sequence[Shape], wanted: str | None, default_axis: int) -> int:
+def find_feature_stage(names: Sequence[str], shapes: Sequence[Shape], declared: str | None, default_axis: int) -> int:
     """Return the number of the stage to explain.
 
     The last convolutional stage is the last before the head whose output has a height and a width of more than one
@@ -32,14 +32,14 @@ def find_feature_stage(names: Sequence[str], shapes: Sequence[Shape], wanted: st
     Args:
         names: of all stages; the last is the head.
         shapes: of the output of each stage but the head.
-        wanted: what the adapter names: a stage, or the beginning of the names of several, the last of which is meant.
+        declared: what the adapter names: a stage, or the beginning of the names of several, of which it is the last.
         default_axis: see :func:`channel_axis`.
 
     Raises:
         NoFeatureMap: there is none.
     """
-    if wanted is not None:
-        return _named(names, shapes, wanted, default_axis)
+    if declared is not None:
+        return _named(names, shapes, declared, default_axis)
     if len(names) < 2:
         raise NoFeatureMap("Its forward pass can't be cut into stages, so that there is no feature map to explain.")
     for number in reversed(range(len(shapes))):
@@ -54,16 +54,20 @@ def find_feature_stage(names: Sequence[str], shapes: Sequence[Shape], wanted: st
     raise NoFeatureMap("None of its stages gives a feature map of more than one pixel at this size.")
 
 
-def _named(names: Sequence[str], shapes: Sequence[Shape], wanted: str, default_axis: int) -> int:
+def _named(names: Sequence[str], shapes: Sequence[Shape], declared: str, default_axis: int) -> int:
     before_head = list(names[:-1])
-    found = [number for number, name in enumerate(before_head) if name == wanted]
-    found = found or [n for n, name in enumerate(before_head) if name.startswith((f"{wanted}.", f"{wanted}_"))]
-    if not found:
-        known = ", ".join(before_head)
-        raise NoFeatureMap(f"It has no stage '{wanted}' to explain.{nearest(wanted, before_head)} There are {known}.")
-    if not _is_map(shapes[found[-1]], default_axis):
-        raise NoFeatureMap(f"Its stage '{names[found[-1]]}' gives no feature map of more than one pixel.")
-    return found[-1]
+    matches = [number for number, name in enumerate(before_head) if name == declared]
+    matches = matches or [
+        n for n, name in enumerate(before_head) if name.startswith((f"{declared}.", f"{declared}_"))
+    ]
+    if not matches:
+        listing = ", ".join(before_head)
+        raise NoFeatureMap(
+            f"It has no stage '{declared}' to explain.{nearest(declared, before_head)} There are {listing}."
+        )
+    if not _is_map(shapes[matches[-1]], default_axis):
+        raise NoFeatureMap(f"Its stage '{names[matches[-1]]}' gives no feature map of more than one pixel.")
+    return matches[-1]
 
 
 def _is_map(shape: Shape, default_axis: int) -> bool:

@@ -1,21 +1,21 @@
 """Which stages a recipe freezes, and what of them may be kept. The same rule on every engine."""
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.engines.base import NotCacheable
 from benchmark.errors import nearest
 from benchmark.records.outcomes import Outcome, RunFailure
 
-# Largest difference of a row that is computed again, as a share of its largest value: batches of another size take
-# other kernels. It is far above their difference, and below any other.
+# Largest difference of features that are computed again, as a share of their largest value: batches of
+# another size take other kernels. It is far above their difference, and below any other.
 TOLERANCE = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-2, "bfloat16": 5e-2}
 
 
-def first_trainable(wanted: str, names: Sequence[str]) -> int:
+def first_trainable(trainable_from: str, names: Sequence[str]) -> int:
     """Return the number of the first stage that a recipe's ``trainable_from`` leaves trainable.
 
     Where no stage has that very name, it is the first of those whose names go on from it: ``layer4`` is the first of
@@ -24,31 +24,52 @@ def first_trainable(wanted: str, names: Sequence[str]) -> int:
     Raises:
         RunFailure: ``unsupported`` where there is no such stage, named with those that there are.
     """
-    if wanted == "all":
+    if trainable_from == "all":
         return 0
-    if wanted == "head":
+    if trainable_from == "head":
         return len(names) - 1
-    if wanted in names:
-        return list(names).index(wanted)
+    if trainable_from in names:
+        return list(names).index(trainable_from)
     for number, name in enumerate(names):
-        if name.startswith((f"{wanted}.", f"{wanted}_")):
+        if name.startswith((f"{trainable_from}.", f"{trainable_from}_")):
             return number
     raise RunFailure(
         Outcome.UNSUPPORTED,
-        f"There is no stage '{wanted}' to train from.{nearest(wanted, list(names))} There are {', '.join(names)}.",
+        f"There is no stage '{trainable_from}' to train from.{nearest(trainable_from, list(names))} "
+        f"There are {', '.join(names)}.",
     )
 
 
-def agree(rows: npt.NDArray[Any], again: npt.NDArray[Any], tolerance: float) -> bool:
-    """Return whether rows are what was computed again, to within a share of the largest value."""
+def last_cacheable(first: int, gives_features: Callable[[int], bool]) -> int:
+    """Return how many of the frozen stages may be computed once for each image: as many as can be.
+
+    Args:
+        first: number of the first stage that is trained.
+        gives_features: whether what a number of stages gives is one array of floats with an element for each image.
+
+    Raises:
+        NotCacheable: none may.
+    """
+    if not first:
+        raise NotCacheable("nothing is frozen")
+    for end in range(first, 0, -1):
+        if gives_features(end):
+            return end
+    raise NotCacheable("no frozen stage gives one array of floats with a row for each image")
+
+
+def assert_independent(together: npt.NDArray[Any], alone: npt.NDArray[Any], dtype: str) -> None:
+    """Raise ``NotCacheable`` where the features of an image are others when it is computed alone.
+
+    Args:
+        together, alone: features of one image, in float32 at least, computed among others and by itself.
+        dtype: in which they were computed.
+    """
+    if together.shape != alone.shape or not agree(together, alone, TOLERANCE[dtype]):
+        raise NotCacheable("what the frozen stages give for an image depends on the others, or on chance")
+
+
+def agree(features: npt.NDArray[Any], again: npt.NDArray[Any], tolerance: float) -> bool:
+    """Return whether features are what was computed again, to within a share of the largest value."""
     scale = max(float(np.nanmax(np.abs(again), initial=0.0)), 1e-6)
-    return bool(np.allclose(rows, again, rtol=0, atol=tolerance * scale, equal_nan=True))
-
-
-def hash_of_weights(named: Iterable[tuple[str, npt.NDArray[Any]]]) -> str:
-    """Return the SHA-256 over names, shapes, types and values of weights, in order."""
-    digest = hashlib.sha256()
-    for name, value in named:
-        digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
-        digest.update(np.ascontiguousarray(value).tobytes())
-    return digest.hexdigest()
+    return bool(np.allclose(features, again, rtol=0, atol=tolerance * scale, equal_nan=True))

@@ -1,6 +1,5 @@
 """A run's final weights, as another run finds them that continues from there."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.atomic_files import written_file
 from benchmark.records.outcomes import Outcome, RunFailure
 
 Weights = Mapping[str, npt.NDArray[Any]]
@@ -25,11 +25,8 @@ def save_final(weights: Weights, path: Path) -> None:
     from safetensors.numpy import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    save_file({name: np.asarray(value, order="C") for name, value in weights.items()}, part)
-    with part.open("rb") as stream:
-        os.fsync(stream.fileno())
-    part.replace(path)
+    with written_file(path) as unfinished:
+        save_file({name: np.asarray(value, order="C") for name, value in weights.items()}, unfinished)
 
 
 def read_final(path: Path, own: Mapping[str, tuple[int, ...]]) -> dict[str, npt.NDArray[Any]]:
@@ -43,15 +40,15 @@ def read_final(path: Path, own: Mapping[str, tuple[int, ...]]) -> dict[str, npt.
 
     what = f"The weights that run {path.parent.name} left"
     try:
-        found: dict[str, npt.NDArray[Any]] = load_file(path)
+        weights: dict[str, npt.NDArray[Any]] = load_file(path)
     except FileNotFoundError:
         raise NoFinalWeights(f"{what} are not at {path}; give the same command again.") from None
     except (OSError, SafetensorError) as error:
         raise NoFinalWeights(f"{what} can't be read from {path}: {error}") from None
-    for name in sorted(set(found) | set(own)):
-        there = tuple(found[name].shape) if name in found else None
+    for name in sorted(set(weights) | set(own)):
+        there = tuple(weights[name].shape) if name in weights else None
         if there != own.get(name):
             raise NoFinalWeights(
                 f"{what} don't fit this network: {name} has shape {there} there and {own.get(name)} here.",
             )
-    return found
+    return weights

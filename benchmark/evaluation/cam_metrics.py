@@ -16,7 +16,6 @@ Masks = npt.NDArray[np.bool_]
 POINTING, ENERGY, IOU = "cam_pointing", "cam_energy", "cam_iou"
 SCORES = (POINTING, ENERGY, IOU)
 GAUSSIAN, UNIFORM, MEAN_MASK = "centred Gaussian", "uniform map", "mean training mask"
-BASELINES = (GAUSSIAN, UNIFORM, MEAN_MASK)
 GAUSSIAN_SIGMA = 0.25  # of the image's side
 _CHUNK = 64  # maps that are held at full size at once
 

@@ -77,19 +77,6 @@ def satterthwaite(first: tuple[float, float], second: tuple[float, float]) -> fl
     return max(1.0, total**2 / sum(variance**2 / freedom for variance, freedom in parts))
 
 
-def clopper_pearson(count: float, trials: float, confidence: float = 0.95) -> Interval:
-    """Return the exact interval of a share (Clopper & Pearson 1934) by quantiles of the beta distribution.
-
-    ``trials`` may be an effective number, as in Korn & Graubard 1998.
-    """
-    from scipy.stats import beta
-
-    tail = (1 - confidence) / 2
-    low = float(beta.ppf(tail, count, trials - count + 1)) if count > 0 else 0.0
-    high = float(beta.ppf(1 - tail, count + 1, trials - count)) if count < trials else 1.0
-    return Interval(low, high)
-
-
 def correlation(events: Floats, labels: Counts, clusters: Counts) -> float | None:
     """Return how alike images of one cluster and class are: the intraclass correlation of events, from 0 to 1.
 
@@ -140,20 +127,17 @@ def effective_size(sizes: Counts, correlation: float, confidence: float = 0.95) 
     return total / (1 + (size - 1) * correlation) * (few if size > 1 else 1.0)
 
 
-def count_interval(
-    count: float, clusters: Counts, correlation: float, confidence: float = 0.95, *, exact: bool = False
-) -> Interval:
+def count_interval(count: float, clusters: Counts, correlation: float, confidence: float = 0.95) -> Interval:
     """Return an interval for a count of events among images that come in clusters, in images.
 
     Args:
         count: events.
         clusters: int64, shape (n,), the cluster of each image.
         correlation: of events within clusters, 0-1.
-        exact: Clopper-Pearson in place of Wilson.
     """
     total = len(clusters)
     if total == 0:
         return Interval(0.0, 0.0)
     effective = effective_size(np.unique(clusters, return_counts=True)[1].astype(np.int64), correlation, confidence)
-    share = (clopper_pearson if exact else wilson)(count * effective / total, effective, confidence)
+    share = wilson(count * effective / total, effective, confidence)
     return Interval(share.low * total, share.high * total)

@@ -43,20 +43,27 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one run on one set of images; ``nan`` where undefined.
+    """Scores of one run on one set of images; ``nan`` where undefined. All others follow from ``confusion``.
 
     Args:
+        auroc: see :func:`auroc`.
         confusion: int64, shape (C, C), true class by row, predicted class by column.
         classes: one for each class, in the data set's order.
     """
 
-    macro_f1: float
-    accuracy: float
-    balanced_accuracy: float
-    mcc: float
     auroc: float
     confusion: Counts
     classes: tuple[ClassScores, ...]
+
+    @property
+    def macro_f1(self) -> float:
+        """Unweighted mean of the classes' F1, 0-1."""
+        return float(macro_f1(self.confusion))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images whose class is predicted, 0-1."""
+        return float(accuracy(self.confusion))
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,20 @@ def mcc(confusion: npt.NDArray[np.generic]) -> Floats:
     return np.asarray(np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 0))
 
 
+def cohen_kappa(confusion: npt.NDArray[np.generic]) -> Floats:
+    """Cohen's kappa (Cohen 1960, "A coefficient of agreement for nominal scales", Educational and Psychological
+    Measurement 20(1)): ``(p_o - p_e) / (1 - p_e)``, (..., C, C) to (...).
+
+    ``p_o`` is the share of images whose class is predicted, ``p_e`` the share that would be if predictions were drawn
+    independently of the labels, as often of each class as they are. ``nan`` where 0 / 0: labels and predictions are
+    all of one class.
+    """
+    matrix = np.asarray(confusion, dtype=np.float64)
+    total, hits = matrix.sum(axis=(-2, -1)), np.trace(matrix, axis1=-2, axis2=-1)
+    by_chance = (matrix.sum(axis=-1) * matrix.sum(axis=-2)).sum(axis=-1)
+    return _ratio(hits * total - by_chance, total**2 - by_chance)
+
+
 def auroc(labels: Counts, probabilities: npt.NDArray[np.floating]) -> float:
     """Area under the ROC curve of each class against the rest (Fawcett 2006), averaged without weights as
     scikit-learn's ``roc_auc_score(multi_class="ovr", average="macro")``; ``nan`` unless every class is present.
@@ -175,10 +196,6 @@ def score(
     check(labels, probabilities, len(class_names))
     confusion = confusion_matrix(labels, decide(probabilities), len(class_names))
     return Scores(
-        macro_f1=float(macro_f1(confusion)),
-        accuracy=float(accuracy(confusion)),
-        balanced_accuracy=float(balanced_accuracy(confusion)),
-        mcc=float(mcc(confusion)),
         auroc=auroc(labels, probabilities),
         confusion=confusion,
         classes=_per_class(confusion, class_names, negative_class),

@@ -14,6 +14,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from benchmark.atomic_files import write_atomically
 from benchmark.errors import UserError
 
 # What float32 on a CPU allows two libraries that add in another order.
@@ -124,9 +125,7 @@ def store(certificate: Certificate, folder: Path) -> Path:
     path = folder / f"{name}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(certificate.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_atomically(path, certificate.model_dump_json(indent=1) + "\n")
     except OSError as error:
         raise UserError(f"'{folder}' can't be written: {error.strerror}; choose another --out.") from None
     return path

@@ -41,6 +41,7 @@ class Setting:
         class_names: C names.
         negative_class: the class without a tumour, ``None`` where there is none.
         n_train, n_test: images in the training and the test part (of one fold).
+        measures: functions of confusion matrices, (..., C, C) to (...), each with its lowest value, by column name.
         grouped: whether patients are known.
         costs: float64, shape (C, C), of a decision by true (row) and predicted class; ``None`` where none are given.
     """
@@ -49,6 +50,7 @@ class Setting:
     negative_class: str | None
     n_train: int
     n_test: int
+    measures: Mapping[str, tuple[Measure, float]]
     grouped: bool = False
     costs: metrics.Floats | None = None
 
@@ -138,9 +140,10 @@ def estimates_of(
     """
     resampled = bootstrap.resample(readings.confusions(images), number)
     macro_f1 = resampled.estimate()
-    found = {"macro_f1": macro_f1.interval()}
-    for name in ("accuracy", "balanced_accuracy", "mcc"):
-        found[name] = resampled.estimate(getattr(metrics, name)).interval(low=-1.0 if name == "mcc" else 0.0)
+    found = {
+        name: (macro_f1 if measure is metrics.macro_f1 else resampled.estimate(measure)).interval(lowest)
+        for name, (measure, lowest) in setting.measures.items()
+    }
     said = np.stack([metrics.decide(chances) for chances in readings.probabilities])
     for number_of_class, name in enumerate(setting.class_names):
         true, called = images.labels == number_of_class, (said == number_of_class).any(axis=0)

@@ -39,11 +39,11 @@ class Holder:
     """Who has a claim.
 
     Args:
-        machine: as :func:`~benchmark.host.this_machine` names it.
-        pid, started: of the process there.
-        token: unique to this claim.
-        lease: seconds without a heartbeat after which the claim is stale.
-        beat: counts heartbeats.
+        machine: the name of the machine (:func:`~benchmark.host.this_machine`).
+        pid, started: the id of the process there, and when it began, in seconds since 1970.
+        token: a name that no other claim has.
+        lease: the seconds without a heartbeat after which the claim is stale.
+        beat: the number of heartbeats so far.
     """
 
     machine: str
@@ -70,10 +70,10 @@ class Claims:
 
     Args:
         out: the results folder.
-        lease: seconds after which others may take over what has no heartbeat.
-        on_lost: called with the key of a run that another command took over, in the heartbeat's thread.
-        clock: seconds that never go back.
-        machine: as :func:`~benchmark.host.this_machine` names it.
+        lease: the seconds after which others may take over a claim without a heartbeat.
+        on_lost: is called, in the heartbeat's thread, with the key of a run that another command took over.
+        clock: returns seconds that never go back.
+        machine: the name of this machine, by default :func:`~benchmark.host.this_machine`.
     """
 
     def __init__(
@@ -183,14 +183,14 @@ class Claims:
         return chain
 
     def _is_stale(self, key: str, path: Path) -> bool:
-        said, holder = _read(path)
+        content, holder = _read(path)
         if holder is not None and holder.machine == self._machine:
             alive = lives(holder.pid, holder.started)
             if alive is not None:
                 return not alive
         before, since = self._seen.get(key, (b"", 0.0))
-        if key not in self._seen or before != said:
-            self._seen[key] = (said, self._clock())
+        if key not in self._seen or before != content:
+            self._seen[key] = (content, self._clock())
             return False
         return self._clock() - since > (holder.lease if holder else self._lease)
 
@@ -237,8 +237,8 @@ def _read(path: Path) -> tuple[bytes, Holder | None]:
     """Return what a claim says, and as a record where it can be read as one."""
     try:
         with path.open("rb") as stream:
-            said = stream.read(_FILE_BYTES)
-        values: dict[str, Any] = json.loads(said)
+            content = stream.read(_FILE_BYTES)
+        values: dict[str, Any] = json.loads(content)
         holder = Holder(**values)
         sound = (
             isinstance(holder.machine, str) and type(holder.pid) is int and 0 < holder.pid < 2**31
@@ -246,8 +246,8 @@ def _read(path: Path) -> tuple[bytes, Holder | None]:
             and holder.token.isalnum() and len(holder.token) <= 64
             and isinstance(holder.lease, (int, float)) and 0 < holder.lease <= _LONGEST_LEASE
         )  # fmt: skip
-        return said, holder if sound else None
+        return content, holder if sound else None
     except OSError:
         return b"", None
     except (ValueError, TypeError, RecursionError):
-        return said, None
+        return content, None

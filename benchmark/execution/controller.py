@@ -7,12 +7,8 @@ results folder is doing is left to it.
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-from filelock import FileLock
-
-from benchmark.errors import UserError
 from benchmark.execution.claims import Claims
 from benchmark.execution.disk_reserve import Reserve
 from benchmark.execution.executors.base import Control, Ending, Executor, Stop
@@ -27,7 +23,7 @@ _OTHERS_SECONDS = 0.5  # how often a run that another command is doing is looked
 
 
 @dataclass(frozen=True)
-class Row:
+class FinishedRun:
     """A run of the plan, at its end.
 
     Args:
@@ -50,16 +46,14 @@ class Summary:
     """The end of a plan.
 
     Args:
-        rows: in the order of the plan; a run that was not reached has none.
+        finished: the runs that have ended, in the order of the plan.
         planned: how many runs there were.
-        board: the leaderboard, ``None`` where there was nothing to write.
         problems: what went wrong beside the runs, one sentence each.
         interrupted: whether the user stopped it.
     """
 
-    rows: tuple[Row, ...]
+    finished: tuple[FinishedRun, ...]
     planned: int
-    board: Path | None
     problems: tuple[str, ...]
     interrupted: bool
 
@@ -68,13 +62,13 @@ class Summary:
         """0 where all runs are ``ok``, 1 where some is not, 130 where the user stopped it."""
         if self.interrupted:
             return 130
-        return int(bool(self.problems) or any(row.record.outcome is not Outcome.OK for row in self.rows))
+        return int(bool(self.problems) or any(run.record.outcome is not Outcome.OK for run in self.finished))
 
 
 class Watcher(Protocol):
     """Who is told what happens: the live display, plain lines, a test."""
 
-    def kept(self, row: Row) -> None:
+    def kept(self, run: FinishedRun) -> None:
         """A run needs not be done."""
 
     def started(self, job: Job, number: int) -> None:
@@ -83,7 +77,7 @@ class Watcher(Protocol):
     def event(self, job: Job, event: Mapping[str, Any]) -> None:
         """A worker reports."""
 
-    def ended(self, row: Row) -> None:
+    def ended(self, run: FinishedRun) -> None:
         """A run has ended."""
 
     def waiting(self, count: int, holders: str) -> None:
@@ -98,8 +92,8 @@ class Controller:
 
     Args:
         plan: the runs.
-        request: of which the choices about re-doing are read.
-        executor: where workers run.
+        request: what the user asked; its fields ``rerun`` and ``only_failed`` are read.
+        executor: runs the jobs in processes of their own.
         control: the user's wish to stop.
         watcher: is told what happens.
     """
@@ -110,7 +104,7 @@ class Controller:
         self.store = RecordStore(plan.out)
         self.claims = Claims(plan.out, on_lost=control.given_up.add)
         self.reserve = Reserve(plan.out / "claims")
-        self.rows: dict[str, Row] = {}
+        self.finished: dict[str, FinishedRun] = {}
         self.problems: list[str] = []
         self.undecided = {job.key for job in plan.jobs}
         self.attempts_before = {job.key: self._attempt(job) for job in plan.jobs}
@@ -127,10 +121,8 @@ class Controller:
         finally:
             self.claims.close()
             self.reserve.give_back()
-        interrupted = self.control.stop is not Stop.NO
-        board = self._write_board()
-        rows = tuple(self.rows[job.key] for job in self.plan.jobs if job.key in self.rows)
-        return Summary(rows, len(self.plan.jobs), board, tuple(self.problems), interrupted)
+        finished = tuple(self.finished[job.key] for job in self.plan.jobs if job.key in self.finished)
+        return Summary(finished, len(self.plan.jobs), tuple(self.problems), self.control.stop is not Stop.NO)
 
     def _jobs(self) -> Iterator[Job]:
         """Yield jobs to do, claimed. Those that another command is doing come last, if they still need doing; with
@@ -177,9 +169,9 @@ class Controller:
             return False
         self.undecided.discard(job.key)
         if record is not None:
-            row = self._row(job, record, kept=True)
-            self.rows[job.key] = row
-            self.watcher.kept(row)
+            run = self._finished(job, record, kept=True)
+            self.finished[job.key] = run
+            self.watcher.kept(run)
             self._drop_weights_of_parent(job)
         return True
 
@@ -199,7 +191,7 @@ class Controller:
             record, keep = last, last.outcome is not Outcome.INTERRUPTED
         elif record.outcome is Outcome.OK:
             # what ran without the weights that were asked for is done only for someone who allows that
-            again = self.request.rerun or (record.weights.fell_back and not job.allow_scratch)
+            again = self.request.rerun or (record.weights.fell_back and not job.settings.allow_scratch)
             keep = not again and (last.outcome is Outcome.OK or not self.request.only_failed)
         else:
             keep = False
@@ -216,7 +208,7 @@ class Controller:
         """Return how a run must end that continues from one which is not ok."""
         if job.run.init_from is None:
             return None
-        parent = self.rows.get(job.run.init_from)
+        parent = self.finished.get(job.run.init_from)
         if parent is not None and parent.record.outcome is Outcome.OK:
             return None
         how = "was not done" if parent is None else f"ended as {parent.record.outcome}"
@@ -226,10 +218,10 @@ class Controller:
     def _drop_weights_of_parent(self, job: Job) -> None:
         """Remove weights that all runs which continue from them have had."""
         for parent in self.plan.jobs:
-            if parent.key != job.run.init_from or parent.keep_weights or parent.key in self.undecided:
+            if parent.key != job.run.init_from or parent.settings.keep_weights or parent.key in self.undecided:
                 continue
-            rows = [self.rows.get(child.key) for child in self.plan.followers(parent.key)]
-            if all(row is not None and row.record.outcome is Outcome.OK for row in rows):
+            finished = [self.finished.get(child.key) for child in self.plan.followers(parent.key)]
+            if all(run is not None and run.record.outcome is Outcome.OK for run in finished):
                 shutil.rmtree(parent.work, ignore_errors=True)
 
     def _prepare(self, job: Job) -> None:
@@ -245,9 +237,9 @@ class Controller:
         """Take the worker's record, or write the one that it left unwritten."""
         record = self.store.last_try(job.key)
         if record is not None and record.provenance.get("attempt") == ending.attempt:
-            if record.outcome is Outcome.OK and not job.keep_weights:
+            if record.outcome is Outcome.OK and not job.settings.keep_weights:
                 self._tidy(job)
-            self._end(self._row(job, record, kept=False))
+            self._end(self._finished(job, record, kept=False))
             return
         provenance = {"command": job.command, "attempt": ending.attempt, "log_tail": job.log_tail()}
         timings = Timings(total_s=ending.seconds)
@@ -271,57 +263,29 @@ class Controller:
             self.problems.append(
                 f"The row of {job.run.backbone} can't be stored ({error.strerror or error}); it is only shown here."
             )
-        self._end(self._row(job, record, kept=False))
+        self._end(self._finished(job, record, kept=False))
 
-    def _end(self, row: Row) -> None:
-        self.rows[row.job.key] = row
-        self.undecided.discard(row.job.key)
-        self.watcher.ended(row)
-        if row.record.outcome is Outcome.OK:
-            self._drop_weights_of_parent(row.job)
+    def _end(self, run: FinishedRun) -> None:
+        self.finished[run.job.key] = run
+        self.undecided.discard(run.job.key)
+        self.watcher.ended(run)
+        if run.record.outcome is Outcome.OK:
+            self._drop_weights_of_parent(run.job)
 
-    def _row(self, job: Job, record: Record, *, kept: bool) -> Row:
-        from benchmark.evaluation.metrics import score_record
+    def _finished(self, job: Job, record: Record, *, kept: bool) -> FinishedRun:
+        """Return a run's row; of its scores only the macro-F1 that is shown: the board computes all of them."""
+        from benchmark.evaluation.metrics import confusion_matrix, decide, macro_f1
 
         if record.outcome is not Outcome.OK:
-            return Row(job, record, None, kept, stands=self.store.done(job.key))
+            return FinishedRun(job, record, None, kept, stands=self.store.done(job.key))
         predictions = self.store.predictions(record)
         if predictions is None:
-            return Row(job, record, None, kept)
-        try:
-            return Row(job, record, float(score_record(record, predictions).test.macro_f1), kept)
-        except UserError as error:
-            self.problems.append(str(error))
-            return Row(job, record, None, kept)
+            return FinishedRun(job, record, None, kept)
+        test = predictions.part("test")
+        confusion = confusion_matrix(test.labels, decide(test.probabilities), len(record.data.class_names))
+        return FinishedRun(job, record, float(macro_f1(confusion)), kept)
 
     def _attempt(self, job: Job, record: Record | None = None) -> str | None:
         """Return which attempt wrote a record, by default the latest of the run."""
         record = record or self.store.last_try(job.key)
         return None if record is None else str(record.provenance.get("attempt", ""))
-
-    def _keep_pictures(self) -> None:
-        """Write a montage of the data and small copies of the test images, which the board shows."""
-        from benchmark.data import load_prepared, load_split
-        from benchmark.reporting.figures.montage import write_montage
-        from benchmark.reporting.figures.thumbnails import write_thumbnails
-
-        largest = max(self.plan.jobs, key=lambda job: job.run.recipe.size)
-        data = load_prepared(largest.data_folder)
-        write_montage(data, self.plan.out)
-        write_thumbnails(data, load_split(largest.split_file).test, self.plan.out)
-
-    def _write_board(self) -> Path | None:
-        """Write the leaderboard of all records in the folder; what prevents it becomes a problem."""
-        from benchmark.reporting.leaderboard import write_leaderboard
-
-        if not self.rows:
-            return None
-        try:
-            with FileLock(self.plan.out / "claims" / "leaderboard.lock"):
-                self._keep_pictures()
-                return write_leaderboard(self.plan.out)
-        except UserError as error:
-            self.problems.append(str(error))
-        except OSError as error:
-            self.problems.append(f"The leaderboard could not be written: {error.strerror or error}.")
-        return None

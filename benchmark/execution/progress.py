@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from benchmark.execution.controller import Row, Summary
+from benchmark.execution.controller import FinishedRun, Summary
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 from benchmark.text import last_lines, plain
@@ -26,7 +27,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-class Pace:
+class RunProgress:
     """How far a run is, and how long it will take: a function of its events and of the time that passes."""
 
     def __init__(self, epochs: int) -> None:
@@ -88,8 +89,8 @@ class Display:
     """Tells the user what happens; a context manager.
 
     Args:
-        console: where to; decides whether the display is live.
-        total: number of runs in the plan.
+        console: the terminal or file that is written to; on a terminal the display is live.
+        total: the number of runs in the plan.
     """
 
     def __init__(self, console: Console, total: int) -> None:
@@ -105,7 +106,7 @@ class Display:
         self._all: TaskID | None = None
         self._one: TaskID | None = None
         self._begun = time.monotonic()
-        self._pace: Pace | None = None
+        self._run: RunProgress | None = None
         self._run_began = self._begun
         self._name = ""
         self._settled = 0
@@ -129,15 +130,15 @@ class Display:
 
     # what the controller tells
 
-    def kept(self, row: Row) -> None:
+    def kept(self, run: FinishedRun) -> None:
         """Show that a run was done before."""
         self._settled += 1
-        self.note(f"{_title(row.job)}: kept, {_result(row)}")
+        self.note(f"{_title(run.job)}: kept, {_result(run)}")
         self._show_all()
 
     def started(self, job: Job, number: int) -> None:
         """Show that a run begins."""
-        self._pace = Pace(job.run.recipe.epochs)
+        self._run = RunProgress(job.run.recipe.epochs)
         self._run_began = time.monotonic()
         self._name = f"Run {number} of {self.total}: {_title(job)}"
         if self.live:
@@ -150,27 +151,27 @@ class Display:
         now = time.monotonic()
         if event.get("event") == "note":
             self.note(f"{_title(job)}: {plain(str(event.get('note')))}")
-        if self._pace is None:
+        if self._run is None:
             return
-        self._pace.take(event, now)
+        self._run.take(event, now)
         if self.live and self._one is not None:
-            self._progress.update(self._one, completed=self._pace.share, state=escape(self._pace.describe(now)))
+            self._progress.update(self._one, completed=self._run.share, state=escape(self._run.describe(now)))
             self._show_all()
         elif event.get("event") in ("epoch", "stopping"):
             whole = self._left_in_all(now)
             rest = f"; all runs: {clock(whole)} left" if whole is not None else ""
-            self.note(f"  {self._pace.describe(now)}{rest}")
+            self.note(f"  {self._run.describe(now)}{rest}")
 
-    def ended(self, row: Row) -> None:
+    def ended(self, run: FinishedRun) -> None:
         """Show how a run ended."""
         self._settled += 1
-        if self._pace is not None:
+        if self._run is not None:
             self._taken.append(time.monotonic() - self._run_began)
-        self._pace = None
+        self._run = None
         if self.live and self._one is not None:
             self._progress.remove_task(self._one)
             self._one = None
-        self.note(f"{_title(row.job)}: {_result(row)} ({clock(row.record.timings.total_s)})")
+        self.note(f"{_title(run.job)}: {_result(run)} ({clock(run.record.timings.total_s)})")
         self._show_all()
 
     def waiting(self, count: int, holders: str) -> None:
@@ -184,9 +185,9 @@ class Display:
 
     def _left_in_all(self, now: float) -> float | None:
         """Return seconds until all runs are done: the present one's, and the others at the mean of those done."""
-        if self._pace is None:
+        if self._run is None:
             return None
-        present = self._pace.left(now)
+        present = self._run.left(now)
         others = self.total - self._settled - 1
         if present is None:
             return None
@@ -200,47 +201,52 @@ class Display:
             self._progress.update(self._all, completed=self._settled, state=state)
 
 
-def show_summary(console: Console, summary: Summary) -> None:
-    """Print the rows, what went wrong, and where the board is."""
-    if summary.rows:
+def show_summary(console: Console, summary: Summary, board: Path | None) -> None:
+    """Print the rows, what went wrong, and where the leaderboard is (``None`` where none was written)."""
+    if summary.finished:
         table = Table(box=None, pad_edge=False)
-        for heading, side in (("backbone", "left"), ("seed", "right"), ("status", "left"), ("macro-F1", "right"),
-                              ("time", "right")):  # fmt: skip
+        folded = any(row.job.data.fold is not None for row in summary.finished)
+        columns = {"backbone": "left", "seed": "right", **({"fold": "right"} if folded else {}), "status": "left"}
+        for heading, side in {**columns, "macro-F1": "right", "time": "right"}.items():
             table.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
-        best_first = sorted(summary.rows, key=lambda row: -1 if row.macro_f1 is None else row.macro_f1, reverse=True)
-        for row in best_first:
-            score = "" if row.macro_f1 is None else f"{row.macro_f1:.3f}"
-            status = f"{row.record.outcome} (kept)" if row.kept else str(row.record.outcome)
-            name, seconds = escape(row.job.run.backbone), clock(row.record.timings.total_s)
-            table.add_row(name, str(row.job.run.seed), status, score, seconds)
+        best_first = sorted(
+            summary.finished, key=lambda run: -1 if run.macro_f1 is None else run.macro_f1, reverse=True
+        )
+        for run in best_first:
+            score = "" if run.macro_f1 is None else f"{run.macro_f1:.3f}"
+            status = f"{run.record.outcome} (kept)" if run.kept else str(run.record.outcome)
+            name, seconds = escape(run.job.run.backbone), clock(run.record.timings.total_s)
+            fold = [str(run.job.data.fold or "")] if folded else []
+            table.add_row(name, str(run.job.run.seed), *fold, status, score, seconds)
         console.print()
         console.print(table)
-    for row in summary.rows:
-        if row.record.outcome is not Outcome.OK:
-            log = f" Log: {row.job.log}" if row.job.log.exists() else ""
-            stands = " Its earlier result stands." if row.stands else ""
-            sentence = f"{_title(row.job)}: {row.record.outcome}: {row.record.reason}{stands}{log}"
+    for run in summary.finished:
+        if run.record.outcome is not Outcome.OK:
+            log = f" Log: {run.job.log}" if run.job.log.exists() else ""
+            stands = " Its earlier result stands." if run.stands else ""
+            sentence = f"{_title(run.job)}: {run.record.outcome}: {run.record.reason}{stands}{log}"
             console.print(escape(plain(sentence)), highlight=False, soft_wrap=True)
-            for line in last_lines(row.record.provenance, _LOG_LINES):
+            for line in last_lines(run.record.provenance, _LOG_LINES):
                 console.print(f"    | {escape(line)}", highlight=False, soft_wrap=True)
-            console.print(f"    {escape(row.record.outcome.advice)}", highlight=False, soft_wrap=True)
+            console.print(f"    {escape(run.record.outcome.advice)}", highlight=False, soft_wrap=True)
     for problem in summary.problems:
         console.print(escape(plain(problem)), highlight=False, soft_wrap=True)
-    missing = summary.planned - len(summary.rows)
+    missing = summary.planned - len(summary.finished)
     if summary.interrupted:
         rest = f" {missing} of {summary.planned} runs were not reached." if missing else ""
         console.print(f"Interrupted.{rest} The same command goes on from here.", highlight=False)
-    if summary.board is not None:
-        console.print(f"Leaderboard: {escape(str(summary.board))}", highlight=False, soft_wrap=True)
+    if board is not None:
+        console.print(f"Leaderboard: {escape(str(board))}", highlight=False, soft_wrap=True)
 
 
 def _title(job: Job) -> str:
-    return f"{job.run.backbone}, seed {job.run.seed}"
+    fold = "" if job.data.fold is None else f", fold {job.data.fold} of {job.data.folds}"
+    return f"{job.run.backbone}, seed {job.run.seed}{fold}"
 
 
-def _result(row: Row) -> str:
+def _result(run: FinishedRun) -> str:
     """Return how a run ended in a few words."""
-    if row.macro_f1 is not None:
-        fell = ", without the weights that were asked for" if row.record.weights.fell_back else ""
-        return f"ok, macro-F1 {row.macro_f1:.3f}{fell}"
-    return str(row.record.outcome) + (f": {plain(row.record.reason)}" if row.record.reason else "")
+    if run.macro_f1 is not None:
+        fell = ", without the weights that were asked for" if run.record.weights.fell_back else ""
+        return f"ok, macro-F1 {run.macro_f1:.3f}{fell}"
+    return str(run.record.outcome) + (f": {plain(run.record.reason)}" if run.record.reason else "")

@@ -64,15 +64,15 @@ def cascade(
     """
     trained = cam_maps(engine, data, positions, classes)
     state = engine.state(optimizer=False)
-    found = []
+    steps = []
     for group in _groups([stage for stage in stages if any(_in_stage(name, stage) for name in state)]):
         for name in state:
             if any(_in_stage(name, stage) for stage in group):
                 state[name] = redrawn(state[name], seed, name)
         engine.load_state(state)
         maps = cam_maps(engine, data, positions, classes)
-        found.append(Randomized(stage=group[-1], correlation=float(rank_correlation(trained, maps).mean())))
-    return tuple(found)
+        steps.append(Randomized(stage=group[-1], correlation=float(rank_correlation(trained, maps).mean())))
+    return tuple(steps)
 
 
 def redrawn(values: npt.NDArray[np.generic], seed: int, name: str) -> npt.NDArray[np.generic]:

@@ -34,6 +34,7 @@ def _flat_families(value: Any) -> Any:
 
 
 # What decides which images a row is trained, chosen and judged on, and what of them it sees.
+_ADDED = {"early_stopping.monitor": "val_loss"}
 _SAME_FOR_ALL = ("resize", "validation_fraction", "families")
 
 
@@ -71,6 +72,19 @@ class Recipe(Section):
     execution: Execution = Execution()
     tuning: Tuning = Tuning()
     families: Annotated[Mapping[str, Mapping[str, Any]], BeforeValidator(_flat_families)] = {}
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a run's key is a hash of: all fields but ``families``, JSON-ready.
+
+        A field that a later version added is left out at the value that says what was done before there was one, so
+        that stored results are found again.
+        """
+        values = self.model_dump(mode="json", exclude={"families"})
+        for dotted, before in _ADDED.items():
+            section, _, name = dotted.partition(".")
+            if values[section][name] == before:
+                del values[section][name]
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -116,10 +130,10 @@ class Recipe(Section):
 
     def _for_family(self, family: str, where: str) -> "Recipe":
         own = self.families.get(family, {})
-        known = field_names()
+        fields = field_names()
         for dotted in own:
-            if dotted not in known:
-                raise UserError(f"Unknown field '{dotted}' in {where}.{nearest(dotted, known)}")
+            if dotted not in fields:
+                raise UserError(f"Unknown field '{dotted}' in {where}.{nearest(dotted, fields)}")
             if dotted in _SAME_FOR_ALL:
                 raise UserError(f"In {where}: {dotted} must be the same for all backbones; set it at the top.")
         return validated({**self._replaced(own), "families": {}}, where)
@@ -188,5 +202,5 @@ def _field(location: tuple[int | str, ...]) -> str:
     """Return the dotted name of the field at a location, which may go on into alternatives and items."""
     parts = [str(part) for part in location]
     names = field_names()
-    known = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in names), len(parts))
-    return ".".join(parts[:known])
+    length = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in names), len(parts))
+    return ".".join(parts[:length])

@@ -139,13 +139,16 @@ class BatchNorm(Section):
 
 
 class EarlyStopping(Section):
-    """Stop after ``patience`` epochs without a lower validation loss; ``None`` never stops.
+    """Stop after ``patience`` epochs without a better one; ``None`` never stops.
 
-    ``restore_best`` ends with the weights of the epoch of lowest validation loss.
+    ``monitor`` says which of two epochs is the better: that of lower validation loss (``val_loss``), or of higher
+    macro-F1 on the validation images (``val_macro_f1``), and where that is equal of lower loss. ``restore_best`` ends
+    with the weights of the best epoch, otherwise with those of the last.
     """
 
     patience: Annotated[int, Field(ge=1)] | None = None
     restore_best: bool = True
+    monitor: Literal["val_loss", "val_macro_f1"] = "val_loss"
 
 
 class Execution(Section):

@@ -93,12 +93,12 @@ class Conclusion(BaseModel):
     """Something that known figures say, and that the report holds against the runs.
 
     Args:
-        says: in words, a sentence without its full stop.
-        of: id of a line of the table of known figures.
+        says: the conclusion in words, a sentence without its full stop.
+        of: the id of a line of the table of known figures.
         than: another line: ``of`` has the higher accuracy, or the fewer errors, of the two.
         measure: ``accuracy``; ``fn_CLASS``, images of a class that are not predicted as it; or ``missed_CLASS``,
             those that are predicted as the class without a tumour.
-        at_most: in place of ``than``: so many errors.
+        at_most: the most errors that ``of`` makes, in place of ``than``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -119,13 +119,13 @@ class Conclusion(BaseModel):
 
 
 class Suite(_Choices):
-    """See the module.
+    """Runs that belong together; the module says how a file of them is written.
 
     Args:
-        name: the file's, without its suffix.
-        where: the file, as errors name it.
-        folder: to which recipe files and the table of known figures are relative.
-        about: what it is for, one line.
+        name: the name of the file, without its suffix.
+        where: what errors call the file.
+        folder: the folder to which recipe files and the table of known figures are relative.
+        about: the purpose of the suite in one line.
         notes: what a reader of the report must know, a sentence each.
         reference: a CSV file of figures known from elsewhere, which the report sets beside those of the runs. Its
             columns: ``id``, ``accuracy``, and for classes ``f1_CLASS``, ``fn_CLASS``, ``missed_CLASS``.
@@ -164,9 +164,9 @@ def load_suite(name: str) -> Suite:
     elif name.endswith(".toml"):
         path, where = Path(name), f"suite file '{name}'"
     else:
-        known = f" Known: {', '.join(suite_names())}." if suite_names() else ""
+        names = f" Known: {', '.join(suite_names())}." if suite_names() else ""
         raise UserError(
-            f"Unknown suite '{name}'.{nearest(name, suite_names())}{known} Or give the path of a .toml file."
+            f"Unknown suite '{name}'.{nearest(name, suite_names())}{names} Or give the path of a .toml file."
         )
     values = read_toml(path, f"Suite file '{name}'", where)
     own = {"name": path.stem, "where": where, "folder": path.parent}
@@ -187,20 +187,20 @@ def load_suite(name: str) -> Suite:
 
 def _taken_over(suite: Suite) -> tuple[SuiteEntry, ...]:
     """Return the entries with what each takes over from the one it is like."""
-    found: dict[str, SuiteEntry] = {}
+    complete: dict[str, SuiteEntry] = {}
     for entry in suite.entries:
-        if entry.like is not None and entry.like not in found:
-            hint = nearest(entry.like, tuple(found))
+        if entry.like is not None and entry.like not in complete:
+            hint = nearest(entry.like, tuple(complete))
             raise UserError(
                 f"In {suite.where}, entry '{entry.name}', like: no entry '{entry.like}' stands before it.{hint}"
             )
         if entry.like is not None:
-            model = found[entry.like]
+            model = complete[entry.like]
             own = {field: getattr(entry, field) for field in entry.model_fields_set}
             changes = {**model.changes, **entry.changes}
             entry = model.model_copy(update={"note": "", **own, "changes": changes})
-        found[entry.name] = entry
-    return tuple(found.values())
+        complete[entry.name] = entry
+    return tuple(complete.values())
 
 
 def _entry_for_each_recipe(suite: Suite) -> tuple[SuiteEntry, ...]:
@@ -225,11 +225,11 @@ def _check_descent(suite: Suite) -> None:
             hint = nearest(parent, tuple(before))
             raise UserError(f"{where}: there is no entry '{parent}'.{hint} Entries: {'; '.join(before)}.")
     for name in before:
-        way = [name]
-        while (parent := before[way[-1]]) is not None and parent not in way:
-            way.append(parent)
+        chain = [name]
+        while (parent := before[chain[-1]]) is not None and parent not in chain:
+            chain.append(parent)
         if parent == name:
-            circle = " continues from ".join(f"'{each}'" for each in (*way, name))
+            circle = " continues from ".join(f"'{each}'" for each in (*chain, name))
             raise UserError(f"In {suite.where}, init_from: {circle}, a circle.")
 
 
@@ -252,9 +252,9 @@ def _sentence(error: ValidationError, values: Mapping[str, Any], where: str) -> 
         place = place[2:]
     if len(place) > 1 and place[0] == "conclusions" and isinstance(place[1], int):
         inside = ".".join(str(part) for part in place[2:])
-        said = first["msg"].removeprefix("Value error, ")
+        message = first["msg"].removeprefix("Value error, ")
         fields = "a conclusion has says, of, measure, and than or at_most"
-        return f"In {where}, conclusion {place[1] + 1}{f', {inside}' if inside else ''}: {said}; {fields}."
+        return f"In {where}, conclusion {place[1] + 1}{f', {inside}' if inside else ''}: {message}; {fields}."
     field = str(place[0]) if place else "entries"
     if first["type"] == "extra_forbidden":
         allowed = _allowed(in_entry)

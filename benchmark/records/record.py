@@ -1,14 +1,18 @@
 """The record: what a run leaves. Scores are computed from records, never stored in them."""
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.data.audit.audit import Audit
+from benchmark.data.dataset import Split
+from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome
+from benchmark.records.settings import Settings
 
 FORMAT = 1
 
@@ -27,11 +31,15 @@ class BackboneFacts(_Part):
     origin: str = "built-in"
 
 
-class DataFacts(_Part):
-    """On what, and how it was split.
+class SplitFacts(_Part):
+    """How the images were split; the fields of :class:`benchmark.data.Split`, its positions counted.
 
     Args:
+        grouping: how patients were made of ids that differ by a letter at the end; empty where there are none.
         split: its name, for people; the fields below say the same for programs.
+        split_hash: SHA-256 of the split table (:func:`benchmark.data.splits.files.split_table`).
+        limit: the number of images that ``--limit`` left, ``None`` without.
+        n_train, n_validation, n_test: numbers of images.
         leaks: a sentence for each way in which the test images are not independent.
         split_kind: ``official``, ``holdout``, ``folds``, ``official-folds`` or ``slice`` (folds that part patients).
         fold, folds: which one this is, from 1, and of how many; ``None`` where there are no folds.
@@ -41,12 +49,6 @@ class DataFacts(_Part):
         unscored: classes without test images; averages over classes leave them out.
     """
 
-    name: str
-    fingerprint: str
-    class_names: tuple[str, ...]
-    negative_class: str | None
-    synthetic: bool
-    grouped: bool
     split: str
     split_hash: str
     limit: int | None
@@ -60,6 +62,54 @@ class DataFacts(_Part):
     scheme: str = ""
     removed: int | None = None
     unscored: tuple[str, ...] = ()
+    grouping: str = ""
+
+    @classmethod
+    def of(cls, split: Split, table_hash: str, **others: Any) -> Self:
+        """Return the facts of a split.
+
+        Args:
+            split: the split, with positions in its data set.
+            table_hash: the SHA-256 of its split table.
+            others: values of the fields that a subclass adds.
+        """
+        alike = ("leaks", "removed", "unscored", "fold", "folds", "scheme")
+        return cls(
+            split=split.name,
+            split_hash=table_hash,
+            limit=split.limited_to,
+            split_kind=split.kind,
+            n_train=len(split.train),
+            n_validation=len(split.validation),
+            n_test=len(split.test),
+            **{name: getattr(split, name) for name in alike},
+            **others,
+        )
+
+
+class DataFacts(SplitFacts):
+    """On what a run was done: the data set, and how it was split. Stored as one flat object.
+
+    Args:
+        grouped: whether patients are known.
+    """
+
+    name: str
+    fingerprint: str
+    class_names: tuple[str, ...]
+    negative_class: str | None
+    synthetic: bool
+    grouped: bool
+
+    @property
+    def negative(self) -> int | None:
+        """The position of the class without a tumour among the classes, ``None`` where there is none."""
+        return None if self.negative_class is None else self.class_names.index(self.negative_class)
+
+    @property
+    def tumour_names(self) -> tuple[str, ...]:
+        """The classes that can be missed: all but the one without a tumour, none where there is no such class."""
+        return tuple(name for name in self.class_names if self.negative_class not in (None, name))
 
 
 class WeightsFacts(_Part):
@@ -184,7 +234,8 @@ class CamFacts(_Part):
 class Record(_Part):
     """All of a run but its predictions. ``key`` is the run's identity; ``identity`` is what it hashes.
 
-    ``audit`` is of the data and its split, made before training.
+    ``audit`` is of the data and its split, made before training. ``settings`` are what the user chose beside the
+    identity; records of before they were kept have none.
     """
 
     format: int = FORMAT
@@ -198,6 +249,7 @@ class Record(_Part):
     backbone: BackboneFacts
     data: DataFacts
     audit: Audit | None = None
+    settings: Settings | None = None
     weights: WeightsFacts
     network: NetworkFacts | None = None
     throughput: Throughput = Throughput()
@@ -207,6 +259,14 @@ class Record(_Part):
     trials: tuple[Trial, ...] = ()
     cam: CamFacts | None = None
     provenance: dict[str, Any] = {}
+
+    @cached_property
+    def recipe(self) -> Recipe | None:
+        """The recipe of the run, ``None`` where the identity holds none that this version can read."""
+        try:
+            return Recipe.model_validate(self.identity.get("recipe"))
+        except ValidationError:
+            return None
 
 
 @dataclass(frozen=True)

@@ -15,17 +15,17 @@ class Run:
     """One backbone + one recipe + one data set + one split + one seed. All of it is the run's identity.
 
     Args:
-        backbone: name.
-        backbone_source: SHA-256 of the file that declares it.
-        recipe: resolved, for the backbone's family too; without its name, so that identical recipes are one.
-        data_fingerprint: of the whole data set.
+        backbone: the name of the backbone.
+        backbone_source: the SHA-256 of the file that declares it.
+        recipe: the resolved recipe, for the backbone's family too; its name is no part of it.
+        data_fingerprint: the fingerprint of the whole data set.
         images_hash: SHA-256 over the ids of the chosen images, in order.
-        split_hash: SHA-256 of the assignment (image id, class, patient, part) that is saved with the records.
-        seed: of initial weights, order of images and dropout.
+        split_hash: SHA-256 of the split table (image id, class, patient, part) that is saved with the records.
+        seed: the seed of initial weights, order of images and dropout.
         engine: ``torch`` or ``tensorflow``.
         device_kind: ``cpu`` or ``cuda``.
-        precision: resolved, ``float32``, ``bfloat16`` or ``float16``.
-        weights: requested: ``none``, ``imagenet:HUB ID`` or ``sha256:...``.
+        precision: the resolved precision, ``float32``, ``bfloat16`` or ``float16``.
+        weights: the weights that are requested: ``none``, ``imagenet:HUB ID`` or ``sha256:...``.
         init_from: key of the run whose weights this one starts from, or ``None``.
     """
 
@@ -49,7 +49,7 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """Return what :attr:`key` hashes, as JSON-ready data."""
         values = asdict(self)
-        values["recipe"] = self.recipe.model_dump(mode="json", exclude={"families"})
+        values["recipe"] = self.recipe.identity()
         return {"protocol": PROTOCOL_VERSION, **values}
 
     @property

@@ -9,7 +9,6 @@ and NumPy arrays read without pickle.
 """
 
 import contextlib
-import os
 import shutil
 import zipfile
 import zlib
@@ -23,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from benchmark.atomic_files import flush
 from benchmark.hashing import hash_file, hash_json
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import FORMAT, Cams, Predictions, Record
@@ -145,12 +145,12 @@ class RecordStore:
             sums = "".join(f"{hash_file(path)}  {path.name}\n" for path in sorted(new.iterdir()))
             (new / _SUMS).write_text(sums, encoding="utf-8")
             for path in new.iterdir():
-                _flush(path)
-            _flush(new)
+                flush(path)
+            flush(new)
             with contextlib.suppress(FileNotFoundError):
                 final.rename(old)
             new.rename(final)
-            _flush(home)
+            flush(home)
         finally:
             shutil.rmtree(new, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
@@ -173,39 +173,25 @@ class RecordStore:
 
     def read(self, key: str) -> Record | None:
         """Return the record of one run, or ``None`` where there is none that can be used."""
-        try:
-            return self._read_record(self.folder / short(key))
-        except (_Unusable, OSError):
-            return None
+        return _usable(lambda: self._read_record(self.folder / short(key)))
 
     def last_try(self, key: str) -> Record | None:
         """Return the record of a run's latest try: a failure beside a result, else the run's record."""
-        try:
-            return self._read_record(self.failed / short(key))
-        except (_Unusable, OSError):
-            return self.read(key)
+        return _usable(lambda: self._read_record(self.failed / short(key))) or self.read(key)
 
     def predictions(self, record: Record) -> Predictions | None:
         """Return a record's predictions, or ``None`` where there are none that can be used."""
-        try:
-            return _read_predictions(self.folder / short(record.key), record)
-        except (_Unusable, OSError):
-            return None
+        return _usable(lambda: _read_predictions(self.folder / short(record.key), record))
 
     def cams(self, record: Record) -> Cams | None:
         """Return a record's Grad-CAM maps, or ``None`` where there are none that can be used."""
-        try:
-            return _read_sound(self.folder / short(record.key) / _CAMS, Cams, problem_with_cams, record)
-        except (_Unusable, OSError):
-            return None
+        path = self.folder / short(record.key) / _CAMS
+        return _usable(lambda: _read_sound(path, Cams, problem_with_cams, record))
 
     def done(self, key: str) -> bool:
         """Return whether the run's record is there, complete, and its outcome ``ok``."""
-        try:
-            record = self._read_record(self.folder / short(key))
-            return record.key == key and record.outcome is Outcome.OK
-        except (_Unusable, OSError):
-            return False
+        record = self.read(key)
+        return record is not None and record.key == key and record.outcome is Outcome.OK
 
     def read_all(self) -> Stored:
         """Return all records with their predictions; what can't be used, and failures of runs that have a result, are
@@ -255,11 +241,19 @@ class RecordStore:
         return record
 
 
+def _usable(read: Callable[[], _T]) -> _T | None:
+    """Return what is read, ``None`` where it is not there or can't be used."""
+    try:
+        return read()
+    except (_Unusable, OSError):
+        return None
+
+
 def _folders(home: Path) -> list[Path]:
     if not home.is_dir():
         return []
-    # a leading dot is a write that was cut short, or is under way
-    return sorted(path for path in home.iterdir() if not path.name.startswith("."))
+    # a leading dot is a write that was cut short, or is under way; files are what a file manager leaves (Thumbs.db)
+    return sorted(path for path in home.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _read_predictions(folder: Path, record: Record) -> Predictions | None:
@@ -273,11 +267,11 @@ def _read_sound(
     arrays = _read_arrays(path, [field.name for field in fields(cast(Any, kind))])
     if arrays is None:
         return None
-    found = kind(**arrays)
-    wrong = problem(found, len(record.data.class_names))
+    value = kind(**arrays)
+    wrong = problem(value, len(record.data.class_names))
     if wrong:
         raise _Unusable(wrong)
-    return found
+    return value
 
 
 def _read_arrays(path: Path, names: list[str]) -> dict[str, npt.NDArray[Any]] | None:
@@ -322,12 +316,3 @@ def _why_invalid(text: bytes, error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     return f"it is not a record of this version ({place + ': ' if place else ''}{first['msg']})"
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file's or folder's content is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

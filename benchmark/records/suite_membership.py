@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from benchmark.data.preparation.cache import written_file
+from benchmark.atomic_files import write_atomically
 from benchmark.errors import UserError
 from benchmark.recipe.suite import Conclusion, Suite
 
@@ -26,8 +26,8 @@ class Experiment(_Part):
     """One entry of a suite.
 
     Args:
-        name, reference, gpu, note: see :class:`~benchmark.recipe.suite.SuiteEntry`.
-        runs: by the user's changes to the recipe (``epochs=2``; empty without any) the keys of its runs.
+        name, reference, gpu, note: the fields of :class:`~benchmark.recipe.suite.SuiteEntry`.
+        runs: the keys of its runs, by the user's changes to the recipe (``epochs=2``; empty without any).
     """
 
     name: str
@@ -41,9 +41,10 @@ class Experiments(_Part):
     """A suite and its runs.
 
     Args:
-        suite, about, notes, source, conclusions: see :class:`~benchmark.recipe.suite.Suite`.
-        known: the lines of its table of known figures by their id; empty without one.
-        entries: in the suite's order.
+        suite: the suite's name.
+        about, notes, source, conclusions: the fields of :class:`~benchmark.recipe.suite.Suite`.
+        known: the lines of its table of known figures by their id; empty without such a table.
+        entries: its entries, in the suite's order.
     """
 
     suite: str
@@ -67,7 +68,7 @@ def known_figures(suite: Suite) -> dict[str, dict[str, str]]:
     path = suite.folder / suite.reference
     try:
         with path.open(encoding="utf-8", newline="") as stream:
-            found = {line["id"]: line for line in csv.DictReader(stream)}
+            figures = {line["id"]: line for line in csv.DictReader(stream)}
     except (OSError, ValueError) as error:
         raise UserError(f"In {suite.where}, reference: {path} can't be read: {error}.") from None
     except KeyError:
@@ -76,11 +77,11 @@ def known_figures(suite: Suite) -> dict[str, dict[str, str]]:
     for number, conclusion in enumerate(suite.conclusions, start=1):
         named |= {f"conclusion {number}, of": conclusion.of, f"conclusion {number}, than": conclusion.than}
     for place, name in named.items():
-        if name is not None and name not in found:
+        if name is not None and name not in figures:
             raise UserError(
-                f"In {suite.where}, {place}: {path.name} has no line '{name}'; it has {', '.join(found)}."
+                f"In {suite.where}, {place}: {path.name} has no line '{name}'; it has {', '.join(figures)}."
             )
-    return found
+    return figures
 
 
 def save_experiments(
@@ -90,24 +91,24 @@ def save_experiments(
 
     Args:
         out: the results folder.
-        suite: as it is now; what the file said of it before is replaced.
-        members: keys of the runs by entry.
-        changes: the user's, to every recipe.
+        suite: the suite as it is now; what the file said of it before is replaced.
+        members: the keys of the runs by the name of their entry.
+        changes: the user's changes to every recipe, dotted fields and their values.
 
     Raises:
         UserError: it can't be written, or the suite's table can't be read.
     """
-    told = ", ".join(f"{field}={value}" for field, value in sorted(changes.items()))
+    label = ", ".join(f"{field}={value}" for field, value in sorted(changes.items()))
     before = {} if (old := _read(_path(out, suite.name))) is None else {each.name: each.runs for each in old.entries}
     entries = []
     for entry in suite.entries:
         runs = dict(before.get(entry.name, {}))
         if entry.name in members:
-            runs[told] = tuple(dict.fromkeys([*runs.get(told, ()), *members[entry.name]]))
+            runs[label] = tuple(dict.fromkeys([*runs.get(label, ()), *members[entry.name]]))
         entries.append(
             Experiment(name=entry.name, reference=entry.reference, gpu=entry.gpu, note=entry.note, runs=runs)
         )
-    found = Experiments(
+    experiments = Experiments(
         suite=suite.name,
         about=suite.about,
         notes=suite.notes,
@@ -119,20 +120,19 @@ def save_experiments(
     path = _path(out, suite.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written_file(path) as unfinished:
-            unfinished.write_text(found.model_dump_json(indent=1), encoding="utf-8")
+        write_atomically(path, experiments.model_dump_json(indent=1))
     except OSError as error:
         raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
 
 
 def read_experiments(folders: Iterable[Path]) -> tuple[Experiments, ...]:
     """Return what results folders know of suites, the runs of a suite in several folders together."""
-    found: dict[str, Experiments] = {}
+    suites: dict[str, Experiments] = {}
     for path in sorted(path for folder in folders for path in (folder / _FOLDER).glob("*.json")):
         here = _read(path)
         if here is not None:
-            found[here.suite] = _together(found[here.suite], here) if here.suite in found else here
-    return tuple(found.values())
+            suites[here.suite] = _together(suites[here.suite], here) if here.suite in suites else here
+    return tuple(suites.values())
 
 
 def _together(first: Experiments, second: Experiments) -> Experiments:
@@ -140,7 +140,7 @@ def _together(first: Experiments, second: Experiments) -> Experiments:
     entries = []
     for entry in first.entries:
         more = others.get(entry.name, {})
-        runs = {told: (*entry.runs.get(told, ()), *more.get(told, ())) for told in {**entry.runs, **more}}
+        runs = {label: (*entry.runs.get(label, ()), *more.get(label, ())) for label in {**entry.runs, **more}}
         entries.append(entry.model_copy(update={"runs": runs}))
     return first.model_copy(update={"entries": tuple(entries)})
 

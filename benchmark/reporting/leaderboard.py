@@ -17,7 +17,8 @@ def read_board(*folders: Path, costs: Costs | None = None) -> Board:
     """Score every record in results folders and gather them into a board; what can't be used is named on it.
 
     Args:
-        costs: of decisions, for the column ``cost``.
+        folders: the results folders.
+        costs: what each error costs, for the column ``cost``; without them it is empty.
 
     Raises:
         UserError: a folder has no record at all.
@@ -36,10 +37,10 @@ def write_leaderboard(
     """Write the tables (CSV, Markdown, LaTeX), the plots, the gallery and the interactive page of results folders.
 
     Args:
-        out: where to write.
-        folders: that hold the records; ``out`` where none are named.
+        out: the folder to write to, which is made where it does not exist.
+        folders: the results folders that hold the records; ``out`` where none are named.
         view: which rows and columns are shown.
-        costs: of decisions, for the column ``cost``.
+        costs: what each error costs, for the column ``cost``; without them it is empty.
 
     Returns:
         The path of ``leaderboard.html``.

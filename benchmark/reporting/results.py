@@ -7,23 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError
 from benchmark.evaluation.metrics import decide
+from benchmark.records.record import Record
+from benchmark.reporting.board.column import Kind
+from benchmark.reporting.board.columns import columns
 from benchmark.reporting.board.flat_rows import run_lines
-from benchmark.reporting.board.rows import WHO, Result, Row, columns
+from benchmark.reporting.board.rows import Result
 from benchmark.reporting.leaderboard import read_board
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_TRUTHS = ("fell_back", "synthetic", "grouped")
-_WHOLE = (
-    *("rank", "seed", "n_runs", "batch_size", "size", "limit", "n_train", "n_validation", "n_test", "patients"),
-    *("best_epoch", "n_epochs", "fold", "folds", "cam_images"),
-)
-_COUNTS = ("fn_", "missed_", "support_", "patient_fn_", "patient_missed_", "patient_support_")
-_WORDS = (
-    *(name for name in WHO if name not in _WHOLE),
-    *("status", "reason", "device", "speed_block", "precision", "weights_policy", "leaks", "note", "parity", "key"),
-)
+_TYPES = {
+    Kind.TEXT: "string",
+    Kind.TRUTH: "boolean",
+    Kind.WHOLE: "Int64",
+    Kind.COUNT: "Int64",
+    Kind.SCORE: "float64",
+    Kind.NUMBER: "float64",
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Results:
     """What one results folder holds, or several, as tidy frames that share the column ``key``.
 
     Args:
-        runs: a line per run, those that failed included, with the columns of ``runs.csv`` and ``fold`` and ``folds``.
+        runs: a line per run, those that failed included, with the columns of ``runs.csv``, ``fold``,
+            ``folds``, and ``run_note``, the text of ``--note``.
         predictions: a line per run and image: ``key``, ``part`` (``validation`` or ``test``), ``image_id``, ``group``
             (the patient; missing where unknown), ``label`` and ``predicted`` (names of classes), ``correct``, and the
             probability of each class, float32, under ``p_<class>`` (missing where a data set has no such class).
@@ -63,32 +65,23 @@ def load_results(*folders: Path | str) -> Results:
     board = read_board(*paths)
     ordered = [result for row in board.rows for result in row.results]
     lines = [
-        {**line, "fold": result.record.data.fold, "folds": result.record.data.folds}
-        for line, result in zip(run_lines(board), ordered, strict=True)
+        {**line, **_beside_the_board(result.record)} for line, result in zip(run_lines(board), ordered, strict=True)
     ]
-    names = [*columns(board.class_names, board.tumour_names), "fold", "folds"]
+    types = {column.name: _TYPES[column.kind] for column in columns(board.class_names, board.tumour_names)}
+    types |= {"fold": "Int64", "folds": "Int64", "run_note": "string"}
+    # dtype object first: an integer column with gaps stays one of integers
+    runs = pd.DataFrame(lines, columns=list(types), dtype=object).astype(types)
     read = [_predictions(result, board.class_names) for result in ordered if result.predictions is not None]
     predictions = pd.concat(read, ignore_index=True) if read else _nothing(board.class_names)
     for name in ("key", "part", "label", "predicted"):
         predictions[name] = predictions[name].astype("category")
-    return Results(_typed(lines, names), predictions, _history(ordered), board.problems)
+    return Results(runs, predictions, _history(ordered), board.problems)
 
 
-def _typed(lines: Sequence[Row], names: Sequence[str]) -> "pd.DataFrame":
-    """Return lines with a type for each column: integers and truths that may be missing, text, floats."""
-    import pandas as pd
-
-    frame = pd.DataFrame(list(lines), columns=list(names), dtype=object)
-    for name in names:
-        kind: Any
-        if name in _TRUTHS:
-            kind = "boolean"
-        elif name in _WHOLE or name.startswith(_COUNTS):
-            kind = "Int64"
-        else:
-            kind = "string" if name in _WORDS else "float64"
-        frame[name] = frame[name].astype(kind)
-    return frame
+def _beside_the_board(record: Record) -> dict[str, Any]:
+    """Return what ``runs`` has of a record and ``runs.csv`` has not."""
+    note = None if record.settings is None else record.settings.note or None
+    return {"fold": record.data.fold, "folds": record.data.folds, "run_note": note}
 
 
 def _predictions(result: Result, class_names: Sequence[str]) -> "pd.DataFrame":
@@ -96,23 +89,23 @@ def _predictions(result: Result, class_names: Sequence[str]) -> "pd.DataFrame":
     import numpy as np
     import pandas as pd
 
-    said, own = result.predictions, result.record.data.class_names
-    assert said is not None
+    predictions, own = result.predictions, result.record.data.class_names
+    assert predictions is not None
     names = np.array(own, dtype=object)
     frame = pd.DataFrame(
         {
             "key": result.record.key,
-            "part": said.parts.astype(object),
-            "image_id": pd.array(said.image_ids.tolist(), dtype="string"),
-            "group": pd.array([group or None for group in said.groups.tolist()], dtype="string"),
-            "label": names[said.labels],
-            "predicted": names[decide(said.probabilities)],
-            "correct": decide(said.probabilities) == said.labels,
+            "part": predictions.parts.astype(object),
+            "image_id": pd.array(predictions.image_ids.tolist(), dtype="string"),
+            "group": pd.array([group or None for group in predictions.groups.tolist()], dtype="string"),
+            "label": names[predictions.labels],
+            "predicted": names[decide(predictions.probabilities)],
+            "correct": decide(predictions.probabilities) == predictions.labels,
         }
     )
     for name in class_names:
-        missing: Any = np.full(len(said.labels), np.nan, dtype=np.float32)
-        frame[f"p_{name}"] = said.probabilities[:, own.index(name)] if name in own else missing
+        missing: Any = np.full(len(predictions.labels), np.nan, dtype=np.float32)
+        frame[f"p_{name}"] = predictions.probabilities[:, own.index(name)] if name in own else missing
     return frame
 
 

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 
 import numpy as np
 
-from benchmark.engines.base import Engine, StepInput
+from benchmark.engines.base import Engine, Network, StepInput
 from benchmark.records.outcomes import Outcome, RunFailure
+from benchmark.training.epoch import Loop
 
 # A measurement of both layouts takes some twenty steps, which fewer than this would hardly repay.
 STEPS_WORTH_LAYOUT = 400
@@ -15,6 +17,29 @@ STEPS_WORTH_LAYOUT = 400
 # Training that would not take several times as long can't repay it, and is not even asked.
 WORTH_ASKING_SECONDS = 600.0
 _ESTIMATED, _MEASURED = 2, 7
+
+
+def choose(loop: Loop, network: Network, choices: dict[str, str]) -> None:
+    """Make the choices that a measurement makes, or set those that were made before an interruption.
+
+    Args:
+        loop: before its first epoch, or where it was interrupted.
+        network: what its engine built.
+        choices: each with the measurement that decided; filled where empty.
+    """
+    engine, total = loop.engine, loop.recipe.epochs * loop.steps_per_epoch
+    if choices:
+        if "channels_last" in choices:
+            engine.set_channels_last(choices["channels_last"].startswith("on"))
+        engine.set_compile(choices["compile"].startswith("on"))
+        return
+    loop.report({"event": "phase", "phase": "choosing"})
+    steps = partial(loop.step_inputs, 1)
+    measured: dict[str, str] = {}
+    if network.layout_is_free and loop.features is None:  # steps from features say nothing of the network's layout
+        measured["channels_last"] = resolve_channels_last(engine, network.execution["channels_last"], total, steps)
+    measured["compile"] = resolve_compile(engine, loop.recipe.execution.compile, total, steps)
+    choices |= measured  # all or none: where memory was too small, all are measured anew
 
 
 def _seconds_per_step(engine: Engine, steps: Iterator[StepInput], count: int) -> tuple[float, float]:
@@ -52,20 +77,20 @@ def resolve_channels_last(
     return f"{faster} ({1000 * taken['on']:.1f} ms a step with it, {1000 * taken['off']:.1f} ms without)"
 
 
-def resolve_compile(engine: Engine, wanted: str, total_steps: int, steps: Callable[[], Iterator[StepInput]]) -> str:
+def resolve_compile(engine: Engine, asked: str, total_steps: int, steps: Callable[[], Iterator[StepInput]]) -> str:
     """Return ``on`` or ``off`` with the measurement that decided, and leave the engine so set.
 
-    Weights and optimiser are as before afterwards.
+    Weights and optimizer are as before afterwards.
 
     Args:
         engine: built.
-        wanted: ``on``, ``off`` or ``auto``.
+        asked: ``on``, ``off`` or ``auto``.
         total_steps: optimisation steps that are planned.
         steps: gives the first steps of training, anew at each call.
     """
-    if wanted != "auto":
-        engine.set_compile(wanted == "on")
-        return wanted
+    if asked != "auto":
+        engine.set_compile(asked == "on")
+        return asked
     before = engine.state(optimizer=True)
     engine.set_compile(False)
     plain, _ = _seconds_per_step(engine, steps(), _ESTIMATED)

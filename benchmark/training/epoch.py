@@ -3,9 +3,10 @@
 Every random draw is a function of (seed, epoch, step, image id), so that nothing has to be kept but a number.
 """
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +18,14 @@ from benchmark.engines.base import Engine, Handle, StepInput
 from benchmark.evaluation.metrics import confusion_matrix, macro_f1
 from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
+from benchmark.records.record import Timings
 from benchmark.training.clock import Clock
 from benchmark.training.prefetch import Feed, near_equal_batches
-from benchmark.training.schedules import average_decay, factor
+from benchmark.training.schedules import ema_decay, factor
 
 Report = Callable[[Mapping[str, Any]], None]
-Rows = npt.NDArray[Any]
+Features = npt.NDArray[Any]
+_T = TypeVar("_T")
 
 # The device is waited for about this often, to show progress and to look for NaN; often enough to see both, too
 # rarely to cost anything.
@@ -43,31 +46,46 @@ def class_weights(recipe: Recipe, data: DataSet, train: Positions) -> npt.NDArra
     Raises:
         RunFailure: ``bad_data`` where the recipe names a class that the data set does not have.
     """
-    wanted = recipe.loss.class_weights
-    if wanted == "none":
+    weights = recipe.loss.class_weights
+    if weights == "none":
         return np.ones(len(data.class_names))
-    if wanted == "balanced":
+    if weights == "balanced":
         counts = np.bincount(data.labels[train], minlength=len(data.class_names))
         return np.asarray(len(train) / (len(counts) * np.maximum(counts, 1)))
-    unknown = sorted(set(wanted) - set(data.class_names))
+    unknown = sorted(set(weights) - set(data.class_names))
     if unknown:
-        known = ", ".join(data.class_names)
-        raise RunFailure(Outcome.BAD_DATA, f"The recipe weights the class '{unknown[0]}', but the data has {known}.")
-    return np.array([wanted.get(name, 1.0) for name in data.class_names])
+        names = ", ".join(data.class_names)
+        raise RunFailure(Outcome.BAD_DATA, f"The recipe weights the class '{unknown[0]}', but the data has {names}.")
+    return np.array([weights.get(name, 1.0) for name in data.class_names])
 
 
 class Loop:
-    """One training. Split into methods that read in the order in which they happen."""
+    """One training: its methods read in the order in which they happen in an epoch.
+
+    Args:
+        engine, data, split, recipe, seed, report, should_stop: see :func:`benchmark.training.train.train`.
+        shrinks: whether batches are cut into more parts where memory is too small.
+    """
 
     def __init__(
-        self, engine: Engine, data: DataSet, split: Split, recipe: Recipe, seed: int, report: Report
+        self,
+        engine: Engine,
+        data: DataSet,
+        split: Split,
+        recipe: Recipe,
+        seed: int,
+        report: Report,
+        should_stop: Callable[[], bool] = lambda: False,
+        *,
+        shrinks: bool = False,
     ) -> None:
         self.engine, self.data, self.split = engine, data, split
         self.recipe, self.seed, self.report = recipe, seed, report
+        self.should_stop, self.shrinks = should_stop, shrinks
         self.clock = Clock()
         self.numbers = image_numbers(data.image_ids[split.train])
         self.weights = class_weights(recipe, data, split.train)
-        self.rows: Rows | None = None
+        self.features: Features | None = None
         self._feed: Feed | None = None
         self.steps_per_epoch = len(near_equal_batches(split.train, recipe.batch_size))
         self.val_losses: list[float] = []  # of the epochs that are done, earlier tries' included
@@ -81,14 +99,38 @@ class Loop:
         reduced = self.parts > self.recipe.execution.accumulate
         return -(-self.recipe.batch_size // self.parts) if reduced else self.recipe.batch_size
 
-    def read_rows(self, rows: Rows | None) -> None:
-        """Train and predict from rows of the frozen prefix, one for each position, or with ``None`` from pixels."""
-        self.rows, self._feed = rows, None
+    @property
+    def batch_in_words(self) -> str:
+        """How a batch is computed, for the record."""
+        asked, parts = self.recipe.batch_size, self.parts
+        return f"{asked}" if parts == 1 else f"{asked}, computed in {parts} parts of at most {-(-asked // parts)}"
+
+    def within_memory(self, action: Callable[[], _T]) -> _T:
+        """Return what an action gives; where memory is too small and that is allowed, do it anew in smaller parts.
+
+        The engine is put back to where it was before the action.
+        """
+        before = self.engine.state(optimizer=True) if self.shrinks else None
+        while True:
+            try:
+                return action()
+            except RunFailure as failure:
+                if before is None or failure.outcome is not Outcome.OOM or self.parts >= self.recipe.batch_size:
+                    raise
+            gc.collect()  # what was raised holds on to what the step had allocated
+            self.parts = min(2 * self.parts, self.recipe.batch_size)
+            self.first_steps.clear()
+            self.engine.load_state(before)
+            self.report({"event": "note", "note": f"Out of memory: batch {self.batch_in_words} from here on."})
+
+    def read_features(self, features: Features | None) -> None:
+        """Train and predict from kept outputs of frozen stages, shape (N, ...), or with ``None`` from pixels."""
+        self.features, self._feed = features, None
 
     def feed(self) -> Feed:
-        """Return what brings pixels, or rows, to the device."""
+        """Return what brings pixels, or features, to the device."""
         if self._feed is None:
-            split, source = self.split, self.data.pixels if self.rows is None else self.rows
+            split, source = self.split, self.data.pixels if self.features is None else self.features
             with self.clock("data"):
                 every = np.concatenate([split.train, split.validation, split.test])
                 self._feed = Feed(self.engine, source, every)
@@ -116,8 +158,8 @@ class Loop:
                 step=step + 1,
                 seed=step_seed(self.seed, step),
                 parts=self.parts,
-                average_decay=average_decay(self.recipe.ema, step + 1),
-                from_rows=self.rows is not None,
+                ema_decay=ema_decay(self.recipe.ema, step + 1),
+                from_features=self.features is not None,
             )
 
     def rate(self, step: int) -> float:
@@ -176,14 +218,18 @@ class Loop:
             )  # fmt: skip
         return total / seen
 
+    def logits(self, batch: Handle) -> Handle:
+        """Return logits of shape (B, C), in inference mode, for images or features that :meth:`feed` brought."""
+        if self.features is not None:
+            return self.engine.forward_from_features(batch)
+        return self.engine.forward(self.engine.normalize(batch))
+
     def predict(self, positions: Positions) -> npt.NDArray[np.float64]:
         """Return probabilities of shape (N, C) for images, in inference mode."""
         batches = near_equal_batches(positions, self.batch_size)
         logits: list[npt.NDArray[np.float32]] = []
-        engine = self.engine
-        for given in self.feed().batches(batches):
-            found = engine.forward(engine.normalize(given)) if self.rows is None else engine.forward_rest(given)
-            logits += engine.fetch([found])
+        for batch in self.feed().batches(batches):
+            logits += self.engine.fetch([self.logits(batch)])
         stacked = np.concatenate(logits)
         if stacked.shape != (len(positions), len(self.data.class_names)):
             raise RunFailure(
@@ -206,3 +252,19 @@ class Loop:
             loss = float(-np.log(np.maximum(chosen, 1e-12)).mean())
             confusion = confusion_matrix(labels, probabilities.argmax(axis=1), len(self.data.class_names))
             return loss, float(macro_f1(confusion))
+
+    def timings(self) -> Timings:
+        """Return where the time went; the first step of each batch size pays for compilation or tracing."""
+        seconds = self.clock.seconds
+        usual = 1 / float(np.median(self.speeds)) if self.speeds else 0.0
+        first = sum(max(0.0, taken - usual * size) for size, taken in self.first_steps.items()) if usual else 0.0
+        return Timings(
+            prefix_s=seconds["features"],
+            compile_s=first + seconds["choices"],
+            compute_s=seconds["compute"] - first,
+            data_s=seconds["data"],
+            harness_s=seconds["harness"],
+            validation_s=seconds["validation"],
+            checkpoint_s=seconds["checkpoint"],
+            evaluation_s=seconds["evaluation"],
+        )

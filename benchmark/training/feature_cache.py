@@ -1,4 +1,4 @@
-"""The frozen prefix: computed once for each image of a data set, kept on disk, and read by every run that shares it.
+"""Outputs of frozen stages, the features: computed once for each image, kept on disk, and read by every run alike.
 
 While the first stages are frozen and nothing random comes before them, their output for an image never changes. It is
 kept for the training, validation and test images alike, and only the rest of the network is trained, validated and
@@ -6,154 +6,136 @@ tested on it: the same result, to within rounding, in a fraction of the time.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from benchmark.data.dataset import Positions
-from benchmark.engines.base import Handle, Network, NoPrefix, Prefix
+from benchmark.engines.base import FeatureSpec, Handle, Network, NotCacheable
 from benchmark.engines.freezing import TOLERANCE, agree
 from benchmark.hashing import hash_json
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.epoch import Loop
-from benchmark.training.feature_store import Entry, NoRoom, PrefixCache, Rows
-from benchmark.training.fit import within_memory
+from benchmark.training.feature_store import Entry, FeatureStore, NoRoom, Rows
 from benchmark.training.prefetch import Feed, near_equal_batches
 
-# On reuse so many rows are computed again, and compared.
+# On reuse the features of so many images are computed again, and compared.
 _CHECKED = 4
 # A GPU may choose its algorithms anew.
 _GPU_TOLERANCE = 2e-2
 # Conventions of a network that don't touch its forward pass in inference mode.
 _NOT_FORWARD = ("optimizer", "batch_norm_momentum", "batch_norm_variance", "layer_regularizers")
-# What of the resolved execution may change a row.
+# What of the resolved execution may change features.
 _FORWARD = ("precision", "tf32", "channels_last", "deterministic")
 
 
 @dataclass(frozen=True)
 class Caching:
-    """Where rows are kept, and what may change them that the loop can't know.
+    """Where features are kept, and what may change them that the loop can't know.
 
     Args:
         cache: where.
         origin: JSON-ready: the adapter and its source, versions of libraries.
     """
 
-    cache: PrefixCache
+    cache: FeatureStore
     origin: Mapping[str, Any]
 
 
 @contextlib.contextmanager
-def frozen_rows(
-    loop: Loop, network: Network, caching: Caching | None, should_stop: Callable[[], bool], shrink: bool
-) -> Iterator[Mapping[str, Any]]:
-    """Let a loop read kept rows where that can be, and compute those that are missing first.
+def cached_features(loop: Loop, network: Network, caching: Caching | None) -> Iterator[Mapping[str, Any]]:
+    """Let a loop read kept features where that can be, and compute those that are missing first.
 
     Args:
-        loop: before its first epoch.
+        loop: before its first epoch; asked whether to stop while features are computed.
         network: what its engine built.
         caching: ``None`` keeps nothing.
-        should_stop: asked while rows are computed.
-        shrink: whether batches are cut into more parts where memory is too small.
 
     Yields:
-        What the record says of it: ``cached``; then ``stages``, the last of them and how many rows were computed here
-        and found, or else the ``reason``.
+        What the record says of it: ``cached``; then the number of ``stages``, ``through`` which, and of how many
+        images features were ``computed`` here and ``reused``, or else the ``reason``.
 
     Raises:
         RunFailure: ``interrupted`` where asked to stop; what was computed is kept.
     """
     with contextlib.ExitStack() as stack:
         try:
-            yield _use_rows(loop, network, caching, should_stop, shrink, stack)
+            yield _read_features(loop, network, caching, stack)
         finally:
-            loop.read_rows(None)
+            loop.read_features(None)
 
 
-def _use_rows(
-    loop: Loop,
-    network: Network,
-    caching: Caching | None,
-    should_stop: Callable[[], bool],
-    shrink: bool,
-    stack: contextlib.ExitStack,
+def _read_features(
+    loop: Loop, network: Network, caching: Caching | None, stack: contextlib.ExitStack
 ) -> dict[str, Any]:
     try:
-        prefix = _prefix(loop, caching)
-    except NoPrefix as why:
+        spec = _feature_spec(loop, caching)
+    except NotCacheable as why:
         return {"cached": False, "reason": str(why)}
     assert caching is not None
     try:
-        with loop.clock("prefix"):
-            found = within_memory(
-                loop, shrink, lambda: _completed(loop, network, prefix, caching, should_stop, stack)
-            )
+        with loop.clock("features"):
+            entry, computed, reused = loop.within_memory(lambda: _completed(loop, network, spec, caching, stack))
     except (NoRoom, OSError) as error:
         reason = str(error) if isinstance(error, NoRoom) else f"its files can't be used ({error.strerror or error})"
         loop.report({"event": "note", "note": f"The frozen stages are computed anew in each epoch: {reason}."})
         return {"cached": False, "reason": reason}
-    entry, computed, reused = found
-    loop.read_rows(entry.rows())
+    loop.read_features(entry.rows())
     return {
         "cached": True,
-        "stages": len(prefix.stages),
-        "through": prefix.stages[-1],
+        "stages": len(spec.stages),
+        "through": spec.stages[-1],
         "computed": computed,
         "reused": reused,
     }
 
 
-def _prefix(loop: Loop, caching: Caching | None) -> Prefix:
-    """Return what can be kept; raises ``NoPrefix`` with the reason where nothing can."""
+def _feature_spec(loop: Loop, caching: Caching | None) -> FeatureSpec:
+    """Return what can be kept; raises ``NotCacheable`` with the reason where nothing can."""
     if caching is None:
-        raise NoPrefix("the cache is off")
+        raise NotCacheable("the cache is off")
     if loop.recipe.augmentation.active:
-        raise NoPrefix("the training images are varied in each epoch")
-    return loop.engine.prefix()
+        raise NotCacheable("the training images are varied in each epoch")
+    return loop.engine.feature_spec()
 
 
 def _completed(
-    loop: Loop,
-    network: Network,
-    prefix: Prefix,
-    caching: Caching,
-    should_stop: Callable[[], bool],
-    stack: contextlib.ExitStack,
+    loop: Loop, network: Network, spec: FeatureSpec, caching: Caching, stack: contextlib.ExitStack
 ) -> tuple[Entry, int, int]:
-    """Return the entry with the rows of all images of the split, and how many were computed here and found."""
+    """Return the features of all images of the split, and of how many they were computed here and found."""
     split = loop.split
     positions = np.concatenate([split.train, split.validation, split.test])
-    key = _key(loop, network, prefix, caching.origin)
+    key = _key(loop, network, spec, caching.origin)
     while True:
-        entry = caching.cache.open(key, count=len(loop.data), shape=prefix.shape, dtype=prefix.dtype)
+        entry = caching.cache.open(key, count=len(loop.data), shape=spec.shape, dtype=spec.dtype)
         stack.callback(entry.close)
-        with entry.filling(should_stop) as mine:
+        with entry.filling(loop.should_stop) as mine:
             if not mine:
                 raise _stopped()
             missing = entry.missing(positions)
-            found = np.setdiff1d(positions, missing)
-            if len(found) and not _agrees(loop, prefix, entry, found):
+            kept = np.setdiff1d(positions, missing)
+            if len(kept) and not _agrees(loop, spec, entry, kept):
                 entry.discard()
                 loop.report({"event": "note", "note": "Kept outputs of the frozen stages were wrong; computed anew."})
                 continue
             if len(missing):
                 entry.make_room(len(missing))
-                entry.write(_computed(loop, missing, should_stop))
-        return entry, len(missing), len(found)
+                entry.write(_computed(loop, missing))
+        return entry, len(missing), len(kept)
 
 
-def _computed(loop: Loop, positions: Positions, should_stop: Callable[[], bool]) -> Iterator[tuple[Positions, Rows]]:
-    """Yield the rows of images in batches; the device computes one while the one before is written."""
+def _computed(loop: Loop, positions: Positions) -> Iterator[tuple[Positions, Rows]]:
+    """Yield the features of images in batches; the device computes one while the one before is written."""
     engine, batches = loop.engine, near_equal_batches(positions, loop.batch_size)
     before: tuple[Positions, Handle] | None = None
     done = 0
     for batch, images in zip(batches, Feed(engine, loop.data.pixels, None).batches(batches), strict=True):
-        if should_stop():
+        if loop.should_stop():
             raise _stopped()
         loop.report({"event": "phase", "phase": f"frozen stages, image {done} of {len(positions)}"})
-        handle = engine.run_prefix(engine.normalize(images))
+        handle = engine.compute_features(engine.normalize(images))
         if before is not None:
             yield before[0], engine.fetch([before[1]])[0]
         before = batch, handle
@@ -162,39 +144,40 @@ def _computed(loop: Loop, positions: Positions, should_stop: Callable[[], bool])
         yield before[0], engine.fetch([before[1]])[0]
 
 
-def _agrees(loop: Loop, prefix: Prefix, entry: Entry, found: Positions) -> bool:
-    """Return whether a few kept rows, computed again, are what they were; other ones for each seed."""
-    chosen = np.random.default_rng(loop.seed).choice(found, size=min(_CHECKED, len(found)), replace=False)
+def _agrees(loop: Loop, spec: FeatureSpec, entry: Entry, kept: Positions) -> bool:
+    """Return whether a few kept features, computed again, are what they were; other ones for each seed."""
+    chosen = np.random.default_rng(loop.seed).choice(kept, size=min(_CHECKED, len(kept)), replace=False)
     engine = loop.engine
     images = engine.upload(np.ascontiguousarray(loop.data.pixels[chosen]))
-    again = _floats(engine.fetch([engine.run_prefix(engine.normalize(images))])[0])
-    kept = _floats(entry.rows()[chosen])
-    tolerance = TOLERANCE["bfloat16" if prefix.dtype == "int16" else prefix.dtype]
+    again = _floats(engine.fetch([engine.compute_features(engine.normalize(images))])[0])
+    before = _floats(entry.rows()[chosen])
+    tolerance = TOLERANCE["bfloat16" if spec.dtype == "int16" else spec.dtype]
     if engine.device.kind != "cpu":
         tolerance = max(tolerance, _GPU_TOLERANCE)
-    return agree(kept, again, tolerance)
+    return agree(before, again, tolerance)
 
 
 def _floats(rows: Rows) -> Rows:
-    """Return rows as numbers: ``int16`` holds the upper half of a float32, which is what bfloat16 is."""
+    """Return features as numbers: ``int16`` holds the upper half of a float32, which is what bfloat16 is."""
     if rows.dtype != np.int16:
         return rows
     bits = np.ascontiguousarray(rows).view(np.uint16).astype(np.uint32) << 16
     return np.asarray(bits.view(np.float32))
 
 
-def _key(loop: Loop, network: Network, prefix: Prefix, origin: Mapping[str, Any]) -> dict[str, Any]:
-    """Return everything that could change a row.
+def _key(loop: Loop, network: Network, spec: FeatureSpec, origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything that could change features.
 
-    The fingerprint of the data does not see the order of the images, which says where a row lies: it is added.
+    The fingerprint of the data does not see the order of the images, which says where the features of each lie: it is
+    added.
     """
     data, engine = loop.data, loop.engine
     return {
         "origin": dict(origin),
         "framework": engine.framework,
         "device": [engine.device.kind, engine.device.name],
-        "stages": list(prefix.stages),
-        "weights": prefix.weights_hash,
+        "stages": list(spec.stages),
+        "weights": spec.weights_hash,
         "preprocessing": asdict(network.preprocessing),
         "execution": {name: network.execution[name] for name in _FORWARD if name in network.execution},
         "conventions": {name: value for name, value in network.conventions.items() if name not in _NOT_FORWARD},

@@ -1,4 +1,4 @@
-"""The frozen prefix's outputs on disk: files, keys, budget and locks. NumPy only; :mod:`.prefix` says when to use it.
+"""Features on disk: files, keys, budget and locks. NumPy only; :mod:`.feature_cache` says when to use it.
 
 An entry is a folder named by the hash of everything that could change what is in it. ``rows.bin`` has a place for
 every image of the data set and is mapped, sparse where nothing was computed; ``done.bin`` has a byte for each image,
@@ -23,6 +23,7 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.atomic_files import write_atomically
 from benchmark.hashing import canonical_json, hash_json
 
 try:
@@ -46,7 +47,7 @@ class NoRoom(Exception):
     """Says in one clause why an entry can't be kept."""
 
 
-class PrefixCache:
+class FeatureStore:
     """All entries of one folder.
 
     Args:
@@ -55,7 +56,7 @@ class PrefixCache:
             that is less.
 
     Example:
-        >>> cache = PrefixCache(Path("/tmp/prefixes"), budget=10**9)
+        >>> cache = FeatureStore(Path("/tmp/prefixes"), budget=10**9)
         >>> with cache.open({"weights": "..."}, count=100, shape=(8,), dtype="float32") as entry:
         ...     missing = entry.missing(positions)
     """
@@ -129,9 +130,9 @@ class PrefixCache:
 
 
 class Entry:
-    """The outputs of one prefix for the images of one data set; a context manager, from :meth:`PrefixCache.open`."""
+    """The features of a data set's images by some frozen stages; a context manager, of :meth:`FeatureStore.open`."""
 
-    def __init__(self, cache: PrefixCache, folder: Path, key: Mapping[str, Any]) -> None:
+    def __init__(self, cache: FeatureStore, folder: Path, key: Mapping[str, Any]) -> None:
         self._cache, self.folder = cache, folder
         self._count, self._shape = int(key["count"]), tuple(int(side) for side in key["shape"])
         self._dtype = np.dtype(key["dtype"])
@@ -142,9 +143,7 @@ class Entry:
             _sized(folder / "done.bin", self._count)
             facts = folder / "key.json"
             if not facts.exists():
-                part = folder / f"key-{uuid4().hex[:8]}.part"
-                part.write_text(canonical_json(dict(key)), encoding="utf-8")
-                part.replace(facts)
+                write_atomically(facts, canonical_json(dict(key)))
             os.utime(facts)
         except BaseException:
             os.close(self._use)
@@ -174,8 +173,8 @@ class Entry:
     def missing(self, positions: Positions) -> Positions:
         """Return those of ``positions`` whose rows are not done, ascending, each once."""
         done = np.fromfile(self.folder / "done.bin", dtype=np.uint8)
-        wanted = np.unique(positions)
-        return np.asarray(wanted[done[wanted] == 0])
+        unique = np.unique(positions)
+        return np.asarray(unique[done[unique] == 0])
 
     @contextlib.contextmanager
     def filling(self, should_stop: Callable[[], bool]) -> Iterator[bool]:
@@ -195,7 +194,7 @@ class Entry:
             os.close(descriptor)
 
     def make_room(self, images: int) -> None:
-        """Set disk space aside for the rows of so many images more; see :meth:`PrefixCache.make_room`."""
+        """Set disk space aside for the rows of so many images more; see :meth:`FeatureStore.make_room`."""
         self._cache.make_room(self, images * self.row_bytes)
 
     def reserve(self, total: int) -> None:
@@ -239,7 +238,7 @@ class Entry:
             _write_all(descriptor, block[start:end], int(positions[start]) * self.row_bytes)
 
     def discard(self) -> None:
-        """Take the entry away, because its rows are not what the prefix gives; who has mapped it keeps them."""
+        """Take the entry away, because its rows are not what the stages give; who has mapped it keeps them."""
         with contextlib.suppress(OSError):
             _take_away(self.folder)
         self.close()

@@ -1,4 +1,4 @@
-"""Images, or rows, on their way to the device: resident there when they fit, else fetched one batch ahead."""
+"""Images, or features, on their way to the device: resident there when they fit, else fetched one batch ahead."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ class Feed:
 
     Args:
         engine: where to.
-        source: from where: shape (N, ...), an image or a row for each position.
+        source: from where: shape (N, ...), an image or its features for each position.
         positions: those that will be asked for again and again; only these are made resident, none of ``None``.
     """
 
@@ -45,18 +45,13 @@ class Feed:
             self._index = np.full(len(source), -1, dtype=np.int64)
             self._index[np.sort(positions)] = np.arange(len(positions))
 
-    @property
-    def resident(self) -> bool:
-        """Whether they stay on the device."""
-        return self._resident is not None
-
     def batches(self, batches: Sequence[Positions]) -> Iterator[Handle]:
         """Yield a handle for each batch, in order."""
         if self._resident is not None and self._index is not None:
             for batch in batches:
                 yield self._engine.gather(self._resident, self._index[batch])
             return
-        if self._pool is None:  # kept: an epoch behind a frozen prefix is so short that starting a thread shows
+        if self._pool is None:  # kept: an epoch from features is so short that starting a thread shows
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="feed")
         coming: deque[Future[npt.NDArray[Any]]] = deque()
         for number in range(len(batches) + _AHEAD):

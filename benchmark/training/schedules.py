@@ -1,4 +1,4 @@
-"""Schedules: learning rates by step, and the decay of averaged weights by step."""
+"""Schedules: learning rates by step, and the decay of the weights' EMA by step."""
 
 import math
 from collections.abc import Sequence
@@ -42,17 +42,17 @@ def _after_plateaus(schedule: Schedule, val_losses: Sequence[float]) -> float:
 
     It is computed from the whole history each time, so that resuming needs to know nothing else.
     """
-    found, lowest, waited = 1.0, math.inf, 0
+    rate_factor, lowest, waited = 1.0, math.inf, 0
     for loss in val_losses:
         if loss < lowest - schedule.plateau_min_delta:
             lowest, waited = loss, 0
             continue
         waited += 1
         if waited >= schedule.plateau_patience:
-            found, waited = max(found * schedule.plateau_factor, schedule.end_factor), 0
-    return found
+            rate_factor, waited = max(rate_factor * schedule.plateau_factor, schedule.end_factor), 0
+    return rate_factor
 
 
-def average_decay(rule: Ema, step: int) -> float:
-    """Return the share of the old average of weights in the new one after a step, which counts from 1."""
+def ema_decay(rule: Ema, step: int) -> float:
+    """Return the share of the old EMA of the weights in the new one after a step, which counts from 1."""
     return min(rule.decay, (1 + step) / (10 + step)) if rule.warmup else rule.decay

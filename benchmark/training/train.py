@@ -1,9 +1,11 @@
-"""The common loop: the same code for every framework, from a built engine to predictions.
+"""The story of a run, the same for every framework: from a built engine to predictions of its test images.
 
-Epochs, order of images, schedule, early stopping, checkpoints, timing and the guard against NaN live once, here and
-in the modules that this one tells the story of; an engine only computes.
+:func:`train` lets the outputs of frozen stages be read where they can be kept, fits at the recipe's learning rate or
+at each of several, and predicts once. :func:`fit` goes through the epochs until the last, or until patience is over.
+What an epoch does is in :mod:`benchmark.training.epoch`. An engine only computes.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,20 +16,32 @@ import numpy as np
 from benchmark.data.dataset import DataSet, Split
 from benchmark.data.duplicates.groups import same_slice
 from benchmark.engines.base import Engine, Network
-from benchmark.recipe import Recipe
+from benchmark.recipe import EarlyStopping, Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import Epoch, Predictions, Timings, Trial
-from benchmark.training.checkpoints import Checkpoints
+from benchmark.training.autotune import choose
+from benchmark.training.checkpoints import Checkpoints, Fitted, Pace, Progress, State
 from benchmark.training.epoch import Loop, Report
-from benchmark.training.feature_cache import Caching, frozen_rows
-from benchmark.training.fit import batch_in_words, end_with_best, fit
-from benchmark.training.learning_rate_search import tune
+from benchmark.training.feature_cache import Caching, cached_features
+from benchmark.training.learning_rate_search import search
 
 
 @dataclass(frozen=True)
 class Training:
-    """What the loop leaves. ``train_images_per_s`` is the median over windows, with its interquartile range; ``None``
-    where the outputs of frozen stages were read, of which ``prefix`` tells.
+    """What a training leaves.
+
+    Args:
+        history: a line for each epoch.
+        best_epoch: number of the epoch that was best by what the recipe monitors, from 1.
+        timings: where the time went, in seconds.
+        predictions: of the validation and test images.
+        train_images_per_s, train_images_per_s_iqr: median and interquartile range over windows of some steps;
+            ``None`` where the outputs of frozen stages were read.
+        resumed_from: number of epochs that an earlier try had done.
+        execution: the resolved choices, for the record.
+        batch_size: number of images that the device saw at a time.
+        trials: a line for each learning rate that was tried.
+        feature_cache: what the record says of kept outputs of frozen stages.
     """
 
     history: tuple[Epoch, ...]
@@ -40,7 +54,7 @@ class Training:
     execution: Mapping[str, str]
     batch_size: int
     trials: tuple[Trial, ...] = ()
-    prefix: Mapping[str, Any] = field(default_factory=dict)
+    feature_cache: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train(
@@ -66,7 +80,7 @@ def train(
         recipe: resolved.
         seed: of order and of what is random inside the network.
         report: gets progress as small mappings with an ``event``.
-        checkpoints: where to keep state after each epoch, and to resume from; ``None`` keeps none.
+        checkpoints: where to keep state between epochs, and to resume from; ``None`` keeps none.
         should_stop: asked after each epoch; ``True`` saves and ends the run.
         oom: ``fail``, or ``accumulate``: where memory is too small, the epoch is done again with each batch computed
             in twice as many parts.
@@ -76,70 +90,156 @@ def train(
         RunFailure: ``diverged`` where loss or predictions are not finite, ``interrupted`` where asked to stop,
             ``oom`` where memory is too small.
     """
-    loop = Loop(engine, data, split, recipe, seed, report)
-    shrink = oom == "accumulate"
-    train_it = partial(fit, loop, network, should_stop, shrink)
-    trials: list[Trial] = []
-    with frozen_rows(loop, network, caching, should_stop, shrink) as prefix:
+    loop = Loop(engine, data, split, recipe, seed, report, should_stop, shrinks=oom == "accumulate")
+    with cached_features(loop, network, caching) as feature_cache:
         if recipe.tuning.learning_rates:
-            fitted, trials = tune(loop, train_it, checkpoints)
+            fitted, trials = search(loop, partial(fit, loop, network), checkpoints)
         else:
-            fitted = train_it(checkpoints, {})
-            end_with_best(loop, fitted)
+            fitted, trials = fit(loop, network, checkpoints), []
         report({"event": "phase", "phase": "testing"})
         with loop.clock("evaluation"):
             predictions = _predictions(loop)
-    progress = fitted.progress
     # steps that skip the frozen stages say nothing of how fast the network trains
-    speeds = np.array([] if prefix["cached"] else loop.speeds)
-    quartiles = np.percentile(speeds, [25, 50, 75]) if len(speeds) else None
+    speeds = [] if feature_cache["cached"] else loop.speeds
+    quartiles = np.percentile(speeds, [25, 50, 75]) if speeds else None
+    progress = fitted.progress
     return Training(
         history=tuple(progress.history),
         best_epoch=progress.best_epoch,
-        timings=_timings(loop),
+        timings=loop.timings(),
         predictions=predictions,
-        train_images_per_s=float(quartiles[1]) if quartiles is not None else None,
-        train_images_per_s_iqr=float(quartiles[2] - quartiles[0]) if quartiles is not None else None,
+        train_images_per_s=None if quartiles is None else float(quartiles[1]),
+        train_images_per_s_iqr=None if quartiles is None else float(quartiles[2] - quartiles[0]),
         resumed_from=fitted.resumed_from,
-        execution={**network.execution, **progress.choices, "batch": batch_in_words(loop)},
+        execution={**network.execution, **progress.choices, "batch": loop.batch_in_words},
         batch_size=loop.batch_size,
         trials=tuple(trials),
-        prefix=prefix,
+        feature_cache=feature_cache,
     )
+
+
+def fit(
+    loop: Loop, network: Network, checkpoints: Checkpoints | None, choices: Mapping[str, str] | None = None
+) -> Fitted:
+    """Train from the engine's state, or from where an earlier try has come to, exactly as if that had never stopped.
+
+    Args:
+        loop: of the training.
+        network: what its engine built.
+        checkpoints: where to keep state after each epoch, and to resume from; ``None`` keeps none.
+        choices: those that are measured, where they are known already.
+
+    Returns:
+        How far it came. The engine has the weights of the best epoch where the recipe restores them, else the last's.
+    """
+    engine, stopping = loop.engine, loop.recipe.early_stopping
+    progress, best = _resumed(engine, checkpoints)
+    resumed_from = len(progress.history)
+    pace = Pace(checkpoints)
+    loop.val_losses = [line.val_loss for line in progress.history]
+    loop.parts = max(loop.parts, progress.parts)
+    progress.choices = progress.choices or dict(choices or {})
+    with loop.clock("choices"):
+        loop.within_memory(lambda: choose(loop, network, progress.choices))
+
+    def save() -> None:
+        if checkpoints and pace.saved < len(progress.history):
+            progress.seconds = dict(loop.clock.seconds)
+            with pace:
+                checkpoints.save(progress, engine.state(optimizer=True), best)
+            pace.saved = len(progress.history)
+
+    for epoch in range(resumed_from + 1, loop.recipe.epochs + 1):
+        if _patience_is_over(stopping, progress):
+            break
+        with loop.clock("harness"):
+            line = _epoch(loop, epoch)
+            progress.history.append(line)
+            progress.parts = loop.parts
+            with loop.clock("checkpoint"):
+                if _is_better(stopping, line, progress):
+                    progress.best_epoch = epoch
+                    best = engine.state(optimizer=False) if stopping.restore_best else None
+                at_end = epoch == loop.recipe.epochs or _patience_is_over(stopping, progress)
+                if pace.is_due(at_end=at_end):
+                    save()
+        loop.report({"event": "epoch", **line.model_dump(), "epochs": loop.recipe.epochs})
+        if loop.should_stop() and epoch < loop.recipe.epochs:
+            save()
+            raise RunFailure(
+                Outcome.INTERRUPTED, f"Stopped after epoch {epoch}; the same command goes on from there."
+            )
+
+    last = len(progress.history)
+    if stopping.restore_best and best is not None and progress.best_epoch != last:
+        engine.load_state(best)
+        return Fitted(progress, progress.best_epoch, resumed_from)
+    return Fitted(progress, last, resumed_from)
+
+
+def _is_better(stopping: EarlyStopping, line: Epoch, progress: Progress) -> bool:
+    """Return whether an epoch is better than the best before it, by what the recipe monitors."""
+    if progress.best_epoch == 0:
+        return True
+    best = progress.history[progress.best_epoch - 1]
+    if stopping.monitor == "val_macro_f1":
+        return (line.val_macro_f1, -line.val_loss) > (best.val_macro_f1, -best.val_loss)
+    return line.val_loss < best.val_loss
+
+
+def _epoch(loop: Loop, epoch: int) -> Epoch:
+    """Train and validate one epoch, anew in smaller parts where memory is too small; return its line."""
+    start = time.perf_counter()
+
+    def trained_and_validated() -> tuple[float, float, float]:
+        train_loss = loop.train_epoch(epoch)
+        loop.engine.assert_frozen()
+        return train_loss, *loop.validate(epoch)
+
+    train_loss, val_loss, val_f1 = loop.within_memory(trained_and_validated)
+    learning_rate = loop.rate(epoch * loop.steps_per_epoch - 1)
+    loop.val_losses.append(val_loss)
+    return Epoch(
+        epoch=epoch,
+        learning_rate=learning_rate,
+        train_loss=train_loss,
+        val_loss=val_loss,
+        val_macro_f1=val_f1,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _resumed(engine: Engine, checkpoints: Checkpoints | None) -> tuple[Progress, State | None]:
+    """Return the progress and best weights of an earlier try, its state loaded, or a fresh start."""
+    last = checkpoints.load_last() if checkpoints else None
+    if checkpoints is None or last is None:
+        return Progress(), None
+    progress, state = last
+    if progress.diverged:
+        raise RunFailure(Outcome.DIVERGED, progress.diverged)
+    engine.load_state(state)
+    return progress, checkpoints.load_best(progress.best_epoch)
+
+
+def _patience_is_over(stopping: EarlyStopping, progress: Progress) -> bool:
+    return stopping.patience is not None and len(progress.history) - progress.best_epoch >= stopping.patience
 
 
 def _predictions(loop: Loop) -> Predictions:
     """Return probabilities for validation and test images."""
-    positions = np.concatenate([loop.split.validation, loop.split.test])
-    probabilities = np.concatenate([loop.predict(loop.split.validation), loop.predict(loop.split.test)])
+    validation, test = loop.split.validation, loop.split.test
+    positions = np.concatenate([validation, test])
+    probabilities = np.concatenate([loop.predict(validation), loop.predict(test)])
     if not np.isfinite(probabilities).all():
         raise RunFailure(Outcome.DIVERGED, "Predictions on the test images are not finite; lower the learning rate.")
-    parts = np.array(["validation"] * len(loop.split.validation) + ["test"] * len(loop.split.test))
     if loop.data.groups is not None:
         groups = loop.data.groups[positions]
     else:  # where patients are unknown, images of one slice at least are not independent
         groups = np.char.add("slice-", same_slice(loop.data)[positions].astype(np.str_))
     return Predictions(
         image_ids=loop.data.image_ids[positions],
-        parts=parts,
+        parts=np.repeat(["validation", "test"], [len(validation), len(test)]),
         labels=loop.data.labels[positions],
         groups=groups,
         probabilities=probabilities.astype(np.float32),
-    )
-
-
-def _timings(loop: Loop) -> Timings:
-    """Return where the time went; the first step of each batch size pays for compilation or tracing."""
-    seconds = loop.clock.seconds
-    usual = 1 / float(np.median(loop.speeds)) if loop.speeds else 0.0
-    first = sum(max(0.0, taken - usual * size) for size, taken in loop.first_steps.items()) if usual else 0.0
-    return Timings(
-        prefix_s=seconds["prefix"],
-        compile_s=first + seconds["choices"],
-        compute_s=seconds["compute"] - first,
-        data_s=seconds["data"],
-        harness_s=seconds["harness"],
-        validation_s=seconds["validation"],
-        checkpoint_s=seconds["checkpoint"],
-        evaluation_s=seconds["evaluation"],
     )

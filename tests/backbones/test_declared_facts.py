@@ -22,7 +22,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def built(name: str, engine: str) -> Any:
-    from benchmark.engines import Assignment, create
+    from benchmark.engines import BuildSpec, create
     from benchmark.recipe import Recipe
 
     entry = BUILT_IN[name]
@@ -30,18 +30,18 @@ def built(name: str, engine: str) -> Any:
     size = entry.input_size if entry.library == "own" else 64
     made = create(engine, "cpu", tf32=False, deterministic=False)
     recipe = Recipe().with_values({"execution.compile": "off", "execution.channels_last": "off"})
-    return made.build(Assignment(entry, recipe, num_classes=4, size=size, weights=None, seed=0))
+    return made.build(BuildSpec(entry, recipe, num_classes=4, size=size, weights=None, seed=0))
 
 
 def assert_is_as_declared(name: str, engine: str) -> None:
     network = built(name, engine)
     entry = BUILT_IN[name]
     assert (network.parameters, len(network.stages)) == (entry.parameters, entry.stage_count)
-    assert network.stages_proven
+    assert network.stages_verified
 
 
-def test_all_twelve_are_there() -> None:
-    assert len(BUILT_IN) == 12
+def test_all_thirteen_are_there() -> None:
+    assert len(BUILT_IN) == 13
     assert {entry.library for entry in BUILT_IN.values()} == {"own", "timm", "keras", "keras_cv"}
 
 

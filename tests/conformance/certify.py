@@ -15,6 +15,7 @@ PAIRS = (
     ("torch/baseline_cnn", "keras/baseline_cnn", "native"),
     ("timm/vgg16", "keras/vgg16", "linear"),
     ("timm/resnet50", "reference:keras_resnet50_v1_5", "native"),
+    ("timm/tf_efficientnet_lite0", "keras/efficientnet_lite0", "native"),
 )
 FOLDER = Path(parity_certificates.__file__).parent / "certificates"
 

@@ -94,7 +94,7 @@ def test_changed_copies_are_found(heads, change, turn):
     assert found.near.across == 1
     assert found.worst[0].turn == turn
     assert found.pixel_identical.groups == 0
-    assert any("1 more of 25 test images are near-duplicates" in leak for leak in found.leaks)
+    assert any("1 of 25 test images are near-duplicates" in leak for leak in found.leaks)
 
 
 def test_near_duplicates_stay_together_where_patients_are_unknown(heads):
@@ -118,8 +118,9 @@ def test_near_duplicates_stay_together_where_patients_are_unknown(heads):
     assert parted(data, kind="official", validation_fraction=0.4) == 0
     assert parted(data, kind="holdout") == parted(data, kind="folds") == 0
     assert parted(data, kind="slice") > 0
-    alone = replace(data, groups=np.arange(len(data)).astype(str))  # the source knows better
-    assert parted(alone, kind="folds") > 0
+    strangers = replace(data, groups=np.arange(len(data)).astype(str))  # near-duplicates join their patients
+    assert parted(strangers, kind="holdout") == parted(strangers, kind="folds") == 0
+    assert parted(replace(strangers, parts=None), validation_fraction=0.4) == 0
     permuted = with_permuted_labels(data, 0).labels
     assert (permuted != data.labels).any()
     assert (permuted[pairs.first] == permuted[pairs.second]).all()

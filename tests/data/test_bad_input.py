@@ -20,7 +20,7 @@ def refused(spec: Path | str, match: str, **options: object) -> None:
 
 
 def test_a_missing_source(tmp_path):
-    refused(tmp_path / "nowhere", r"does not exist.* Give 'phantom'")
+    refused(tmp_path / "nowhere", r"does not exist.* a name \(phantom, cheng")
 
 
 def test_an_empty_folder(tmp_path):

@@ -92,8 +92,45 @@ def test_the_authors_zips_are_read_in_place(cheng, tmp_path):
     assert len(single) == 18
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_figshares_zip_of_zips_is_read_in_place(cheng, tmp_path, compression):
+    """What "download all" gives: the author's zips, the folds and the labels in one zip, stored or compressed."""
+    whole = tmp_path / "1512427.zip"
+    with zipfile.ZipFile(whole, "w", compression) as outer:
+        for first, last in ((1, 18), (19, 36)):
+            part = tmp_path / f"brainTumorDataPublic_{first}-{last}.zip"
+            with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+                for number in range(first, last + 1):
+                    archive.write(cheng / f"{number}.mat", f"{number}.mat")
+            outer.write(part, part.name)
+        outer.write(cheng / "cvind.mat", "cvind.mat")
+        outer.writestr("README.txt", "about")
+    loose, zipped = open_dataset(str(cheng), size=16), open_dataset(str(whole), size=16)
+    assert zipped.fingerprint == loose.fingerprint
+    assert np.array_equal(zipped.folds, loose.folds)
+    assert zipped.name == "cheng"
+    with zipfile.ZipFile(tmp_path / "1512427.zip", "a") as outer:
+        outer.writestr("inner.zip", b"no zip")
+    refused(whole, r"1512427\.zip/inner\.zip' can't be read as a zip file")
+
+
+def test_an_unpacked_archive_lies_some_folders_deep_and_folds_in_a_zip(cheng, tmp_path):
+    deep = tmp_path / "Downloads" / "1512427" / "brainTumorDataPublic"
+    shutil.copytree(cheng, deep)
+    loose, found = open_dataset(str(cheng), size=16), open_dataset(str(tmp_path / "Downloads"), size=16)
+    assert found.fingerprint == loose.fingerprint
+    assert np.array_equal(found.folds, loose.folds)
+    with zipfile.ZipFile(tmp_path / "one.zip", "w") as archive:
+        for path in cheng.iterdir():
+            archive.write(path, f"data/{path.name}")
+    assert np.array_equal(open_dataset(str(tmp_path / "one.zip"), size=16).folds, loose.folds)
+
+
 def test_the_authors_own_files():
-    folds, labels = read_folds(AUTHORS_FOLDS), read_labels(AUTHORS_LABELS)
+    folds, labels = (
+        read_folds(AUTHORS_FOLDS.read_bytes(), "folds"),
+        read_labels(AUTHORS_LABELS.read_bytes(), "labels"),
+    )
     assert np.bincount(folds).tolist() == [0, 570, 655, 562, 613, 664]
     assert np.bincount(labels).tolist() == [0, 708, 1426, 930]
     runs = {58: 1, 59: 3, 60: 1, 209: 2, 211: 1, 709: 3, 715: 2, 918: 3, 1841: 2, 3030: 1, 3031: 2, 3064: 1}

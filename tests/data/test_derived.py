@@ -7,7 +7,8 @@ import pytest
 
 from benchmark.data import DataOptions, load_prepared, make_split, open_data
 from benchmark.data.options import parse_class_mapping, parse_folds
-from benchmark.data.relabel import merged_group, with_merged_groups, with_permuted_labels
+from benchmark.data.patients import without_letter
+from benchmark.data.relabel import with_merged_groups, with_permuted_labels
 from benchmark.errors import UserError
 from tests.data.slices import slice_fields, write_cheng, write_slice
 from tests.data.test_splits import cohort
@@ -18,7 +19,7 @@ from tests.data.test_splits import cohort
     [("MR040240B", "MR040240"), ("MR040240", "MR040240"), ("100360", "100360"), ("abc", "abc"), ("MR1BC", "MR1BC")],
 )
 def test_a_letter_suffix_does_not_make_a_patient(patient, merged):
-    assert merged_group(patient) == merged
+    assert without_letter(patient) == merged
 
 
 def test_merged_groups_are_kept_for_workers(tmp_path):
@@ -26,16 +27,19 @@ def test_merged_groups_are_kept_for_workers(tmp_path):
     for number in range(1, 13):
         patient = f"MR{(number + 1) // 2:03d}{'B' if number % 2 else ''}"
         write_slice(folder / f"{number}.mat", slice_fields(number, 1 + number % 3, patient))
-    plain = open_data(DataOptions(source=str(folder), size=16))
-    merged = open_data(DataOptions(source=str(folder), size=16, groups="merged"))
+    plain = open_data(DataOptions(source=str(folder), size=16, groups="pid"))
+    merged = open_data(DataOptions(source=str(folder), size=16))  # the careful side, for this set is known
     assert len(set(plain.groups)) == 12
+    assert plain.name == "cheng"
+    assert plain.grouping.startswith("12 patient ids differ by a letter at the end only (MR001 and MR001B)")
     assert len(set(merged.groups)) == 6
     assert merged.name == "cheng-merged"
     assert merged.fingerprint == plain.fingerprint  # the images and labels are the same, and so is the file of pixels
     again = load_prepared(merged.folder)
     assert again.groups.tolist() == merged.groups.tolist()
     assert np.array_equal(again.pixels, plain.pixels)
-    assert any("12 ids, 6 patients" in note for note in merged.notes)
+    assert merged.grouping.endswith("are one patient: 12 ids, 6 patients")
+    assert again.grouping == merged.grouping
     larger = open_data(DataOptions(source=str(folder), size=32, groups="merged"))
     assert larger.size == 32
     assert len(set(larger.groups)) == 6
@@ -49,7 +53,7 @@ def test_merging_needs_patients(kaggle):
 def test_permuted_labels_are_dealt_by_patient(tmp_path):
     folder = write_cheng(tmp_path / "cheng")
     plain = open_data(DataOptions(source=str(folder), size=16))
-    permuted = open_data(DataOptions(source=str(folder), size=16, permute_labels=3))
+    permuted = open_data(DataOptions(source=str(folder), size=16, permute_labels=3, groups="pid"))
     for patient in set(plain.groups):
         assert len(set(permuted.labels[permuted.groups == patient])) == 1
     assert not np.array_equal(permuted.labels, plain.labels)

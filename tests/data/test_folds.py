@@ -1,4 +1,4 @@
-"""Folds, slice-level splits, dedupe, and the saved assignment."""
+"""Folds, slice-level splits, dedupe, and the saved split table."""
 
 import csv
 import shutil
@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.data import SplitOptions, make_splits, open_dataset, save_assignment
+from benchmark.data import DataOptions, SplitOptions, make_splits, open_data, open_dataset, save_split_table
 from benchmark.errors import UserError
-from tests.data.slices import write_cheng
+from tests.data.slices import slice_fields, write_cheng, write_folds, write_slice
 from tests.data.test_splits import cohort
 
 
@@ -60,6 +60,47 @@ def test_official_folds_go_before_the_harness_own(tmp_path):
     for number, split in enumerate(splits, start=1):
         assert np.array_equal(split.test, np.flatnonzero(data.folds == number))
         assert split.leaks == ()
+
+
+def test_official_folds_that_part_the_chosen_patients_are_cut_anew(tmp_path):
+    """Folds by patient id are not folds by person, where one person has two ids."""
+    folder = tmp_path / "cheng"
+    for patient in range(30):
+        for k in range(2):
+            number = 2 * patient + k + 1
+            name = f"MR{patient // 2:03d}{'B' if patient % 2 else ''}"
+            write_slice(folder / f"{number}.mat", slice_fields(number, 1 + patient // 2 % 3, name))
+    write_folds(folder / "cvind.mat", [1 + k // 2 % 5 for k in range(60)])
+    by_id = open_data(DataOptions(source=str(folder), size=16, groups="pid"))
+    by_person = open_data(DataOptions(source=str(folder), size=16, groups="merged"))
+    for options in (SplitOptions(folds="all"), SplitOptions(kind="folds")):
+        official = make_splits(by_id, options)
+        assert {split.kind for split in official} == {"official-folds"}
+        assert all("probably the same person" in split.notes[0] for split in official)
+        anew = make_splits(by_person, options)
+        assert {split.kind for split in anew} == {"folds"}
+        assert {split.leaks for split in anew} == {()}
+        assert anew[0].notes == (
+            "folds are cut anew: the official ones part 15 of the patients as they are grouped here",
+        )
+        for split in anew:
+            learned = np.concatenate([split.train, split.validation])
+            assert not set(by_person.groups[learned]) & set(by_person.groups[split.test])
+
+
+def test_names_that_differ_by_a_letter_are_counted_across_the_split():
+    data = cohort(patients=60)
+    lettered = replace(data, groups=np.array([f"P{int(g[1:]) // 2}{'B' * (int(g[1:]) % 2)}" for g in data.groups]))
+    (split,) = make_splits(lettered, SplitOptions(kind="holdout"))
+    learned = {name.rstrip("B") for name in lettered.groups[np.concatenate([split.train, split.validation])]}
+    alike = sum(name.rstrip("B") in learned for name in lettered.groups[split.test])
+    assert alike > 10
+    assert split.notes[0].startswith(
+        f"{alike} of {len(split.test)} test images are of patients whose id differs by a"
+    )
+    assert split.leaks == ()
+    merged = replace(data, groups=np.array([f"P{int(g[1:]) // 2}" for g in data.groups]))
+    assert make_splits(merged, SplitOptions(kind="holdout"))[0].notes == ()
 
 
 def test_a_slice_level_split_parts_patients_and_says_so():
@@ -116,10 +157,10 @@ def test_classes_without_test_images_are_named():
     assert split.unscored == ("b",)
 
 
-def test_the_assignment_is_saved_as_a_table(tmp_path):
+def test_the_split_table_is_saved(tmp_path):
     data = cohort(patients=60)
     splits = make_splits(data, SplitOptions(folds=(1, 2)))
-    save_assignment(data, splits, tmp_path / "split.csv")
+    save_split_table(data, splits, tmp_path / "split.csv")
     with (tmp_path / "split.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == len(data)

@@ -1,13 +1,16 @@
 """A user's own images, listed in a table; DICOM and NIfTI among them."""
 
 import gzip
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data import open_dataset
+from benchmark.data import audit_data, load_prepared, make_split, open_dataset
+from benchmark.data.sources import medical
 from benchmark.errors import UserError
+from tests.data.slices import patchy
 
 
 @pytest.fixture
@@ -81,10 +84,14 @@ def test_masks_are_read_and_may_be_empty(listed, tmp_path):
     refused(path, r"Mask '.*lesion\.png' has 10 x 24 pixels and its image 20 x 24")
 
 
-def test_validation_images_count_as_training(listed):
-    data = open_dataset(str(listed(change=[(0, "split", "val")])), size=8)
-    assert data.parts[0] == "train"
-    assert any("1 validation images count as training" in note for note in data.notes)
+def test_validation_images_are_the_official_ones(listed):
+    data = open_dataset(str(listed(change=[(0, "split", "val"), (1, "split", "Valid")])), size=8)
+    assert data.parts.tolist() == ["validation"] * 2 + ["train"] * 6 + ["test"] * 2
+    assert any("2 validation images are the official ones" in note for note in data.notes)
+    for seed in (0, 1):
+        split = make_split(data, seed=seed, validation_fraction=0.5)
+        assert split.validation.tolist() == [0, 1]
+        assert split.test.tolist() == [8, 9]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +104,7 @@ def test_validation_images_count_as_training(listed):
         ((3, "path", "images/2.png"), r"lists the image 'images/2\.png' twice"),
         ((3, "label", ""), "has no label in row 4"),
         ((3, "split", "training2"), "has the split 'training2' in row 4"),
-        ((3, "split", ""), "gives some images a split and others none"),
+        ((3, "split", ""), "gives some images a split, others none"),
         ((3, "path", "images/4.png,extra"), "line 5 has not 4 cells"),
     ],
 )
@@ -150,6 +157,107 @@ def test_dicom_slices(listed, tmp_path):
     refused(path, r"a\.dcm' can't be read")
 
 
+def write_volume(path, seed, slices=6):
+    nibabel = pytest.importorskip("nibabel")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(seed).integers(0, 500, (16, 16, slices)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+    return path
+
+
+def test_slices_of_one_file_are_of_one_patient_and_no_copies(tmp_path):
+    lines = ["path,label,slice"]
+    for k in range(8):
+        write_volume(tmp_path / f"own/v{k}.nii.gz", k)
+        lines += [f"v{k}.nii.gz,{'ab'[(k + number // 3) % 2]},{number}" for number in range(6)]
+    table = tmp_path / "own/table.csv"
+    table.write_text("\n".join(lines))
+    data = open_dataset(str(table), size=8)
+    assert set(data.groups) == {f"v{k}.nii.gz" for k in range(8)}
+    assert any("the slices of one file are of one patient: 8 files" in note for note in data.notes)
+    split = make_split(data, seed=0, validation_fraction=0.3, test_fraction=0.3)
+    assert split.leaks == ()
+    audit = audit_data(data, split)
+    assert (audit.byte_identical.groups, audit.byte_identical.conflicting) == (0, 0)
+    shutil.copy(tmp_path / "own/v0.nii.gz", tmp_path / "own/v1.nii.gz")  # whole files that are copies are found
+    copied = open_dataset(str(table), size=8)
+    assert audit_data(copied, make_split(copied, seed=0, validation_fraction=0.3)).byte_identical.groups == 6
+
+
+def test_a_volume_is_read_once_whatever_its_slices(tmp_path, monkeypatch):
+    lines = ["path,label,slice", *(f"v{k}.nii.gz,{'ab'[k]},{number}" for k in range(2) for number in range(40))]
+    for k in range(2):
+        write_volume(tmp_path / f"own/v{k}.nii.gz", k, slices=40)
+    (tmp_path / "own/table.csv").write_text("\n".join(lines))
+    read = []
+    whole = medical.read_volume
+    monkeypatch.setattr(medical, "read_volume", lambda data, name: read.append(name) or whole(data, name))
+    assert len(open_dataset(str(tmp_path / "own/table.csv"), size=8)) == 80
+    assert len(read) == 2
+
+
+def test_frames_of_a_picture_are_slices(tmp_path):
+    frames = [Image.fromarray(patchy(k)) for k in range(4)]
+    (tmp_path / "own").mkdir()
+    for name in "pq":
+        frames[0].save(tmp_path / f"own/{name}.tif", save_all=True, append_images=frames[1:])
+    lines = ["path,label,slice", *(f"{name}.tif,{name},{k}" for name in "pq" for k in range(4))]
+    (tmp_path / "own/table.csv").write_text("\n".join(lines))
+    data = open_dataset(str(tmp_path / "own/table.csv"), size=32)
+    assert len(np.unique(data.identical)) == 4
+    assert np.array_equal(data.pixels[2, ..., 0], patchy(2))
+    refused_lines = [*lines, "p.tif,p,9"]
+    (tmp_path / "own/table.csv").write_text("\n".join(refused_lines))
+    refused(tmp_path / "own/table.csv", r"p\.tif' has no slice 9: it has 4")
+
+
+def test_dicom_headers_give_patients_and_scanners_and_nothing_of_names_or_dates(tmp_path):
+    (tmp_path / "own").mkdir()
+    lines = ["path,label"]
+    planes = ([1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1])
+    for k in range(12):
+        header = {
+            "PatientID": f"DOE-{k // 2}",
+            "PatientName": "Doe^Jane",
+            "StudyDate": "20240229",
+            "StudyInstanceUID": f"1.2.{k // 2}",
+            "ImageOrientationPatient": planes[k % 2],
+            "SliceThickness": 5 + k % 2,
+            "MagneticFieldStrength": (3, 15000)[k % 2],
+            "Manufacturer": "SIEMENS ",
+        }
+        if k > 9:
+            header["PatientID"] = ""
+        write_dicom(tmp_path / f"own/{k}.dcm", patchy(k).astype(np.uint16) * 9, **header)
+        lines.append(f"{k}.dcm,{'ab'[k // 2 % 2]}")
+    (tmp_path / "own/table.csv").write_text("\n".join(lines))
+    data = open_dataset(str(tmp_path / "own/table.csv"), size=16)
+    assert len(set(data.groups)) == 6
+    assert data.groups[0] == data.groups[1]
+    assert data.groups[10].startswith("study-")
+    assert data.planes.tolist() == ["axial", "sagittal"] * 6
+    assert data.scanners.tolist() == ["SIEMENS 3 T", "SIEMENS 1.5 T"] * 6
+    assert data.thicknesses.tolist() == [5, 6] * 6
+    assert any("6 patients; SIEMENS 3 T (6), SIEMENS 1.5 T (6); slices of 5 to 6 mm" in note for note in data.notes)
+    kept = b"".join(path.read_bytes() for path in data.folder.parent.rglob("*") if path.is_file())
+    for private in (b"DOE", b"Doe", b"Jane", b"20240229", b"1.2.0"):
+        assert private not in kept
+    again = load_prepared(data.folder)
+    assert again.scanners.tolist() == data.scanners.tolist()
+    folder = tmp_path / "classes"
+    for k in range(12):
+        (folder / "ab"[k // 2 % 2]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(tmp_path / f"own/{k}.dcm", folder / "ab"[k // 2 % 2])
+    assert len(set(open_dataset(str(folder), size=16).groups)) == 6
+
+
+def test_images_without_a_patient_among_others_are_told(listed):
+    path = listed(change=[(0, "group", ""), (3, "group", "")])
+    data = open_dataset(str(path), size=8)
+    assert len(set(data.groups)) == 7
+    assert any("the patients of 2 images are unknown" in note for note in data.notes)
+
+
 def test_nifti_slices_are_turned_to_the_usual_view(listed, tmp_path):
     nibabel = pytest.importorskip("nibabel")
     volume = np.zeros((24, 20, 3), np.int16)  # x to the patient's right, y to the front, z up
@@ -182,9 +290,10 @@ def test_a_nifti_bomb_is_refused(listed, tmp_path, monkeypatch):
     refused(listed("path,label", [(0, "path", "images/bomb.nii.gz")]), r"bomb\.nii\.gz' can't be read .it unpacks")
 
 
-def test_a_missing_library_is_named(listed, tmp_path, monkeypatch):
+@pytest.mark.parametrize("skip_corrupt", [False, True])
+def test_a_missing_library_is_named_and_no_image_blamed(listed, tmp_path, monkeypatch, skip_corrupt):
     (tmp_path / "own/images/a.dcm").write_bytes(b"whatever")
     monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
-    refused(
-        listed("path,label", [(0, "path", "images/a.dcm")]), r"needs pydicom: pip install 'tumorboard\[medical\]'"
-    )
+    path = listed("path,label", [(0, "path", "images/a.dcm")])
+    with pytest.raises(UserError, match=r"needs pydicom: pip install 'tumorboard\[medical\]'\.$"):
+        open_dataset(str(path), size=8, skip_corrupt=skip_corrupt)

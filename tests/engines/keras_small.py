@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from backbones import Backbone
-from benchmark.engines import Assignment, Network, create
+from benchmark.engines import BuildSpec, Network, create
 from benchmark.recipe import Recipe
 from tests.engines.torch_small import CLASSES, SIZE, changed, images, logits, train
 
@@ -63,7 +63,7 @@ def residual(num_classes: int, input_size: int) -> Any:
 @cache
 def shut_out_torch() -> None:
     """Do for this process what a worker does for its own: keras-cv imports torch where it finds it."""
-    from benchmark.execution.worker.one_framework import shut_out_other_framework
+    from benchmark.engines.one_framework import shut_out_other_framework
 
     shut_out_other_framework("tensorflow")
 
@@ -90,7 +90,7 @@ def built(
     weights = changes.pop("weights", None)
     values = {"execution.precision": "float32", **{name.replace("__", "."): value for name, value in changes.items()}}
     made = create(engine, "cpu", tf32=False, deterministic=False)
-    network: Network = made.build(Assignment(backbone, Recipe().with_values(values), CLASSES, size, weights, seed))
+    network: Network = made.build(BuildSpec(backbone, Recipe().with_values(values), CLASSES, size, weights, seed))
     return made, network
 
 

@@ -13,7 +13,7 @@ def averages_are_what_is_evaluated(built: Any, plain: Any) -> None:
     engine, _ = built(plain, ema__decay=0.5)
     expected = engine.state(optimizer=False)
     for step in range(1, 4):
-        train(engine, 1, first=step, average_decay=0.5)
+        train(engine, 1, first=step, ema_decay=0.5)
         trained = engine.state(optimizer=True)
         expected = {name: 0.5 * mean + 0.5 * trained[name] for name, mean in expected.items()}
     for name, mean in engine.state(optimizer=False).items():
@@ -28,15 +28,15 @@ def averages_are_what_is_evaluated(built: Any, plain: Any) -> None:
 
 def averages_resume_bit_for_bit(built: Any, network: Any) -> None:
     engine, _ = built(network, ema__decay=0.9)
-    train(engine, 3, average_decay=0.9)
+    train(engine, 3, ema_decay=0.9)
     saved = engine.state(optimizer=True)
     logits(engine, images())
-    losses = train(engine, 3, first=4, average_decay=0.9)
+    losses = train(engine, 3, first=4, ema_decay=0.9)
     other, _ = built(network, ema__decay=0.9, seed=9)
-    train(other, 1, average_decay=0.9)
+    train(other, 1, ema_decay=0.9)
     logits(other, images())
     other.load_state(saved)
-    assert train(other, 3, first=4, average_decay=0.9) == losses
+    assert train(other, 3, first=4, ema_decay=0.9) == losses
     assert not changed(engine.state(optimizer=True), other.state(optimizer=True))
     best = engine.state(optimizer=False)
     other.load_state(best)

@@ -80,14 +80,14 @@ import os, sys
 import numpy as np
 from backbones.registry import load_registry
 from benchmark.recipe import Recipe
-from benchmark.engines import Assignment, create
+from benchmark.engines import BuildSpec, create
 from tests.engines.test_cam import maps_of
 from tests.engines.torch_small import images
 
 framework, name, weights = sys.argv[1], sys.argv[2], np.load(sys.argv[3])
 engine = create(framework, "cpu", tf32=False, deterministic=False)
 recipe = Recipe().with_values({"execution.precision": "float32"})
-engine.build(Assignment(load_registry().get(name), recipe, 3, 16, None, 0))
+engine.build(BuildSpec(load_registry().get(name), recipe, 3, 16, None, 0))
 engine.load_state({key: weights[f"{number}"] for number, key in enumerate(engine.state(optimizer=False))})
 np.save(sys.argv[4], maps_of(engine, images(6), [0, 1, 2, 0, 1, 2]))
 os._exit(0)  # TensorFlow may crash while it is torn down

@@ -14,18 +14,18 @@ import json, os, sys
 import numpy as np
 from backbones.registry import load_registry
 from benchmark.recipe import Recipe
-from benchmark.engines import Assignment, create
+from benchmark.engines import BuildSpec, create
 from tests.engines.torch_small import images, logits, train
 
 engine_name, name, weights, recipes = sys.argv[1], sys.argv[2], np.load(sys.argv[3]), json.loads(sys.argv[4])
 for values in recipes:
     engine = create(engine_name, "cpu", tf32=False, deterministic=False)
     recipe = Recipe().with_values({"execution.precision": "float32", **values})
-    engine.build(Assignment(load_registry().get(name), recipe, 3, 16, None, 0))
+    engine.build(BuildSpec(load_registry().get(name), recipe, 3, 16, None, 0))
     engine.load_state({key: weights[f"{number}"] for number, key in enumerate(engine.state(optimizer=False))})
     decay, parts = recipe.ema.decay, recipe.execution.accumulate
     rate = values["optimizer.learning_rate"]
-    losses = train(engine, 8, rate=rate, average_decay=decay, parts=parts, varied=recipe.augmentation)
+    losses = train(engine, 8, rate=rate, ema_decay=decay, parts=parts, varied=recipe.augmentation)
     print(json.dumps([*losses, *logits(engine, images()).ravel().tolist()]), flush=True)
 os._exit(0)  # TensorFlow may crash while it is torn down
 """

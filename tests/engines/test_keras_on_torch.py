@@ -26,7 +26,7 @@ def on_torch(build: Callable[..., Any] = convolutions, **changes: Any) -> Any:
 def test_stages_are_found_and_proven(build: Any) -> None:
     network = on_torch(build)[1]
     assert network.stages[-1] == "head"
-    assert network.stages_proven, network.stages_doubt
+    assert network.stages_verified, network.stages_unverified
     assert network.gmacs > 0
 
 
@@ -99,7 +99,7 @@ def test_a_new_head_is_the_same_as_on_any_engine() -> None:
     engine, network = on_torch(plain, head__kind="linear", seed=3)
     found = engine.weights()["head/logits/kernel"]
     np.testing.assert_array_equal(found, glorot_uniform(3, "logits", (4, CLASSES)))
-    assert network.stages_proven
+    assert network.stages_verified
 
 
 @pytest.mark.parametrize("variance", ["biased", "unbiased"])

@@ -17,8 +17,8 @@ def test_a_stage_ends_where_one_value_is_alive_and_the_next_kernel_begins() -> N
     assert built(convolutions)[1].stages == ("first", "second", "head")
     network = built(residual)[1]
     assert network.stages == ("stem", "inner", "nested", "head")
-    assert network.stages_proven
-    assert not network.stages_doubt
+    assert network.stages_verified
+    assert not network.stages_unverified
 
 
 def test_what_has_no_feature_map_keeps_its_last_kernel_as_the_head() -> None:
@@ -49,7 +49,7 @@ def test_a_row_of_tokens_is_a_feature_map() -> None:
     assert built(build)[1].stages == ("patches", "attention", "head")
     changed, network = built(build, head__kind="linear")
     assert changed.weights()["head/logits/kernel"].shape == (8, CLASSES)
-    assert network.stages_proven
+    assert network.stages_verified
 
 
 def test_a_list_of_layers_is_a_list_of_stages() -> None:
@@ -66,7 +66,7 @@ def test_a_list_of_layers_is_a_list_of_stages() -> None:
 
     engine, network = built(build, trainable_from="block")
     assert network.stages == ("twice", "block", "head")
-    assert network.stages_proven
+    assert network.stages_verified
     assert np.isfinite(train(engine)).all()
 
 
@@ -79,7 +79,7 @@ def test_an_adapter_may_say_what_its_stages_are() -> None:
     backbone = Backbone(name="own/small", framework="keras", build=convolutions, stages=stages)
     network = built(backbone)[1]
     assert network.stages == ("lower", "head")
-    assert network.stages_proven
+    assert network.stages_verified
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_an_adapter_may_say_what_its_stages_are() -> None:
 def test_stages_that_are_not_the_whole_are_doubted_and_not_used(wrong: Any, doubt: str) -> None:
     backbone = Backbone(name="own/small", framework="keras", build=convolutions, stages=wrong)
     network = built(backbone)[1]
-    assert doubt in network.stages_doubt
-    assert not network.stages_proven
+    assert doubt in network.stages_unverified
+    assert not network.stages_verified
     assert network.stages == ("first", "second", "head")
 
 
@@ -120,7 +120,7 @@ def test_a_subclassed_model_of_layers_has_stages_too() -> None:
 
     engine, network = built(build, trainable_from="head")
     assert network.stages == ("body", "head")
-    assert network.stages_proven
+    assert network.stages_verified
     assert network.trainable_parameters == 4 * CLASSES + CLASSES
     assert np.isfinite(train(engine)).all()
 
@@ -148,7 +148,7 @@ def mode_dependent(num_classes: int) -> Any:
 def test_a_model_that_decides_by_its_mode_is_trained_as_a_whole() -> None:
     engine, network = built(mode_dependent)
     assert network.stages == ("head",)
-    assert "do not compute what the whole model computes" in network.stages_doubt
+    assert "do not compute what the whole model computes" in network.stages_unverified
     assert np.isfinite(train(engine)).all()
     assert logits(engine, images()).shape == (6, CLASSES)
     for changes in ({"trainable_from": "head"}, {"head__kind": "linear"}):
@@ -170,7 +170,7 @@ def test_a_layer_that_is_used_twice_is_in_one_stage() -> None:
 
     engine, network = built(build)
     assert network.stages == ("features", "head")
-    assert network.stages_proven
+    assert network.stages_verified
     assert built(build, trainable_from="head")[1].trainable_parameters == 4 * CLASSES + CLASSES
     assert np.isfinite(train(engine)).all()
 
@@ -185,7 +185,7 @@ def test_a_nested_call_in_inference_mode_composes_as_it_is_called() -> None:
         x = layers.GlobalAveragePooling2D()(body(inputs, training=False))
         return keras.Model(inputs, layers.Dense(num_classes)(x))
 
-    assert built(build)[1].stages_proven
+    assert built(build)[1].stages_verified
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_the_stages_of_the_built_ins_are_proven(name: str, stages: int, paramete
 
     backbone = load_registry().get(name)
     network = built(backbone, size=32)[1]
-    assert network.stages_proven, network.stages_doubt
+    assert network.stages_verified, network.stages_unverified
     assert len(network.stages) == stages
     assert network.parameters == parameters
     assert network.library_preprocessing in (None, backbone.preprocessing)

@@ -1,7 +1,6 @@
 """What the TensorFlow engine promises to the common loop."""
 
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -260,7 +259,7 @@ def test_a_new_head_is_pooling_dropout_and_layers_drawn_by_numpy() -> None:
     engine, network = built(residual, head__kind="dense256", head__pooling="max", head__dropout=0.2, seed=3)
     weights = engine.weights()
     assert network.stages == ("stem", "inner", "nested", "head")
-    assert network.stages_proven
+    assert network.stages_verified
     np.testing.assert_array_equal(weights["head/dense/kernel"], glorot_uniform(3, "dense", (4, 256)))
     np.testing.assert_array_equal(weights["head/logits/kernel"], glorot_uniform(3, "logits", (256, CLASSES)))
     assert not weights["head/dense/bias"].any()
@@ -287,7 +286,7 @@ def test_float16_needs_a_gpu() -> None:
 def test_float16_scales_the_loss_and_skips_steps_that_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmark.engines.tensorflow import engine as tensorflow_engine
 
-    monkeypatch.setattr(tensorflow_engine, "resolve_precision", lambda wanted, kind: "float16")
+    monkeypatch.setattr(tensorflow_engine, "resolve_precision", lambda *_: "float16")
     engine, network = built(plain, optimizer__weight_decay=0.0)
     assert network.execution["precision"] == "float16"
     before = engine.weights()
@@ -316,11 +315,22 @@ def test_a_gpu_that_is_not_there_is_unsupported() -> None:
 def test_lack_of_memory_is_an_outcome_of_its_own() -> None:
     import tensorflow as tf
 
-    engine, _ = built()
-    train(engine, 1)
-    # what TensorFlow raises, after trying for ten seconds
-    exhausted = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
-    engine._step_function(from_rows=False)._whole_step = mock.Mock(side_effect=exhausted)
+    built_already: list[bool] = []
+
+    def hungry(num_classes: int) -> Any:
+        import keras
+        from keras import layers
+
+        class Hungry(layers.Layer):
+            def call(self, x: Any, training: bool = False) -> Any:
+                # more than any machine has, and known only when the step is computed
+                many = tf.cast(tf.shape(x)[0], tf.int64) * 10**14
+                return x + tf.reduce_sum(tf.tile(x[0, :1], (many,))) if training and built_already else x
+
+        return keras.Sequential([layers.Flatten(), Hungry(), layers.Dense(num_classes)])
+
+    engine, _ = built(hungry)
+    built_already.append(True)
     with pytest.raises(RunFailure, match="Out of memory") as raised:
         train(engine)
     assert raised.value.outcome is Outcome.OOM

@@ -15,11 +15,11 @@ def ours(rule: Optimizer, penalty: Regularization | None = None) -> dict[str, An
     """Return the variables after a few steps, traced once as in the engine."""
     import tensorflow as tf
 
-    from benchmark.engines.tensorflow.optimizer import Updates
+    from benchmark.engines.tensorflow.optimizer import TensorFlowOptimizer
 
     variables = {name: tf.Variable(values, dtype=tf.float32) for name, values in start().items()}
     factors = [rule.head_learning_rate_factor if name == "head" else 1.0 for name in variables]
-    updates = Updates(rule, list(variables.values()), factors, penalty)
+    updates = TensorFlowOptimizer(rule, list(variables.values()), factors, penalty)
     apply = tf.function(updates.apply)
     for step, rate in enumerate(RATES, start=1):
         given = [tf.constant(values, tf.float32) for values in gradients(step).values()]
@@ -52,9 +52,9 @@ def test_epsilon_inside_is_where_keras_has_it() -> None:
 def test_a_variable_without_gradient_stays_where_it_is() -> None:
     import tensorflow as tf
 
-    from benchmark.engines.tensorflow.optimizer import Updates
+    from benchmark.engines.tensorflow.optimizer import TensorFlowOptimizer
 
     variable = tf.Variable(tf.ones((3, 3)))
-    updates = Updates(Optimizer(weight_decay=0.5), [variable], [1.0])
+    updates = TensorFlowOptimizer(Optimizer(weight_decay=0.5), [variable], [1.0])
     updates.apply([None], tf.constant(updates.scalars(0.1, 1)))
     np.testing.assert_array_equal(variable.numpy(), np.ones((3, 3)))

@@ -329,19 +329,19 @@ def test_frozen_statistics_that_move_are_noticed() -> None:
 
 def spoil(engine: Any, name: str) -> None:
     """Change a running mean as BatchNorm in training mode would."""
-    engine._tensors(engine._network.stages)[name].add_(0.1)
+    engine._all_weights()[name].add_(0.1)
 
 
 def test_choosing_the_layout_leaves_values_and_slots_as_they_are() -> None:
     engine, network = built(convolutions, ema__decay=0.5)
     assert network.layout_is_free
-    train(engine, 2, average_decay=0.5)
+    train(engine, 2, ema_decay=0.5)
     before, outputs = engine.state(optimizer=True), logits(engine, images())
     engine.set_channels_last(False)
     assert not changed(before, engine.state(optimizer=True))
     np.testing.assert_allclose(logits(engine, images()), outputs, rtol=1e-4, atol=1e-5)
     assert engine.normalize(engine.upload(images())).is_contiguous()
-    train(engine, 1, first=3, average_decay=0.5)
+    train(engine, 1, first=3, ema_decay=0.5)
 
 
 def test_a_native_head_has_the_dropout_that_its_adapter_takes() -> None:

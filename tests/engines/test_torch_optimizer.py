@@ -29,14 +29,14 @@ def ours(rule: Optimizer, penalty: Regularization) -> Arrays:
     """Return the parameters after a few steps of the engine's optimiser, a kernel in channels_last format."""
     import torch
 
-    from benchmark.engines.torch.optimizer import Updates
+    from benchmark.engines.torch.optimizer import TorchOptimizer
 
     def tensor(values: Any) -> Any:
         result = torch.tensor(values, dtype=torch.float32)
         return result.to(memory_format=torch.channels_last) if result.ndim == 4 else result
 
     parameters = {name: torch.nn.Parameter(tensor(values)) for name, values in start().items()}
-    updates = Updates(rule, parameters, {"head": rule.head_learning_rate_factor}, penalty)
+    updates = TorchOptimizer(rule, parameters, {"head": rule.head_learning_rate_factor}, penalty)
     for step, rate in enumerate(RATES, start=1):
         for name, values in gradients(step).items():
             parameters[name].grad = tensor(values)
@@ -119,21 +119,21 @@ def test_where_epsilon_stands_makes_a_difference_that_the_test_above_would_see()
 def test_a_parameter_without_gradient_stays_where_it_is() -> None:
     import torch
 
-    from benchmark.engines.torch.optimizer import Updates
+    from benchmark.engines.torch.optimizer import TorchOptimizer
 
     parameter = torch.nn.Parameter(torch.ones(3, 3))
-    Updates(Optimizer(weight_decay=0.5), {"unused": parameter}).apply(0.1, 1, None)
+    TorchOptimizer(Optimizer(weight_decay=0.5), {"unused": parameter}).apply(0.1, 1, None)
     assert torch.equal(parameter.detach(), torch.ones(3, 3))
 
 
 def test_an_overflow_of_float16_skips_the_step_and_halves_the_scale() -> None:
     import torch
 
-    from benchmark.engines.torch.optimizer import Updates
+    from benchmark.engines.torch.optimizer import TorchOptimizer
 
     parameter = torch.nn.Parameter(torch.ones(2, 2))
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    updates = Updates(Optimizer(name="sgd", momentum=0.0, weight_decay=0.0, clip_norm=1.0), {"w": parameter})
+    updates = TorchOptimizer(Optimizer(name="sgd", momentum=0.0, weight_decay=0.0, clip_norm=1.0), {"w": parameter})
     for factor, expected, scale in ((float("inf"), 1.0, 512.0), (3.0, 1 - 0.1 * 0.5, 512.0)):
         updates.forget_gradients()
         scaler.scale((parameter * factor).sum()).backward()

@@ -25,8 +25,8 @@ from tests.engines.torch_small import CLASSES, SIZE, built, changed, convolution
 )
 def test_stages_of_the_built_in_networks_are_proven(name: str, size: int, stages: tuple[str, ...]) -> None:
     engine, network = built(load_registry().get(name), size=size)
-    assert network.stages_doubt == ""
-    assert network.stages_proven
+    assert network.stages_unverified == ""
+    assert network.stages_verified
     assert [stage for stage in network.stages if stage in stages] == list(stages)
     assert logits(engine, images(2, size)).shape == (2, CLASSES)
 
@@ -70,7 +70,7 @@ def in_place_start(num_classes: int) -> Any:
 
 def test_an_in_place_activation_at_the_start_of_a_stage_is_switched_off() -> None:
     engine, network = built(in_place_start)
-    assert network.stages_proven
+    assert network.stages_verified
     assert network.stages == ("0", "1", "2", "head")
     x = engine._network.stages[0].call(engine.normalize(engine.upload(images())), False)
     kept = x.clone()
@@ -182,8 +182,8 @@ class _Nets:
 def test_networks_that_are_awkward_to_cut(build: Callable[..., Any], stages: tuple[str, ...], proven: bool) -> None:
     engine, network = built(build)
     assert network.stages == stages
-    assert network.stages_proven == proven
-    assert bool(network.stages_doubt) != proven
+    assert network.stages_verified == proven
+    assert bool(network.stages_unverified) != proven
     frozen, _ = built(build, trainable_from="head")
     before = frozen.weights()
     train(frozen)
@@ -211,12 +211,12 @@ def test_declared_stages_are_used_when_they_are_proven_and_doubted_when_not() ->
         return built(backbone)[1]
 
     sound = declare(lambda model: [model.first, model.second, model.last])
-    assert (sound.stages, sound.stages_proven) == (("first", "second", "head"), True)
+    assert (sound.stages, sound.stages_verified) == (("first", "second", "head"), True)
     turned = declare(lambda model: [model.second, model.first, model.last])
-    assert not turned.stages_proven
-    assert "logits differ from the model's" in turned.stages_doubt
+    assert not turned.stages_verified
+    assert "logits differ from the model's" in turned.stages_unverified
     twice = declare(lambda model: [model.first, model.first, model.second, model.last])
-    assert "more than one stage" in twice.stages_doubt
+    assert "more than one stage" in twice.stages_unverified
 
 
 def _stacked(num_classes: int) -> Any:

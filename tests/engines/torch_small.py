@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from backbones import Backbone
 from benchmark.draws.augmentation import draw_batch
-from benchmark.engines import Assignment, Network, StepInput, create
+from benchmark.engines import BuildSpec, Network, StepInput, create
 from benchmark.recipe import Augmentation, Recipe
 
 SIZE = 16
@@ -47,7 +47,7 @@ def built(build: Callable[..., Any] = convolutions, *, seed: int = 0, size: int 
     weights = changes.pop("weights", None)
     values = {"execution.precision": "float32", **{name.replace("__", "."): value for name, value in changes.items()}}
     engine = create("torch", "cpu", tf32=False, deterministic=False)
-    network: Network = engine.build(Assignment(backbone, Recipe().with_values(values), CLASSES, size, weights, seed))
+    network: Network = engine.build(BuildSpec(backbone, Recipe().with_values(values), CLASSES, size, weights, seed))
     return engine, network
 
 
@@ -64,7 +64,7 @@ def train(
     count: int = 6,
     seed: int = 5,
     parts: int = 1,
-    average_decay: float = 0.0,
+    ema_decay: float = 0.0,
     varied: Augmentation | None = None,
 ) -> list[float]:
     """Train on a few images, ``varied`` where that is given; return the losses."""
@@ -76,7 +76,7 @@ def train(
         if varied is not None and varied.active:
             numbers = np.arange(count, dtype=np.uint64)
             pixels = engine.augment(pixels, draw_batch(varied, numbers, seed, step, SIZE))
-        given = StepInput(pixels, labels, weights, rate, step, seed + step, parts, average_decay)
+        given = StepInput(pixels, labels, weights, rate, step, seed + step, parts, ema_decay)
         losses.append(engine.train_step(given))
     return [float(loss) for loss in engine.fetch(losses)]
 

@@ -10,7 +10,7 @@ from benchmark.evaluation.calibration_interval import calibration_interval
 from benchmark.evaluation.clusters import ClusteredImages, gaps_by_cluster
 from benchmark.evaluation.comparison import compare
 from benchmark.evaluation.intervals import Interval, correlation, count_interval
-from benchmark.evaluation.metrics import score
+from benchmark.evaluation.metrics import accuracy, mcc, score
 from benchmark.evaluation.predictions import Readings, Setting, estimates_of
 from benchmark.records.record import Predictions
 
@@ -92,7 +92,8 @@ def test_a_real_difference_is_found() -> None:
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 COSTS = np.array([[0, 1, 20, 1], [1, 0, 20, 1], [2, 2, 0, 2], [1, 1, 20, 0]], dtype=float)
-SETTING = Setting(CLASSES, "notumor", n_train=1000, n_test=400, costs=COSTS)
+MEASURES = {"accuracy": (accuracy, 0.0), "mcc": (mcc, -1.0)}
+SETTING = Setting(CLASSES, "notumor", n_train=1000, n_test=400, measures=MEASURES, costs=COSTS)
 THRESHOLD = 0.6  # of a tumour's probability, chosen once
 
 
@@ -103,7 +104,7 @@ def scored(test: Predictions) -> dict[str, float]:
     found = score(labels, chances, CLASSES, "notumor")
     return {
         "accuracy": found.accuracy,
-        "mcc": found.mcc,
+        "mcc": float(mcc(found.confusion)),
         "auroc": found.auroc,
         "brier": brier(labels, chances),
         "ece": reliability(labels, chances).error,

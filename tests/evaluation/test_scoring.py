@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from benchmark.evaluation.metrics import accuracy, balanced_accuracy, f1_per_class, macro_f1, mcc, score
+from benchmark.evaluation.metrics import accuracy, balanced_accuracy, cohen_kappa, f1_per_class, macro_f1, mcc, score
 
 NAMES = ("glioma", "meningioma", "notumor", "pituitary")
 
@@ -27,13 +27,29 @@ def test_agrees_with_scikit_learn(seed: int) -> None:
     scores = score(labels, chances, NAMES, "notumor")
     assert scores.macro_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
     assert scores.accuracy == pytest.approx(metrics.accuracy_score(labels, predicted))
-    assert scores.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(labels, predicted))
-    assert scores.mcc == pytest.approx(metrics.matthews_corrcoef(labels, predicted))
+    balanced = metrics.balanced_accuracy_score(labels, predicted)
+    assert balanced_accuracy(scores.confusion) == pytest.approx(balanced)
+    assert mcc(scores.confusion) == pytest.approx(metrics.matthews_corrcoef(labels, predicted))
     assert scores.auroc == pytest.approx(metrics.roc_auc_score(labels, chances, multi_class="ovr"), abs=1e-6)
     assert np.array_equal(scores.confusion, metrics.confusion_matrix(labels, predicted))
     expected = metrics.precision_recall_fscore_support(labels, predicted)
     found = [[getattr(each, name) for each in scores.classes] for name in ("precision", "recall", "f1", "support")]
     assert np.allclose(found, expected)
+
+
+@pytest.mark.parametrize("skill", [-2.0, 0.0, 1.0, 4.0])
+def test_cohen_kappa_agrees_with_scikit_learn(skill: float) -> None:
+    runs = [readings(seed, skill=skill) for seed in range(3)]
+    matrices = np.stack([score(*run, NAMES, "notumor").confusion for run in runs])
+    expected = [metrics.cohen_kappa_score(labels, chances.argmax(axis=1)) for labels, chances in runs]
+    assert cohen_kappa(matrices) == pytest.approx(expected)
+
+
+def test_cohen_kappa_where_it_is_known() -> None:
+    # Cohen's own kind of case: 20 + 15 of 50 agree, 0.5 * 0.6 + 0.5 * 0.4 would by chance
+    assert cohen_kappa(np.array([[20, 5], [10, 15]])) == pytest.approx((0.7 - 0.5) / (1 - 0.5))
+    assert cohen_kappa(np.diag([3, 4, 5])) == 1
+    assert math.isnan(cohen_kappa(np.array([[7, 0], [0, 0]])))
 
 
 def test_two_classes() -> None:
@@ -78,7 +94,7 @@ def test_a_class_that_is_never_predicted_has_no_precision_but_an_f1_of_zero() ->
     scores = score(np.array([0, 1]), np.eye(2, dtype=np.float32)[[0, 0]], ("a", "b"))
     assert math.isnan(scores.classes[1].precision)
     assert scores.classes[1].f1 == 0
-    assert scores.mcc == 0
+    assert mcc(scores.confusion) == 0
 
 
 def test_stacks_of_matrices_are_scored_one_by_one() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmark.data import DataOptions
 from benchmark.execution.planning.request import Request
+from benchmark.records.settings import Settings
 
 # A backbone that is sound, and small enough that a run is mostly the framework's import.
 GOOD = '''
@@ -34,7 +35,7 @@ def good(num_classes):
     return tiny(num_classes)
 '''
 
-WORDS = ("--recipe", "quick", "--size", "16", "--batch-size", "8", "--device", "cpu")
+WORDS = ("--recipe", "quick", "--size", "16", "--batch-size", "8", "--device", "cpu", "--checkpoint-every", "0")
 PATIENCE = 240.0
 
 
@@ -60,7 +61,7 @@ def request_on(images: Path, folder: Path, plugin: str, **changes: Any) -> Reque
     file = folder / "plugin.py"
     file.write_text(plugin)
     return Request(
-        backbones=("test/good",), plugins=(file,), data=DataOptions(str(images)), recipe="quick",
+        backbones=("test/good",), settings=Settings(plugins=(file,)), data=DataOptions(str(images)), recipe="quick",
         changes=changes, device="cpu", out=folder / "out",
     )  # fmt: skip
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from backbones import MissingWeights
-from benchmark.execution.worker.failures import outcome_of, outcome_of_exit, unreachable
-from benchmark.execution.worker.one_framework import assert_one_framework, shut_out_other_framework
+from benchmark.engines.one_framework import assert_one_framework, shut_out_other_framework
+from benchmark.records.failures import outcome_of, outcome_of_exit, unreachable
 from benchmark.records.outcomes import Outcome, RunFailure
 
 
@@ -91,6 +91,6 @@ def test_the_other_framework_is_shut_out(monkeypatch: pytest.MonkeyPatch) -> Non
     assert importlib.util.find_spec("torch") is not None
     with pytest.raises(ModuleNotFoundError) as caught:
         importlib.import_module("tensorflow")
-    outcome, reason = outcome_of(caught.value, shut_out="tensorflow")
+    outcome, reason = outcome_of(caught.value, shut_out=("tensorflow",))
     assert outcome is Outcome.ERROR
     assert "imports tensorflow beside the other framework" in reason

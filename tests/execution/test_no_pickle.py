@@ -28,7 +28,7 @@ CALLS = {
 # what is unpickled all the same, by module: a pipe to a process that the module itself started, or was started by
 PIPES = {
     "benchmark/data/preparation/decoding.py": "self._process.stdout",
-    "benchmark/data/preparation/decoding_process.py": "words",
+    "benchmark/data/preparation/decoding_process.py": "requests",
 }
 
 

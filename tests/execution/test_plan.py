@@ -88,13 +88,17 @@ def test_the_same_run_is_the_same_key_whatever_names_its_recipe(request_for: Req
 
 def test_the_plugins_code_is_part_of_the_run(request_for: Request) -> None:
     [before] = make_plan(request_for).jobs
-    request_for.plugins[0].write_text(PLUGIN + "\n# changed\n")
+    request_for.settings.plugins[0].write_text(PLUGIN + "\n# changed\n")
     [after] = make_plan(request_for).jobs
     assert before.key != after.key
 
 
 def test_what_can_not_run_is_known_before(request_for: Request) -> None:
-    wanted = replace(request_for, backbones=("test/tensorflow_only", "test/bad_weights"), keras_backend="torch")
+    wanted = replace(
+        request_for,
+        backbones=("test/tensorflow_only", "test/bad_weights"),
+        settings=request_for.settings.model_copy(update={"keras_backend": "torch"}),
+    )
     keras_only, bad_weights = make_plan(replace(wanted, weights="local")).jobs
     assert keras_only.verdict is not None
     assert keras_only.verdict[0] is Outcome.UNSUPPORTED

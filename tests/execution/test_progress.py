@@ -5,11 +5,12 @@ import io
 import pytest
 from rich.console import Console
 
-from benchmark.execution.controller import Row, Summary
+from benchmark.execution.controller import FinishedRun, Summary
 from benchmark.execution.planning.weights import Weights
-from benchmark.execution.progress import Display, Pace, clock, show_summary
+from benchmark.execution.progress import Display, RunProgress, clock, show_summary
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
+from benchmark.records.settings import Settings
 from tests.execution.samples import a_record, a_run
 
 
@@ -18,9 +19,8 @@ def job(tmp_path) -> Job:  # type: ignore[no-untyped-def]
     record = a_record()
     return Job(
         run=a_run(), recipe_name="quick", backbone=record.backbone, data=record.data,
-        weights=Weights(policy="none", requested="none", used="none"), allow_scratch=False, device="a processor",
-        keras_backend="tensorflow", plugins=(), data_folder=tmp_path, split_file=tmp_path, out=tmp_path,
-        keep_weights=False, command="",
+        weights=Weights(policy="none", requested="none", used="none"), settings=Settings(), device="a processor",
+        data_folder=tmp_path, split_file=tmp_path, out=tmp_path,
     )  # fmt: skip
 
 
@@ -31,41 +31,46 @@ def a_step(epoch: int, step: int) -> dict[str, object]:
 
 
 def test_time_left_follows_the_pace_of_training_and_not_of_starting() -> None:
-    pace = Pace(epochs=4)
-    pace.take({"event": "phase", "phase": "importing"}, now=0.0)
-    assert pace.left(30.0) is None
-    pace.take(a_step(1, 5), now=30.0)
-    assert pace.left(30.0) is None
-    pace.take(a_step(2, 5), now=40.0)  # a quarter of training in ten seconds
-    assert pace.left(40.0) == pytest.approx(25.0)
-    assert pace.describe(40.0) == "training · epoch 2/4 · loss 0.500 · 120 images/s · 0:25 left"
-    pace.take({"event": "phase", "phase": "measuring"}, now=60.0)
-    assert pace.describe(60.0) == "measuring"
+    run_progress = RunProgress(epochs=4)
+    run_progress.take({"event": "phase", "phase": "importing"}, now=0.0)
+    assert run_progress.left(30.0) is None
+    run_progress.take(a_step(1, 5), now=30.0)
+    assert run_progress.left(30.0) is None
+    run_progress.take(a_step(2, 5), now=40.0)  # a quarter of training in ten seconds
+    assert run_progress.left(40.0) == pytest.approx(25.0)
+    assert run_progress.describe(40.0) == "training · epoch 2/4 · loss 0.500 · 120 images/s · 0:25 left"
+    run_progress.take({"event": "phase", "phase": "measuring"}, now=60.0)
+    assert run_progress.describe(60.0) == "measuring"
 
 
 def test_a_resumed_run_is_not_thought_faster_than_it_is() -> None:
-    pace = Pace(epochs=4)
-    pace.take(a_step(4, 1), now=100.0)
-    pace.take(a_step(4, 6), now=105.0)
-    assert pace.left(105.0) == pytest.approx(4.0)
+    run_progress = RunProgress(epochs=4)
+    run_progress.take(a_step(4, 1), now=100.0)
+    run_progress.take(a_step(4, 6), now=105.0)
+    assert run_progress.left(105.0) == pytest.approx(4.0)
 
 
-def test_events_that_make_no_sense_are_survived(job: Job) -> None:
-    with Display(Console(file=io.StringIO()), total=1) as display:
+def test_events_that_make_no_sense_are_passed_over(job: Job) -> None:
+    said = io.StringIO()
+    with Display(Console(file=said, width=200), total=1) as display:
         display.started(job, 1)
+        before = said.getvalue()
         for event in ({}, {"event": "phase"}, {"event": "unheard of"}):
             display.event(job, event)
+        assert said.getvalue() == before
+        display.event(job, {"event": "epoch", "epoch": 1, "epochs": 4, "train_loss": 0.25})
+        assert "epoch 1/4" in said.getvalue()
 
 
 def test_without_a_terminal_there_are_plain_lines(job: Job) -> None:
     said = io.StringIO()
-    row = Row(job, a_record(), 0.9123, kept=False)
+    run = FinishedRun(job, a_record(), 0.9123, kept=False)
     with Display(Console(file=said, width=200), total=2) as display:
-        display.kept(Row(job, a_record(), 0.5, kept=True))
+        display.kept(FinishedRun(job, a_record(), 0.5, kept=True))
         display.started(job, 2)
         display.event(job, a_step(1, 5))
         display.event(job, {"event": "epoch", "epoch": 1, "epochs": 4, "train_loss": 0.25})
-        display.ended(row)
+        display.ended(run)
     text = said.getvalue()
     assert "\x1b" not in text
     lines = text.splitlines()
@@ -78,23 +83,42 @@ def test_without_a_terminal_there_are_plain_lines(job: Job) -> None:
 def test_the_summary_shows_rows_reasons_and_where_the_board_is(job: Job, tmp_path) -> None:  # type: ignore[no-untyped-def]
     said = io.StringIO()
     bad = a_record(Outcome.OOM).model_copy(update={"reason": "Out of memory [/red]; use less."})
-    rows = (Row(job, a_record(), 0.9, kept=False), Row(job, bad, None, kept=False))
-    summary = Summary(rows, 3, tmp_path / "leaderboard.md", ("A problem.",), interrupted=True)
-    show_summary(Console(file=said, width=400), summary)
+    finished = (FinishedRun(job, a_record(), 0.9, kept=False), FinishedRun(job, bad, None, kept=False))
+    summary = Summary(finished, 3, ("A problem.",), interrupted=True)
+    show_summary(Console(file=said, width=400), summary, tmp_path / "leaderboard.html")
     text = said.getvalue()
     assert "0.900" in text
     assert "oom: Out of memory [/red]; use less." in text
     assert "A problem." in text
     assert "1 of 3 runs were not reached" in text
-    assert str(tmp_path / "leaderboard.md") in text
+    assert str(tmp_path / "leaderboard.html") in text
     assert summary.exit_code == 130
 
 
+def test_folds_are_named_in_every_line_and_in_the_summary(job: Job, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    output = io.StringIO()
+    console = Console(file=output, width=200)
+    rows = []
+    with Display(console, total=2) as display:
+        for fold in (1, 2):
+            data = job.data.model_copy(update={"fold": fold, "folds": 5})
+            one = job.model_copy(update={"data": data})
+            rows.append(FinishedRun(one, a_record(), 0.9 - fold / 10, kept=False))
+            display.started(one, fold)
+            display.ended(rows[-1])
+    show_summary(console, Summary(tuple(rows), 2, tmp_path / "leaderboard.md", (), interrupted=False))
+    lines = [line.rstrip() for line in output.getvalue().splitlines() if line.strip()]
+    assert lines[0] == "Run 1 of 2: torch/tiny, seed 0, fold 1 of 5 on a processor"
+    assert lines[3].startswith("torch/tiny, seed 0, fold 2 of 5: ok, macro-F1 0.700")
+    assert lines[4].split() == ["backbone", "seed", "fold", "status", "macro-F1", "time"]
+    assert lines[5].split()[:5] == ["torch/tiny", "0", "1", "ok", "0.800"]
+
+
 def test_exit_codes(job: Job) -> None:
-    good, bad = Row(job, a_record(), 0.9, False), Row(job, a_record(Outcome.ERROR), None, False)
-    assert Summary((good,), 1, None, (), False).exit_code == 0
-    assert Summary((good, bad), 2, None, (), False).exit_code == 1
-    assert Summary((good,), 1, None, ("the board could not be written",), False).exit_code == 1
+    good, bad = FinishedRun(job, a_record(), 0.9, False), FinishedRun(job, a_record(Outcome.ERROR), None, False)
+    assert Summary((good,), 1, (), False).exit_code == 0
+    assert Summary((good, bad), 2, (), False).exit_code == 1
+    assert Summary((good,), 1, ("the board could not be written",), False).exit_code == 1
 
 
 def test_clock() -> None:

@@ -1,4 +1,4 @@
-"""Runs that are akin share a process, and none of them can tell."""
+"""Runs that can share a worker do, and none of them can tell."""
 
 import platform
 import sys

@@ -54,6 +54,15 @@ def test_a_failure_never_takes_the_place_of_a_result(store: RecordStore) -> None
     assert store.read_all().problems == ()
 
 
+def test_what_a_file_manager_leaves_is_no_damaged_record(store: RecordStore) -> None:
+    home = store.write(a_record(), some_predictions()).parent
+    for name in ("Thumbs.db", "desktop.ini", "._x", ".DS_Store"):
+        (home / name).write_bytes(b"x")
+    stored = store.read_all()
+    assert len(stored) == 1
+    assert stored.problems == ()
+
+
 @pytest.mark.parametrize("left", [".old-{}-1234", ".new-{}-1234"])
 def test_what_a_kill_left_between_two_renames_is_put_right(store: RecordStore, left: str) -> None:
     folder = store.write(a_record(), some_predictions())

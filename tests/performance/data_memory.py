@@ -84,13 +84,13 @@ def watched():
 def trained(data, steps, batch_size):
     """Train the baseline CNN for some steps on random batches of the whole data set; return the peak."""
     from backbones.registry import load_registry
-    from benchmark.engines import Assignment, StepInput, create
+    from benchmark.engines import BuildSpec, StepInput, create
     from benchmark.recipe import load_recipe
     from benchmark.training.prefetch import Feed
 
     engine = create("torch", "cpu", tf32=False, deterministic=False)
     recipe = load_recipe("default")
-    engine.build(Assignment(load_registry().get("torch/baseline_cnn"), recipe, 4, data.size, None, seed=0))
+    engine.build(BuildSpec(load_registry().get("torch/baseline_cnn"), recipe, 4, data.size, None, seed=0))
     rng = np.random.default_rng(0)
     batches = [np.sort(rng.choice(len(data), batch_size, replace=False)) for _ in range(steps)]
     weights = np.full(batch_size, 1 / batch_size, np.float32)

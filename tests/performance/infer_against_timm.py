@@ -21,7 +21,7 @@ from backbones.registry import load_registry
 from benchmark.data.dataset import DataSet
 from benchmark.measurement.throughput import measure
 from benchmark.recipe import load_recipe
-from benchmark.engines import Assignment, create
+from benchmark.engines import BuildSpec, create
 name, size, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 recipe = load_recipe("default").with_values({"size": size, "batch_size": batch, "execution.precision": "float32",
     "execution.channels_last": "on", "execution.compile": "off"})
@@ -29,7 +29,7 @@ pixels = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), dtype
 ids = np.arange(batch)
 data = DataSet("random", pixels, ids * 0, ids.astype(str), ("a", "b"), "0", ids)
 engine = create("torch", "cpu", tf32=False, deterministic=False)
-engine.build(Assignment(load_registry().get("timm:" + name), recipe, 1000, size, None, 0))
+engine.build(BuildSpec(load_registry().get("timm:" + name), recipe, 1000, size, None, 0))
 engine.set_compile(False)
 print(json.dumps(measure(engine, data, np.arange(batch), batch, report=lambda event: None).infer_images_per_s))
 """

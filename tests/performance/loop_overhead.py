@@ -16,7 +16,7 @@ from turns import our_epoch, random_images, ratio_in_words, take_turns, timed
 from backbones import UNIT, Backbone
 from backbones.registry import load_registry
 from benchmark.data.dataset import DataSet, Split
-from benchmark.execution.worker.one_framework import shut_out_other_framework
+from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.recipe import Recipe, load_recipe
 
 Epoch = Callable[[], None]

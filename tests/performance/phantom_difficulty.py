@@ -6,7 +6,7 @@ Hard in the right way means that the baseline network, trained to convergence, r
 patients it has not seen; that trivial features (size, mean, border, histogram) stay within 0.10 of chance, which is
 0.25; and that the lesion's position alone (centroid of the mask and plane, tumour classes only, since a healthy slice
 has none) stays below 0.6, where chance is 0.33. Every figure is scored on the pooled predictions of a grouped,
-stratified cross-validation, so that all 120 patients count.
+stratified cross-validation, so that all 240 patients count.
 """
 
 import argparse

@@ -30,11 +30,11 @@ from turns import CLASSES, random_images, ratio_in_words, take_turns, timed
 
 from backbones.registry import load_registry
 from benchmark.data.dataset import DataSet, Split
-from benchmark.engines import Assignment, create
-from benchmark.execution.worker.one_framework import shut_out_other_framework
+from benchmark.engines import BuildSpec, create
+from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.recipe import load_recipe
 from benchmark.training.feature_cache import Caching
-from benchmark.training.feature_store import PrefixCache
+from benchmark.training.feature_store import FeatureStore
 from benchmark.training.train import Training, train
 
 _BACKBONE = {"torch": "timm/resnet50", "tensorflow": "keras/resnet50"}
@@ -55,7 +55,7 @@ class Ours:
         self._data, self._split, self._batch = data, split, batch
         backbone = load_registry().get(_BACKBONE[framework])
         self._engine = create(framework, "cpu", tf32=False, deterministic=False)
-        self._network = self._engine.build(Assignment(backbone, self._recipe, CLASSES, data.size, None, seed=0))
+        self._network = self._engine.build(BuildSpec(backbone, self._recipe, CLASSES, data.size, None, seed=0))
         self._initial = self._engine.state(optimizer=True)
         batches = np.array_split(data.pixels[split.train], len(split.train) // batch)
         self._inputs = [self._engine.normalize(self._engine.upload(pixels)) for pixels in batches]
@@ -67,9 +67,9 @@ class Ours:
             done = train(
                 self._engine, self._network, self._data, self._split, self._recipe, 0,
                 report=lambda event: None, checkpoints=None, should_stop=lambda: False,
-                caching=Caching(PrefixCache(Path(folder), 10**10), {}),
+                caching=Caching(FeatureStore(Path(folder), 10**10), {}),
             )  # fmt: skip
-        assert done.prefix["computed"] == len(self._data), done.prefix
+        assert done.feature_cache["computed"] == len(self._data), done.feature_cache
         self.trainings.append(done)
 
     def forward(self) -> None:

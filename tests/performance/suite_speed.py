@@ -29,7 +29,7 @@ from PIL import Image
 from prefix_speed import keras_fit, timm_loop
 from turns import CLASSES, Process, answer, random_images
 
-from benchmark.execution.worker.one_framework import shut_out_other_framework
+from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Record, Timings
 from benchmark.records.store import RecordStore

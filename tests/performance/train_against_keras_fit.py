@@ -19,8 +19,8 @@ from turns import Process, answer, our_epoch, random_images, ratio_in_words, rec
 from backbones import UNIT
 from backbones.registry import load_registry
 from benchmark.data.dataset import DataSet, Split
+from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.execution.worker.memory import hold_memory
-from benchmark.execution.worker.one_framework import shut_out_other_framework
 
 _FIT: Mapping[str, object] = {"keras.fit": "auto", "keras.fit without XLA": False}
 

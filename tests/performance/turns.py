@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from backbones import Backbone
 from benchmark.data.dataset import DataSet, Split
-from benchmark.engines import Assignment, create
+from benchmark.engines import BuildSpec, create
 from benchmark.recipe import Recipe, load_recipe
 from benchmark.training.epoch import Loop
 
@@ -85,7 +85,7 @@ def recipe_of(size: int, batch: int) -> Recipe:
 def our_loop(engine_name: str, backbone: Backbone, recipe: Recipe, data: DataSet, split: Split) -> Loop:
     """Return the common loop on one engine, on a CPU."""
     engine = create(engine_name, "cpu", tf32=False, deterministic=False)
-    engine.build(Assignment(backbone, recipe, len(data.class_names), data.size, None, seed=0))
+    engine.build(BuildSpec(backbone, recipe, len(data.class_names), data.size, None, seed=0))
     engine.set_compile(recipe.execution.compile == "on")
     return Loop(engine, data, split, recipe, 0, lambda event: None)
 

@@ -8,12 +8,12 @@ import pytest
 from benchmark.data.sources.phantom import PhantomSource
 
 
-def test_four_classes_of_thirty_patients_in_three_planes() -> None:
+def test_four_classes_of_sixty_patients_in_three_planes() -> None:
     items = PhantomSource().items
-    assert 550 <= len(items) <= 650
+    assert 1100 <= len(items) <= 1300
     assert {item.plane for item in items} == {"axial", "coronal", "sagittal"}
     patients = {item.group: item.class_name for item in items}
-    assert Counter(patients.values()) == {"glioma": 30, "meningioma": 30, "notumor": 30, "pituitary": 30}
+    assert Counter(patients.values()) == {"glioma": 60, "meningioma": 60, "notumor": 60, "pituitary": 60}
     # nothing about how often or in which plane a patient was examined says the class
     counts = {name: Counter(i.plane for i in items if i.class_name == name) for name in set(patients.values())}
     assert len({tuple(sorted(count.items())) for count in counts.values()}) == 1

@@ -77,6 +77,7 @@ class Study:
     folds: int | None = None
     kind: str = "holdout"
     removed: int | None = None
+    grouping: str = ""
 
     def in_folds(self, count: int, kind: str = "folds", removed: int | None = None) -> "list[Study]":
         """Return a study for each fold of a cross-validation, each with test images of its own."""
@@ -108,6 +109,7 @@ class Study:
             folds=self.folds,
             scheme="" if self.folds is None else hash_json([self.name, self.kind, self.folds, self.removed]),
             removed=self.removed,
+            grouping=self.grouping,
         )
 
     def predictions(self, skill: float, seed: int = 0) -> Predictions:

@@ -33,6 +33,14 @@ def test_columns_have_the_agreed_names_in_the_agreed_order(tables) -> None:
     assert "missed_notumor" not in board.columns
 
 
+def test_the_board_says_what_was_taken_for_a_patient(tables) -> None:
+    grouping = "patient ids that differ by a letter at the end only are one patient: 233 ids, 209 patients"
+    _, _, text = tables(replace(SMALL, grouping=grouping).run(reader) for reader in FOUR)
+    assert "Patient ids that differ by a letter at the end only are one patient: 233 ids, 209 patients." in text
+    _, _, text = tables(SMALL.run(reader) for reader in FOUR)
+    assert "differ by a letter" not in text
+
+
 def test_pretrained_and_scratch_are_ranked_apart(tables) -> None:
     _, board, _ = tables(SMALL.run(reader) for reader in TWELVE)
     assert set(board["block"]) == {"phantom, holdout, pretrained", "phantom, holdout, scratch"}

@@ -132,7 +132,7 @@ def test_sorts_filters_and_opens_the_images_of_a_cell(html: Path, browser: Any) 
 def test_shows_every_missed_tumour_and_where_rows_look(html: Path, browser: Any) -> None:
     visit = Visit(browser, html)
     view = visit.view
-    (rows,) = read_board(html.parent).arenas()
+    (rows,) = read_board(html.parent).comparison_groups()
     parts = Cases.of(rows).gallery()
     gallery = view.locator(".panel", has=view.locator("h3:has-text('Gallery')"))
     assert gallery.locator("li").count() == min(8, len(parts[0][1]))  # in front, unasked
@@ -142,18 +142,18 @@ def test_shows_every_missed_tumour_and_where_rows_look(html: Path, browser: Any)
         assert title in gallery.locator("h4").inner_text()
         assert gallery.locator("li").count() == len(images)
         # every row's probability stands beside each image
-        assert gallery.locator("li").first.locator(".chance:visible").count() == 4
+        assert gallery.locator("li").first.locator(".probability:visible").count() == 4
 
     view.click("button.pick >> text=torch/baseline_cnn")
-    assert view.locator(".looks .pair").count() > 8
-    assert view.locator(".looks canvas").count() == view.locator(".looks .pair").count()
+    assert view.locator(".heat-maps .pair").count() > 8
+    assert view.locator(".heat-maps canvas").count() == view.locator(".heat-maps .pair").count()
     gallery.locator(".controls button").first.click()
     gallery.locator("input[type=checkbox]").check()
     assert gallery.locator("li canvas").count() == gallery.locator("li").count()
     assert gallery.locator("li svg.lesion path").count() == gallery.locator("li").count()
     # the map is highest at the lesion, and not transposed or mirrored: it is drawn where the outline is
     assert view.evaluate(
-        """() => [...document.querySelectorAll('.looks .seen:has(canvas):has(svg.lesion)')].every((seen) => {
+        """() => [...document.querySelectorAll('.heat-maps .seen:has(canvas):has(svg.lesion)')].every((seen) => {
             const canvas = seen.querySelector('canvas'), box = seen.querySelector('path').getBBox();
             const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
             const x = Math.floor((box.x + box.width / 2) / 200 * canvas.width);
@@ -165,6 +165,32 @@ def test_shows_every_missed_tumour_and_where_rows_look(html: Path, browser: Any)
     )
     view.click("button.pick >> text=timm/tf_efficientnet_lite0")
     assert "has no heat maps" in view.inner_text(".chosen-row")
+    visit.assert_well()
+
+
+def test_a_plot_is_not_taken_away_while_it_is_drawn(html: Path, browser: Any) -> None:
+    visit = Visit(browser, html)
+    visit.view.click("button.pick >> nth=0")  # scrolls to its plots
+    visit.view.wait_for_selector(".chosen-row .js-plotly-plot")
+    taken, early = visit.view.evaluate(
+        """async () => {
+            const { react, purge } = Plotly, drawn = new Set();
+            const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+            let taken = 0, early = 0;
+            Plotly.react = async (place, ...rest) => {
+                drawn.add(place);
+                await react(place, ...rest);
+                await wait(200);
+                drawn.delete(place);
+            };
+            Plotly.purge = (place) => { taken += 1; early += drawn.has(place); purge(place); };
+            for (const button of document.querySelectorAll("button.pick")) { button.click(); await wait(100); }
+            await wait(3000);
+            return [taken, early];
+        }"""
+    )
+    assert taken > 0
+    assert early == 0
     visit.assert_well()
 
 
@@ -237,7 +263,7 @@ def test_two_rows_are_compared_in_a_sentence(html: Path, browser: Any) -> None:
             one.select_option(label=pair.names[0])
             other.select_option(label=pair.names[1])
             assert said.inner_text() == sentence(pair)
-            assert f"{pair.found.comparison.difference:.3f} more macro-F1" in said.inner_text()
+            assert f"{pair.statistics.comparison.difference:.3f} more macro-F1" in said.inner_text()
     first.select_option(label=pairs[0].names[0])
     second.select_option(label=pairs[1].names[0])
     assert "different blocks" in said.inner_text()

@@ -4,7 +4,7 @@ import pytest
 from simulated import CLASSES, Study
 
 from benchmark.records.record import DataFacts
-from benchmark.reporting.board.published import Published, known_data, published_rows
+from benchmark.reporting.board.published import Published, known_data, published_results
 
 
 def nickparvar(**changes: object) -> DataFacts:
@@ -30,11 +30,11 @@ def test_a_data_set_is_known_by_its_name_or_its_numbers_of_images() -> None:
     assert known_data(nickparvar(name="nickparvar-v1-224px", limit=500)) == "nickparvar-v1"
     assert known_data(cheng()) == "cheng"
     assert known_data(Study(name="cheng", classes=CLASSES).data) is None  # simulated
-    assert published_rows(Study().data) == ()
+    assert published_results(Study().data) == ()
 
 
 def test_the_protocol_is_told_and_the_notebook_stands_among_them() -> None:
-    rows = published_rows(cheng())
+    rows = published_results(cheng())
     assert [row.accuracy for row in rows] == sorted((row.accuracy for row in rows), reverse=True)
     by_slice, by_patient = (
         next(row for row in rows if (row.work, row.model, row.level) == ("Alshammari 2026", "ResNet50", level))
@@ -42,7 +42,7 @@ def test_the_protocol_is_told_and_the_notebook_stands_among_them() -> None:
     )
     assert (by_slice.accuracy, by_patient.accuracy) == (0.9609, 0.8810)
     assert "seed notebook" not in {row.work for row in rows}
-    best = found(published_rows(nickparvar()), "seed notebook", "resnet50, resnet50_schedule")
+    best = found(published_results(nickparvar()), "seed notebook", "resnet50, resnet50_schedule")
     assert best.macro_f1 == pytest.approx((0.96 + 0.93 + 0.99 + 0.98) / 4)
     assert dict(best.missed) == {"glioma": 0, "meningioma": 9, "pituitary": 0}
     assert "wrong preprocessing" in best.caveat

@@ -10,7 +10,7 @@ from benchmark.data.dataset import DataSet, Split
 from benchmark.engines import Network
 from benchmark.recipe import Recipe
 from benchmark.training.feature_cache import Caching
-from benchmark.training.feature_store import PrefixCache
+from benchmark.training.feature_store import FeatureStore
 from benchmark.training.train import Training, train
 
 CLASSES, COUNT = 3, 60
@@ -55,7 +55,7 @@ def run(build: Callable[[Recipe], Built], folder: Path | None, chosen: Recipe, *
         chosen: the recipe.
         options: of the training; ``data``, ``split``, ``budget`` and ``origin`` too.
     """
-    cache = None if folder is None else PrefixCache(folder, options.pop("budget", 10**9))
+    cache = None if folder is None else FeatureStore(folder, options.pop("budget", 10**9))
     caching = None if cache is None else Caching(cache, options.pop("origin", {}))
     defaults = {"report": lambda event: None, "checkpoints": None, "should_stop": lambda: False}
     engine, network = build(chosen)
@@ -80,11 +80,11 @@ def exact_and_computed_once(build: Callable[[Recipe], Built], chosen: Recipe, fo
     """The same predictions without, from the run that keeps rows, and from the run that finds them."""
     plain = run(build, None, chosen)
     first, second = (run(build, folder, chosen) for _ in range(2))
-    assert first.prefix["cached"], first.prefix
-    assert first.prefix["through"].startswith(through), first.prefix
-    assert (first.prefix["computed"], first.prefix["reused"]) == (COUNT, 0)
-    assert (second.prefix["computed"], second.prefix["reused"]) == (0, COUNT)
-    assert not plain.prefix["cached"]
+    assert first.feature_cache["cached"], first.feature_cache
+    assert first.feature_cache["through"].startswith(through), first.feature_cache
+    assert (first.feature_cache["computed"], first.feature_cache["reused"]) == (COUNT, 0)
+    assert (second.feature_cache["computed"], second.feature_cache["reused"]) == (0, COUNT)
+    assert not plain.feature_cache["cached"]
     same(plain, first)
     same(first, second)
     assert len({line.train_loss for line in plain.history}) == len(plain.history), "nothing was learnt"

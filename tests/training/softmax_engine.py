@@ -1,119 +1,147 @@
-"""An engine for tests: softmax regression in NumPy. Small enough to check by hand, complete as any other."""
+"""A third engine: softmax regression on pooled pixels, in NumPy, small enough to check by hand.
+
+As a package it would name ``ENTRY`` as its entry point of the group ``tumorboard.engines``.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from backbones import UNIT
-from benchmark.engines import Assignment, Device, Handle, Network, StepInput
-from benchmark.engines.base import NoPrefix, Prefix
+from benchmark.engines import BuildSpec, EngineEntry, Handle, Network, StepInput
+from benchmark.engines.base import FeatureSpec
+from benchmark.engines.freezing import first_trainable, last_cacheable
+from benchmark.engines.shared import (
+    SharedEngine,
+    cpu,
+    factor_and_shift,
+    hash_of_values,
+    resolve_precision,
+    weights_loaded,
+)
 from benchmark.records.outcomes import Outcome, RunFailure
 
+ENTRY = EngineEntry(
+    name="numpy", engine=f"{__name__}:SoftmaxEngine", runs=("numpy",), requires=("numpy",), packages=("numpy",)
+)
+STAGES = ("pooling", "head")
+SIDE = 4  # places that each side of an image is pooled to
+Weights = dict[str, npt.NDArray[np.float32]]
 
-class SoftmaxEngine:
-    """Plain SGD on pooled pixels; what it was asked is kept for the tests to look at."""
+
+@dataclass(frozen=True)
+class Pooled:
+    """What is kept of the frozen pooling."""
+
+    spec: FeatureSpec
+
+
+class SoftmaxEngine(SharedEngine):
+    """SGD with momentum on ``logits = pooled pixels @ kernel + bias``; the adapter gives the initial weights."""
 
     framework = "numpy"
-    device = Device("cpu", "test", 0)
 
-    def __init__(
-        self,
-        classes: int = 3,
-        resident_bytes: int = 0,
-        explode_at: int | None = None,
-        most_images: int = 1000,
-        free_layout: bool = False,
-        explode_above: float = float("inf"),
-    ) -> None:
-        self.weights = np.zeros((4 * 4 * 3, classes))
-        self.slots = np.zeros_like(self.weights)
-        self.resident_bytes, self.explode_at = resident_bytes, explode_at
-        self.most_images, self.free_layout, self.explode_above = most_images, free_layout, explode_above
-        self.layouts: list[bool] = []
-        self.steps: list[StepInput] = []
-        self.compiled: list[bool] = []
+    def __init__(self, device: str = "cpu", *, tf32: bool = False, deterministic: bool = True) -> None:
+        super().__init__(tf32=tf32, deterministic=deterministic)
+        if device != "cpu":
+            raise RunFailure(Outcome.UNSUPPORTED, "NumPy computes on a CPU: use --device cpu.")
+        self.device = cpu()
 
-    def build(self, assignment: Assignment) -> Network:
+    def build(self, spec: BuildSpec) -> Network:
+        recipe, self._size = spec.recipe, spec.size
+        if recipe.optimizer.name != "sgd" or recipe.ema.decay or recipe.head.kind != "native":
+            raise RunFailure(Outcome.UNSUPPORTED, "NumPy trains by SGD, without EMA, and with its native head only.")
+        preprocessing = spec.backbone.preprocessing or UNIT
+        self._factor, self._shift = factor_and_shift(preprocessing)
+        self._first = first_trainable(recipe.trainable_from, STAGES)
+        self._rule = recipe.optimizer
+        self._head: Weights = spec.backbone.make(spec.num_classes, spec.weights, spec.size)
+        self._momentum = {name: np.zeros_like(value) for name, value in self._head.items()}
+        self._start_from_run(spec)
+        count = sum(value.size for value in self._head.values())
         return Network(
-            stages=("head",), stages_proven=True, parameters=self.weights.size,
-            trainable_parameters=self.weights.size, gmacs=0.0, preprocessing=UNIT, weights_loaded="none",
-            weights_hash="", execution={"compile": "off", "channels_last": "on"}, conventions={},
-            layout_is_free=self.free_layout,
-        )  # fmt: skip
+            stages=STAGES,
+            stages_verified=True,
+            parameters=count,
+            trainable_parameters=count,
+            gmacs=self._head["kernel"].size / 1e9,
+            preprocessing=preprocessing,
+            weights_loaded=weights_loaded(spec, "none"),
+            weights_hash=hash_of_values(self._head.values()),
+            execution=self._execution(
+                recipe,
+                precision=resolve_precision(recipe.execution.precision, "cpu", lambda: False),
+                channels_last=True,
+                threads=1,
+            ),
+            conventions={"batch_norm": "none"},
+            trainable_names=tuple(self._all_weights()),
+        )
 
-    def set_compile(self, on: bool) -> None:
-        self.compiled.append(on)
-
-    def set_channels_last(self, on: bool) -> None:
-        self.layouts.append(on)
-
-    def assert_frozen(self) -> None:
-        pass  # nothing is
-
-    def upload(self, pixels: npt.NDArray[np.uint8]) -> Handle:
+    def upload(self, pixels: npt.NDArray[Any]) -> Handle:
         return pixels.copy()
 
     def gather(self, images: Handle, positions: npt.NDArray[np.int64]) -> Handle:
         assert positions.min() >= 0
         return images[positions]
 
-    def free_bytes(self) -> int:
-        return self.resident_bytes
-
     def normalize(self, images: Handle) -> Handle:
-        side = images.shape[1] // 4
-        pooled = images.reshape(len(images), 4, side, 4, side, 3).mean(axis=(2, 4))
-        return pooled.reshape(len(images), -1) / 255 - 0.5
+        return images.astype(np.float32) * self._factor - self._shift
 
-    def prefix(self) -> Prefix:
-        raise NoPrefix("nothing is frozen")
+    def compute_features(self, inputs: Handle) -> Handle:
+        """Return the mean of each of 4 x 4 fields, float32 of shape (B, 48)."""
+        side = inputs.shape[1] // SIDE
+        return inputs.reshape(len(inputs), SIDE, side, SIDE, side, 3).mean(axis=(2, 4)).reshape(len(inputs), -1)
 
-    def run_prefix(self, inputs: Handle) -> Handle:
-        raise NotImplementedError
-
-    def forward_rest(self, rows: Handle) -> Handle:
-        raise NotImplementedError
+    def forward_from_features(self, features: Handle) -> Handle:
+        return features @ self._head["kernel"] + self._head["bias"]
 
     def forward(self, inputs: Handle) -> Handle:
-        self._fit(len(inputs))
-        return inputs @ self.weights
+        return self.forward_from_features(self.compute_features(inputs))
 
     def train_step(self, step: StepInput) -> Handle:
-        self.steps.append(step)
-        self._fit(max(len(step.labels[at]) for at, _ in step.cuts()))
-        inputs = self.normalize(step.images)
-        logits = inputs @ self.weights
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-        rows = np.arange(len(step.labels))
-        loss = float((-np.log(probabilities[rows, step.labels]) * step.loss_weights).sum())
-        probabilities[rows, step.labels] -= 1
-        gradient = inputs.T @ (probabilities * step.loss_weights[:, None])
-        noise = np.random.default_rng(step.seed).normal(scale=1e-3, size=self.weights.shape)  # stands for dropout
-        self.slots = 0.9 * self.slots + gradient + noise
-        self.weights = self.weights - step.learning_rate * self.slots
-        exploded = step.step == self.explode_at or step.learning_rate > self.explode_above
-        return float("nan") if exploded else loss
+        loss, gradients = 0.0, {name: np.zeros_like(value) for name, value in self._head.items()}
+        for at, _seed in step.cuts():  # nothing here is random
+            images = step.images[at]
+            features = images if step.from_features else self.compute_features(self.normalize(images))
+            logits = self.forward_from_features(features).astype(np.float64)
+            p = np.exp(logits - logits.max(axis=1, keepdims=True))
+            p /= p.sum(axis=1, keepdims=True)
+            labels, weights = step.labels[at], step.loss_weights[at]
+            own = np.arange(len(labels)), labels
+            loss += float((-np.log(p[own]) * weights).sum())
+            p[own] -= 1
+            slope = (p * weights[:, None]).astype(np.float32)  # of the loss, by the logits
+            gradients["kernel"] += features.T @ slope
+            gradients["bias"] += slope.sum(axis=0)
+        for name, value in self._head.items():
+            decayed = gradients[name] + self._rule.weight_decay * value * (value.ndim > 1)
+            self._momentum[name][...] = self._rule.momentum * self._momentum[name] + decayed
+            value -= np.float32(step.learning_rate) * self._momentum[name]
+        return np.float32(loss)
 
-    def _fit(self, count: int) -> None:
-        if count > self.most_images:
-            self.weights = self.weights + 1  # a step that fails half way leaves something behind
-            raise RunFailure(Outcome.OOM, "Out of memory.")
+    def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[Any]]:
+        return [np.asarray(handle) for handle in handles]
 
-    def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[np.float32]]:
-        return [np.asarray(handle, dtype=np.float32) for handle in handles]
+    def _find_frozen_stages(self, pixels: npt.NDArray[np.uint8]) -> Pooled:
+        last_cacheable(self._first, lambda end: True)
+        return Pooled(FeatureSpec(STAGES[:1], (SIDE * SIDE * 3,), "float32", hash_of_values([])))
 
-    def synchronize(self) -> None:
-        pass
+    def _all_weights(self) -> Weights:
+        return {f"head/{name}": value for name, value in self._head.items()}
 
-    def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:
-        return {"weights": self.weights.copy()} | ({"slots": self.slots.copy()} if optimizer else {})
+    def _trained_weights(self) -> Weights:
+        return self._all_weights()
 
-    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        self.weights = state["weights"].copy()
-        self.slots = state.get("slots", self.slots).copy()
+    def _slots(self) -> Weights:
+        return {f"optimizer/momentum/{name}": value for name, value in self._momentum.items()}
 
-    def peak_memory_bytes(self) -> int:
-        return 1
+    def _values(self, tensors: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+        return {name: value.copy() for name, value in tensors.items()}
+
+    def _assign(self, tensors: Mapping[str, Any], values: Mapping[str, npt.NDArray[Any]]) -> None:
+        for name, tensor in tensors.items():
+            tensor[...] = values[name]

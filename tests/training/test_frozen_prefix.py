@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backbones import HALF, Backbone
-from benchmark.engines import Assignment, create
+from benchmark.engines import BuildSpec, create
 from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training import feature_cache
@@ -32,7 +32,7 @@ def builder(network: Callable[..., Any] | Backbone = convolutions, seed: int = 0
     def build(chosen: Recipe) -> Built:
         backbone = network if isinstance(network, Backbone) else Backbone("own/small", "torch", network)
         engine = create("torch", "cpu", tf32=False, deterministic=False)
-        return engine, engine.build(Assignment(backbone, chosen, 3, 16, None, seed))
+        return engine, engine.build(BuildSpec(backbone, chosen, 3, 16, None, seed))
 
     return build
 
@@ -65,7 +65,7 @@ def test_bfloat16_is_kept_bit_for_bit(tmp_path: Path) -> None:
     chosen = recipe(trainable_from="1", execution__precision="bfloat16")
     plain, kept = run(builder(), None, chosen), run(builder(), tmp_path, chosen)
     again = run(builder(), tmp_path, chosen)
-    assert again.prefix["reused"] == COUNT
+    assert again.feature_cache["reused"] == COUNT
     same(plain, kept, 1e-2)
     same(kept, again, 1e-6)
 
@@ -73,11 +73,11 @@ def test_bfloat16_is_kept_bit_for_bit(tmp_path: Path) -> None:
 def test_folds_recipes_and_heads_share_the_rows_and_another_network_does_not(tmp_path: Path) -> None:
     first = run(builder(), tmp_path, recipe(trainable_from="head"))
     new = run(builder(), tmp_path, recipe(trainable_from="head", head__kind="dense256", head__dropout=0.2))
-    assert first.prefix["computed"] == new.prefix["computed"] == COUNT
+    assert first.feature_cache["computed"] == new.feature_cache["computed"] == COUNT
     for head in ({}, {"head.kind": "linear"}):
         shared = {"trainable_from": "head", "optimizer.name": "sgd", "epochs": 1, **head}
         fold = run(builder(), tmp_path, recipe(**shared), split=split(1))
-        assert (fold.prefix["computed"], fold.prefix["reused"]) == (0, COUNT)
+        assert (fold.feature_cache["computed"], fold.feature_cache["reused"]) == (0, COUNT)
     for other in (
         run(builder(seed=1), tmp_path, recipe(trainable_from="head", epochs=1)),
         run(builder(), tmp_path, recipe(trainable_from="1", epochs=1)),
@@ -88,7 +88,7 @@ def test_folds_recipes_and_heads_share_the_rows_and_another_network_does_not(tmp
         run(builder(Backbone("own/small", "torch", convolutions, preprocessing=HALF)), tmp_path,
             recipe(trainable_from="head", epochs=1)),
     ):  # fmt: skip
-        assert other.prefix["computed"] == COUNT
+        assert other.feature_cache["computed"] == COUNT
 
 
 def test_the_same_images_in_another_order_are_not_mixed_up(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_the_same_images_in_another_order_are_not_mixed_up(tmp_path: Path) -> No
     images = data()
     turned = data(pixels=images.pixels[order], labels=images.labels[order], image_ids=images.image_ids[order])
     kept = run(builder(), tmp_path, chosen, data=turned)
-    assert kept.prefix["computed"] == COUNT
+    assert kept.feature_cache["computed"] == COUNT
     same(run(builder(), None, chosen, data=turned), kept)
 
 
@@ -110,7 +110,7 @@ def test_rows_that_are_wrong_are_found_out_and_computed_anew(tmp_path: Path) -> 
     (values * 1.01).tofile(rows)
     told: list[Any] = []
     again = run(builder(), tmp_path, chosen, report=told.append)
-    assert again.prefix["computed"] == COUNT
+    assert again.feature_cache["computed"] == COUNT
     assert any("were wrong; computed anew" in event.get("note", "") for event in told)
     same(first, again)
 
@@ -126,8 +126,8 @@ def test_where_nothing_can_be_kept_nothing_is_and_the_record_says_why(
     changes: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
     done = run(builder(), tmp_path, recipe(epochs=1, **changes))
-    assert not done.prefix["cached"]
-    assert reason in done.prefix["reason"]
+    assert not done.feature_cache["cached"]
+    assert reason in done.feature_cache["reason"]
     assert not list(tmp_path.iterdir())
 
 
@@ -145,14 +145,14 @@ def test_chance_before_the_boundary_is_noticed(tmp_path: Path) -> None:
         )
 
     done = run(builder(random), tmp_path, recipe(trainable_from="head", epochs=1))
-    assert "chance" in done.prefix["reason"]
+    assert "chance" in done.feature_cache["reason"]
 
 
 def test_too_small_a_budget_costs_time_and_nothing_else(tmp_path: Path) -> None:
     chosen = recipe(trainable_from="head")
     told: list[Any] = []
     done = run(builder(), tmp_path, chosen, budget=1000, report=told.append)
-    assert "--cache-budget" in done.prefix["reason"]
+    assert "--cache-budget" in done.feature_cache["reason"]
     assert any("computed anew in each epoch" in event.get("note", "") for event in told)
     assert done.train_images_per_s is not None
     same(run(builder(), None, chosen), done, 1e-7)
@@ -171,27 +171,27 @@ def test_a_run_stopped_while_it_computes_rows_or_later_goes_on_to_the_same_resul
             run(builder(), cache, chosen, checkpoints=checkpoints, should_stop=stop, report=told.append)
         assert stopped.value.outcome is Outcome.INTERRUPTED
     resumed = run(builder(), cache, chosen, checkpoints=checkpoints)
-    assert (resumed.resumed_from, resumed.prefix["reused"]) == (1, COUNT)
+    assert (resumed.resumed_from, resumed.feature_cache["reused"]) == (1, COUNT)
     same(whole, resumed)
 
 
 def test_too_little_memory_for_the_frozen_stages_takes_smaller_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmark.engines.base import out_of_memory
+    from benchmark.engines.shared import out_of_memory
     from benchmark.engines.torch.engine import TorchEngine
 
     plain = run(builder(), None, recipe(trainable_from="head", execution__accumulate=4))
-    whole = TorchEngine.run_prefix
+    whole = TorchEngine.compute_features
 
     def small(self: Any, inputs: Any) -> Any:
         if len(inputs) > 4:
             raise out_of_memory()
         return whole(self, inputs)
 
-    monkeypatch.setattr(TorchEngine, "run_prefix", small)
+    monkeypatch.setattr(TorchEngine, "compute_features", small)
     monkeypatch.setattr(feature_cache, "_CHECKED", 2)
     done = run(builder(), tmp_path, recipe(trainable_from="head"), oom="accumulate")
-    assert done.prefix["computed"] == COUNT
+    assert done.feature_cache["computed"] == COUNT
     assert done.execution["batch"].startswith("9, computed in 4 parts")
     same(plain, done)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from backbones import Backbone
-from benchmark.engines import Assignment, create
+from benchmark.engines import BuildSpec, create
 from benchmark.recipe import Recipe
 from tests.engines.keras_small import convolutions
 from tests.training.frozen import COUNT, Built, exact_and_computed_once, recipe, run, same
@@ -26,7 +26,7 @@ def builder(framework: str, network: Callable[..., Any] = convolutions) -> Calla
     def build(chosen: Recipe) -> Built:
         backbone = Backbone("own/small", "keras", network)
         engine = create(framework, "cpu", tf32=False, deterministic=False)
-        return engine, engine.build(Assignment(backbone, chosen, 3, 16, None, 0))
+        return engine, engine.build(BuildSpec(backbone, chosen, 3, 16, None, 0))
 
     return build
 
@@ -42,7 +42,7 @@ def test_bfloat16_is_kept_bit_for_bit_on_tensorflow(tmp_path: Path) -> None:
     chosen = recipe(trainable_from="second", execution__precision="bfloat16")
     build = builder("tensorflow")
     plain, kept, again = run(build, None, chosen), run(build, tmp_path, chosen), run(build, tmp_path, chosen)
-    assert again.prefix["reused"] == COUNT
+    assert again.feature_cache["reused"] == COUNT
     same(plain, kept, 1e-2)
     same(kept, again, 1e-6)
 

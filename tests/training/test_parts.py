@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from benchmark.draws.randomness import draw, epoch_order, image_numbers, step_seed
-from benchmark.engines.stage_factors import stage_factors
+from benchmark.engines.shared import stage_factors
 from benchmark.recipe import Ema, Optimizer, Schedule
 from benchmark.training.clock import Clock
 from benchmark.training.prefetch import near_equal_batches
-from benchmark.training.schedules import average_decay, factor
+from benchmark.training.schedules import ema_decay, factor
 
 
 def test_one_cycle_is_torchs() -> None:
@@ -52,8 +52,8 @@ def test_learning_rates_fall_towards_the_input_and_the_head_has_its_own() -> Non
 
 
 def test_averages_forget_the_initial_weights_soon() -> None:
-    assert [average_decay(Ema(decay=0.9), step) for step in (1, 8, 1000)] == [2 / 11, 0.5, 0.9]
-    assert average_decay(Ema(decay=0.9, warmup=False), 1) == 0.9
+    assert [ema_decay(Ema(decay=0.9), step) for step in (1, 8, 1000)] == [2 / 11, 0.5, 0.9]
+    assert ema_decay(Ema(decay=0.9, warmup=False), 1) == 0.9
 
 
 @pytest.mark.parametrize("name", ["constant", "one_cycle", "cosine", "warmup_exponential", "plateau"])

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from benchmark.atomic_files import write_atomically
 from benchmark.data.audit.shortcut_probe import ProbeRow, shortcut_probe
 from benchmark.data.dataset import DataSet, Labels, Split
 from benchmark.data.duplicates.groups import (
@@ -20,12 +21,11 @@ from benchmark.data.duplicates.groups import (
     joined,
     worst_pairs,
 )
-from benchmark.data.duplicates.near_duplicates import RULE, TURNS, NearPairs, near_duplicates
-from benchmark.data.preparation.cache import written_file
+from benchmark.data.duplicates.near_duplicates import RULE, TURNS, near_duplicates
 from benchmark.data.sources.files import suffix_of
 from benchmark.hashing import hash_json
 
-AUDIT_VERSION = 2  # raised by hand when the same images would be audited otherwise
+AUDIT_VERSION = 3  # raised by hand when the same images would be audited otherwise
 PARTS = ("train", "validation", "test")
 _IMBALANCED = 3.0  # largest class over smallest
 _SHOWN_SIZES = 8
@@ -104,17 +104,16 @@ def audit_data(data: DataSet, split: Split, say: Callable[[str], None] = lambda 
     probed = _probe_file(data)
     if probed is None or not probed.is_file():  # else what takes long is done
         say(f"Auditing {len(data)} images of {data.name}: copies, patients, shortcuts")
-    found = _audit(data, split)
+    audit = _audit(data, split)
     if kept is not None:
         with contextlib.suppress(OSError):  # a cache that can't be written costs time the next time, and nothing else
-            save_audit(found, kept)
-    return found
+            save_audit(audit, kept)
+    return audit
 
 
-def save_audit(found: Audit, path: Path) -> None:
+def save_audit(audit: Audit, path: Path) -> None:
     """Write an audit as JSON, complete or not at all."""
-    with written_file(path) as unfinished:
-        unfinished.write_text(found.model_dump_json(indent=1), encoding="utf-8")
+    write_atomically(path, audit.model_dump_json(indent=1))
 
 
 def _audit(data: DataSet, split: Split) -> Audit:
@@ -128,7 +127,7 @@ def _audit(data: DataSet, split: Split) -> Audit:
         for k, name in enumerate(data.class_names)
     }
     sizes = _sizes(data)
-    found = Audit(
+    audit = Audit(
         data=data.name,
         fingerprint=data.fingerprint,
         split=split.name,
@@ -140,7 +139,7 @@ def _audit(data: DataSet, split: Split) -> Audit:
         near=count_duplicates(joined(data.identical, near), data.labels, part),
         near_pairs={TURNS[k] or "as they are": int((near.turn == k).sum()) for k in range(len(TURNS))},
         patients=patients,
-        probe=_probed(data, near),
+        probe=_probed(data),
         sizes=sizes[:_SHOWN_SIZES],
         distinct_sizes=len(sizes),
         file_types=dict(Counter(suffix_of(name) or "none" for name in data.image_ids.tolist())),
@@ -149,7 +148,7 @@ def _audit(data: DataSet, split: Split) -> Audit:
         findings=(),
         worst=worst_pairs(data, part, near),
     )
-    return found.model_copy(update={"findings": tuple(_findings(found, split))})
+    return audit.model_copy(update={"findings": tuple(_findings(audit, split))})
 
 
 def _probe_file(data: DataSet) -> Path | None:
@@ -160,18 +159,18 @@ def _probe_file(data: DataSet) -> Path | None:
     return data.folder.parent / f"probe-{key[:16]}.json"
 
 
-def _probed(data: DataSet, near: NearPairs) -> tuple[ProbeRow, ...]:
+def _probed(data: DataSet) -> tuple[ProbeRow, ...]:
     """Return the shortcut probe, which no split changes, once for all of them."""
     kept = _probe_file(data)
-    rows = TypeAdapter(tuple[ProbeRow, ...])
+    adapter = TypeAdapter(tuple[ProbeRow, ...])
     if kept is not None:
         with contextlib.suppress(OSError, ValueError):
-            return rows.validate_json(kept.read_bytes())
-    found = shortcut_probe(data, near)
+            return adapter.validate_json(kept.read_bytes())
+    probe = shortcut_probe(data)
     if kept is not None:
-        with contextlib.suppress(OSError), written_file(kept) as unfinished:
-            unfinished.write_bytes(rows.dump_json(found))
-    return found
+        with contextlib.suppress(OSError):
+            write_atomically(kept, adapter.dump_json(probe))
+    return probe
 
 
 def _patients(groups: npt.NDArray[np.str_], labels: Labels, part: npt.NDArray[np.str_]) -> Patients:
@@ -196,48 +195,49 @@ def _sizes(data: DataSet) -> tuple[tuple[str, int], ...]:
     return tuple((f"{values[k][1]} x {values[k][0]}", int(counts[k])) for k in order)
 
 
-def _findings(found: Audit, split: Split) -> Iterator[Finding]:
+def _findings(audit: Audit, split: Split) -> Iterator[Finding]:
     """Say in sentences what a reader of the leaderboard must know."""
     n_test = len(split.test)
     for leak in split.leaks:
         yield Finding(level="leak", text=leak)
-    more = found.near.test_images - found.pixel_identical.test_images
+    more = audit.near.test_images - audit.pixel_identical.test_images
     if more:
+        others = " more" if audit.pixel_identical.test_images else ""
         yield Finding(
             level="leak",
-            text=f"{more} more of {n_test} test images are near-duplicates of training images (the same or the next "
-            "slice: brighter, shifted, stored anew, mirrored or turned)",
+            text=f"{more}{others} of {n_test} test images are near-duplicates of training images (the same or the "
+            "next slice: brighter, shifted, stored anew, mirrored or turned)",
         )
-    if found.near.validation_images:
+    if audit.near.validation_images:
         yield Finding(
             level="warning",
-            text=f"{found.near.validation_images} of {len(split.validation)} validation images are near-duplicates "
+            text=f"{audit.near.validation_images} of {len(split.validation)} validation images are near-duplicates "
             "of training images: validation scores are optimistic",
         )
-    if found.near.conflicting:
+    if audit.near.conflicting:
         yield Finding(
-            level="warning", text=f"{found.near.conflicting} groups of copies carry different labels: some are wrong"
+            level="warning", text=f"{audit.near.conflicting} groups of copies carry different labels: some are wrong"
         )
-    if found.patients is None:
+    if audit.patients is None:
         yield Finding(
             level="warning", text="patients are unknown: slices of one patient may stand in training and in test"
         )
-    elif found.patients.with_several_labels:
-        yield Finding(level="warning", text=f"{found.patients.with_several_labels} patients carry several labels")
-    yield from _shortcuts(found.probe)
-    totals = [sum(counts.values()) for counts in found.balance.values()]
+    elif audit.patients.with_several_labels:
+        yield Finding(level="warning", text=f"{audit.patients.with_several_labels} patients carry several labels")
+    yield from _shortcuts(audit.probe)
+    totals = [sum(counts.values()) for counts in audit.balance.values()]
     if max(totals) > _IMBALANCED * min(totals):
         yield Finding(level="warning", text=f"classes are imbalanced: {min(totals)} to {max(totals)} images")
-    if found.unreadable:
-        yield Finding(level="warning", text=f"{found.unreadable} unreadable images were left out")
+    if audit.unreadable:
+        yield Finding(level="warning", text=f"{audit.unreadable} unreadable images were left out")
     for name in split.unscored:
         yield Finding(level="warning", text=f"class {name} has no test images: averages leave it out")
 
 
 def _shortcuts(probe: tuple[ProbeRow, ...]) -> Iterator[Finding]:
     """Name the strongest trivial feature for each target that one gives away."""
-    for target in dict.fromkeys(row.target for row in probe):
-        best = max((row for row in probe if row.target == target), key=lambda row: row.balanced_accuracy)
+    for target in dict.fromkeys(line.target for line in probe):
+        best = max((line for line in probe if line.target == target), key=lambda line: line.balanced_accuracy)
         if best.suspicious:
             what = "the class" if target == "class" else f"'{target}' against the rest"
             yield Finding(

@@ -3,33 +3,33 @@
 from pathlib import Path
 from typing import Any
 
+from benchmark.atomic_files import written_file
 from benchmark.data.audit.audit import Audit
 from benchmark.data.dataset import DataSet
 from benchmark.data.duplicates.groups import Pair
-from benchmark.data.preparation.cache import written_file
 
 _COLUMNS = 3
 _ID_LENGTH = 26
 
 
-def save_worst(data: DataSet, found: Audit, path: Path) -> bool:
+def save_worst(data: DataSet, audit: Audit, path: Path) -> bool:
     """Draw the worst pairs of copies as a PNG; returns whether there are any (else nothing is written).
 
     A pair is drawn as the network would see it: unturned, so that a mirrored copy shows mirrored.
     """
-    if not found.worst:
+    if not audit.worst:
         return False
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     position = {name: k for k, name in enumerate(data.image_ids.tolist())}
-    rows = -(-len(found.worst) // _COLUMNS)
+    rows = -(-len(audit.worst) // _COLUMNS)
     figure = Figure(figsize=(11, 0.7 + 2.45 * rows), dpi=110, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     synthetic = " (synthetic images)" if data.synthetic else ""
-    figure.suptitle(f"Copies in {found.data}{synthetic}, split {found.split}: the worst pairs", fontsize=11)
+    figure.suptitle(f"Copies in {audit.data}{synthetic}, split {audit.split}: the worst pairs", fontsize=11)
     cells: Any = figure.subfigures(rows, _COLUMNS, squeeze=False)
-    for cell, pair in zip(cells.ravel(), found.worst, strict=False):
+    for cell, pair in zip(cells.ravel(), audit.worst, strict=False):
         _draw(cell, pair, data, position)
     with written_file(path) as unfinished:
         canvas.print_png(unfinished)

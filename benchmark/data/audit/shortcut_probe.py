@@ -9,8 +9,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.data.dataset import DataSet, Positions
-from benchmark.data.duplicates.groups import independent_units, joined
-from benchmark.data.duplicates.near_duplicates import NearPairs, thumbnails_of
+from benchmark.data.duplicates.groups import independent_units
+from benchmark.data.duplicates.near_duplicates import thumbnails_of
 from benchmark.data.sources.files import suffix_of
 from benchmark.data.splits.sampling import limited
 
@@ -46,7 +46,7 @@ class ProbeRow(BaseModel):
         return self.balanced_accuracy > self.chance + SUSPICIOUS
 
 
-def shortcut_probe(data: DataSet, near: NearPairs) -> tuple[ProbeRow, ...]:
+def shortcut_probe(data: DataSet) -> tuple[ProbeRow, ...]:
     """Predict the class, and the negative class alone, from each kind of trivial feature and from all.
 
     At most 2,000 images, chosen proportionally by class. Patients, copies and near-duplicates stay on one side of
@@ -55,8 +55,8 @@ def shortcut_probe(data: DataSet, near: NearPairs) -> tuple[ProbeRow, ...]:
     Returns:
         Empty where a class has fewer than three independent images.
     """
-    chosen = limited(data, np.zeros(len(data), dtype=bool), np.arange(len(data), dtype=np.int64), MAX_IMAGES)
-    units = joined(data.identical if data.groups is None else independent_units(data), near)[chosen]
+    chosen = limited(data, np.zeros(len(data), dtype=bool), None, np.arange(len(data), dtype=np.int64), MAX_IMAGES)
+    units = independent_units(data)[chosen]
     labels = data.labels[chosen]
     if min(len(np.unique(units[labels == number])) for number in range(len(data.class_names))) < _FOLDS:
         return ()
@@ -69,10 +69,10 @@ def shortcut_probe(data: DataSet, near: NearPairs) -> tuple[ProbeRow, ...]:
         ProbeRow(
             features=name,
             target=target,
-            balanced_accuracy=_cross_validated(values, wanted, units),
-            chance=1 / len(np.unique(wanted)),
+            balanced_accuracy=_cross_validated(values, target_labels, units),
+            chance=1 / len(np.unique(target_labels)),
         )
-        for target, wanted in targets.items()
+        for target, target_labels in targets.items()
         for name, values in families.items()
     )
 

@@ -8,44 +8,44 @@ from benchmark.data.duplicates.groups import Duplicates
 _WIDTH = 110
 
 
-def audit_text(found: Audit) -> str:
+def audit_text(audit: Audit) -> str:
     """Return the audit for people: findings first, then the figures behind them."""
     blocks = [
-        [f"Audit of {found.data}, split {found.split}", f"fingerprint {found.fingerprint[:16]}"],
-        _findings(found),
+        [f"Audit of {audit.data}, split {audit.split}", f"fingerprint {audit.fingerprint[:16]}"],
+        _findings(audit),
         _table(
             ("copies", "groups", "images", "test and training", "test images", "validation images", "two labels"),
             [
-                _copies("byte-identical", found.byte_identical),
-                _copies("pixel-identical", found.pixel_identical),
-                _copies("near-duplicate", found.near),
+                _copies("byte-identical", audit.byte_identical),
+                _copies("pixel-identical", audit.pixel_identical),
+                _copies("near-duplicate", audit.near),
             ],
         ),
         [
             "test images: those with a copy in training or validation; validation images: with a copy in training.",
-            f"near-duplicate: {found.near_rule}; a group is what such pairs connect, identical images included.",
-            "pairs: " + ", ".join(f"{count} {turn}" for turn, count in found.near_pairs.items()) + ".",
+            f"near-duplicate: {audit.near_rule}; a group is what such pairs connect, identical images included.",
+            "pairs: " + ", ".join(f"{count} {turn}" for turn, count in audit.near_pairs.items()) + ".",
         ],
-        _patients(found),
+        _patients(audit),
         _table(
             ("class", "all", *PARTS),
-            [(name, sum(n.values()), *(n[part] for part in PARTS)) for name, n in found.balance.items()],
+            [(name, sum(n.values()), *(n[part] for part in PARTS)) for name, n in audit.balance.items()],
         ),
-        _probe(found),
+        _probe(audit),
         [
-            "sizes: " + ", ".join(f"{size} ({count})" for size, count in found.sizes) + _more(found),
-            "file types: " + ", ".join(f"{name} ({count})" for name, count in sorted(found.file_types.items())),
-            f"unreadable files left out: {found.unreadable}",
-            *(f"note: {note}" for note in found.notes),
+            "sizes: " + ", ".join(f"{size} ({count})" for size, count in audit.sizes) + _more(audit),
+            "file types: " + ", ".join(f"{name} ({count})" for name, count in sorted(audit.file_types.items())),
+            f"unreadable files left out: {audit.unreadable}",
+            *(f"note: {note}" for note in audit.notes),
         ],
     ]
     return "\n\n".join("\n".join(line for text in block for line in _wrapped(text)) for block in blocks if block)
 
 
-def _findings(found: Audit) -> list[str]:
-    if not found.findings:
+def _findings(audit: Audit) -> list[str]:
+    if not audit.findings:
         return ["nothing found"]
-    return [f"{finding.level.upper():8}{finding.text}" for finding in found.findings]
+    return [f"{finding.level.upper():8}{finding.text}" for finding in audit.findings]
 
 
 def _copies(name: str, copies: Duplicates) -> tuple[str | int, ...]:
@@ -55,28 +55,28 @@ def _copies(name: str, copies: Duplicates) -> tuple[str | int, ...]:
     )
 
 
-def _patients(found: Audit) -> list[str]:
-    if found.patients is None:
+def _patients(audit: Audit) -> list[str]:
+    if audit.patients is None:
         return ["patients: unknown"]
-    known = found.patients
+    patients = audit.patients
     return [
-        f"patients: {known.number}; {known.across} in test and training or validation, {known.across_validation} in "
-        f"validation and training, {known.with_several_labels} with several labels"
+        f"patients: {patients.number}; {patients.across} in test and training or validation, "
+        f"{patients.across_validation} in validation and training, {patients.with_several_labels} with several labels"
     ]
 
 
-def _probe(found: Audit) -> list[str]:
-    if not found.probe:
+def _probe(audit: Audit) -> list[str]:
+    if not audit.probe:
         return ["shortcut probe: too few independent images"]
     rows = [
         (row.features, row.target, f"{row.balanced_accuracy:.3f}", f"{row.chance:.3f}", "!" if row.suspicious else "")
-        for row in found.probe
+        for row in audit.probe
     ]
     return _table(("shortcut probe", "predicts", "balanced accuracy", "chance", ""), rows)
 
 
-def _more(found: Audit) -> str:
-    hidden = found.distinct_sizes - len(found.sizes)
+def _more(audit: Audit) -> str:
+    hidden = audit.distinct_sizes - len(audit.sizes)
     return f" and {hidden} more" if hidden > 0 else ""
 
 

@@ -79,21 +79,22 @@ def same_slice(data: DataSet) -> Labels:
 
 
 def independent_units(data: DataSet) -> Labels:
-    """Return a number for each image, equal for images that must not be parted.
+    """Return a number for each image, equal for images that must not be parted: int64, shape (N,).
 
-    Images of one patient are one unit, and so are identical images; where copies join two patients, both
-    patients are one unit (connected components). Where patients are unknown, near-duplicates are one unit too: the
-    next slice of a patient is often among them.
+    Images of one patient are one unit, and so are images of one slice (identical, or near-duplicates: see
+    :func:`same_slice`). Units that share an image are one unit (connected components): where a slice stands under two
+    patients, both patients stay together. Where patients are unknown, the slices alone are the units; the next slice
+    of a patient is often among its near-duplicates.
     """
+    slices = same_slice(data)
     if data.groups is None:
-        return same_slice(data)
+        return slices
     _, group = np.unique(data.groups, return_inverse=True)
-    _, copies = np.unique(data.identical, return_inverse=True)
-    # a graph of images, patients and clusters of copies: each image is joined to its patient and to its cluster
-    n, first_cluster = len(data), len(data) + int(group.max()) + 1
+    # a graph of images, patients and slices: each image is joined to its patient and to its slice
+    n, first_slice = len(data), len(data) + int(group.max()) + 1
     images = np.arange(n)
-    ends = np.concatenate([n + group, first_cluster + copies])
-    nodes = first_cluster + int(copies.max()) + 1
+    ends = np.concatenate([n + group, first_slice + slices])
+    nodes = first_slice + int(slices.max()) + 1
     return components(np.concatenate([images, images]), ends, nodes)[:n]
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.atomic_files import written_file
 from benchmark.data.dataset import DataSet
-from benchmark.data.preparation.cache import written_file
 from benchmark.data.preparation.pixels import THUMBNAIL, resized
 from benchmark.data.preparation.threads import thread_map
 
@@ -105,11 +105,11 @@ def find_pairs(thumbnails: npt.NDArray[np.uint8], positions: Positions) -> NearP
     compared = _Compared.of(images)
     spectrum = _spectrum(images)
     hashes = _hashes(spectrum)
-    found = []
+    by_turn = []
     for turn in range(len(TURNS)):
         turned_hashes = hashes if turn == 0 else _hashes(spectrum * _signs(turn))
-        found.append(_pairs_of_turn(hashes, turned_hashes, compared, turn))
-    first, second, correlation, which = (np.concatenate(columns) for columns in zip(*found, strict=True))
+        by_turn.append(_pairs_of_turn(hashes, turned_hashes, compared, turn))
+    first, second, correlation, which = (np.concatenate(columns) for columns in zip(*by_turn, strict=True))
     # a pair that passes in several positions is kept once, as what it resembles most
     order = np.lexsort((-correlation, second, first))
     first, second, correlation, which = (column[order] for column in (first, second, correlation, which))

@@ -19,7 +19,8 @@ from benchmark.data.phantom.scanner import Scanner
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 PLANES = ("axial", "coronal", "sagittal")
-GROUPS_OF_FOUR = 30
+KINDS_OF_EXAMINATION = 30  # pairs of planes with numbers of slices
+GROUPS_OF_FOUR = 2 * KINDS_OF_EXAMINATION
 NEAR_SHARE, NEAR_MM = 0.8, 11.0
 REACH = ((-55.0, 55.0), (-80.0, 50.0), (-10.0, 95.0))  # of sites from the sella: rightwards, forwards, upwards
 SMALLEST_MM, LARGEST_MM = 16.0, 25.0  # radius of a lesion
@@ -55,7 +56,7 @@ class Examination:
 def examinations(seed: int) -> tuple[Examination, ...]:
     """Return the groups' examinations; each pair of planes and each number of slices about equally often."""
     rng = np.random.default_rng([seed, 0])
-    kinds = rng.permutation(np.arange(GROUPS_OF_FOUR))
+    kinds = rng.permutation(np.arange(GROUPS_OF_FOUR) % KINDS_OF_EXAMINATION)
     result = []
     for kind in kinds:
         first = PLANES[kind % 3]

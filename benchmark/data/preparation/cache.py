@@ -10,18 +10,28 @@ from pathlib import Path
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from benchmark.atomic_files import UNFINISHED, flush
 from benchmark.errors import UserError
 
 CACHE_VARIABLE = "TUMORBOARD_CACHE"
-_UNFINISHED = ".unfinished-"
 
 
 def cache_root(cache: Path | None = None) -> Path:
-    """Return the folder of all caches: ``cache``, else ``$TUMORBOARD_CACHE``, else the system's place for them."""
+    """Return the folder of all caches: ``cache``, else ``$TUMORBOARD_CACHE``, else the system's place for them.
+
+    Raises:
+        UserError: the system has no place for them.
+    """
     if cache is not None:
         return cache
     named = os.environ.get(CACHE_VARIABLE)
-    return Path(named).expanduser() if named else user_cache_path("tumorboard")
+    try:
+        return Path(named).expanduser() if named else user_cache_path("tumorboard")
+    except RuntimeError:  # neither HOME nor an entry for this user
+        raise UserError(
+            f"There is no home directory for the cache: name a folder for it in the environment variable "
+            f"{CACHE_VARIABLE}."
+        ) from None
 
 
 def make_folder(folder: Path) -> Path:
@@ -48,40 +58,24 @@ def locked(folder: Path) -> Iterator[None]:
     """
     make_folder(folder)
     with FileLock(folder / ".lock"):
-        for dead in folder.glob(f"{_UNFINISHED}*"):
+        for dead in folder.glob(f"{UNFINISHED}*"):
             shutil.rmtree(dead, ignore_errors=True)
         yield
-
-
-def _unfinished_beside(target: Path) -> Path:
-    """Return a name that no other process uses; unlike tempfile's, what is made there is open to others as usual."""
-    return target.with_name(f"{_UNFINISHED}{os.getpid()}-{uuid.uuid4().hex[:8]}{target.suffix}")
 
 
 @contextlib.contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
     """Give an empty folder to fill, and rename it to ``target`` when the block ends well."""
-    unfinished = _unfinished_beside(target)
+    unfinished = target.with_name(f"{UNFINISHED}{uuid.uuid4().hex}")
     make_folder(unfinished)
     try:
         yield unfinished
         for file in unfinished.iterdir():
-            with file.open("rb+") as stream:
-                os.fsync(stream.fileno())
+            flush(file)
         unfinished.rename(target)
+        flush(target.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def written_file(target: Path) -> Iterator[Path]:
-    """Give the path of a file to write, and rename it to ``target`` when the block ends well."""
-    unfinished = _unfinished_beside(target)
-    try:
-        yield unfinished
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def require_space(folder: Path, needed_bytes: int) -> None:

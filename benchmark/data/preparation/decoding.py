@@ -5,11 +5,9 @@ way. Of many images, all threads but the first hand their work to a process of t
 (:mod:`benchmark.data.preparation.decoding_process`), which writes the pixels to the same files.
 """
 
-import os
 import pickle
 import queue
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -19,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark.child_process import end, start
 from benchmark.data.preparation.index import hash_pixels
 from benchmark.data.preparation.npy_rows import RowFile
 from benchmark.data.preparation.pixels import THUMBNAIL, Resize, resized, resized_mask, thumbnail
@@ -87,26 +86,73 @@ class Chunk:
     masked: bool
 
 
-def decode_all(task: Task, rows: Rows, progress: Progress) -> tuple[list[Seen], tuple[str, ...]]:
+def start_process() -> "subprocess.Popen[bytes]":
+    """Start a process that decodes (:mod:`benchmark.data.preparation.decoding_process`); raises ``OSError``."""
+    return start("benchmark.data.preparation.decoding_process", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who decodes.
+
+    Args:
+        threads: how many of this process decode by themselves.
+        processes: how many further threads have a process each that decodes for them.
+        chunk: most images that are decoded before they are written.
+        start: starts such a process.
+    """
+
+    threads: int
+    processes: int = 0
+    chunk: int = _CHUNK
+    start: Callable[[], "subprocess.Popen[bytes]"] = start_process
+
+
+def choose_workers(task: Task, rows: Rows) -> Workers:
+    """Return who decodes: all processors, by processes where there are enough images to be worth it.
+
+    A source that can't be pickled (it draws its images, or is somebody's own in ``__main__``) stays with threads.
+    """
+    threads = Workers(usable_cpus())
+    if len(rows.chosen) < _MANY or not type(task.source).__module__.startswith("benchmark."):
+        return threads
+    try:
+        pickle.dumps((task, rows))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return threads
+    processes = min(threads.threads, _MOST_PROCESSES) - 1
+    return Workers(threads.threads - processes, processes)
+
+
+def decode_all(
+    task: Task, rows: Rows, progress: Progress, workers: Workers | None = None
+) -> tuple[list[Seen], tuple[str, ...]]:
     """Decode everything; return what was seen, and a sentence for each unreadable image.
+
+    Args:
+        task: what is decoded.
+        rows: and where to.
+        progress: gets the number of images that are done, and of all.
+        workers: who decodes, by default as :func:`choose_workers` says.
 
     Raises:
         UserError: an image that can't be read, unless those are skipped; no image that can be read.
     """
     total = len(rows.chosen)
-    step = min(_CHUNK, max(1, _CHUNK_BYTES // (4 * task.size**2)))
+    workers = workers or choose_workers(task, rows)
+    step = min(workers.chunk, max(1, _CHUNK_BYTES // (4 * task.size**2)))
     seen: list[Seen] = []
     unreadable: list[tuple[int, str]] = []
     masked = False
     with ExitStack() as hands:
         decoder = Decoder(task, rows, new=True)
         free: queue.SimpleQueue[Callable[[range], Chunk]] = queue.SimpleQueue()
-        free.put(decoder.chunk)
-        helpers = _helpers(task, rows, decoder, hands)
-        for helper in helpers:
-            free.put(helper)
-        for _ in range(usable_cpus() - 1 - len(helpers)):
+        for _ in range(workers.threads):
             free.put(decoder.chunk)
+        for _ in range(workers.processes):
+            helper = _Helper(pickle.dumps((task, rows)), decoder.chunk, workers.start)
+            hands.callback(helper.end)
+            free.put(helper)
         hand = threading.local()
 
         def take() -> None:
@@ -213,21 +259,17 @@ class _Helper:
     Args:
         task: what is decoded and where to, pickled.
         instead: decodes where the process does not.
+        start_helper: starts the process.
     """
 
-    def __init__(self, task: bytes, instead: Callable[[range], Chunk]) -> None:
+    def __init__(
+        self, task: bytes, instead: Callable[[range], Chunk], start_helper: Callable[[], "subprocess.Popen[bytes]"]
+    ) -> None:
         self._instead = instead
         self._untold = task  # until the first call: a process reads it when it has started, which others do meanwhile
         self._process: subprocess.Popen[bytes] | None = None
-        found_here = [str(Path(place).absolute()) for place in sys.path if isinstance(place, str)]
         with suppress(OSError):
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "benchmark.data.preparation.decoding_process"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(found_here)},
-                start_new_session=True,  # Ctrl-C is for this process, which ends the other
-            )
+            self._process = start_helper()
 
     def __call__(self, rows: range) -> Chunk:
         """Decode consecutive rows; raises as :meth:`Decoder.chunk`."""
@@ -247,36 +289,12 @@ class _Helper:
 
     def end(self) -> None:
         """End the process."""
-        if self._process is None:
-            return
-        self._process.kill()
-        for stream in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):
-                if stream is not None:
-                    stream.close()
-        self._process.wait()
-        self._process = None
+        if self._process is not None:
+            end(self._process)
+            self._process = None
 
     def _say(self, pickled: bytes) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write(pickled)
         self._process.stdin.flush()
-
-
-def _helpers(task: Task, rows: Rows, decoder: Decoder, hands: ExitStack) -> list[_Helper]:
-    """Start the processes that are worth it; ``hands`` ends them.
-
-    A source that can't be pickled (it draws its images, or is somebody's own in ``__main__``) stays with threads.
-    """
-    if len(rows.chosen) < _MANY or not type(task.source).__module__.startswith("benchmark."):
-        return []
-    try:
-        pickled = pickle.dumps((task, rows))
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return []
-    helpers = []
-    for _ in range(min(usable_cpus(), _MOST_PROCESSES) - 1):
-        helpers.append(_Helper(pickled, decoder.chunk))
-        hands.callback(helpers[-1].end)
-    return helpers

@@ -6,23 +6,20 @@ From the process that started it, it reads a pickled :class:`~benchmark.data.pre
 stream ends.
 """
 
-import os
 import pickle
-import sys
 
+from benchmark.child_process import take_standard_streams
 from benchmark.data.preparation.decoding import Decoder
 from benchmark.errors import UserError
 
 
 def main() -> None:
     """See the module."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print is no answer
-    words = sys.stdin.buffer
+    requests, answers = take_standard_streams()
     try:
-        decoder = Decoder(*pickle.load(words), new=False)
+        decoder = Decoder(*pickle.load(requests), new=False)
         while True:
-            rows = pickle.load(words)
+            rows = pickle.load(requests)
             try:
                 answer: object = decoder.chunk(rows)
             except UserError as error:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet, Labels
+from benchmark.data.patients import kept_apart, names_note
 from benchmark.data.sources.base import Item, Source
 
-_OPTIONAL = ("parts", "groups", "planes", "folds")
+# arrays of a data set, and the field of an item that each is made of
+_OPTIONAL = {
+    "parts": "part",
+    "groups": "group",
+    "planes": "plane",
+    "scanners": "scanner",
+    "thicknesses": "thickness",
+    "folds": "fold",
+}
+_TYPES = {"folds": np.int64, "thicknesses": np.float64}
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,9 @@ class Facts:
     name: str
     class_names: tuple[str, ...]
     negative_class: str | None
+    lettered_patients: bool
+    random_parts: bool
+    grouping: str
     fingerprint: str
     synthetic: bool
     licence: str
@@ -63,7 +76,8 @@ class Index:
     ) -> "Index":
         """Make the index of decoded images: labels, clusters of identical images, the fingerprint."""
         labels = np.array([source.class_names.index(item.class_name) for item in items], dtype=np.int64)
-        notes = tuple(source.notes)
+        items, patient_notes = _with_every_patient(items)
+        notes = (*source.notes, *patient_notes, *names_note(items))
         if skipped:
             notes += (f"{len(skipped)} unreadable images were left out",)
         return cls(
@@ -71,6 +85,9 @@ class Index:
                 name=source.name,
                 class_names=tuple(source.class_names),
                 negative_class=source.negative_class,
+                lettered_patients=source.lettered_patients,
+                random_parts=source.random_parts,
+                grouping=kept_apart([item.group for item in items if item.group is not None]),
                 fingerprint=fingerprint(
                     [item.image_id for item in items], [item.class_name for item in items], hashes[:, 1]
                 ),
@@ -91,7 +108,7 @@ class Index:
 
     def dataset(self, pixels: npt.NDArray[np.uint8], masks: npt.NDArray[np.uint8] | None, folder: Path) -> DataSet:
         """Return the data set that these arrays, pixels and masks make."""
-        said: dict[str, Any] = {**asdict(self.facts), **self.optional}
+        facts_and_arrays: dict[str, Any] = {**asdict(self.facts), **self.optional}
         return DataSet(
             pixels=pixels,
             masks=masks,
@@ -103,7 +120,7 @@ class Index:
             thumbnails=self.thumbnails,
             skipped=self.skipped,
             folder=folder,
-            **said,
+            **facts_and_arrays,
         )
 
 
@@ -159,13 +176,22 @@ def identical_clusters(hashes: npt.NDArray[np.uint8]) -> Labels:
 
 
 def _optional(items: Sequence[Item]) -> dict[str, npt.NDArray[Any]]:
-    """Return parts, groups, planes and folds, each where it is known of every image."""
-    found: dict[str, npt.NDArray[Any]] = {}
-    for name in _OPTIONAL:
-        values = [getattr(item, name.removesuffix("s")) for item in items]
+    """Return parts, groups, planes, scanners, thicknesses and folds, each where it is known of every image."""
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for name, field in _OPTIONAL.items():
+        values = [getattr(item, field) for item in items]
         if all(value is not None for value in values):
-            found[name] = np.array(values, dtype=np.int64 if name == "folds" else np.str_)
-    return found
+            arrays[name] = np.array(values, dtype=_TYPES.get(name, np.str_))
+    return arrays
+
+
+def _with_every_patient(items: Sequence[Item]) -> tuple[list[Item], tuple[str, ...]]:
+    """Return the items with a patient each where any has one, and a note on those that had none."""
+    alone = [item for item in items if item.group is None]
+    if not alone or len(alone) == len(items):
+        return list(items), ()
+    grouped = [replace(item, group=item.group or f"image {item.image_id}") for item in items]
+    return grouped, (f"the patients of {len(alone)} images are unknown: their near-duplicates are kept together",)
 
 
 def save_index(index: Index, folder: Path) -> None:
@@ -179,12 +205,12 @@ def save_index(index: Index, folder: Path) -> None:
 
 def load_index(folder: Path) -> Index:
     """Read what :func:`save_index` wrote; raises ``OSError``, ``ValueError`` or ``KeyError`` where it can't."""
-    said = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    stored_facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     facts: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in said["facts"].items()
+        name: tuple(value) if isinstance(value, list) else value for name, value in stored_facts["facts"].items()
     }
     with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     optional = {name: arrays.pop(name) for name in _OPTIONAL if name in arrays}
     arrays["thumbnails"] = np.load(folder / "thumbnails.npy", mmap_mode="r", allow_pickle=False)
-    return Index(facts=Facts(**facts), optional=optional, skipped=tuple(said["skipped"]), **arrays)
+    return Index(facts=Facts(**facts), optional=optional, skipped=tuple(stored_facts["skipped"]), **arrays)

@@ -6,7 +6,7 @@ How each kind of image is read:
   0 and 255; CMYK, YCbCr and HSV are converted to RGB;
 - a palette is looked up; transparency (RGBA, LA, palettes) is laid over black, the background of an MRI;
 - 16- and 32-bit greyscale is scaled by :func:`to_uint8`;
-- an EXIF orientation is applied; of several frames (GIF, TIFF) the first is read.
+- an EXIF orientation is applied; of several frames (GIF, TIFF) the first is read, or the one that is asked for.
 """
 
 import io
@@ -23,7 +23,9 @@ from benchmark.errors import UserError
 Pixels = npt.NDArray[np.uint8]
 Resize = Literal["squash", "pad"]
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp"})
+SUFFIXES = frozenset(
+    {*(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp")}
+)
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP")
 MAX_PIXELS = 64_000_000  # pixels; a slice has at most some millions, a decompression bomb more
 WINDOW = (0.1, 99.9)  # percentiles of a slice's intensities that become 0 and 255
@@ -56,22 +58,27 @@ def to_uint8(intensities: npt.NDArray[Any], name: str) -> Pixels:
     return np.asarray(np.rint(scaled), dtype=np.uint8)
 
 
-def decode(data: bytes, name: str) -> Pixels:
+def decode(data: bytes, name: str, frame: int | None = None) -> Pixels:
     """Return the pixels of an image file, of shape (H, W) or (H, W, 3), as the module describes.
 
+    Args:
+        data: the file.
+        name: of the file, for messages.
+        frame: which of several, from 0.
+
     Raises:
-        UserError: not an image, truncated, constant, or larger than any slice is.
+        UserError: not an image, truncated, constant, without such a frame, or larger than any slice is.
     """
-    return _read(data, name, _pixels)
+    return _read(data, name, frame, _pixels)
 
 
-def decode_mask(data: bytes, name: str) -> Pixels:
+def decode_mask(data: bytes, name: str, frame: int | None = None) -> Pixels:
     """Return a mask file as 0 and 1, shape (H, W): 1 where any channel, or the palette's index, is not zero.
 
     Raises:
         UserError: as :func:`decode`; an empty mask is none of it.
     """
-    return _read(data, name, _inside)
+    return _read(data, name, frame, _inside)
 
 
 def nonzero(values: npt.NDArray[Any]) -> Pixels:
@@ -79,7 +86,7 @@ def nonzero(values: npt.NDArray[Any]) -> Pixels:
     return np.asarray(values.reshape(*values.shape[:2], -1).any(axis=2), dtype=np.uint8)
 
 
-def _read(data: bytes, name: str, convert: Callable[[Image.Image, str], Pixels]) -> Pixels:
+def _read(data: bytes, name: str, frame: int | None, convert: Callable[[Image.Image, str], Pixels]) -> Pixels:
     if not data:
         raise UserError(f"Image '{name}' is empty (0 bytes).")
     try:
@@ -88,7 +95,12 @@ def _read(data: bytes, name: str, convert: Callable[[Image.Image, str], Pixels])
             with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise UserError(f"Image '{name}' claims {image.width} x {image.height} pixels: refused.")
-                image.load()  # reads the first frame whole: a truncated file fails here
+                if frame is not None:
+                    frames = getattr(image, "n_frames", 1)
+                    if not 0 <= frame < frames:
+                        raise UserError(f"'{name}' has no slice {frame}: it has {frames}, counted from 0.")
+                    image.seek(frame)
+                image.load()  # reads the frame whole: a truncated file fails here
                 ImageOps.exif_transpose(image, in_place=True)  # a copy of each image would cost a tenth of the time
                 return convert(image, name)
     except UserError:

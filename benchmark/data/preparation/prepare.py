@@ -22,7 +22,7 @@ from benchmark.data.sources import open_source
 from benchmark.data.sources.base import Source
 from benchmark.errors import UserError
 
-FORMAT = 2  # raised by hand when the same source would be prepared otherwise
+FORMAT = 3  # raised by hand when the same source would be prepared otherwise
 SIZES = (8, 4096)
 
 
@@ -96,14 +96,14 @@ def _plain(name: str) -> str:
 def _prepare(task: Task, home: Path, folder: Path, progress: Progress) -> None:
     """Decode all images of a source into ``folder``, and make its index where there is none yet."""
     index_folder = home / "index"
-    known = load_index(index_folder) if index_folder.exists() else None
-    ids = None if known is None else set(known.image_ids.tolist())
+    index = load_index(index_folder) if index_folder.exists() else None
+    ids = None if index is None else set(index.image_ids.tolist())
     chosen = [k for k, item in enumerate(task.source.items) if ids is None or item.image_id in ids]
     require_space(home, len(chosen) * 4 * task.size**2)  # three channels and a mask
     with contextlib.ExitStack() as unfinished:
         pixels_folder = unfinished.enter_context(written_whole(folder))
         # entered last and so finished first: pixels without an index would never be complete
-        new_index = None if known is not None else unfinished.enter_context(written_whole(index_folder))
+        new_index = None if index is not None else unfinished.enter_context(written_whole(index_folder))
         seen, skipped = decode_all(task, Rows(chosen, pixels_folder, thumbnails_in=new_index), progress)
         if new_index is not None:
             save_index(_index(task, seen, skipped), new_index)

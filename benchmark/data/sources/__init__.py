@@ -8,48 +8,65 @@ from benchmark.errors import UserError, nearest
 __all__ = ["Source", "open_source"]
 
 EMBEDDED = "phantom"
-DOWNLOADED = "cheng"
 
 
 def open_source(spec: str) -> Source:
     """Return the source that ``spec`` names.
 
     Args:
-        spec: ``phantom`` (simulated, needs nothing), ``cheng`` (fetched from figshare), a folder or ``.zip`` file of
-            images or of Cheng's slices, or a ``.csv`` or ``.parquet`` manifest.
+        spec: ``phantom`` (simulated, needs nothing); a folder or ``.zip`` file of images or of Cheng's slices, or a
+            ``.csv`` or ``.parquet`` manifest; or data that is fetched: a known set's name such as ``cheng``,
+            ``kaggle:OWNER/NAME[/VERSION]``, ``hf:OWNER/NAME[@REVISION]``, a DOI of figshare or Zenodo.
 
     Raises:
-        UserError: nothing of that name, or not a kind of data that can be read.
+        UserError: nothing of that name, or not a kind of data that can be read; see also
+            :func:`benchmark.data.sources.remote.fetch`.
     """
+    from benchmark.data.sources import remote
+
     path = Path(spec).expanduser()
     if spec == EMBEDDED:
         from benchmark.data.sources.phantom import PhantomSource
 
         return PhantomSource(seed=0)
-    if spec == DOWNLOADED:
-        from benchmark.data.sources.cheng import ChengSource
-        from benchmark.data.sources.cheng_download import fetch_cheng
+    if spec in remote.KNOWN_SETS or (remote.is_remote(spec) and not path.exists()):
+        from benchmark.data.sources.remote.base import PublishedSource
 
-        return ChengSource(fetch_cheng())
+        fetched = remote.fetch(spec)
+        return PublishedSource(_of_path(fetched.path, str(fetched.path)), fetched)
     if not path.exists():
+        names = (EMBEDDED, *remote.KNOWN_SETS)
         raise UserError(
-            f"Data source '{spec}' does not exist.{nearest(spec, (EMBEDDED, DOWNLOADED))} Give '{EMBEDDED}', "
-            f"'{DOWNLOADED}', or the path of a folder, a .zip file or a manifest (.csv, .parquet)."
+            f"Data source '{spec}' does not exist.{nearest(spec, names)} Give the path of a folder, a .zip file or a "
+            f"manifest (.csv, .parquet); a name ({', '.join(names)}); kaggle:OWNER/NAME, hf:OWNER/NAME, or a DOI."
         )
     return _of_path(path, spec)
 
 
 def _of_path(path: Path, spec: str) -> Source:
-    from benchmark.data.sources.archive import ZipSource
     from benchmark.data.sources.cheng import ChengSource
     from benchmark.data.sources.folder import FolderSource
-    from benchmark.data.sources.manifest import MANIFESTS, ManifestSource
+    from benchmark.data.sources.manifest import ManifestSource
+    from benchmark.data.sources.manifest_table import MANIFESTS
+    from benchmark.data.sources.tree import FileTree
 
     kind = path.suffix.lower()
-    if path.is_dir() or kind == ".zip":
-        if ChengSource.recognises(path):
-            return ChengSource(path)
-        return FolderSource(path) if path.is_dir() else ZipSource(path)
-    if kind in MANIFESTS:
+    if kind in MANIFESTS and path.is_file():
         return ManifestSource(path)
-    raise UserError(f"Data source '{spec}' is neither a folder, a .zip file nor a manifest (.csv, .parquet).")
+    if not path.is_dir() and kind != ".zip":
+        raise UserError(f"Data source '{spec}' is neither a folder, a .zip file nor a manifest (.csv, .parquet).")
+    tree = FileTree(path)
+    table = _manifest_in(tree.files)
+    if table is not None:
+        return ManifestSource(path, tree, table)
+    return ChengSource(tree) if ChengSource.recognises(tree) else FolderSource(tree)
+
+
+def _manifest_in(files: tuple[str, ...]) -> str | None:
+    """Return the table named ``manifest`` that lies above all other files; ``None`` where there is none."""
+    tables = [file for file in files if file.rpartition("/")[2].lower() in ("manifest.csv", "manifest.parquet")]
+    if not tables:
+        return None
+    table = min(tables, key=lambda file: (file.count("/"), file))
+    folder = table.rpartition("/")[0]
+    return table if all(file.startswith(f"{folder}/" if folder else "") for file in files) else None

@@ -15,9 +15,11 @@ class Item:
     Args:
         image_id: unique within the source, stable (the path within it, with forward slashes).
         class_name: as the source names it, tidied (``glioma_tumor`` is ``glioma``).
-        part: ``train`` or ``test`` where the source has an official split, else ``None``.
+        part: ``train``, ``validation`` or ``test`` where the source has an official split, else ``None``.
         group: the patient, ``None`` where unknown.
         plane: ``axial``, ``coronal`` or ``sagittal``, ``None`` where unknown.
+        scanner: manufacturer and field strength, ``None`` where unknown.
+        thickness: of the slice, in mm, ``None`` where unknown.
         fold: the official fold, from 1, ``None`` where there is none.
     """
 
@@ -26,6 +28,8 @@ class Item:
     part: str | None = None
     group: str | None = None
     plane: str | None = None
+    scanner: str | None = None
+    thickness: float | None = None
     fold: int | None = None
 
 
@@ -65,6 +69,14 @@ class Source(Protocol):
     @property
     def negative_class(self) -> str | None:
         """The class without a tumour."""
+
+    @property
+    def lettered_patients(self) -> bool:
+        """Whether one person is known to stand under several ids that differ by a letter at the end."""
+
+    @property
+    def random_parts(self) -> bool:
+        """Whether the parts are somebody's random split of single images, which is not taken unless asked for."""
 
     @property
     def synthetic(self) -> bool:

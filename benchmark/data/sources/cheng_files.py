@@ -2,7 +2,6 @@
 
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,21 +67,20 @@ def read_slice(data: bytes, name: str) -> ChengSlice:
     return ChengSlice(label, patient, image, nonzero(mask), points)
 
 
-def read_folds(path: Path) -> npt.NDArray[np.int64]:
+def read_folds(data: bytes, name: str) -> npt.NDArray[np.int64]:
     """Read ``cvind.mat`` or ``cvind5fold.mat``: the fold of each slice, from 1, in the order of slice numbers.
 
     Raises:
         UserError: not such a file, or values that are not whole numbers from 1.
     """
-    data = path.read_bytes()
-    with _opened(data, str(path)) as file:
-        values = _values(file, "cvind", "cvind", str(path)).ravel()
+    with _opened(data, name) as file:
+        values = _values(file, "cvind", "cvind", name).ravel()
     if not len(values) or not ((values >= 1) & (values < N_SLICES) & (values % 1 == 0)).all():
-        raise UserError(f"'{path}' holds folds that are not whole numbers from 1.")
+        raise UserError(f"'{name}' holds folds that are not whole numbers from 1.")
     return values.astype(np.int64)
 
 
-def read_labels(path: Path) -> npt.NDArray[np.int64]:
+def read_labels(data: bytes, name: str) -> npt.NDArray[np.int64]:
     """Read the author's ``label.mat`` (MATLAB 5): the label of each slice, in the order of slice numbers.
 
     Raises:
@@ -91,9 +89,9 @@ def read_labels(path: Path) -> npt.NDArray[np.int64]:
     from scipy.io import loadmat
 
     try:
-        return np.asarray(loadmat(path)["label"], dtype=np.int64).ravel()
+        return np.asarray(loadmat(io.BytesIO(data))["label"], dtype=np.int64).ravel()
     except (OSError, ValueError, KeyError, NotImplementedError, TypeError) as error:
-        raise UserError(f"'{path}' does not hold MATLAB 5 labels ({error}).") from None
+        raise UserError(f"'{name}' does not hold MATLAB 5 labels ({error}).") from None
 
 
 def _opened(data: bytes, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 
 from benchmark.data.sources.base import Item, Loaded, Source
@@ -66,6 +67,16 @@ class CombinedSource:
         return self.training.negative_class
 
     @property
+    def lettered_patients(self) -> bool:
+        """Whether either source's are."""
+        return self.training.lettered_patients or self.test.lettered_patients
+
+    @property
+    def random_parts(self) -> bool:
+        """No: the sources are the parts."""
+        return False
+
+    @property
     def synthetic(self) -> bool:
         """Whether either is simulated."""
         return self.training.synthetic or self.test.synthetic
@@ -98,10 +109,11 @@ class CombinedSource:
 
     def _item(self, item: Item, part: str, grouped: bool) -> Item:
         prefix = _PREFIX if part == "test" else ""
-        # where only one side knows its patients, each image of the other is a patient of its own
+        # where only one side knows its patients, each image of the other is a patient of its own; near-duplicates
+        # join them when the images are split
         group = f"{prefix}{item.group if item.group is not None else 'image ' + item.image_id}" if grouped else None
         name = self._matched(item.class_name) if part == "test" else item.class_name
-        return Item(f"{prefix}{item.image_id}", name, part=part, group=group, plane=item.plane)
+        return replace(item, image_id=f"{prefix}{item.image_id}", class_name=name, part=part, group=group, fold=None)
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -129,7 +141,7 @@ class CombinedSource:
             source.name for source in (self.training, self.test) if any(item.group is None for item in source.items)
         ]
         if len(unknown) == 1:
-            notes.append(f"the patients of {unknown[0]} are unknown: each of its images counts as one")
+            notes.append(f"the patients of {unknown[0]} are unknown: its near-duplicates are kept together")
         return tuple(notes)
 
     def signature(self) -> str:

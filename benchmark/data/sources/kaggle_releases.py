@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from benchmark.data.sources.base import Item
 
 _FOUR = ("glioma", "meningioma", "notumor", "pituitary")
-_NICKPARVAR = (
+NICKPARVAR = (
     "M. Nickparvar, Brain Tumor MRI Dataset, Kaggle (masoudnickparvar/brain-tumor-mri-dataset), "
     "doi:10.34740/kaggle/dsv/2645886"
 )
-_SARTAJ = (
+SARTAJ = (
     "S. Bhuvaji et al., Brain Tumor Classification (MRI), Kaggle (sartajbhuvaji/brain-tumor-classification-mri), "
     "doi:10.34740/kaggle/dsv/1183165"
 )
@@ -43,10 +43,10 @@ _CONFOUNDED = (
     "scanners apart; it has no patient ids"
 )
 RELEASES = (
-    Release("Nickparvar v1", 5712, 1311, (300, 306, 405, 300), _NICKPARVAR, (_CONFOUNDED,)),
-    Release("Nickparvar v2", 5600, 1600, None, _NICKPARVAR, (_CONFOUNDED,)),
+    Release("Nickparvar v1", 5712, 1311, (300, 306, 405, 300), NICKPARVAR, (_CONFOUNDED,)),
+    Release("Nickparvar v2", 5600, 1600, None, NICKPARVAR, (_CONFOUNDED,)),
     Release(
-        *("Sartaj", 2870, 394, (100, 115, 105, 74), _SARTAJ),
+        *("Sartaj", 2870, 394, (100, 115, 105, 74), SARTAJ),
         ("its test gliomas are widely thought mislabelled; it has no patient ids",),
     ),
 )
@@ -63,6 +63,6 @@ def recognise(items: Sequence[Item]) -> Release | None:
         test_fits = release.test == test if release.test else sum(test) == release.n_test
         if test_fits and _MOSTLY * release.n_train <= n_train <= release.n_train:
             absent = release.n_train - n_train
-            found = f"recognised as {release.title}" + (f", {absent} training images absent" if absent else "")
-            return Release(**{**vars(release), "notes": (found, *release.notes)})
+            note = f"recognised as {release.title}" + (f", {absent} training images absent" if absent else "")
+            return Release(**{**vars(release), "notes": (note, *release.notes)})
     return None

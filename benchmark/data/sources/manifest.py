@@ -1,37 +1,35 @@
 """A table of a user's own images: ``path,label[,group][,split][,mask][,slice][,plane]``, as CSV or Parquet."""
 
-import csv
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from benchmark.data.sources.archive import file_signature
+from benchmark.data.sources import cheng_numbers
 from benchmark.data.sources.base import Item, Loaded
-from benchmark.data.sources.files import decode_file, decode_mask_file, is_image
-from benchmark.data.sources.folder import read_bytes
-from benchmark.data.sources.layout import NEGATIVE, PARTS, tidy_class
-from benchmark.errors import UserError, nearest
+from benchmark.data.sources.cheng_numbers import Recognised, recognise_cheng
+from benchmark.data.sources.dicom_headers import with_headers
+from benchmark.data.sources.files import content_hash, decode_file, decode_mask_file, is_image, suffix_of
+from benchmark.data.sources.layout import NEGATIVE, part_of, tidy_class, with_parts
+from benchmark.data.sources.manifest_table import REQUIRED, Cells, read_table
+from benchmark.data.sources.medical import MEDICAL_SUFFIXES, Volumes, require_libraries
+from benchmark.data.sources.tree import FileTree, file_signature, inside, read_bytes
+from benchmark.errors import UserError
 
-MANIFESTS = (".csv", ".parquet")
-REQUIRED = ("path", "label")
-OPTIONAL = ("group", "split", "mask", "slice", "plane")
-_VALIDATION = ("val", "valid", "validation")
 _STAT_EACH = 20_000  # above as many images, a signature looks at the table only
 
 
 @dataclass(frozen=True)
-class Row:
+class Line:
     """One line of a manifest, checked; ``None`` where a cell is empty.
 
     Args:
         path, mask: relative to the manifest's folder, with forward slashes.
         label: tidied.
-        part: ``train`` or ``test``.
-        slice_number: of a volume, from 0.
+        part: ``train``, ``validation`` or ``test``.
+        slice_number: of a volume or of several frames, from 0.
     """
 
     path: str
@@ -48,11 +46,55 @@ class Row:
         return self.path if self.slice_number is None else f"{self.path}#{self.slice_number}"
 
 
+class _Beside:
+    """The files beside a table on disk, looked at one by one: the folder may hold much else."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def shown(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def holds(self, name: str) -> bool:
+        path = inside(self.folder, name)
+        return path is not None and path.is_file()
+
+    def leads_out(self, name: str) -> bool:
+        return inside(self.folder, name) is None
+
+    def read(self, name: str) -> bytes:
+        return read_bytes(self.folder / name)
+
+
+class _Within:
+    """The files of a tree, below the folder of a table in it."""
+
+    def __init__(self, tree: FileTree, folder: str) -> None:
+        self.tree = tree
+        self.folder = f"{folder}/" if folder else ""
+
+    def shown(self, name: str) -> str:
+        return self.tree.shown(self.folder + name) if self.holds(name) else name
+
+    def holds(self, name: str) -> bool:
+        return self.folder + name in self.tree.places
+
+    def leads_out(self, name: str) -> bool:
+        return PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
+
+    def read(self, name: str) -> bytes:
+        return self.tree.read(self.folder + name)
+
+
 class ManifestSource:
     """Images that a table lists. Paths are relative to the table's folder and stay in it.
 
+    Slices of one file are of one patient, where the table has no column ``group``.
+
     Args:
-        path: of the table.
+        root: the table, or the folder or zip file that holds it.
+        tree: the files of a folder or zip file; ``None`` where the table is given itself.
+        table: its path in the tree.
 
     Raises:
         UserError: on use: not such a table, a column missing or unknown, a file missing or outside the folder, an
@@ -60,51 +102,55 @@ class ManifestSource:
     """
 
     synthetic = False
-    licence = ""
-    citation = ""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path.resolve()
-        self.folder = self.path.parent
-        self.name = path.stem
+    def __init__(self, root: Path, tree: FileTree | None = None, table: str = "") -> None:
+        self.path = root.resolve()
+        self._tree, self._table = tree, table
+        self._files: _Beside | _Within
+        if tree is None:
+            self.name, self.shown = self.path.stem, str(self.path)
+            self._files = _Beside(self.path.parent)
+        else:
+            self.name, self.shown = tree.name, f"{self.path}/{table}"
+            self._files = _Within(tree, table.rpartition("/")[0])
+        self._volumes = Volumes()
 
     @cached_property
-    def _cells(self) -> list[dict[str, str]]:
-        return _read_table(self.path)
+    def _cells(self) -> list[Cells]:
+        data = read_bytes(self.path) if self._tree is None else self._tree.read(self._table)
+        return read_table(data, self.shown)
 
     @cached_property
-    def _rows(self) -> tuple[Row, ...]:
-        rows = tuple(self._row(number, cells) for number, cells in enumerate(self._cells, start=1))
-        twice = [name for name, count in Counter(row.image_id for row in rows).items() if count > 1]
+    def _lines(self) -> tuple[Line, ...]:
+        lines = tuple(self._line(number, cells) for number, cells in enumerate(self._cells, start=1))
+        twice = [name for name, count in Counter(line.image_id for line in lines).items() if count > 1]
         if twice:
-            raise UserError(f"'{self.path}' lists the image '{twice[0]}' twice.")
-        parts = {row.part for row in rows}
+            raise UserError(f"'{self.shown}' lists the image '{twice[0]}' twice.")
+        parts = {line.part for line in lines}
         if None in parts and parts != {None}:
-            raise UserError(f"'{self.path}' gives some images a split and others none: fill the column or remove it.")
-        if parts == {"test"}:
-            raise UserError(f"'{self.path}' has test images and no training images.")
-        if len({row.label for row in rows}) < 2:
-            raise UserError(f"'{self.path}' has one class only ('{rows[0].label}'): at least two are needed.")
-        return rows
+            raise UserError(f"'{self.shown}' gives some images a split, others none: fill the column or remove it.")
+        if len({line.label for line in lines}) < 2:
+            raise UserError(f"'{self.shown}' has one class only ('{lines[0].label}'): at least two are needed.")
+        require_libraries(line.path for line in lines)
+        return lines
 
-    def _row(self, number: int, cells: dict[str, str]) -> Row:
+    def _line(self, number: int, cells: Cells) -> Line:
         for column in REQUIRED:
             if not cells[column]:
-                raise UserError(f"'{self.path}' has no {column} in row {number}.")
-        split = cells.get("split", "").lower()
-        part = "train" if split in _VALIDATION else PARTS.get(split)
-        if split and part is None:
+                raise UserError(f"'{self.shown}' has no {column} in row {number}.")
+        split = cells.get("split", "")
+        if split and part_of(split) is None:
             raise UserError(
-                f"'{self.path}' has the split '{cells['split']}' in row {number}: train and test are known."
+                f"'{self.shown}' has the split '{split}' in row {number}: train, validation and test are known."
             )
         slice_number = cells.get("slice", "")
         if slice_number and not slice_number.isdecimal():
-            raise UserError(f"'{self.path}' has the slice '{slice_number}' in row {number}: give a number from 0.")
-        return Row(
+            raise UserError(f"'{self.shown}' has the slice '{slice_number}' in row {number}: give a number from 0.")
+        return Line(
             path=self._checked(cells["path"], "file"),
             label=tidy_class(cells["label"]),
             group=cells.get("group") or None,
-            part=part,
+            part=part_of(split),
             mask=self._checked(cells["mask"], "mask") if cells.get("mask") else None,
             slice_number=int(slice_number) if slice_number else None,
             plane=cells.get("plane") or None,
@@ -112,27 +158,64 @@ class ManifestSource:
 
     def _checked(self, path: str, what: str) -> str:
         """Return a path in its plain form; raises ``UserError`` unless it names an image inside the folder."""
-        pure = PurePosixPath(path.replace("\\", "/"))
-        target = (self.folder / pure).resolve()
-        if pure.is_absolute() or not target.is_relative_to(self.folder):
-            raise UserError(f"'{self.path}' names '{path}', outside its folder '{self.folder}'.")
-        if not target.is_file():
-            raise UserError(f"'{self.path}' names a {what} that does not exist: '{path}'.")
-        if not is_image(pure.name):
-            raise UserError(f"'{self.path}' names '{path}', which is not an image.")
-        return pure.as_posix()
+        plain = PurePosixPath(path.replace("\\", "/")).as_posix()
+        if self._files.leads_out(plain):
+            raise UserError(f"'{self.shown}' names '{path}', outside its folder.")
+        if not self._files.holds(plain):
+            raise UserError(f"'{self.shown}' names a {what} that does not exist: '{path}'.")
+        if not is_image(plain):
+            raise UserError(f"'{self.shown}' names '{path}', which is not an image.")
+        return plain
 
     @cached_property
+    def _cheng(self) -> Recognised | None:
+        return recognise_cheng([Item(line.image_id, line.label, group=line.group) for line in self._lines])
+
+    @cached_property
+    def _items_and_notes(self) -> tuple[tuple[Item, ...], tuple[str, ...]]:
+        volumes = {line.path for line in self._lines if line.slice_number is not None}
+        by_file = bool(volumes) and all(line.group is None for line in self._lines)
+        items: Sequence[Item] = [
+            Item(
+                line.image_id,
+                line.label,
+                part=line.part,
+                group=line.path if by_file else line.group,
+                plane=line.plane,
+            )
+            for line in self._lines
+        ]
+        items, notes = with_headers(items, [line.path for line in self._lines], self._files.read)
+        if by_file:
+            notes += (f"the slices of one file are of one patient: {len(volumes)} files with several slices",)
+        if self._cheng:
+            facts = self._cheng.items
+            items = tuple(
+                Item(
+                    **{
+                        **vars(item),
+                        "class_name": slice_facts.class_name,
+                        "group": slice_facts.group,
+                        "fold": slice_facts.fold,
+                    }
+                )
+                for item, slice_facts in zip(items, facts, strict=True)
+            )
+            notes = (self._cheng.note, *notes)
+        if any(item.part for item in items):
+            items, part_notes = with_parts(items, self.shown)
+            notes += tuple(part_notes)
+        return tuple(items), notes
+
+    @property
     def items(self) -> Sequence[Item]:
         """The images, in the table's order."""
-        return tuple(
-            Item(row.image_id, row.label, part=row.part, group=row.group, plane=row.plane) for row in self._rows
-        )
+        return self._items_and_notes[0]
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Tidied, sorted."""
-        return tuple(sorted({row.label for row in self._rows}))
+        return tuple(sorted({item.class_name for item in self.items}))
 
     @property
     def negative_class(self) -> str | None:
@@ -140,83 +223,63 @@ class ManifestSource:
         return NEGATIVE if NEGATIVE in self.class_names else None
 
     @property
+    def lettered_patients(self) -> bool:
+        """Whether they are Cheng's."""
+        return self._cheng is not None
+
+    @property
+    def random_parts(self) -> bool:
+        """No: who writes a split into a table asks for it."""
+        return False
+
+    @property
+    def licence(self) -> str:
+        """Of Cheng's set, where this is it."""
+        return cheng_numbers.LICENCE if self._cheng else ""
+
+    @property
+    def citation(self) -> str:
+        """Of Cheng's set, where this is it."""
+        return cheng_numbers.CITATION if self._cheng else ""
+
+    @property
     def notes(self) -> tuple[str, ...]:
-        """What the harness does otherwise than the table says."""
-        validation = sum(cells.get("split", "").lower() in _VALIDATION for cells in self._cells)
-        return (f"{validation} validation images count as training: the harness cuts its own",) if validation else ()
+        """What was recognised, and what the harness understands that the table does not say."""
+        return self._items_and_notes[1]
 
     def signature(self) -> str:
         """Return a hash over the table, and up to 20,000 images over the sizes and times of their files too."""
+        if self._tree is not None:
+            return hashlib.sha256(f"{self._tree.signature()} {self._table}".encode()).hexdigest()
         digest = hashlib.sha256(file_signature(self.path).encode())
         if len(self._cells) <= _STAT_EACH:
             for name in (cells.get(column) for column in ("path", "mask") for cells in self._cells):
-                path = self.folder / name if name else None
+                path = self.path.parent / name if name else None
                 status = path.stat() if path and path.is_file() else None
                 digest.update(f"{name} {status and (status.st_size, status.st_mtime_ns)}\n".encode())
         return digest.hexdigest()
 
     def load(self, index: int) -> Loaded:
         """Read and decode one image and its mask; raises ``UserError`` naming the file."""
-        row = self._rows[index]
-        path = self.folder / row.path
-        data = read_bytes(path)
-        pixels = decode_file(data, str(path), row.slice_number)
-        if row.mask is None:
-            return Loaded(pixels, hashlib.sha256(data).digest())
-        mask_path = self.folder / row.mask
-        mask = decode_mask_file(read_bytes(mask_path), str(mask_path), row.slice_number)
+        line = self._lines[index]
+        shown = self._files.shown(line.path)
+        if suffix_of(line.path) in MEDICAL_SUFFIXES:
+            volume = self._volumes.at(line.path, shown, lambda: self._files.read(line.path))
+            pixels, bytes_hash = volume.image(line.slice_number), volume.slice_hash(line.slice_number)
+        else:
+            data = self._files.read(line.path)
+            pixels = decode_file(data, shown, line.slice_number)
+            bytes_hash = content_hash(data, line.slice_number)
+        if line.mask is None:
+            return Loaded(pixels, bytes_hash)
+        mask_path = line.mask
+        mask_shown = self._files.shown(mask_path)
+        if suffix_of(mask_path) in MEDICAL_SUFFIXES:
+            mask_volume = self._volumes.at(mask_path, mask_shown, lambda: self._files.read(mask_path))
+            mask = mask_volume.mask(line.slice_number)
+        else:
+            mask = decode_mask_file(self._files.read(mask_path), mask_shown, line.slice_number)
         if mask.shape != pixels.shape[:2]:
             sizes = [f"{height} x {width}" for height, width in (mask.shape, pixels.shape[:2])]
-            raise UserError(f"Mask '{mask_path}' has {sizes[0]} pixels and its image {sizes[1]}.")
-        return Loaded(pixels, hashlib.sha256(data).digest(), mask)
-
-
-def _read_table(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV or Parquet table as text; raises ``UserError`` where it can't."""
-    try:
-        columns, cells = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise UserError(f"Manifest '{path}' can't be read ({error}).") from None
-    known = (*REQUIRED, *OPTIONAL)
-    for column in REQUIRED:
-        if column not in columns:
-            raise UserError(f"Manifest '{path}' has no column '{column}': {' and '.join(REQUIRED)} are needed.")
-    for column in columns:
-        if column not in known:
-            raise UserError(
-                f"Manifest '{path}' has an unknown column '{column}'.{nearest(column, known)} "
-                f"Known: {', '.join(known)}."
-            )
-    if not cells:
-        raise UserError(f"Manifest '{path}' lists no image.")
-    return cells
-
-
-def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream, strict=True)
-        columns = [name.strip() for name in reader.fieldnames or ()]
-        reader.fieldnames = columns
-        cells = []
-        for row in reader:
-            if None in row or None in row.values():
-                raise ValueError(f"line {reader.line_num} has not {len(columns)} cells")
-            cells.append({name: str(value).strip() for name, value in row.items()})
-    return columns, cells
-
-
-def _read_parquet(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise UserError(f"Reading '{path}' needs pyarrow: pip install 'tumorboard[parquet]'.") from None
-    table: Any = parquet.read_table(path)
-    rows = table.to_pylist()
-    return table.column_names, [{name: _text(value) for name, value in row.items()} for row in rows]
-
-
-def _text(value: Any) -> str:
-    """Return a Parquet cell as a CSV would hold it; missing numbers come as NaN."""
-    if value is None or value != value:
-        return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+            raise UserError(f"Mask '{mask_shown}' has {sizes[0]} pixels and its image {sizes[1]}.")
+        return Loaded(pixels, bytes_hash, mask)

@@ -10,8 +10,13 @@ Intensities are scaled to uint8 per slice by :func:`benchmark.data.preparation.p
 """
 
 import gzip
+import hashlib
 import importlib
 import io
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -23,32 +28,100 @@ from benchmark.errors import UserError
 
 MEDICAL_SUFFIXES = (".dcm", ".nii", ".nii.gz")
 _MAX_UNPACKED = 2 * 2**30
+_KEPT_BYTES = 2**30  # of volumes that are kept for their next slices
 
 
-def decode_medical(data: bytes, name: str, slice_number: int | None = None) -> Pixels:
-    """Return one slice as uint8 of shape (H, W) or (H, W, 3).
+@dataclass(frozen=True)
+class Volume:
+    """The slices of one file.
+
+    Args:
+        name: of the file, for messages.
+        slices: intensities of shape (slices, H, W), or RGB of shape (slices, H, W, 3).
+        digest: SHA-256 of the file.
+    """
+
+    name: str
+    slices: npt.NDArray[Any]
+    digest: bytes
+
+    def image(self, number: int | None = None) -> Pixels:
+        """Return one slice, from 0, as uint8 of shape (H, W) or (H, W, 3); raises ``UserError`` where there is none.
+
+        Without a number: the only one, or the middle one of a DICOM file's frames.
+        """
+        values = self._slice(number)
+        return values if values.dtype == np.uint8 and values.ndim == 3 else to_uint8(values, self.name)
+
+    def mask(self, number: int | None = None) -> Pixels:
+        """Return one slice of a mask as 0 and 1, shape (H, W); arguments and errors as :meth:`image`."""
+        return nonzero(self._slice(number))
+
+    def slice_hash(self, number: int | None) -> bytes:
+        """Return a SHA-256 that tells the slices of one file apart, and is equal for those of equal files."""
+        return self.digest if number is None else hashlib.sha256(self.digest + f"#{number}".encode()).digest()
+
+    def _slice(self, number: int | None) -> npt.NDArray[Any]:
+        count = len(self.slices)
+        if number is None:
+            if not self.name.lower().endswith(".dcm") and count > 1:
+                raise UserError(
+                    f"'{self.name}' is a volume of {count} slices: name one in a manifest's column 'slice'."
+                )
+            number = count // 2
+        if not 0 <= number < count:
+            raise UserError(f"'{self.name}' has no slice {number}: it has {count}, counted from 0.")
+        return np.asarray(self.slices[number])
+
+
+class Volumes:
+    """The volumes that were read last: a file of many slices is read and unpacked once, not once a slice."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reading: dict[str, threading.Lock] = {}
+        self._kept: OrderedDict[str, Volume] = OrderedDict()
+
+    def __reduce__(self) -> tuple[type["Volumes"], tuple[()]]:
+        """Pickle without volumes."""
+        return Volumes, ()
+
+    def at(self, name: str, shown: str, read: Callable[[], bytes]) -> Volume:
+        """Return a file's slices.
+
+        Args:
+            name: tells the file from others.
+            shown: how a message names it.
+            read: returns the file's content.
+
+        Raises:
+            UserError: as :func:`read_volume`.
+        """
+        with self._lock:
+            reading = self._reading.setdefault(name, threading.Lock())
+        with reading:  # of two threads that want one volume the second waits for the first
+            with self._lock:
+                if name in self._kept:
+                    self._kept.move_to_end(name)
+                    return self._kept[name]
+            volume = read_volume(read(), shown)
+            with self._lock:
+                self._kept[name] = volume
+                while len(self._kept) > 1 and sum(one.slices.nbytes for one in self._kept.values()) > _KEPT_BYTES:
+                    self._kept.popitem(last=False)
+            return volume
+
+
+def read_volume(data: bytes, name: str) -> Volume:
+    """Read a DICOM or NIfTI file.
 
     Args:
         data: the file.
         name: of the file; its suffix tells the format.
-        slice_number: of a volume or of several frames, from 0.
 
     Raises:
-        UserError: not such a file, damaged, no such slice, constant, or the library is missing.
+        UserError: not such a file, damaged, or the library is missing.
     """
-    values = _slice_values(data, name, slice_number)
-    if values.dtype == np.uint8 and values.ndim == 3:
-        return values
-    return to_uint8(values, name)
-
-
-def decode_medical_mask(data: bytes, name: str, slice_number: int | None = None) -> Pixels:
-    """Return one slice of a mask as 0 and 1, shape (H, W); arguments and errors as :func:`decode_medical`."""
-    return nonzero(_slice_values(data, name, slice_number))
-
-
-def _slice_values(data: bytes, name: str, number: int | None) -> npt.NDArray[Any]:
-    """Return intensities of shape (H, W), or RGB of shape (H, W, 3)."""
     dicom = name.lower().endswith(".dcm")
     library = _library("pydicom" if dicom else "nibabel", name)
     try:
@@ -56,14 +129,16 @@ def _slice_values(data: bytes, name: str, number: int | None) -> npt.NDArray[Any
     except Exception as error:  # both libraries raise many kinds on damaged files
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(f"Image '{name}' can't be read ({reason}).") from None
-    count = len(slices)
-    if number is None:
-        if not dicom and count > 1:
-            raise UserError(f"'{name}' is a volume of {count} slices: name one in a manifest's column 'slice'.")
-        number = count // 2
-    if not 0 <= number < count:
-        raise UserError(f"'{name}' has no slice {number}: it has {count}, counted from 0.")
-    return np.asarray(slices[number])
+    return Volume(name, slices, hashlib.sha256(data).digest())
+
+
+def require_libraries(paths: Iterable[str]) -> None:
+    """Raise ``UserError`` where images need a library that is not installed: no image is at fault then."""
+    missing = {".dcm": "pydicom", ".nii": "nibabel", ".gz": "nibabel"}
+    for path in paths:
+        suffix = path[path.rfind(".") :].lower() if path.lower().endswith(MEDICAL_SUFFIXES) else ""
+        if suffix in missing:
+            _library(missing.pop(suffix), path)
 
 
 def _library(name: str, file: str) -> ModuleType:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.atomic_files import write_atomically, written_file
 from benchmark.data.dataset import DataSet, Split
-from benchmark.data.preparation.cache import written_file
 from benchmark.errors import UserError
 
 _PARTS = ("train", "validation", "test")
@@ -32,18 +32,18 @@ def load_split(path: Path) -> Split:
         with np.load(path, allow_pickle=False) as stored:
             facts = json.loads(str(stored["facts"]))
             parts = {part: stored[part] for part in _PARTS}
-        said: dict[str, Any] = {
+        fields_of_split: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()
         }
-        return Split(**said, **parts)
+        return Split(**fields_of_split, **parts)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"Split file '{path}' can't be read ({error}).") from None
 
 
-def assignment_table(data: DataSet, splits: Sequence[Split]) -> bytes:
+def split_table(data: DataSet, splits: Sequence[Split]) -> bytes:
     """Return a CSV with image id, class and group of each image, and its part in each split (empty: in none).
 
-    The bytes are the same on every machine, so that their hash can stand for the assignment.
+    The bytes are the same on every machine, so that their hash can stand for the split.
     """
     columns = []
     for split in splits:
@@ -60,7 +60,6 @@ def assignment_table(data: DataSet, splits: Sequence[Split]) -> bytes:
     return stream.getvalue().encode("utf-8")
 
 
-def save_assignment(data: DataSet, splits: Sequence[Split], path: Path) -> None:
-    """Write :func:`assignment_table`, complete or not at all."""
-    with written_file(path) as unfinished:
-        unfinished.write_bytes(assignment_table(data, splits))
+def save_split_table(data: DataSet, splits: Sequence[Split], path: Path) -> None:
+    """Write :func:`split_table`, complete or not at all."""
+    write_atomically(path, split_table(data, splits))

@@ -13,7 +13,7 @@ Labels = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
-def cut(data: DataSet, units: Labels, positions: Positions, fraction: float, purpose: str, wanted: str) -> Mask:
+def cut(data: DataSet, units: Labels, positions: Positions, fraction: float, purpose: str, what: str) -> Mask:
     """Choose about ``fraction`` of the images of each class, in whole units.
 
     Units are taken in an order given by a hash of ``purpose`` and their first image's id; a unit is chosen when
@@ -23,7 +23,7 @@ def cut(data: DataSet, units: Labels, positions: Positions, fraction: float, pur
     Args:
         units: of all images.
         positions: to choose from.
-        wanted: what is cut, for messages.
+        what: is cut, for messages.
 
     Returns:
         bool, shape of ``positions``: chosen or not. Each class has units on both sides.
@@ -31,7 +31,7 @@ def cut(data: DataSet, units: Labels, positions: Positions, fraction: float, pur
     Raises:
         UserError: a class with fewer than two units.
     """
-    counts, member = require_units(data, units, positions, 2, wanted)
+    counts, member = require_units(data, units, positions, 2, what)
     order = _hashed_order(purpose, _first_ids(data.image_ids[positions], member, len(counts)))
     taken = np.zeros(len(counts), dtype=bool)
     missing = fraction * counts.sum(axis=0)
@@ -55,7 +55,7 @@ def _balance(counts: Labels, taken: Mask, order: Positions) -> None:
 
 
 def require_units(
-    data: DataSet, units: Labels, positions: Positions, at_least: int, wanted: str
+    data: DataSet, units: Labels, positions: Positions, at_least: int, what: str
 ) -> tuple[Labels, Labels]:
     """Return the number of images of each unit and class, and the unit of each position.
 
@@ -69,13 +69,13 @@ def require_units(
     counts = np.zeros((len(names), len(data.class_names)), dtype=np.int64)
     np.add.at(counts, (member, data.labels[positions]), 1)
     unit = "patient" if data.groups is not None else "distinct slice"
-    known = "" if data.groups is not None else " Near-duplicates count as one unless a manifest names patients."
+    advice = "" if data.groups is not None else " Near-duplicates count as one unless a manifest names patients."
     for number, class_name in enumerate(data.class_names):
-        found = int((counts[:, number] > 0).sum())
-        if found < at_least:
+        n_units = int((counts[:, number] > 0).sum())
+        if n_units < at_least:
             raise UserError(
-                f"Class '{class_name}' has {found} {unit}{'' if found == 1 else 's'} to cut {wanted} from and needs "
-                f"at least {at_least}: add images, or raise --limit.{known}"
+                f"Class '{class_name}' has {n_units} {unit}{'' if n_units == 1 else 's'} to cut {what} from and "
+                f"needs at least {at_least}: add images, or raise --limit.{advice}"
             )
     return counts, member
 
@@ -94,7 +94,7 @@ def _hashed_order(purpose: str, names: Sequence[str]) -> Positions:
     return np.array(sorted(range(len(names)), key=keys.__getitem__), dtype=np.int64)
 
 
-def limited(data: DataSet, in_test: Mask, eligible: Positions, limit: int) -> Positions:
+def limited(data: DataSet, in_test: Mask, in_validation: Mask | None, eligible: Positions, limit: int) -> Positions:
     """Choose ``limit`` images, proportionally by class and part, nested, independent of any seed.
 
     Places are given one by one by Webster's method (Sainte-Lague), after one for each class and part: unlike
@@ -103,6 +103,7 @@ def limited(data: DataSet, in_test: Mask, eligible: Positions, limit: int) -> Po
 
     Args:
         in_test: bool, shape (N,).
+        in_validation: bool, shape (N,): the official validation images; ``None`` where there are none.
         eligible: positions to choose from.
 
     Returns:
@@ -111,7 +112,8 @@ def limited(data: DataSet, in_test: Mask, eligible: Positions, limit: int) -> Po
     Raises:
         UserError: fewer than one image for each class and part.
     """
-    stratum = (2 * data.labels + in_test)[eligible]
+    part = in_test.astype(np.int64) if in_validation is None else in_test + 2 * in_validation
+    stratum = (3 * data.labels + part)[eligible]
     present = np.unique(stratum)
     if limit < len(present):
         raise UserError(

@@ -4,7 +4,7 @@ Hold-out and validation are decided by a hash of the image ids, so that they dep
 version, and an image stays where it is when others come or go. Folds are scikit-learn's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet, Positions, Split
 from benchmark.data.duplicates.groups import any_of, independent_units, same_slice
+from benchmark.data.patients import without_letter
 from benchmark.data.splits.sampling import cut, limited, require_units
 from benchmark.errors import UserError
 from benchmark.hashing import hash_json
@@ -27,10 +28,12 @@ class SplitOptions:
     """How a data set is split.
 
     ``auto`` is folds where ``folds`` are given, else the official split where there is one, else a hold-out.
+    Official validation images, where a source has them, validate in the official split and nowhere else.
 
     Args:
-        kind: ``official``; ``holdout`` by patient, stratified by class; ``folds``: the source's official ones, else
-            stratified folds by patient; ``slice``: stratified folds that part patients, which leak.
+        kind: ``official``; ``holdout`` by patient, stratified by class; ``folds``: the source's official ones
+            where they keep every patient in one fold, else stratified folds by patient; ``slice``: stratified
+            folds that part patients, which leak.
         folds: which of them, from 1; ``None`` is all where the kind has folds.
         n_folds: where the harness cuts them.
         seed: moves the validation images and nothing else.
@@ -73,10 +76,9 @@ def make_split(
 ) -> Split:
     """Return the official split where the source has one, else a hold-out by patient; see :class:`SplitOptions`.
 
-    Validation is cut from training images, never from test; a patient and a cluster of identical images lie in
-    one of the two; so does a cluster of near-duplicates where patients are unknown. The hold-out too keeps them
-    together. An official test set is left as it is: what it shares with training images is told in
-    ``Split.leaks``, near-duplicates in the audit.
+    Validation is cut from training images, never from test; a patient lies in one of the two, and so does a cluster
+    of identical images or near-duplicates. The hold-out too keeps them together. Official parts are left as they are:
+    what an official test set shares with training images is told in ``Split.leaks``, near-duplicates in the audit.
 
     Raises:
         UserError: a class without training images, too few patients to split, a limit too small.
@@ -96,21 +98,45 @@ def make_splits(data: DataSet, options: SplitOptions) -> tuple[Split, ...]:
     """
     kind = options.kind
     if kind == "auto":
-        kind = "folds" if options.folds else "official" if data.parts is not None else "holdout"
+        official = data.parts is not None and not data.random_parts
+        kind = "folds" if options.folds else "official" if official else "holdout"
     if kind in ("official", "holdout") and options.folds is not None:
         raise UserError(f"The split '{kind}' has no folds: leave --folds out, or choose --split folds.")
     units = np.arange(len(data), dtype=np.int64) if kind == "slice" else independent_units(data)
     cutter = {"official": _official, "holdout": _holdout, "folds": _folds, "slice": _folds}[kind]
-    return tuple(_split(data, units, tested, options) for tested in cutter(data, units, options))
+    notes = _parts_not_taken(data) if kind != "official" else ()
+    return tuple(
+        _split(data, units, replace(tested, notes=(*notes, *tested.notes)), options)
+        for tested in cutter(data, units, options)
+    )
+
+
+def _parts_not_taken(data: DataSet) -> tuple[str, ...]:
+    """Say how many test images of a random split of single images have their patient in its training images."""
+    if not data.random_parts or data.parts is None:
+        return ()
+    in_test = data.parts == "test"
+    why = "it is a random split of single images"
+    if data.groups is not None:
+        learned = np.isin(data.groups[in_test], data.groups[~in_test])
+        why = f"{learned.sum()} of its {in_test.sum()} test images have their patient in training"
+    return (f"the folders' own split is not taken: {why} (--split official takes it)",)
 
 
 @dataclass(frozen=True)
 class _Tested:
-    """Which images test (bool, shape (N,)), and where that comes from; see :class:`Split` for the rest."""
+    """Which images test, and where that comes from; see :class:`Split` for the rest.
+
+    Args:
+        images: bool, shape (N,): those that test.
+        validation: bool, shape (N,): the official validation images; ``None`` where they are cut from training.
+    """
 
     name: str
     kind: str
     images: Mask
+    validation: Mask | None = None
+    notes: tuple[str, ...] = ()
     fold: int | None = None
     folds: int | None = None
     scheme: str = ""
@@ -119,7 +145,8 @@ class _Tested:
 def _official(data: DataSet, units: Positions, options: SplitOptions) -> list[_Tested]:
     if data.parts is None:
         raise UserError(f"'{data.name}' has no official split: choose --split holdout or folds.")
-    return [_Tested("official", "official", data.parts == "test")]
+    validation = data.parts == "validation"
+    return [_Tested("official", "official", data.parts == "test", validation if validation.any() else None)]
 
 
 def _holdout(data: DataSet, units: Positions, options: SplitOptions) -> list[_Tested]:
@@ -129,10 +156,18 @@ def _holdout(data: DataSet, units: Positions, options: SplitOptions) -> list[_Te
 
 
 def _folds(data: DataSet, units: Positions, options: SplitOptions) -> list[_Tested]:
-    """Return official folds where the source has them and patients are kept together, else stratified ones."""
-    official = options.kind != "slice" and data.folds is not None
-    fold = data.folds if official and data.folds is not None else stratified_folds(data, units, options.n_folds)
-    kind = "slice" if options.kind == "slice" else "official-folds" if official else "folds"
+    """Return official folds where the source has them and they keep patients together, else stratified ones."""
+    kind = "slice" if options.kind == "slice" else "folds"
+    notes: tuple[str, ...] = ()
+    fold = None
+    if kind == "folds" and data.folds is not None:
+        parted = _parted_patients(data, data.folds)
+        if parted:
+            notes = (f"folds are cut anew: the official ones part {parted} of the patients as they are grouped here",)
+        else:
+            kind, fold = "official-folds", data.folds
+    if fold is None:
+        fold = stratified_folds(data, units, options.n_folds)
     numbers: list[int] = np.unique(fold).tolist()
     asked = options.folds
     chosen = numbers if asked is None or asked == "all" else list(dict.fromkeys(asked))
@@ -143,9 +178,24 @@ def _folds(data: DataSet, units: Positions, options: SplitOptions) -> list[_Test
     rest = [options.seed, options.validation_fraction, options.limit, options.dedupe]
     scheme = hash_json([kind, data.image_ids.tolist(), fold.tolist(), rest])
     return [
-        _Tested(f"{prefix}fold-{number}-of-{len(numbers)}", kind, fold == number, number, len(numbers), scheme)
+        _Tested(
+            *(f"{prefix}fold-{number}-of-{len(numbers)}", kind, fold == number),
+            notes=notes,
+            fold=number,
+            folds=len(numbers),
+            scheme=scheme,
+        )
         for number in chosen
     ]
+
+
+def _parted_patients(data: DataSet, fold: Positions) -> int:
+    """Return the number of patients that have images in more than one fold; 0 where patients are unknown."""
+    if data.groups is None:
+        return 0
+    _, patient = np.unique(data.groups, return_inverse=True)
+    held = np.unique(np.stack([patient, fold]), axis=1)[0]
+    return int((np.bincount(held) > 1).sum())
 
 
 def stratified_folds(data: DataSet, units: Positions, n_folds: int) -> Positions:
@@ -167,19 +217,23 @@ def stratified_folds(data: DataSet, units: Positions, n_folds: int) -> Positions
 def _split(data: DataSet, units: Positions, tested: _Tested, options: SplitOptions) -> Split:
     """Turn a choice of test images into a split: without copies if asked, limited, with validation."""
     name, in_test = tested.name, tested.images
-    _require_training(data, in_test)
+    not_trained = in_test if tested.validation is None else in_test | tested.validation
+    _require_training(data, not_trained)
     eligible = np.ones(len(data), dtype=bool)
     removed = None
     if options.dedupe:
         copies = stands_in_test(data, in_test)
         eligible, removed, name = ~copies, int(copies.sum()), f"{name}-deduplicated"
-        _require_training(data, in_test | copies)
+        _require_training(data, not_trained | copies)
     chosen = np.flatnonzero(eligible)
     if options.limit is not None:
-        chosen = limited(data, in_test, chosen, options.limit)
+        chosen = limited(data, in_test, tested.validation, chosen, options.limit)
     training, test = chosen[~in_test[chosen]], chosen[in_test[chosen]]
-    purpose = f"validation {options.seed}"
-    in_validation = cut(data, units, training, options.validation_fraction, purpose, "validation images")
+    if tested.validation is not None:
+        in_validation = tested.validation[training]
+    else:
+        purpose = f"validation {options.seed}"
+        in_validation = cut(data, units, training, options.validation_fraction, purpose, "validation images")
     parts = (training[~in_validation], training[in_validation], test)
     leaks = find_leaks(data, training, test)
     counts = np.bincount(data.labels[test], minlength=len(data.class_names))
@@ -189,6 +243,7 @@ def _split(data: DataSet, units: Positions, tested: _Tested, options: SplitOptio
         hash=hash_json([data.image_ids[part].tolist() for part in parts]),
         limited_to=options.limit,
         leaks=(SLICE_LEAK, *leaks) if tested.kind == "slice" else leaks,
+        notes=(*tested.notes, *_lettered_patients_parted(data, training, test)),
         removed=removed,
         unscored=tuple(class_name for class_name, n in zip(data.class_names, counts, strict=True) if not n),
         kind=tested.kind,
@@ -212,6 +267,20 @@ def stands_in_test(data: DataSet, in_test: Mask) -> Mask:
     return np.asarray(tested[slices] & ~in_test)
 
 
+def _lettered_patients_parted(data: DataSet, training: Positions, test: Positions) -> tuple[str, ...]:
+    """Say how many test images are of a patient whose id differs only by a letter from one that trains or chooses."""
+    if data.groups is None:
+        return ()
+    persons = np.array([without_letter(patient) for patient in data.groups.tolist()])
+    alike = np.isin(persons[test], persons[training]) & ~np.isin(data.groups[test], data.groups[training])
+    if not alike.any():
+        return ()
+    return (
+        f"{alike.sum()} of {len(test)} test images are of patients whose id differs by a letter only from one in "
+        "training: probably the same person (--groups merged keeps them together)",
+    )
+
+
 def find_leaks(data: DataSet, training: Positions, test: Positions) -> tuple[str, ...]:
     """Say in which ways test images are not independent of the images that train or choose."""
     leaks = []
@@ -223,8 +292,8 @@ def find_leaks(data: DataSet, training: Positions, test: Positions) -> tuple[str
             f"({shared} groups of copies stand in both)"
         )
     if data.groups is not None:
-        known = np.isin(data.groups[test], data.groups[training])
-        if known.any():
-            patients = len(np.unique(data.groups[test[known]]))
-            leaks.append(f"{patients} patients of {known.sum()} test images have training images too")
+        parted = np.isin(data.groups[test], data.groups[training])
+        if parted.any():
+            patients = len(np.unique(data.groups[test[parted]]))
+            leaks.append(f"{patients} patients of {parted.sum()} test images have training images too")
     return tuple(leaks)

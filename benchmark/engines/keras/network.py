@@ -17,22 +17,22 @@ import numpy.typing as npt
 from backbones import UNIT, MissingWeights, Preprocessing
 from benchmark.draws.initialization import glorot_uniform
 from benchmark.draws.randomness import draw
-from benchmark.engines.base import Assignment, draws_kernels, native_dropout
+from benchmark.engines.base import BuildSpec
 from benchmark.engines.freezing import first_trainable
-from benchmark.engines.keras.initialization import draw_kernels
+from benchmark.engines.keras.initialization import draw_initial_weights
 from benchmark.engines.keras.stages.graph import HEAD, KerasStages, declared_stages, seed_states
-from benchmark.engines.keras.stages.verification import Trial, doubt, proven_stages
-from benchmark.engines.stage_factors import stage_factors
+from benchmark.engines.keras.stages.verification import Backend, verified_stages, verify
+from benchmark.engines.shared import batch_norm_conventions, draws_weights, native_dropout, stage_factors
 from benchmark.recipe import BatchNorm, Head, Optimizer
 from benchmark.records.outcomes import Outcome, RunFailure
 
 _POOLING = {"average": "GlobalAveragePooling", "max": "GlobalMaxPooling"}
 
 
-def set_plain_batch_norm(layer: Any, wanted: BatchNorm) -> None:
+def set_plain_batch_norm(layer: Any, rule: BatchNorm) -> None:
     """Give a BatchNormalization layer the recipe's momentum and kind of variance, on any backend."""
-    layer.momentum = 1 - wanted.momentum
-    if wanted.variance == "unbiased" and not layer.renorm:
+    layer.momentum = 1 - rule.momentum
+    if rule.variance == "unbiased" and not layer.renorm:
         layer.call = partial(_call_unbiased, layer, layer.call)
 
 
@@ -42,12 +42,12 @@ class Arithmetic:
 
     Args:
         policy: Keras's dtype policy: ``float32``, ``mixed_bfloat16`` or ``mixed_float16``.
-        trial: see :class:`benchmark.engines.keras.stages.verification.Trial`.
+        backend: how it computes while stages are verified.
         set_batch_norm: gives one BatchNormalization layer the recipe's conventions.
     """
 
     policy: str
-    trial: Trial
+    backend: Backend
     set_batch_norm: Callable[[Any, BatchNorm], None] = set_plain_batch_norm
 
 
@@ -57,9 +57,9 @@ class KerasNetwork:
 
     Args:
         stages: in order; the last is the head.
-        finer: the same, but that a head which the recipe made of a pooling and layers is two: what comes from the
-            pooling is small, and as fixed as what goes into it.
-        doubt: why the stages are not proven to equal the whole model, one sentence; empty where they are.
+        split_head: the same, but that a head which the recipe made of a pooling and layers is two: what comes from
+            the pooling is small, and as fixed as what goes into it.
+        unverified: why the stages were not shown to equal the whole model, one sentence; empty where they are.
         first_trainable: number of the first stage in which something is trained.
         fixed: layers that are frozen by their number in the model; some may be in the stages that are trained.
         preprocessing: what the pixels become before the first stage.
@@ -71,8 +71,8 @@ class KerasNetwork:
     """
 
     stages: KerasStages
-    finer: KerasStages
-    doubt: str
+    split_head: KerasStages
+    unverified: str
     first_trainable: int
     fixed: tuple[Any, ...]
     preprocessing: Preprocessing
@@ -89,10 +89,10 @@ class KerasNetwork:
                 layer.trainable = False
 
     @property
-    def first_trainable_of_finer(self) -> int:
-        """The number of the first of the finer stages in which something is trained."""
+    def first_trainable_of_split_head(self) -> int:
+        """The number of the first of the stages with a split head in which something is trained."""
         head_only = self.first_trainable == len(self.stages.names) - 1
-        return len(self.finer.names) - 1 if head_only else self.first_trainable
+        return len(self.split_head.names) - 1 if head_only else self.first_trainable
 
     def in_training(self) -> list[str]:
         """Return the names of the layers frozen by number that are not in inference mode, as BatchNorm then is."""
@@ -122,31 +122,31 @@ def layer_seeds(seed: int, count: int) -> npt.NDArray[np.int64]:
     return (draw(np.arange(count, dtype=np.uint64), seed) >> np.uint64(33)).astype(np.int64)
 
 
-def build_network(assignment: Assignment, arithmetic: Arithmetic) -> KerasNetwork:
-    """Build the network that an assignment asks for.
+def build_network(spec: BuildSpec, arithmetic: Arithmetic) -> KerasNetwork:
+    """Build the network that an spec asks for.
 
     Args:
-        assignment: what to build.
+        spec: what to build.
         arithmetic: how the backend computes.
 
     Raises:
         RunFailure: ``missing_weights``, or ``unsupported`` where the network can't do what the recipe asks.
     """
-    recipe, size = assignment.recipe, assignment.size
+    recipe, size = spec.recipe, spec.size
     keras.utils.clear_session()  # names of layers count up in one process; state is kept by name
     keras.config.set_floatx("float32")  # a user's keras.json may say otherwise
     keras.config.set_image_data_format("channels_last")
     keras.config.set_dtype_policy(arithmetic.policy)
     before = random.getstate()
-    random.seed(assignment.seed)  # Keras draws the seeds of initialisers and generators from Python's generator
+    random.seed(spec.seed)  # Keras draws the seeds of initialisers and generators from Python's generator
     try:
-        built = assignment.backbone.make(assignment.num_classes, assignment.weights, size, native_dropout(assignment))
-        stages, conventions, why = _in_stages(assignment, built, arithmetic)
-        finer = stages
-        if draws_kernels(assignment, len(stages.names)):
-            draw_kernels(stages, assignment.seed)
+        built = spec.backbone.make(spec.num_classes, spec.weights, size, native_dropout(spec))
+        stages, conventions, why = _in_stages(spec, built, arithmetic)
+        split_head = stages
+        if draws_weights(spec):
+            conventions["initialization"] = draw_initial_weights(stages, spec.seed)
         if recipe.head.kind != "native":
-            stages, finer = replace_head(stages, recipe.head, assignment)
+            stages, split_head = replace_head(stages, recipe.head, spec)
     except MissingWeights as missing:
         raise RunFailure(Outcome.MISSING_WEIGHTS, str(missing)) from missing
     finally:
@@ -155,33 +155,33 @@ def build_network(assignment: Assignment, arithmetic: Arithmetic) -> KerasNetwor
     fixed = _fix(built if isinstance(built, keras.Model) else stages.whole, stages, recipe.trainable_from)
     return KerasNetwork(
         stages=stages,
-        finer=finer,
-        doubt=why,
+        split_head=split_head,
+        unverified=why,
         first_trainable=_first_unfixed(stages, fixed) if fixed else _first_trainable(stages, recipe.trainable_from),
         fixed=fixed,
-        preprocessing=UNIT if recipe.preprocessing == "unit" else assignment.backbone.preprocessing or UNIT,
+        preprocessing=UNIT if recipe.preprocessing == "unit" else spec.backbone.preprocessing or UNIT,
         library_preprocessing=getattr(built, "library_preprocessing", None),
-        weights_loaded=_weights_loaded(built, assignment),
+        weights_loaded=_weights_loaded(built, spec),
         parameters=parameters,
         seeds=tuple(seed_states(stages.whole)),
         conventions=conventions,
     )
 
 
-def _in_stages(assignment: Assignment, built: Any, arithmetic: Arithmetic) -> tuple[KerasStages, dict[str, str], str]:
-    """Return the stages of what an adapter built, BatchNorm's conventions, and what is doubtful of the stages."""
-    batch_norm, size = assignment.recipe.batch_norm, assignment.size
+def _in_stages(spec: BuildSpec, built: Any, arithmetic: Arithmetic) -> tuple[KerasStages, dict[str, str], str]:
+    """Return the stages of what an adapter built, BatchNorm's conventions, and why the stages are not verified."""
+    batch_norm, size = spec.recipe.batch_norm, spec.size
     if isinstance(built, list | tuple):
         stages = declared_stages(built, size)
         conventions = set_batch_norms(stages.whole, batch_norm, arithmetic)
-        why = doubt(stages, stages.whole, arithmetic.trial, size)
+        why = verify(stages, stages.whole, arithmetic.backend, size)
         return stages, conventions, f"{stages.whole.name}: {why}" if why else ""
     if not isinstance(built, keras.Model):
         raise RunFailure(Outcome.ERROR, f"The backbone's build gives {type(built).__name__}, not a Keras model.")
     if not built.built:
         built(keras.ops.zeros((1, size, size, 3)))
     conventions = set_batch_norms(built, batch_norm, arithmetic)
-    stages, why = proven_stages(assignment.backbone, built, arithmetic.trial, size)
+    stages, why = verified_stages(spec.backbone, built, arithmetic.backend, size)
     return stages, conventions, why
 
 
@@ -204,15 +204,13 @@ def named_weights(stages: KerasStages) -> dict[str, Any]:
     return named
 
 
-def _weights_loaded(built: Any, assignment: Assignment) -> str:
-    if assignment.weights is None:
+def _weights_loaded(built: Any, spec: BuildSpec) -> str:
+    if spec.weights is None:
         return "none"
     described = getattr(built, "weights_loaded", None)
     if described:
         return str(described)
-    return (
-        f"imagenet: {assignment.backbone.imagenet}" if assignment.weights == "imagenet" else str(assignment.weights)
-    )
+    return f"imagenet: {spec.backbone.imagenet}" if spec.weights == "imagenet" else str(spec.weights)
 
 
 def count_scalars(variables: Sequence[Any]) -> int:
@@ -220,41 +218,41 @@ def count_scalars(variables: Sequence[Any]) -> int:
     return sum(int(np.prod(variable.shape)) for variable in variables)
 
 
-def _first_trainable(stages: KerasStages, wanted: str) -> int:
+def _first_trainable(stages: KerasStages, trainable_from: str) -> int:
     """Return the number of the first stage that is trained; see :func:`first_trainable`.
 
     Raises:
         RunFailure: ``unsupported`` where there is no such stage, or stages can't be called one by one.
     """
-    if wanted != "all" and not stages.separable:
+    if trainable_from != "all" and not stages.separable:
         raise RunFailure(
             Outcome.UNSUPPORTED,
             f"{stages.whole.name} has no stages that can be frozen: use trainable_from = 'all'.",
         )
-    return first_trainable(wanted, stages.names)
+    return first_trainable(trainable_from, stages.names)
 
 
-def _fix(built: Any, stages: KerasStages, wanted: str) -> tuple[Any, ...]:
+def _fix(built: Any, stages: KerasStages, trainable_from: str) -> tuple[Any, ...]:
     """Freeze the layers before a number, as ``for layer in built.layers[:100]: layer.trainable = False``.
 
     Returns:
-        The layers, without those in which others are nested; none where ``wanted`` is not a number.
+        The layers, without those in which others are nested; none where ``trainable_from`` is not a number.
 
     Raises:
         RunFailure: ``unsupported`` where nothing would be left to train.
     """
-    if not wanted.isdecimal() or wanted in stages.names:
+    if not trainable_from.isdecimal() or trainable_from in stages.names:
         return ()
-    for layer in built.layers[: int(wanted)]:
+    for layer in built.layers[: int(trainable_from)]:
         layer.trainable = False
-    if not stages.whole.trainable_weights or int(wanted) > len(built.layers):
+    if not stages.whole.trainable_weights or int(trainable_from) > len(built.layers):
         raise RunFailure(
             Outcome.UNSUPPORTED,
-            f"trainable_from = {wanted} leaves nothing to train: the network has {len(built.layers)} layers.",
+            f"trainable_from = {trainable_from} leaves nothing to train: the network has {len(built.layers)} layers.",
         )
     return tuple(
         part
-        for layer in built.layers[: int(wanted)]
+        for layer in built.layers[: int(trainable_from)]
         for part in layer._flatten_layers()
         if not isinstance(part, keras.Model)
     )
@@ -267,16 +265,19 @@ def _first_unfixed(stages: KerasStages, fixed: Sequence[Any]) -> int:
     """
     if not stages.separable:
         return 0
-    known = {id(layer) for layer in fixed}
+    frozen_ids = {id(layer) for layer in fixed}
     for number, model in enumerate(stages.singles()):
         changing = (layer for layer in model.layers if layer.weights or hasattr(layer, "seed_generator"))
-        if any(id(layer) not in known for layer in changing):
+        if any(id(layer) not in frozen_ids for layer in changing):
             return number
     raise AssertionError("something is left to train")
 
 
-def replace_head(stages: KerasStages, head: Head, assignment: Assignment) -> tuple[KerasStages, KerasStages]:
-    """Return the stages with a new head: pooling, a hidden layer for ``dense256``, dropout, logits; and finer ones.
+def replace_head(stages: KerasStages, head: Head, spec: BuildSpec) -> tuple[KerasStages, KerasStages]:
+    """Return the stages with a new head: pooling, a hidden layer for ``dense256``, dropout, logits.
+
+    Returns:
+        The stages, and the same with the head split behind its pooling.
 
     Raises:
         RunFailure: ``unsupported`` where the place of the head is not known.
@@ -298,14 +299,14 @@ def replace_head(stages: KerasStages, head: Head, assignment: Assignment) -> tup
         layers.append(keras.layers.Dense(256, activation="relu", name="dense"))
     if head.dropout:
         layers.append(keras.layers.Dropout(head.dropout))
-    layers.append(keras.layers.Dense(assignment.num_classes, name="logits"))
+    layers.append(keras.layers.Dense(spec.num_classes, name="logits"))
     value, pooled = features, None
     for layer in layers:
         value = layer(value)
         pooled = value if pooled is None else pooled
         if isinstance(layer, keras.layers.Dense):
             inputs, outputs = layer.kernel.shape
-            layer.kernel.assign(glorot_uniform(assignment.seed, layer.name, (int(inputs), int(outputs))))
+            layer.kernel.assign(glorot_uniform(spec.seed, layer.name, (int(inputs), int(outputs))))
     whole = keras.Model(stages.boundaries[0], value, name=stages.whole.name)
     names, before = stages.names[:-1], stages.boundaries[:-1]
     replaced = KerasStages(whole, (*names, HEAD), (*before, value))
@@ -314,7 +315,7 @@ def replace_head(stages: KerasStages, head: Head, assignment: Assignment) -> tup
     return replaced, KerasStages(whole, (*names, f"{head.pooling} pooling", HEAD), (*before, pooled, value))
 
 
-def set_batch_norms(model: Any, wanted: BatchNorm, arithmetic: Arithmetic) -> dict[str, str]:
+def set_batch_norms(model: Any, rule: BatchNorm, arithmetic: Arithmetic) -> dict[str, str]:
     """Give every BatchNormalization layer the recipe's conventions, and return them."""
     layers = [
         layer
@@ -323,14 +324,8 @@ def set_batch_norms(model: Any, wanted: BatchNorm, arithmetic: Arithmetic) -> di
         and layer.built  # some networks make layers they never use
     ]
     for layer in layers:
-        arithmetic.set_batch_norm(layer, wanted)
-    if not layers:
-        return {"batch_norm": "none"}
-    return {
-        "batch_norm_epsilon": ", ".join(f"{value:g}" for value in sorted({layer.epsilon for layer in layers})),
-        "batch_norm_momentum": f"{wanted.momentum:g}",
-        "batch_norm_variance": wanted.variance,
-    }
+        arithmetic.set_batch_norm(layer, rule)
+    return batch_norm_conventions([layer.epsilon for layer in layers], rule)
 
 
 def _call_unbiased(layer: Any, call: Any, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:

@@ -14,21 +14,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from backbones import Preprocessing
-from benchmark.engines.base import Assignment
+from benchmark.engines.base import BuildSpec
 from benchmark.engines.torch.device import seed_generators
 from benchmark.engines.torch.network import TorchStage
 from benchmark.recipe import BatchNorm
 from benchmark.records.outcomes import Outcome, RunFailure
 
 
-def build_network(assignment: Assignment, device: torch.device) -> "KerasOnTorch":
+def build_network(spec: BuildSpec, device: torch.device) -> "KerasOnTorch":
     """Build a Keras network on torch.
 
     Raises:
         RunFailure: ``missing_dependency``, ``missing_weights``, or ``unsupported`` where it can't be built as asked.
     """
-    if "torch" not in assignment.backbone.keras_backends:
-        raise RunFailure(Outcome.UNSUPPORTED, f"{assignment.backbone.name} does not run on Keras's torch backend.")
+    if "torch" not in spec.backbone.keras_backends:
+        raise RunFailure(Outcome.UNSUPPORTED, f"{spec.backbone.name} does not run on Keras's torch backend.")
     os.environ["KERAS_BACKEND"] = "torch"  # both are read when Keras is imported
     os.environ.setdefault("KERAS_TORCH_DEVICE", device.type)
     try:
@@ -41,12 +41,12 @@ def build_network(assignment: Assignment, device: torch.device) -> "KerasOnTorch
         where = f"{keras.backend.backend()}, {os.environ['KERAS_TORCH_DEVICE']}"
         raise RuntimeError(f"Keras runs on {where} in this process already, not on torch, {device.type}")
     from benchmark.engines.keras import network as keras_network
-    from benchmark.engines.keras.stages.verification import Trial
+    from benchmark.engines.keras.stages.verification import Backend
 
     # a GPU may choose another algorithm for the second call of a kernel
-    trial = Trial(_gradients, tolerance=1e-4 if device.type == "cpu" else 1e-2)
-    arithmetic = keras_network.Arithmetic("float32", trial, set_batch_norm)  # the engine casts, by autocast
-    return KerasOnTorch(keras_network.build_network(assignment, arithmetic))
+    backend = Backend(_gradients, tolerance=1e-4 if device.type == "cpu" else 1e-2)
+    arithmetic = keras_network.Arithmetic("float32", backend, set_batch_norm)  # the engine casts, by autocast
+    return KerasOnTorch(keras_network.build_network(spec, arithmetic))
 
 
 class KerasOnTorch:
@@ -66,7 +66,7 @@ class KerasOnTorch:
         self._layer_seeds = layer_seeds
         self._seeds = network.seeds
         self.first_trainable: int = network.first_trainable
-        self.stages_doubt: str = network.doubt
+        self.stages_unverified: str = network.unverified
         self.preprocessing: Preprocessing = network.preprocessing
         self.library_preprocessing: Preprocessing | None = network.library_preprocessing
         self.weights_loaded: str = network.weights_loaded
@@ -79,9 +79,9 @@ class KerasOnTorch:
         self._fixed = {path: weight for path, weight in named.items() if id(weight) in fixed}
         pairs = zip(stages.names, stages.singles(), strict=True)
         self.stages = tuple(_stage(name, model, named) for name, model in pairs)
-        finer = network.finer
-        parts = zip(finer.names[len(self.stages) - 1 :], finer.singles()[len(self.stages) - 1 :], strict=True)
-        self.finer_stages = (*self.stages[:-1], *(_stage(name, model, named) for name, model in parts))
+        head = len(self.stages) - 1
+        parts = zip(network.split_head.names[head:], network.split_head.singles()[head:], strict=True)
+        self.split_head = (*self.stages[:-1], *(_stage(name, model, named) for name, model in parts))
         self._first_kernel_input = first_layer_input(stages)
 
     def set_training(self, first_trainable: int | None) -> None:
@@ -136,17 +136,20 @@ def _gradients(loss: Callable[[], Any], variables: Sequence[Any]) -> Sequence[An
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(0)  # Keras's Dropout without a seed draws from torch's generator, not from its own
-        slopes: Sequence[Any] = torch.autograd.grad(loss(), [v.value for v in variables], allow_unused=True)
+        value = loss()
+        if not variables:  # an adapter has frozen all; torch takes no empty list
+            return ()
+        slopes: Sequence[Any] = torch.autograd.grad(value, [v.value for v in variables], allow_unused=True)
     return slopes
 
 
-def set_batch_norm(layer: Any, wanted: BatchNorm) -> None:
+def set_batch_norm(layer: Any, rule: BatchNorm) -> None:
     """Give a BatchNormalization layer the recipe's conventions, and torch's own kernel where that fits it."""
     from benchmark.engines.keras.network import set_plain_batch_norm
 
-    set_plain_batch_norm(layer, wanted)
+    set_plain_batch_norm(layer, rule)
     if layer.input_spec.ndim == 4 and layer.axis in (-1, 3) and not layer.renorm:
-        layer.call = partial(_batch_norm, layer, layer.call, wanted.variance == "unbiased")
+        layer.call = partial(_batch_norm, layer, layer.call, rule.variance == "unbiased")
 
 
 def _batch_norm(

@@ -29,41 +29,41 @@ class Augmenter:
             "brightness": draws.brightness,
             "noise": draws.noise,
         }
-        given = {name: tf.reshape(value, (-1, 1, 1, 1)) for name, value in amounts.items() if value is not None}
+        drawn = {name: tf.reshape(value, (-1, 1, 1, 1)) for name, value in amounts.items() if value is not None}
         if draws.affine is not None:
-            given["affine"] = tf.constant(np.pad(draws.affine, ((0, 0), (0, 2))))  # a projective map that is affine
+            drawn["affine"] = tf.constant(np.pad(draws.affine, ((0, 0), (0, 2))))  # a projective map that is affine
         if draws.gain is not None:
-            given["gains"] = tf.gather(self._bank(gain_fields), draws.field)
+            drawn["gains"] = tf.gather(self._bank(gain_fields), draws.field)
         if draws.noise is not None:
-            given["noises"] = tf.gather(self._bank(noise_fields), draws.field)
-        return self._traced(images, given, draws.overflow)
+            drawn["noises"] = tf.gather(self._bank(noise_fields), draws.field)
+        return self._traced(images, drawn, draws.overflow)
 
     def _bank(self, fields: Callable[[int], Float32s]) -> Any:
         if fields not in self._banks:
             self._banks[fields] = tf.constant(fields(self._size)[..., None])
         return self._banks[fields]
 
-    def _augmented(self, images: Any, given: dict[str, Any], overflow: bool) -> Any:
+    def _augmented(self, images: Any, drawn: dict[str, Any], overflow: bool) -> Any:
         values = tf.cast(images, tf.float32)
-        if "affine" in given:
+        if "affine" in drawn:
             values = tf.raw_ops.ImageProjectiveTransformV3(
                 images=values,
-                transforms=given["affine"],
+                transforms=drawn["affine"],
                 output_shape=tf.constant([self._size, self._size]),
                 fill_value=0.0,
                 interpolation="BILINEAR",
                 fill_mode="CONSTANT",
             )
         values = values / 255
-        if "gain" in given:
-            values = values * tf.exp(given["gain"] * given["gains"])
-        if "contrast" in given:
+        if "gain" in drawn:
+            values = values * tf.exp(drawn["gain"] * drawn["gains"])
+        if "contrast" in drawn:
             mean = tf.reduce_mean(values, axis=(1, 2, 3), keepdims=True)
-            values = (values - mean) * given["contrast"] + mean
-        if "brightness" in given:
-            values = values + given["brightness"]
-        if "noise" in given:
-            values = values + given["noise"] * given["noises"]
+            values = (values - mean) * drawn["contrast"] + mean
+        if "brightness" in drawn:
+            values = values + drawn["brightness"]
+        if "noise" in drawn:
+            values = values + drawn["noise"] * drawn["noises"]
         if overflow:
             return tf.clip_by_value(values * 255, 0, 255 * 255)
         return tf.cast(tf.clip_by_value(tf.round(values * 255), 0, 255), tf.uint8)

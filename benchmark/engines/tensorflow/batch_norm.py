@@ -16,14 +16,14 @@ from benchmark.recipe import BatchNorm
 _SMALLEST_EPSILON = 1.001e-5
 
 
-def set_batch_norm(layer: Any, wanted: BatchNorm) -> None:
+def set_batch_norm(layer: Any, rule: BatchNorm) -> None:
     """Give a BatchNormalization layer the recipe's conventions, and the fused kernel where that fits it."""
-    set_plain_batch_norm(layer, wanted)
+    set_plain_batch_norm(layer, rule)
     fits = (
         layer.scale and layer.center and layer.epsilon >= _SMALLEST_EPSILON and not layer.renorm
     ) and layer.input_spec.ndim == 4
     if fits and layer.axis in (-1, 3):
-        layer.call = partial(_call, layer, layer.call, wanted.variance == "unbiased")
+        layer.call = partial(_call, layer, layer.call, rule.variance == "unbiased")
 
 
 def _call(layer: Any, plain: Any, unbiased: bool, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:

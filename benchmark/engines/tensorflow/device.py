@@ -4,11 +4,12 @@ import ctypes
 import os
 import sys
 
+import keras
 import tensorflow as tf
 
 from benchmark.data.preparation.threads import usable_cpus
-from benchmark.engines import host
-from benchmark.engines.base import Device
+from benchmark.engines.base import Device, Gpu
+from benchmark.engines.shared import cpu
 from benchmark.records.outcomes import Outcome, RunFailure
 
 
@@ -19,7 +20,7 @@ def open_device(kind: str) -> tuple[Device, str]:
         RunFailure: ``unsupported`` where TensorFlow does not see a GPU.
     """
     if kind == "cpu":
-        return Device("cpu", host.processor(), host.memory_bytes()), "/CPU:0"
+        return cpu(), "/CPU:0"
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         raise RunFailure(
@@ -34,29 +35,25 @@ def open_device(kind: str) -> tuple[Device, str]:
     return Device("cuda", name, _gpu_memory()[1]), "/GPU:0"
 
 
-def resolve_precision(wanted: str, kind: str) -> str:
-    """Return ``float32``, ``bfloat16`` or ``float16``; ``auto`` is bfloat16 on a GPU that has it.
+def visible_gpu() -> Gpu | None:
+    """Return the GPU that TensorFlow sees. It computes in bfloat16 natively from compute capability 8.0 on."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return None
+    details = tf.config.experimental.get_device_details(gpus[0])
+    major, _ = details.get("compute_capability", (0, 0))
+    return Gpu(str(details.get("device_name", "GPU")), major >= 8)
 
-    Raises:
-        RunFailure: ``unsupported`` for float16 on a CPU.
-    """
-    if wanted == "float16" and kind == "cpu":
-        raise RunFailure(
-            Outcome.UNSUPPORTED, "float16 needs a GPU: use execution.precision = 'float32' or 'bfloat16'."
-        )
-    if wanted != "auto":
-        return wanted
-    if kind == "cpu":
-        return "float32"
-    details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
-    ampere = (8, 0)  # the first that computes in bfloat16 natively
-    return "bfloat16" if tuple(details.get("compute_capability", (0, 0))) >= ampere else "float32"
+
+def free_memory() -> None:
+    """Free the names that Keras keeps of a finished run's layers."""
+    keras.utils.clear_session()
 
 
 def threads() -> int:
     """Return how many threads compute one operation on the CPU; TensorFlow says 0 where it was left to choose."""
-    wanted = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
-    from_environment = int(wanted) if wanted.isdigit() else 0
+    variable = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    from_environment = int(variable) if variable.isdigit() else 0
     return int(tf.config.threading.get_intra_op_parallelism_threads()) or from_environment or usable_cpus()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from benchmark.engines.base import out_of_memory
+from benchmark.engines.shared import out_of_memory
 
 
 @contextlib.contextmanager

@@ -10,23 +10,23 @@ from benchmark.engines.keras.stages.graph import KerasStages
 _CHANNELS_LAST = 2
 
 
-class TensorFlowFeatures:
+class TensorFlowGradCam:
     """A forward pass split behind the stage that Grad-CAM explains.
 
     Args:
         stages: of the network; the last is the head.
-        wanted: the stage that the adapter names, or ``None``.
+        declared: the stage that the adapter names, or ``None``.
         size: side of the images, in pixels.
 
     Raises:
         NoFeatureMap: there is no such stage.
     """
 
-    def __init__(self, stages: KerasStages, wanted: str | None, size: int) -> None:
+    def __init__(self, stages: KerasStages, declared: str | None, size: int) -> None:
         if not stages.separable:
             raise NoFeatureMap("Its forward pass can't be cut into stages, so no feature map can be explained.")
         shapes = [tuple(value.shape[1:]) for value in stages.boundaries[1:-1]]
-        number = find_feature_stage(stages.names, shapes, wanted, _CHANNELS_LAST)
+        number = find_feature_stage(stages.names, shapes, declared, _CHANNELS_LAST)
         self.name = stages.names[number]
         self._channels = channel_axis(shapes[number], _CHANNELS_LAST)
         self._before = stages.span(0, number + 1)

@@ -16,7 +16,7 @@ import tensorflow as tf
 from benchmark.recipe import Optimizer, Regularization
 
 
-class Updates:
+class TensorFlowOptimizer:
     """Optimiser slots and the rule that changes variables.
 
     Args:

@@ -14,13 +14,13 @@ def _quiet() -> Iterator[None]:
     """Keep what TensorFlow's C++ code writes while it is imported off the terminal, unless the import fails."""
     sys.stderr.flush()
     terminal = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
+    with tempfile.TemporaryFile() as messages:
+        os.dup2(messages.fileno(), 2)
         try:
             yield
         except BaseException:
-            said.seek(0)
-            os.write(terminal, said.read())
+            messages.seek(0)
+            os.write(terminal, messages.read())
             raise
         finally:
             os.dup2(terminal, 2)

@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from backbones import Preprocessing
 from benchmark.engines.base import StepInput
 from benchmark.engines.keras.network import KerasNetwork, layer_seeds
-from benchmark.engines.tensorflow.ema import Average
+from benchmark.engines.shared import factor_and_shift
+from benchmark.engines.tensorflow.ema import WeightEma
 from benchmark.engines.tensorflow.loss import image_losses
 from benchmark.engines.tensorflow.loss_scale import LossScale
-from benchmark.engines.tensorflow.optimizer import Updates
+from benchmark.engines.tensorflow.optimizer import TensorFlowOptimizer
 from benchmark.recipe import Loss
 
 Call = Callable[..., Any]
@@ -24,12 +26,9 @@ Call = Callable[..., Any]
 class Pixels:
     """Computes ``(pixels * scale - mean) / std`` as one multiplication and one subtraction."""
 
-    def __init__(self, network: KerasNetwork) -> None:
-        wanted = network.preprocessing
-        std = np.array(wanted.std)
-        self._factor = (wanted.scale / std).astype(np.float32)
-        self._shift = (np.array(wanted.mean) / std).astype(np.float32)
-        self._bgr = wanted.channel_order == "bgr"
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self._factor, self._shift = factor_and_shift(preprocessing)
+        self._bgr = preprocessing.channel_order == "bgr"
 
     def normalized(self, images: Any) -> Any:
         """Return float32 of shape (B, S, S, 3) for uint8 images of that shape."""
@@ -46,8 +45,8 @@ class Learning:
 
     Args:
         network: whose trained stages learn.
-        updates: the optimiser.
-        average: of the weights, where the recipe has one.
+        optimizer: the recipe's.
+        ema: of the weights, where the recipe has one.
         loss_scale: where gradients may vanish.
         loss: kind of loss.
         num_classes: number of logits.
@@ -56,13 +55,13 @@ class Learning:
     def __init__(
         self,
         network: KerasNetwork,
-        updates: Updates,
-        average: Average | None,
+        optimizer: TensorFlowOptimizer,
+        ema: WeightEma | None,
         loss_scale: LossScale | None,
         loss: Loss,
         num_classes: int,
     ) -> None:
-        self._network, self._updates, self._average = network, updates, average
+        self._network, self._optimizer, self._ema = network, optimizer, ema
         self._loss_scale, self._loss, self._num_classes = loss_scale, loss, num_classes
         self._trained = [variable.value for variable in network.trained.trainable_variables]
         self.sums: list[Any] = []
@@ -72,29 +71,29 @@ class Learning:
         if not self.sums:
             self.sums = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self._trained]
 
-    def scalars(self, learning_rate: float, step: int, average_decay: float) -> npt.NDArray[np.float32]:
-        """Return what is different in each step, the decay of the average last where there is one."""
-        scalars = self._updates.scalars(learning_rate, step)
-        return scalars if self._average is None else np.append(scalars, np.float32(average_decay))
+    def scalars(self, learning_rate: float, step: int, ema_decay: float) -> npt.NDArray[np.float32]:
+        """Return what is different in each step, the decay of the EMA last where there is one."""
+        scalars = self._optimizer.scalars(learning_rate, step)
+        return scalars if self._ema is None else np.append(scalars, np.float32(ema_decay))
 
     def differentiate(
-        self, begin: Call, trained: Any, given: Any, labels: Any, weights: Any, seeds: Any
+        self, begin: Call, trained: Any, inputs: Any, labels: Any, weights: Any, seeds: Any
     ) -> tuple[Any, list[Any]]:
         """Return the loss of some images, and the gradients of the scaled loss.
 
         Args:
             begin: returns what the trained stages take for ``given``.
             trained: these stages, as one model.
-            given: images or rows.
+            inputs: images or features.
             labels, weights: of each image.
             seeds: one for each random generator in the network.
         """
         for number, state in enumerate(self._network.seeds):
             state.assign(tf.stack([seeds[number], tf.zeros((), tf.int64)]))
-        inputs = begin(given)
+        features = begin(inputs)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._trained)
-            logits = tf.cast(trained(inputs, training=True), tf.float32)
+            logits = tf.cast(trained(features, training=True), tf.float32)
             loss = tf.reduce_sum(image_losses(logits, labels, self._loss, self._num_classes) * weights)
             scaled = loss if self._loss_scale is None else loss * self._loss_scale.scale
         gradients = tape.gradient(scaled, self._trained)
@@ -103,11 +102,11 @@ class Learning:
     def update(self, gradients: Sequence[Any], scalars: Any) -> None:
         """Change the weights by gradients, ``None`` where a weight has none."""
         if self._loss_scale is None:
-            self._updates.apply(gradients, scalars)
+            self._optimizer.apply(gradients, scalars)
         else:
-            self._loss_scale.apply(lambda found: self._updates.apply(found, scalars), list(gradients))
-        if self._average is not None:
-            self._average.update(scalars[-1])
+            self._loss_scale.apply(lambda unscaled: self._optimizer.apply(unscaled, scalars), list(gradients))
+        if self._ema is not None:
+            self._ema.update(scalars[-1])
 
 
 class Steps:
@@ -117,17 +116,17 @@ class Steps:
         learning: what they do.
         begin: returns what the trained stages take for the input.
         trained: these stages, as one model.
-        given: shape and type of the input.
+        signature: shape and dtype of the input.
         seeds: number of random generators in the network.
         compiled: whether by XLA.
     """
 
     def __init__(
-        self, learning: Learning, begin: Call, trained: Any, given: Any, seeds: int, *, compiled: bool
+        self, learning: Learning, begin: Call, trained: Any, signature: Any, seeds: int, *, compiled: bool
     ) -> None:
         self._learning, self._begin, self._trained, self._seeds = learning, begin, trained, seeds
         batch = [
-            given,
+            signature,
             tf.TensorSpec((None,), tf.int64),
             tf.TensorSpec((None,), tf.float32),
             tf.TensorSpec((seeds,), tf.int64),
@@ -144,7 +143,7 @@ class Steps:
             step: what to do.
             call: calls a traced function.
         """
-        scalars = self._learning.scalars(step.learning_rate, step.step, step.average_decay)
+        scalars = self._learning.scalars(step.learning_rate, step.step, step.ema_decay)
         if step.parts == 1:
             seeds = layer_seeds(step.seed, self._seeds)
             return call(self._whole_step, step.images, step.labels, step.loss_weights, seeds, scalars)
@@ -158,13 +157,13 @@ class Steps:
         call(self._end_of_step, scalars)
         return tf.add_n(losses)
 
-    def _whole(self, given: Any, labels: Any, weights: Any, seeds: Any, scalars: Any) -> Any:
-        loss, gradients = self._learning.differentiate(self._begin, self._trained, given, labels, weights, seeds)
+    def _whole(self, inputs: Any, labels: Any, weights: Any, seeds: Any, scalars: Any) -> Any:
+        loss, gradients = self._learning.differentiate(self._begin, self._trained, inputs, labels, weights, seeds)
         self._learning.update(gradients, scalars)
         return loss
 
-    def _part(self, given: Any, labels: Any, weights: Any, seeds: Any) -> Any:
-        loss, gradients = self._learning.differentiate(self._begin, self._trained, given, labels, weights, seeds)
+    def _part(self, inputs: Any, labels: Any, weights: Any, seeds: Any) -> Any:
+        loss, gradients = self._learning.differentiate(self._begin, self._trained, inputs, labels, weights, seeds)
         self._used = [gradient is not None for gradient in gradients]
         for total, gradient in zip(self._learning.sums, gradients, strict=True):
             if gradient is not None:
@@ -178,9 +177,9 @@ class Steps:
             total.assign(tf.zeros_like(total))
 
 
-def traced_forward(function: Call, given: Any, *, compiled: bool) -> Any:
+def traced_forward(function: Call, signature: Any, *, compiled: bool) -> Any:
     """Return a function of one input, traced once for all batch sizes."""
-    return _traced(function, [given], compiled)
+    return _traced(function, [signature], compiled)
 
 
 def _traced(function: Call, signature: list[Any], compiled: bool) -> Any:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from benchmark.engines.shared import batch_norm_conventions
 from benchmark.recipe import BatchNorm
 from benchmark.records.outcomes import Outcome, RunFailure
 
@@ -15,21 +16,12 @@ def batch_norms(modules: Sequence[nn.Module]) -> list[_BatchNorm]:
     return [m for m in modules if isinstance(m, _BatchNorm) and m.track_running_stats and m.running_var is not None]
 
 
-def set_batch_norm(module: nn.Module, wanted: BatchNorm) -> dict[str, str]:
-    """Give every BatchNorm layer the recipe's momentum; return the conventions, for the record.
-
-    Epsilon is left as the network's own: it belongs to the weights.
-    """
+def set_batch_norm(module: nn.Module, rule: BatchNorm) -> dict[str, str]:
+    """Give every BatchNorm layer the recipe's momentum; return the conventions, for the record."""
     layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
-    if not layers:
-        return {"batch_norm": "none"}
     for layer in layers:
-        layer.momentum = wanted.momentum
-    return {
-        "batch_norm_epsilon": ", ".join(f"{value:g}" for value in sorted({layer.eps for layer in layers})),
-        "batch_norm_momentum": f"{wanted.momentum:g}",
-        "batch_norm_variance": wanted.variance,
-    }
+        layer.momentum = rule.momentum
+    return batch_norm_conventions([layer.eps for layer in layers], rule)
 
 
 class BiasedVariance:
@@ -40,7 +32,7 @@ class BiasedVariance:
     with three kernels for lists of tensors, which costs less than a hook on each layer.
 
     Args:
-        layers: those that are trained.
+        layers: those that are trained, at least one: torch takes no empty list of tensors.
     """
 
     def __init__(self, layers: Sequence[_BatchNorm]) -> None:

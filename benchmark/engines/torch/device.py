@@ -1,11 +1,14 @@
 """The device as torch sees it, and the process-wide settings that decide how torch computes."""
 
+import gc
 import os
+import sys
 
 import torch
 
 from benchmark.engines import host
-from benchmark.engines.base import Device
+from benchmark.engines.base import Device, Gpu
+from benchmark.engines.shared import cpu
 from benchmark.records.outcomes import Outcome, RunFailure
 
 
@@ -16,14 +19,14 @@ def open_device(kind: str) -> Device:
         RunFailure: ``unsupported`` where torch does not see a GPU.
     """
     if kind == "cpu":
-        return Device("cpu", host.processor(), host.memory_bytes())
+        return cpu()
     if not torch.cuda.is_available():
         raise RunFailure(
             Outcome.UNSUPPORTED, "torch sees no GPU here: use --device cpu, or install a torch with CUDA."
         )
     torch.cuda.reset_peak_memory_stats()
-    known = torch.cuda.get_device_properties(0)
-    return Device("cuda", str(known.name), int(known.total_memory))
+    gpu = torch.cuda.get_device_properties(0)
+    return Device("cuda", str(gpu.name), int(gpu.total_memory))
 
 
 def set_arithmetic(*, tf32: bool, deterministic: bool) -> None:
@@ -53,20 +56,23 @@ def seed_generators(seed: int) -> None:
         torch.cuda.manual_seed_all(seed)
 
 
-def resolve_precision(wanted: str, kind: str) -> str:
-    """Return ``float32``, ``bfloat16`` or ``float16``; ``auto`` is bfloat16 on a GPU that has it natively.
+def visible_gpu() -> Gpu | None:
+    """Return the GPU that torch sees. It computes in bfloat16 natively from compute capability 8.0 on."""
+    if not torch.cuda.is_available():
+        return None
+    major, _ = torch.cuda.get_device_capability(0)
+    return Gpu(str(torch.cuda.get_device_name(0)), major >= 8)
 
-    Raises:
-        RunFailure: ``unsupported`` for float16 on a CPU.
-    """
-    if wanted == "auto":
-        native = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return "bfloat16" if native else "float32"
-    if wanted == "float16" and kind == "cpu":
-        raise RunFailure(
-            Outcome.UNSUPPORTED, "float16 needs a GPU: use execution.precision = 'float32' or 'bfloat16'."
-        )
-    return wanted
+
+def free_memory() -> None:
+    """Free what a finished run left: names of Keras's layers, compiled functions, unused memory of the GPU."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session()
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def free_bytes(kind: str) -> int:

@@ -9,36 +9,35 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from benchmark.draws.augmentation import Draws
-from benchmark.engines.base import Assignment, Handle, Network, Prefix, StepInput, weights_loaded
-from benchmark.engines.stage_factors import stage_factors
-from benchmark.engines.torch.augment import Augmenter
-from benchmark.engines.torch.device import (
-    free_bytes,
-    open_device,
-    peak_memory_bytes,
+from benchmark.engines.base import BuildSpec, Handle, Network, StepInput
+from benchmark.engines.shared import (
+    Arrays,
+    SharedEngine,
+    assert_trainable,
+    even_pixels,
+    hash_of_values,
     resolve_precision,
-    set_arithmetic,
+    stage_factors,
+    weights_loaded,
 )
-from benchmark.engines.torch.ema import Average
+from benchmark.engines.torch.augment import Augmenter
+from benchmark.engines.torch.device import free_bytes, open_device, peak_memory_bytes, set_arithmetic, visible_gpu
+from benchmark.engines.torch.ema import WeightEma
 from benchmark.engines.torch.errors import guarded
-from benchmark.engines.torch.feature_cache import TorchPrefix
-from benchmark.engines.torch.grad_cam import TorchFeatures
+from benchmark.engines.torch.feature_cache import TorchFrozenStages
+from benchmark.engines.torch.grad_cam import TorchGradCam
 from benchmark.engines.torch.network import TorchNetwork, TorchStage
 from benchmark.engines.torch.normalize import Normalizer
-from benchmark.engines.torch.optimizer import Updates
-from benchmark.engines.torch.state import copied, copies, fill
-from benchmark.engines.torch.steps import precision_context, step_functions
-from benchmark.engines.torch.summary import count_macs, first_layer_input, hash_of_values
-from benchmark.engines.warm_start import read_final
-from benchmark.records.outcomes import Outcome, RunFailure
+from benchmark.engines.torch.optimizer import STEP, TorchOptimizer
+from benchmark.engines.torch.state import copied, fill
+from benchmark.engines.torch.steps import count_macs, precision_context, step_functions
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _SCALER = ("scale", "_growth_tracker")
 
 
-class TorchEngine:
-    """See :class:`benchmark.engines.base.Engine`.
+class TorchEngine(SharedEngine):
+    """See :class:`benchmark.engines.base.Engine` for what each method does.
 
     Args:
         device: ``cpu`` or ``cuda``.
@@ -53,9 +52,9 @@ class TorchEngine:
     framework = "torch"
 
     def __init__(self, device: str, *, tf32: bool, deterministic: bool) -> None:
+        super().__init__(tf32=tf32, deterministic=deterministic)
         set_arithmetic(tf32=tf32, deterministic=deterministic)
         self.device = open_device(device)
-        self._tf32, self._deterministic = tf32, deterministic
         self._place = torch.device(device)
         self._on_gpu = device == "cuda"
         self._mode: int | None = None
@@ -63,82 +62,79 @@ class TorchEngine:
     # building
 
     @guarded
-    def build(self, assignment: Assignment) -> Network:
-        """Build, initialise or load, and place the network; prepare the optimiser."""
-        recipe = assignment.recipe
-        precision = resolve_precision(recipe.execution.precision, self.device.kind)
-        network = _build_network(assignment, self._place)
-        self._network = network
-        if assignment.init_from is not None:
-            tensors = self._tensors(network.stages)
-            fill(tensors, read_final(assignment.init_from, {name: tuple(t.shape) for name, t in tensors.items()}))
-        self._first = network.first_trainable
-        trained = network.stages[self._first :]
+    def build(self, spec: BuildSpec) -> Network:
+        recipe, self._size = spec.recipe, spec.size
+        precision = resolve_precision(recipe.execution.precision, self.device.kind, _native_bfloat16)
+        network = _build_network(spec, self._place)
+        self._network, self._first, self._cam_stage = network, network.first_trainable, spec.backbone.cam_stage
+        self._start_from_run(spec)
         for stage in network.stages[: self._first]:
             for parameter in stage.parameters.values():
                 parameter.requires_grad_(False)
+        trained = network.stages[self._first :]
         parameters = {name: parameter for stage in trained for name, parameter in stage.parameters.items()}
-        factors = {
-            name: factor
-            for stage, factor in zip(
-                network.stages, stage_factors(recipe.optimizer, len(network.stages)), strict=True
-            )
-            for name in stage.parameters
-        }
-        self._updates = Updates(recipe.optimizer, parameters, factors, recipe.regularization)
-        self._average = Average(lambda: self._tensors(trained)) if recipe.ema.decay else None
-        self._fixed = copies(self._statistics())
+        assert_trainable(spec, len(parameters))
+        by_stage = zip(network.stages, stage_factors(recipe.optimizer, len(network.stages)), strict=True)
+        factors = {name: factor for stage, factor in by_stage for name in stage.parameters}
+        self._optimizer = TorchOptimizer(recipe.optimizer, parameters, factors, recipe.regularization)
+        self._ema: WeightEma | None = WeightEma(self._trained_weights) if recipe.ema.decay else None
+        self._fixed = {name: tensor.detach().clone() for name, tensor in self._statistics().items()}
         self._scaler = torch.amp.GradScaler(self._place.type) if precision == "float16" else None
         self._arrange_pixels(channels_last=network.channels_last)
-        self._autocast, self._wanted_loss = _AUTOCAST.get(precision), recipe.loss
+        self._autocast, self._loss = _AUTOCAST.get(precision), recipe.loss
+        self._precision = functools.partial(precision_context, self._place.type, self._autocast)
         self._functions: dict[tuple[bool, bool], tuple[Any, Any]] = {}
         self.set_compile(False)
         self._set_mode(None)
-        self._precision = functools.partial(precision_context, self._place.type, self._autocast)
-        self._cam_stage = assignment.backbone.cam_stage
-        self._features: TorchFeatures | None = None
-        self._prefix: TorchPrefix | None = None
-        self._size = assignment.size
-        self._augmenter: Augmenter | None = None
         return Network(
             stages=tuple(stage.name for stage in network.stages),
-            stages_proven=not network.stages_doubt,
+            stages_verified=not network.stages_unverified,
             parameters=sum(p.numel() for stage in network.stages for p in stage.parameters.values())
             + network.fixed_parameters,
             trainable_parameters=sum(parameter.numel() for parameter in parameters.values()),
-            gmacs=count_macs(self._computed(False)[1], self._normalizer, assignment.size, self._place) / 1e9,
+            gmacs=count_macs(self._computed(False)[1], self._normalizer(self._blank_image())) / 1e9,
             preprocessing=network.preprocessing,
-            weights_loaded=weights_loaded(assignment, network.weights_loaded),
-            weights_hash=hash_of_values(self._tensors(network.stages).values()),
-            execution={
-                "precision": precision,
-                "tf32": "on" if self._tf32 else "off",
-                "channels_last": "on" if network.channels_last else "off",
-                "compile": recipe.execution.compile,
-                "deterministic": "on" if self._deterministic else "off",
-                "threads": str(torch.get_num_threads()),
+            weights_loaded=weights_loaded(spec, network.weights_loaded),
+            weights_hash=hash_of_values(self._values(self._all_weights()).values()),
+            execution=self._execution(
+                recipe,
+                precision=precision,
+                channels_last=network.channels_last,
+                threads=torch.get_num_threads(),
+            ),
+            conventions={
+                **network.conventions, "optimizer": f"torch.optim.{type(self._optimizer.optimizer).__name__}",
             },
-            conventions={**network.conventions, "optimizer": f"torch.optim.{type(self._updates.optimizer).__name__}"},
-            stages_doubt=network.stages_doubt,
+            stages_unverified=network.stages_unverified,
             trainable_names=tuple(parameters),
             library_preprocessing=network.library_preprocessing,
-            first_layer_input=first_layer_input(network, self._normalizer, assignment.size, self._place),
+            first_layer_input=self._first_layer_input(),
             layout_is_free=recipe.execution.channels_last == "auto" and network.layout == "nchw",
-        )
+        )  # fmt: skip
+
+    def _blank_image(self) -> Tensor:
+        return torch.zeros((1, self._size, self._size, 3), dtype=torch.uint8, device=self._place)
+
+    def _first_layer_input(self) -> tuple[float, float] | None:
+        """Return mean and standard deviation of what reaches the first kernel, for evenly spread pixel values."""
+        with torch.no_grad():
+            reached = self._network.first_kernel_input(self._normalizer(self._upload(even_pixels(self._size))))
+        if reached is None:
+            return None
+        return float(reached.double().mean()), float(reached.double().std(unbiased=False))
 
     def set_compile(self, on: bool) -> None:
-        """Switch torch.compile for the steps that follow; weights and optimiser are untouched."""
+        """Switch torch.compile for the steps that follow; weights and optimizer are untouched."""
         self._compile = on
 
-    def _computed(self, from_rows: bool) -> tuple[Any, Any]:
-        """Return loss and logits as functions of normalised images, or of values of the frozen prefix."""
-        key = from_rows, self._compile
+    def _computed(self, from_features: bool) -> tuple[Any, Any]:
+        """Return loss and logits as functions of normalised images, or of what frozen stages gave for them."""
+        key = from_features, self._compile
         if key not in self._functions:
-            kept, device = self._prefix if from_rows else None, self._place.type
             stages, start, first = self._network.stages, 0, self._first
-            if kept is not None:
-                stages, start, first = kept.stages, kept.end, kept.first
-            loss, logits = step_functions(stages, start, first, self._autocast, device, self._wanted_loss)
+            if from_features:
+                stages, start, first = self._frozen_stages.stages, self._frozen_stages.end, self._frozen_stages.first
+            loss, logits = step_functions(stages, start, first, self._precision, self._loss)
             if self._compile:
                 loss, logits = torch.compile(loss, dynamic=False), torch.compile(logits, dynamic=False)
             self._functions[key] = loss, logits
@@ -147,13 +143,13 @@ class TorchEngine:
     @guarded
     def set_channels_last(self, on: bool) -> None:
         """Keep feature maps and kernels in channels_last format, or not; values are untouched."""
-        wanted = torch.channels_last if on else torch.contiguous_format
-        for tensor in self._tensors(self._network.stages).values():
+        layout = torch.channels_last if on else torch.contiguous_format
+        for tensor in self._all_weights().values():
             if tensor.ndim == 4:
-                tensor.data = tensor.data.contiguous(memory_format=wanted)
-        self._updates.arrange(wanted)
-        if self._average is not None:
-            self._average.arrange(wanted)
+                tensor.data = tensor.data.contiguous(memory_format=layout)
+        self._optimizer.arrange(layout)
+        if self._ema is not None:
+            self._ema.arrange(layout)
         self._arrange_pixels(channels_last=on)
 
     def _arrange_pixels(self, *, channels_last: bool) -> None:
@@ -164,25 +160,19 @@ class TorchEngine:
 
     def _statistics(self) -> dict[str, Tensor]:
         """Return the running statistics of frozen layers, and what else of them is no stage's parameter."""
-        found = dict(self._network.fixed_inside())
+        statistics = dict(self._network.fixed_inside())
         for stage in self._network.stages[: self._first]:
-            found |= stage.buffers()
-        return found
+            statistics |= stage.buffers()
+        return statistics
 
-    def assert_frozen(self) -> None:
-        """Raise ``RunFailure`` where frozen layers are not in inference mode, or their statistics have moved."""
+    def _statistics_moved(self) -> list[str]:
         moved = [name for name, value in self._statistics().items() if not torch.equal(value, self._fixed[name])]
-        modes = self._network.frozen_in_training(self._first)
-        if moved or modes:
-            raise RunFailure(
-                Outcome.ERROR, f"The frozen {(moved or modes)[0]} is not in inference mode: its statistics may move."
-            )
+        return moved + self._network.frozen_in_training(self._first)
 
     # data
 
     @guarded
     def upload(self, pixels: npt.NDArray[Any]) -> Handle:
-        """Put uint8 images of shape (B, S, S, 3), or rows of the frozen prefix, on the device."""
         return self._upload(pixels)
 
     def _upload(self, array: npt.NDArray[Any]) -> Tensor:
@@ -194,40 +184,31 @@ class TorchEngine:
 
     @guarded
     def gather(self, images: Handle, positions: npt.NDArray[np.int64]) -> Handle:
-        """Return the images, or rows, at ``positions`` of an uploaded array, on the device."""
         return images.index_select(0, self._upload(positions))
 
     def free_bytes(self) -> int:
-        """Return the device memory that is free now; 0 on a CPU."""
         return free_bytes(self.device.kind)
 
-    @guarded
-    def augment(self, images: Handle, draws: Draws) -> Handle:
-        """Return the images varied as drawn: uint8 to uint8."""
-        if self._augmenter is None:
-            self._augmenter = Augmenter(self._place, self._size)
-        return self._augmenter(images, draws)
+    def _augmenter(self) -> Any:
+        return guarded(Augmenter(self._place, self._size))
 
     # arithmetic
 
     @guarded
     def train_step(self, step: StepInput) -> Handle:
-        """Do one optimisation step; return the loss (a scalar handle) without waiting for the device."""
         self._set_mode(self._first)
         labels, weights = self._upload(step.labels), self._upload(step.loss_weights)
         if step.parts == 1:
             total = self._differentiate(step, slice(None), labels, weights, step.seed, forget=True)
         else:
-            cuts = step.cuts()
-            total = torch.stack(
-                [
-                    self._differentiate(step, at, labels[at], weights[at], seed, forget=number == 0)
-                    for number, (at, seed) in enumerate(cuts)
-                ]
-            ).sum()
-        self._updates.apply(step.learning_rate, step.step, self._scaler)
-        if self._average is not None:
-            self._average.update(step.average_decay)
+            losses = [
+                self._differentiate(step, at, labels[at], weights[at], seed, forget=number == 0)
+                for number, (at, seed) in enumerate(step.cuts())
+            ]
+            total = torch.stack(losses).sum()
+        self._optimizer.apply(step.learning_rate, step.step, self._scaler)
+        if self._ema is not None:
+            self._ema.update(step.ema_decay)
         return total
 
     def _differentiate(
@@ -235,10 +216,10 @@ class TorchEngine:
     ) -> Tensor:
         """Add the gradients of some images of a step to those that are there, or to none; return their loss."""
         self._network.begin_step(seed, len(labels))
-        inputs = self._inputs(step.images[at], step.from_rows)
-        loss = self._computed(step.from_rows)[0](inputs, labels, weights)
+        inputs = self._inputs(step.images[at], step.from_features)
+        loss = self._computed(step.from_features)[0](inputs, labels, weights)
         if forget:
-            self._updates.forget_gradients()
+            self._optimizer.forget_gradients()
         if loss.requires_grad:  # a network whose gradient is cut learns nothing; the conformance suite says so
             (loss if self._scaler is None else self._scaler.scale(loss)).backward()
         self._network.end_step()
@@ -246,157 +227,128 @@ class TorchEngine:
 
     @guarded
     def normalize(self, images: Handle) -> Handle:
-        """Return the network's input for uint8 images: float32, preprocessed, in the network's layout."""
         return self._normalizer(images)
 
     @guarded
     def forward(self, inputs: Handle) -> Handle:
-        """Return float32 logits of shape (B, num_classes) of normalised inputs, in inference mode."""
         self._set_mode(None)
         with torch.no_grad():
             return self._computed(False)[1](inputs)
 
-    def _inputs(self, images: Tensor, from_rows: bool) -> Tensor:
-        """Return what :meth:`_computed` takes for images or rows."""
-        if not from_rows:
+    def _inputs(self, images: Tensor, from_features: bool) -> Tensor:
+        """Return what :meth:`_computed` takes for images or features."""
+        if not from_features:
             return self._normalizer(images)
-        self.prefix()
-        assert self._prefix is not None
-        return self._prefix.values(images, channels_last=self._channels_last)
+        inputs: Tensor = self._frozen_stages.values(images, channels_last=self._channels_last)
+        return inputs
 
     @guarded
-    def prefix(self) -> Prefix:
-        """Return what of the network may be computed once for each image."""
-        if self._prefix is None:
-            self._set_mode(None)
-            pixels = np.random.default_rng(0).integers(0, 256, (3, self._size, self._size, 3), dtype=np.uint8)
-            example = self._normalizer(self._upload(pixels))
-            stages = self._network.finer_stages
-            first = len(stages) - 1 if self._first == len(self._network.stages) - 1 else self._first
-            self._prefix = TorchPrefix.find(stages, first, example, self._precision)
-        return self._prefix.facts
-
-    @guarded
-    def run_prefix(self, inputs: Handle) -> Handle:
-        """Return the rows, shape (B, *shape), of normalised inputs; in inference mode, without gradients."""
-        self.prefix()
-        assert self._prefix is not None
+    def _find_frozen_stages(self, pixels: npt.NDArray[np.uint8]) -> TorchFrozenStages:
         self._set_mode(None)
-        return self._prefix(inputs)
+        stages = self._network.split_head
+        first = len(stages) - 1 if self._first == len(self._network.stages) - 1 else self._first
+        return TorchFrozenStages.find(stages, first, self._normalizer(self._upload(pixels)), self._precision)
 
     @guarded
-    def forward_rest(self, rows: Handle) -> Handle:
-        """Return what :meth:`forward` does, from rows on."""
+    def compute_features(self, inputs: Handle) -> Handle:
         self._set_mode(None)
-        inputs = self._inputs(rows, from_rows=True)
+        return self._frozen_stages(inputs)
+
+    @guarded
+    def forward_from_features(self, features: Handle) -> Handle:
+        self._set_mode(None)
+        inputs = self._inputs(features, from_features=True)
         with torch.no_grad():
             return self._computed(True)[1](inputs)
 
     @guarded
-    def cam_stage(self) -> str:
-        """Return the name of the stage whose output Grad-CAM explains."""
-        if self._features is None:
-            self._set_mode(None)
-            example = torch.zeros((1, self._size, self._size, 3), dtype=torch.uint8, device=self._place)
-            stages, layout = self._network.stages, self._network.layout
-            self._features = TorchFeatures.find(
-                stages, self._normalizer(example), self._cam_stage, layout, self._precision
-            )
-        return self._features.name
+    def _find_cam(self) -> TorchGradCam:
+        self._set_mode(None)
+        example = self._normalizer(self._blank_image())
+        network = self._network
+        return TorchGradCam.find(network.stages, example, self._cam_stage, network.layout, self._precision)
 
     @guarded
     def features_and_gradients(self, inputs: Handle, classes: npt.NDArray[np.int64]) -> tuple[Handle, Handle]:
-        """Return what that stage gives, and its gradients of the logits of ``classes``: shape (B, H, W, K)."""
-        self.cam_stage()
-        assert self._features is not None
         self._set_mode(None)
-        return self._features(inputs, self._upload(classes))
+        features, gradients = self._cam(inputs, self._upload(classes))
+        return features, gradients
 
     def _set_mode(self, first_trainable: int | None) -> None:
-        """Put the network into training mode from a stage on, or with ``None`` into inference mode."""
-        wanted = -1 if first_trainable is None else first_trainable
-        if self._mode != wanted:
+        """Put the network into training mode from a stage on, or with ``None`` into inference mode, with its EMA."""
+        mode = -1 if first_trainable is None else first_trainable
+        if self._mode != mode:
             self._network.set_training(first_trainable)
-            self._mode = wanted
-            if self._average is not None:
-                self._average.show(first_trainable is None)
+            self._mode = mode
+            super()._show_ema(first_trainable is None)
+
+    def _show_ema(self, ema: bool) -> None:
+        self._set_mode(None if ema else self._first)
 
     @guarded
     def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[Any]]:
-        """Wait for the device and return the handles' values as arrays on the host."""
         arriving = [handle.detach().to("cpu", non_blocking=True) for handle in handles]
         self.synchronize()
         return [tensor.contiguous().numpy() for tensor in arriving]
 
     @guarded
     def synchronize(self) -> None:
-        """Wait until the device has done all that was asked."""
         if self._on_gpu:
             torch.cuda.synchronize()
 
     # state
 
-    def weights(self) -> dict[str, npt.NDArray[Any]]:
-        """Return copies of all weights and running statistics, trained or frozen, in a fixed order."""
-        self._set_mode(None)
-        return {name: copied(tensor) for name, tensor in self._tensors(self._network.stages).items()}
+    def _all_weights(self) -> dict[str, Tensor]:
+        return _tensors(self._network.stages)
 
-    def _tensors(self, stages: Sequence[TorchStage]) -> dict[str, Tensor]:
-        return {
-            name: value for stage in stages for name, value in (*stage.parameters.items(), *stage.buffers().items())
-        }
+    def _trained_weights(self) -> dict[str, Tensor]:
+        return _tensors(self._network.stages[self._first :])
 
-    def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:
-        """Return copies of what training changes: weights and running statistics; the slots if asked."""
-        if self._average is not None:
-            self._set_mode(self._first if optimizer else None)
-        values = {name: copied(tensor) for name, tensor in self._tensors(self._network.stages[self._first :]).items()}
-        if optimizer:
-            values |= self._updates.state()
-            if self._average is not None:
-                values |= self._average.state()
-            if self._scaler is not None:
-                kept = self._scaler.state_dict()
-                values |= {f"scaler/{name}": np.array(kept[name], dtype=np.float64) for name in _SCALER}
-        return values
+    def _slots(self) -> dict[str, Tensor]:
+        return {**self._optimizer.slots(), **({} if self._ema is None else self._ema.slots())}
+
+    def _values(self, tensors: Mapping[str, Tensor]) -> dict[str, npt.NDArray[Any]]:
+        return {name: copied(tensor) for name, tensor in tensors.items()}
 
     @guarded
-    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Put back what :meth:`state` returned, with or without the optimiser's slots.
+    def _assign(self, tensors: Mapping[str, Tensor], values: Arrays) -> None:
+        fill(tensors, values)
+        if STEP in tensors:
+            self._optimizer.spread_step()
 
-        Raises:
-            ValueError: a state of another network.
-        """
-        tensors = self._tensors(self._network.stages[self._first :])
-        slots = {name: value for name, value in state.items() if name.startswith(("optimizer/", "scaler/", "ema/"))}
-        odd = set(tensors) ^ (set(state) - set(slots))
-        if odd:
-            raise ValueError(f"the state does not fit the network: {min(odd)} is in one of them only")
-        if self._average is not None:
-            self._set_mode(self._first)
-        fill(tensors, state)
-        with torch.no_grad():
-            if slots:
-                self._updates.load_state(slots)
-            if self._average is not None:
-                self._average.load_state(slots) if slots else self._average.restart()
-        if slots and self._scaler is not None:
-            kept = {name: state[f"scaler/{name}"].item() for name in _SCALER}
-            self._scaler.load_state_dict(
-                {**self._scaler.state_dict(), **kept, "_growth_tracker": int(kept[_SCALER[1]])}
-            )
+    def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:
+        values = super().state(optimizer=optimizer)
+        if optimizer and self._scaler is not None:
+            scaler = self._scaler.state_dict()
+            values |= {f"scaler/{name}": np.array(scaler[name], dtype=np.float64) for name in _SCALER}
+        return values
+
+    def load_state(self, state: Arrays) -> None:
+        scaler = {name: state[f"scaler/{name}"].item() for name in _SCALER if f"scaler/{name}" in state}
+        super().load_state({name: value for name, value in state.items() if not name.startswith("scaler/")})
+        if scaler and self._scaler is not None:
+            scaler["_growth_tracker"] = int(scaler["_growth_tracker"])
+            self._scaler.load_state_dict({**self._scaler.state_dict(), **scaler})
 
     def peak_memory_bytes(self) -> int:
-        """Return the allocator's peak since the engine was made (GPU), or the process's peak RSS (CPU)."""
         return peak_memory_bytes(self.device.kind)
 
 
-def _build_network(assignment: Assignment, device: torch.device) -> TorchNetwork:
-    if assignment.backbone.framework == "keras":
+def _native_bfloat16() -> bool:
+    gpu = visible_gpu()
+    return gpu is not None and gpu.bfloat16
+
+
+def _tensors(stages: Sequence[TorchStage]) -> dict[str, Tensor]:
+    return {name: value for stage in stages for name, value in (*stage.parameters.items(), *stage.buffers().items())}
+
+
+def _build_network(spec: BuildSpec, device: torch.device) -> TorchNetwork:
+    if spec.backbone.framework == "keras":
         from benchmark.engines.keras import on_torch as keras_on_torch
 
-        network: TorchNetwork = keras_on_torch.build_network(assignment, device)
+        network: TorchNetwork = keras_on_torch.build_network(spec, device)
         return network
     from benchmark.engines.torch.modules import build_network
 
-    return build_network(assignment, device)
+    return build_network(spec, device)

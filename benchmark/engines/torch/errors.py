@@ -6,7 +6,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-from benchmark.engines.base import out_of_memory
+from benchmark.engines.shared import out_of_memory
 from benchmark.records.outcomes import Outcome, RunFailure
 
 _COMPILER = ("torch._dynamo", "torch._inductor")

@@ -1,34 +1,37 @@
-"""The frozen stages of a torch network whose output is kept: where they end, and how an output becomes a row."""
+"""The frozen stages of a torch network whose output is kept: where they end, and how an output is kept."""
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from benchmark.engines.base import NoPrefix, Prefix
-from benchmark.engines.freezing import TOLERANCE, hash_of_weights
+from benchmark.engines.base import FeatureSpec
+from benchmark.engines.freezing import TOLERANCE, assert_independent, last_cacheable
+from benchmark.engines.shared import hash_of_weights
 from benchmark.engines.torch.network import TorchStage
-
-Precision = Callable[[], contextlib.AbstractContextManager[object]]
+from benchmark.engines.torch.steps import Precision
 
 
 @dataclass(frozen=True)
-class TorchPrefix:
-    """Its stages must be in inference mode.
+class TorchFrozenStages:
+    """As many of the frozen stages as give each image one array of floats, its features, and the stages behind.
+
+    All must be in inference mode.
 
     Args:
-        facts: for the harness.
+        spec: what the harness must know of the features.
         stages: of the network, in which it is cut.
         first: number of the first of them that is trained.
-        end: number of the first behind the prefix.
-        channels_last: whether its outputs are feature maps kept in that memory format, in which a row then is.
-        bits: whether its outputs are bfloat16, for which NumPy has no name.
+        end: number of the first stage behind the features.
+        channels_last: whether features are feature maps in that memory format, in which they are then kept.
+        bits: whether features are bfloat16, for which NumPy has no name.
         precision: returns the context in which stages compute.
     """
 
-    facts: Prefix
+    spec: FeatureSpec
     stages: tuple[TorchStage, ...]
     first: int
     end: int
@@ -37,8 +40,10 @@ class TorchPrefix:
     precision: Precision
 
     @classmethod
-    def find(cls, stages: Sequence[TorchStage], first: int, example: Tensor, precision: Precision) -> "TorchPrefix":
-        """Return the longest prefix of the frozen stages that gives each image one row of floats.
+    def find(
+        cls, stages: Sequence[TorchStage], first: int, example: Tensor, precision: Precision
+    ) -> "TorchFrozenStages":
+        """Return what can be kept of a network's frozen stages.
 
         Args:
             stages: of the network; the last is the head, or what of it is behind its pooling.
@@ -47,39 +52,32 @@ class TorchPrefix:
             precision: see the class.
 
         Raises:
-            NoPrefix: there is none.
+            NotCacheable: there is none.
         """
-        if first == 0:
-            raise NoPrefix("nothing is frozen")
         calls = tuple(stage.call for stage in stages[:first])
         outputs = _outputs(calls, example, precision)
-        ends = [number for number, x in enumerate(outputs, 1) if _is_row(x, len(example))]
-        if not ends:
-            raise NoPrefix("no frozen stage gives one array of floats with a row for each image")
-        together, alone = outputs[ends[-1] - 1], _outputs(calls[: ends[-1]], example[1:2], precision)[-1]
-        if not _close(together[1:2], alone):
-            raise NoPrefix("what the frozen stages give for an image depends on the others, or on chance")
+        end = last_cacheable(first, lambda end: _is_features(outputs[end - 1], len(example)))
+        together, alone = outputs[end - 1], _outputs(calls[:end], example[1:2], precision)[-1]
+        assert_independent(_floats(together[1:2]), _floats(alone), _name(together.dtype))
         channels_last = (
             together.ndim == 4
             and not together.is_contiguous()
             and together.is_contiguous(memory_format=torch.channels_last)
         )
         bits = together.dtype is torch.bfloat16
-        named = (
-            pair for stage in stages[: ends[-1]] for pair in (*stage.parameters.items(), *stage.buffers().items())
-        )
+        named = (pair for stage in stages[:end] for pair in (*stage.parameters.items(), *stage.buffers().items()))
         values = ((name, value.detach().cpu().contiguous().numpy()) for name, value in named)
         shape = together.permute(0, 2, 3, 1).shape if channels_last else together.shape
-        facts = Prefix(
-            stages=tuple(stage.name for stage in stages[: ends[-1]]),
+        spec = FeatureSpec(
+            stages=tuple(stage.name for stage in stages[:end]),
             shape=tuple(shape[1:]),
             dtype="int16" if bits else _name(together.dtype),
             weights_hash=hash_of_weights(values),
         )
-        return cls(facts, tuple(stages), first, ends[-1], channels_last, bits, precision)
+        return cls(spec, tuple(stages), first, end, channels_last, bits, precision)
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Return the rows of normalised inputs."""
+        """Return the features, shape (B, *shape), of normalised inputs."""
         x = inputs
         with torch.no_grad(), self.precision():
             for stage in self.stages[: self.end]:  # what one gives is freed at once, its memory taken by the next
@@ -87,9 +85,9 @@ class TorchPrefix:
         x = (x.permute(0, 2, 3, 1) if self.channels_last else x).contiguous()
         return x.view(torch.int16) if self.bits else x
 
-    def values(self, rows: Tensor, *, channels_last: bool) -> Tensor:
-        """Return what the stage behind takes for rows, feature maps in that memory format or not."""
-        x = rows.view(torch.bfloat16) if self.bits else rows
+    def values(self, features: Tensor, *, channels_last: bool) -> Tensor:
+        """Return what the stage behind takes for features, maps in that memory format or not."""
+        x = features.view(torch.bfloat16) if self.bits else features
         if not self.channels_last:
             return x
         x = x.permute(0, 3, 1, 2)
@@ -110,12 +108,10 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _is_row(x: object, count: int) -> bool:
+def _is_features(x: object, count: int) -> bool:
     return isinstance(x, Tensor) and _name(x.dtype) in TOLERANCE and x.ndim > 1 and len(x) == count
 
 
-def _close(a: Tensor, b: Tensor) -> bool:
-    if a.shape != b.shape:
-        return False
-    scale = max(float(b.abs().max()), 1e-6)
-    return bool(torch.isclose(a, b, rtol=0, atol=TOLERANCE[_name(a.dtype)] * scale, equal_nan=True).all())
+def _floats(x: Tensor) -> npt.NDArray[np.float32]:
+    floats: npt.NDArray[np.float32] = x.float().cpu().numpy()
+    return floats

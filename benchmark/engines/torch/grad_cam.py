@@ -1,6 +1,5 @@
 """Features of a stage and the gradients of logits with respect to them, for torch modules and Keras on torch."""
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,12 +8,11 @@ from torch import Tensor
 
 from benchmark.engines.cam_stage import channel_axis, find_feature_stage
 from benchmark.engines.torch.network import TorchStage
-
-Precision = Callable[[], contextlib.AbstractContextManager[object]]
+from benchmark.engines.torch.steps import Precision
 
 
 @dataclass(frozen=True)
-class TorchFeatures:
+class TorchGradCam:
     """A forward pass split behind the stage that Grad-CAM explains. Its stages must be in inference mode.
 
     Args:
@@ -32,14 +30,14 @@ class TorchFeatures:
 
     @classmethod
     def find(
-        cls, stages: Sequence[TorchStage], example: Tensor, wanted: str | None, layout: str, precision: Precision
-    ) -> "TorchFeatures":
+        cls, stages: Sequence[TorchStage], example: Tensor, declared: str | None, layout: str, precision: Precision
+    ) -> "TorchGradCam":
         """Return the split behind the stage to explain.
 
         Args:
             stages: of the network; the last is the head.
             example: one normalised input.
-            wanted: what the adapter names, or ``None``.
+            declared: what the adapter names, or ``None``.
             layout: ``nchw`` or ``nhwc``, of the network's input.
             precision: see the class.
 
@@ -53,7 +51,7 @@ class TorchFeatures:
                 x = stage.call(x, False)
                 shapes.append(tuple(x.shape[1:]))
         default = 0 if layout == "nchw" else 2
-        number = find_feature_stage([stage.name for stage in stages], shapes, wanted, default)
+        number = find_feature_stage([stage.name for stage in stages], shapes, declared, default)
         calls = tuple(stage.call for stage in stages)
         axis = channel_axis(shapes[number], default)
         return cls(stages[number].name, calls[: number + 1], calls[number + 1 :], axis, precision)

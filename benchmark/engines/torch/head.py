@@ -36,13 +36,13 @@ class Pooling(nn.Module):  # type: ignore[misc]  # torch is not typed here
         return x.mean(places) if self.kind == "average" else x.amax(places)
 
 
-def new_head(wanted: Head, pooling: Pooling, features: Tensor, num_classes: int, seed: int) -> nn.Sequential:
+def new_head(head: Head, pooling: Pooling, features: Tensor, num_classes: int, seed: int) -> nn.Sequential:
     """Return pooling, dropout and a dense layer, or pooling, dense 256, ReLU, dropout and a dense layer.
 
     Kernels are Glorot uniform, biases zero, drawn by NumPy from the run's seed.
 
     Args:
-        wanted: ``linear`` or ``dense256``, with its dropout.
+        head: ``linear`` or ``dense256``, with its dropout.
         pooling: of the features.
         features: an output of the stage before, on its device.
         num_classes, seed: of the run.
@@ -50,11 +50,11 @@ def new_head(wanted: Head, pooling: Pooling, features: Tensor, num_classes: int,
     with torch.no_grad():
         inputs = pooling(features).shape[1]
     layers: list[nn.Module] = [pooling]
-    if wanted.kind == "dense256":
+    if head.kind == "dense256":
         layers += [_dense("dense", inputs, _HIDDEN, seed), nn.ReLU()]
         inputs = _HIDDEN
-    if wanted.dropout:
-        layers.append(nn.Dropout(wanted.dropout))
+    if head.dropout:
+        layers.append(nn.Dropout(head.dropout))
     layers.append(_dense("logits", inputs, num_classes, seed))
     return nn.Sequential(*layers).to(features.device)
 

@@ -7,19 +7,19 @@ from torch.nn import functional
 from benchmark.recipe import Loss
 
 # (1 - p) is kept from zero, where the slope of a power below 1 has no bound.
-SMALLEST_DOUBT = 1e-7
+_SMALLEST_COMPLEMENT = 1e-7
 
 
-def image_losses(logits: Tensor, labels: Tensor, wanted: Loss) -> Tensor:
+def image_losses(logits: Tensor, labels: Tensor, rule: Loss) -> Tensor:
     """Return each image's loss, float32 of shape (B,), before class weights.
 
     Args:
         logits: float32, shape (B, num_classes).
         labels: int64, shape (B,).
-        wanted: smoothing mixes the label with the uniform distribution; focal loss multiplies by ``(1 - p)^gamma``.
+        rule: smoothing mixes the label with the uniform distribution; focal loss multiplies by ``(1 - p)^gamma``.
     """
-    losses = functional.cross_entropy(logits, labels, reduction="none", label_smoothing=wanted.label_smoothing)
-    if wanted.focal_gamma:
+    losses = functional.cross_entropy(logits, labels, reduction="none", label_smoothing=rule.label_smoothing)
+    if rule.focal_gamma:
         p = functional.softmax(logits, dim=-1).gather(1, labels[:, None])[:, 0]
-        losses = losses * torch.clamp(1 - p, min=SMALLEST_DOUBT) ** wanted.focal_gamma
+        losses = losses * torch.clamp(1 - p, min=_SMALLEST_COMPLEMENT) ** rule.focal_gamma
     return losses

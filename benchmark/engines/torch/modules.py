@@ -10,63 +10,62 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from backbones import UNIT, MissingWeights, Preprocessing
-from benchmark.engines.base import Assignment, draws_kernels, native_dropout
+from benchmark.engines.base import BuildSpec
 from benchmark.engines.freezing import first_trainable
+from benchmark.engines.shared import draws_weights, native_dropout
 from benchmark.engines.torch.batch_norm import BiasedVariance, batch_norms, set_batch_norm
 from benchmark.engines.torch.device import seed_generators
 from benchmark.engines.torch.head import Pooling, new_head
-from benchmark.engines.torch.initialization import draw_kernels
+from benchmark.engines.torch.initialization import draw_initial_weights
 from benchmark.engines.torch.network import TorchStage
 from benchmark.engines.torch.stages.fallback import around_classifier
 from benchmark.engines.torch.stages.graph import candidates
 from benchmark.engines.torch.stages.stage import HEAD, Piece, from_modules, run
-from benchmark.engines.torch.stages.verification import doubt
+from benchmark.engines.torch.stages.verification import verify
 from benchmark.records.outcomes import Outcome, RunFailure
 
-# The proof runs on small images where the architecture takes them: enough for five halvings.
-_PROOF_SIZE = 64
+# Stages are verified on small images where the architecture takes them: enough for five halvings.
+_VERIFICATION_SIZE = 64
 
 
-def build_network(assignment: Assignment, device: torch.device) -> "ModuleNetwork":
-    """Build the torch network that an assignment asks for.
+def build_network(spec: BuildSpec, device: torch.device) -> "ModuleNetwork":
+    """Build the torch network that an spec asks for.
 
     Raises:
         RunFailure: ``missing_weights``, or ``unsupported`` where the network can't do what the recipe asks.
     """
-    recipe = assignment.recipe
-    torch.manual_seed(assignment.seed)
+    recipe = spec.recipe
+    torch.manual_seed(spec.seed)
     try:
-        built = assignment.backbone.make(
-            assignment.num_classes, assignment.weights, assignment.size, native_dropout(assignment)
-        )
+        built = spec.backbone.make(spec.num_classes, spec.weights, spec.size, native_dropout(spec))
     except MissingWeights as missing:
         raise RunFailure(Outcome.MISSING_WEIGHTS, str(missing)) from missing
     model = nn.Sequential(*built) if isinstance(built, list | tuple) else built
     if not isinstance(model, nn.Module):
         raise RunFailure(Outcome.ERROR, f"The backbone's build gives {type(model).__name__}, not a torch module.")
-    _materialize(model, assignment.size)
+    _materialize(model, spec.size)
     channels_last = _wants_channels_last(model, recipe.execution.channels_last)
     model.eval().to(device=device, memory_format=torch.channels_last if channels_last else torch.preserve_format)
     conventions = set_batch_norm(model, recipe.batch_norm)
     library = _library_preprocessing(model)
-    declared = assignment.backbone.preprocessing or library or UNIT
-    example = _example(model, assignment.size, device, channels_last)
-    pieces, why = _stages(model, assignment, example)
-    if draws_kernels(assignment, len(pieces)):
-        draw_kernels(pieces, assignment.seed)
+    declared = spec.backbone.preprocessing or library or UNIT
+    example = _example(model, spec.size, device, channels_last)
+    pieces, why = _stages(model, spec, example)
+    if draws_weights(spec):
+        conventions["initialization"] = draw_initial_weights(model, example, spec.seed)
     if recipe.head.kind != "native":
-        pieces = _with_new_head(model, pieces, assignment, example)
+        pieces = _with_new_head(model, pieces, spec, example)
     else:
         _adopt_unused(model, pieces)
     return ModuleNetwork(
         pieces=pieces,
         first=first_trainable(recipe.trainable_from, [piece.name for piece in pieces]),
         names={id(tensor): name for name, tensor in _persistent(model).items()},
-        stages_doubt=why,
+        stages_unverified=why,
         channels_last=channels_last,
         preprocessing=UNIT if recipe.preprocessing == "unit" else declared,
         library_preprocessing=library,
-        weights_loaded=_weights_loaded(built, assignment),
+        weights_loaded=_weights_loaded(built, spec),
         conventions=conventions,
         biased=recipe.batch_norm.variance == "biased",
     )
@@ -84,7 +83,7 @@ class ModuleNetwork:
         pieces: Sequence[Piece],
         first: int,
         names: Mapping[int, str],
-        stages_doubt: str,
+        stages_unverified: str,
         channels_last: bool,
         preprocessing: Preprocessing,
         library_preprocessing: Preprocessing | None,
@@ -94,9 +93,9 @@ class ModuleNetwork:
     ) -> None:
         self._pieces = tuple(pieces)
         self.stages = tuple(_stage(piece, names) for piece in pieces)
-        self.finer_stages = (*self.stages[:-1], *_parts_of_head(self._pieces[-1], self.stages[-1]))
+        self.split_head = (*self.stages[:-1], *_parts_of_head(self._pieces[-1], self.stages[-1]))
         self.first_trainable = first
-        self.stages_doubt = stages_doubt
+        self.stages_unverified = stages_unverified
         self.channels_last = channels_last
         self.preprocessing = preprocessing
         self.library_preprocessing = library_preprocessing
@@ -114,7 +113,8 @@ class ModuleNetwork:
                     module.training = training
         if self._biased and first_trainable is not None and self._correction is None:
             trained = [module for piece in self._pieces[first_trainable:] for module in piece.modules]
-            self._correction = BiasedVariance(batch_norms(trained))
+            layers = batch_norms(trained)
+            self._correction = BiasedVariance(layers) if layers else None
 
     def frozen_in_training(self, first_trainable: int) -> list[str]:
         """Return the kinds of modules before a stage that are not in inference mode."""
@@ -140,9 +140,9 @@ class ModuleNetwork:
         """Return what reaches the first module that has a kernel of its own."""
         seen: list[Tensor] = []
 
-        def watch(_module: nn.Module, given: tuple[Any, ...]) -> None:
-            if not seen and given and isinstance(given[0], Tensor):
-                seen.append(given[0].detach().clone())
+        def watch(_module: nn.Module, arguments: tuple[Any, ...]) -> None:
+            if not seen and arguments and isinstance(arguments[0], Tensor):
+                seen.append(arguments[0].detach().clone())
 
         modules = {module for piece in self._pieces for module in piece.modules}
         kernels = [m for m in modules if any(p.ndim > 1 for p in m.parameters(recurse=False))]
@@ -207,29 +207,29 @@ def _materialize(model: nn.Module, size: int) -> None:
             model(torch.zeros(1, 3, size, size))
 
 
-def _wants_channels_last(model: nn.Module, wanted: str) -> bool:
+def _wants_channels_last(model: nn.Module, choice: str) -> bool:
     """Return whether to keep kernels in channels_last format; ``auto``: where there are convolutions.
 
     One convolution alone cuts a picture into patches, and gains nothing.
     """
-    if wanted != "auto":
-        return wanted == "on"
+    if choice != "auto":
+        return choice == "on"
     return sum(isinstance(module, nn.Conv2d) for module in model.modules()) > 1
 
 
 def _library_preprocessing(model: nn.Module) -> Preprocessing | None:
     """Return what timm says of the model's input."""
-    known = getattr(model, "pretrained_cfg", None)
-    if not isinstance(known, Mapping) or "mean" not in known or "std" not in known:
+    config = getattr(model, "pretrained_cfg", None)
+    if not isinstance(config, Mapping) or "mean" not in config or "std" not in config:
         return None
-    mean, std = tuple(known["mean"]), tuple(known["std"])
+    mean, std = tuple(config["mean"]), tuple(config["std"])
     return Preprocessing(mean=mean, std=std) if len(mean) == len(std) == 3 else None
 
 
 def _example(model: nn.Module, size: int, device: torch.device, channels_last: bool) -> Tensor:
     """Return two random images that the model takes, small ones if it does; it must give logits for them."""
     generator = torch.Generator().manual_seed(0)
-    for side in sorted({min(size, _PROOF_SIZE), size}):
+    for side in sorted({min(size, _VERIFICATION_SIZE), size}):
         x = torch.randn(2, 3, side, side, generator=generator).to(device)
         if channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
@@ -246,46 +246,46 @@ def _example(model: nn.Module, size: int, device: torch.device, channels_last: b
     raise AssertionError("one of the sizes is the run's own")
 
 
-def _stages(model: nn.Module, assignment: Assignment, example: Tensor) -> tuple[list[Piece], str]:
-    """Return the finest stages that are proven, or what is left without proof; and the doubt, if there is one.
+def _stages(model: nn.Module, spec: BuildSpec, example: Tensor) -> tuple[list[Piece], str]:
+    """Return the finest stages that can be verified, else the coarsest, and why better ones could not be, or nothing.
 
-    What was found and failed is no one's claim, and the next coarser stages take its place without a word. What an
-    adapter declares, or builds as the children of an ``nn.Sequential``, is a claim: a doubt about it stays.
+    Stages that were traced and failed are no one's claim: the next coarser ones take their place without a word. What
+    an adapter declares, or builds as the children of an ``nn.Sequential``, is a claim: why it is wrong is told.
     """
-    declared_doubt, found_doubt = "", ""
-    declared = assignment.backbone.stages
+    declared_reason, traced_reason = "", ""
+    declared = spec.backbone.stages
     if declared is not None:
         modules = list(declared(model))
         if modules and all(isinstance(module, nn.Module) for module in modules):
             paths = {id(module): path for path, module in model.named_modules() if path}
             named = [(paths.get(id(m), f"stage{number}"), m) for number, m in enumerate(modules, start=1)]
             pieces = from_modules(model, named)
-            declared_doubt = doubt(model, pieces, example)
-            if not declared_doubt:
+            declared_reason = verify(model, pieces, example)
+            if not declared_reason:
                 return pieces, ""
         else:
-            declared_doubt = "`stages` gives something that is not a torch module"
+            declared_reason = "`stages` gives something that is not a torch module"
     for number, pieces in enumerate(candidates(model, example)):
-        wrong = doubt(model, pieces, example)
+        wrong = verify(model, pieces, example)
         if not wrong:
-            return pieces, declared_doubt
-        found_doubt = found_doubt or wrong
+            return pieces, declared_reason
+        traced_reason = traced_reason or wrong
         if number == 0 and isinstance(model, nn.Sequential):
-            declared_doubt = declared_doubt or wrong
-    found_doubt = found_doubt or "its forward pass can't be traced, or has no value at which it can be cut"
-    return around_classifier(model, example), declared_doubt or found_doubt
+            declared_reason = declared_reason or wrong
+    traced_reason = traced_reason or "its forward pass can't be traced, or has no value at which it can be cut"
+    return around_classifier(model, example), declared_reason or traced_reason
 
 
-def _with_new_head(model: nn.Module, pieces: list[Piece], assignment: Assignment, example: Tensor) -> list[Piece]:
+def _with_new_head(model: nn.Module, pieces: list[Piece], spec: BuildSpec, example: Tensor) -> list[Piece]:
     """Return the pieces with the recipe's head in place of the last."""
-    head = assignment.recipe.head
+    head = spec.recipe.head
     if len(pieces) < 2:
         raise RunFailure(
             Outcome.UNSUPPORTED,
-            f"The head of {assignment.backbone.name} can't be told from the rest: use head.kind = 'native'.",
+            f"The head of {spec.backbone.name} can't be told from the rest: use head.kind = 'native'.",
         )
-    if head.pooling == "flatten" and example.shape[-1] != assignment.size:
-        example = torch.zeros(2, 3, assignment.size, assignment.size, device=example.device)
+    if head.pooling == "flatten" and example.shape[-1] != spec.size:
+        example = torch.zeros(2, 3, spec.size, spec.size, device=example.device)
     with torch.no_grad():
         features = run(pieces[:-1], example)
     pooling = Pooling(
@@ -293,7 +293,7 @@ def _with_new_head(model: nn.Module, pieces: list[Piece], assignment: Assignment
         channels_first=getattr(model, "output_fmt", "NCHW") == "NCHW",
         prefix_tokens=int(getattr(model, "num_prefix_tokens", 0)),
     )
-    module = new_head(head, pooling, features, assignment.num_classes, assignment.seed)
+    module = new_head(head, pooling, features, spec.num_classes, spec.seed)
     return [*pieces[:-1], Piece(HEAD, module.forward, tuple(module.modules()), dict(module.named_parameters()))]
 
 
@@ -305,14 +305,12 @@ def _adopt_unused(model: nn.Module, pieces: list[Piece]) -> None:
             pieces[-1].parameters[name] = parameter
 
 
-def _weights_loaded(built: Any, assignment: Assignment) -> str:
+def _weights_loaded(built: Any, spec: BuildSpec) -> str:
     """Return where the weights came from; an adapter may say it in ``weights_loaded`` of what it builds."""
-    said = getattr(built, "weights_loaded", None)
-    if said is not None:
-        return str(said)
-    takes = inspect.signature(assignment.backbone.build).parameters.values()
-    if assignment.weights is None or not any(p.name == "weights" or p.kind is p.VAR_KEYWORD for p in takes):
+    described = getattr(built, "weights_loaded", None)
+    if described is not None:
+        return str(described)
+    takes = inspect.signature(spec.backbone.build).parameters.values()
+    if spec.weights is None or not any(p.name == "weights" or p.kind is p.VAR_KEYWORD for p in takes):
         return "none"
-    return (
-        f"imagenet: {assignment.backbone.imagenet}" if assignment.weights == "imagenet" else str(assignment.weights)
-    )
+    return f"imagenet: {spec.backbone.imagenet}" if spec.weights == "imagenet" else str(spec.weights)

@@ -44,9 +44,9 @@ class TorchNetwork(Protocol):
     """In order; the last is the head."""
     first_trainable: int
     """Number of the first stage in which something is trained."""
-    stages_doubt: str
+    stages_unverified: str
     """Why the stages, composed, were not shown to equal the whole model, one sentence; empty where they were."""
-    finer_stages: tuple[TorchStage, ...]
+    split_head: tuple[TorchStage, ...]
     """The same, but that a head which the recipe made of a pooling and layers is two: what comes from the pooling is
     small, and as fixed as what goes into it."""
     layout: Literal["nchw", "nhwc"]

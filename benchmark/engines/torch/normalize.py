@@ -4,27 +4,28 @@ import torch
 from torch import Tensor
 
 from backbones import Preprocessing
+from benchmark.engines.shared import factor_and_shift
 
 
 class Normalizer:
     """Computes ``(pixels * scale - mean) / std`` as one multiply-add, in the layout that a network wants.
 
     Args:
-        wanted: the preprocessing.
+        preprocessing: the preprocessing.
         device: where the images are.
         layout: ``nchw`` or ``nhwc``.
         channels_last: whether ``nchw`` is kept in channels_last format, which uint8 images have already.
     """
 
-    def __init__(self, wanted: Preprocessing, device: torch.device, layout: str, *, channels_last: bool) -> None:
-        std = torch.tensor(wanted.std, dtype=torch.float64)
-        factor = (wanted.scale / std).float()
-        shift = (-torch.tensor(wanted.mean, dtype=torch.float64) / std).float()
+    def __init__(
+        self, preprocessing: Preprocessing, device: torch.device, layout: str, *, channels_last: bool
+    ) -> None:
+        factor, shift = (torch.from_numpy(values) for values in factor_and_shift(preprocessing))
         shape = (1, 3, 1, 1) if layout == "nchw" else (1, 1, 1, 3)
         self._factor = factor.reshape(shape).to(device)
-        self._shift = shift.reshape(shape).to(device)
+        self._shift = -shift.reshape(shape).to(device)
         self._plain = bool((factor == 1).all() and (shift == 0).all())
-        self._bgr = wanted.channel_order == "bgr"
+        self._bgr = preprocessing.channel_order == "bgr"
         self._nchw = layout == "nchw"
         self._contiguous = self._nchw and not channels_last
 

@@ -4,19 +4,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from benchmark.engines.torch.state import copied
 from benchmark.recipe import Optimizer, Regularization
 
-_STEP = "optimizer/step"
+STEP = "optimizer/step"
 
 
-class Updates:
-    """Applies gradients.
+class TorchOptimizer:
+    """Changes parameters by their gradients.
 
     Adam and AdamW are torch's: ``m_hat / (sqrt(v_hat) + eps)``. With ``epsilon_inside`` epsilon stands before the
     bias correction, as in Keras: ``lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)``, which is torch's formula
@@ -89,6 +86,8 @@ class Updates:
         """Add the slope of ``l1 sum|w| + l2 sum w^2`` to the gradients."""
         kernels = [kernel for kernel in self._kernels if kernel.grad is not None]
         gradients = [kernel.grad for kernel in kernels]
+        if not kernels:  # torch takes no empty list of tensors
+            return
         with torch.no_grad():
             if self._penalty.l1:
                 torch._foreach_add_(gradients, torch._foreach_sign(kernels), alpha=self._penalty.l1)
@@ -111,27 +110,21 @@ class Updates:
         """
         self.optimizer.zero_grad(set_to_none=True)
 
-    def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return copies of the slots."""
-        values = {name: copied(slot) for name, slot in self._tensors().items()}
-        if self._rule.name != "sgd" and self._list:
-            values[_STEP] = copied(self.optimizer.state[self._list[0]]["step"])
-        return values
-
-    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Put back what :meth:`state` returned; a missing slot raises ``KeyError``."""
-        for name, slot in self._tensors().items():
-            slot.copy_(torch.from_numpy(np.array(state[name])))
-        if self._rule.name != "sgd":
-            for parameter in self._list:
-                self.optimizer.state[parameter]["step"].fill_(float(state[_STEP]))
-
-    def _tensors(self) -> dict[str, Tensor]:
-        return {
+    def slots(self) -> dict[str, Tensor]:
+        """Return what a checkpoint keeps, by name; the count of steps, which is every parameter's, of the first."""
+        slots = {
             f"optimizer/{slot}/{name}": self.optimizer.state[parameter][slot]
             for slot in self._slots
             for name, parameter in self._parameters.items()
         }
+        if self._rule.name != "sgd" and self._list:
+            slots[STEP] = self.optimizer.state[self._list[0]]["step"]
+        return slots
+
+    def spread_step(self) -> None:
+        """Give every parameter the count of steps of the first, after that was set."""
+        for parameter in self._list[1:]:
+            self.optimizer.state[parameter]["step"].copy_(self.optimizer.state[self._list[0]]["step"])
 
 
 def _groups(

@@ -14,11 +14,6 @@ def copied(tensor: Tensor) -> npt.NDArray[Any]:
     return np.array(tensor.detach().cpu().contiguous().numpy())
 
 
-def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return copies of tensors where they are."""
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
-
-
 def fill(tensors: Mapping[str, Tensor], values: Mapping[str, npt.NDArray[Any]]) -> None:
     """Give each tensor the values of its name."""
     with torch.no_grad():

@@ -1,24 +1,27 @@
 """The functions of a torch network that a step and a prediction compute, made of its stages."""
 
 import contextlib
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.engines.torch.loss import image_losses
 from benchmark.engines.torch.network import TorchStage
 from benchmark.recipe import Loss
 
+Precision = Callable[[], contextlib.AbstractContextManager[object]]
+
 
 def precision_context(device: str, autocast: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:
+    """Return the context in which a network computes: float32, or the dtype of autocast."""
     return torch.autocast(device, autocast) if autocast is not None else contextlib.nullcontext()
 
 
 def step_functions(
-    stages: Sequence[TorchStage], start: int, first: int, autocast: torch.dtype | None, device: str, wanted: Loss
+    stages: Sequence[TorchStage], start: int, first: int, precision: Precision, rule: Loss
 ) -> tuple[Callable[[Tensor, Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]:
     """Return the training loss of inputs, labels and loss weights, and the logits of inputs in inference mode.
 
@@ -26,12 +29,11 @@ def step_functions(
         stages: of the network.
         start: number of the stage whose input the inputs are.
         first: number of the first stage that is trained.
-        autocast, device: of the arithmetic.
-        wanted: kind of loss.
+        precision: returns the context in which stages compute.
+        rule: the recipe's loss.
     """
     calls = [stage.call for stage in stages[start:]]
     frozen, trained = calls[: first - start], calls[first - start :]
-    precision = functools.partial(precision_context, device, autocast)
 
     def loss(x: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         with precision():
@@ -41,7 +43,7 @@ def step_functions(
                         x = call(x, False)
             for call in trained:
                 x = call(x, True)
-        return (image_losses(x.float(), labels, wanted) * weights).sum()
+        return (image_losses(x.float(), labels, rule) * weights).sum()
 
     def logits(x: Tensor) -> Tensor:
         with precision():
@@ -50,3 +52,14 @@ def step_functions(
         return x.float()
 
     return loss, logits
+
+
+def count_macs(logits: Callable[[Tensor], Tensor], image: Tensor) -> int:
+    """Return the multiply-accumulates of convolutions and matrix products for one normalised image.
+
+    Gradients stay on: without them some layers take a fused path that the counter can't look into.
+    """
+    counter = FlopCounterMode(display=False)
+    with counter, torch.enable_grad():
+        logits(image)
+    return int(counter.get_total_flops()) // 2

@@ -1,5 +1,1 @@
-"""Executors: where workers run. The local one here; the interface is narrow enough for others."""
-
-from benchmark.execution.executors.base import Control, Ending, Executor, Stop
-
-__all__ = ["Control", "Ending", "Executor", "Stop"]
+"""Executors: where workers run. The local one here; the interface (``base``) is narrow enough for others."""

@@ -47,8 +47,8 @@ class Ending:
 
     Args:
         attempt: unique; a stored record that names it was written by this worker.
-        outcome, reason: to be recorded where the worker left no record of its own.
-        seconds: from start to end.
+        outcome, reason: what is recorded where the worker left no record of its own.
+        seconds: the wall time from the start of the run to its end.
     """
 
     attempt: str

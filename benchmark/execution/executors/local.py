@@ -1,6 +1,6 @@
 """The local executor: one worker process at a time on this machine, ended with all that it started.
 
-Runs that are akin share a process, which imports its framework once; a run that does not end well takes its process
+Runs that can share a worker do, which imports its framework once; a run that does not end well takes its process
 along.
 """
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from benchmark.execution.executors.base import Control, Ending, OnEvent, Stop
-from benchmark.execution.executors.worker_process import Watch, WorkerProcess, bound, kinship
-from benchmark.execution.worker.failures import outcome_of_exit
+from benchmark.execution.executors.worker_process import Watch, WorkerProcess, bound, worker_key
 from benchmark.execution.worker.job import Job
+from benchmark.records.failures import outcome_of_exit
 from benchmark.records.outcomes import Outcome
 
 _POLL_SECONDS = 0.1
@@ -23,10 +23,10 @@ _DOUBTFUL = (Outcome.ERROR, Outcome.CRASHED, Outcome.OOM)
 
 
 class LocalExecutor:
-    """See the module.
+    """Runs jobs one after another in worker processes of this machine.
 
     Args:
-        timeout: seconds that one run may take, ``None`` for no limit.
+        timeout: the most seconds that one run may take, ``None`` for no limit.
     """
 
     def __init__(self, timeout: float | None = None) -> None:
@@ -46,8 +46,8 @@ class LocalExecutor:
             self._end_worker()
 
     def _run(self, job: Job, control: Control, on_event: OnEvent) -> Ending:
-        """Do a run, in the process of the run before where they are akin."""
-        used = self._worker is not None and self._worker.kinship == kinship(job) and self._worker.is_clean()
+        """Do a run, in the worker of the run before where the two can share one."""
+        used = self._worker is not None and self._worker.key == worker_key(job) and self._worker.is_clean()
         if not used:
             self._end_worker()
         ending = self._try(job, control, on_event)

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -36,29 +37,47 @@ def descendants(pid: int | None = None) -> list[psutil.Process]:
 
 def with_attempt(attempt: str) -> list[psutil.Process]:
     """Return the processes whose environment names an attempt, whoever their parents are."""
-    found = []
+    named = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.pid != os.getpid() and process.environ().get(ATTEMPT_VARIABLE) == attempt:
-                found.append(process)
-    return found
+                named.append(process)
+    return named
 
 
-def end_all(attempt: str, known: list[psutil.Process], spared: set[int]) -> None:
-    """End what an attempt left running: what is known of it, what bears its name, and orphans that were adopted.
+def end_tree(process: "subprocess.Popen[bytes]", attempt: str, spared: set[int]) -> int:
+    """End a process with all that it started; return its exit code.
 
     Args:
-        attempt: as its processes' environment names it.
-        known: found before its worker ended.
+        process: started for the attempt.
+        attempt: the id of the attempt, which the environment of the process and of its children has.
+        spared: ids of this process's descendants from before the attempt.
+    """
+    started = descendants(process.pid) if process.poll() is None else []
+    process.kill()
+    code = process.wait()
+    end_all(attempt, started, spared)
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+    return code
+
+
+def end_all(attempt: str, started: list[psutil.Process], spared: set[int]) -> None:
+    """End what an attempt left running: what it started, what bears its name, and orphans that were adopted.
+
+    Args:
+        attempt: the id of the attempt, which the environment of its processes has.
+        started: the descendants of its worker, listed before that ended.
         spared: ids of this process's descendants from before the attempt.
     """
     for _ in range(_ROUNDS):
         orphans = [process for process in descendants() if process.pid not in spared]
-        found = list({process.pid: process for process in (*known, *orphans, *with_attempt(attempt))}.values())
-        if not found:
+        running = list({process.pid: process for process in (*started, *orphans, *with_attempt(attempt))}.values())
+        if not running:
             return
-        for process in found:
+        for process in running:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        psutil.wait_procs(found, timeout=5)
-        known = []
+        psutil.wait_procs(running, timeout=5)
+        started = []

@@ -1,10 +1,8 @@
 """A worker's process, as its executor sees it: started, given runs, watched, ended with all that it started."""
 
-import json
 import os
 import queue
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -13,11 +11,11 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
-import psutil
-
 from backbones.registry import OWN_ORIGINS
+from benchmark.atomic_files import write_atomically
+from benchmark.child_process import message, send, start
 from benchmark.execution.executors.base import OnEvent
-from benchmark.execution.executors.process_tree import adopt_orphans, descendants, end_all, with_attempt
+from benchmark.execution.executors.process_tree import adopt_orphans, descendants, end_tree, with_attempt
 from benchmark.execution.worker.job import Job, worker_environment
 from benchmark.records.outcomes import Outcome
 
@@ -26,15 +24,16 @@ _LONGEST_EVENT = 1_000_000
 _LOG_BYTES, _LOG_BEGINNING, _LOG_END = 16 * 2**20, 64 * 2**10, 16 * 2**10
 
 
-def kinship(job: Job) -> tuple[object, ...]:
-    """Return what two runs must have in common to share a process.
+def worker_key(job: Job) -> tuple[object, ...]:
+    """Return what two runs must have in common to share a worker.
 
     One framework, one device, one way of computing and one library. What a plug-in does to its process hurts no other
     backbone: only runs of the same one share theirs.
     """
     origin = job.backbone.library if job.backbone.origin in OWN_ORIGINS else job.run.backbone
-    deterministic = job.run.recipe.execution.deterministic
-    return job.run.engine, job.run.device_kind, job.keras_backend, deterministic, job.plugins, origin
+    run, settings = job.run, job.settings
+    deterministic = run.recipe.execution.deterministic
+    return run.engine, run.device_kind, settings.keras_backend, deterministic, settings.plugins, origin
 
 
 class WorkerProcess:
@@ -49,18 +48,17 @@ class WorkerProcess:
 
     def __init__(self, job: Job) -> None:
         adopt_orphans()
-        self.kinship, self.runs = kinship(job), 0
+        self.key, self.runs = worker_key(job), 0
         self._others = {process.pid for process in descendants()}
         self._attempt = uuid4().hex
         _make_ready(job)
         with job.log.open("ab") as log:  # appended to, so that it may be cut meanwhile
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "benchmark.execution.worker.worker"],
+            self.process = start(
+                "benchmark.execution.worker.worker",
+                environment=worker_environment(job, self._attempt),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=worker_environment(job, self._attempt),
-                start_new_session=True,
             )
         assert self.process.stdout is not None
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -77,13 +75,13 @@ class WorkerProcess:
         if self.runs:
             _make_ready(job)
         self.runs, self._attempt = self.runs + 1, attempt
-        self._say({"job": str(job.work / "job.json"), "attempt": attempt})
+        self._ask({"job": str(job.work / "job.json"), "attempt": attempt})
         return Watch(job, attempt, self._lines, on_event)
 
     def ask_to_stop(self) -> None:
         """Ask it to save after the epoch and leave."""
         with suppress(OSError):
-            self._say({"stop": True})
+            self._ask({"stop": True})
 
     def is_clean(self) -> bool:
         """Return whether it is there, and its last run has left nothing running."""
@@ -93,22 +91,13 @@ class WorkerProcess:
 
     def end(self) -> int:
         """End it and every process that it started, but none that was there before; return its exit code."""
-        found: list[psutil.Process] = []
-        if self.process.poll() is None:
-            found = descendants(self.process.pid)
-            self.process.kill()
-        code = self.process.wait()
-        end_all(self._attempt, found, self._others)
-        with suppress(OSError):
-            if self.process.stdin is not None:
-                self.process.stdin.close()
+        code = end_tree(self.process, self._attempt, self._others)
         self._reader.join(timeout=2)  # a process that escaped with the pipe in its hands is not waited for
         return code
 
-    def _say(self, word: Mapping[str, object]) -> None:
+    def _ask(self, request: Mapping[str, object]) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(word).encode() + b"\n")
-        self.process.stdin.flush()
+        send(self.process.stdin, request)
 
     def _read(self, stream: IO[bytes]) -> None:
         with suppress(OSError, ValueError):
@@ -159,11 +148,8 @@ class Watch:
                 self._handle(self._lines.get_nowait())
 
     def _handle(self, line: bytes) -> None:
-        try:
-            event = json.loads(line)
-        except ValueError:
-            return  # not ours: a backbone's code found the descriptor
-        if not isinstance(event, dict):
+        event = message(line)
+        if event is None:
             return
         kind = event.get("event")
         if kind in ("stored", "unstored"):
@@ -197,5 +183,5 @@ def _make_ready(job: Job) -> None:
     """Write the job where its worker finds it, and begin its log anew."""
     job.work.mkdir(parents=True, exist_ok=True)
     job.log.parent.mkdir(parents=True, exist_ok=True)
-    (job.work / "job.json").write_text(job.model_dump_json(indent=1), encoding="utf-8")
+    write_atomically(job.work / "job.json", job.model_dump_json(indent=1))
     job.log.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The images of a plan: each data set opened once, each split cut once, and who is where kept for the records."""
+"""The images of a plan: each data set opened once, each split cut once, and a table of each split for the records."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,8 +11,7 @@ from benchmark.data.audit.audit import Audit, audit_data
 from benchmark.data.dataset import DataSet, Split
 from benchmark.data.duplicates.near_duplicates import are_known
 from benchmark.data.options import open_data
-from benchmark.data.preparation.cache import written_file
-from benchmark.data.splits.files import assignment_table, save_split
+from benchmark.data.splits.files import save_split, save_split_table, split_table
 from benchmark.data.splits.splits import make_splits
 from benchmark.errors import UserError
 from benchmark.execution.planning.request import Request
@@ -32,14 +31,14 @@ class Fold:
     Args:
         data: opened; it lies in a folder.
         split: positions in it.
-        assignment: SHA-256 of :func:`~benchmark.data.splits.files.assignment_table`: of who is where, with patients.
+        table_hash: SHA-256 of :func:`~benchmark.data.splits.files.split_table`: which image is where.
         images_hash: SHA-256 over the ids of the chosen images, sorted.
         audit: what could flatter a score on these images.
     """
 
     data: DataSet
     split: Split
-    assignment: str
+    table_hash: str
     images_hash: str
     audit: Audit
 
@@ -51,44 +50,26 @@ class Fold:
 
     def split_file(self, out: Path) -> Path:
         """Return where a results folder keeps the split for workers; beside it a table for people."""
-        return out / "splits" / f"{short(self.assignment)}.npz"
+        return out / "splits" / f"{short(self.table_hash)}.npz"
 
     def save(self, out: Path) -> None:
-        """Write the split, and the assignment as a table whose SHA-256 stands in each run's identity."""
+        """Write the split, and its table, whose SHA-256 stands in each run's identity."""
         path = self.split_file(out)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_split(self.split, path)
-        with written_file(path.with_suffix(".csv")) as unfinished:
-            unfinished.write_bytes(assignment_table(self.data, (self.split,)))
+        save_split_table(self.data, (self.split,), path.with_suffix(".csv"))
 
     def facts(self) -> DataFacts:
         """Return what a record says of its data."""
-        data, split = self.data, self.split
-        return DataFacts(
-            name=data.name,
-            fingerprint=data.fingerprint,
-            class_names=data.class_names,
-            negative_class=data.negative_class,
-            synthetic=data.synthetic,
-            grouped=data.groups is not None,
-            split=split.name,
-            split_hash=self.assignment,
-            limit=split.limited_to,
-            n_train=len(split.train),
-            n_validation=len(split.validation),
-            n_test=len(split.test),
-            leaks=split.leaks,
-            split_kind=split.kind,
-            fold=split.fold,
-            folds=split.folds,
-            scheme=split.scheme,
-            removed=split.removed,
-            unscored=split.unscored,
-        )
+        data = self.data
+        names = ("name", "fingerprint", "class_names", "negative_class", "synthetic", "grouping")
+        own = {name: getattr(data, name) for name in names}
+        return DataFacts.of(self.split, self.table_hash, grouped=data.groups is not None, **own)
 
     def notes(self) -> tuple[str, ...]:
         """Return what a user must know of these images before reading scores on them."""
-        notes = [*self.data.notes, *(finding.text for finding in self.audit.findings)]
+        grouping = (self.data.grouping,) if self.data.grouping else ()
+        notes = [*self.data.notes, *grouping, *self.split.notes, *(finding.text for finding in self.audit.findings)]
         if self.split.removed is not None:
             notes.append(f"{self.split.removed} training images that also stand in test are left out (--dedupe)")
         return tuple(notes)
@@ -106,7 +87,7 @@ class Images:
         self._request, self._say = request, say
         self._opened: dict[tuple[int, str], DataSet] = {}
         self._folds: dict[tuple[int, str, float, Folds], tuple[Fold, ...]] = {}
-        self._known: dict[str, tuple[str, str, Audit]] = {}
+        self._facts: dict[str, tuple[str, str, Audit]] = {}
 
     def folds(self, recipe: Recipe, size: int, folds: Folds) -> tuple[Fold, ...]:
         """Return the images at one size, once for each fold that is asked for, or once without folds.
@@ -114,19 +95,19 @@ class Images:
         Raises:
             UserError: data that can't be opened, or not split so.
         """
-        asked = size, recipe.resize, recipe.validation_fraction, folds
-        if asked not in self._folds:
+        key = size, recipe.resize, recipe.validation_fraction, folds
+        if key not in self._folds:
             data = self._open(size, recipe)
-            if data.groups is None and not are_known(data):
+            if not are_known(data):
                 self._say(f"Looking for near-duplicates among {len(data)} images of {data.name}")
             options = replace(self._request.split, validation_fraction=recipe.validation_fraction, folds=folds)
-            self._folds[asked] = tuple(self._fold(data, split) for split in make_splits(data, options))
-        return self._folds[asked]
+            self._folds[key] = tuple(self._fold(data, split) for split in make_splits(data, options))
+        return self._folds[key]
 
     def save(self, out: Path) -> None:
         """Write every split into a results folder; raises ``UserError`` where it can't be written."""
         try:
-            every = {fold.assignment: fold for folds in self._folds.values() for fold in folds}
+            every = {fold.table_hash: fold for folds in self._folds.values() for fold in folds}
             for fold in every.values():  # the same images at another size are the same split
                 fold.save(out)
         except OSError as error:
@@ -140,23 +121,23 @@ class Images:
         return self._opened[size, recipe.resize]
 
     def _fold(self, data: DataSet, split: Split) -> Fold:
-        if split.hash not in self._known:
+        if split.hash not in self._facts:
             chosen = np.sort(np.concatenate([split.train, split.validation, split.test]))
             images = hash_json([str(name) for name in data.image_ids[chosen]])
-            assignment = hash_bytes(assignment_table(data, (split,)))
-            self._known[split.hash] = assignment, images, audit_data(data, split, self._say)
-        return Fold(data, split, *self._known[split.hash])
+            table = hash_bytes(split_table(data, (split,)))
+            self._facts[split.hash] = table, images, audit_data(data, split, self._say)
+        return Fold(data, split, *self._facts[split.hash])
 
 
 def _progress_lines(source: str, size: int, say: Say) -> Callable[[int, int], None]:
     """Return a callback that says at every tenth how far the decoding of a data set is."""
-    said = -1
+    shown = -1
 
     def progress(done: int, total: int) -> None:
-        nonlocal said
+        nonlocal shown
         tenth = 10 * done // max(1, total)
-        if tenth != said:
-            said = tenth
+        if tenth != shown:
+            shown = tenth
             say(f"Preparing {source} at {size} px: {done} of {total} images")
 
     return progress

@@ -5,15 +5,18 @@ only where it shows a GPU is the framework asked, in a process of its own (``pyt
 benchmark.execution.planning.devices torch``).
 """
 
-import json
-import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmark.child_process import run, send, take_standard_streams
+from benchmark.engines import engine_entry
+from benchmark.engines.host import processor
 from benchmark.errors import UserError
+from benchmark.text import plain
 
 _PROBE_SECONDS = 120
 
@@ -25,16 +28,6 @@ class DeviceChoice:
     kind: str
     name: str
     bfloat16: bool = False
-
-
-def cpu_name() -> str:
-    """Return the processor's model name."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def driver_shows_gpu() -> bool:
@@ -59,62 +52,64 @@ def nvidia_smi(query: str) -> list[str]:
     return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
 
 
-def choose_devices(wanted: str, engines: "set[str]") -> dict[str, DeviceChoice]:
+class _NoAnswer(Exception):
+    """Says in a clause why a framework could not be asked."""
+
+
+def choose_devices(
+    device: str, engines: "set[str]", say: Callable[[str], None] = lambda _: None
+) -> dict[str, DeviceChoice]:
     """Return the device of each engine.
 
     Args:
-        wanted: ``auto``, ``cpu`` or ``cuda``.
-        engines: any of ``torch`` and ``tensorflow``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        engines: names of engines.
+        say: gets a sentence where a framework could not be asked, and its runs therefore go to the CPU.
 
     Raises:
         UserError: ``cuda`` where the machine has no GPU.
     """
-    cpu = DeviceChoice("cpu", cpu_name())
-    if wanted == "cpu" or not driver_shows_gpu():
-        if wanted == "cuda":
+    cpu = DeviceChoice("cpu", processor())
+    if device == "cpu" or not driver_shows_gpu():
+        if device == "cuda":
             raise UserError("--device cuda: NVIDIA's driver shows no GPU on this machine; use --device cpu.")
         return dict.fromkeys(engines, cpu)
-    chosen = {engine: _ask(engine) for engine in sorted(engines)}
+    gpus: dict[str, DeviceChoice | None] = {}
+    for engine in sorted(engines):
+        try:
+            gpus[engine] = _ask(engine)
+        except _NoAnswer as error:
+            gpus[engine] = None
+            if device != "cuda":
+                say(f"{engine} could not be asked whether it sees the GPU ({error}); its runs go to the CPU.")
     # asked for by name, a GPU that the framework doesn't see must fail the run and not slip to the CPU
-    fallback = DeviceChoice("cuda", "GPU") if wanted == "cuda" else cpu
-    return {engine: found or fallback for engine, found in chosen.items()}
+    fallback = DeviceChoice("cuda", "GPU") if device == "cuda" else cpu
+    return {engine: gpu or fallback for engine, gpu in gpus.items()}
 
 
 def _ask(engine: str) -> DeviceChoice | None:
-    """Return the GPU that a framework sees, asked in a process of its own."""
+    """Return the GPU that a framework sees, asked in a process of its own; ``None`` where it sees none.
+
+    Raises:
+        _NoAnswer: the process did not say.
+    """
     try:
-        answer = subprocess.run(
-            [sys.executable, "-m", __spec__.name if __spec__ else __name__, engine],
-            capture_output=True,
-            text=True,
-            timeout=_PROBE_SECONDS,
-            check=True,
-        )
-        found = json.loads(answer.stdout.splitlines()[-1])
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return None
-    return DeviceChoice(**found) if found else None
+        code, answers, errors = run("benchmark.execution.planning.devices", engine, timeout=_PROBE_SECONDS)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise _NoAnswer(str(error)) from error
+    if code != 0 or not answers:
+        raise _NoAnswer(plain((errors.strip().splitlines() or [f"exit code {code}"])[-1]))
+    gpu = answers[-1]["gpu"]
+    return DeviceChoice(**gpu) if gpu else None
 
 
 def _look(engine: str) -> DeviceChoice | None:
-    """Import one framework and return the GPU that it sees. bfloat16 is native from compute capability 8.0."""
-    if engine == "torch":
-        import torch
-
-        if not torch.cuda.is_available():
-            return None
-        major, _ = torch.cuda.get_device_capability(0)
-        return DeviceChoice("cuda", str(torch.cuda.get_device_name(0)), major >= 8)
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
-        return None
-    details = tf.config.experimental.get_device_details(gpus[0])
-    major, _ = details.get("compute_capability", (0, 0))
-    return DeviceChoice("cuda", str(details.get("device_name", "GPU")), major >= 8)
+    """Import an engine's framework and return the GPU that it sees."""
+    gpu = engine_entry(engine).visible_gpu()
+    return None if gpu is None else DeviceChoice("cuda", gpu.name, gpu.bfloat16)
 
 
 if __name__ == "__main__":
+    _, answers = take_standard_streams()
     choice = _look(sys.argv[1])
-    print(json.dumps(asdict(choice) if choice else None))
+    send(answers, {"gpu": asdict(choice) if choice else None})

@@ -3,10 +3,8 @@
 Each distinct network, at the size and batch at which it is trained, takes a few steps in a process of its own.
 """
 
-import json
 import math
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,14 +17,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.execution.executors.process_tree import descendants, end_all
-from benchmark.execution.executors.worker_process import kinship
+from benchmark.child_process import messages, start
+from benchmark.execution.executors.process_tree import descendants, end_tree
+from benchmark.execution.executors.worker_process import worker_key
 from benchmark.execution.planning.plan import Plan
 from benchmark.execution.progress import clock
-from benchmark.execution.worker.failures import outcome_of_exit
 from benchmark.execution.worker.job import Job, worker_environment
 from benchmark.execution.worker.step_timing import Pace
 from benchmark.recipe import Recipe
+from benchmark.records.failures import outcome_of_exit
 from benchmark.records.store import RecordStore
 from benchmark.text import plain
 
@@ -69,7 +68,7 @@ def dry_run(plan: Plan, console: Console, *, only_new: bool) -> int:
 
     Args:
         plan: resolved; nothing of it is written.
-        console: where to.
+        console: on which it is printed.
         only_new: whether runs that are done would be left as they are.
 
     Returns:
@@ -99,9 +98,9 @@ def measured(jobs: Iterable[Job], folder: Path, say: Callable[[str], None]) -> P
     """Return the pace of each distinct network of some jobs, or why there is none.
 
     Args:
-        jobs: to be done.
-        folder: with the plan's splits; gets what workers need.
-        say: gets a sentence for each.
+        jobs: the runs that would be done.
+        folder: a folder that holds the plan's splits; files for the workers are written into it.
+        say: is called with a sentence before each measurement.
     """
     firsts: dict[tuple[Any, ...], Job] = {}
     for job in jobs:
@@ -122,8 +121,8 @@ def expected_seconds(job: Job, pace: Pace, done: "Before") -> float:
 
     Args:
         job: the run.
-        pace: of its network.
-        done: the runs before it; it is added to them.
+        pace: the speed of its network on this machine.
+        done: what the runs before it have done; the run is added to them.
     """
     recipe, data = job.run.recipe, job.data
     steps = math.ceil(data.n_train / recipe.batch_size)
@@ -143,7 +142,7 @@ class Before:
     """What the runs before a run have done that it need not do: in their worker, and on the disk."""
 
     def __init__(self) -> None:
-        self._kinship: object = None
+        self._worker_key: object = None
         self._networks: set[object] = set()
         self._prefixes: set[object] = set()
 
@@ -152,9 +151,9 @@ class Before:
         output is not kept yet; from then on it is one of those before.
         """
         run, recipe = job.run, job.run.recipe
-        new_worker = kinship(job) != self._kinship
+        new_worker = worker_key(job) != self._worker_key
         if new_worker:
-            self._kinship = kinship(job)
+            self._worker_key = worker_key(job)
             self._networks.clear()
         seed = run.seed if job.weights.used == "none" else None  # it draws the weights that are frozen
         prefix = (run.backbone, run.engine, recipe.size, recipe.trainable_from, recipe.head.pooling, seed)
@@ -168,12 +167,14 @@ class Before:
 def summary(expected: Iterable[Expected]) -> list[str]:
     """Return what there is to say of all runs together."""
     rows = list(expected)
-    known = [each.seconds for each in rows if each.seconds]
+    durations = [each.seconds for each in rows if each.seconds]
     unknown = sum(each.seconds is None for each in rows)
-    lines = [f"{_count(len(rows), 'run')}; about {clock(sum(known))} (h:mm:ss or m:ss) for {len(known)} of them."]
+    lines = [
+        f"{_count(len(rows), 'run')}; about {clock(sum(durations))} (h:mm:ss or m:ss) for {len(durations)} of them."
+    ]
     if any(each.job.run.recipe.early_stopping.patience for each in rows if each.seconds):
         lines.append("Early stopping may end some sooner.")
-    if any(each.job.cam_check for each in rows if each.seconds):
+    if any(each.job.settings.cam_check for each in rows if each.seconds):
         lines.append("The check of the maps (--cam-check) is not in it.")
     if any(each.slow for each in rows):
         lines.append("Rows marked GPU are meant for a GPU, or for --limit.")
@@ -197,8 +198,8 @@ def _trained(recipe: Recipe) -> str:
 
 def _remarks(expected: Iterable[Expected]) -> list[str]:
     """Return once for each backbone why its runs would fail, or have no estimate."""
-    told = (f"{each.job.run.backbone}: {plain(each.remark)}" for each in expected if each.seconds is None)
-    return list(dict.fromkeys(told))
+    remarks = (f"{each.job.run.backbone}: {plain(each.remark)}" for each in expected if each.seconds is None)
+    return list(dict.fromkeys(remarks))
 
 
 def _count(number: int, what: str) -> str:
@@ -219,13 +220,12 @@ def _pace(job: Job, folder: Path, seconds: float) -> Pace | Unknown:
     here = job.model_copy(update={"out": folder, "split_file": split})
     file = folder / "job.json"
     file.write_text(here.model_dump_json(), encoding="utf-8")
-    command = [sys.executable, "-m", "benchmark.execution.worker.step_timing", str(file)]
-    said = folder / "events"
-    with said.open("wb") as events, (folder / "log").open("wb") as log:
+    answer = folder / "events"
+    with answer.open("wb") as events, (folder / "log").open("wb") as log:
         try:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=events, stderr=log, env=worker_environment(job, attempt),
-                start_new_session=True,
+            process = start(
+                "benchmark.execution.worker.step_timing", str(file),
+                environment=worker_environment(job, attempt), stdout=events, stderr=log,
             )  # fmt: skip
         except OSError as error:
             return Unknown(f"not measured: the worker could not be started ({error})")
@@ -234,18 +234,11 @@ def _pace(job: Job, folder: Path, seconds: float) -> Pace | Unknown:
         except subprocess.TimeoutExpired:
             return Unknown(f"not measured: a few steps took longer than {seconds:.0f} s")
         finally:
-            found = descendants(process.pid) if process.poll() is None else []
-            process.kill()
-            process.wait()
-            end_all(attempt, found, others)
-    for line in said.read_bytes().splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue  # not ours: a backbone's code found the descriptor
-        if isinstance(event, dict) and event.pop("event", None) == "measured":
+            end_tree(process, attempt, others)
+    for event in messages(answer.read_bytes().splitlines()):
+        if event.pop("event", None) == "measured":
             return Pace(**event)
-        if isinstance(event, dict) and "outcome" in event:
+        if "outcome" in event:
             return Unknown(f"{event['outcome']}: {event.get('reason', '')}", fails=True)
     return Unknown(f"{outcome_of_exit(code, oom_killed=False)[0]}: the worker left without a word", fails=True)
 
@@ -278,7 +271,7 @@ def _table(expected: Iterable[Expected]) -> Table:
         seconds = "?" if each.seconds is None else clock(each.seconds) if each.seconds else "-"
         names = (job.run.backbone, job.recipe_name, *([job.data.split] if several else []))
         numbers = (str(job.run.seed), str(job.run.recipe.epochs), str(job.data.n_train), seconds)
-        words = [each.remark.partition(":")[0]] if each.fails or each.seconds == 0 else []  # the rest is said below
-        words += ["GPU"] if each.slow else []
-        table.add_row(*(escape(cell) for cell in (*names, *numbers, ", ".join(words))))
+        marks = [each.remark.partition(":")[0]] if each.fails or each.seconds == 0 else []  # the rest is said below
+        marks += ["GPU"] if each.slow else []
+        table.add_row(*(escape(cell) for cell in (*names, *numbers, ", ".join(marks))))
     return table

@@ -12,6 +12,7 @@ from pathlib import Path
 from backbones import Backbone
 from backbones.registry import OWN_ORIGINS, Registry, load_registry
 from benchmark.dependencies import how_to_install
+from benchmark.engines import engine_entry, engine_of
 from benchmark.errors import UserError
 from benchmark.execution.planning.datasets import Fold, Images, Say
 from benchmark.execution.planning.devices import DeviceChoice, choose_devices
@@ -36,8 +37,8 @@ class Plan:
         jobs: one for each distinct run.
         images: all that they are trained on; its method ``save`` keeps the splits.
         notes: what a user must know before reading the board.
-        suite: where the runs come from one.
-        members: keys of each of its entries' runs, by the entry's name.
+        suite: the suite that the runs come from, ``None`` where they come from options.
+        members: the keys of the runs of each entry of the suite, by the entry's name.
     """
 
     out: Path
@@ -75,7 +76,7 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
     suite = load_suite(request.suite) if request.suite else None
     if suite is not None:
         known_figures(suite)  # which the report will need
-    registry = load_registry(_plugin_files(request.plugins))
+    registry = load_registry(_plugin_files(request.settings.plugins))
     _check_plugins(request, registry)
     entries = entries_of(request, registry, suite)
     if request.split.limit is not None and request.split.limit < 1:
@@ -84,8 +85,10 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
         raise UserError("--rerun does again what is done, --only-failed leaves it: give one of them.")
     if request.out is not None:
         _check_writable(request.out)
-    engines = {_engine(backbone, request.keras_backend) for entry in entries for backbone in entry.backbones}
-    devices = choose_devices(request.device, engines)
+    engines = {
+        engine_of(backbone, request.settings.keras_backend) for entry in entries for backbone in entry.backbones
+    }
+    devices = choose_devices(request.device, engines, say)
 
     images = Images(request, say)
     parts = [
@@ -123,8 +126,8 @@ def _defaults(backbones: Iterable[Backbone]) -> list[str]:
     for backbone in dict.fromkeys(backbones):
         left = backbone.left_open()
         if left and backbone.origin not in OWN_ORIGINS:
-            told = "; ".join(f"{field} ({default})" for field, default in left.items())
-            notes.append(f"{backbone.name} leaves to defaults: {told}.")
+            defaults = "; ".join(f"{field} ({default})" for field, default in left.items())
+            notes.append(f"{backbone.name} leaves to defaults: {defaults}.")
     return notes
 
 
@@ -138,26 +141,21 @@ def _plugin_files(paths: Iterable[Path]) -> tuple[Path, ...]:
 
 def _check_plugins(request: Request, registry: Registry) -> None:
     """Raise ``UserError`` where a file that was named can't be used; installed plug-ins may be broken."""
-    files = {str(path) for path in _plugin_files(request.plugins)}
+    files = {str(path) for path in _plugin_files(request.settings.plugins)}
     for broken in registry.broken:
         if broken.origin in files:
             raise UserError(f"--plugin {broken.origin} can't be used: {broken.reason}.")
 
 
 def _check_batch_size(request: Request, folds: Iterable[Fold]) -> None:
-    wanted = request.changes.get("batch_size")
+    batch_size = request.changes.get("batch_size")
     fewest = min(len(fold.split.train) for fold in folds)
-    if wanted is not None and wanted > fewest:
-        raise UserError(f"--batch-size {wanted} is more than the {fewest} training images; give less.")
+    if batch_size is not None and batch_size > fewest:
+        raise UserError(f"--batch-size {batch_size} is more than the {fewest} training images; give less.")
 
 
 def _size(backbone: Backbone, recipe: Recipe) -> int:
     return recipe.size or backbone.input_size
-
-
-def _engine(backbone: Backbone, keras_backend: str) -> str:
-    """Return what executes a backbone: ``torch`` or ``tensorflow``."""
-    return "torch" if backbone.framework == "torch" else keras_backend
 
 
 def _folder_name(name: str) -> str:
@@ -186,7 +184,8 @@ class _Maker:
 
     def __init__(self, request: Request, devices: Mapping[str, DeviceChoice], out: Path) -> None:
         self._request, self._devices, self._out = request, devices, out
-        self._plugins = _plugin_files(request.plugins)
+        files = _plugin_files(request.settings.plugins)
+        self._settings = request.settings.model_copy(update={"plugins": files})
 
     def make(
         self, parts: Iterable[tuple[Entry, Backbone, tuple[Fold, ...]]]
@@ -215,7 +214,7 @@ class _Maker:
         with every choice resolved that can be before its framework is imported.
         """
         request, recipe = self._request, entry.recipe
-        engine = _engine(backbone, request.keras_backend)
+        engine = engine_of(backbone, request.settings.keras_backend)
         device = self._devices[engine]
         precision = recipe.execution.precision
         if precision == "auto":
@@ -232,7 +231,7 @@ class _Maker:
             recipe=recipe.with_values({"size": _size(backbone, recipe), "execution.precision": precision}),
             data_fingerprint=fold.data.fingerprint,
             images_hash=fold.images_hash,
-            split_hash=fold.assignment,
+            split_hash=fold.table_hash,
             seed=seed,
             engine=engine,
             device_kind=device.kind,
@@ -253,18 +252,11 @@ class _Maker:
             data=fold.facts(),
             audit=fold.audit,
             weights=weights,
-            allow_scratch=request.allow_scratch,
-            oom=request.oom,
-            cache_budget=request.cache_budget,
-            cams=request.cams,
-            cam_check=request.cam_check,
+            settings=self._settings,
             device=device.name,
-            keras_backend=request.keras_backend,
-            plugins=self._plugins,
             data_folder=fold.folder,
             split_file=fold.split_file(self._out),
             out=self._out,
-            keep_weights=request.keep_weights,
             keep_final=entry.followed,
             command=request.command,
             verdict=verdict,
@@ -285,8 +277,7 @@ def _verdict(backbone: Backbone, engine: str) -> tuple[Outcome, str] | None:
         runs_on = " or ".join(backbone.keras_backends)
         return Outcome.UNSUPPORTED, f"{backbone.name} runs on Keras's {runs_on} backend only (--keras-backend)."
     missing = [*backbone.missing_modules()]
-    if importlib.util.find_spec(engine) is None:
-        missing.append(engine)
+    missing += [module for module in engine_entry(engine).requires if importlib.util.find_spec(module) is None]
     if missing:
         missing = list(dict.fromkeys(missing))
         return (

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from benchmark.data.options import DataOptions, take_options
 from benchmark.data.splits.splits import SplitOptions
 from benchmark.errors import UserError
+from benchmark.records.settings import Settings
 
 PHANTOM = "phantom"
 # One split for all seeds, so that a seed varies the training and never the images that judge it.
@@ -30,36 +33,29 @@ class Request:
     """What the user asked for. ``None`` and nothing leave the choice to the plan.
 
     Args:
-        backbones: names, ``timm:NAME`` and ``keras:NAME`` included; of a suite, the only ones that are wanted.
+        backbones: names of backbones, ``timm:NAME`` and ``keras:NAME`` included; with a suite, those of its backbones
+            that are wanted.
         all: every registered backbone as well.
-        plugins: files that declare further backbones.
         suite: name or path.
-        entries: of the suite, the only ones that are wanted.
+        entries: the entries of the suite that are wanted, all of them where none is named.
         data: which images; size and resize rule are the recipe's.
         split: how they are split; the validation fraction is the recipe's, the folds may be a suite's.
         recipe: name or path.
         changes: dotted recipe fields and their values; they change every recipe of a suite too.
         seeds: none leaves them to the suite, and is 0 without one.
         weights: ``imagenet``, ``local``, ``none`` or a path.
-        allow_scratch: go on without pretrained weights where they can't be had.
         device: ``auto``, ``cpu`` or ``cuda``.
-        keras_backend: ``tensorflow`` or ``torch``.
         out: results folder.
         timeout: seconds for one run.
-        cache_budget: bytes that kept outputs of frozen stages may take; 0 keeps none, ``None`` is the default.
-        oom: what to do where memory is too small: ``fail``, or ``accumulate`` gradients over parts of a batch.
-        cams: how many test images of each run are explained; 0 for none, ``None`` for the default.
-        cam_check: whether maps are also compared with those of weights drawn anew.
         rerun: do again what is done.
         only_failed: do only what was tried and failed.
-        keep_weights: keep checkpoints of finished runs.
         dry_run: show the plan and how long it may take, and do nothing.
+        settings: the choices that every run gets unchanged.
         command: what was typed, for the record.
     """
 
     backbones: tuple[str, ...] = ()
     all: bool = False
-    plugins: tuple[Path, ...] = ()
     suite: str | None = None
     entries: tuple[str, ...] = ()
     data: DataOptions = field(default_factory=DataOptions)
@@ -68,19 +64,13 @@ class Request:
     changes: Mapping[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
     weights: str | None = None
-    allow_scratch: bool = False
     device: str = "auto"
-    keras_backend: str = "tensorflow"
     out: Path | None = None
     timeout: float | None = None
-    cache_budget: int | None = None
-    oom: str = "fail"
-    cams: int | None = None
-    cam_check: bool = False
     rerun: bool = False
     only_failed: bool = False
-    keep_weights: bool = False
     dry_run: bool = False
+    settings: Settings = field(default_factory=Settings)
     command: str = ""
 
 
@@ -97,7 +87,12 @@ def request_of(options: dict[str, Any]) -> Request:
             changes[dotted] = value
     data, split = take_options(options, source=options.pop("data"), size=0, seed=SPLIT_SEED)
     command = shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])
-    return Request(data=data, split=split, changes=changes, command=command, **options)
+    try:
+        settings = Settings(**{name: options.pop(name) for name in Settings.model_fields})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}.") from None
+    return Request(data=data, split=split, changes=changes, settings=settings, command=command, **options)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

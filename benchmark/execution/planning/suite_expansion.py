@@ -24,13 +24,13 @@ class Entry:
     """One recipe for some backbones, seeds and folds.
 
     Args:
-        name: as the suite calls it; the recipe's without a suite.
+        name: the entry's name in the suite; without a suite, the recipe's name.
         title: what the tables show as the recipe.
-        backbones: each with each seed and fold.
-        recipe: with all changes.
-        seeds: at least one.
-        folds: see :class:`benchmark.data.splits.splits.SplitOptions`.
-        policy: of weights, as :func:`~benchmark.execution.planning.weights.check_policy` returned it.
+        backbones: those that are trained, each once for each seed and fold.
+        recipe: the recipe with all changes applied.
+        seeds: at least one seed.
+        folds: the folds, as in :class:`benchmark.data.splits.splits.SplitOptions`.
+        policy: the weights policy that :func:`~benchmark.execution.planning.weights.check_policy` returned.
         parent: name of the entry from whose runs these continue.
         followed: whether another entry of the suite continues from these.
         gpu: whether the runs are meant for a GPU, or for a small ``--limit``.
@@ -54,8 +54,8 @@ def for_backbone(entry: Entry, backbone: Backbone) -> Entry:
     own = entry.recipe.families.get(backbone.family)
     if not own:
         return replace(entry, recipe=recipe)
-    told = " ".join(f"{field.rpartition('.')[2]}={value}" for field, value in own.items())
-    return replace(entry, recipe=recipe, title=f"{entry.title} ({backbone.family}: {told})")
+    changes = " ".join(f"{field.rpartition('.')[2]}={value}" for field, value in own.items())
+    return replace(entry, recipe=recipe, title=f"{entry.title} ({backbone.family}: {changes})")
 
 
 def entries_of(request: Request, registry: Registry, suite: Suite | None) -> tuple[Entry, ...]:
@@ -91,10 +91,10 @@ def find_backbone(registry: Registry, name: str) -> Backbone:
         return registry.get(name)
     except KeyError:
         library = name.partition(":")[0]
-        known = registry.names()
+        names = registry.names()
         if name.startswith(("timm:", "keras:")):
-            known = importlib.import_module(f"backbones._any_{library}").known_names()
-        hint = nearest(name, known) or " 'python -m benchmark list' shows what there is."
+            names = importlib.import_module(f"backbones._any_{library}").known_names()
+        hint = nearest(name, names) or " 'python -m benchmark list' shows what there is."
         raise UserError(f"Unknown backbone '{name}'.{hint} One of your own needs --plugin FILE.") from None
 
 
@@ -114,13 +114,13 @@ def _field(recipe: Recipe, dotted: str) -> Any:
 
 
 def _of_suite(request: Request, registry: Registry, suite: Suite, policy: str) -> tuple[Entry, ...]:
-    for given, option in ((request.recipe, "--recipe"), (request.all, "--all")):
-        if given:
+    for value, option in ((request.recipe, "--recipe"), (request.all, "--all")):
+        if value:
             raise UserError(f"{option} and --suite can't go together: the suite says which backbones and recipes.")
     made = {entry.name: tuple(_resolved(request, registry, suite, entry, policy)) for entry in suite.entries}
     _check_parents(suite, made)
-    wanted = _wanted(request, suite, {name: parts for name, parts in made.items() if parts})
-    return tuple(part for name in wanted for part in made[name])
+    names = _wanted(request, suite, {name: parts for name, parts in made.items() if parts})
+    return tuple(part for name in names for part in made[name])
 
 
 def _wanted(request: Request, suite: Suite, made: Mapping[str, Sequence[Entry]]) -> list[str]:
@@ -130,15 +130,15 @@ def _wanted(request: Request, suite: Suite, made: Mapping[str, Sequence[Entry]])
     """
     chosen: list[str] = []
     names = [entry.name for entry in suite.entries]
-    for wanted in request.entries:
-        found = [name for name in names if wanted in (name, name.partition(", ")[0])]
-        if not any(name in made for name in found):
-            why = "has none of these backbones" if found else f"is not in {suite.where}"
-            raise UserError(f"--entry {wanted} {why}.{nearest(wanted, names)} Entries: {'; '.join(made)}.")
-        chosen += [name for name in found if name in made]
-    known = {name for parts in made.values() for part in parts for name in (each.name for each in part.backbones)}
+    for asked in request.entries:
+        matching = [name for name in names if asked in (name, name.partition(", ")[0])]
+        if not any(name in made for name in matching):
+            why = "has none of these backbones" if matching else f"is not in {suite.where}"
+            raise UserError(f"--entry {asked} {why}.{nearest(asked, names)} Entries: {'; '.join(made)}.")
+        chosen += [name for name in matching if name in made]
+    backbones = {name for parts in made.values() for part in parts for name in (each.name for each in part.backbones)}
     for name in request.backbones:
-        if name not in known:
+        if name not in backbones:
             every = _backbone_names(suite)
             raise UserError(
                 f"--backbone {name} is not in {suite.where}.{nearest(name, every)} It has {', '.join(every)}."
@@ -189,14 +189,14 @@ def _resolved(request: Request, registry: Registry, suite: Suite, entry: SuiteEn
     recipes = entry.recipes or suite.recipes
     if not names or not recipes:
         raise UserError(f"{where}: give {'recipes' if names else 'backbones'}, here or at the top of the file.")
-    found = []
+    backbones = []
     for name in dict.fromkeys(names):
         try:
-            found.append(find_backbone(registry, name))
+            backbones.append(find_backbone(registry, name))
         except UserError as error:
             raise UserError(f"{where}, backbones: {error}") from None
     if request.backbones:
-        found = [backbone for backbone in found if backbone.name in request.backbones]
+        backbones = [backbone for backbone in backbones if backbone.name in request.backbones]
     weights = entry.weights or suite.weights
     if request.weights is None and weights is not None:
         try:
@@ -214,11 +214,11 @@ def _resolved(request: Request, registry: Registry, suite: Suite, entry: SuiteEn
         except UserError as error:
             raise UserError(f"{where}, changes: {error}") from None
         title = entry.name if len(set(recipes)) == 1 else f"{entry.name}, {name if shipped else Path(name).stem}"
-        if found:
+        if backbones:
             yield Entry(
                 name=entry.name,
                 title=_titled(title, recipe, request.changes),
-                backbones=tuple(found),
+                backbones=tuple(backbones),
                 recipe=recipe.with_values(request.changes),
                 seeds=request.seeds or entry.seeds or suite.seeds or (0,),
                 folds=request.split.folds or entry.folds or suite.folds,

@@ -1,13 +1,14 @@
 """The weights policy: what the user asked for, and what it means for one backbone on this machine."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from backbones import Backbone
 from benchmark.errors import UserError
 from benchmark.hashing import hash_file
+from benchmark.records.record import WeightsFacts
 
 POLICIES = ("imagenet", "local", "none")
 
@@ -16,10 +17,10 @@ class Weights(BaseModel):
     """From which weights a run starts.
 
     Args:
-        policy: ``imagenet``, ``local``, ``none`` or the path, as the user asked.
-        requested: as it enters the run's identity: ``none``, ``imagenet:HUB ID`` or ``sha256:...``.
-        used: what that is.
-        path: the file, where it is at hand without a network.
+        policy: what the user asked for: ``imagenet``, ``local``, ``none`` or a path.
+        requested: what enters the run's identity: ``none``, ``imagenet:HUB ID`` or ``sha256:...``.
+        used: the kind of weights that the policy means for this backbone.
+        path: the file of the weights where it is on this machine, else ``None``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +34,11 @@ class Weights(BaseModel):
     def source(self) -> Path | str | None:
         """What the engine is asked for: a path, ``"imagenet"`` (fetched by the library) or ``None``."""
         return self.path or ("imagenet" if self.used == "imagenet" else None)
+
+    def facts(self, **facts: Any) -> WeightsFacts:
+        """Return what a record says of them; ``facts`` are fields that came to be known, or to be others."""
+        asked = {"policy": self.policy, "requested": self.requested, "used": self.used}
+        return WeightsFacts.model_validate({**asked, **facts})
 
 
 def check_policy(policy: str) -> str:
@@ -58,7 +64,7 @@ def resolve_weights(backbone: Backbone, policy: str) -> Weights:
 
     Args:
         backbone: the adapter.
-        policy: as :func:`check_policy` returned it.
+        policy: a policy that :func:`check_policy` returned.
     """
     if policy == "none":
         return Weights(policy=policy, requested="none", used="none")

@@ -1,11 +1,10 @@
-"""The worker's private line to its controller: events one way, words the other, one JSON object a line each.
+"""The worker's private line to its controller: events one way, requests the other, one JSON object a line each.
 
-A word is ``{"job": FILE, "attempt": ID}``, a run to do, or ``{"stop": true}``, which asks to save after the epoch.
+A request is ``{"job": FILE, "attempt": ID}``, a run to do, or ``{"stop": true}``, which asks to save after the epoch.
 The end of the stream means that the controller is gone.
 """
 
 import contextlib
-import json
 import os
 import queue
 import signal
@@ -17,19 +16,20 @@ from typing import IO, Any
 
 import psutil
 
+from benchmark.child_process import messages, send, take_standard_streams
 from benchmark.execution.executors.process_tree import descendants
 
 
 class Channel:
-    """See the module.
+    """Sends the events of a worker and takes the controller's requests, in a thread of its own.
 
     Args:
+        requests: gives what the controller asks, one JSON object a line.
         events: gets one JSON object a line.
-        words: gives the controller's words.
     """
 
-    def __init__(self, events: IO[str], words: IO[str]) -> None:
-        self._events, self._words = events, words
+    def __init__(self, requests: IO[bytes], events: IO[bytes]) -> None:
+        self._requests, self._events = requests, events
         self._stop = threading.Event()
         self._runs: queue.SimpleQueue[tuple[Path, str]] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -38,20 +38,13 @@ class Channel:
     @classmethod
     def from_standard_streams(cls) -> "Channel":
         """Take stdout and stdin away from whatever else runs in this process, and send its prints to the log."""
-        events = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        words = os.fdopen(os.dup(0), encoding="utf-8")
-        os.dup2(2, 1)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.close(nothing)
-        return cls(events, words)
+        return cls(*take_standard_streams())
 
     def report(self, event: Mapping[str, Any]) -> None:
         """Send one event; a controller that no longer listens is not an error."""
         try:
             with self._lock:
-                self._events.write(json.dumps(dict(event), default=str) + "\n")
-                self._events.flush()
+                send(self._events, event)
         except (OSError, ValueError):
             return
 
@@ -68,12 +61,11 @@ class Channel:
         return self._stop.is_set()
 
     def _listen(self) -> None:
-        for line in self._words:
-            word = json.loads(line)
-            if word.get("stop"):
+        for request in messages(self._requests):
+            if request.get("stop"):
                 self._stop.set()
             else:
-                self._runs.put((Path(word["job"]), str(word["attempt"])))
+                self._runs.put((Path(request["job"]), str(request["attempt"])))
         # the controller is gone: leave nothing running, and leave the claim to the next
         for child in descendants():
             with contextlib.suppress(psutil.Error):

@@ -19,7 +19,7 @@ def find_declared(job: Job) -> Backbone:
         RunFailure: it is no longer there or its file has changed, it lacks a module, or it says that it does not
             apply.
     """
-    registry = load_registry(job.plugins)
+    registry = load_registry(job.settings.plugins)
     try:
         backbone = registry.get(job.run.backbone)
     except KeyError:

@@ -9,11 +9,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.data.audit.audit import Audit
+from benchmark.engines import engine_entry
 from benchmark.execution.executors.process_tree import ATTEMPT_VARIABLE
 from benchmark.execution.planning.weights import Weights
 from benchmark.records.outcomes import Outcome
-from benchmark.records.record import BackboneFacts, DataFacts, Record, WeightsFacts
+from benchmark.records.record import BackboneFacts, DataFacts, Record
 from benchmark.records.run import Run
+from benchmark.records.settings import Settings
 from benchmark.records.store import short
 
 _FINAL = "final.safetensors"
@@ -26,25 +28,18 @@ class Job(BaseModel):
 
     Args:
         run: what is asked; its key names everything on disk.
-        recipe_name: as the tables show it.
+        recipe_name: the name of the recipe in tables.
         backbone: facts of the adapter, as the plan saw it.
         data: facts of the data set and its split.
-        audit: of both; ``None`` where none was made.
-        weights: from which the network starts.
-        allow_scratch: go on without pretrained weights where they can't be had.
+        audit: the audit of the data and its split, ``None`` where none was made.
+        weights: the weights that the network starts from.
+        settings: the user's choices that are not part of the run's identity.
         device: name of the device, as the tables show it.
-        keras_backend: which backend Keras must use.
-        plugins: files that declare further backbones; the worker reads them again.
         data_folder: the prepared data set.
         split_file: the split.
         out: the results folder.
-        keep_weights: whether checkpoints stay after ``ok``.
         keep_final: whether other runs continue from the final weights.
-        oom: ``fail``, or ``accumulate`` gradients over parts of a batch where memory is too small.
-        cache_budget: bytes that kept outputs of frozen stages may take; 0 keeps none, ``None`` is the default.
-        cams: how many test images are explained; 0 for none, ``None`` for the default.
-        cam_check: whether maps are also compared with those of weights drawn anew.
-        command: what the user typed, for the record.
+        command: what was typed, for the record.
         verdict: an outcome and reason that were clear before anything ran, or ``None``.
     """
 
@@ -56,20 +51,13 @@ class Job(BaseModel):
     data: DataFacts
     audit: Audit | None = None
     weights: Weights
-    allow_scratch: bool
+    settings: Settings
     device: str
-    keras_backend: str
-    plugins: tuple[Path, ...]
     data_folder: Path
     split_file: Path
     out: Path
-    keep_weights: bool
     keep_final: bool = False
-    oom: str = "fail"
-    cache_budget: int | None = None
-    cams: int | None = None
-    cam_check: bool = False
-    command: str
+    command: str = ""
     verdict: tuple[Outcome, str] | None = None
 
     @property
@@ -112,14 +100,8 @@ class Job(BaseModel):
         lines = (_TERMINAL_CODES.sub("", line).rstrip() for line in text.splitlines())
         return [line for line in lines if line][-_TAIL_LINES:]
 
-    def record(self, outcome: Outcome, reason: str = "", **known: Any) -> Record:
-        """Return the run's record with this outcome; ``known`` are fields that came to be known."""
-        values: dict[str, Any] = {
-            "weights": WeightsFacts(
-                policy=self.weights.policy, used=self.weights.used, requested=self.weights.requested
-            ),
-            **known,
-        }
+    def record(self, outcome: Outcome, reason: str = "", **facts: Any) -> Record:
+        """Return the run's record with this outcome; ``facts`` are fields of it that came to be known."""
         return Record(
             key=self.key,
             identity=self.run.identity(),
@@ -131,13 +113,15 @@ class Job(BaseModel):
             backbone=self.backbone,
             data=self.data,
             audit=self.audit,
-            **values,
+            settings=self.settings,
+            **{"weights": self.weights.facts(), **facts},
         )
 
 
 def worker_environment(job: Job, attempt: str) -> Mapping[str, str]:
     """Return the environment of a job's worker: what decides a framework before it is imported."""
-    own = {"KERAS_BACKEND": job.run.engine, ATTEMPT_VARIABLE: attempt}
+    entry = engine_entry(job.run.engine)
+    own = {**entry.environment, ATTEMPT_VARIABLE: attempt}
     if job.run.device_kind == "cpu":
         own["CUDA_VISIBLE_DEVICES"] = "-1"
-    return {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1", **os.environ, **own}
+    return {**entry.environment_defaults, "PYTHONUNBUFFERED": "1", **os.environ, **own}

@@ -24,18 +24,11 @@ def hold_memory() -> None:
 
 
 def give_memory_back() -> None:
-    """Free what a run that is over held, on the device and in the process, and count the peak of memory anew.
+    """Free what a run that is over held in the process, and count the peak of memory anew.
 
-    Only frameworks that the run imported are asked.
+    What its framework holds is the engine's to free, before.
     """
-    keras, torch = sys.modules.get("keras"), sys.modules.get("torch")
-    if keras is not None:
-        keras.utils.clear_session()
-    if torch is not None and "torch._dynamo" in sys.modules:
-        torch._dynamo.reset()
     gc.collect()
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)

@@ -3,35 +3,35 @@
 import os
 import platform
 import subprocess
-import sys
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmark.execution.planning.devices import cpu_name, nvidia_smi
+from benchmark.engines import library_packages
+from benchmark.engines.host import processor
+from benchmark.execution.planning.devices import nvidia_smi
+from benchmark.host import installed_versions
 from benchmark.version import __version__
 
-_LIBRARIES = (
-    "numpy", "pillow", "torch", "torchvision", "timm", "tensorflow", "keras", "keras-cv", "safetensors",
-)  # fmt: skip
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
-def describe(device_kind: str) -> dict[str, Any]:
+def describe(device_kind: str, engine: str, threads: str) -> dict[str, Any]:
     """Return this process's versions, machine and threads, JSON-ready.
 
     Args:
         device_kind: ``cpu`` or ``cuda``; the GPU and its driver are looked up for the latter.
+        engine: its name.
+        threads: how many compute one operation on the CPU, as the engine says; empty where it does not.
     """
     facts: dict[str, Any] = {
         "tumorboard": __version__,
         "git_commit": git_commit(),
         "python": platform.python_version(),
-        "libraries": _versions(),
+        "libraries": installed_versions(("numpy", "pillow", *library_packages(), "safetensors")),
         "host": platform.node(),
         "platform": platform.platform(),
-        "cpu": cpu_name(),
+        "cpu": processor(),
         "cpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": {name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -39,19 +39,9 @@ def describe(device_kind: str) -> dict[str, Any]:
     if device_kind == "cuda":
         name, _, driver = next(iter(nvidia_smi("--query-gpu=name,driver_version")), "").partition(",")
         facts |= {"gpu": name.strip(), "driver": driver.strip()}
-    if torch := sys.modules.get("torch"):  # looked at only where the engine imported it
-        facts["threads"]["torch"] = str(torch.get_num_threads())
+    if threads:
+        facts["threads"][engine] = threads
     return facts
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def git_commit() -> str | None:

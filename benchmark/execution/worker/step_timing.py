@@ -5,7 +5,6 @@ takes.
 """
 
 import contextlib
-import json
 import os
 import sys
 import time
@@ -18,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.execution.worker.failures import outcome_of
+from benchmark.child_process import send, take_standard_streams
+from benchmark.engines import engine_entry
+from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.execution.worker.inputs import find_declared, load_images
 from benchmark.execution.worker.job import Job
-from benchmark.execution.worker.one_framework import OTHER_FRAMEWORK, shut_out_other_framework
 from benchmark.execution.worker.worker import log_traceback
+from benchmark.records.failures import outcome_of
 
 if TYPE_CHECKING:
     from benchmark.data.dataset import DataSet, Split
@@ -39,15 +40,15 @@ class Pace:
     """How fast a network is, in seconds.
 
     Args:
-        start: of the process, until the framework is imported.
-        build: until the first step could begin.
+        start: from the start of the process until the framework is imported.
+        build: from there until the first step could begin.
         first_step: the first step of training, which compiles or traces.
-        step: one of those that follow, a median.
-        inference: one image, in batches.
-        rest: one image, in batches, behind what of the frozen stages is computed once; then ``step`` is too.
-            ``None`` where nothing is.
-        speeds: measuring how fast the network is.
-        explaining: the run's Grad-CAM maps.
+        step: the median of the steps that follow.
+        inference: the prediction of one image, in batches.
+        rest: the prediction of one image, in batches, from cached features of the frozen stages; ``step`` is then a
+            step from cached features too. ``None`` where no features are cached.
+        speeds: the measurement of the network's speed.
+        explaining: the computation of the run's Grad-CAM maps.
     """
 
     start: float
@@ -64,13 +65,13 @@ def measure(job: Job, begun: float) -> Pace:
     """Return the pace of a job's network on this machine.
 
     Args:
-        job: its data and split are read, nothing is written.
-        begun: when this process began, as :func:`time.perf_counter` tells it.
+        job: the run; its data and split are read, and nothing is written.
+        begun: when this process began, in seconds of :func:`time.perf_counter`.
 
     Raises:
-        RunFailure: as the run itself would.
+        RunFailure: the network can't be built or run, for the reason for which the run itself would fail.
     """
-    from benchmark.engines import Assignment, create
+    from benchmark.engines import BuildSpec, create
     from benchmark.measurement.throughput import expected_seconds
     from benchmark.training.epoch import Loop
     from benchmark.training.prefetch import near_equal_batches
@@ -82,7 +83,7 @@ def measure(job: Job, begun: float) -> Pace:
     engine = create(run.engine, run.device_kind, tf32=execution.tf32, deterministic=execution.deterministic)
     imported = time.perf_counter()
     engine.build(
-        Assignment(
+        BuildSpec(
             backbone=backbone,
             recipe=run.recipe,
             num_classes=len(data.class_names),
@@ -103,8 +104,7 @@ def measure(job: Job, begun: float) -> Pace:
     def inference() -> Iterator[int]:
         batches = near_equal_batches(split.test, loop.batch_size)[: _STEPS + 1]
         for images, batch in zip(loop.feed().batches(batches), batches, strict=True):
-            found = engine.forward(engine.normalize(images)) if loop.rows is None else engine.forward_rest(images)
-            engine.fetch([found])
+            engine.fetch([loop.logits(images)])
             yield len(batch)
 
     def alone() -> Iterator[int]:
@@ -114,7 +114,7 @@ def measure(job: Job, begun: float) -> Pace:
 
     whole, one = _each(inference()), _each(alone())
     rows = _rows(engine, loop, job)
-    loop.read_rows(rows)
+    loop.read_features(rows)
     first, steps = _timed(training())
     return Pace(
         start=imported - begun,
@@ -130,16 +130,16 @@ def measure(job: Job, begun: float) -> Pace:
 
 def _rows(engine: "Engine", loop: "Loop", job: Job) -> npt.NDArray[Any] | None:
     """Return rows in place of those of the frozen stages that would be kept, all alike; ``None`` where none would."""
-    from benchmark.engines.base import NoPrefix
+    from benchmark.engines.base import NotCacheable
 
-    if loop.recipe.augmentation.active or job.cache_budget == 0:
+    if loop.recipe.augmentation.active or job.settings.cache_budget == 0:
         return None
     try:
-        engine.prefix()
-    except NoPrefix:
+        engine.feature_spec()
+    except NotCacheable:
         return None
     pixels = engine.upload(np.array(loop.data.pixels[:1]))
-    row = engine.fetch([engine.run_prefix(engine.normalize(pixels))])[0][0]
+    row = engine.fetch([engine.compute_features(engine.normalize(pixels))])[0][0]
     return np.broadcast_to(row, (len(loop.data), *row.shape))
 
 
@@ -147,7 +147,7 @@ def _explaining(engine: "Engine", data: "DataSet", split: "Split", job: Job) -> 
     """Return how long Grad-CAM takes for the test images that are explained; 0 where the network has no maps."""
     from benchmark.measurement.grad_cam import MOST_WITH_MASKS, MOST_WITHOUT_MASKS, cam_maps
 
-    most = job.cams
+    most = job.settings.cams
     if most is None:
         most = MOST_WITHOUT_MASKS if data.masks is None else MOST_WITH_MASKS
     count = min(most, len(split.test))
@@ -178,15 +178,15 @@ def _each(work: Iterator[int]) -> float:
 
 def _timed(work: Iterator[int]) -> tuple[tuple[int, float], list[tuple[int, float]]]:
     """Return the images and seconds of the first piece of work, and of each of a few more."""
-    found: list[tuple[int, float]] = []
+    pieces: list[tuple[int, float]] = []
     before = time.perf_counter()
     for images in islice(work, _STEPS + 1):
         now = time.perf_counter()
-        found.append((images, now - before))
-        if sum(seconds for _, seconds in found[1:]) > _SECONDS:
+        pieces.append((images, now - before))
+        if sum(seconds for _, seconds in pieces[1:]) > _SECONDS:
             break
         before = time.perf_counter()
-    return found[0], found[1:]
+    return pieces[0], pieces[1:]
 
 
 def _median(values: list[float]) -> float:
@@ -196,18 +196,17 @@ def _median(values: list[float]) -> float:
 def main(arguments: list[str]) -> int:
     """Measure the job in a file and say so in one event; return 0 whatever came of it."""
     begun = time.perf_counter()
-    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a backbone prints goes to the log
+    _, events = take_standard_streams()
     job = Job.model_validate_json(Path(arguments[0]).read_bytes())
     try:
         pace = measure(job, begun)
     except BaseException as error:  # SystemExit too: a backbone's code may raise anything
         log_traceback()
-        outcome, reason = outcome_of(error, shut_out=OTHER_FRAMEWORK[job.run.engine])
-        found: dict[str, Any] = {"event": "unmeasured", "outcome": outcome, "reason": reason}
+        outcome, reason = outcome_of(error, shut_out=engine_entry(job.run.engine).excludes)
+        event: dict[str, Any] = {"event": "unmeasured", "outcome": outcome, "reason": reason}
     else:
-        found = {"event": "measured", **asdict(pace)}
-    print(json.dumps(found), file=events, flush=True)
+        event = {"event": "measured", **asdict(pace)}
+    send(events, event)
     return 0
 
 

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,25 +23,25 @@ import psutil
 from filelock import FileLock, Timeout
 
 from backbones import Backbone
+from benchmark.atomic_files import write_atomically
+from benchmark.engines import engine_entry
+from benchmark.engines.one_framework import assert_one_framework, shut_out_other_framework
 from benchmark.execution.executors.process_tree import ATTEMPT_VARIABLE, adopt_orphans, be_first_to_go
 from benchmark.execution.worker.channel import Channel, print_to
-from benchmark.execution.worker.failures import outcome_of, unreachable
 from benchmark.execution.worker.inputs import find_declared, load_images
 from benchmark.execution.worker.job import Job
 from benchmark.execution.worker.memory import give_memory_back, hold_memory
-from benchmark.execution.worker.one_framework import OTHER_FRAMEWORK, assert_one_framework, shut_out_other_framework
 from benchmark.execution.worker.provenance import describe, differences
 from benchmark.measurement.throughput import Speeds, measure
+from benchmark.records.failures import outcome_of, unreachable
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.records.record import CamFacts, Cams, NetworkFacts, Predictions, Record, WeightsFacts
+from benchmark.records.record import CamFacts, Cams, NetworkFacts, Predictions, Record, Timings
 from benchmark.records.run import Run
 from benchmark.records.store import RecordStore, problem_with
 
 if TYPE_CHECKING:
     from benchmark.engines import Engine, Network
     from benchmark.training.feature_cache import Caching
-
-Report = Callable[[Mapping[str, Any]], None]
 
 # A worker whose controller was killed ends itself at once; its successor waits for it no longer than this.
 _PREDECESSOR_SECONDS = 60.0
@@ -64,6 +64,7 @@ def main() -> int:
         outcome = _do(job, channel, began, runs_before, speeds)
         if outcome is not Outcome.OK:
             return int(outcome is None)
+        engine_entry(job.run.engine).free()
         give_memory_back()
         channel.report({"event": "stored", "outcome": outcome})
         runs_before += 1
@@ -116,9 +117,9 @@ def attempt(
         return work.carry_out()
     except BaseException as error:  # SystemExit too: a backbone's code may raise anything
         log_traceback()
-        outcome, reason = outcome_of(error, shut_out=OTHER_FRAMEWORK[job.run.engine])
+        outcome, reason = outcome_of(error, shut_out=engine_entry(job.run.engine).excludes)
         work.provenance["log_tail"] = job.log_tail()
-        return job.record(outcome, reason, **work.known()), None, None
+        return job.record(outcome, reason, **work.fields()), None, None
 
 
 def log_traceback() -> None:
@@ -135,20 +136,15 @@ class _Work:
         self.job, self.channel, self.began, self.speeds = job, channel, began, speeds
         self.seconds: dict[str, float] = {}
         self.facts: dict[str, Any] = {}
-        self.provenance: dict[str, Any] = {"command": job.command, "attempt": os.environ.get(ATTEMPT_VARIABLE, "")}
+        attempt = os.environ.get(ATTEMPT_VARIABLE, "")
+        self.provenance: dict[str, Any] = {"command": job.command, "attempt": attempt}
         self.provenance["runs_before_in_process"] = runs_before
 
-    def known(self) -> dict[str, Any]:
-        """Return the record's fields that are known so far."""
-        from benchmark.records.record import Timings
-
-        timings = self.facts.get("timings", Timings())
-        total = time.time() - self.began
-        return {
-            **self.facts,
-            "timings": timings.model_copy(update={**self.seconds, "total_s": total}),
-            "provenance": self.provenance,
-        }
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of the record that are known so far."""
+        seconds = {**self.seconds, "total_s": time.time() - self.began}
+        timings = self.facts.get("timings", Timings()).model_copy(update=seconds)
+        return {**self.facts, "timings": timings, "provenance": self.provenance}
 
     def phase(self, name: str) -> None:
         self.channel.report({"event": "phase", "phase": name})
@@ -157,7 +153,7 @@ class _Work:
         """Do the run, from the adapter to the record."""
         job, run = self.job, self.job.run
         shut_out_other_framework(run.engine)
-        if run.engine == "torch" and run.device_kind == "cpu":
+        if engine_entry(run.engine).holds_memory and run.device_kind == "cpu":
             hold_memory()
         backbone = find_declared(job)
         data, split = load_images(job)
@@ -167,14 +163,16 @@ class _Work:
         from benchmark.training.checkpoints import Checkpoints
         from benchmark.training.train import train
 
-        checkpoints = Checkpoints(job.work / "checkpoints")
+        checkpoints = Checkpoints(
+            job.work / "checkpoints", every_s=job.settings.checkpoint_every, keeps_end=job.settings.keep_weights
+        )
         self._compare_with_earlier_attempt(checkpoints.folder)
         training = train(
             engine, network, data, split, run.recipe, run.seed,
             report=self.channel.report, checkpoints=checkpoints, should_stop=self.channel.should_stop,
-            oom=job.oom, caching=self._caching(backbone),
+            oom=job.settings.oom, caching=self._caching(backbone),
         )  # fmt: skip
-        self.provenance["frozen_prefix"] = dict(training.prefix)
+        self.provenance["frozen_prefix"] = dict(training.feature_cache)
         self.facts["timings"] = training.timings
         self.facts["history"] = training.history
         self.facts["best_epoch"] = training.best_epoch
@@ -203,19 +201,19 @@ class _Work:
         )
         cams = self._explain(engine, network, data, split, training.predictions)
         assert_one_framework(run.engine)
-        return job.record(Outcome.OK, **self.known()), training.predictions, cams
+        return job.record(Outcome.OK, **self.fields()), training.predictions, cams
 
     def _caching(self, backbone: Backbone) -> "Caching | None":
         """Return where the outputs of frozen stages are kept, with what of this process may change them."""
         from benchmark.data.preparation.cache import cache_root
         from benchmark.training.feature_cache import Caching
-        from benchmark.training.feature_store import PrefixCache
+        from benchmark.training.feature_store import FeatureStore
 
-        if self.job.cache_budget == 0:
+        if self.job.settings.cache_budget == 0:
             return None
-        said = {name: self.provenance[name] for name in ("tumorboard", "python", "libraries")}
-        origin = {"backbone": backbone.name, "source": backbone.source_hash, **said}
-        return Caching(PrefixCache(cache_root() / "prefixes", self.job.cache_budget), origin)
+        versions = {name: self.provenance[name] for name in ("tumorboard", "python", "libraries")}
+        origin = {"backbone": backbone.name, "source": backbone.source_hash, **versions}
+        return Caching(FeatureStore(cache_root() / "prefixes", self.job.settings.cache_budget), origin)
 
     def _explain(
         self, engine: "Engine", network: "Network", data: Any, split: Any, predictions: Predictions
@@ -227,13 +225,14 @@ class _Work:
         from benchmark.measurement.cam_sanity_check import check
         from benchmark.measurement.grad_cam import explain
 
-        if self.job.cams == 0:
+        settings = self.job.settings
+        if settings.cams == 0:
             return None
         start, cams = time.perf_counter(), None
         try:
-            facts, cams = explain(engine, data, split, predictions, most=self.job.cams, report=self.channel.report)
+            facts, cams = explain(engine, data, split, predictions, most=settings.cams, report=self.channel.report)
             self.facts["cam"] = facts
-            if self.job.cam_check and cams is not None:
+            if settings.cam_check and cams is not None:
                 steps = check(engine, network.stages, data, cams, report=self.channel.report)
                 self.facts["cam"] = facts.model_copy(update={"randomized": steps})
         except Exception as error:
@@ -260,7 +259,7 @@ class _Work:
             if not missing or source is None or isinstance(error, NoFinalWeights):
                 raise
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            if not self.job.allow_scratch:
+            if not self.job.settings.allow_scratch:
                 raise RunFailure(
                     Outcome.MISSING_WEIGHTS,
                     f"{reason.rstrip('.')}; give --weights none, a file, or --allow-scratch.",
@@ -271,31 +270,28 @@ class _Work:
             engine, network = self._build_with(backbone, None, num_classes)
             used = "none"
             self.provenance["fell_back_because"] = fell_back
-        self.provenance |= describe(self.job.run.device_kind)
+        self.provenance |= describe(
+            self.job.run.device_kind, self.job.run.engine, network.execution.get("threads", "")
+        )
         self.facts["network"] = NetworkFacts(
             parameters=network.parameters,
             trainable_parameters=network.trainable_parameters,
             gmacs=network.gmacs,
             stages=network.stages,
-            stages_proven=network.stages_proven,
+            stages_proven=network.stages_verified,
             preprocessing=asdict(network.preprocessing),
             execution=dict(network.execution),
             conventions=dict(network.conventions),
         )
-        self.facts["weights"] = WeightsFacts(
-            policy=self.job.weights.policy,
-            requested=self.job.weights.requested,
-            used=used,
-            loaded=network.weights_loaded,
-            hash=network.weights_hash,
-            fell_back=bool(fell_back),
+        self.facts["weights"] = self.job.weights.facts(
+            used=used, loaded=network.weights_loaded, hash=network.weights_hash, fell_back=bool(fell_back)
         )
         return engine, network
 
     def _build_with(
         self, backbone: Backbone, source: Path | str | None, num_classes: int
     ) -> "tuple[Engine, Network]":
-        from benchmark.engines import Assignment, create
+        from benchmark.engines import BuildSpec, create
 
         run, execution = self.job.run, self.job.run.recipe.execution
         start = time.perf_counter()
@@ -304,7 +300,7 @@ class _Work:
         self.phase("building")
         start = time.perf_counter()
         network = engine.build(
-            Assignment(
+            BuildSpec(
                 backbone=backbone,
                 recipe=run.recipe,
                 num_classes=num_classes,
@@ -334,7 +330,7 @@ class _Work:
                 self.channel.report({"event": "note", "note": f"Resumed although {'; '.join(changed)}."})
             return
         checkpoints.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(now, default=str), encoding="utf-8")
+        write_atomically(path, json.dumps(now, default=str))
 
 
 def _speed_of(

@@ -1,4 +1,4 @@
-"""The audit on the leaderboard: what could flatter the scores of an arena, in a few lines."""
+"""The audit on the leaderboard: what could flatter the scores of a comparison group, in a few lines."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ HEAD = (
 
 @dataclass(frozen=True)
 class AuditBlock:
-    """What is printed of the audits behind an arena's rows.
+    """What is printed of the audits behind a comparison group's rows.
 
     Args:
         lines: under ``HEAD``, one for each split.
@@ -33,7 +33,7 @@ class AuditBlock:
 
 
 def audit_block(rows: Sequence[BoardRow]) -> AuditBlock | None:
-    """Return what the records of an arena's rows tell of the audit; ``None`` where none of them was audited."""
+    """Return what the records tell of a comparison group's audit; ``None`` where none was audited."""
     audits: dict[str, tuple[int, str, Audit]] = {}
     for row in rows:
         for result in row.results:
@@ -43,14 +43,14 @@ def audit_block(rows: Sequence[BoardRow]) -> AuditBlock | None:
                 audits.setdefault(data.split_hash, (data.fold or 0, data.split, record.audit))
     if not audits:
         return None
-    found = sorted(audits.values(), key=lambda entry: entry[:2])
-    first = found[0][2]
+    of_splits = sorted(audits.values(), key=lambda entry: entry[:2])
+    first = of_splits[0][2]
     notes = [
         "Groups of copies among all images; in brackets those that stand in test and in training or validation.",
         f"Near-duplicates: {first.near_rule}; identical images included.",
         *_probe_notes(first),
     ]
-    return AuditBlock(tuple(_line(name, audit) for _, name, audit in found), tuple(notes))
+    return AuditBlock(tuple(_line(name, audit) for _, name, audit in of_splits), tuple(notes))
 
 
 def _line(name: str, audit: Audit) -> tuple[str, ...]:
@@ -73,13 +73,13 @@ def _probe_notes(audit: Audit) -> list[str]:
     if not audit.probe:
         return ["Shortcut probe: too few independent images."]
     targets: dict[str, dict[str, float]] = {}
-    chance: Mapping[str, float] = {row.target: row.chance for row in audit.probe}
-    for row in audit.probe:
-        targets.setdefault(row.target, {})[row.features] = row.balanced_accuracy
+    chance: Mapping[str, float] = {probe.target: probe.chance for probe in audit.probe}
+    for probe in audit.probe:
+        targets.setdefault(probe.target, {})[probe.features] = probe.balanced_accuracy
     return [
         f"Shortcut probe: balanced accuracy for {'the class' if target == 'class' else f'{target} against the rest'} "
         f"from features that know nothing of tumours, chance {chance[target]:.2f}: "
-        + ", ".join(f"{features} {accuracy:.2f}" for features, accuracy in told.items())
+        + ", ".join(f"{features} {accuracy:.2f}" for features, accuracy in accuracies.items())
         + "."
-        for target, told in targets.items()
+        for target, accuracies in targets.items()
     ]

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from benchmark.evaluation.costs import Costs
@@ -12,11 +13,13 @@ from benchmark.evaluation.predictions import Setting
 from benchmark.evaluation.statistics import BlockStatistics, analyse
 from benchmark.hashing import hash_json
 from benchmark.reporting.board.cam_scores import cam_intervals
+from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.columns import measures
 from benchmark.reporting.board.derived_scores import cost_of, patient_intervals
 from benchmark.reporting.board.folds import aggregated, even, failure, predictions_by_fold, split_label
 from benchmark.reporting.board.guessing import guessed
 from benchmark.reporting.board.recipe_labels import recipe_labels
-from benchmark.reporting.board.rows import Result, Row
+from benchmark.reporting.board.rows import Result
 
 
 @dataclass(frozen=True)
@@ -24,25 +27,25 @@ class Block:
     """Rows that may be compared: same data, split, image set, and pretrained or scratch weights.
 
     Args:
-        arena: identity of data, split and image set, without the weights.
-        arena_name: for people (``phantom, holdout``), unique on the board.
+        comparison_group: identity of data, split and image set, without the weights.
+        comparison_group_name: its name for people (``phantom, holdout``), unique on the board.
         pretrained: ``None`` for failed rows, where it does not matter.
         unranked: why its rows have no rank (``leak``, ``fell back``, ``incomplete``, ``failed``), else empty.
     """
 
-    arena: str
-    arena_name: str
+    comparison_group: str
+    comparison_group_name: str
     pretrained: bool | None
     unranked: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """For people: ``phantom, holdout, pretrained``."""
-        return f"{self.arena_name}, {self.place}"
+        return f"{self.comparison_group_name}, {self.place}"
 
     @property
     def place(self) -> str:
-        """Where it stands within its arena: ``pretrained``, ``scratch, leak`` ..."""
+        """Where it stands within its comparison group: ``pretrained``, ``scratch, leak`` ..."""
         weights = {True: ("pretrained",), False: ("scratch",), None: ()}[self.pretrained]
         return ", ".join((*weights, *self.unranked))
 
@@ -61,8 +64,8 @@ class BoardRow:
     """
 
     results: tuple[Result, ...]
-    values: Row
-    spread: Row
+    values: Values
+    spread: Values
     block: Block
     rank: int | None = None
     intervals: Mapping[str, Interval] = field(default_factory=dict)
@@ -72,6 +75,18 @@ class BoardRow:
     def first(self) -> Result:
         """A run to ask for what all runs share, scored where there is one."""
         return next((result for result in self.results if result.scores), self.results[0])
+
+    @cached_property
+    def line(self) -> Values:
+        """The row as a flat line: spreads under ``<column>_sd``, intervals under ``<column>_low`` and ``_high``."""
+        return {
+            **self.values,
+            **{f"{name}_sd": value for name, value in self.spread.items()},
+            **{f"{name}_low": interval.low for name, interval in self.intervals.items()},
+            **{f"{name}_high": interval.high for name, interval in self.intervals.items()},
+            "block": self.block.name,
+            "rank": self.rank,
+        }
 
     @property
     def macro_f1(self) -> float:
@@ -85,7 +100,7 @@ class Board:
 
     Args:
         problems: a sentence for each record that is not used.
-        statistics: of each ranked block, by its name; its rows are numbered by macro-F1, the highest first.
+        statistics: those of each ranked block by its name; its rows are numbered by macro-F1, the highest first.
         hidden: rows that were compared with the others and are not shown.
         columns: those to be shown, empty where nothing was chosen.
         notes: sentences about what is shown.
@@ -112,14 +127,12 @@ class Board:
     @property
     def tumour_names(self) -> tuple[str, ...]:
         """The classes that can be missed: those of data sets with a negative class, but that class itself."""
-        data_sets = [result.record.data for result in self.results if result.record.data.negative_class]
-        names = dict.fromkeys(name for data in data_sets for name in data.class_names if name != data.negative_class)
-        return tuple(names)
+        return tuple(dict.fromkeys(name for result in self.results for name in result.record.data.tumour_names))
 
-    def arenas(self) -> list[tuple[BoardRow, ...]]:
-        """Return the rows by arena (data, split and image set), in order."""
-        names = dict.fromkeys(row.block.arena for row in self.rows)
-        return [tuple(row for row in self.rows if row.block.arena == name) for name in names]
+    def comparison_groups(self) -> list[tuple[BoardRow, ...]]:
+        """Return the rows by comparison group (data, split and image set), in order."""
+        names = dict.fromkeys(row.block.comparison_group for row in self.rows)
+        return [tuple(row for row in self.rows if row.block.comparison_group == name) for name in names]
 
 
 def make_board(results: Iterable[Result], problems: Sequence[str] = (), costs: Costs | None = None) -> Board:
@@ -145,7 +158,8 @@ def make_board(results: Iterable[Result], problems: Sequence[str] = (), costs: C
 def _with_cost(result: Result, costs: Costs | None) -> Result:
     if result.scores is None or costs is None:
         return result
-    return replace(result, extras={**result.extras, **cost_of(result.record, result.scores.test, costs)})
+    cost = cost_of(result.record, result.scores.test, costs)
+    return replace(result, score_values={**result.score_values, **cost})
 
 
 def _agreeing(results: Sequence[Result]) -> list[Result]:
@@ -155,23 +169,22 @@ def _agreeing(results: Sequence[Result]) -> list[Result]:
         if result.scores is not None and result.predictions is not None:
             test = result.predictions.part("test")
             order = test.image_ids.argsort()
-            said = [values[order].tolist() for values in (test.image_ids, test.labels, test.groups)]
+            images_read = [values[order].tolist() for values in (test.image_ids, test.labels, test.groups)]
             data, images = result.record.data, result.record.identity.get("images_hash")
-            arena = hash_json([data.fingerprint, data.class_names, data.split_hash, data.limit, images])
-            signed[result.record.key] = arena, hash_json(said)
-    usual = {
-        arena: Counter(sign for where, sign in signed.values() if where == arena).most_common(1)[0][0]
-        for arena in {arena for arena, _ in signed.values()}
-    }
+            group = hash_json([data.fingerprint, data.class_names, data.split_hash, data.limit, images])
+            signed[result.record.key] = group, hash_json(images_read)
+    signs: dict[str, Counter[str]] = {}
+    for group, sign in signed.values():
+        signs.setdefault(group, Counter())[sign] += 1
     kept = []
     for result in results:
-        arena, sign = signed.get(result.record.key, ("", ""))
-        if arena and sign != usual[arena]:
+        group, sign = signed.get(result.record.key, ("", ""))
+        if group and sign != signs[group].most_common(1)[0][0]:
             why = (
                 f"The test images, labels or patients of record {result.record.key[:12]} are not those of the other "
                 f"runs on this split; delete it and run it again."
             )
-            result = replace(result, scores=None, problem=why, extras={})
+            result = replace(result, scores=None, problem=why, score_values={})
         kept.append(result)
     return kept
 
@@ -195,7 +208,7 @@ def _row(results: Sequence[Result], recipe: str) -> BoardRow:
 
 def _block(results: Sequence[Result], scored: Sequence[Result]) -> Block:
     record = (scored or results)[0].record
-    arena = hash_json(
+    comparison_group = hash_json(
         [
             record.data.fingerprint,
             record.data.class_names,
@@ -204,7 +217,7 @@ def _block(results: Sequence[Result], scored: Sequence[Result]) -> Block:
         ]
     )
     if not scored:
-        return Block(arena, "", None, ("failed",))
+        return Block(comparison_group, "", None, ("failed",))
     why = []
     if any(result.record.data.leaks for result in results):
         why.append("leak")
@@ -212,21 +225,20 @@ def _block(results: Sequence[Result], scored: Sequence[Result]) -> Block:
         why.append("fell back")
     if len(scored) < len(results) or not even(scored):
         why.append("incomplete")
-    return Block(arena, "", record.weights.used != "none", tuple(why))
+    return Block(comparison_group, "", record.weights.used != "none", tuple(why))
 
 
 def _named(rows: Sequence[BoardRow]) -> list[BoardRow]:
-    """Give each arena its name; those that would share one are told apart by a few digits of their hash."""
-    arenas: dict[str, str] = {}
+    """Name each comparison group; those that would share a name are told apart by a few digits of their hash."""
+    names: dict[str, str] = {}
     for row in rows:
         data = row.first.record.data
         limit = "" if data.limit is None else f", limit {data.limit}"
-        arenas.setdefault(row.block.arena, f"{data.name}, {split_label(row.results, row.results)}{limit}")
-    counts = list(arenas.values())
-    for arena, name in arenas.items():
-        if counts.count(name) > 1:
-            arenas[arena] = f"{name} #{arena[:6]}"
-    return [replace(row, block=replace(row.block, arena_name=arenas[row.block.arena])) for row in rows]
+        names.setdefault(row.block.comparison_group, f"{data.name}, {split_label(row.results, row.results)}{limit}")
+    counts = Counter(names.values())
+    unique = {group: name if counts[name] == 1 else f"{name} #{group[:6]}" for group, name in names.items()}
+    blocks = [replace(row.block, comparison_group_name=unique[row.block.comparison_group]) for row in rows]
+    return [replace(row, block=block) for row, block in zip(rows, blocks, strict=True)]
 
 
 def _judged(rows: Sequence[BoardRow], costs: Costs | None) -> tuple[list[BoardRow], dict[str, BlockStatistics]]:
@@ -242,23 +254,23 @@ def _judged(rows: Sequence[BoardRow], costs: Costs | None) -> tuple[list[BoardRo
             judged += [_with_intervals(row, _analysed([row], costs).intervals[0]) for row in members]
         else:
             members.sort(key=_standing)
-            found = _analysed(members, costs)
+            of_block = _analysed(members, costs)
             if block.unranked:  # where all rows saw the same leak they can be compared; a rank would say more
-                found = replace(found, ranks=(None,) * len(members))
-            statistics[block.name] = found
+                of_block = replace(of_block, ranks=(None,) * len(members))
+            statistics[block.name] = of_block
             judged += [
                 replace(_with_intervals(row, intervals), rank=rank)
-                for row, intervals, rank in zip(members, found.intervals, found.ranks, strict=True)
+                for row, intervals, rank in zip(members, of_block.intervals, of_block.ranks, strict=True)
             ]
     return judged, statistics
 
 
 def _with_intervals(row: BoardRow, intervals: Mapping[str, Interval]) -> BoardRow:
-    patients = patient_intervals(row.values, row.first.record.data.class_names)
-    looks = cam_intervals([result.cam_scores for result in row.results if result.scores is not None])
+    patients = patient_intervals(row.values, row.first.record.data)
+    of_maps = cam_intervals([result.cam_scores for result in row.results if result.scores is not None])
     remark = guessed(row.first.record, intervals)
     values = {**row.values, "reason": remark} if remark and "reason" not in row.values else row.values
-    return replace(row, values=values, intervals={**intervals, **patients, **looks}, guessed=bool(remark))
+    return replace(row, values=values, intervals={**intervals, **patients, **of_maps}, guessed=bool(remark))
 
 
 def _standing(row: BoardRow) -> tuple[float, str]:
@@ -273,6 +285,7 @@ def _analysed(rows: Sequence[BoardRow], costs: Costs | None) -> BlockStatistics:
         n_train=rows[0].values["n_train"],
         n_test=data.n_test,
         grouped=data.grouped,
+        measures=measures(),
         costs=None if costs is None else costs.matrix(data.class_names),
     )
     return analyse([predictions_by_fold(row.results) for row in rows], setting)
@@ -284,8 +297,9 @@ def _run_order(result: Result) -> tuple[Any, ...]:
 
 
 def _row_order(row: BoardRow) -> tuple[Any, ...]:
-    """Arenas by name; within one the ranked blocks first, then by macro-F1."""
-    arena = row.first.record.data.name, row.block.arena_name, row.first.record.data.limit or math.inf, row.block.arena
-    last = {True: 0, False: 1, None: 2}[row.block.pretrained]
+    """Comparison groups by name; within one the ranked blocks first, then by macro-F1."""
+    data, block = row.first.record.data, row.block
+    group = data.name, block.comparison_group_name, data.limit or math.inf, block.comparison_group
+    last = {True: 0, False: 1, None: 2}[block.pretrained]
     score = math.inf if math.isnan(row.macro_f1) else -row.macro_f1
-    return (*arena, bool(row.block.unranked), last, row.block.name, row.rank or 0, score, row.values["backbone"])
+    return (*group, bool(block.unranked), last, block.name, row.rank or 0, score, row.values["backbone"])

@@ -4,43 +4,22 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluation.cam_metrics import (
-    ENERGY,
-    GAUSSIAN,
-    IOU,
-    MEAN_MASK,
-    POINTING,
-    SCORES,
-    UNIFORM,
-    score_baselines,
-    score_maps,
-)
+from benchmark.evaluation.cam_metrics import SCORES, score_baselines, score_maps
 from benchmark.evaluation.intervals import Interval, logit_interval
 from benchmark.evaluation.roc import clustered_variance
 from benchmark.records.record import Cams, Predictions, Record
+from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.columns import BASELINES
 
 Floats = npt.NDArray[np.float64]
 ByName = Mapping[str, Floats]  # score by column name, float64 of shape (M,), one entry for each image
 
-BASELINE_COLUMNS = {GAUSSIAN: "gaussian", UNIFORM: "uniform", MEAN_MASK: "mean_mask"}
-TITLES = {
-    POINTING: "pointing game",
-    ENERGY: "energy inside the lesion",
-    IOU: "IoU at the lesion's area",
-}
 CAM_STEM = "plot_cams"  # how the names of pictures of maps begin
 IMAGES, RANDOMIZED = "cam_images", "cam_randomized"
-NAMES = (
-    *SCORES,
-    IMAGES,
-    *(f"{score}_{baseline}" for score in SCORES for baseline in BASELINE_COLUMNS.values()),
-    RANDOMIZED,
-)
 
 
 @dataclass(frozen=True)
@@ -50,9 +29,9 @@ class CamScores:
     Args:
         image_ids: str, shape (M,).
         groups: str, shape (M,): the patient, empty where it is not known.
-        size: of the masks, in pixels.
-        scores: of the maps.
-        baselines: the same of each baseline, on the same masks.
+        size: the side of the square masks in pixels.
+        scores: the scores of the run's maps.
+        baselines: the scores of each baseline on the same masks, by its name.
     """
 
     image_ids: npt.NDArray[np.str_]
@@ -62,21 +41,21 @@ class CamScores:
     baselines: Mapping[str, ByName]
 
 
-def cam_columns(record: Record, looks: CamScores | None) -> dict[str, Any]:
+def cam_columns(record: Record, scores: CamScores | None) -> Values:
     """Return a run's mean scores by column name, baselines under ``<score>_<baseline>``; what is not known is absent.
 
     ``cam_randomized`` is how much maps still look the same once all trained weights were drawn anew (Spearman's rank
     correlation; Adebayo et al. 2018), where that was asked for.
     """
-    found: dict[str, Any] = {}
-    if looks is not None:
-        found |= {name: float(values.mean()) for name, values in looks.scores.items()}
-        found[IMAGES] = len(looks.image_ids)
-        for baseline, scores in looks.baselines.items():
-            found |= {f"{name}_{BASELINE_COLUMNS[baseline]}": float(each.mean()) for name, each in scores.items()}
+    values: Values = {}
+    if scores is not None:
+        values |= {name: float(by_image.mean()) for name, by_image in scores.scores.items()}
+        values[IMAGES] = len(scores.image_ids)
+        for baseline, by_name in scores.baselines.items():
+            values |= {f"{name}_{BASELINES[baseline]}": float(by_image.mean()) for name, by_image in by_name.items()}
     if record.cam is not None and record.cam.randomized:
-        found[RANDOMIZED] = record.cam.randomized[-1].correlation
-    return found
+        values[RANDOMIZED] = record.cam.randomized[-1].correlation
+    return values
 
 
 def cam_scores(cams: Cams | None, predictions: Predictions | None) -> CamScores | None:
@@ -111,23 +90,23 @@ def cam_intervals(runs: Sequence[CamScores | None]) -> dict[str, Interval]:
     Images of one patient count as one cluster (Obuchowski 1997); an image that several runs explain (seeds) counts
     once, with its mean.
     """
-    known = [run for run in runs if run is not None]
-    if not known:
+    scored = [run for run in runs if run is not None]
+    if not scored:
         return {}
-    ids = np.concatenate([run.image_ids for run in known])
-    groups = np.concatenate([run.groups for run in known])
+    ids = np.concatenate([run.image_ids for run in scored])
+    groups = np.concatenate([run.groups for run in scored])
     images, first, place = np.unique(ids, return_index=True, return_inverse=True)
     owners = np.where(groups[first] == "", np.char.add("\n", images), groups[first])
     names, clusters = np.unique(owners, return_inverse=True)
-    found = {}
+    intervals = {}
     for name in SCORES:
-        values = np.concatenate([run.scores[name] for run in known])
+        values = np.concatenate([run.scores[name] for run in scored])
         by_image = np.bincount(place, values) / np.bincount(place)
         mean = float(by_image.mean())
         influences = (by_image - mean) / len(by_image)
         error = math.sqrt(clustered_variance(influences, clusters.astype(np.int64), len(names)))
-        found[name] = logit_interval(mean, error, max(1, len(names) - 1), len(names))
-    return found
+        intervals[name] = logit_interval(mean, error, max(1, len(names) - 1), len(names))
+    return intervals
 
 
 def shared_baselines(runs: Mapping[str, CamScores | None]) -> list[tuple[str, dict[str, float], int]]:
@@ -148,8 +127,8 @@ def shared_baselines(runs: Mapping[str, CamScores | None]) -> list[tuple[str, di
     sizes = [size for size, _ in sets]
     lines = []
     for (size, _), (row, run) in sets.items():
-        told = "" if len(sets) == 1 else f" ({size} px)" if sizes.count(size) == 1 else f" ({size} px, of {row})"
+        which = "" if len(sets) == 1 else f" ({size} px)" if sizes.count(size) == 1 else f" ({size} px, of {row})"
         for name, scores in run.baselines.items():
             means = {score: float(values.mean()) for score, values in scores.items()}
-            lines.append((name + told, means, len(run.image_ids)))
+            lines.append((name + which, means, len(run.image_ids)))
     return lines

@@ -1,71 +1,67 @@
-"""Further scores of a run: calibration, tumour or not at a fixed specificity, and decisions by patient."""
+"""All scores of a run's predictions by column name: of images, of patients, and of decisions at a threshold."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from benchmark.evaluation.calibration import at_specificity, brier, by_patient, expected_cost, reliability
+from benchmark.evaluation.calibration import at_specificity, by_patient, expected_cost
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.intervals import Interval, wilson
-from benchmark.evaluation.metrics import Scores, score
-from benchmark.records.record import Predictions, Record
-
-NAMES = (
-    *("ece", "brier", "sensitivity_at_95", "specificity_at_95", "cost"),
-    *("patient_macro_f1", "patient_accuracy", "patients"),
-)
+from benchmark.evaluation.metrics import RunScores, Scores, score
+from benchmark.records.record import DataFacts, Predictions, Record
+from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.columns import COLUMNS, in_section, values_of
 
 
-def patient_intervals(values: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, Interval]:
-    """Return Wilson's 95 % intervals for the counts of patients in a row; patients are independent."""
-    found = {}
-    for kind in ("patient_fn", "patient_missed"):
-        for name in class_names:
-            count, total = values.get(f"{kind}_{name}"), values.get(f"patient_support_{name}")
-            if count is not None and total:
-                share = wilson(float(count), float(total))
-                found[f"{kind}_{name}"] = Interval(share.low * total, share.high * total)
-    return found
+def scores_of(record: Record, scores: RunScores, predictions: Predictions) -> Values:
+    """Return the scores of test images and of their patients by column name; ``None`` or ``nan`` where undefined.
 
-
-def extra_scores(record: Record, predictions: Predictions) -> dict[str, Any]:
-    """Return further scores of an ``ok`` run by column name; what does not apply is left out.
-
-    ``specificity_at_95`` is what was reached on test images at the threshold that left 95 % of the validation
-    images without a tumour unreported.
+    Args:
+        record: the run's record, whose data set names the classes.
+        scores: the run's scores, with the confusion matrix of its test images.
+        predictions: those of the test images, and of validation images for the threshold of "tumour or not".
     """
-    test, validation = predictions.part("test"), predictions.part("validation")
-    names, negative_class = record.data.class_names, record.data.negative_class
-    found: dict[str, Any] = {
-        "ece": reliability(test.labels, test.probabilities).error,
-        "brier": brier(test.labels, test.probabilities),
-    }
-    negative = None if negative_class is None else names.index(negative_class)
-    if negative is not None:
-        point = at_specificity(
-            (validation.labels, validation.probabilities), (test.labels, test.probabilities), negative
-        )
-        if point is not None:
-            found |= {"sensitivity_at_95": point.sensitivity, "specificity_at_95": point.specificity}
-    if record.data.grouped and (test.groups != "").all():
-        labels, chances, patients = by_patient(test.labels, test.probabilities, test.groups, negative)
-        if len(patients):
-            pooled = score(labels, chances, names, negative_class)
-            found |= {
-                "patient_macro_f1": pooled.macro_f1,
-                "patient_accuracy": pooled.accuracy,
-                "patients": len(patients),
-            }
-            for each in pooled.classes:
-                found |= {
-                    f"patient_fn_{each.name}": each.false_negatives,
-                    f"patient_missed_{each.name}": each.missed,
-                    f"patient_support_{each.name}": each.support,
-                }
-    return {name: value for name, value in found.items() if value is not None and not math.isnan(value)}
+    test = predictions.part("test")
+    values = values_of(scores.test)
+    values |= {column.name: column.of_test(scores, test) for column in COLUMNS if column.of_test is not None}
+    return values | _operating_point(record, predictions) | _by_patient(record, test)
 
 
-def cost_of(record: Record, scores: Scores, costs: Costs | None) -> dict[str, float]:
-    """Return the expected cost of a decision as a column; empty without costs, or where they are of other classes."""
-    matrix = None if costs is None else costs.matrix(record.data.class_names)
+def _operating_point(record: Record, predictions: Predictions) -> Values:
+    """Return sensitivity and specificity on test images, at the threshold that left 95 % of the validation images
+    without a tumour unreported.
+    """
+    data, test, validation = record.data, predictions.part("test"), predictions.part("validation")
+    if data.negative is None:
+        return {}
+    parts = (validation.labels, validation.probabilities), (test.labels, test.probabilities)
+    point = at_specificity(*parts, data.negative)
+    return {} if point is None else {"sensitivity_at_95": point.sensitivity, "specificity_at_95": point.specificity}
+
+
+def _by_patient(record: Record, test: Predictions) -> Values:
+    """Return the scores of patients, the slices of each pooled; empty where patients are not known."""
+    data = record.data
+    if not data.grouped or (test.groups == "").any():
+        return {}
+    labels, probabilities, patients = by_patient(test.labels, test.probabilities, test.groups, data.negative)
+    if not len(patients):
+        return {}
+    pooled = score(labels, probabilities, data.class_names, data.negative_class)
+    return values_of(pooled, patients=True) | {"patients": len(patients)}
+
+
+def patient_intervals(values: Mapping[str, Any], data: DataFacts) -> dict[str, Interval]:
+    """Return Wilson's 95 % intervals for the counts of patients in a row; patients are independent."""
+    intervals = {}
+    for column in in_section("patient errors", data):
+        count, total = values.get(column.name), values.get(f"patient_support_{column.class_name}")
+        if count is not None and total:
+            share = wilson(float(count), float(total))
+            intervals[column.name] = Interval(share.low * total, share.high * total)
+    return intervals
+
+
+def cost_of(record: Record, scores: Scores, costs: Costs) -> dict[str, float]:
+    """Return the expected cost of a decision as a column; empty where the costs are of other classes."""
+    matrix = costs.matrix(record.data.class_names)
     return {} if matrix is None else {"cost": float(expected_cost(scores.confusion, matrix))}

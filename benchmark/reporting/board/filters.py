@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 
 from benchmark.errors import UserError, nearest
 from benchmark.reporting.board.board import Board
-from benchmark.reporting.board.flat_rows import board_lines
-from benchmark.reporting.board.rows import Row, all_columns
+from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.columns import all_columns
 
 _CONDITION = re.compile(r"\s*([^=!<>]+?)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
 _COMPARE = {
@@ -48,7 +48,7 @@ class Condition:
             raise UserError(f"--filter {text}: '{condition.value}' is not a number; compare words with = or !=.")
         return condition
 
-    def holds(self, row: Row) -> bool:
+    def holds(self, row: Values) -> bool:
         """Return whether a row meets it. An empty cell equals an empty value and nothing else."""
         cell = row.get(self.column)
         if self.operator in _COMPARE:
@@ -63,7 +63,7 @@ class View:
     """What is shown of a board.
 
     Args:
-        filters: as typed; a row must meet all of them.
+        filters: conditions as they were typed; a row must meet all of them.
         sort: a column, from low to high; with a minus before it, from high to low. Empty: as ranked.
         columns: names; empty: all.
     """
@@ -79,29 +79,22 @@ class View:
             UserError: a column that does not exist, a filter that can't be read, or one that no row meets.
         """
         conditions = [Condition.read(text) for text in self.filters]
-        known = all_columns(board.class_names, board.tumour_names)
+        names = list(all_columns(board.class_names, board.tumour_names))
         for text, condition in zip(self.filters, conditions, strict=True):
-            _check(f"--filter {text}", condition.column, known)
+            _check(f"--filter {text}", condition.column, names)
         for name in self.columns:
-            _check(f"--columns {','.join(self.columns)}", name, known)
+            _check(f"--columns {','.join(self.columns)}", name, names)
         column = self.sort.removeprefix("-")
         if column:
-            _check(f"--sort {self.sort}", column, known)
-        lines = board_lines(board)
-        kept = [
-            (row, line)
-            for row, line in zip(board.rows, lines, strict=True)
-            if all(condition.holds(line) for condition in conditions)
-        ]
-        if not kept:
+            _check(f"--sort {self.sort}", column, names)
+        rows = [row for row in board.rows if all(condition.holds(row.line) for condition in conditions)]
+        if not rows:
             asked = " ".join(f"--filter {text}" for text in self.filters)
-            raise UserError(f"{asked}: none of the {len(lines)} rows is so; nothing was written.")
+            raise UserError(f"{asked}: none of the {len(board.rows)} rows is so; nothing was written.")
         if column:
-            present = [pair for pair in kept if pair[1].get(column) is not None]
-            absent = [pair for pair in kept if pair[1].get(column) is None]
-            present.sort(key=lambda pair: _order(pair[1][column]), reverse=self.sort.startswith("-"))
-            kept = [*present, *absent]
-        rows = [row for row, _ in kept]
+            present = [row for row in rows if row.line.get(column) is not None]
+            present.sort(key=lambda row: _order(row.line[column]), reverse=self.sort.startswith("-"))
+            rows = [*present, *(row for row in rows if row.line.get(column) is None)]
         shown = {id(row) for row in rows}
         notes = list(board.notes)
         if len(rows) < len(board.rows):
@@ -118,12 +111,12 @@ class View:
         )
 
 
-def _check(asked: str, column: str, known: Sequence[str]) -> None:
-    if column not in known:
-        names = [name for name in known if not name.endswith(("_sd", "_low", "_high"))]
+def _check(asked: str, column: str, names: Sequence[str]) -> None:
+    if column not in names:
+        plain = [name for name in names if not name.endswith(("_sd", "_low", "_high"))]
         raise UserError(
-            f"{asked}: there is no column '{column}'.{nearest(column, list(known))} The columns are "
-            f"{', '.join(names)}; those with an interval or a spread also with _low, _high, _sd."
+            f"{asked}: there is no column '{column}'.{nearest(column, list(names))} The columns are "
+            f"{', '.join(plain)}; those with an interval or a spread also with _low, _high, _sd."
         )
 
 
@@ -137,9 +130,9 @@ def _number(text: str) -> float | None:
 def _equal(cell: object, value: str) -> bool:
     if cell is None:
         return value == ""
-    number, wanted = _number(str(cell)), _number(value)
-    if number is not None and wanted is not None:
-        return number == wanted
+    numbers = _number(str(cell)), _number(value)
+    if None not in numbers:
+        return numbers[0] == numbers[1]
     return fnmatchcase(str(cell).casefold(), value.casefold())
 
 

@@ -5,22 +5,20 @@ decisions is scored on all of these images at once; AUROC is the mean of the fol
 have no common scale of probability.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from statistics import fmean, stdev
-from typing import Any
 
 import numpy as np
 
 from benchmark.evaluation.metrics import RunScores, score
 from benchmark.records.outcomes import Outcome
-from benchmark.records.record import Predictions
-from benchmark.reporting.board.cam_scores import NAMES as CAM_NAMES
-from benchmark.reporting.board.derived_scores import extra_scores
-from benchmark.reporting.board.rows import SCORES, SHARED_SPEEDS, SPEEDS, TIMES, Result, Row, averaged, run_row
-
-_OF_HEALTHY = {"sensitivity_at_95": False, "specificity_at_95": True, "cost": None}  # else of ill, or of all images
-_SHARED_COUNTS = ("n_train", "n_validation")
+from benchmark.records.record import DataFacts, Predictions
+from benchmark.reporting.board.column import Average, Values
+from benchmark.reporting.board.columns import COLUMNS, columns_of, in_section
+from benchmark.reporting.board.derived_scores import scores_of
+from benchmark.reporting.board.rows import Result, absent
 
 
 def split_label(results: Sequence[Result], done: Iterable[Result]) -> str:
@@ -57,57 +55,59 @@ def even(results: Sequence[Result]) -> bool:
     return all(each == seeds[0] for each in seeds)
 
 
-def aggregated(results: Sequence[Result]) -> tuple[Row, Row]:
-    """Return a row's values and spreads from its runs.
+def aggregated(results: Sequence[Result]) -> tuple[Values, Values]:
+    """Return a row's values and spreads from its runs, each as its column is averaged.
 
-    Values are means over trainings; speeds and times over runs, and only where all ran on one device. Spreads are
-    sample standard deviations over trainings, and over folds under ``<column>_fold``. What several runs have from one
-    measurement counts once.
+    Spreads are sample standard deviations over trainings or runs, and over folds under ``<column>_fold``.
     """
     scored = [result for result in results if result.scores]
-    lines = [run_row(result) for result in scored or results]
-    pooled = [_pooled(training) for training in trainings(scored)] if results[0].record.data.folds else []
-    values, spread = dict(lines[0]), {}
+    used, data = scored or results, results[0].record.data
+    lines = [result.values for result in used]
+    pooled = [_pooled(training) for training in trainings(scored)] if data.folds else []
+    measured = {run.record.provenance.get("speeds_measured_in", run.record.key): run.values for run in used}
     devices = list(dict.fromkeys(str(line["device"]) for line in lines if "device" in line))
-    of_runs = {*SPEEDS, *TIMES, *CAM_NAMES}
-    measured = {
-        result.record.provenance.get("speeds_measured_in", result.record.key): line
-        for result, line in zip(scored or results, lines, strict=True)
-    }
-    for name in averaged(results[0].record.data.class_names):
-        source = pooled if pooled and name not in of_runs else lines
-        if name in SHARED_SPEEDS:
-            source = list(measured.values())
-        numbers = [float(line[name]) for line in source if name in line]
-        if not numbers or (name in SPEEDS and len(devices) > 1):
+    values, spread = dict(lines[0]), {}
+    for column in columns_of(data):
+        name, average = column.name, column.average
+        if average is Average.ALL_FOLDS and pooled and name in pooled[0]:
+            values[name] = pooled[0][name]
+        if not column.averaged:
+            continue
+        of_runs = average in _OF_RUNS or not pooled
+        source = list(measured.values()) if average is Average.ONE_DEVICE_ONCE else lines if of_runs else pooled
+        numbers = [line[name] for line in source if name in line]
+        if not numbers or (average in _ONE_DEVICE and len(devices) > 1):
             values.pop(name, None)  # speeds of two machines have no mean
             continue
-        values[name] = fmean(numbers) if len(numbers) > 1 else next(line[name] for line in source if name in line)
+        values[name] = fmean(numbers) if len(numbers) > 1 else numbers[0]
         if len(numbers) > 1:
-            spread[name] = stdev(numbers)
+            spread[name] = stdev(map(float, numbers))
     if len(devices) > 1:
         values["device"] = "; ".join(devices)
         values.pop("speed_block", None)
     if pooled:
-        values |= {name: count for name, count in pooled[0].items() if "support_" in name or name == "patients"}
         values["n_test"] = sum(runs[0].record.data.n_test for runs in by_fold(scored).values())
-        values |= {name: round(fmean(line[name] for line in lines)) for name in _SHARED_COUNTS}
+        values |= {name: round(fmean(line[name] for line in lines)) for name in ("n_train", "n_validation")}
     leaks = dict.fromkeys(leak for result in results for leak in result.record.data.leaks)
     values |= {"leaks": " ".join(leaks)} if leaks else {}
     return values, spread | _between_folds(scored)
 
 
-def fold_scores(results: Iterable[Result]) -> dict[int, Row]:
-    """Return the mean scores of a row's runs in each fold, by its number; empty without folds."""
-    folds: dict[int, list[Row]] = {}
+def fold_scores(results: Iterable[Result]) -> dict[int, Values]:
+    """Return the mean scores of a row's runs in each fold, by its number from 1; empty without folds."""
+    folds: dict[int, list[Values]] = {}
     for runs in by_fold(results).values():
         number = runs[0].record.data.fold
         if number is not None:
-            folds.setdefault(number, []).extend(run_row(run) for run in runs)
-    return {number: _means(lines, SCORES) for number, lines in sorted(folds.items())}
+            folds.setdefault(number, []).extend(run.values for run in runs)
+    names = [column.name for column in in_section("scores")]
+    return {
+        number: {name: fmean(line[name] for line in lines) for name in names if all(name in line for line in lines)}
+        for number, lines in sorted(folds.items())
+    }
 
 
-def failure(results: Sequence[Result]) -> Row:
+def failure(results: Sequence[Result]) -> Values:
     """Return the status of a row, with the reason where a run has no scores or a fold lacks a seed."""
     failures = [result for result in results if not result.scores]
     if failures:
@@ -116,51 +116,43 @@ def failure(results: Sequence[Result]) -> Row:
     return {"status": str(Outcome.OK)} | ({} if even(results) else {"reason": "Its folds have different seeds."})
 
 
-def _between_folds(scored: Sequence[Result]) -> Row:
-    folds = fold_scores(scored)
-    numbers = {name: [line[name] for line in folds.values() if name in line] for name in SCORES}
+def _between_folds(scored: Sequence[Result]) -> Values:
+    folds = fold_scores(scored).values()
+    numbers = {
+        column.name: [fold[column.name] for fold in folds if column.name in fold] for column in in_section("scores")
+    }
     return {f"{name}_fold": stdev(each) for name, each in numbers.items() if len(each) > 1}
 
 
-def _pooled(runs: Sequence[Result]) -> Row:
-    """Return the scores of one training, one run for each fold, as a flat line."""
-    first, data = runs[0], runs[0].record.data
+def _pooled(runs: Sequence[Result]) -> Values:
+    """Return the scores of one training, one run of each fold, by column name."""
+    record, data = runs[0].record, runs[0].record.data
     tests = [run.predictions.part("test") for run in runs if run.predictions is not None]
     joined = Predictions(
-        *(
-            np.concatenate([getattr(test, name) for test in tests])
-            for name in ("image_ids", "parts", "labels", "groups", "probabilities")
-        )
+        *(np.concatenate([getattr(test, each.name) for test in tests]) for each in fields(Predictions))
     )
-    lines = [run_row(run) for run in runs]
-    means = _means(lines, ("auroc", "val_macro_f1"))
-    scores = replace(
-        score(joined.labels, joined.probabilities, data.class_names, data.negative_class),
-        auroc=means.get("auroc", float("nan")),
-    )
-    further = {**extra_scores(first.record, joined), **_rates(runs, tests)}
-    whole = replace(first, scores=RunScores(scores, means.get("val_macro_f1", float("nan"))), extras=further)
-    return run_row(whole)
+    scores = score(joined.labels, joined.probabilities, data.class_names, data.negative_class)
+    values = scores_of(record, RunScores(scores, math.nan), joined)
+    for column in COLUMNS:
+        if column.average in _WEIGHTS:
+            weights = [_WEIGHTS[column.average](test, data) for test in tests]
+            everywhere = all(column.name in run.values for run in runs)
+            values[column.name] = fmean((run.values[column.name] for run in runs), weights) if everywhere else None
+    return {name: value for name, value in values.items() if not absent(value)}
 
 
-def _rates(runs: Sequence[Result], tests: Sequence[Predictions]) -> Row:
-    """Return means over the images of all folds of what each fold says of its own: sensitivity and specificity, each
-    fold at the threshold of its own validation images, and cost.
-    """
-    data = runs[0].record.data
-    negative = -1 if data.negative_class is None else data.class_names.index(data.negative_class)
-    found: Row = {}
-    for name, healthy in _OF_HEALTHY.items():
-        if all(name in run.extras for run in runs):
-            weights = [
-                len(test.labels) if healthy is None else int(((test.labels == negative) == healthy).sum())
-                for test in tests
-            ]
-            total = sum(weight * run.extras[name] for weight, run in zip(weights, runs, strict=True))
-            found[name] = total / sum(weights)
-    return found
+def _healthy(test: Predictions, data: DataFacts) -> int:
+    """Return the number of test images without a tumour."""
+    negative = -1 if data.negative is None else data.negative
+    return int((test.labels == negative).sum())
 
 
-def _means(lines: Sequence[Mapping[str, Any]], names: Iterable[str]) -> Row:
-    numbers = {name: [float(line[name]) for line in lines if name in line] for name in names}
-    return {name: fmean(each) for name, each in numbers.items() if len(each) == len(lines)}
+# of a fold, in the mean over folds
+_WEIGHTS: dict[Average, Callable[[Predictions, DataFacts], int]] = {
+    Average.FOLDS: lambda test, data: 1,
+    Average.FOLDS_BY_IMAGES: lambda test, data: len(test.labels),
+    Average.FOLDS_BY_HEALTHY: _healthy,
+    Average.FOLDS_BY_ILL: lambda test, data: len(test.labels) - _healthy(test, data),
+}
+_ONE_DEVICE = (Average.ONE_DEVICE, Average.ONE_DEVICE_ONCE)
+_OF_RUNS = (Average.RUNS, *_ONE_DEVICE)

@@ -32,6 +32,6 @@ def trained(record: Record) -> str:
 
 def _steps(record: Record) -> int:
     """Return the number of optimisation steps of a run."""
-    recipe = record.identity.get("recipe")
-    batch = recipe.get("batch_size", 0) if isinstance(recipe, dict) else 0
-    return len(record.history) * -(-record.data.n_train // batch) if batch else 0
+    if record.recipe is None:
+        return 0
+    return len(record.history) * -(-record.data.n_train // record.recipe.batch_size)

@@ -1,4 +1,4 @@
-"""The test images of an arena as its rows read them, side by side: what each said of each image, who missed it."""
+"""The test images of a comparison group, and what each of its rows predicted of each image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from benchmark.reporting.figures.labels import full_names
 
 @dataclass(frozen=True)
 class Cases:
-    """The N test images of an arena (over its folds), read by R rows.
+    """The N test images of a comparison group (over its folds), read by R rows.
 
     Of a row with several seeds it is the run of the lowest seed that reads.
 
     Args:
         rows: those with scores, the highest macro-F1 first.
-        names: of the rows, each unique where it can be.
+        names: R names of the rows, each unique where it can be.
         classes: C names.
         negative: number of the class without a tumour, ``None`` where there is none.
         image_ids: N names, ascending.
         labels: int64, shape (N,).
         groups: N patients, empty where they are not known.
-        said: int64, shape (R, N), the predicted class; -1 where the row did not read the image.
-        chances: float64, shape (R, N, C); 0 where the row did not read the image.
+        predicted: int64, shape (R, N), the predicted class; -1 where the row did not read the image.
+        probabilities: float64, shape (R, N, C), 0 to 1; 0 where the row did not read the image.
     """
 
     rows: tuple[BoardRow, ...]
@@ -38,54 +38,55 @@ class Cases:
     image_ids: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     groups: tuple[str, ...]
-    said: npt.NDArray[np.int64]
-    chances: npt.NDArray[np.float64]
+    predicted: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float64]
 
     @classmethod
     def of(cls, rows: Sequence[BoardRow]) -> "Cases":
-        """Return the cases of the rows of one arena."""
+        """Return the cases of the rows of one comparison group."""
         data = rows[0].first.record.data
-        scored = sorted((row for row in rows if row.values["n_runs"]), key=lambda row: -row.macro_f1)
-        known: dict[str, tuple[int, str]] = {}
+        scored = scored_rows(rows)
+        labels_and_groups: dict[str, tuple[int, str]] = {}
         for row in scored:
             for run in first_seed(row):
                 if run.predictions is not None:
                     test = run.predictions.part("test")
                     for name, label, group in zip(test.image_ids, test.labels, test.groups, strict=True):
-                        known.setdefault(str(name), (int(label), str(group)))
-        ids = sorted(known)
+                        labels_and_groups.setdefault(str(name), (int(label), str(group)))
+        ids = sorted(labels_and_groups)
         place = {name: number for number, name in enumerate(ids)}
-        said = np.full((len(scored), len(ids)), -1, dtype=np.int64)
-        chances = np.zeros((len(scored), len(ids), len(data.class_names)))
+        predicted = np.full((len(scored), len(ids)), -1, dtype=np.int64)
+        probabilities = np.zeros((len(scored), len(ids), len(data.class_names)))
         for number, row in enumerate(scored):
             for run in first_seed(row):
                 if run.predictions is not None:
                     test = run.predictions.part("test")
                     at = [place[str(image)] for image in test.image_ids]
-                    said[number, at], chances[number, at] = decide(test.probabilities), test.probabilities
+                    predicted[number, at], probabilities[number, at] = decide(test.probabilities), test.probabilities
         return cls(
             rows=tuple(scored),
             names=tuple(full_names(scored)),
             classes=data.class_names,
-            negative=None if data.negative_class is None else data.class_names.index(data.negative_class),
+            negative=data.negative,
             image_ids=tuple(ids),
-            labels=np.array([known[name][0] for name in ids], dtype=np.int64),
-            groups=tuple(known[name][1] if data.grouped else "" for name in ids),  # else copies of one image
-            said=said,
-            chances=chances,
+            labels=np.array([labels_and_groups[name][0] for name in ids], dtype=np.int64),
+            # where patients are unknown, groups are copies of one image
+            groups=tuple(labels_and_groups[name][1] if data.grouped else "" for name in ids),
+            predicted=predicted,
+            probabilities=probabilities,
         )
 
     @property
     def wrong(self) -> npt.NDArray[np.bool_]:
         """Whether each row read each image as another class, shape (R, N)."""
-        return np.asarray((self.said >= 0) & (self.said != self.labels))
+        return np.asarray((self.predicted >= 0) & (self.predicted != self.labels))
 
     @property
     def missed(self) -> npt.NDArray[np.bool_]:
         """Whether each row called each tumour healthy, shape (R, N); without a negative class, as ``wrong``."""
         if self.negative is None:
             return self.wrong
-        return np.asarray((self.said == self.negative) & (self.labels != self.negative))
+        return np.asarray((self.predicted == self.negative) & (self.labels != self.negative))
 
     @property
     def what(self) -> str:
@@ -98,9 +99,9 @@ class Cases:
         First those that all rows miss (likely label errors or hard patients), then those that one row alone misses,
         row by row, then the others. Within a part, those come first whose class the rows gave the least.
         """
-        missed, read = self.missed, (self.said >= 0).sum(axis=0)
+        missed, read = self.missed, (self.predicted >= 0).sum(axis=0)
         count = missed.sum(axis=0)
-        own = self.chances[:, np.arange(len(self.labels)), self.labels].sum(axis=0) / np.maximum(1, read)
+        own = self.probabilities[:, np.arange(len(self.labels)), self.labels].sum(axis=0) / np.maximum(1, read)
         who = missed.argmax(axis=0)
         every = (count > 0) & (count == read)
         one = (count == 1) & ~every
@@ -118,13 +119,18 @@ class Cases:
         return [(title, numbers.astype(np.int64)) for title, numbers in parts if len(numbers)]
 
 
+def scored_rows(rows: Sequence[BoardRow]) -> list[BoardRow]:
+    """Return the rows with scores, the highest macro-F1 first."""
+    return sorted((row for row in rows if row.values["n_runs"]), key=lambda row: -row.macro_f1)
+
+
 def first_seed(row: BoardRow) -> list[Result]:
     """Return for each fold the scored run of the lowest seed."""
     return [runs[0] for runs in by_fold(row.results).values()]
 
 
 @dataclass(frozen=True)
-class Look:
+class HeatMap:
     """Where a row looked on one image.
 
     Args:
@@ -138,16 +144,16 @@ class Look:
     explained: int
 
 
-def looks(row: BoardRow) -> dict[str, Look]:
+def heat_maps(row: BoardRow) -> dict[str, HeatMap]:
     """Return a row's Grad-CAM maps by image, as far as there are any."""
-    found: dict[str, Look] = {}
+    maps: dict[str, HeatMap] = {}
     for run in first_seed(row):
         if run.cams is not None:
             masks = run.cams.lesions()
             for number, name in enumerate(run.cams.image_ids.tolist()):
-                heat, said = run.cams.maps[number].astype(np.float32), int(run.cams.predicted[number])
-                found.setdefault(name, Look(heat, masks[number], said))
-    return found
+                heat, explained = run.cams.maps[number].astype(np.float32), int(run.cams.predicted[number])
+                maps.setdefault(name, HeatMap(heat, masks[number], explained))
+    return maps
 
 
 def cam_source(row: BoardRow) -> str:

@@ -34,7 +34,7 @@ def gather(folders: Sequence[Path]) -> Gathered:
     Raises:
         UserError: a folder has no records at all.
     """
-    found: dict[str, tuple[Path, Entry]] = {}
+    by_key: dict[str, tuple[Path, Entry]] = {}
     problems: list[str] = []
     for folder in dict.fromkeys(path.resolve() for path in folders):
         stored = RecordStore(folder).read_all()
@@ -43,27 +43,27 @@ def gather(folders: Sequence[Path]) -> Gathered:
         problems += [f"{folder}/{text}" if len(folders) > 1 else text for text in stored.problems]
         for entry in stored:
             key = entry[0].key
-            if key not in found:
-                found[key] = (folder, entry)
+            if key not in by_key:
+                by_key[key] = (folder, entry)
                 continue
-            kept, other = found[key], (folder, entry)
+            kept, other = by_key[key], (folder, entry)
             if kept[1][0].outcome is not Outcome.OK and entry[0].outcome is Outcome.OK:
                 kept, other = other, kept
-            found[key] = kept
+            by_key[key] = kept
             problems.append(_same_run(kept, other))
-    entries, changed = _one_order([entry for _, entry in found.values()])
-    cams, damaged = _cams(entries, found)
+    entries, changed = _one_order([entry for _, entry in by_key.values()])
+    cams, damaged = _cams(entries, by_key)
     return Gathered(tuple(entries), (*problems, *changed, *damaged), cams)
 
 
-def _cams(entries: Sequence[Entry], found: Mapping[str, tuple[Path, Entry]]) -> tuple[dict[str, Cams], list[str]]:
+def _cams(entries: Sequence[Entry], by_key: Mapping[str, tuple[Path, Entry]]) -> tuple[dict[str, Cams], list[str]]:
     """Return the Grad-CAM maps of records, their classes in the records' order, and what can't be used of them."""
     kept: dict[str, Cams] = {}
     problems: list[str] = []
     for record, _ in entries:
         if record.cam is None or not record.cam.images:
             continue
-        folder, (original, _) = found[record.key]
+        folder, (original, _) = by_key[record.key]
         cams = RecordStore(folder).cams(original)
         if cams is None:
             problems.append(
@@ -79,14 +79,17 @@ def _cams(entries: Sequence[Entry], found: Mapping[str, tuple[Path, Entry]]) -> 
 
 
 def _same_run(kept: tuple[Path, Entry], other: tuple[Path, Entry]) -> str:
-    record, said = other[1]
+    record, predictions = other[1]
     text = f"{other[0]}/records/{short(record.key)} is not used: the same run is in '{kept[0]}'"
     first = kept[1][1]
-    if record.outcome is not Outcome.OK or kept[1][0].outcome is not Outcome.OK or said is None or first is None:
+    outcomes = {record.outcome, kept[1][0].outcome}
+    if outcomes != {Outcome.OK} or predictions is None or first is None:
         return text + "."
-    if said.probabilities.shape != first.probabilities.shape or not np.array_equal(said.image_ids, first.image_ids):
+    if not np.array_equal(predictions.image_ids, first.image_ids) or (
+        predictions.probabilities.shape != first.probabilities.shape
+    ):
         return text + ", with other images."
-    apart = float(np.abs(said.probabilities - first.probabilities).max(initial=0.0))
+    apart = float(np.abs(predictions.probabilities - first.probabilities).max(initial=0.0))
     return text + (f", with probabilities that differ by up to {apart:.2g}." if apart else ".")
 
 

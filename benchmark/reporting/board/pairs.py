@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmark.evaluation.statistics import Pair
 from benchmark.reporting.board.board import Board, BoardRow
-from benchmark.reporting.board.rows import Row
+from benchmark.reporting.board.column import Values
 from benchmark.reporting.documents.markdown_cells import HIGHER, LOWER, escaped, table
 from benchmark.reporting.figures.labels import full_names
 
@@ -32,18 +32,18 @@ class RowPair:
 
     Args:
         rows: the two.
-        names: of the two.
-        found: how they compare.
+        names: the names of the two.
+        statistics: how they compare.
     """
 
     rows: tuple[BoardRow, BoardRow]
     names: tuple[str, str]
-    found: Pair
+    statistics: Pair
 
     @property
     def better(self) -> str:
         """Name of the row that is significantly better, empty where they can't be told apart."""
-        compared = self.found.comparison
+        compared = self.statistics.comparison
         if compared.better is None:
             return ""
         return self.names[0] if compared.better == compared.first else self.names[1]
@@ -57,38 +57,38 @@ def row_pairs(board: Board, block: str) -> list[RowPair]:
     names = full_names(rows)
     hidden = {id(row) for row in board.hidden}
     pairs = []
-    for found in board.statistics[block].pairs:
-        first, second = found.comparison.first, found.comparison.second
+    for pair in board.statistics[block].pairs:
+        first, second = pair.comparison.first, pair.comparison.second
         if not hidden & {id(rows[first]), id(rows[second])}:
-            pairs.append(RowPair((rows[first], rows[second]), (names[first], names[second]), found))
+            pairs.append(RowPair((rows[first], rows[second]), (names[first], names[second]), pair))
     return pairs
 
 
 def sentence(pair: RowPair) -> str:
     """Return in a sentence whether two rows differ."""
-    compared, p = pair.found.comparison, pair.found.p_mcnemar
-    told = f"{pair.better} is better" if pair.better else "The two can't be told apart"
+    compared, p = pair.statistics.comparison, pair.statistics.p_mcnemar
+    verdict = f"{pair.better} is better" if pair.better else "The two can't be told apart"
     return (
-        f"{told}: {pair.names[0]} has {compared.difference:.3f} more macro-F1 ({compared.interval.low:.3f} to "
+        f"{verdict}: {pair.names[0]} has {compared.difference:.3f} more macro-F1 ({compared.interval.low:.3f} to "
         f"{compared.interval.high:.3f}), p {_p(compared.p_holm)} after Holm's correction; McNemar's p {_p(p)}."
     )
 
 
-def comparison_lines(board: Board) -> list[Row]:
+def comparison_lines(board: Board) -> list[Values]:
     """Return one line per pair of rows of a block, under :data:`COMPARISONS`."""
     return [
         {
             "block": block,
             "first": pair.names[0],
             "second": pair.names[1],
-            "macro_f1_difference": pair.found.comparison.difference,
-            "difference_low": pair.found.comparison.interval.low,
-            "difference_high": pair.found.comparison.interval.high,
-            "p": pair.found.comparison.p,
-            "p_holm": pair.found.comparison.p_holm,
+            "macro_f1_difference": pair.statistics.comparison.difference,
+            "difference_low": pair.statistics.comparison.interval.low,
+            "difference_high": pair.statistics.comparison.interval.high,
+            "p": pair.statistics.comparison.p,
+            "p_holm": pair.statistics.comparison.p_holm,
             "better": pair.better,
-            "p_mcnemar": pair.found.p_mcnemar,
-            "p_nadeau_bengio": pair.found.p_folds,
+            "p_mcnemar": pair.statistics.p_mcnemar,
+            "p_nadeau_bengio": pair.statistics.p_folds,
         }
         for block in board.statistics
         for pair in row_pairs(board, block)
@@ -96,7 +96,7 @@ def comparison_lines(board: Board) -> list[Row]:
 
 
 def pair_tables(board: Board, blocks: Sequence[str]) -> list[str]:
-    """Return as Markdown which rows of an arena's blocks differ; nothing where there are no pairs.
+    """Return as Markdown which rows of a comparison group's blocks differ; nothing where there are no pairs.
 
     Up to five rows, every pair; beyond, the pairs with the best row, and the differences of all in a table of rows
     by rows.
@@ -125,18 +125,18 @@ _ALL = "All pairs: macro-F1 of the line's row less that of the column's; bold wh
 
 
 def _list(pairs: Sequence[RowPair]) -> str:
-    folds = any(pair.found.p_folds is not None for pair in pairs)
+    folds = any(pair.statistics.p_folds is not None for pair in pairs)
     head = [HIGHER, LOWER, "difference", "p (Holm)", "p (McNemar)", *(["p over folds"] if folds else [])]
     lines = []
     for pair in pairs:
-        compared, p = pair.found.comparison, escaped(_p(pair.found.comparison.p_holm))
+        compared, p = pair.statistics.comparison, escaped(_p(pair.statistics.comparison.p_holm))
         cells = [
             *map(escaped, pair.names),
             f"{compared.difference:.3f} ({compared.interval.low:.3f} to {compared.interval.high:.3f})",
             f"**{p}**" if pair.better else p,
-            escaped(_p(pair.found.p_mcnemar)),
+            escaped(_p(pair.statistics.p_mcnemar)),
         ]
-        lines.append([*cells, escaped(_p(pair.found.p_folds))] if folds else cells)
+        lines.append([*cells, escaped(_p(pair.statistics.p_folds))] if folds else cells)
     return table(head, lines)
 
 
@@ -149,7 +149,7 @@ def _matrix(pairs: Sequence[RowPair], rows: dict[int, str]) -> str:
     place = {row: number for number, row in enumerate(rows)}
     cells = [[""] * len(rows) for _ in rows]
     for pair in pairs:
-        text = f"{pair.found.comparison.difference:.2f}"
+        text = f"{pair.statistics.comparison.difference:.2f}"
         first, second = (place[id(row)] for row in pair.rows)
         cells[first][second] = f"**{text}**" if pair.better else text
     numbered = list(enumerate(rows.values(), 1))

@@ -13,7 +13,7 @@ def with_certificates(board: Board, folders: Sequence[Path]) -> Board:
     """Return the board with the column ``parity``: the certificates that speak of each row's declaration.
 
     Args:
-        folders: of results; a user's certificates there go before those that are shipped.
+        folders: results folders; a user's certificates there go before those that are shipped.
     """
     own, problems = of_results(folders)
     certificates = [*own, *shipped()]
@@ -22,7 +22,7 @@ def with_certificates(board: Board, folders: Sequence[Path]) -> Board:
         source = result.record.identity.get("backbone_source")
         ran.setdefault(result.record.backbone.name, set()).add(str(source))
     registry = load_registry() if certificates else Registry()
-    known = {
+    hashes = {
         name: ran.get(name, set()) | _installed(registry, name)
         for certificate in certificates
         for name in certificate.sources
@@ -31,8 +31,8 @@ def with_certificates(board: Board, folders: Sequence[Path]) -> Board:
     for row in board.rows:
         name = row.first.record.backbone.name
         source = str(row.first.record.identity.get("backbone_source"))
-        said = [each.sentence(name) for each in speaking_of(certificates, name, {**known, name: {source}})]
-        rows.append(replace(row, values={**row.values, "parity": " ".join(said)}) if said else row)
+        sentences = [each.sentence(name) for each in speaking_of(certificates, name, {**hashes, name: {source}})]
+        rows.append(replace(row, values={**row.values, "parity": " ".join(sentences)}) if sentences else row)
     return replace(board, rows=tuple(rows), problems=(*board.problems, *problems))
 
 

@@ -12,20 +12,20 @@ DISCLAIMER = "Research software, not for clinical use."
 
 
 def data_notes(rows: Sequence[BoardRow]) -> list[str]:
-    """Return the short sentences that a reader must see first: on the data behind an arena's rows, and on leaks."""
+    """Return the short sentences that a reader must see first: on a comparison group's data, and on leaks."""
     data = rows[0].first.record.data
     folds = len({result.record.data.split_hash for result in rows[0].results})
     notes = []
     if data.synthetic:
         notes.append("The images are synthetic: no conclusion about patients can be drawn.")
     train, validation, tested = (rows[0].values[name] for name in ("n_train", "n_validation", "n_test"))
-    told = (
+    sizes = (
         f"{train} images to train, {validation} to choose (mean of {folds} folds); each of {tested} images is tested "
         "once."
         if folds > 1
         else f"{train} images to train, {validation} to choose, {tested} to test."
     )
-    notes.append(told + (f" The class without a tumour is {data.negative_class}." if data.negative_class else ""))
+    notes.append(sizes + (f" The class without a tumour is {data.negative_class}." if data.negative_class else ""))
     notes.append(
         "No patient is on both sides of the split."
         if data.grouped and not data.leaks
@@ -34,6 +34,8 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
         else "Patients are unknown: slices of one patient may be on both sides of the split, so that scores may be "
         "too high, and intervals are too narrow."
     )
+    if data.grouping:
+        notes.append(f"{data.grouping[0].upper()}{data.grouping[1:]}.")
     leaks = dict.fromkeys(leak for row in rows for result in row.results for leak in result.record.data.leaks)
     notes += [f"The split leaks: {leak.removesuffix('.')}." for leak in leaks]
     if data.limit is not None:
@@ -45,19 +47,20 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
 
 
 def block_notes(blocks: Mapping[str, BlockStatistics], say: Callable[[BlockStatistics], Iterable[str]]) -> list[str]:
-    """Return what is said of the blocks of an arena, each sentence once.
+    """Return what is said of the blocks of a comparison group, each sentence once.
 
     Args:
-        blocks: by their place in the arena; a sentence that is not said of all of them names those that it is of.
+        blocks: by their place in the comparison group; a sentence that is not true of all names those that it is
+            true of.
         say: returns the sentences on one block.
     """
-    said: dict[str, list[str]] = {}
+    places_of: dict[str, list[str]] = {}
     for place, statistics in blocks.items():
         for sentence in say(statistics):
-            said.setdefault(sentence, []).append(place)
+            places_of.setdefault(sentence, []).append(place)
     return [
         sentence if len(places) == len(blocks) else f"{' and '.join(places)}: {sentence}"
-        for sentence, places in said.items()
+        for sentence, places in places_of.items()
     ]
 
 
@@ -100,15 +103,3 @@ def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
             f"below {ALPHA} after Holm's correction for {pairs}; the smallest p is {smallest:.2g}."
         )
     return notes
-
-
-def count(value: float) -> str:
-    """Return a count, or a mean of counts with one decimal."""
-    return str(int(value)) if value == int(value) else f"{value:.1f}"
-
-
-def number(value: float, digits: int = 3) -> str:
-    """Return a number with ``digits`` significant digits, never in scientific notation, whole ones whole."""
-    if value == int(value) and abs(value) < 1e15:
-        return str(int(value))
-    return f"{value:.{digits}g}" if abs(value) < 10**digits and abs(value) >= 1e-4 else f"{value:.0f}"

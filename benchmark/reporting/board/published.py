@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmark.records.record import DataFacts
+from benchmark.reporting.board.column import Values
 
 NOTEBOOK = "seed notebook"
 _PUBLISHED = Path(__file__).with_name("published.csv")
@@ -30,14 +31,14 @@ class Published:
     """One published result. What is not reported is ``None``, or absent from its mapping.
 
     Args:
-        work: who reports it.
-        model: as they call it.
-        protocol: as they describe it.
+        work: the paper or notebook that reports it.
+        model: the network as that work calls it.
+        protocol: the split as that work describes it.
         level: what was kept apart between training and test: ``patient``, ``slice`` (patients are on both sides), or
             ``unknown``.
-        pretrained: whether its weights were.
+        pretrained: whether training began with pretrained weights.
         accuracy, macro_f1: 0-1.
-        recalls: by class, 0-1.
+        recalls: recall by class, 0-1.
         false_negatives, missed: images by class, of both kinds (see README).
         caveat: what a reader must know of it, else empty.
     """
@@ -53,6 +54,16 @@ class Published:
     false_negatives: Mapping[str, int]
     missed: Mapping[str, int]
     caveat: str
+
+    @property
+    def values(self) -> Values:
+        """What is reported, by the name of the board's column."""
+        return {
+            "accuracy": self.accuracy,
+            "macro_f1": self.macro_f1,
+            **{f"fn_{name}": count for name, count in self.false_negatives.items()},
+            **{f"missed_{name}": count for name, count in self.missed.items()},
+        }
 
 
 LEVELS = {
@@ -82,22 +93,22 @@ def known_data(data: DataFacts) -> str | None:
     return None
 
 
-def published_rows(data: DataFacts) -> tuple[Published, ...]:
+def published_results(data: DataFacts) -> tuple[Published, ...]:
     """Return what is published on the data set of a record, the highest accuracy first; empty for other data."""
     name = known_data(data)
-    rows = [] if name is None else [*_published().get(name, ()), *(_notebook() if name == _NOTEBOOK_DATA else ())]
-    return tuple(sorted(rows, key=lambda row: (-(row.accuracy or 0.0), row.work, row.model)))
+    results = [] if name is None else [*_published().get(name, ()), *(_notebook() if name == _NOTEBOOK_DATA else ())]
+    return tuple(sorted(results, key=lambda result: (-(result.accuracy or 0.0), result.work, result.model)))
 
 
 @cache
 def _published() -> dict[str, list[Published]]:
     """Return the rows of ``published.csv`` by data set; those of the notebook stand in its own file, with more."""
-    found: dict[str, list[Published]] = {}
+    by_data_set: dict[str, list[Published]] = {}
     for line in _lines(_PUBLISHED):
         if line["work"] == NOTEBOOK:
             continue
         verified = line["verified"]
-        found.setdefault(line["dataset"], []).append(
+        by_data_set.setdefault(line["dataset"], []).append(
             Published(
                 work=line["work"],
                 model=line["model"],
@@ -112,15 +123,15 @@ def _published() -> dict[str, list[Published]]:
                 caveat="" if verified == "yes" else verified,
             )
         )
-    return found
+    return by_data_set
 
 
 @cache
 def _notebook() -> list[Published]:
-    rows = []
+    results = []
     for line in _lines(_EXPERIMENTS):
         f1 = _by_class(line, "f1_")
-        rows.append(
+        results.append(
             Published(
                 work=NOTEBOOK,
                 model=f"{line['backbone']}, {line['id']}",
@@ -135,7 +146,7 @@ def _notebook() -> list[Published]:
                 caveat=line["note"],
             )
         )
-    return rows
+    return results
 
 
 def _level(protocol: str) -> str:

@@ -11,16 +11,17 @@ def recipe_labels(results: Sequence[Result]) -> dict[str, str]:
     alike: dict[tuple[Any, ...], dict[str, Result]] = {}
     for result in results:
         record = result.record
-        look = (record.backbone.name, record.backbone.framework, record.recipe_name, record.data.name, result.split)
-        alike.setdefault(look, {}).setdefault(result.row_key, result)
+        backbone, data = record.backbone, record.data
+        shown_as = backbone.name, backbone.framework, record.recipe_name, data.name, result.split
+        alike.setdefault(shown_as, {}).setdefault(result.row_key, result)
     labels: dict[str, str] = {}
     for rows in alike.values():
         recipes = {key: _flat(result.record.identity.get("recipe")) for key, result in rows.items()}
         fields = sorted({name for recipe in recipes.values() for name in recipe})
         differing = [name for name in fields if len({str(recipe.get(name)) for recipe in recipes.values()}) > 1]
         for key, result in rows.items():
-            told = ", ".join(f"{name}={recipes[key].get(name)}" for name in differing)
-            labels[key] = f"{result.record.recipe_name} ({told})" if told else result.record.recipe_name
+            difference = ", ".join(f"{name}={recipes[key].get(name)}" for name in differing)
+            labels[key] = f"{result.record.recipe_name} ({difference})" if difference else result.record.recipe_name
     return labels
 
 

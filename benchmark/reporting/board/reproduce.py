@@ -19,29 +19,29 @@ def command_of(row: BoardRow) -> str:
     record = row.first.record
     typed = record.provenance.get("command", "")
     try:
-        words = shlex.split(typed) if isinstance(typed, str) else [str(word) for word in typed]
+        arguments = shlex.split(typed) if isinstance(typed, str) else [str(argument) for argument in typed]
     except (ValueError, TypeError):  # a quotation without end, or nothing that has words
         return ""
-    if not words:
+    if not arguments:
         return ""
     seeds = sorted({result.record.seed for result in row.results})
     chosen = ["--backbone", record.backbone.name, "--seed", *map(str, seeds)]
-    suite = any(word == "--suite" or word.startswith("--suite=") for word in words)
+    suite = any(argument == "--suite" or argument.startswith("--suite=") for argument in arguments)
     if suite and " = " not in record.recipe_name:
         chosen += ["--entry", record.recipe_name]
-    start = words.index("benchmark") + 1 if "benchmark" in words else 1
-    return shlex.join([*words[:start], *chosen, *_others(words[start:]), "--rerun"])
+    start = arguments.index("benchmark") + 1 if "benchmark" in arguments else 1
+    return shlex.join([*arguments[:start], *chosen, *_others(arguments[start:]), "--rerun"])
 
 
-def _others(words: Sequence[str]) -> Iterator[str]:
+def _others(arguments: Sequence[str]) -> Iterator[str]:
     """Yield the words of a command but those that choose among its runs."""
     dropping = False
-    for word in words:
-        if word.startswith("-") and not word[1:].isdecimal():
-            name, equals, _ = word.partition("=")
+    for argument in arguments:
+        if argument.startswith("-") and not argument[1:].isdecimal():
+            name, equals, _ = argument.partition("=")
             dropping = name in _VALUES and not equals
             if name in _FLAGS or name in _VALUES:
                 continue
         elif dropping:
             continue
-        yield word
+        yield argument

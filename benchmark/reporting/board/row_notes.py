@@ -1,4 +1,4 @@
-"""Notes on single rows of an arena, each said once for all the rows that it concerns."""
+"""Notes on single rows of a comparison group, each said once for all the rows that it concerns."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from benchmark.reporting.figures.labels import full_names
 
 @dataclass(frozen=True)
 class RowNote:
-    """A note on some rows of an arena.
+    """A note on some rows of a comparison group.
 
     Args:
         text: one sentence, which names the rows.
-        rows: their numbers within the arena, from 0.
+        rows: their numbers within the comparison group, from 0.
     """
 
     text: str
@@ -22,7 +22,7 @@ class RowNote:
 
 
 def row_notes(rows: Sequence[BoardRow]) -> list[RowNote]:
-    """Return the notes on the rows of an arena; rows of which the same is to be said share one."""
+    """Return the notes on the rows of a comparison group; rows of which the same is to be said share one."""
     names = full_names(rows)
     fell = [number for number, row in enumerate(rows) if row.first.record.weights.fell_back]
     notes = [*_guesses(rows, names), *_reasons(rows, names)]
@@ -43,32 +43,32 @@ def _joined(names: Sequence[str], chosen: Iterable[int]) -> str:
 
 def _guesses(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
     """Return which rows are no better than guessing, those that were trained alike together."""
-    found: dict[str, list[int]] = {}
+    alike: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
         if row.guessed:
             record = row.first.record
-            found.setdefault(f"{like_guessing(record)} {trained(record)}", []).append(number)
+            alike.setdefault(f"{like_guessing(record)} {trained(record)}", []).append(number)
     notes = []
-    for said, members in found.items():
-        told = []
+    for text, members in alike.items():
+        with_intervals = []
         for number in members:
             interval = rows[number].intervals["macro_f1"]
-            told.append(f"{names[number]} ({interval.low:.2f}-{interval.high:.2f})")
-        notes.append(RowNote(f"{said}, 95 % interval in brackets: {', '.join(told)}.", tuple(members)))
+            with_intervals.append(f"{names[number]} ({interval.low:.2f}-{interval.high:.2f})")
+        notes.append(RowNote(f"{text}, 95 % interval in brackets: {', '.join(with_intervals)}.", tuple(members)))
     return notes
 
 
 def _reasons(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
     """Return why rows with scores are not whole."""
-    found: dict[str, list[int]] = {}
+    alike: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
         if row.values["n_runs"] and not row.guessed and row.values.get("reason"):
-            found.setdefault(str(row.values["reason"]), []).append(number)
-    return [RowNote(f"{_joined(names, members)}: {said}", tuple(members)) for said, members in found.items()]
+            alike.setdefault(str(row.values["reason"]), []).append(number)
+    return [RowNote(f"{_joined(names, members)}: {reason}", tuple(members)) for reason, members in alike.items()]
 
 
 def _namesakes(rows: Sequence[BoardRow]) -> list[RowNote]:
-    """Return a note for each name that several backbones of an arena share without being one network."""
+    """Return a note for each name that several backbones of a comparison group share without being one network."""
     called: dict[str, dict[str, str]] = {}
     owners: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
@@ -85,10 +85,10 @@ def _namesakes(rows: Sequence[BoardRow]) -> list[RowNote]:
 
 def _alike(notes: Mapping[str, str]) -> list[str]:
     """Return what each network is, those that are alike together."""
-    found: dict[str, list[str]] = {}
+    names_of: dict[str, list[str]] = {}
     for full, note in sorted(notes.items()):
-        found.setdefault(note, []).append(full)
+        names_of.setdefault(note, []).append(full)
     return [
         f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} {note}"
-        for note, names in sorted(found.items(), key=lambda each: each[1])
+        for note, names in sorted(names_of.items(), key=lambda each: each[1])
     ]

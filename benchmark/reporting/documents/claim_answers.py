@@ -1,10 +1,10 @@
 """What records tell for a reporting checklist, one answer at a time; nothing is guessed."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from benchmark.data.audit.audit import Audit
+from benchmark.evaluation.metrics import decide
 from benchmark.records.record import DataFacts, Record
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.phrases import data_notes
@@ -21,20 +21,20 @@ def records_of(rows: Sequence[BoardRow]) -> list[Record]:
 
 def by_row(rows: Sequence[BoardRow], tell: Callable[[Record], str]) -> str:
     """Return what each row says, once where all say the same; rows that say nothing are left out."""
-    said: dict[str, list[str]] = {}
+    names_of: dict[str, list[str]] = {}
     for name, row in zip(full_names(rows), rows, strict=True):
         text = tell(row.first.record)
         if text:
-            said.setdefault(text, []).append(name)
-    if len(said) == 1 and sum(map(len, said.values())) == len(rows):
-        return next(iter(said))
-    return "; ".join(f"{' and '.join(names)}: {text}" for text, names in said.items())
+            names_of.setdefault(text, []).append(name)
+    if len(names_of) == 1 and sum(map(len, names_of.values())) == len(rows):
+        return next(iter(names_of))
+    return "; ".join(f"{' and '.join(names)}: {text}" for text, names in names_of.items())
 
 
 def audits(rows: Sequence[BoardRow]) -> dict[str, Audit]:
     """Return the audits by the name of the split."""
-    found = {record.data.split: record.audit for record in records_of(rows) if record.audit is not None}
-    return dict(sorted(found.items()))
+    by_split = {record.data.split: record.audit for record in records_of(rows) if record.audit is not None}
+    return dict(sorted(by_split.items()))
 
 
 def source(rows: Sequence[BoardRow]) -> str:
@@ -42,18 +42,19 @@ def source(rows: Sequence[BoardRow]) -> str:
     data = rows[0].first.record.data
     kind = "simulated images" if data.synthetic else "images"
     notes = dict.fromkeys(note for audit in audits(rows).values() for note in audit.notes)
-    known = f" {'; '.join(notes)}." if notes else ""
-    return f"{data.name} ({kind}), fingerprint {data.fingerprint[:16]}.{known}"
+    release = f" {'; '.join(notes)}." if notes else ""
+    return f"{data.name} ({kind}), fingerprint {data.fingerprint[:16]}.{release}"
 
 
 def preprocessing(record: Record) -> str:
     """Return how pixels reach the network."""
-    recipe = recipe_of(record)
-    size, resize = recipe.get("size"), recipe.get("resize")
-    pixels = f"{size} x {size} pixels" if size else "the backbone's own size"
+    recipe = record.recipe
+    if recipe is None:
+        return ""
+    pixels = f"{recipe.size} x {recipe.size} pixels" if recipe.size else "the backbone's own size"
     declared = {} if record.network is None else record.network.preprocessing
-    told = ", ".join(f"{name} {value}" for name, value in declared.items())
-    return f"{pixels}, resized by {resize}" + (f"; {told}" if told else "") if recipe else ""
+    settings = ", ".join(f"{name} {value}" for name, value in declared.items())
+    return f"{pixels}, resized by {recipe.resize}" + (f"; {settings}" if settings else "")
 
 
 def sizes(rows: Sequence[BoardRow]) -> str:
@@ -69,12 +70,12 @@ def sizes(rows: Sequence[BoardRow]) -> str:
 
 def balance(rows: Sequence[BoardRow]) -> str:
     """Return the images by class and part, as the audit counted them."""
-    told = [
+    splits = [
         f"{split}: "
         + "; ".join(f"{part} " + ", ".join(f"{c} {n}" for c, n in counts.items()) for part, counts in parts.items())
         for split, parts in ((split, audit.balance) for split, audit in audits(rows).items())
     ]
-    return ". ".join(told)
+    return ". ".join(splits)
 
 
 def assignment(rows: Sequence[BoardRow]) -> str:
@@ -105,15 +106,15 @@ def level(data: DataFacts) -> str:
 
 def leakage(rows: Sequence[BoardRow]) -> str:
     """Return what the audits found, or that none was made."""
-    found = audits(rows)
-    told = [
+    by_split = audits(rows)
+    sentences = [
         f"{split}: {audit.byte_identical.groups} groups of byte-identical, {audit.pixel_identical.groups} of "
         f"pixel-identical and {audit.near.groups} of nearly identical images; {audit.near.test_images} test images "
         f"have a copy in training or validation. " + " ".join(_sentence(finding.text) for finding in audit.findings)
-        for split, audit in found.items()
+        for split, audit in by_split.items()
     ]
     leaks = dict.fromkeys(leak for record in records_of(rows) for leak in record.data.leaks)
-    return " ".join(told) or (f"{'; '.join(leaks)}. No further audit is recorded." if leaks else "")
+    return " ".join(sentences) or (f"{'; '.join(leaks)}. No further audit is recorded." if leaks else "")
 
 
 def network(record: Record) -> str:
@@ -134,20 +135,21 @@ def weights(record: Record) -> str:
     start = {"none": "random", "imagenet": "pretrained on ImageNet", "file": "from a file"}.get(
         facts.used, facts.used
     )
-    initial = f" ({recipe_of(record).get('initialization')} initialisation)" if facts.used == "none" else ""
+    recipe = record.recipe if facts.used == "none" else None
+    initial = "" if recipe is None else f" ({recipe.initialization} initialisation)"
     loaded = f" ({facts.loaded})" if facts.loaded not in ("", "none") else ""
     return f"{start}{initial}{loaded}" + (", although pretrained weights were asked for" if facts.fell_back else "")
 
 
 def software(record: Record) -> str:
     """Return versions."""
-    found = record.provenance
-    libraries = found.get("libraries")
-    known = {f"TumorBoard {found['tumorboard']}": True} if "tumorboard" in found else {}
-    told = [*known, *([f"commit {found['git_commit'][:12]}"] if found.get("git_commit") else [])]
-    told += [f"Python {found['python']}"] if "python" in found else []
-    told += [f"{name} {version}" for name, version in libraries.items()] if isinstance(libraries, dict) else []
-    return ", ".join(told)
+    provenance = record.provenance
+    libraries = provenance.get("libraries")
+    versions = [f"TumorBoard {provenance['tumorboard']}"] if "tumorboard" in provenance else []
+    versions += [f"commit {provenance['git_commit'][:12]}"] if provenance.get("git_commit") else []
+    versions += [f"Python {provenance['python']}"] if "python" in provenance else []
+    versions += [f"{name} {version}" for name, version in libraries.items()] if isinstance(libraries, dict) else []
+    return ", ".join(versions)
 
 
 def hardware(record: Record) -> str:
@@ -157,28 +159,27 @@ def hardware(record: Record) -> str:
 
 def training(record: Record) -> str:
     """Return the recipe's choices, those that are off left out."""
-    recipe = recipe_of(record)
-    if not recipe:
+    recipe = record.recipe
+    if recipe is None:
         return ""
-    optimizer, schedule, loss = (_section(recipe, name) for name in ("optimizer", "schedule", "loss"))
-    execution, augmentation = _section(recipe, "execution"), _section(recipe, "augmentation")
-    varied = ", ".join(f"{name} {value}" for name, value in augmentation.items() if value)
+    varied = ", ".join(f"{name} {value}" for name, value in recipe.augmentation.model_dump().items() if value)
     return (
-        f"{len(record.history)} epochs of at most {recipe.get('epochs')}, "
-        f"batch {recipe.get('batch_size')}, {optimizer.get('name')} at {optimizer.get('learning_rate')}, schedule "
-        f"{schedule.get('name')}, weight decay {optimizer.get('weight_decay')}, class weights "
-        f"{loss.get('class_weights')}, trained from {recipe.get('trainable_from')}, precision "
-        f"{record.identity.get('precision') or execution.get('precision')}, augmentation: {varied or 'none'}"
+        f"{len(record.history)} epochs of at most {recipe.epochs}, "
+        f"batch {recipe.batch_size}, {recipe.optimizer.name} at {recipe.optimizer.learning_rate}, schedule "
+        f"{recipe.schedule.name}, weight decay {recipe.optimizer.weight_decay}, class weights "
+        f"{recipe.loss.class_weights}, trained from {recipe.trainable_from}, precision "
+        f"{record.identity.get('precision') or recipe.execution.precision}, augmentation: {varied or 'none'}"
     )
 
 
 def selection(record: Record) -> str:
     """Return how the final model was chosen."""
-    stopping = _section(recipe_of(record), "early_stopping")
-    if record.best_epoch is None or not stopping:
+    if record.best_epoch is None or record.recipe is None:
         return ""
     tuned = f"; learning rate chosen among {len(record.trials)} on validation images" if record.trials else ""
-    kept = "the epoch with the best validation result" if stopping.get("restore_best") else "the last epoch"
+    kept = (
+        "the epoch with the best validation result" if record.recipe.early_stopping.restore_best else "the last epoch"
+    )
     return f"weights of {kept}{tuned}"
 
 
@@ -200,11 +201,9 @@ def failures(rows: Sequence[BoardRow]) -> str:
             if result.scores is None or result.predictions is None:
                 continue
             test, names = result.predictions.part("test"), result.record.data.class_names
-            said = test.probabilities.argmax(axis=1)
-            mine |= {str(name) for name in test.image_ids[said != test.labels]}
-            confused.update(
-                (names[true], names[called]) for true, called in zip(test.labels, said, strict=True) if true != called
-            )
+            predicted = decide(test.probabilities)
+            mine |= {str(name) for name in test.image_ids[predicted != test.labels]}
+            confused.update((names[i], names[j]) for i, j in zip(test.labels, predicted, strict=True) if i != j)
         wrong.append(mine)
     most = "; ".join(f"{true} called {called} ({count})" for (true, called), count in confused.most_common(3))
     shared = set.intersection(*wrong) if wrong else set()
@@ -215,21 +214,10 @@ def failures(rows: Sequence[BoardRow]) -> str:
 def limitations(rows: Sequence[BoardRow], ranking: Sequence[str]) -> str:
     """Return what the records themselves make one say."""
     no_limits = ("images to train", "No patient is on both sides")
-    said = [note for note in data_notes(rows) if not any(text in note for text in no_limits)]
-    told = [note.text for note in row_notes(rows)]
-    return " ".join(dict.fromkeys(map(_sentence, [*said, *told, *ranking])))
+    on_data = [note for note in data_notes(rows) if not any(text in note for text in no_limits)]
+    on_rows = [note.text for note in row_notes(rows)]
+    return " ".join(dict.fromkeys(map(_sentence, [*on_data, *on_rows, *ranking])))
 
 
 def _sentence(text: str) -> str:
     return text if text.endswith(".") else f"{text}."
-
-
-def recipe_of(record: Record) -> Mapping[str, Any]:
-    """Return the resolved recipe, empty where the record holds none."""
-    recipe = record.identity.get("recipe")
-    return recipe if isinstance(recipe, dict) else {}
-
-
-def _section(recipe: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = recipe.get(name)
-    return found if isinstance(found, dict) else {}

@@ -9,60 +9,30 @@ from collections.abc import Sequence
 
 from benchmark.evaluation.bootstrap import RESAMPLES
 from benchmark.reporting.board.board import Board, BoardRow
+from benchmark.reporting.board.columns import in_output
 from benchmark.reporting.board.phrases import DISCLAIMER, rank_notes, seed_notes
 from benchmark.reporting.board.reproduce import command_of
-from benchmark.reporting.documents.claim_answers import (
-    NOT_RECORDED,
-    assignment,
-    balance,
-    by_row,
-    explained,
-    failures,
-    hardware,
-    leakage,
-    level,
-    limitations,
-    network,
-    preprocessing,
-    selection,
-    sizes,
-    software,
-    source,
-    training,
-    weights,
-)
-from benchmark.reporting.documents.markdown_cells import count_cell, escaped, score_cell, table
+from benchmark.reporting.documents import claim_answers as answers
+from benchmark.reporting.documents.markdown_cells import cell, escaped, table
 
 _INTRODUCTION = f"""# Reporting checklist
 
 {DISCLAIMER} Filled in from the records of the runs; the numbers are those of CLAIM 2020 (Mongan, Moy & Kahn, \
-Radiology: Artificial Intelligence 2020;2(2):e200029). Where it says *{NOT_RECORDED}*, the records do not tell, and \
-authors must."""
-_METRICS = (
-    ("macro_f1", "macro-F1"),
-    ("accuracy", "accuracy"),
-    ("balanced_accuracy", "balanced accuracy"),
-    ("mcc", "MCC"),
-    ("auroc", "AUROC"),
-    ("sensitivity_at_95", "sensitivity, tumour or not"),
-    ("specificity_at_95", "specificity reached"),
-    ("ece", "calibration error"),
-    ("brier", "Brier"),
-    ("patient_macro_f1", "macro-F1 by patient"),
-)
+Radiology: Artificial Intelligence 2020;2(2):e200029). Where it says *{answers.NOT_RECORDED}*, the records do not \
+tell, and authors must."""
 
 
 def report(board: Board) -> str:
-    """Return the checklist of every arena (data, split and image set) as Markdown."""
+    """Return the checklist of every comparison group (data, split and image set) as Markdown."""
     parts = [_INTRODUCTION]
-    for rows in board.arenas():
+    for rows in board.comparison_groups():
         shown = [row for row in rows if row.values["n_runs"]]
-        parts.append(f"## {escaped(rows[0].block.arena_name)}")
-        parts += _arena(shown, rows, board) if shown else ["No run has a score."]
+        parts.append(f"## {escaped(rows[0].block.comparison_group_name)}")
+        parts += _comparison_group(shown, rows, board) if shown else ["No run has a score."]
     return "\n\n".join(parts) + "\n"
 
 
-def _arena(shown: Sequence[BoardRow], rows: Sequence[BoardRow], board: Board) -> list[str]:
+def _comparison_group(shown: Sequence[BoardRow], rows: Sequence[BoardRow], board: Board) -> list[str]:
     data = shown[0].first.record.data
     notes = [
         note
@@ -72,64 +42,49 @@ def _arena(shown: Sequence[BoardRow], rows: Sequence[BoardRow], board: Board) ->
     ]
     failed = [row for row in rows if not row.values["n_runs"]]
     unfinished = f"{len(failed)} of {len(rows)} rows have no score: see leaderboard.md." if failed else "None."
-    sections: list[tuple[str, list[tuple[str, str, str]]]] = [
-        (
-            "Data",
-            [
-                ("7", "Data source", source(shown)),
-                ("8", "Eligibility, setting, dates", ""),
-                ("9", "Preprocessing", by_row(shown, preprocessing)),
-                ("12", "De-identification", ""),
-                ("14", "Reference standard", f"The source's labels: {', '.join(data.class_names)}."),
-                ("16-18", "Annotators, tools, agreement", ""),
-            ],
-        ),
-        (
-            "Partitions",
-            [
-                ("19", "Sample size", sizes(shown)),
-                ("20", "How images were assigned", assignment(shown)),
-                ("21", "Level at which parts are disjoint", level(data)),
-                ("21", "Leakage audit", leakage(shown)),
-                ("34", "Classes in each part", balance(shown)),
-                ("34", "Demographic and clinical characteristics", ""),
-            ],
-        ),
-        (
-            "Model",
-            [
-                ("22", "Networks", by_row(shown, network)),
-                ("23", "Software", by_row(shown, software)),
-                ("24", "Initialisation", by_row(shown, weights)),
-            ],
-        ),
-        (
-            "Training",
-            [
-                ("25", "Choices", by_row(shown, training)),
-                ("25", "Device and time", by_row(shown, hardware)),
-                ("26", "Selection of the final model", by_row(shown, selection)),
-                ("27", "Ensembles", "None."),
-            ],
-        ),
-        (
-            "Evaluation",
-            [
-                ("28", "Metrics", "As in the table below; definitions in leaderboard.md."),
-                ("29", "Uncertainty", _uncertainty(notes)),
-                ("30", "Robustness", _seeds(shown)),
-                ("31", "Where the networks look", by_row(shown, explained)),
-                ("32", "External data", ""),
-                ("33", "Runs that did not finish", unfinished),
-                ("37", "Failure analysis", failures(shown)),
-                ("38", "Limitations", limitations(shown, [note for note in notes if "models, not" in note])),
-            ],
-        ),
-    ]
+    sections = {
+        "Data": [
+            ("7", "Data source", answers.source(shown)),
+            ("8", "Eligibility, setting, dates", ""),
+            ("9", "Preprocessing", answers.by_row(shown, answers.preprocessing)),
+            ("12", "De-identification", ""),
+            ("14", "Reference standard", f"The source's labels: {', '.join(data.class_names)}."),
+            ("16-18", "Annotators, tools, agreement", ""),
+        ],
+        "Partitions": [
+            ("19", "Sample size", answers.sizes(shown)),
+            ("20", "How images were assigned", answers.assignment(shown)),
+            ("21", "Level at which parts are disjoint", answers.level(data)),
+            ("21", "Leakage audit", answers.leakage(shown)),
+            ("34", "Classes in each part", answers.balance(shown)),
+            ("34", "Demographic and clinical characteristics", ""),
+        ],
+        "Model": [
+            ("22", "Networks", answers.by_row(shown, answers.network)),
+            ("23", "Software", answers.by_row(shown, answers.software)),
+            ("24", "Initialisation", answers.by_row(shown, answers.weights)),
+        ],
+        "Training": [
+            ("25", "Choices", answers.by_row(shown, answers.training)),
+            ("25", "Device and time", answers.by_row(shown, answers.hardware)),
+            ("26", "Selection of the final model", answers.by_row(shown, answers.selection)),
+            ("27", "Ensembles", "None."),
+        ],
+        "Evaluation": [
+            ("28", "Metrics", "As in the table below; definitions in leaderboard.md."),
+            ("29", "Uncertainty", _uncertainty(notes)),
+            ("30", "Robustness", _seeds(shown)),
+            ("31", "Where the networks look", answers.by_row(shown, answers.explained)),
+            ("32", "External data", ""),
+            ("33", "Runs that did not finish", unfinished),
+            ("37", "Failure analysis", answers.failures(shown)),
+            ("38", "Limitations", answers.limitations(shown, [note for note in notes if "models, not" in note])),
+        ],
+    }
     parts = []
-    for title, items in sections:
+    for title, items in sections.items():
         lines = [
-            [number, escaped(item), escaped(answer) if answer else f"*{NOT_RECORDED}*"]
+            [number, escaped(item), escaped(answer) if answer else f"*{answers.NOT_RECORDED}*"]
             for number, item, answer in items
         ]
         parts += [f"### {title}", table(("CLAIM", "item", "answer"), lines)]
@@ -148,27 +103,21 @@ def _uncertainty(notes: Sequence[str]) -> str:
 def _seeds(rows: Sequence[BoardRow]) -> str:
     seeds = sorted({result.record.seed for row in rows for result in row.results})
     folds = {result.record.data.fold for row in rows for result in row.results} - {None}
-    told = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({', '.join(map(str, seeds))})"
-    return told + (f", {len(folds)} folds." if folds else ".")
+    seeds_used = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({', '.join(map(str, seeds))})"
+    return seeds_used + (f", {len(folds)} folds." if folds else ".")
 
 
 def _metrics(rows: Sequence[BoardRow]) -> str:
-    data = rows[0].first.record.data
-    kinds = [("fn", name) for name in data.class_names]
-    kinds += [("missed", name) for name in data.class_names if data.negative_class not in (None, name)]
-    metrics = [(name, title) for name, title in _METRICS if any(name in row.values for row in rows)]
+    data, values = rows[0].first.record.data, rows[0].values
     head = ["metric", *(f"{row.values['backbone']}, {row.values['recipe']}, {row.values['weights']}" for row in rows)]
-    lines = [[title, *(score_cell(row, name) for row in rows)] for name, title in metrics]
-    lines += [
-        [
-            escaped(f"{kind} {name} (of {rows[0].values.get(f'support_{name}', 0)})"),
-            *(count_cell(row, f"{kind}_{name}") for row in rows),
-        ]
-        for kind, name in kinds
-    ]
+    lines = []
+    for column in in_output("checklist", data):
+        of = f" (of {values.get(f'support_{column.class_name}', 0)})" if column.class_name else ""
+        if column.class_name or any(column.name in row.values for row in rows):
+            lines.append([escaped(column.title + of), *(cell(row, column) for row in rows)])
     return table(head, lines)
 
 
 def _commands(rows: Sequence[BoardRow]) -> str:
     commands = dict.fromkeys(command for command in map(command_of, rows) if command)
-    return "\n".join(f"    {command}" for command in commands) if commands else f"*{NOT_RECORDED}*"
+    return "\n".join(f"    {command}" for command in commands) if commands else f"*{answers.NOT_RECORDED}*"

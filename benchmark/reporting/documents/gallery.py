@@ -10,11 +10,11 @@ import numpy as np
 from benchmark.atomic_files import write_atomically
 from benchmark.evaluation.metrics import Floats
 from benchmark.reporting.board.board import Board
-from benchmark.reporting.board.image_cases import Cases, looks
+from benchmark.reporting.board.image_cases import Cases, heat_maps
 from benchmark.reporting.board.phrases import DISCLAIMER
-from benchmark.reporting.documents.markdown_cells import escaped
+from benchmark.reporting.documents.markdown_cells import escaped, table
 from benchmark.reporting.figures.overlays import Line, draw_outline, grey, outline
-from benchmark.reporting.figures.style import MM, figure, save, set_height, title
+from benchmark.reporting.figures.style import MM, figure, remove_others, save, set_height, title
 
 STEM = "gallery"
 WIDTH_MM, HEIGHT_MM = 180, 235  # of a sheet, at most: a page's text with room for a caption
@@ -32,10 +32,10 @@ class Sheet:
     """How a sheet is laid out, in mm.
 
     Args:
-        names: of the rows, as they stand beside their bars.
+        names: the names of the rows as they stand beside their bars.
         left: width that they take.
         across, down: images on a sheet.
-        side: of an image.
+        side: width and height of an image.
     """
 
     names: tuple[str, ...]
@@ -67,16 +67,19 @@ def _shortened(name: str) -> str:
 
 
 def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], out: Path) -> Path:
-    """Write the gallery of every arena as Markdown, and its images as sheets (PNG and SVG); return the Markdown.
+    """Write the gallery of every comparison group as Markdown, and its images as sheets (PNG and SVG).
 
     Sheets of an earlier board are removed.
 
     Args:
         thumbnails: JPEGs by fingerprint and image id.
+
+    Returns:
+        The path of the Markdown.
     """
     parts = ["# TumorBoard gallery: what was missed", DISCLAIMER]
     sheets: list[Path] = []
-    for rows in board.arenas():
+    for rows in board.comparison_groups():
         if not any(row.values["n_runs"] for row in rows):
             continue
         cases = Cases.of(rows)
@@ -93,20 +96,18 @@ def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], o
                 sheets += save(made, out, stem)
             stems.append(stem)
         parts += _text(cases, title(rows), stems)
-    for old in [*out.glob(f"{STEM}*.png"), *out.glob(f"{STEM}*.svg")]:
-        if old not in sheets:
-            old.unlink()
+    remove_others(out, STEM, sheets)
     return write_atomically(out / f"{STEM}.md", "\n\n".join(parts) + "\n")
 
 
 def _lesions(cases: Cases) -> dict[str, list[Line]]:
     """Return the outlines of lesions by image, as far as masks are known."""
-    found: dict[str, list[Line]] = {}
+    outlines: dict[str, list[Line]] = {}
     for row in cases.rows:
-        for name, look in looks(row).items():
-            if name not in found and look.lesion.any():
-                found[name] = outline(look.lesion)
-    return found
+        for name, heat_map in heat_maps(row).items():
+            if name not in outlines and heat_map.lesion.any():
+                outlines[name] = outline(heat_map.lesion)
+    return outlines
 
 
 def _text(cases: Cases, name: str, stems: list[str]) -> list[str]:
@@ -122,19 +123,18 @@ def _text(cases: Cases, name: str, stems: list[str]) -> list[str]:
             "named beside it gives the true class; orange with a cross where that row misses it."
         )
         parts.append("\n\n".join(f"![{escaped(stem)}]({stem}.png)" for stem in stems))
-    known = any(cases.groups)
+    grouped = any(cases.groups)
     number = 0
     for heading, numbers in gallery:
         parts.append(f"### {escaped(heading[:1].upper() + heading[1:])} ({len(numbers)})")
-        head = ["number", "image", *(["patient"] if known else []), "true class", *cases.names]
+        head = ["number", "image", *(["patient"] if grouped else []), "true class", *cases.names]
         lines = []
         for i in numbers.tolist():
             number += 1
-            patient = [escaped(cases.groups[i])] if known else []
+            patient = [escaped(cases.groups[i])] if grouped else []
             truth = escaped(cases.classes[cases.labels[i]])
-            lines.append([str(number), escaped(cases.image_ids[i]), *patient, truth, *_said(cases, i)])
-        rule = ["--:", *[":--"] * (len(head) - 1)]
-        parts.append("\n".join(f"| {' | '.join(line)} |" for line in (map(escaped, head), rule, *lines)))
+            lines.append([str(number), escaped(cases.image_ids[i]), *patient, truth, *_predictions(cases, i)])
+        parts.append(table(head, lines, left=head[1:]))
     if count:
         parts.append(
             "Each row's cell: the class that it says and its probability of the true class; bold where it misses."
@@ -142,14 +142,15 @@ def _text(cases: Cases, name: str, stems: list[str]) -> list[str]:
     return parts
 
 
-def _said(cases: Cases, i: int) -> list[str]:
+def _predictions(cases: Cases, i: int) -> list[str]:
     """Return for each row what it says of an image, and its probability of the true class."""
     missed, cells = cases.missed, []
     for number in range(len(cases.rows)):
-        if cases.said[number, i] < 0:
+        if cases.predicted[number, i] < 0:
             cells.append("")
             continue
-        text = f"{escaped(cases.classes[cases.said[number, i]])} ({cases.chances[number, i, cases.labels[i]]:.2f})"
+        probability = cases.probabilities[number, i, cases.labels[i]]
+        text = f"{escaped(cases.classes[cases.predicted[number, i]])} ({probability:.2f})"
         cells.append(f"**{text}**" if missed[number, i] else text)
     return cells
 
@@ -167,7 +168,7 @@ def draw_sheet(
 
     Args:
         images: numbers within the cases.
-        before: how many of the gallery stand on sheets before.
+        before: how many of the gallery's images stand on earlier sheets.
         pictures: JPEGs by image id.
         lesions: outlines by image id.
     """
@@ -187,7 +188,7 @@ def draw_sheet(
             picture = np.zeros((8, 8), dtype=np.uint8)
         axes.imshow(picture, extent=(left, right, top + sheet.side, top), cmap="gray", vmin=0, vmax=255)
         draw_outline(axes, lesions.get(name, []), left, top, sheet.side)
-        lost, read = int(cases.missed[:, i].sum()), int((cases.said[:, i] >= 0).sum())
+        lost, read = int(cases.missed[:, i].sum()), int((cases.predicted[:, i] >= 0).sum())
         axes.text(left, top - 3.0, f"{before + place + 1}  {cases.classes[cases.labels[i]]}", fontsize=6, va="bottom")
         axes.text(left, top - 0.5, f"{what} by {lost} of {read} rows", fontsize=5, va="bottom", color="#555555")
         first: float = top + sheet.side + 0.5 + _BAR / 2
@@ -206,11 +207,11 @@ def draw_sheet(
 def _bars(axes: Any, cases: Cases, i: int, ends: tuple[float, float], middles: Floats) -> None:
     """Draw every row's probability of an image's true class; a cross where the row misses it."""
     left, right = ends
-    missed, said = cases.missed[:, i], cases.said[:, i]
-    colours = np.where(missed, MISS_COLOUR, np.where(said == cases.labels[i], HIT_COLOUR, OTHER_COLOUR)).tolist()
-    chances = cases.chances[:, i, cases.labels[i]]
+    missed, predicted = cases.missed[:, i], cases.predicted[:, i]
+    colours = np.where(missed, MISS_COLOUR, np.where(predicted == cases.labels[i], HIT_COLOUR, OTHER_COLOUR)).tolist()
+    probabilities = cases.probabilities[:, i, cases.labels[i]]
     axes.barh(middles, right - left, left=left, height=_BAR * 0.75, color="#EEEEEE")
-    axes.barh(middles, chances * (right - left), left=left, height=_BAR * 0.75, color=colours)
+    axes.barh(middles, probabilities * (right - left), left=left, height=_BAR * 0.75, color=colours)
     axes.scatter(np.full(int(missed.sum()), right - 0.8), middles[missed], s=3, marker="x", c=MISS_COLOUR, lw=0.6)
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from benchmark.reporting.board.board import Board, BoardRow
-from benchmark.reporting.board.phrases import DISCLAIMER, count, data_notes, number
-from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, Published, published_rows
+from benchmark.reporting.board.column import Column, Kind
+from benchmark.reporting.board.columns import in_output
+from benchmark.reporting.board.phrases import DISCLAIMER, data_notes
+from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, Published, published_results
 from benchmark.text import plain
 
 _SPECIAL = {
@@ -41,48 +43,44 @@ _LATIN = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßà
 
 
 def latex(board: Board) -> str:
-    """Return one table for each arena, and one of published results where there are any.
+    """Return one table for each comparison group, and one of published results where there are any.
 
     Needs the packages that its first lines name; compiles with pdfLaTeX.
     """
     parts = [f"% Made by TumorBoard. {DISCLAIMER} To be compiled so:", _PREAMBLE]
-    for rows in board.arenas():
+    for rows in board.comparison_groups():
         shown = [row for row in rows if row.values["n_runs"]]
         if shown:
             parts.append(_table(shown))
-            parts += _published(published_rows(shown[0].first.record.data))
+            parts += _published(published_results(shown[0].first.record.data))
     return "\n\n".join(parts) + "\n"
 
 
 def _table(rows: Sequence[BoardRow]) -> str:
     data = rows[0].first.record.data
-    tumours = [name for name in data.class_names if data.negative_class not in (None, name)]
-    counts = [("fn", name) for name in data.class_names] + [("missed", name) for name in tumours]
-    head = ["Rank", "Backbone", "Framework", "Macro-F1 (95\\,\\% CI)"]
-    head += [rf"\rotatebox{{90}}{{{escaped(f'{kind} {name}')}}}" for kind, name in counts]
-    head += ["Img/s", "Params (M)"]
+    columns = in_output("latex", data)
+    head = [_heading(column) for column in columns]
     lines = []
     for block in dict.fromkeys(row.block.name for row in rows):
         members = [row for row in rows if row.block.name == block]
         lines.append(f"\\multicolumn{{{len(head)}}}{{l}}{{\\emph{{{escaped(members[0].block.place)}}}}} \\\\")
-        lines += [" & ".join(_cells(row, counts)) + r" \\" for row in members]
-    caption = " ".join([f"{rows[0].block.arena_name}.", *data_notes(rows)])
+        lines += [" & ".join(_cell(row, column) for column in columns) + r" \\" for row in members]
+    caption = " ".join([f"{rows[0].block.comparison_group_name}.", *data_notes(rows)])
     return _float(caption, f"rll{'r' * (len(head) - 3)}", head, lines)
 
 
-def _cells(row: BoardRow, counts: Sequence[tuple[str, str]]) -> list[str]:
-    interval = row.intervals.get("macro_f1")
-    ends = "" if interval is None else f" ({interval.low:.3f}--{interval.high:.3f})"
-    numbers = [row.values.get(f"{kind}_{name}") for kind, name in counts]
-    sizes = [row.values.get(name) for name in ("infer_images_per_s", "params_m")]
-    return [
-        "" if row.rank is None else str(row.rank),
-        escaped(row.values["backbone"]),
-        escaped(row.values["framework"]),
-        f"{row.macro_f1:.3f}{ends}",
-        *("" if value is None else count(float(value)) for value in numbers),
-        *("" if value is None else number(float(value)) for value in sizes),
-    ]
+def _heading(column: Column) -> str:
+    """Return a column's heading; those of counts stand upright, to be narrow."""
+    if column.kind is Kind.COUNT:
+        return rf"\rotatebox{{90}}{{{escaped(column.title)}}}"
+    title = column.title[:1].upper() + column.title[1:]
+    return escaped(title) + (r" (95\,\% CI)" if column.kind is Kind.SCORE else "")
+
+
+def _cell(row: BoardRow, column: Column) -> str:
+    """Return a value, with its interval where it is a score."""
+    ends = column.ends(row.intervals.get(column.name), "--") if column.kind is Kind.SCORE else ""
+    return escaped(column.text(row.line.get(column.name))) + (f" ({ends})" if ends else "")
 
 
 def _published(results: Sequence[Published]) -> list[str]:

@@ -3,23 +3,21 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import fmean
-from typing import Any
 
-from benchmark.evaluation.cam_metrics import POINTING
+from benchmark.evaluation.cam_metrics import POINTING, SCORES
 from benchmark.records.outcomes import Outcome
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.cam_scores import CAM_STEM, IMAGES, RANDOMIZED, shared_baselines
-from benchmark.reporting.board.cam_scores import TITLES as CAM_TITLES
-from benchmark.reporting.board.flat_rows import row_lines
+from benchmark.reporting.board.column import Section
+from benchmark.reporting.board.columns import all_columns, in_section, named
 from benchmark.reporting.board.folds import fold_scores, split_label
 from benchmark.reporting.board.image_cases import cam_source
 from benchmark.reporting.board.pairs import pair_tables
-from benchmark.reporting.board.phrases import DISCLAIMER, block_notes, data_notes, number, rank_notes, seed_notes
-from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_rows
+from benchmark.reporting.board.phrases import DISCLAIMER, block_notes, data_notes, rank_notes, seed_notes
+from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.board.row_notes import marks, row_notes
-from benchmark.reporting.board.rows import SPEEDS
-from benchmark.reporting.documents.markdown_cells import WHO, count_cell, escaped, number_cell, score_cell, table, who
+from benchmark.reporting.documents.markdown_cells import WHO, bullets, cell, escaped, table, who
 from benchmark.reporting.figures.labels import full_names
 from benchmark.text import last_lines
 
@@ -28,14 +26,14 @@ def markdown(board: Board, plots: Mapping[str, Sequence[str]]) -> str:
     """Return the whole leaderboard as Markdown.
 
     Args:
-        plots: for each arena, the names (without suffix) of the PNG files beside it.
+        plots: for each comparison group, the names (without suffix) of the PNG files beside it.
     """
     parts = ["# TumorBoard leaderboard", DISCLAIMER]
     parts += [escaped(note) for note in board.notes]
-    for rows in board.arenas():
-        parts += _arena(rows, board, plots.get(rows[0].block.arena, ()))
+    for rows in board.comparison_groups():
+        parts += _comparison_group(rows, board, plots.get(rows[0].block.comparison_group, ()))
     if board.problems:
-        parts += ["## Records with a problem", "\n".join(f"- {escaped(text)}" for text in board.problems)]
+        parts += ["## Records with a problem", bullets(board.problems)]
     parts.append(_READING)
     return "\n\n".join(parts) + "\n"
 
@@ -58,7 +56,7 @@ may reach far below it: distances from zero are seen even where probabilities ar
 precision and batch size. Memory is the device's peak (on a CPU: of the process)."""
 
 
-def _arena(rows: Sequence[BoardRow], board: Board, plots: Sequence[str]) -> list[str]:
+def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[str]) -> list[str]:
     statistics, data = board.statistics, rows[0].first.record.data
     limit = "" if data.limit is None else f", limited to {data.limit} images"
     split = split_label(rows[0].results, rows[0].results)
@@ -66,25 +64,21 @@ def _arena(rows: Sequence[BoardRow], board: Board, plots: Sequence[str]) -> list
     shown = [row for row in rows if row.values["n_runs"]]
     blocks = {row.block.name: row.block.place for row in shown}
     judged = {place: statistics[name] for name, place in blocks.items() if name in statistics}
-    first = [*data_notes(rows), *block_notes(judged, seed_notes)]
-    parts.append("\n".join(f"- {escaped(note)}" for note in first))
+    parts.append(bullets([*data_notes(rows), *block_notes(judged, seed_notes)]))
     notes = row_notes(rows)
     marked = {id(row): numbers for row, numbers in zip(rows, marks(notes, len(rows)), strict=True)}
     for name in blocks:
         members = [row for row in shown if row.block.name == name]
-        scores = _chosen(members, board.columns) if board.columns else _scores(members, marked)
+        scores = _chosen(members, board) if board.columns else _scores(members, marked)
         parts += [f"### {escaped(name)}", scores]
-    told = block_notes(judged, partial(rank_notes, data=data))
-    if notes or told:
-        parts.append("### Notes")
-        parts += (
-            ["\n".join(f"{number}. {escaped(note.text)}" for number, note in enumerate(notes, 1))] if notes else []
-        )
-        parts += ["\n".join(f"- {escaped(note)}" for note in told)] if told else []
+    ranking = block_notes(judged, partial(rank_notes, data=data))
+    if notes or ranking:
+        numbered = "\n".join(f"{number}. {escaped(note.text)}" for number, note in enumerate(notes, 1))
+        parts += ["### Notes", *filter(None, (numbered, bullets(ranking)))]
     if shown:
         parts += pair_tables(board, list(blocks))
         parts += _by_fold(shown)
-        parts += ["### False negatives", _false_negatives(shown, ""), *_by_patient(shown)]
+        parts += ["### False negatives", _false_negatives(shown, "errors"), *_by_patient(shown)]
         parts.append("Every missed image, and what each row gave it: [gallery.md](gallery.md).")
         parts += ["### Calibration and tumour or not", _further(shown), "### Speed and size", *_speeds(shown)]
         parts += _same_networks(rows)
@@ -103,11 +97,11 @@ def _arena(rows: Sequence[BoardRow], board: Board, plots: Sequence[str]) -> list
 
 
 def _audited(rows: Sequence[BoardRow]) -> list[str]:
-    found = audit_block(rows)
-    if found is None:
+    block = audit_block(rows)
+    if block is None:
         return []
-    lines = [[escaped(cell) for cell in line] for line in found.lines]
-    return ["### Audit of the images", table(HEAD, lines), "\n".join(f"- {escaped(note)}" for note in found.notes)]
+    lines = [[escaped(cell) for cell in line] for line in block.lines]
+    return ["### Audit of the images", table(HEAD, lines), bullets(block.notes)]
 
 
 def _scores(rows: Sequence[BoardRow], marked: Mapping[int, Sequence[int]]) -> str:
@@ -116,12 +110,12 @@ def _scores(rows: Sequence[BoardRow], marked: Mapping[int, Sequence[int]]) -> st
     Args:
         marked: the numbers of each row's notes, by its identity.
     """
-    names = ("macro_f1", "accuracy", "balanced_accuracy", "mcc", "auroc", "val_macro_f1")
-    head = ["rank", *WHO, "runs", "macro-F1", "accuracy", "balanced accuracy", "MCC", "AUROC", "validation macro-F1"]
+    columns = in_section("scores")
+    head = ["rank", *WHO, "runs", *(column.title for column in columns)]
     noted = any(marked[id(row)] for row in rows)
     lines = [
         ["" if row.rank is None else str(row.rank), *who(row), str(row.values["n_runs"])]
-        + [score_cell(row, name) for name in names]
+        + [cell(row, column) for column in columns]
         + ([", ".join(map(str, marked[id(row)]))] if noted else [])
         for row in rows
     ]
@@ -136,20 +130,18 @@ def _by_fold(rows: Sequence[BoardRow]) -> list[str]:
         return []
     lines = []
     for row in rows:
-        found = {number: float(line["macro_f1"]) for number, line in scores[id(row)].items() if "macro_f1" in line}
+        by_number = {number: line["macro_f1"] for number, line in scores[id(row)].items() if "macro_f1" in line}
         spread = f" ± {row.spread['macro_f1_fold']:.3f}" if "macro_f1_fold" in row.spread else ""
-        mean = f"{fmean(found.values()):.3f}{spread}" if found else ""
-        lines.append([*who(row), *(f"{found[n]:.3f}" if n in found else "" for n in numbers), mean])
+        mean = f"{fmean(by_number.values()):.3f}{spread}" if by_number else ""
+        lines.append([*who(row), *(f"{by_number[n]:.3f}" if n in by_number else "" for n in numbers), mean])
     return ["### By fold", table([*WHO, *(f"fold {number}" for number in numbers), "mean ± sd"], lines)]
 
 
-def _chosen(rows: Sequence[BoardRow], names: Sequence[str]) -> str:
+def _chosen(rows: Sequence[BoardRow], board: Board) -> str:
     """Return a table of the columns that were asked for."""
-    return table(names, [[_any(value) for value in (line.get(name) for name in names)] for line in row_lines(rows)])
-
-
-def _any(value: Any) -> str:
-    return "" if value is None else number(value) if isinstance(value, float) else escaped(value)
+    columns = [all_columns(board.class_names, board.tumour_names)[name] for name in board.columns]
+    lines = [[escaped(column.text(row.line.get(column.name))) for column in columns] for row in rows]
+    return table(board.columns, lines)
 
 
 def _by_patient(rows: Sequence[BoardRow]) -> list[str]:
@@ -159,68 +151,52 @@ def _by_patient(rows: Sequence[BoardRow]) -> list[str]:
     pooled = (
         "The same by patient, all slices of one pooled (mean probability; a patient has the tumour of any slice):"
     )
-    return [pooled, _false_negatives(rows, "patient_")]
+    return [pooled, _false_negatives(rows, "patient errors")]
 
 
 def _same_networks(rows: Sequence[BoardRow]) -> list[str]:
     """Return what certificates of parity say of the rows, each sentence once."""
-    said = dict.fromkeys(str(row.values["parity"]) for row in rows if "parity" in row.values)
-    return ["### Same network, two frameworks", "\n".join(f"- {escaped(text)}" for text in said)] if said else []
+    sentences = dict.fromkeys(str(row.values["parity"]) for row in rows if "parity" in row.values)
+    return ["### Same network, two frameworks", bullets(sentences)] if sentences else []
 
 
 def _published(rows: Sequence[BoardRow]) -> list[str]:
     """Return what is published on the same data, in italics for want of grey."""
     data = rows[0].first.record.data
-    found = published_rows(data)
-    if not found:
+    results = published_results(data)
+    if not results:
         return []
-    kinds = {"fn": "false_negatives", "missed": "missed"}
-    counts = [(kind, name) for kind in kinds for name in data.class_names]
-    counts = [(kind, name) for kind, name in counts if any(name in getattr(row, kinds[kind]) for row in found)]
+    counts = [column for column in in_section("errors", data) if any(column.name in each.values for each in results)]
     head = ["work", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
-    lines = [
-        [
-            *(f"*{escaped(text)}*" for text in (row.work, row.model, "pretrained" if row.pretrained else "none")),
-            *(f"*{escaped(text)}*" for text in (row.protocol, LEVELS[row.level])),
-            *("" if score is None else f"*{score:.4g}*" for score in (row.accuracy, row.macro_f1)),
-            *(_italic(getattr(row, kinds[kind]).get(name)) for kind, name in counts),
-            escaped(row.caveat),
+    lines = []
+    for each in results:
+        texts = [
+            each.work,
+            each.model,
+            "pretrained" if each.pretrained else "none",
+            each.protocol,
+            LEVELS[each.level],
         ]
-        for row in found
-    ]
-    printed = table([*head, *(f"{kind} {name}" for kind, name in counts), "note"], lines)
+        texts += ["" if score is None else f"{score:.4g}" for score in (each.accuracy, each.macro_f1)]
+        texts += [column.text(each.values.get(column.name)) for column in counts]
+        lines.append([*(f"*{escaped(text)}*" if text else "" for text in texts), escaped(each.caveat)])
+    printed = table([*head, *(column.title for column in counts), "note"], lines)
     return ["### Published results", PUBLISHED_NOTE, printed]
 
 
-def _italic(value: int | None) -> str:
-    return "" if value is None else f"*{value}*"
-
-
 def _further(rows: Sequence[BoardRow]) -> str:
-    titles = {
-        "ece": "calibration error (ECE)",
-        "brier": "Brier",
-        "sensitivity_at_95": "sensitivity",
-        "specificity_at_95": "specificity reached",
-        "patient_macro_f1": "macro-F1 by patient",
-        "cost": "expected cost",
-    }
-    known = [name for name in titles if any(name in row.values for row in rows)]
-    lines = [[*who(row), *(score_cell(row, name) for name in known)] for row in rows]
-    return table([*WHO, *(titles[name] for name in known)], lines)
+    columns = [column for column in in_section("calibration") if any(column.name in row.values for row in rows)]
+    lines = [[*who(row), *(cell(row, column) for column in columns)] for row in rows]
+    return table([*WHO, *(column.title for column in columns)], lines)
 
 
-def _false_negatives(rows: Sequence[BoardRow], prefix: str) -> str:
-    data, supports = rows[0].first.record.data, rows[0].values
-    tumours = [name for name in data.class_names if data.negative_class not in (None, name)]
-    columns = [("fn", name) for name in data.class_names] + [("missed", name) for name in tumours]
-    head = [
-        *WHO,
-        *(f"{kind} {name} (of {number(supports.get(f'{prefix}support_{name}', 0))})" for kind, name in columns),
+def _false_negatives(rows: Sequence[BoardRow], section: Section) -> str:
+    columns, values = in_section(section, rows[0].first.record.data), rows[0].values
+    supports = [f"{'patient_' * column.patients}support_{column.class_name}" for column in columns]
+    titles = [
+        f"{column.title} (of {values.get(support, 0)})" for column, support in zip(columns, supports, strict=True)
     ]
-    return table(
-        head, [[*who(row), *(count_cell(row, f"{prefix}{kind}_{name}") for kind, name in columns)] for row in rows]
-    )
+    return table([*WHO, *titles], [[*who(row), *(cell(row, column) for column in columns)] for row in rows])
 
 
 def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[str]:
@@ -232,16 +208,17 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
     scored = {name: row for name, row in zip(full_names(rows), rows, strict=True) if POINTING in row.values}
     if scored:
         checked = any(RANDOMIZED in row.values for row in rows)
-        head = [*WHO, *CAM_TITLES.values(), "images", "map", *(["left when randomised"] if checked else [])]
+        *columns, randomized = named(*SCORES, IMAGES, RANDOMIZED)
+        head = [*WHO, *(column.title for column in columns), "map", *([randomized.title] if checked else [])]
         lines = [
-            [*who(row), *(score_cell(row, name) for name in CAM_TITLES), number(row.values[IMAGES]), cam_source(row)]
-            + ([score_cell(row, RANDOMIZED)] if checked else [])
+            [*who(row), *(cell(row, column) for column in columns), cam_source(row)]
+            + ([cell(row, randomized)] if checked else [])
             for row in scored.values()
         ]
         baselines = shared_baselines({name: row.first.cam_scores for name, row in scored.items()})
         for name, means, images in baselines:
-            cells = [f"{means[score]:.3f}" for score in CAM_TITLES]
-            lines.append([f"*{escaped(name)}*", *[""] * 3, *cells, str(images), *[""] * (1 + checked)])
+            cells = [column.text({**means, IMAGES: images}[column.name]) for column in columns]
+            lines.append([f"*{escaped(name)}*", *[""] * 3, *cells, *[""] * (1 + checked)])
         parts += [_CAM_READING, table(head, lines)]
         if checked:
             parts.append(_RANDOMIZED_READING)
@@ -273,22 +250,18 @@ _RANDOMIZED_READING = (
 def _speeds(rows: Sequence[BoardRow]) -> list[str]:
     conditions = list(dict.fromkeys(row.values["speed_block"] for row in rows if "speed_block" in row.values))
     marks = {name: f" ({chr(ord('a') + i % 26)})" for i, name in enumerate(conditions)}
-    head = [*WHO, "training img/s", "inference img/s", "pipeline img/s", "latency p50 ms", "latency p95 ms"]
-    head += ["peak memory MB", "parameters M", "GMACs"]
+    columns = in_section("speed")
     lines = []
     for row in rows:
         mark = marks.get(row.values.get("speed_block", ""), "") if len(marks) > 1 else ""
-        speeds = (number_cell(row, name) for name in SPEEDS)
-        lines.append(
-            [
-                *who(row),
-                *(speed + mark if speed else "" for speed in speeds),
-                *(number_cell(row, name) for name in ("params_m", "gmacs")),
-            ]
-        )
+        cells = [cell(row, column) + mark * (column.averaged and column.name in row.values) for column in columns]
+        lines.append([*who(row), *cells])
     taken = "; ".join(escaped(name) + (marks[name] if len(marks) > 1 else "") for name in conditions)
     only = " Only speeds with the same letter can be compared." if len(marks) > 1 else ""
-    return [table(head, lines), *([f"Measured on: {taken}.{only}"] if conditions else [])]
+    return [
+        table([*WHO, *(column.title for column in columns)], lines),
+        *([f"Measured on: {taken}.{only}"] if conditions else []),
+    ]
 
 
 def _failures(rows: Sequence[BoardRow]) -> str:

@@ -1,17 +1,18 @@
 """Cells and tables of Markdown: text that shows as it is, scores with their intervals."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from benchmark.reporting.board.board import BoardRow
-from benchmark.reporting.board.phrases import count, number
+from benchmark.reporting.board.column import Column, Kind
+from benchmark.reporting.board.columns import COLUMNS
 from benchmark.text import plain
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # an underscore within a word is plain
 HIGHER, LOWER = "higher macro-F1", "lower macro-F1"  # of two rows
 WHO = ("backbone", "framework", "weights", "recipe")
-_WORDS = {
-    *(*WHO, "status", "reason", "block", "library", "data", "split", "device", "speed_block", "note", "key"),
+_LEFT = {
+    *(column.name for column in COLUMNS if column.kind is Kind.TEXT),
     *("work", "model", "protocol", "patients", "item", "answer", "CLAIM", "metric", "map", HIGHER, LOWER),
 }
 
@@ -22,40 +23,32 @@ def escaped(text: object) -> str:
     return _SPECIAL.sub(r"\\\g<0>", safe)
 
 
+def bullets(texts: Iterable[str]) -> str:
+    """Return texts, which are escaped here, as a list."""
+    return "\n".join(f"- {escaped(text)}" for text in texts)
+
+
 def who(row: BoardRow) -> list[str]:
     """Return the cells that say which row it is, under :data:`WHO`."""
     return [escaped(row.values.get(name, "")) for name in WHO]
 
 
-def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a table; columns of words to the left, of numbers to the right.
+def table(head: Sequence[str], lines: Sequence[Sequence[str]], left: Collection[str] = _LEFT) -> str:
+    """Return a table; columns of text to the left, of numbers to the right.
 
     Args:
-        head: as it is; it is escaped here.
-        lines: of cells that are escaped already.
+        head: the headings, which are escaped here.
+        lines: the cells of each line, escaped already.
+        left: the headings of the columns of text.
     """
-    rule = [":--" if name in _WORDS else "--:" for name in head]
+    rule = [":--" if name in left else "--:" for name in head]
     return "\n".join(f"| {' | '.join(line)} |" for line in ([escaped(name) for name in head], rule, *lines))
 
 
-def score_cell(row: BoardRow, name: str) -> str:
-    """Return a score with its spread over seeds and its interval; empty where the row has none."""
-    if name not in row.values:
-        return ""
-    spread = f" ± {row.spread[name]:.3f}" if name in row.spread else ""
-    interval = row.intervals.get(name)
-    ends = f" ({interval.low:.3f}-{interval.high:.3f})" if interval else ""
-    return f"{row.values[name]:.3f}{spread}{ends}"
-
-
-def count_cell(row: BoardRow, name: str) -> str:
-    """Return a count with its interval; empty where the row has none."""
-    if name not in row.values:
-        return ""
-    interval = row.intervals.get(name)
-    return count(row.values[name]) + (f" ({interval.low:.1f}-{interval.high:.1f})" if interval else "")
-
-
-def number_cell(row: BoardRow, name: str) -> str:
-    """Return a number; empty where the row has none."""
-    return number(row.values[name]) if name in row.values else ""
+def cell(row: BoardRow, column: Column) -> str:
+    """Return a value with a score's spread over seeds and its interval; empty where the row has none."""
+    value, spread = row.values.get(column.name), ""
+    if column.kind is Kind.SCORE and column.name in row.spread:
+        spread = f" ± {column.text(row.spread[column.name])}"
+    ends = column.ends(row.intervals.get(column.name))
+    return column.text(value) + spread + (f" ({ends})" if ends and value is not None else "")

@@ -14,9 +14,11 @@ from benchmark.evaluation.metrics import decide
 from benchmark.recipe.suite import Conclusion
 from benchmark.records.suite_membership import Experiment, Experiments, read_experiments
 from benchmark.reporting.board.board import Board
-from benchmark.reporting.board.phrases import DISCLAIMER, count
+from benchmark.reporting.board.column import count
+from benchmark.reporting.board.columns import columns_of
+from benchmark.reporting.board.phrases import DISCLAIMER
 from benchmark.reporting.board.rows import Result
-from benchmark.reporting.documents.markdown_cells import escaped
+from benchmark.reporting.documents.markdown_cells import bullets, escaped, table
 
 Bools = npt.NDArray[np.bool_]
 Verdict = tuple[str, str]  # in a word, and with its figures
@@ -27,7 +29,7 @@ class Repeated:
     """An entry's runs on one choice of images, with one set of the user's changes.
 
     Args:
-        entry: of the suite.
+        entry: the entry of the suite.
         results: its runs, at least one.
     """
 
@@ -51,7 +53,7 @@ class Repeated:
 
 
 @dataclass(frozen=True)
-class Setting:
+class SuiteRuns:
     """What is comparable: one choice of images, one set of changes, and each entry's runs on it."""
 
     title: str
@@ -66,10 +68,10 @@ def with_reports(board: Board, folders: Iterable[Path]) -> tuple[Board, dict[str
     reports = {}
     notes = list(board.notes)
     for experiments in read_experiments(folders):
-        settings = _settings(experiments, {result.record.key: result for result in board.results})
-        if experiments.known and settings:
+        all_suite_runs = _suite_runs(experiments, {result.record.key: result for result in board.results})
+        if experiments.known and all_suite_runs:
             name = f"{experiments.suite}.md"
-            reports[name] = report(experiments, settings)
+            reports[name] = report(experiments, all_suite_runs)
             notes.append(f"{experiments.about}: set beside the figures that they repeat in {name}.")
     return replace(board, notes=tuple(notes)), reports
 
@@ -80,21 +82,21 @@ def write_reports(reports: Mapping[str, str], out: Path) -> None:
         write_atomically(out / name, text)
 
 
-def report(experiments: Experiments, settings: Sequence[Setting]) -> str:
+def report(experiments: Experiments, all_suite_runs: Sequence[SuiteRuns]) -> str:
     """Return the report of a suite as Markdown."""
     parts = [f"# {escaped(experiments.about)}", DISCLAIMER]
-    parts.append("\n".join(f"- {escaped(note)}" for note in experiments.notes))
-    for setting in settings:
-        parts += [f"## {escaped(setting.title)}", _figures(experiments, setting)]
-        parts.append("\n".join(f"- {escaped(remark)}" for remark in _remarks(setting)))
+    parts.append(bullets(experiments.notes))
+    for suite_runs in all_suite_runs:
+        parts += [f"## {escaped(suite_runs.title)}", _figures(experiments, suite_runs)]
+        parts.append(bullets(_remarks(suite_runs)))
         if experiments.conclusions:
-            judged = _judged(experiments.conclusions, setting)
+            judged = _judged(experiments.conclusions, suite_runs)
             parts += ["### Which conclusions survive", escaped(_survivors(experiments.conclusions, judged))]
-            told = [
+            sentences = [
                 (conclusion.says, _told(conclusion, experiments, {how: each[number] for how, each in judged.items()}))
                 for number, conclusion in enumerate(experiments.conclusions)
             ]
-            parts.append("\n".join(f"- **{escaped(says)}.** {escaped(verdict)}" for says, verdict in told))
+            parts.append("\n".join(f"- **{escaped(says)}.** {escaped(verdict)}" for says, verdict in sentences))
     parts.append(_READING)
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -108,9 +110,9 @@ for the difference on the same test images; else it can't be told from chance. p
 conclusions, and a single seed speaks of the trained models alone."""
 
 
-def _settings(experiments: Experiments, results: Mapping[str, Result]) -> list[Setting]:
+def _suite_runs(experiments: Experiments, results: Mapping[str, Result]) -> list[SuiteRuns]:
     """Return what a board has of a suite, whole data sets and recipes without changes first."""
-    found: dict[tuple[str, ...], dict[str, list[Result]]] = {}
+    runs_of: dict[tuple[str, ...], dict[str, list[Result]]] = {}
     for entry in experiments.entries:
         for changes, keys in entry.runs.items():
             for result in (results[key] for key in keys if key in results):
@@ -118,53 +120,47 @@ def _settings(experiments: Experiments, results: Mapping[str, Result]) -> list[S
                 limit = "" if data.limit is None else f", limited to {data.limit} images"
                 title = f"{data.name}, split {result.split}{limit}" + (f", with {changes}" if changes else "")
                 place = changes, limit, data.fingerprint, title
-                found.setdefault(place, {}).setdefault(entry.name, []).append(result)
+                runs_of.setdefault(place, {}).setdefault(entry.name, []).append(result)
     entries = {entry.name: entry for entry in experiments.entries}
     return [
-        Setting(place[-1], tuple(Repeated(entries[name], tuple(runs)) for name, runs in found[place].items()))
-        for place in sorted(found)
+        SuiteRuns(place[-1], tuple(Repeated(entries[name], tuple(runs)) for name, runs in runs_of[place].items()))
+        for place in sorted(runs_of)
     ]
 
 
 # --- the table ----------------------------------------------------------------------------------------------------
 
 
-def _figures(experiments: Experiments, setting: Setting) -> str:
+def _figures(experiments: Experiments, suite_runs: SuiteRuns) -> str:
     """Return the table of figures: each known line, and under it what repeats it."""
-    names = setting.entries[0].results[0].record.data.class_names
-    measures = ["accuracy", *(f"{kind}_{name}" for kind in ("f1", "fn", "missed") for name in names)]
-    told = [*experiments.known.values(), *({m: _text(e.mean(m), m) for m in measures} for e in setting.entries)]
-    measures = [measure for measure in measures if any(line.get(measure) for line in told)]
+    columns = {column.name: column for column in columns_of(suite_runs.entries[0].results[0].record.data)}
+    kinds = ("accuracy", "f1_", "fn_", "missed_")
+    measures = [name for kind in kinds for name in columns if name.startswith(kind)]
+    all_lines = [
+        *experiments.known.values(),
+        *({m: _text(e.mean(m), m) for m in measures} for e in suite_runs.entries),
+    ]
+    measures = [measure for measure in measures if any(line.get(measure) for line in all_lines)]
     lines = []
-    for number, known in experiments.known.items():
-        repeated = _once([each for each in setting.entries if each.entry.reference == number])
+    for number, figures in experiments.known.items():
+        repeated = _once([each for each in suite_runs.entries if each.entry.reference == number])
         if not repeated:
             continue
-        lines.append([number, experiments.source, *(_known(known, measure) for measure in measures)])
+        lines.append([number, experiments.source, *(figures.get(measure) or "" for measure in measures)])
         for how, each in repeated:
             cells = [_text(each.mean(measure), measure) for measure in measures]
             lines.append(["", how if each.scored else f"{how}: {each.results[0].status}", *cells])
-    head = ["experiment", "whose", *(_heading(measure) for measure in measures)]
-    rule = [":--", ":--", *("--:" for _ in measures)]
-    escaped_lines = [[escaped(cell) for cell in line] for line in (head, *lines)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (escaped_lines[0], rule, *escaped_lines[1:]))
+    head = ["experiment", "whose", *(columns[measure].title for measure in measures)]
+    return table(head, [[escaped(cell) for cell in line] for line in lines], left=head[:2])
 
 
 def _once(entries: Sequence[Repeated]) -> list[tuple[str, Repeated]]:
     """Return entries with how they are called, those that are the same runs once."""
-    found: dict[tuple[str, ...], tuple[list[str], Repeated]] = {}
+    by_runs: dict[tuple[str, ...], tuple[list[str], Repeated]] = {}
     for each in entries:
         key = tuple(result.record.key for result in each.results)
-        found.setdefault(key, ([], each))[0].append(each.how)
-    return [(" = ".join(names), each) for names, each in found.values()]
-
-
-def _heading(measure: str) -> str:
-    return measure.replace("f1_", "F1 ").replace("_", " ", 1)
-
-
-def _known(line: Mapping[str, str], measure: str) -> str:
-    return line.get(measure) or ""
+        by_runs.setdefault(key, ([], each))[0].append(each.how)
+    return [(" = ".join(names), each) for names, each in by_runs.values()]
 
 
 def _text(value: float | None, measure: str) -> str:
@@ -174,25 +170,20 @@ def _text(value: float | None, measure: str) -> str:
 
 
 def _measured(result: Result, measure: str) -> float | None:
-    assert result.scores is not None
-    if measure == "accuracy":
-        return result.scores.test.accuracy
-    kind, _, name = measure.partition("_")
-    for each in result.scores.test.classes:
-        if each.name == name and each.support:
-            value = {"f1": each.f1, "fn": each.false_negatives, "missed": each.missed}[kind]
-            return None if value is None or np.isnan(value) else float(value)
-    return None
+    """Return a run's value of a measure, ``None`` where it has none or where no test image is of the class."""
+    class_name = measure.partition("_")[2]
+    has_images = not class_name or result.values.get(f"support_{class_name}")
+    return result.values.get(measure) if has_images else None
 
 
-def _remarks(setting: Setting) -> list[str]:
+def _remarks(suite_runs: SuiteRuns) -> list[str]:
     """Return what a reader must know of single entries: their notes, GPU marks and failures."""
-    remarks = [f"{each.entry.name}: {each.entry.note}." for each in setting.entries if each.entry.note]
-    marked = [each for each in setting.entries if each.entry.gpu]
+    remarks = [f"{each.entry.name}: {each.entry.note}." for each in suite_runs.entries if each.entry.note]
+    marked = [each for each in suite_runs.entries if each.entry.gpu]
     if marked:
         names = dict.fromkeys(each.entry.name.partition(", ")[0] for each in marked)
         remarks.append(f"Meant for a GPU, or for a small --limit: {', '.join(names)}.")
-    for each in setting.entries:
+    for each in suite_runs.entries:
         for result in each.results:
             if result.scores is None:
                 remarks.append(f"{each.entry.name} has no figures, {result.status}: {result.reason}")
@@ -202,10 +193,10 @@ def _remarks(setting: Setting) -> list[str]:
 # --- the conclusions ----------------------------------------------------------------------------------------------
 
 
-def _judged(conclusions: Sequence[Conclusion], setting: Setting) -> dict[str, list[Verdict]]:
+def _judged(conclusions: Sequence[Conclusion], suite_runs: SuiteRuns) -> dict[str, list[Verdict]]:
     """Return the verdict on each conclusion by variant of the runs."""
-    variants = dict.fromkeys(each.how for each in setting.entries)
-    return {how: [_verdict(conclusion, setting, how) for conclusion in conclusions] for how in variants}
+    variants = dict.fromkeys(each.how for each in suite_runs.entries)
+    return {how: [_verdict(conclusion, suite_runs, how) for conclusion in conclusions] for how in variants}
 
 
 def _told(conclusion: Conclusion, experiments: Experiments, verdicts: Mapping[str, Verdict]) -> str:
@@ -216,19 +207,21 @@ def _told(conclusion: Conclusion, experiments: Experiments, verdicts: Mapping[st
         if name
     ]
     sentences = [f"{_capital(experiments.source)}: {' against '.join(there)}."]
-    found: dict[str, list[str]] = {}
-    for how, (_, said) in verdicts.items():
-        found.setdefault(said, []).append(how)
-    return " ".join([*sentences, *(f"{_capital(' and '.join(hows))}: {said}." for said, hows in found.items())])
+    variants: dict[str, list[str]] = {}
+    for how, (_, verdict) in verdicts.items():
+        variants.setdefault(verdict, []).append(how)
+    return " ".join(
+        [*sentences, *(f"{_capital(' and '.join(hows))}: {verdict}." for verdict, hows in variants.items())]
+    )
 
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _verdict(conclusion: Conclusion, setting: Setting, how: str) -> Verdict:
+def _verdict(conclusion: Conclusion, suite_runs: SuiteRuns, how: str) -> Verdict:
     """Return in a word whether a conclusion holds of one variant of the runs, and the same with its figures."""
-    entries = {each.entry.reference: each for each in setting.entries if each.how == how and each.scored}
+    entries = {each.entry.reference: each for each in suite_runs.entries if each.how == how and each.scored}
     absent = [name for name in (conclusion.of, conclusion.than) if name is not None and name not in entries]
     if absent:
         return "open", f"open, as there is no result of {' and '.join(absent)}"
@@ -248,8 +241,11 @@ def _verdict(conclusion: Conclusion, setting: Setting, how: str) -> Verdict:
     _, p = mcnemar_clustered(by_cluster)
     better = float(by_cluster.sum())
     word = "not told from chance" if p >= ALPHA or not better else "holds" if better > 0 else "is reversed"
-    said = "can't be told from chance" if word == "not told from chance" else word
-    return word, f"{said} ({_text(own, conclusion.measure)} against {_text(other, conclusion.measure)}, p = {p:.2g})"
+    outcome = "can't be told from chance" if word == "not told from chance" else word
+    return (
+        word,
+        f"{outcome} ({_text(own, conclusion.measure)} against {_text(other, conclusion.measure)}, p = {p:.2g})",
+    )
 
 
 def _by_cluster(first: Repeated, second: Repeated, measure: str) -> npt.NDArray[np.float64] | None:
@@ -266,11 +262,11 @@ def _by_cluster(first: Repeated, second: Repeated, measure: str) -> npt.NDArray[
     clusters: dict[str, float] = {}
     seeds = len({a.record.seed for a, _ in pairs})
     for a, b in pairs:
-        right, wanted, groups, images = _right(a, measure)
+        right, concerned, groups, images = _right(a, measure)
         right_b, _, _, images_b = _right(b, measure)
         if not np.array_equal(images, images_b):
             return None
-        for group, more in zip(groups[wanted], right[wanted].astype(int) - right_b[wanted], strict=True):
+        for group, more in zip(groups[concerned], right[concerned].astype(int) - right_b[concerned], strict=True):
             clusters[str(group)] = clusters.get(str(group), 0.0) + float(more) / seeds
     return np.array(list(clusters.values())) if clusters else None
 
@@ -287,23 +283,22 @@ def _right(result: Result, measure: str) -> tuple[Bools, Bools, npt.NDArray[np.s
     of_class = test.labels == data.class_names.index(name)
     if kind == "fn":
         return predicted == test.labels, of_class, groups, test.image_ids
-    negative = data.class_names.index(data.negative_class or "")
-    return predicted != negative, of_class, groups, test.image_ids
+    return predicted != data.negative, of_class, groups, test.image_ids
 
 
 def _survivors(conclusions: Sequence[Conclusion], judged: Mapping[str, Sequence[Verdict]]) -> str:
     """Return one paragraph: how many conclusions hold, and which don't."""
-    found: dict[str, list[str]] = {}
+    variants: dict[str, list[str]] = {}
     for how, verdicts in judged.items():
-        words: dict[str, list[str]] = {}
+        by_word: dict[str, list[str]] = {}
         for conclusion, (word, _) in zip(conclusions, verdicts, strict=True):
-            words.setdefault(word, []).append(conclusion.says)
-        opened = len(words.pop("open", []))
-        told = [f"{len(words.pop('holds', []))} of {len(conclusions) - opened} conclusions hold"]
-        told += [f"{word}: {'; '.join(says)}" for word, says in words.items()]
+            by_word.setdefault(word, []).append(conclusion.says)
+        opened = len(by_word.pop("open", []))
+        sentences = [f"{len(by_word.pop('holds', []))} of {len(conclusions) - opened} conclusions hold"]
+        sentences += [f"{word}: {'; '.join(says)}" for word, says in by_word.items()]
         if opened:
-            told.append(f"{opened} more are open for want of results")
-        found.setdefault(
-            ". ".join(_capital(part) if number else part for number, part in enumerate(told)), []
+            sentences.append(f"{opened} more are open for want of results")
+        variants.setdefault(
+            ". ".join(_capital(part) if number else part for number, part in enumerate(sentences)), []
         ).append(how)
-    return " ".join(f"{_capital(' and '.join(hows))}, {said}." for said, hows in found.items())
+    return " ".join(f"{_capital(' and '.join(hows))}, {sentence}." for sentence, hows in variants.items())

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from benchmark.atomic_files import write_atomically
 from benchmark.reporting.board.board import Board
+from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.columns import all_columns, columns
 from benchmark.reporting.board.flat_rows import board_lines, run_lines
 from benchmark.reporting.board.pairs import COMPARISONS, comparison_lines
-from benchmark.reporting.board.rows import Row, all_columns, columns
 from benchmark.reporting.documents.claim_checklist import report
 from benchmark.reporting.documents.latex import latex
 from benchmark.reporting.documents.markdown import markdown
@@ -20,12 +21,12 @@ def write_tables(board: Board, out: Path) -> None:
     """Write ``runs.csv``, ``leaderboard.csv``, ``comparisons.csv``, ``leaderboard.tex``, ``leaderboard.md`` and
     ``report.md``.
     """
-    names = columns(board.class_names, board.tumour_names)
+    classes = board.class_names, board.tumour_names
+    names = [column.name for column in columns(*classes)]
     lines = board_lines(board)
     write_atomically(out / "runs.csv", _csv(run_lines(board), names))
-    further = [name for name in all_columns(board.class_names, board.tumour_names) if name not in names]
-    used = [name for name in further if any(name in line for line in lines)]
-    write_atomically(out / "leaderboard.csv", _csv(lines, board.columns or [*names, *used]))
+    further = [name for name in all_columns(*classes) if name not in names and any(name in line for line in lines)]
+    write_atomically(out / "leaderboard.csv", _csv(lines, board.columns or [*names, *further]))
     write_atomically(out / "comparisons.csv", _csv(comparison_lines(board), COMPARISONS))
     write_atomically(out / "leaderboard.tex", latex(board))
     write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out)))
@@ -33,18 +34,18 @@ def write_tables(board: Board, out: Path) -> None:
 
 
 def _plots(board: Board, out: Path) -> dict[str, list[str]]:
-    """Return for each arena the names of the pictures of it that are in the folder."""
+    """Return for each comparison group the names of the pictures of it that are in the folder."""
     names: dict[str, list[str]] = {}
     for stem, _, rows in wanted(board):
-        names.setdefault(rows[0].block.arena, []).append(stem)
-    for number, arena in enumerate(board.arenas()):
-        names.setdefault(arena[0].block.arena, []).extend(cam_stems(arena, number))
-    for row in {row.block.arena: row for row in board.rows}.values():
-        names.setdefault(row.block.arena, []).append(montage_name(row.first.record.data.name))
+        names.setdefault(rows[0].block.comparison_group, []).append(stem)
+    for number, comparison_group in enumerate(board.comparison_groups()):
+        names.setdefault(comparison_group[0].block.comparison_group, []).extend(cam_stems(comparison_group, number))
+    for row in {row.block.comparison_group: row for row in board.rows}.values():
+        names.setdefault(row.block.comparison_group, []).append(montage_name(row.first.record.data.name))
     return {name: [stem for stem in stems if (out / f"{stem}.png").exists()] for name, stems in names.items()}
 
 
-def _csv(lines: Iterable[Row], names: Sequence[str]) -> str:
+def _csv(lines: Iterable[Values], names: Sequence[str]) -> str:
     """Return lines as CSV; absent values are empty."""
     import pandas as pd
 

@@ -9,10 +9,10 @@ import numpy as np
 from benchmark.hashing import hash_json
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.cam_scores import CAM_STEM
-from benchmark.reporting.board.image_cases import Cases, Look, cam_source, looks
-from benchmark.reporting.figures.labels import wrapped
+from benchmark.reporting.board.image_cases import Cases, HeatMap, cam_source, heat_maps, scored_rows
+from benchmark.reporting.figures.labels import full_names, wrapped
 from benchmark.reporting.figures.overlays import draw_outline, grey, outline, under_heat
-from benchmark.reporting.figures.style import GREY, figure, save, set_height, slug, title
+from benchmark.reporting.figures.style import GREY, figure, remove_others, save, set_height, slug, title
 
 RIGHT_COLOUR, WRONG_COLOUR = "#0072B2", "#B84E00"
 EACH = 2  # right and wrong cases of a class
@@ -23,16 +23,16 @@ _GAP, _CAPTION, _LEFT = 0.25, 0.42, 1.1  # in cells: between cases, above each, 
 
 
 def cam_stems(rows: Sequence[BoardRow], number: int) -> dict[str, BoardRow]:
-    """Return the names, without suffix, of an arena's pictures and the row that each is of.
+    """Return the names, without suffix, of a comparison group's pictures and the row that each is of.
 
     Args:
-        rows: of the arena.
-        number: of the arena on the board, from 0.
+        rows: the rows of the comparison group.
+        number: the position of the comparison group on the board, from 0.
     """
-    cases = Cases.of(rows)
-    tail = f"_{slug(rows[0].block.arena_name)}" if number else ""
+    scored = scored_rows(rows)
+    tail = f"_{slug(rows[0].block.comparison_group_name)}" if number else ""
     stems: dict[str, BoardRow] = {}
-    for row, name in zip(cases.rows, cases.names, strict=True):
+    for row, name in zip(scored, full_names(scored), strict=True):
         if any(result.cams is not None for result in row.results):
             stem = f"{CAM_STEM}_{slug(name)}{tail}"
             stems[f"{stem}-{row.first.row_key[:6]}" if stem in stems else stem] = row
@@ -46,7 +46,7 @@ def write_cam_plots(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]],
         thumbnails: JPEGs by fingerprint and image id.
     """
     paths: list[Path] = []
-    for number, rows in enumerate(board.arenas()):
+    for number, rows in enumerate(board.comparison_groups()):
         stems = cam_stems(rows, number)
         cases = Cases.of(rows) if stems else None
         for stem, row in stems.items():
@@ -54,36 +54,34 @@ def write_cam_plots(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]],
             with figure(width_mm=WIDTH_MM) as made:
                 draw_cams(made, cases, row, thumbnails.get(row.first.record.data.fingerprint, {}))
                 paths += save(made, out, stem)
-    for old in [*out.glob(f"{CAM_STEM}_*.png"), *out.glob(f"{CAM_STEM}_*.svg")]:
-        if old not in paths:
-            old.unlink()
+    remove_others(out, f"{CAM_STEM}_", paths)
     return paths
 
 
-def chosen(cases: Cases, row: BoardRow, found: Mapping[str, Look]) -> dict[int, tuple[list[int], list[int]]]:
+def chosen(cases: Cases, row: BoardRow, maps: Mapping[str, HeatMap]) -> dict[int, tuple[list[int], list[int]]]:
     """Return for each class the numbers of the right and of the wrong cases that are shown.
 
     They are drawn by a hash of the image's id: the same for every row that reads alike, none picked for its looks.
     """
     number = cases.rows.index(row)
     order = sorted(
-        (i for i, name in enumerate(cases.image_ids) if name in found and cases.said[number, i] >= 0),
+        (i for i, name in enumerate(cases.image_ids) if name in maps and cases.predicted[number, i] >= 0),
         key=lambda i: hash_json(cases.image_ids[i]),
     )
     shown = {}
     for label in range(len(cases.classes)):
         mine = [i for i in order if cases.labels[i] == label]
-        right = [i for i in mine if cases.said[number, i] == label][:EACH]
-        wrong = [i for i in mine if cases.said[number, i] != label][:EACH]
+        right = [i for i in mine if cases.predicted[number, i] == label][:EACH]
+        wrong = [i for i in mine if cases.predicted[number, i] != label][:EACH]
         shown[label] = right, wrong
     return shown
 
 
 def draw_cams(made: Any, cases: Cases, row: BoardRow, thumbnails: Mapping[str, bytes]) -> None:
     """Draw a line of cases for each class: two that are right, two that are wrong, each as image and heat map."""
-    found = looks(row)
+    maps = heat_maps(row)
     number = cases.rows.index(row)
-    lines = [(label, pair) for label, pair in chosen(cases, row, found).items() if any(pair)][:MAX_CLASSES]
+    lines = [(label, pair) for label, pair in chosen(cases, row, maps).items() if any(pair)][:MAX_CLASSES]
     width = _LEFT + 2 * EACH * 2 + (2 * EACH - 1) * _GAP
     height = len(lines) * (1 + _CAPTION)
     set_height(made, 12 + height * WIDTH_MM / width)
@@ -101,12 +99,12 @@ def draw_cams(made: Any, cases: Cases, row: BoardRow, thumbnails: Mapping[str, b
                     axes.text(left + 1, top + 0.5, text, ha="center", va="center", fontsize=6, color=GREY)
                 continue
             i = group[place]
-            _case(axes, left, top, found[cases.image_ids[i]], thumbnails.get(cases.image_ids[i]))
-            said = cases.said[number, i]
+            _case(axes, left, top, maps[cases.image_ids[i]], thumbnails.get(cases.image_ids[i]))
+            predicted = cases.predicted[number, i]
             axes.text(
                 left,
                 top - 0.06,
-                f"says {cases.classes[said]} ({cases.chances[number, i, said]:.2f})",
+                f"says {cases.classes[predicted]} ({cases.probabilities[number, i, predicted]:.2f})",
                 va="bottom",
                 fontsize=6,
                 color=RIGHT_COLOUR if column < EACH else WRONG_COLOUR,
@@ -115,7 +113,7 @@ def draw_cams(made: Any, cases: Cases, row: BoardRow, thumbnails: Mapping[str, b
     axes.set_ylim(height + 0.02, 0)
     axes.set_aspect("equal", anchor="NW")
     axes.set_axis_off()
-    outlined = "; blue: lesion" if any(look.lesion.any() for look in found.values()) else ""
+    outlined = "; blue: lesion" if any(heat_map.lesion.any() for heat_map in maps.values()) else ""
     made.suptitle(
         f"{cases.names[number]} on {title([row])}\n"
         f"Grad-CAM of the class it says, from {cam_source(row)}{outlined}. Right cases, then wrong ones, by lot.",
@@ -127,11 +125,11 @@ def draw_cams(made: Any, cases: Cases, row: BoardRow, thumbnails: Mapping[str, b
     )
 
 
-def _case(axes: Any, left: float, top: float, look: Look, jpeg: bytes | None) -> None:
+def _case(axes: Any, left: float, top: float, heat_map: HeatMap, jpeg: bytes | None) -> None:
     picture = None if jpeg is None else grey(jpeg)
-    lines = outline(look.lesion)
+    lines = outline(heat_map.lesion)
     blank = np.zeros((8, 8), dtype=np.uint8)
-    for shift, shown in ((0.0, blank if picture is None else picture), (1.0, under_heat(picture, look.heat))):
+    for shift, shown in ((0.0, blank if picture is None else picture), (1.0, under_heat(picture, heat_map.heat))):
         axes.imshow(
             shown,
             extent=(left + shift + 0.01, left + shift + 0.99, top + 1, top),
@@ -141,5 +139,5 @@ def _case(axes: Any, left: float, top: float, look: Look, jpeg: bytes | None) ->
             interpolation="antialiased",
         )
         draw_outline(axes, lines, left + shift, top)
-    if not look.heat.any():
+    if not heat_map.heat.any():
         axes.text(left + 1.5, top + 0.94, "the map is empty", ha="center", va="bottom", fontsize=5.5, color="white")

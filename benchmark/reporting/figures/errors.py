@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.reporting.board.board import BoardRow
-from benchmark.reporting.board.phrases import count, number
+from benchmark.reporting.board.column import count, number
 from benchmark.reporting.figures.labels import full_names, panel_names, wrapped
 from benchmark.reporting.figures.style import GREY, columns_for, lowest, panels, set_height, title
 
@@ -74,7 +74,7 @@ def draw_confusion_matrices(made: Any, rows: Sequence[BoardRow]) -> None:
 
     data = rows[0].first.record.data
     names = data.class_names
-    negative = None if data.negative_class is None else names.index(data.negative_class)
+    negative = data.negative
     columns = columns_for(len(rows), 3 if len(names) <= 5 else 2 if len(names) <= 8 else 1)
     side = 72 / columns if columns > 1 else 50
     lines = math.ceil(len(rows) / columns)

@@ -22,17 +22,7 @@ def short_names(rows: Sequence[BoardRow]) -> list[str]:
     A backbone loses its library; recipe and weights are added only where rows would else look alike.
     """
     names = [str(row.values["backbone"]).split("/", 1)[-1].split(":", 1)[-1] for row in rows]
-    for column in ("recipe", "weights"):
-        pairs = list(zip(names, rows, strict=True))
-        looks = [(name, row.values["library"], row.values["framework"]) for name, row in pairs]
-        alike = {look for look in looks if looks.count(look) > 1}
-        values = {row.values[column] for row, look in zip(rows, looks, strict=True) if look in alike}
-        if len(values) > 1:
-            names = [
-                f"{name}, {row.values[column]}" if look in alike else name
-                for (name, row), look in zip(pairs, looks, strict=True)
-            ]
-    return names
+    return _told_apart(names, rows, ("recipe", "weights"), beside=("library", "framework"))[0]
 
 
 def full_names(rows: Sequence[BoardRow]) -> list[str]:
@@ -46,15 +36,28 @@ def telling_columns(rows: Sequence[BoardRow]) -> list[str]:
 
 
 def _named(rows: Sequence[BoardRow]) -> tuple[list[str], list[str]]:
-    names, added = [str(row.values["backbone"]) for row in rows], []
-    for column in ("framework", "recipe", "weights"):
-        alike = {name for name in names if names.count(name) > 1}
-        if len({row.values[column] for name, row in zip(names, rows, strict=True) if name in alike}) > 1:
-            names = [
-                f"{name}, {row.values[column]}" if name in alike else name
-                for name, row in zip(names, rows, strict=True)
-            ]
+    return _told_apart([str(row.values["backbone"]) for row in rows], rows, ("framework", "recipe", "weights"))
+
+
+def _told_apart(
+    names: list[str], rows: Sequence[BoardRow], columns: Sequence[str], beside: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Return the names with what tells those apart that are alike, and the columns that it was taken from.
+
+    Args:
+        names: a name for each row.
+        columns: where to take it from; each is added only where it differs among rows that are alike.
+        beside: columns that a reader sees beside the names.
+    """
+    added = []
+    for column in columns:
+        seen = [(name, *(row.values[each] for each in beside)) for name, row in zip(names, rows, strict=True)]
+        alike = [seen.count(each) > 1 for each in seen]
+        values = [row.values[column] for row in rows]
+        if len({value for value, is_alike in zip(values, alike, strict=True) if is_alike}) > 1:
             added.append(column)
+            parts = zip(names, values, alike, strict=True)
+            names = [f"{name}, {value}" if is_alike else name for name, value, is_alike in parts]
     return names, added
 
 
@@ -93,7 +96,7 @@ def place_labels(
 
     Args:
         points: in data coordinates.
-        radii: of the markers, in points.
+        radii: radii of the markers, in points.
         lines: points along drawn lines to keep off, in data coordinates.
     """
     renderer = axes.figure.canvas.get_renderer()
@@ -136,9 +139,9 @@ def place(
     """Return the offset of each text's centre from its point, shape (N, 2).
 
     Args:
-        centres: of the points, shape (N, 2), pixels.
+        centres: positions of the points, shape (N, 2), in pixels.
         sizes: width and height of the texts, shape (N, 2), pixels.
-        radii: of the markers, shape (N,), pixels.
+        radii: radii of the markers, shape (N,), in pixels.
         frame: left, bottom, right, top of the room there is, pixels.
         scale: pixels per point.
         drawn: points along drawn lines to keep off, shape (M, 2), pixels.
@@ -177,12 +180,12 @@ def place(
 
 def _choices(size: Boxes, radius: float, scale: float) -> Boxes:
     """Return offsets at which a text's box stands clear of its own marker, near ones first."""
-    found = []
+    offsets = []
     for distance in _DISTANCES:
         for angle in _ANGLES:
             way = np.array([np.cos(angle), np.sin(angle)])
-            found.append(way * (radius + distance * scale) + np.sign(np.round(way, 6)) * size / 2)
-    return np.array(found)
+            offsets.append(way * (radius + distance * scale) + np.sign(np.round(way, 6)) * size / 2)
+    return np.array(offsets)
 
 
 def _leader(offset: Boxes, size: Boxes, radius: float) -> tuple[Boxes, Boxes]:

@@ -6,12 +6,12 @@ from typing import Any
 
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.figures import errors, learning_curves, speed
-from benchmark.reporting.figures.style import figure, save, slug
+from benchmark.reporting.figures.style import figure, remove_others, save, slug
 
 Draw = Callable[[Any, Sequence[BoardRow]], None]
 
 SPEED = "plot_macro_f1_vs_throughput"
-PER_ARENA: dict[str, Draw] = {
+PER_COMPARISON_GROUP: dict[str, Draw] = {
     "plot_false_negatives": errors.draw_false_negatives,
     "plot_confusion_matrices": errors.draw_confusion_matrices,
     "plot_learning_curves_macro_f1": learning_curves.draw_macro_f1,
@@ -33,23 +33,21 @@ def write_plots(board: Board, out: Path) -> list[Path]:
         with figure() as made:
             draw(made, rows)
             paths += save(made, out, stem)
-    for stem in (SPEED, *PER_ARENA):
-        for old in [*out.glob(f"{stem}*.png"), *out.glob(f"{stem}*.svg")]:
-            if old not in paths:
-                old.unlink()
+    for stem in (SPEED, *PER_COMPARISON_GROUP):
+        remove_others(out, stem, paths)
     return paths
 
 
 def wanted(board: Board) -> list[tuple[str, Draw, list[BoardRow]]]:
     """Return the plots that a board has data for: name without suffix, how it is drawn, and of which rows."""
     plots: list[tuple[str, Draw, list[BoardRow]]] = []
-    for number, arena in enumerate(board.arenas()):
-        scored = [row for row in arena if row.values["n_runs"]]
+    for number, comparison_group in enumerate(board.comparison_groups()):
+        scored = [row for row in comparison_group if row.values["n_runs"]]
         for rows in speed.by_speed_block(scored):
             first = not any(stem == SPEED for stem, _, _ in plots)
-            name = slug(f"{rows[0].block.arena_name} {rows[0].values['speed_block']}")
+            name = slug(f"{rows[0].block.comparison_group_name} {rows[0].values['speed_block']}")
             plots.append((SPEED if first else f"{SPEED}_{name}", speed.draw_speed, rows))
         if scored:
-            tail = f"_{slug(scored[0].block.arena_name)}" if number else ""
-            plots += [(stem + tail, draw, scored) for stem, draw in PER_ARENA.items()]
+            tail = f"_{slug(scored[0].block.comparison_group_name)}" if number else ""
+            plots += [(stem + tail, draw, scored) for stem, draw in PER_COMPARISON_GROUP.items()]
     return plots

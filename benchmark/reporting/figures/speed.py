@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.reporting.board.board import BoardRow
-from benchmark.reporting.board.phrases import number
+from benchmark.reporting.board.column import number
 from benchmark.reporting.figures.labels import place_labels, short_names
 from benchmark.reporting.figures.style import (
     FRAMEWORK_MARKERS,
@@ -98,11 +98,11 @@ def _bars(rows: Sequence[BoardRow], points: Sequence[tuple[float, float]]) -> li
 
 def _along(front: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return points along the steps of the front."""
-    found: list[tuple[float, float]] = []
+    points: list[tuple[float, float]] = []
     for (x0, y0), (x1, y1) in itertools.pairwise(front):
-        found += [(x0, float(y)) for y in np.linspace(y0, y1, 40)]
-        found += [(float(x), y1) for x in np.geomspace(x0, x1, 40)]
-    return found
+        points += [(x0, float(y)) for y in np.linspace(y0, y1, 40)]
+        points += [(float(x), y1) for x in np.geomspace(x0, x1, 40)]
+    return points
 
 
 def _diameter(memory: float | None, largest: float | None) -> float:

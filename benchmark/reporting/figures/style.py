@@ -95,7 +95,7 @@ def title(rows: Sequence[BoardRow]) -> str:
     """Say which data a plot is of, and that they are synthetic where they are."""
     data = rows[0].first.record.data
     synthetic = " (synthetic images)" if data.synthetic else ""
-    return f"{rows[0].block.arena_name}{synthetic}"
+    return f"{rows[0].block.comparison_group_name}{synthetic}"
 
 
 def save(made: Any, folder: Path, stem: str) -> list[Path]:
@@ -106,6 +106,13 @@ def save(made: Any, folder: Path, stem: str) -> list[Path]:
         made.savefig(buffer, format=kind, metadata=metadata)
         paths.append(write_atomically(folder / f"{stem}.{kind}", buffer.getvalue()))
     return paths
+
+
+def remove_others(folder: Path, stem: str, kept: Sequence[Path]) -> None:
+    """Remove the figures whose names begin with ``stem`` but those that are kept: they are of an earlier board."""
+    for path in [*folder.glob(f"{stem}*.png"), *folder.glob(f"{stem}*.svg")]:
+        if path not in kept:
+            path.unlink()
 
 
 def plain_log_ticks(axis: Any, values: Sequence[float], subs: tuple[int, ...] = (1, 2, 5)) -> None:

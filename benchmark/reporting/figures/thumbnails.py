@@ -21,7 +21,7 @@ def write_thumbnails(data: DataSet, positions: Iterable[int], out: Path) -> Path
     """Keep small JPEGs of some images, such as a split's test part; those kept earlier stay.
 
     Args:
-        positions: of the images within ``data``.
+        positions: positions of the images within ``data``, from 0.
         out: the results folder.
 
     Returns:
@@ -34,8 +34,8 @@ def write_thumbnails(data: DataSet, positions: Iterable[int], out: Path) -> Path
     path = thumbnail_path(out, data.fingerprint)
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = dict(read_thumbnails(out, data.fingerprint))
-    wanted = {str(data.image_ids[position]): int(position) for position in positions}
-    missing = {name: position for name, position in wanted.items() if name not in kept}
+    position_of = {str(data.image_ids[position]): int(position) for position in positions}
+    missing = {name: position for name, position in position_of.items() if name not in kept}
     if not missing and path.exists():
         return path
     for name, position in missing.items():

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.evaluation.cam_metrics import POINTING, upsample
+from benchmark.evaluation.cam_metrics import POINTING, SCORES, upsample
 from benchmark.reporting.board.board import BoardRow
-from benchmark.reporting.board.cam_scores import IMAGES, RANDOMIZED, TITLES, shared_baselines
-from benchmark.reporting.board.image_cases import Cases, Look, cam_source, looks
+from benchmark.reporting.board.cam_scores import IMAGES, RANDOMIZED, shared_baselines
+from benchmark.reporting.board.columns import named
+from benchmark.reporting.board.image_cases import Cases, HeatMap, cam_source, heat_maps
 from benchmark.reporting.figures.cams import chosen
 from benchmark.reporting.figures.labels import full_names
 from benchmark.reporting.figures.overlays import Line, outline
@@ -23,41 +24,41 @@ def cam_data(cases: Cases, budget: int) -> tuple[list[dict[str, Any] | None], di
     """Return for each row its maps, cases and facts (``None`` where it has none), and lesions' outlines by image.
 
     Args:
-        cases: of an arena.
+        cases: the test images of a comparison group.
         budget: bytes for its maps; where not all fit, those of the chosen cases and of wrong images come first.
     """
-    found = [looks(row) for row in cases.rows]
+    maps_of_rows = [heat_maps(row) for row in cases.rows]
     place = {name: number for number, name in enumerate(cases.image_ids)}
     lesions = {
-        place[name]: svg_path(outline(look.lesion))
-        for each in reversed(found)
-        for name, look in each.items()
-        if name in place and look.lesion.any()
+        place[name]: svg_path(outline(heat_map.lesion))
+        for maps in reversed(maps_of_rows)
+        for name, heat_map in maps.items()
+        if name in place and heat_map.lesion.any()
     }
-    share = budget // max(1, sum(bool(each) for each in found))
-    return [_row(cases, number, each, share) if each else None for number, each in enumerate(found)], lesions
+    share = budget // max(1, sum(bool(maps) for maps in maps_of_rows))
+    return [_row(cases, number, maps, share) if maps else None for number, maps in enumerate(maps_of_rows)], lesions
 
 
-def _row(cases: Cases, number: int, found: Mapping[str, Look], budget: int) -> dict[str, Any]:
+def _row(cases: Cases, number: int, maps: Mapping[str, HeatMap], budget: int) -> dict[str, Any]:
     row = cases.rows[number]
-    shown = chosen(cases, row, found)
+    shown = chosen(cases, row, maps)
     first = [i for pair in shown.values() for numbers in pair for i in numbers]
     wrong = np.flatnonzero(cases.wrong[number]).tolist()
-    maps: dict[int, str] = {}
+    encoded: dict[int, str] = {}
     size = (0, 0)
     for i in dict.fromkeys([*first, *wrong, *range(len(cases.image_ids))]):
-        look = found.get(cases.image_ids[i])
-        if look is None or look.heat.size > budget:
+        heat_map = maps.get(cases.image_ids[i])
+        if heat_map is None or heat_map.heat.size > budget:
             continue
-        heat = look.heat if max(look.heat.shape) <= _LARGEST else upsample(look.heat[None], _LARGEST)[0]
+        heat = heat_map.heat if max(heat_map.heat.shape) <= _LARGEST else upsample(heat_map.heat[None], _LARGEST)[0]
         budget -= heat.size
         size = heat.shape[0], heat.shape[1]
-        maps[i] = base64.b64encode(np.round(heat * 255).astype(np.uint8).tobytes()).decode("ascii")
+        encoded[i] = base64.b64encode(np.round(heat * 255).astype(np.uint8).tobytes()).decode("ascii")
     facts = row.first.record.cam
     return {
         "source": cam_source(row),
         "size": size,
-        "maps": maps,
+        "maps": encoded,
         "cases": [{"right": right, "wrong": wrong} for right, wrong in (shown[c] for c in range(len(cases.classes)))],
         "randomized": [] if facts is None else [[step.stage, step.correlation] for step in facts.randomized],
     }
@@ -73,25 +74,25 @@ def svg_path(lines: Sequence[Line]) -> str:
 
 
 def cam_table(rows: Sequence[BoardRow]) -> dict[str, Any] | None:
-    """Return the table of scores of an arena's maps, its last lines the baselines; ``None`` without any score."""
+    """Return the table of scores of a comparison group's maps, baselines last; ``None`` without any score."""
     scored = {name: row for name, row in zip(full_names(rows), rows, strict=True) if POINTING in row.values}
     if not scored:
         return None
     checked = any(RANDOMIZED in row.values for row in scored.values())
-    head = ["backbone", *TITLES.values(), "images", "map", *(["left when randomised"] if checked else [])]
+    *columns, randomized = named(*SCORES, IMAGES, RANDOMIZED)
+    head = ["backbone", *(column.title for column in columns), "map", *([randomized.title] if checked else [])]
     lines = []
     for name, row in scored.items():
         cells = [{"text": name, "interval": ""}]
-        for score in TITLES:
-            interval = row.intervals.get(score)
-            ends = "" if interval is None else f"{interval.low:.3f}–{interval.high:.3f}"  # noqa: RUF001
-            cells.append({"text": f"{row.values[score]:.3f}", "interval": ends})
-        cells += [{"text": str(round(row.values[IMAGES])), "interval": ""}, {"text": cam_source(row), "interval": ""}]
+        for column in columns:
+            ends = column.ends(row.intervals.get(column.name), "–")  # noqa: RUF001
+            cells.append({"text": column.text(row.values[column.name]), "interval": ends})
+        cells.append({"text": cam_source(row), "interval": ""})
         if checked:
-            left = row.values.get(RANDOMIZED)
-            cells.append({"text": "" if left is None else f"{left:.2f}", "interval": ""})
+            cells.append({"text": randomized.text(row.values.get(RANDOMIZED)), "interval": ""})
         lines.append({"baseline": False, "cells": cells})
-    for name, means, images in shared_baselines({name: row.first.cam_scores for name, row in scored.items()}):
-        texts = [name, *(f"{means[score]:.3f}" for score in TITLES), str(images), "", *([""] if checked else [])]
+    for name, means, count in shared_baselines({name: row.first.cam_scores for name, row in scored.items()}):
+        texts = [name, *(column.text({**means, IMAGES: count}[column.name]) for column in columns)]
+        texts += [""] * (1 + checked)
         lines.append({"baseline": True, "cells": [{"text": text, "interval": ""} for text in texts]})
     return {"head": head, "lines": lines, "checked": checked}

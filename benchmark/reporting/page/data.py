@@ -25,15 +25,16 @@ _SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond"}
 
 
 def page_data(board: Board, thumbnails: Thumbnails) -> list[dict[str, Any]]:
-    """Return one entry for each arena of a board."""
-    arenas = [rows for rows in board.arenas() if any(row.values["n_runs"] for row in rows)]
-    budgets = THUMBNAIL_BYTES // max(1, len(arenas)), MAP_BYTES // max(1, len(arenas))
+    """Return one entry for each comparison group of a board."""
+    groups = [rows for rows in board.comparison_groups() if any(row.values["n_runs"] for row in rows)]
+    budgets = THUMBNAIL_BYTES // max(1, len(groups)), MAP_BYTES // max(1, len(groups))
     return [
-        _arena(rows, board, thumbnails.get(rows[0].first.record.data.fingerprint, {}), budgets) for rows in arenas
+        _comparison_group(rows, board, thumbnails.get(rows[0].first.record.data.fingerprint, {}), budgets)
+        for rows in groups
     ]
 
 
-def _arena(
+def _comparison_group(
     rows: Sequence[BoardRow], board: Board, pictures: Mapping[str, bytes], budgets: tuple[int, int]
 ) -> dict[str, Any]:
     data = rows[0].first.record.data
@@ -41,7 +42,7 @@ def _arena(
     colours = library_colours([row.values["library"] for row in cases.rows])
     cams, lesions = cam_data(cases, budgets[1])
     return {
-        "name": rows[0].block.arena_name,
+        "name": rows[0].block.comparison_group_name,
         "classes": list(data.class_names),
         "negative": cases.negative,
         "synthetic": data.synthetic,
@@ -60,12 +61,12 @@ def _arena(
 def _pairs(cases: Cases, board: Board) -> dict[str, str]:
     """Return a sentence on each pair of rows that was compared, by their numbers, the smaller first."""
     place = {id(row): number for number, row in enumerate(cases.rows)}
-    found = {}
+    sentences = {}
     for block in dict.fromkeys(row.block.name for row in cases.rows):
         for pair in row_pairs(board, block):
             first, second = sorted(place[id(row)] for row in pair.rows)
-            found[f"{first},{second}"] = sentence(pair)
-    return found
+            sentences[f"{first},{second}"] = sentence(pair)
+    return sentences
 
 
 def _row(cases: Cases, number: int, colours: Mapping[str, str]) -> dict[str, Any]:
@@ -90,8 +91,8 @@ def _row(cases: Cases, number: int, colours: Mapping[str, str]) -> dict[str, Any
         "memory": row.values.get("peak_memory_mb"),
         "seeds": len(row.results) // max(1, len(runs)),
         "seed": record.seed,
-        "said": cases.said[number].tolist(),
-        "chances": np.round(cases.chances[number] * 1000).astype(int).tolist(),
+        "predicted": cases.predicted[number].tolist(),
+        "probabilities": np.round(cases.probabilities[number] * 1000).astype(int).tolist(),
         "reliability": _reliability(runs),
         "history": [
             {
@@ -147,7 +148,7 @@ def _fronts(rows: Sequence[BoardRow]) -> dict[str, list[tuple[float, float]]]:
         speed = row.values.get("infer_images_per_s")
         if speed is not None and not math.isnan(row.macro_f1):
             points.setdefault(row.values.get("speed_block", ""), []).append((float(speed), row.macro_f1))
-    return {name: pareto_front(found) for name, found in points.items()}
+    return {name: pareto_front(points_of_block) for name, points_of_block in points.items()}
 
 
 def _thumbnails(

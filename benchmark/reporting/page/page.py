@@ -8,68 +8,28 @@ from functools import partial
 from importlib.resources import files
 from typing import Any
 
+from benchmark.evaluation.intervals import Interval
+from benchmark.records.outcomes import Outcome
+from benchmark.records.record import DataFacts
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
 from benchmark.reporting.board.board import Board, BoardRow
-from benchmark.reporting.board.flat_rows import row_lines
+from benchmark.reporting.board.column import Column, Kind, Values
+from benchmark.reporting.board.columns import all_columns, in_output
 from benchmark.reporting.board.phrases import (
     DISCLAIMER,
     block_notes,
-    count,
     data_notes,
-    number,
     rank_notes,
     seed_notes,
 )
-from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, Published, published_rows
+from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, Published, published_results
 from benchmark.reporting.board.row_notes import marks, row_notes
 from benchmark.reporting.figures.labels import telling_columns
 from benchmark.reporting.page.cams import cam_table
 from benchmark.reporting.page.data import Thumbnails, page_data
 
 _SCRIPTS = ("base", "plots", "images", "comparison_group")  # one script in the page, cut by what its parts do
-_SHOWN = (
-    "rank",
-    "backbone",
-    "framework",
-    "macro_f1",
-    "infer_images_per_s",
-    "peak_memory_mb",
-)
-_WORDS = (
-    "block",
-    "backbone",
-    "framework",
-    "library",
-    "weights",
-    "recipe",
-    "seed",
-    "status",
-    "reason",
-    "device",
-    "note",
-    "parity",
-)
 _PARTS = re.compile(r"[^/_:]+[/_:]*|[/_:]+")  # of a name, between which a line may break
-_COUNTS = ("fn_", "missed_", "patient_fn_", "patient_missed_")
-_TITLES = {
-    "macro_f1": "macro-F1",
-    "mcc": "MCC",
-    "auroc": "AUROC",
-    "val_macro_f1": "validation macro-F1",
-    "n_runs": "runs",
-    "train_images_per_s": "training img/s",
-    "infer_images_per_s": "inference img/s",
-    "pipeline_images_per_s": "pipeline img/s",
-    "latency_p50_ms": "latency p50 (ms)",
-    "latency_p95_ms": "latency p95 (ms)",
-    "peak_memory_mb": "memory (MB)",
-    "params_m": "parameters (M)",
-    "gmacs": "GMACs",
-    "ece": "ECE",
-    "sensitivity_at_95": "sensitivity",
-    "specificity_at_95": "specificity reached",
-    "cost": "expected cost",
-}
 
 
 def page(board: Board, thumbnails: Thumbnails) -> str:
@@ -87,7 +47,7 @@ def page(board: Board, thumbnails: Thumbnails) -> str:
         disclaimer=DISCLAIMER,
         audit_head=HEAD,
         published_note=PUBLISHED_NOTE,
-        tables=[_table(number, rows, board) for number, rows in enumerate(board.arenas())],
+        tables=[_table(number, rows, board) for number, rows in enumerate(board.comparison_groups())],
         notes=board.notes,
         problems=board.problems,
         data=script_json(page_data(board, thumbnails)),
@@ -106,63 +66,40 @@ def script_json(value: Any) -> str:
 
 
 def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any]:
-    """Return what the template needs of an arena.
+    """Return what the template needs of a comparison group.
 
     Args:
-        number: of the arena on the board.
+        number: the position of the comparison group on the board, from 0.
     """
-    data, chosen = rows[0].first.record.data, board.columns
+    data = rows[0].first.record.data
     notes = row_notes(rows)
     places = {row.block.place: row.block.name for row in rows}
     judged = {place: board.statistics[name] for place, name in places.items() if name in board.statistics}
-    told = block_notes(judged, partial(rank_notes, data=data))
-    tumours = [name for name in data.class_names if data.negative_class not in (None, name)]
-    counts = [f"fn_{name}" for name in data.class_names] + [f"missed_{name}" for name in tumours]
-    columns = [
-        *(
-            "rank",
-            "backbone",
-            "framework",
-            "library",
-            "weights",
-            "recipe",
-            "block",
-            "seed",
-            "n_runs",
-            "status",
-            "reason",
-        ),
-        *("macro_f1", "accuracy", "balanced_accuracy", "mcc", "auroc", "val_macro_f1"),
-        *counts,
-        *("train_images_per_s", "infer_images_per_s", "pipeline_images_per_s", "latency_p50_ms", "latency_p95_ms"),
-        *("peak_memory_mb", "params_m", "gmacs", "ece", "brier", "sensitivity_at_95", "specificity_at_95", "device"),
-        *("parity", *(["cost"] if any("cost" in row.values for row in rows) else [])),
-    ]
-    columns = [*chosen, *(name for name in columns if name not in chosen)]
-    published = published_rows(data)
-    telling = set(telling_columns(rows))
-    further = (["block"] if len(places) > 1 or published else []) + (["accuracy"] if published else [])
-    usual = {*_SHOWN, *telling, *counts, *further}
-    if published or telling - set(_SHOWN):
-        usual.remove("peak_memory_mb")  # to fit a laptop
-    shown = set(chosen) or (usual if any(row.rank for row in rows) else usual - {"rank"})
-    counted = {"rows": len(notes), "intervals and ranks": len(told)}
+    ranking = block_notes(judged, partial(rank_notes, data=data))
+    published = published_results(data)
+    lines = [_line(row) for row in rows]
+    reported = [_reported(result) for result in published]
+    columns = _columns(board, data, [*lines, *reported])
+    shown = set(board.columns) or _front(rows, data, published=bool(published))
+    counted = {"rows": len(notes), "intervals and ranks": len(ranking)}
     return {
         "number": number,
-        "name": rows[0].block.arena_name,
+        "name": rows[0].block.comparison_group_name,
         "synthetic": data.synthetic,
         "warnings": [*data_notes(rows), *block_notes(judged, seed_notes)],
         "notes": [note.text for note in notes],
-        "rank_notes": told,
+        "rank_notes": ranking,
         "notes_summary": f"Notes: {', '.join(f'{count} on {what}' for what, count in counted.items() if count)}",
         "audit": audit_block(rows),
         "columns": [
             {
-                "title": _title(name),
-                "shown": name in shown,
-                "words": name in _WORDS or any(isinstance(row.values.get(name), str | bool) for row in rows),
+                "title": column.title,
+                "help": column.tooltip,
+                "shown": column.name in shown,
+                "words": column.kind is Kind.TEXT
+                or any(isinstance(line.get(column.name), str | bool) for line in lines),
             }
-            for name in columns
+            for column in columns
         ],
         "rows": [
             {
@@ -170,9 +107,9 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
                 "scored": bool(row.values["n_runs"]),
                 "published": False,
                 "marks": marked,
-                "cells": [_cell(row, name) for name in columns],
+                "cells": [_cell(column, line.get(column.name), row.intervals.get(column.name)) for column in columns],
             }
-            for row, marked in zip(rows, marks(notes, len(rows)), strict=True)
+            for row, line, marked in zip(rows, lines, marks(notes, len(rows)), strict=True)
         ]
         + [
             {
@@ -180,9 +117,9 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
                 "scored": False,
                 "published": True,
                 "marks": [],
-                "cells": [_plain_cell(name, _reported(result).get(name)) for name in columns],
+                "cells": [_cell(column, line.get(column.name), digits=4) for column in columns],
             }
-            for result in published
+            for line in reported
         ],
         "published": [
             f"{result.model} ({result.work}), {result.protocol}: {LEVELS[result.level]}"
@@ -193,57 +130,62 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
     }
 
 
-def _reported(result: Published) -> dict[str, Any]:
+def _reported(result: Published) -> Values:
     """Return what is published of a result by column name; its protocol as its block."""
     return {
         "backbone": f"{result.model} ({result.work})",
         "weights": "pretrained" if result.pretrained else "none",
         "block": f"published, {result.protocol}",
-        "accuracy": result.accuracy,
-        "macro_f1": result.macro_f1,
-        **{f"fn_{name}": count for name, count in result.false_negatives.items()},
-        **{f"missed_{name}": count for name, count in result.missed.items()},
+        **result.values,
     }
 
 
-def _plain_cell(name: str, value: Any) -> dict[str, Any]:
-    """Return a cell without an interval: a published figure with the digits that were printed."""
-    if value is None:
-        return {"text": "", "order": "", "interval": "", "name": name}
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    order = repr(float(value)) if isinstance(value, int | float) else text
-    return {"text": text, "order": order, "interval": "", "name": name}
+def _columns(board: Board, data: DataFacts, lines: Sequence[Values]) -> list[Column]:
+    """Return the columns of a table: those that were asked for, then the others of the page that have a value."""
+    offered = in_output("page", data)
+    names = [column.name for column in offered]
+    offered.insert(names.index("recipe"), offered.pop(names.index("block")))  # behind what tells the row
+    with_values = [column for column in offered if any(line.get(column.name) is not None for line in lines)]
+    chosen = [all_columns(board.class_names, board.tumour_names)[name] for name in board.columns]
+    return [*chosen, *(column for column in with_values if column.name not in board.columns)]
 
 
-def _title(name: str) -> str:
-    return _TITLES.get(name, name.replace("_", " ", 1) if name.startswith(_COUNTS) else name.replace("_", " "))
+def _front(rows: Sequence[BoardRow], data: DataFacts, *, published: bool) -> set[str]:
+    """Return the names of the columns that are shown where none were asked for.
+
+    Args:
+        published: whether published results stand below the rows.
+    """
+    front = {column.name for column in in_output("front", data)}
+    telling = set(telling_columns(rows))
+    if published or telling - front:
+        front.remove("peak_memory_mb")  # to fit a laptop
+    if not any(row.rank for row in rows):
+        front.remove("rank")
+    if published or len({row.block.place for row in rows}) > 1:
+        front.add("block")
+    return front | telling | ({"accuracy"} if published else set())
 
 
-def _cell(row: BoardRow, name: str) -> dict[str, Any]:
-    """Return what a cell shows, by what it is sorted, and its interval."""
-    value = row.block.place if name == "block" else row_lines([row])[0].get(name)
-    interval = row.intervals.get(name)
-    if name == "block" and row.values["status"] != "ok":
-        value = f"{value}: {row.values['status']}, {row.values.get('reason', '')}"
-    if value is None:
-        return {"text": "", "order": "", "interval": "", "name": name}
-    if name in _WORDS or isinstance(value, str | bool):
-        text = str(value)
-        return {"text": text, "order": text, "interval": "", "name": name, "parts": _PARTS.findall(text)}
-    if name in ("rank", "n_runs"):
-        text = str(value)
-    elif name.startswith(_COUNTS):
-        text = count(float(value))
-    else:
-        fraction = interval is not None or name in (
-            "val_macro_f1",
-            "ece",
-            "brier",
-            "sensitivity_at_95",
-            "specificity_at_95",
-            "cost",
-        )
-        text = f"{value:.3f}" if fraction else number(float(value))
-    digits = 1 if name.startswith(_COUNTS) else 3
-    ends = "" if interval is None else f"{interval.low:.{digits}f}–{interval.high:.{digits}f}"  # noqa: RUF001
-    return {"text": text, "order": repr(float(value)), "interval": ends, "name": name}
+def _line(row: BoardRow) -> Values:
+    """Return what the page shows of a row by column name; its block is its place in the comparison group."""
+    failed = row.values["status"] != Outcome.OK
+    why = f": {row.values['status']}, {row.values.get('reason', '')}" if failed else ""
+    return {**row.line, "block": f"{row.block.place}{why}"}
+
+
+def _cell(column: Column, value: Any, interval: Interval | None = None, digits: int | None = None) -> dict[str, Any]:
+    """Return what a cell shows, by what it is sorted, and its interval.
+
+    Args:
+        digits: significant digits of a published figure, which is shown as it was printed.
+    """
+    text = f"{value:.{digits}g}" if digits and isinstance(value, float) else column.text(value)
+    is_text = value is None or isinstance(value, str | bool)
+    return {
+        "name": column.name,
+        "text": text,
+        "parts": _PARTS.findall(text),
+        "order": text if is_text else repr(float(value)),
+        "interval": "" if value is None else column.ends(interval, "–"),  # noqa: RUF001
+    }

@@ -24,8 +24,8 @@ Gradients = Callable[[Callable[[], Any], Sequence[Any]], Sequence[Any]]
 
 
 @dataclass(frozen=True)
-class Trial:
-    """How a backend computes while stages are tried.
+class Backend:
+    """How a backend computes while stages are verified.
 
     Args:
         gradients: ``gradients(loss, variables)`` calls ``loss()`` and differentiates it.
@@ -39,30 +39,30 @@ class Trial:
     tolerance: float = 1e-4
 
 
-def proven_stages(backbone: Backbone, built: Any, trial: Trial, size: int) -> tuple[KerasStages, str]:
-    """Return stages that were shown to equal the model, and what is doubtful of them, one sentence or nothing.
+def verified_stages(backbone: Backbone, built: Any, backend: Backend, size: int) -> tuple[KerasStages, str]:
+    """Return stages that were shown to equal the model, and a sentence on those that were not, or nothing.
 
     In this order: those that the adapter declares; those found in the graph; features and head. Where none is
-    proven the model is one stage, which can't be separated. A doubt about declared stages is always told; one about
-    the finest that were found only where coarser ones are no better.
+    verified the model is one stage, which can't be separated. That declared stages are wrong is always told; that the
+    finest that were found are, only where coarser ones are no better.
 
     Args:
         backbone: the adapter.
         built: the model that it built.
-        trial: how the backend computes.
+        backend: how the backend computes.
         size: side of the square RGB input, in pixels.
     """
-    doubts: list[str] = []
+    reasons: list[str] = []
     for candidate in _candidates(backbone, built, size):
         try:
             stages = candidate()
-            why = doubt(stages, built, trial, size)
+            why = verify(stages, built, backend, size)
         except ValueError as error:  # Keras's word for layers that do not fit one another
             why = f"`stages` fails: {' '.join(str(error).split())[:200]}"
         if not why:
-            return stages, doubts[0] if doubts and backbone.stages is not None else ""
-        doubts.append(f"{built.name}: {why}")
-    return KerasStages(built, (HEAD,)), doubts[0]
+            return stages, reasons[0] if reasons and backbone.stages is not None else ""
+        reasons.append(f"{built.name}: {why}")
+    return KerasStages(built, (HEAD,)), reasons[0]
 
 
 def _candidates(backbone: Backbone, built: Any, size: int) -> Iterator[Callable[[], KerasStages]]:
@@ -70,13 +70,13 @@ def _candidates(backbone: Backbone, built: Any, size: int) -> Iterator[Callable[
     if backbone.stages is not None:
         declare = backbone.stages
         yield lambda: declared_stages(declare(built), size, whole)
-    found = find_stages(whole)
-    yield lambda: found
-    if len(found.names) > 2:
-        yield lambda: two_stages(found)
+    traced = find_stages(whole)
+    yield lambda: traced
+    if len(traced.names) > 2:
+        yield lambda: two_stages(traced)
 
 
-def doubt(stages: KerasStages, built: Any, trial: Trial, size: int) -> str:
+def verify(stages: KerasStages, built: Any, backend: Backend, size: int) -> str:
     """Return what is wrong with the stages, one clause; empty where they, composed, equal the model.
 
     Compared are: the weights (each in exactly one stage), the output in inference mode, and in training mode
@@ -86,7 +86,7 @@ def doubt(stages: KerasStages, built: Any, trial: Trial, size: int) -> str:
     Args:
         stages: to be tested.
         built: the model as the adapter made it.
-        trial: how the backend computes.
+        backend: how the backend computes.
         size: side of the input, in pixels.
     """
     if not stages.separable:
@@ -110,7 +110,7 @@ def doubt(stages: KerasStages, built: Any, trial: Trial, size: int) -> str:
             outputs.append(keras.ops.cast(call(images, True), "float32"))
             return keras.ops.sum(outputs[0] * slopes)
 
-        slopes_of = trial.gradients(loss, built.trainable_variables)
+        slopes_of = backend.gradients(loss, built.trainable_variables)
         values = [
             outputs[0],
             *(slope for slope in slopes_of if slope is not None),
@@ -124,7 +124,7 @@ def doubt(stages: KerasStages, built: Any, trial: Trial, size: int) -> str:
 
     def equal(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> bool:
         scale = 1e-6 + float(np.abs(a).max(initial=0))
-        return a.shape == b.shape and float(np.abs(a - b).max(initial=0)) <= trial.tolerance * scale
+        return a.shape == b.shape and float(np.abs(a - b).max(initial=0)) <= backend.tolerance * scale
 
     generator = np.random.default_rng(0)
     images = keras.ops.convert_to_tensor(generator.random((2, size, size, 3), dtype=np.float32))
@@ -133,7 +133,7 @@ def doubt(stages: KerasStages, built: Any, trial: Trial, size: int) -> str:
     )
     seeds, statistics = seed_states(built), built.non_trainable_weights
     before = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in statistics]
-    with trial.scope():
+    with backend.scope():
         of_whole = outcome(lambda value, training: built(value, training=training))
         of_stages = outcome(composed)
     same = len(of_whole) == len(of_stages) and all(equal(a, b) for a, b in zip(of_whole, of_stages, strict=True))

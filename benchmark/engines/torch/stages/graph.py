@@ -25,7 +25,7 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def candidates(model: nn.Module, example: Tensor) -> Iterator[list[Piece]]:
-    """Yield lists of stages of ``model``, the finest first, to be proven; ``head`` is the last stage of each.
+    """Yield lists of stages of ``model``, the finest first, to be verified; ``head`` is the last stage of each.
 
     The children of an ``nn.Sequential``; for a model with ``forward_features`` and ``forward_head`` (timm's
     protocol) the cuts of the first, and the second as head; the same two without cuts; the cuts of ``forward``.

@@ -18,8 +18,8 @@ _LARGEST = 60_000_000
 _SEED = 2011
 
 
-class _Doubt(Exception):
-    """Carries why stages are not proven."""
+class _Unverified(Exception):
+    """Carries why stages are not verified."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class _Step:
     buffers: list[Tensor]
 
 
-def doubt(whole: nn.Module, pieces: Sequence[Piece], example: Tensor) -> str:
+def verify(whole: nn.Module, pieces: Sequence[Piece], example: Tensor) -> str:
     """Return why the composed pieces are not shown to equal ``whole``; empty where they are.
 
     Shown is: the same logits in inference mode; in training mode the same logits, running statistics and (of
@@ -53,8 +53,8 @@ def doubt(whole: nn.Module, pieces: Sequence[Piece], example: Tensor) -> str:
             _same_in_inference(whole, pieces, example)
             _restore(buffers, before)
             _same_in_training(whole, pieces, example, buffers, before)
-        except _Doubt as found:
-            return str(found)
+        except _Unverified as failure:
+            return str(failure)
         finally:
             _restore(buffers, before)
             _set_mode(whole, pieces, training=False)
@@ -66,7 +66,7 @@ def _each_parameter_once(pieces: Sequence[Piece]) -> None:
     for piece in pieces:
         for name, parameter in piece.parameters.items():
             if times[id(parameter)] > 1:
-                raise _Doubt(f"the weight {name} is in more than one stage")
+                raise _Unverified(f"the weight {name} is in more than one stage")
 
 
 def _same_in_inference(whole: nn.Module, pieces: Sequence[Piece], example: Tensor) -> None:
@@ -91,14 +91,14 @@ def _output(piece: Piece, x: Tensor) -> Tensor:
         y = piece.forward(x)
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
-        raise _Doubt(f"the stage {piece.name} does not take the output before it ({first})") from error
+        raise _Unverified(f"the stage {piece.name} does not take the output before it ({first})") from error
     finally:
         for handle in handles:
             handle.remove()
     if not isinstance(y, Tensor):
-        raise _Doubt(f"the stage {piece.name} gives {type(y).__name__}, not a tensor")
+        raise _Unverified(f"the stage {piece.name} gives {type(y).__name__}, not a tensor")
     if x._version != version:
-        raise _Doubt(f"the stage {piece.name} changes its input in place")
+        raise _Unverified(f"the stage {piece.name} changes its input in place")
     return y
 
 
@@ -156,17 +156,17 @@ def _restore(buffers: Sequence[Tensor], values: Sequence[Tensor]) -> None:
 
 
 def _compare(pairs: Sequence[tuple[str, Tensor | None, Tensor | None]], when: str, tolerance: float) -> None:
-    for what, found, expected in pairs:
-        if found is None or expected is None:
-            same = found is expected
-        elif found.shape != expected.shape:
+    for what, actual, expected in pairs:
+        if actual is None or expected is None:
+            same = actual is expected
+        elif actual.shape != expected.shape:
             same = False
         else:
-            same = found.equal(expected) or _close(found, expected, tolerance)
+            same = actual.equal(expected) or _close(actual, expected, tolerance)
         if not same:
-            raise _Doubt(f"{when} the stages' {what} differ from the model's")
+            raise _Unverified(f"{when} the stages' {what} differ from the model's")
 
 
-def _close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
+def _close(actual: Tensor, expected: Tensor, tolerance: float) -> bool:
     scale = max(float(expected.abs().max()), 1e-3)
-    return float((found - expected).abs().max()) <= tolerance * scale
+    return float((actual - expected).abs().max()) <= tolerance * scale

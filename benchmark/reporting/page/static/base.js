@@ -1,6 +1,6 @@
 "use strict";
 // Text only ever enters the page through textContent, so that no name can become markup.
-const arenas = JSON.parse(document.getElementById("data").textContent);
+const comparisonGroups = JSON.parse(document.getElementById("data").textContent);
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);

@@ -3,10 +3,10 @@
 const panel = (heading, ...children) => element("div", { class: "panel" }, element("h3", {}, heading), ...children);
 
 // A fact in words: numbers without the digits that nobody reads, what belongs together on one line
-function told(value) {
+function factText(value) {
   if (typeof value === "number" && !Number.isInteger(value)) return String(Number(value.toPrecision(5)));
   if (value === null || typeof value !== "object") return String(value);
-  return Array.isArray(value) ? value.map(told).join(", ") : Object.entries(value).map(([name, each]) => `${name}: ${told(each)}`).join("; ");
+  return Array.isArray(value) ? value.map(factText).join(", ") : Object.entries(value).map(([name, each]) => `${name}: ${factText(each)}`).join("; ");
 }
 
 // Facts of a record as a table of names and values, nested ones under dotted names
@@ -15,60 +15,60 @@ function factTable(value) {
   const table = element("table", { class: "facts" }), lines = [];
   const visit = (each, name) => {
     if (each !== null && typeof each === "object" && !Array.isArray(each)) Object.entries(each).forEach(([key, inner]) => visit(inner, name ? `${name}.${key}` : key));
-    else if (each !== null && each !== "" && each.length !== 0) lines.push([name, Array.isArray(each) ? each.map(told).join(typeof each[0] === "object" ? "\n" : ", ") : told(each)]);
+    else if (each !== null && each !== "" && each.length !== 0) lines.push([name, Array.isArray(each) ? each.map(factText).join(typeof each[0] === "object" ? "\n" : ", ") : factText(each)]);
   };
   visit(value, "");
   table.append(...lines.map(([name, text]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, text))));
   return table;
 }
 
-function showRow(arena, row, place) {
-  arena.chosen = row;
+function showRow(comparisonGroup, row, place) {
+  comparisonGroup.chosen = row;
   const matrix = element("div", { class: "matrix" }), curves = element("div", { class: "plot" }), reliable = element("div", { class: "plot" });
   const images = element("div", { class: "cell-images" });
   const facts = Object.entries(row.details).filter(([, value]) => value).map(([name, value]) => element("details", name === "command" ? { open: "" } : {}, element("summary", {}, name === "command" ? "command that reproduces it" : name), factTable(value)));
   const seed = row.seeds > 1 ? ` (matrix and images: seed ${row.seed})` : "";
   const measure = element("select", { "aria-label": "what the curves show" }, element("option", { value: "loss" }, "cross-entropy"), element("option", { value: "f1" }, "macro-F1 on validation images"));
-  const looks = panel("Where it looks");
+  const heatMaps = panel("Where it looks");
   forgetPlots(place);
   place.replaceChildren(
     element("h3", { class: "row-name" }, `${row.name}, ${row.block}${seed}`),
     element("div", { class: "panels three" }, panel("Confusion matrix (choose a cell to see its images)", matrix), panel("Learning curves", measure, curves), panel("Reliability", reliable)),
     images,
-    element("div", { class: "panels apart" }, looks, panel("Details", ...facts)));
-  confusion(arena, row, matrix, images);
+    element("div", { class: "panels apart" }, heatMaps, panel("Details", ...facts)));
+  confusion(comparisonGroup, row, matrix, images);
   curvePlot(row, curves, measure);
   reliabilityPlot(row, reliable);
-  lookedAt(arena, row, looks);
+  showHeatMaps(comparisonGroup, row, heatMaps);
   if (row.cam?.randomized.length) {
     const check = element("div", { class: "plot low" });
-    looks.append(element("h4", {}, "Do the maps notice when weights are drawn anew?"), check);
+    heatMaps.append(element("h4", {}, "Do the maps notice when weights are drawn anew?"), check);
     randomizedPlot(row, check);
   }
   document.querySelectorAll("table.board tbody tr").forEach((line) => line.classList.toggle("chosen", line.dataset.key === row.key));
   document.querySelectorAll("button.pick").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.key === row.key)));
 }
 
-function disagreement(arena, place) {
-  if (arena.rows.length < 2) {
+function disagreement(comparisonGroup, place) {
+  if (comparisonGroup.rows.length < 2) {
     place.append(element("p", { class: "quiet" }, "There is one row only."));
     return;
   }
-  const choose = (initial, label) => element("select", { "aria-label": label }, ...arena.rows.map((row, i) => {
+  const choose = (initial, label) => element("select", { "aria-label": label }, ...comparisonGroup.rows.map((row, i) => {
     const option = element("option", { value: i }, row.name);
     option.selected = i === initial;
     return option;
   }));
-  const rival = arena.rows.findIndex((_, i) => `0,${i}` in arena.pairs); // a row that the best was compared with
+  const rival = comparisonGroup.rows.findIndex((_, i) => `0,${i}` in comparisonGroup.pairs); // a row that the best was compared with
   const first = choose(0, "first row"), second = choose(Math.max(1, rival), "second row");
   const result = element("div", { class: "controls" }), images = element("div", { class: "cell-images" }), compared = element("p", { role: "status" });
   const update = () => {
-    const a = arena.rows[first.value], b = arena.rows[second.value];
-    const right = (row, i) => row.said[i] === arena.labels[i];
-    const pick = (test) => arena.labels.map((_, i) => i).filter((i) => a.said[i] >= 0 && b.said[i] >= 0 && test(i));
-    const groups = [["only the first is right", pick((i) => right(a, i) && !right(b, i))], ["only the second is right", pick((i) => !right(a, i) && right(b, i))], ["both are wrong, not alike", pick((i) => !right(a, i) && !right(b, i) && a.said[i] !== b.said[i])], ["both are wrong, alike", pick((i) => !right(a, i) && a.said[i] === b.said[i])]];
-    result.replaceChildren(...groups.map(([name, numbers]) => element("button", { type: "button", onclick: () => imageList(arena, numbers, images, `${a.name} and ${b.name}: ${name}`, { row: a }) }, `${name}: ${numbers.length}`)));
-    compared.textContent = arena.pairs[[first.value, second.value].sort((x, y) => x - y)] ?? (first.value === second.value ? "This is one row." : "The two stand in different blocks and are not compared.");
+    const a = comparisonGroup.rows[first.value], b = comparisonGroup.rows[second.value];
+    const right = (row, i) => row.predicted[i] === comparisonGroup.labels[i];
+    const pick = (test) => comparisonGroup.labels.map((_, i) => i).filter((i) => a.predicted[i] >= 0 && b.predicted[i] >= 0 && test(i));
+    const groups = [["only the first is right", pick((i) => right(a, i) && !right(b, i))], ["only the second is right", pick((i) => !right(a, i) && right(b, i))], ["both are wrong, not alike", pick((i) => !right(a, i) && !right(b, i) && a.predicted[i] !== b.predicted[i])], ["both are wrong, alike", pick((i) => !right(a, i) && a.predicted[i] === b.predicted[i])]];
+    result.replaceChildren(...groups.map(([name, numbers]) => element("button", { type: "button", onclick: () => imageList(comparisonGroup, numbers, images, `${a.name} and ${b.name}: ${name}`, { row: a }) }, `${name}: ${numbers.length}`)));
+    compared.textContent = comparisonGroup.pairs[[first.value, second.value].sort((x, y) => x - y)] ?? (first.value === second.value ? "This is one row." : "The two stand in different blocks and are not compared.");
     images.replaceChildren();
   };
   first.onchange = update;
@@ -77,26 +77,26 @@ function disagreement(arena, place) {
   update();
 }
 
-function showArena(section, arena) {
-  const body = section.querySelector(".arena-body");
+function showComparisonGroup(section, comparisonGroup) {
+  const body = section.querySelector(".comparison-group-body");
   const speed = element("div", { class: "plot" }), errors = element("div", { class: "plot" }), chosen = element("div", { class: "chosen-row" });
-  const which = element("select", { "aria-label": "false negatives of which class" }, element("option", { value: "" }, "all classes"), ...arena.classes.map((name, i) => element("option", { value: i }, name)));
-  const different = panel("Where two rows disagree"), missed = panel(arena.negative === null ? "Gallery: every image that a row gets wrong" : "Gallery: every missed tumour");
+  const which = element("select", { "aria-label": "false negatives of which class" }, element("option", { value: "" }, "all classes"), ...comparisonGroup.classes.map((name, i) => element("option", { value: i }, name)));
+  const different = panel("Where two rows disagree"), missed = panel(comparisonGroup.negative === null ? "Gallery: every image that a row gets wrong" : "Gallery: every missed tumour");
   body.append(
     element("div", { class: "panels" }, panel("Macro-F1 against throughput", element("p", { class: "quiet" }, "Size: memory; open: from scratch; dashed: Pareto front."), speed), panel("False negatives", which, errors)),
     missed, chosen, different);
-  speedPlot(arena, speed);
-  errorPlot(arena, errors, which);
-  disagreement(arena, different);
+  speedPlot(comparisonGroup, speed);
+  errorPlot(comparisonGroup, errors, which);
+  disagreement(comparisonGroup, different);
   section.addEventListener("click", (event) => {
     const button = event.target.closest("button.pick");
     if (!button) return;
-    showRow(arena, arena.rows.find((row) => row.key === button.dataset.key), chosen);
+    showRow(comparisonGroup, comparisonGroup.rows.find((row) => row.key === button.dataset.key), chosen);
     chosen.querySelector(".row-name").setAttribute("tabindex", "-1");
     chosen.querySelector(".row-name").focus();
   });
-  if (arena.rows.length) showRow(arena, arena.rows[0], chosen);
-  gallery(arena, missed);
+  if (comparisonGroup.rows.length) showRow(comparisonGroup, comparisonGroup.rows[0], chosen);
+  gallery(comparisonGroup, missed);
 }
 
 async function tables() {
@@ -128,8 +128,8 @@ document.addEventListener("click", (event) => {
   note.focus();
 });
 document.getElementById("theme").onclick = () => theme(!document.documentElement.classList.contains("dark"));
-for (const section of document.querySelectorAll("section.arena")) {
-  const arena = arenas.find((each) => each.name === section.dataset.arena);
-  if (arena) showArena(section, arena);
+for (const section of document.querySelectorAll("section.comparison-group")) {
+  const comparisonGroup = comparisonGroups.find((each) => each.name === section.dataset.comparisonGroup);
+  if (comparisonGroup) showComparisonGroup(section, comparisonGroup);
 }
 tables();

@@ -33,41 +33,41 @@ function lesionOutline(path) {
 }
 
 // One test image; with the heat map of a row where one is given and it has one
-function testImage(arena, i, row = null) {
+function testImage(comparisonGroup, i, row = null) {
   const seen = element("div", { class: "seen" });
-  if (arena.thumbnails[i]) seen.append(element("img", { src: `data:image/jpeg;base64,${arena.thumbnails[i]}`, alt: `${arena.classes[arena.labels[i]]}, ${arena.images[i]}`, width: 80, height: 80 }));
+  if (comparisonGroup.thumbnails[i]) seen.append(element("img", { src: `data:image/jpeg;base64,${comparisonGroup.thumbnails[i]}`, alt: `${comparisonGroup.classes[comparisonGroup.labels[i]]}, ${comparisonGroup.images[i]}`, width: 80, height: 80 }));
   const map = row?.cam?.maps[i];
   if (map) seen.append(heatMap(map, row.cam.size));
-  if (arena.lesions[i] && seen.firstChild) seen.append(lesionOutline(arena.lesions[i]));
+  if (comparisonGroup.lesions[i] && seen.firstChild) seen.append(lesionOutline(comparisonGroup.lesions[i]));
   return seen;
 }
 
-function chanceBars(arena, i) {
-  const bars = element("div", { class: "chances" });
-  for (const row of arena.rows) {
-    if (row.said[i] < 0) continue;
-    const right = row.said[i] === arena.labels[i], missed = arena.negative !== null && !right && row.said[i] === arena.negative;
-    const chance = row.chances[i][arena.labels[i]];
+function probabilityBars(comparisonGroup, i) {
+  const bars = element("div", { class: "probabilities" });
+  for (const row of comparisonGroup.rows) {
+    if (row.predicted[i] < 0) continue;
+    const right = row.predicted[i] === comparisonGroup.labels[i], missed = comparisonGroup.negative !== null && !right && row.predicted[i] === comparisonGroup.negative;
+    const probability = row.probabilities[i][comparisonGroup.labels[i]];
     bars.append(
       element("span", { class: "who" }, ...row.name.split(/(?<=[/_:])/).flatMap((part) => [part, element("wbr")])),
-      element("span", { class: right ? "right" : missed || arena.negative === null ? "wrong" : "other" }, `${right ? "✓" : "✗"} ${arena.classes[row.said[i]]}`),
-      element("span", { class: "chance", title: "probability of the true class", style: `--share: ${chance / 10}%` }, percent(chance)));
+      element("span", { class: right ? "right" : missed || comparisonGroup.negative === null ? "wrong" : "other" }, `${right ? "✓" : "✗"} ${comparisonGroup.classes[row.predicted[i]]}`),
+      element("span", { class: "probability", title: "probability of the true class", style: `--share: ${probability / 10}%` }, percent(probability)));
   }
   return bars;
 }
 
 // A list of test images under a heading. ``row``: whose heat maps can be laid over them; ``open``: what every row
 // says stands open from the start; ``first``: how many are shown at first.
-function imageList(arena, numbers, place, heading, { row = arena.chosen, open = arena.rows.length < 5, first = AT_ONCE } = {}) {
+function imageList(comparisonGroup, numbers, place, heading, { row = comparisonGroup.chosen, open = comparisonGroup.rows.length < 5, first = AT_ONCE } = {}) {
   const list = element("ul", { class: "images" });
   const explained = row?.cam && numbers.some((i) => row.cam.maps[i]);
   let heat = false, shown = 0;
   const add = () => {
     const until = Math.min(numbers.length, shown ? shown + AT_ONCE : first);
     for (const i of numbers.slice(shown, until)) {
-      const patient = arena.groups[i] ? element("div", { class: "quiet" }, arena.groups[i]) : "";
-      const details = element("details", open ? { open: "" } : {}, element("summary", {}, "what each row says, and its probability of the true class"), chanceBars(arena, i));
-      list.append(element("li", { "data-image": i }, testImage(arena, i, heat ? row : null), element("b", {}, arena.classes[arena.labels[i]]), element("div", { class: "quiet" }, arena.images[i]), patient, details));
+      const patient = comparisonGroup.groups[i] ? element("div", { class: "quiet" }, comparisonGroup.groups[i]) : "";
+      const details = element("details", open ? { open: "" } : {}, element("summary", {}, "what each row says, and its probability of the true class"), probabilityBars(comparisonGroup, i));
+      list.append(element("li", { "data-image": i }, testImage(comparisonGroup, i, heat ? row : null), element("b", {}, comparisonGroup.classes[comparisonGroup.labels[i]]), element("div", { class: "quiet" }, comparisonGroup.images[i]), patient, details));
     }
     shown = until;
     more.hidden = shown >= numbers.length;
@@ -78,7 +78,7 @@ function imageList(arena, numbers, place, heading, { row = arena.chosen, open = 
   if (explained) {
     const box = element("input", { type: "checkbox", onchange: () => {
       heat = box.checked;
-      list.querySelectorAll("li").forEach((item) => item.querySelector(".seen").replaceWith(testImage(arena, Number(item.dataset.image), heat ? row : null)));
+      list.querySelectorAll("li").forEach((item) => item.querySelector(".seen").replaceWith(testImage(comparisonGroup, Number(item.dataset.image), heat ? row : null)));
     } });
     controls.append(element("label", {}, box, ` heat maps of ${row.name} (Grad-CAM of the class it says)`));
   }
@@ -87,58 +87,58 @@ function imageList(arena, numbers, place, heading, { row = arena.chosen, open = 
   add();
 }
 
-function confusion(arena, row, place, images) {
-  const cells = arena.classes.map(() => arena.classes.map(() => []));
-  row.said.forEach((said, i) => { if (said >= 0) cells[arena.labels[i]][said].push(i); });
+function confusion(comparisonGroup, row, place, images) {
+  const cells = comparisonGroup.classes.map(() => comparisonGroup.classes.map(() => []));
+  row.predicted.forEach((predicted, i) => { if (predicted >= 0) cells[comparisonGroup.labels[i]][predicted].push(i); });
   const table = element("table", { class: "confusion" }, element("caption", { class: "hidden" }, `Confusion matrix of ${row.name}: a line for each true class, a column for each predicted one`));
-  table.append(element("tr", {}, element("th", {}, "true ↓ predicted →"), ...arena.classes.map((name) => element("th", { scope: "col" }, name))));
+  table.append(element("tr", {}, element("th", {}, "true ↓ predicted →"), ...comparisonGroup.classes.map((name) => element("th", { scope: "col" }, name))));
   cells.forEach((line, truth) => {
     const total = line.reduce((sum, cell) => sum + cell.length, 0) || 1;
-    const buttons = line.map((cell, said) => {
-      const missed = arena.negative !== null && said === arena.negative && truth !== said;
-      const name = `${arena.classes[truth]} predicted as ${arena.classes[said]}`;
+    const buttons = line.map((cell, predicted) => {
+      const missed = comparisonGroup.negative !== null && predicted === comparisonGroup.negative && truth !== predicted;
+      const name = `${comparisonGroup.classes[truth]} predicted as ${comparisonGroup.classes[predicted]}`;
       const button = element("button", { type: "button", class: missed ? "missed" : "", "aria-pressed": "false", "aria-label": `${cell.length} images of ${name}`,
         style: `background: color-mix(in srgb, var(--good) ${Math.round((55 * cell.length) / total)}%, var(--ground))`,
         onclick: () => {
           table.querySelectorAll("button").forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
-          imageList(arena, cell, images, `${row.name}: ${name}`, { row });
+          imageList(comparisonGroup, cell, images, `${row.name}: ${name}`, { row });
         } }, String(cell.length));
       return element("td", {}, button);
     });
-    table.append(element("tr", {}, element("th", { scope: "row" }, arena.classes[truth]), ...buttons));
+    table.append(element("tr", {}, element("th", { scope: "row" }, comparisonGroup.classes[truth]), ...buttons));
   });
   place.replaceChildren(table);
 }
 
 // Every missed tumour: those that all rows miss, then those that one misses, then the others
-function gallery(arena, place) {
+function gallery(comparisonGroup, place) {
   const images = element("div", { class: "cell-images" }), controls = element("div", { class: "controls" });
   const show = (number, first) => {
     buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(i === number)));
-    imageList(arena, arena.gallery[number].images, images, arena.gallery[number].title, { open: true, first });
+    imageList(comparisonGroup, comparisonGroup.gallery[number].images, images, comparisonGroup.gallery[number].title, { open: true, first });
   };
-  const buttons = arena.gallery.map(({ title, images: numbers }, i) => element("button", { type: "button", "aria-pressed": "false", onclick: () => show(i) }, `${title}: ${numbers.length}`));
+  const buttons = comparisonGroup.gallery.map(({ title, images: numbers }, i) => element("button", { type: "button", "aria-pressed": "false", onclick: () => show(i) }, `${title}: ${numbers.length}`));
   controls.append(...buttons);
   place.append(controls, images);
   if (buttons.length) show(0, IN_FRONT);
-  if (!buttons.length) place.append(element("p", {}, arena.negative === null ? "No row is wrong on any test image." : "No row calls a tumour healthy."));
+  if (!buttons.length) place.append(element("p", {}, comparisonGroup.negative === null ? "No row is wrong on any test image." : "No row calls a tumour healthy."));
 }
 
 // Right and wrong cases of each class, as the row sees them
-function lookedAt(arena, row, place) {
+function showHeatMaps(comparisonGroup, row, place) {
   if (!row.cam) {
     place.append(element("p", { class: "quiet" }, row.details["grad-cam"]?.reason || "This run has no heat maps."));
     return;
   }
-  place.append(element("p", { class: "quiet" }, `Grad-CAM of the class it says, from ${row.cam.source}. Right cases, then wrong ones, drawn by lot${Object.keys(arena.lesions).length ? "; outlined: the lesion" : ""}.`));
-  const table = element("table", { class: "looks" }, element("caption", { class: "hidden" }, `Where ${row.name} looks: right and wrong cases of each class`));
+  place.append(element("p", { class: "quiet" }, `Grad-CAM of the class it says, from ${row.cam.source}. Right cases, then wrong ones, drawn by lot${Object.keys(comparisonGroup.lesions).length ? "; outlined: the lesion" : ""}.`));
+  const table = element("table", { class: "heat-maps" }, element("caption", { class: "hidden" }, `Where ${row.name} looks: right and wrong cases of each class`));
   table.append(element("tr", { class: "kinds" }, element("td"), element("th", { scope: "col" }, "right"), element("th", { scope: "col" }, "wrong")));
   row.cam.cases.forEach((cases, label) => {
     if (!cases.right.length && !cases.wrong.length) return;
     const cell = (numbers, kind) => element("td", { "data-kind": kind }, element("div", { class: "pairs" }, ...(numbers.length ? numbers.map((i) => element("figure", {},
-      element("div", { class: "pair" }, testImage(arena, i), testImage(arena, i, row)),
-      element("figcaption", {}, `says ${arena.classes[row.said[i]]} (${percent(row.chances[i][row.said[i]])})`))) : [element("span", { class: "quiet" }, "none")])));
-    table.append(element("tr", {}, element("th", { scope: "row" }, arena.classes[label]), cell(cases.right, "right"), cell(cases.wrong, "wrong")));
+      element("div", { class: "pair" }, testImage(comparisonGroup, i), testImage(comparisonGroup, i, row)),
+      element("figcaption", {}, `says ${comparisonGroup.classes[row.predicted[i]]} (${percent(row.probabilities[i][row.predicted[i]])})`))) : [element("span", { class: "quiet" }, "none")])));
+    table.append(element("tr", {}, element("th", { scope: "row" }, comparisonGroup.classes[label]), cell(cases.right, "right"), cell(cases.wrong, "wrong")));
   });
   place.append(element("div", { class: "wide" }, table));
 }

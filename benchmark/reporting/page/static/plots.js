@@ -15,9 +15,14 @@ const drawings = new Map(); // by the element that holds the plot
 const watcher = new IntersectionObserver((entries) => entries.forEach(({ isIntersecting, target }) => {
   const drawing = drawings.get(target);
   if (!isIntersecting || !drawing || drawing.drawn) return;
-  drawing.drawn = true;
-  drawing.again();
+  start(drawing);
 }), { rootMargin: "200px" });
+
+// Draw a plot once what was asked of its element before is done: Plotly fails where one is taken away half drawn
+function start(drawing) {
+  drawing.drawn = true;
+  drawing.done = drawing.done.then(drawing.again);
+}
 
 // Draw a plot into an element. ``label``: what it shows, for those who hear the page
 function draw(place, label, make) {
@@ -25,7 +30,7 @@ function draw(place, label, make) {
     const library = await plotly(), [traces, layout] = make();
     const text = colour("--text"), line = colour("--line");
     const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true };
-    library.react(place, traces, {
+    await library.react(place, traces, {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: text, size: 12 },
       margin: { l: 50, r: 10, t: 10, b: 45 }, hovermode: "closest", ...layout,
       xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
@@ -34,19 +39,19 @@ function draw(place, label, make) {
   place.setAttribute("role", "img");
   place.setAttribute("aria-label", label);
   const before = drawings.get(place);
-  drawings.set(place, { again, drawn: before?.drawn ?? false });
-  if (before?.drawn) again();
+  const drawing = { again, drawn: false, done: before?.done ?? Promise.resolve() };
+  drawings.set(place, drawing);
+  if (before?.drawn) start(drawing);
   else watcher.observe(place);
 }
 
 function drawAgain() {
-  for (const drawing of drawings.values()) if (drawing.drawn) drawing.again();
+  for (const drawing of drawings.values()) if (drawing.drawn) start(drawing);
 }
 
 // On paper every plot is in view
 addEventListener("beforeprint", () => drawings.forEach((drawing) => {
-  if (!drawing.drawn) drawing.again();
-  drawing.drawn = true;
+  if (!drawing.drawn) start(drawing);
 }));
 
 // Give up the plots within an element that is about to be emptied
@@ -54,7 +59,7 @@ function forgetPlots(container) {
   for (const [place, drawing] of drawings) {
     if (!container.contains(place)) continue;
     watcher.unobserve(place);
-    if (drawing.drawn) plotly().then((library) => library.purge(place));
+    if (drawing.drawn) drawing.done.then(async () => (await plotly()).purge(place));
     drawings.delete(place);
   }
 }
@@ -81,17 +86,17 @@ const shade = (row) => (document.documentElement.classList.contains("dark")
   ? { "#000000": "#e8e8e8", "#0072B2": "#5fb2e8", "#B84E00": "#f08a45", "#9E4A7E": "#dd8fc0" }[row.colour] ?? row.colour
   : row.colour);
 
-function speedPlot(arena, place) {
-  draw(place, `Macro-F1 against inference throughput of ${arena.rows.length} rows; the same figures stand in the table above`, () => {
-    const largest = Math.max(1, ...arena.rows.map((row) => row.memory ?? 0));
-    const points = arena.rows.filter((row) => row.speed);
+function speedPlot(comparisonGroup, place) {
+  draw(place, `Macro-F1 against inference throughput of ${comparisonGroup.rows.length} rows; the same figures stand in the table above`, () => {
+    const largest = Math.max(1, ...comparisonGroup.rows.map((row) => row.memory ?? 0));
+    const points = comparisonGroup.rows.filter((row) => row.speed);
     const traces = points.map((row) => ({
       x: [row.speed], y: [row.macro_f1], name: plain(row.name), mode: "markers", showlegend: false,
       error_y: row.interval ? { type: "data", symmetric: false, array: [row.interval[1] - row.macro_f1], arrayminus: [row.macro_f1 - row.interval[0]], thickness: 1, width: 0, color: shade(row) } : undefined,
       marker: { symbol: row.symbol + (row.pretrained ? "" : "-open"), color: shade(row), size: row.memory ? Math.max(6, 24 * Math.sqrt(row.memory / largest)) : 10 },
       hovertemplate: `${plain(row.name)}<br>macro-F1 %{y:.3f}<br>%{x:.4g} images/s<br>${row.memory ? Math.round(row.memory) + " MB" : ""}<br>${plain(row.speed_block)}<extra></extra>`,
     }));
-    for (const [name, front] of Object.entries(arena.fronts)) {
+    for (const [name, front] of Object.entries(comparisonGroup.fronts)) {
       traces.unshift({ x: front.map((point) => point[0]), y: front.map((point) => point[1]), mode: "lines", line: { shape: "vh", dash: "dash", color: colour("--quiet"), width: 1 }, hoverinfo: "skip", showlegend: false, name: plain(name) });
     }
     const entry = (name, marker) => ({ x: [null], y: [null], mode: "markers", name: plain(name), marker: { size: 9, color: colour("--quiet"), ...marker }, hoverinfo: "skip" });
@@ -102,13 +107,13 @@ function speedPlot(arena, place) {
 }
 
 // ``which``: the select that says of which class the false negatives are; empty for all classes
-function errorPlot(arena, place, which) {
-  const show = () => draw(place, `Test images${which.value ? ` of ${arena.classes[which.value]}` : ""} that each row gets wrong, and how many of them are missed tumours; the same counts stand in the table above`, () => {
-    const rows = [...arena.rows].reverse(), mine = (i) => which.value === "" || arena.labels[i] === Number(which.value);
-    const ill = arena.negative !== null && which.value !== String(arena.negative);
-    const lost = rows.map((row) => row.said.filter((said, i) => said >= 0 && mine(i) && said !== arena.labels[i]).length);
-    const missed = rows.map((row) => row.said.filter((said, i) => mine(i) && said === arena.negative && arena.labels[i] !== arena.negative).length);
-    const names = rows.map((row) => plain(row.name)), total = arena.labels.filter((_, i) => mine(i)).length;
+function errorPlot(comparisonGroup, place, which) {
+  const show = () => draw(place, `Test images${which.value ? ` of ${comparisonGroup.classes[which.value]}` : ""} that each row gets wrong, and how many of them are missed tumours; the same counts stand in the table above`, () => {
+    const rows = [...comparisonGroup.rows].reverse(), mine = (i) => which.value === "" || comparisonGroup.labels[i] === Number(which.value);
+    const ill = comparisonGroup.negative !== null && which.value !== String(comparisonGroup.negative);
+    const lost = rows.map((row) => row.predicted.filter((predicted, i) => predicted >= 0 && mine(i) && predicted !== comparisonGroup.labels[i]).length);
+    const missed = rows.map((row) => row.predicted.filter((predicted, i) => mine(i) && predicted === comparisonGroup.negative && comparisonGroup.labels[i] !== comparisonGroup.negative).length);
+    const names = rows.map((row) => plain(row.name)), total = comparisonGroup.labels.filter((_, i) => mine(i)).length;
     const traces = [{ type: "bar", orientation: "h", y: names, x: lost.map((count, i) => count - (ill ? missed[i] : 0)), name: ill ? "other errors" : "errors", marker: { color: colour("--other") }, hovertemplate: "%{x} other errors<extra>%{y}</extra>" }];
     if (ill) traces.unshift({ type: "bar", orientation: "h", y: names, x: missed, name: "missed tumours", marker: { color: colour("--bad") }, hovertemplate: "%{x} missed tumours<extra>%{y}</extra>" });
     return [traces, { barmode: "stack", xaxis: { title: { text: `wrong test images, of ${total}` } }, showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, margin: { l: 50, r: 10, t: 40, b: 45 } }];

@@ -128,7 +128,7 @@ def test_the_check_of_the_maps_is_shown(tmp_path: Path, undrawn) -> None:
 
 
 def test_the_gallery_has_every_missed_tumour_once_those_that_all_miss_first(looked: Path) -> None:
-    (rows,) = read_board(looked).arenas()
+    (rows,) = read_board(looked).comparison_groups()
     cases = Cases.of(rows)
     parts = [numbers.tolist() for _, numbers in cases.gallery()]
     order = [i for part in parts for i in part]
@@ -141,7 +141,7 @@ def test_the_gallery_has_every_missed_tumour_once_those_that_all_miss_first(look
     first = order[0]
     truth = cases.labels[first]
     for number in range(3):
-        assert f"**notumor ({cases.chances[number, first, truth]:.2f})**" in lines[0]
+        assert f"**notumor ({cases.probabilities[number, first, truth]:.2f})**" in lines[0]
     assert "![gallery](gallery.png)" in text
     assert (looked / "gallery.png").stat().st_size > 20_000
     drawn = (looked / "gallery.svg").read_text()

@@ -3,9 +3,8 @@
 import sys
 from typing import Any
 
+from benchmark.engines import engine_entry
 from benchmark.records.outcomes import Outcome, RunFailure
-
-OTHER_FRAMEWORK = {"torch": "tensorflow", "tensorflow": "torch"}
 
 
 class _Without:
@@ -24,19 +23,20 @@ class _Without:
 
 
 def shut_out_other_framework(engine: str) -> None:
-    """Make the framework that this process does not run look as if it were not installed.
+    """Make the frameworks that an engine excludes look as if they were not installed.
 
-    Both in one process crash, and some libraries import whichever they find (keras-cv imports torch).
+    Two in one process crash, and some libraries import whichever they find (keras-cv imports torch).
     """
-    other = OTHER_FRAMEWORK[engine]
-    if not any(isinstance(finder, _Without) and finder.package == other for finder in sys.meta_path):
-        sys.meta_path[:] = [_Without(finder, other) for finder in sys.meta_path]
+    for other in engine_entry(engine).excludes:
+        if not any(isinstance(finder, _Without) and finder.package == other for finder in sys.meta_path):
+            sys.meta_path[:] = [_Without(finder, other) for finder in sys.meta_path]
 
 
 def assert_one_framework(engine: str) -> None:
-    """Raise ``RunFailure`` where both frameworks came into this process: its result may not be trusted."""
-    other = OTHER_FRAMEWORK[engine]
-    if other in sys.modules:
-        raise RunFailure(
-            Outcome.ERROR, f"The backbone's code imported {other} into a process that runs {engine}; import one only."
-        )
+    """Raise ``RunFailure`` where another framework came into this process: its result may not be trusted."""
+    for other in engine_entry(engine).excludes:
+        if other in sys.modules:
+            raise RunFailure(
+                Outcome.ERROR,
+                f"The backbone's code imported {other} into a process that runs {engine}; import one only.",
+            )

@@ -3,6 +3,7 @@
 import errno
 import re
 import signal
+from collections.abc import Sequence
 
 from backbones import MissingWeights
 from benchmark.dependencies import how_to_install
@@ -21,35 +22,36 @@ _LONGEST = 300
 _OOM_ADVICE = "use a smaller --batch-size or --size"
 
 
-def outcome_of(error: BaseException, shut_out: str = "") -> tuple[Outcome, str]:
+def outcome_of(error: BaseException, shut_out: Sequence[str] = ()) -> tuple[Outcome, str]:
     """Return the outcome and the reason for what was raised during a run.
 
     Args:
         error: what was raised.
-        shut_out: the package that must not be imported in this process, if any.
+        shut_out: the packages that must not be imported in this process.
     """
     if isinstance(error, RunFailure):
         return error.outcome, error.reason
-    name, said = type(error).__name__, _first_line(error)
+    name, message = type(error).__name__, _first_line(error)
     if isinstance(error, MissingWeights):
-        return Outcome.MISSING_WEIGHTS, said
+        return Outcome.MISSING_WEIGHTS, message
     if isinstance(error, SystemExit):
         return Outcome.CRASHED, f"The backbone's code ended the process (SystemExit: {error.code})."
     if name in _MEMORY_ERRORS or (isinstance(error, RuntimeError) and _MEMORY_WORDS.search(str(error))):
-        return Outcome.OOM, f"Out of memory ({said or name}); {_OOM_ADVICE}."
+        return Outcome.OOM, f"Out of memory ({message or name}); {_OOM_ADVICE}."
     if isinstance(error, ModuleNotFoundError) and error.name:
-        if error.name.partition(".")[0] == shut_out:
+        package = error.name.partition(".")[0]
+        if package in shut_out:
             return (
                 Outcome.ERROR,
-                f"The backbone's code imports {shut_out} beside the other framework; import one only.",
+                f"The backbone's code imports {package} beside the other framework; import one only.",
             )
         mend = how_to_install([error.name])
         return Outcome.MISSING_DEPENDENCY, f"The module {error.name} is not installed; {mend} and try again."
     if isinstance(error, ImportError):
-        return Outcome.MISSING_DEPENDENCY, f"An import failed ({said}); mend the installation and try again."
+        return Outcome.MISSING_DEPENDENCY, f"An import failed ({message}); mend the installation and try again."
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or _DISK_FULL.search(str(error)):
-        return Outcome.ERROR, f"The disk is full ({said}); free some space and give the same command again."
-    return Outcome.ERROR, f"{name}: {said}" if said else f"{name}, without a message"
+        return Outcome.ERROR, f"The disk is full ({message}); free some space and give the same command again."
+    return Outcome.ERROR, f"{name}: {message}" if message else f"{name}, without a message"
 
 
 def unreachable(error: BaseException) -> bool:

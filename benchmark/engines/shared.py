@@ -1,0 +1,336 @@
+"""What all engines have in common, so that no two state a rule in dialects of their own. NumPy only."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backbones import Preprocessing
+from benchmark.draws.augmentation import Draws
+from benchmark.engines import host
+from benchmark.engines.base import BuildSpec, Device, FeatureSpec, Handle, NotCacheable
+from benchmark.engines.cam_stage import NoFeatureMap
+from benchmark.engines.warm_start import read_final
+from benchmark.recipe import BatchNorm, Optimizer, Recipe
+from benchmark.records.outcomes import Outcome, RunFailure
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+EMA = "ema/"  # begins the names under which a state keeps the EMA of weights
+
+
+def cpu() -> Device:
+    """Return this machine's processor."""
+    return Device("cpu", host.processor(), host.memory_bytes())
+
+
+def out_of_memory() -> RunFailure:
+    """Return what an engine raises where a device, or the machine, has too little memory."""
+    return RunFailure(Outcome.OOM, "Out of memory: use a smaller --batch-size or --size.")
+
+
+def resolve_precision(precision: str, kind: str, native_bfloat16: Callable[[], bool]) -> str:
+    """Return ``float32``, ``bfloat16`` or ``float16``; ``auto`` is bfloat16 on a GPU that has it natively.
+
+    Args:
+        precision: the recipe's.
+        kind: of the device, ``cpu`` or ``cuda``.
+        native_bfloat16: says whether the GPU computes in bfloat16 natively.
+
+    Raises:
+        RunFailure: ``unsupported`` for float16 on a CPU.
+    """
+    if precision == "auto":
+        return "bfloat16" if kind == "cuda" and native_bfloat16() else "float32"
+    if precision == "float16" and kind == "cpu":
+        raise RunFailure(
+            Outcome.UNSUPPORTED, "float16 needs a GPU: use execution.precision = 'float32' or 'bfloat16'."
+        )
+    return precision
+
+
+def native_dropout(spec: BuildSpec) -> float:
+    """Return the dropout that the adapter must build into its own head: 0 where the recipe's head takes its place.
+
+    Raises:
+        RunFailure: ``unsupported`` where the adapter has no place for it.
+    """
+    head = spec.recipe.head
+    if head.kind != "native" or not head.dropout:
+        return 0.0
+    if not spec.backbone.takes_dropout:
+        raise RunFailure(
+            Outcome.UNSUPPORTED,
+            f"The native head of {spec.backbone.name} takes no dropout: use head.kind = 'linear' or 'dense256'.",
+        )
+    return head.dropout
+
+
+def draws_weights(spec: BuildSpec) -> bool:
+    """Return whether initial weights are drawn by the recipe's rule: where it has one and no weights come."""
+    return spec.recipe.initialization == "he" and spec.weights is None
+
+
+def assert_trainable(spec: BuildSpec, parameters: int) -> None:
+    """Raise ``RunFailure``, ``unsupported``, where no parameter of a network is left to train."""
+    if not parameters:
+        raise RunFailure(
+            Outcome.UNSUPPORTED,
+            f"Nothing of {spec.backbone.name} is left to train, its head included: use head.kind = 'linear' or "
+            "'dense256', which are trained.",
+        )
+
+
+def weights_loaded(spec: BuildSpec, built: str) -> str:
+    """Return where initial weights came from, for the record: what the adapter built with, or another run."""
+    return built if spec.init_from is None else f"run {spec.init_from.parent.name}"
+
+
+def stage_factors(rule: Optimizer, stages: int) -> list[float]:
+    """Return the factor on the learning rate of each of a network's stages, the head's last."""
+    factors = [rule.layer_decay ** (stages - 1 - number) for number in range(stages)]
+    factors[-1] *= rule.head_learning_rate_factor
+    return factors
+
+
+def batch_norm_conventions(epsilons: Collection[float], rule: BatchNorm) -> dict[str, str]:
+    """Return what a record says of BatchNorm, from the epsilon of each such layer and the recipe's rule.
+
+    Epsilon is left as the network's own: it belongs to the weights.
+    """
+    if not epsilons:
+        return {"batch_norm": "none"}
+    return {
+        "batch_norm_epsilon": ", ".join(f"{value:g}" for value in sorted(set(epsilons))),
+        "batch_norm_momentum": f"{rule.momentum:g}",
+        "batch_norm_variance": rule.variance,
+    }
+
+
+def hash_of_values(values: Iterable[npt.NDArray[Any]]) -> str:
+    """Return the SHA-256 over the values of arrays, in order."""
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()
+
+
+def hash_of_weights(named: Iterable[tuple[str, npt.NDArray[Any]]]) -> str:
+    """Return the SHA-256 over names, shapes, dtypes and values of weights, in order."""
+    digest = hashlib.sha256()
+    for name, value in named:
+        digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()
+
+
+def factor_and_shift(preprocessing: Preprocessing) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return ``(pixels * scale - mean) / std`` as a factor on the pixels and what is then subtracted.
+
+    Returns:
+        Two float32 arrays of shape (3,), a value for each channel.
+    """
+    std = np.array(preprocessing.std)
+    return (preprocessing.scale / std).astype(np.float32), (np.array(preprocessing.mean) / std).astype(np.float32)
+
+
+def random_pixels(count: int, size: int) -> npt.NDArray[np.uint8]:
+    """Return random images, always the same, uint8 of shape (count, size, size, 3)."""
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def even_pixels(size: int) -> npt.NDArray[np.uint8]:
+    """Return a grey image in which every level occurs about as often, uint8 of shape (1, size, size, 3)."""
+    grey = np.resize(np.arange(256, dtype=np.uint8), (size, size))
+    return np.repeat(grey[None, ..., None], 3, axis=-1)
+
+
+class SharedEma(ABC):
+    """The exponential moving average (EMA) of a network's weights, and its exchange with them."""
+
+    _shown = False
+
+    def show(self, ema: bool) -> None:
+        """Put the EMA in the place of the weights, or the weights as trained back into theirs."""
+        if ema != self._shown:
+            self._exchange()
+            self._shown = ema
+
+    @abstractmethod
+    def _exchange(self) -> None:
+        """Exchange the values of the weights and of their EMA."""
+
+    @abstractmethod
+    def restart(self) -> None:
+        """Let the EMA be what the weights are now."""
+
+
+class SharedEngine(ABC):
+    """The half of an engine that is the same on every framework; a framework's engine derives from it.
+
+    By itself it computes on a CPU, and neither compiles, chooses a layout, varies images, keeps features nor
+    explains. An engine that can overrides the method that says so, or ``_find_frozen_stages`` and ``_find_cam``.
+
+    Args:
+        tf32, deterministic: see :func:`benchmark.engines.create`.
+    """
+
+    framework: str
+    device: Device
+    _size = 0  # side of the images, in pixels; set by ``build``
+    _ema: SharedEma | None = None
+
+    def __init__(self, *, tf32: bool, deterministic: bool) -> None:
+        self._tf32, self._deterministic = tf32, deterministic
+
+    def _execution(self, recipe: Recipe, *, precision: str, channels_last: bool, threads: int) -> dict[str, str]:
+        """Return the resolved choices, for the record."""
+        return {
+            "precision": precision,
+            "tf32": "on" if self._tf32 else "off",
+            "channels_last": "on" if channels_last else "off",
+            "compile": recipe.execution.compile,
+            "deterministic": "on" if self._deterministic else "off",
+            "threads": str(threads),
+        }
+
+    def _start_from_run(self, spec: BuildSpec) -> None:
+        """Replace the initial weights by those that another run left, where the spec names one."""
+        if spec.init_from is not None:
+            weights = self._all_weights()
+            self._assign(weights, read_final(spec.init_from, {name: tuple(w.shape) for name, w in weights.items()}))
+
+    # what an engine may leave out
+
+    def set_compile(self, on: bool) -> None:
+        """Refuse: there is no compiler."""
+        if on:
+            raise RunFailure(
+                Outcome.UNSUPPORTED, f"The engine {self.framework} has no compiler: set execution.compile = 'off'."
+            )
+
+    def set_channels_last(self, on: bool) -> None:  # noqa: B027
+        """Do nothing: there is one layout."""
+
+    def free_bytes(self) -> int:
+        """Return 0, as on every CPU."""
+        return 0
+
+    def synchronize(self) -> None:  # noqa: B027
+        """Do nothing: all is done when it is asked."""
+
+    def peak_memory_bytes(self) -> int:
+        """Return the process's peak resident memory."""
+        return host.peak_bytes()
+
+    def _augmenter(self) -> Callable[[Handle, Draws], Handle]:
+        raise RunFailure(
+            Outcome.UNSUPPORTED, f"The engine {self.framework} varies no images: use a recipe without augmentation."
+        )
+
+    def _find_frozen_stages(self, pixels: npt.NDArray[np.uint8]) -> Any:
+        """Return the stages whose outputs can be kept, with their ``spec``; found out on a few images."""
+        raise NotCacheable(f"the engine {self.framework} keeps no outputs of frozen stages")
+
+    def _find_cam(self) -> Any:
+        """Return what explains the network, with the ``name`` of a stage."""
+        raise NoFeatureMap(f"The engine {self.framework} explains no networks.")
+
+    # made when first asked for
+
+    @cached_property
+    def _vary(self) -> Callable[[Handle, Draws], Handle]:
+        return self._augmenter()
+
+    @cached_property
+    def _frozen_stages(self) -> Any:
+        return self._find_frozen_stages(random_pixels(3, self._size))
+
+    @cached_property
+    def _cam(self) -> Any:
+        return self._find_cam()
+
+    def augment(self, images: Handle, draws: Draws) -> Handle:
+        """Return the images varied as drawn: uint8 to uint8, or float32 where draws overflow."""
+        return self._vary(images, draws)
+
+    def feature_spec(self) -> FeatureSpec:
+        """Return what of the network may be computed once for each image."""
+        spec: FeatureSpec = self._frozen_stages.spec
+        return spec
+
+    def cam_stage(self) -> str:
+        """Return the name of the stage whose output Grad-CAM explains."""
+        name: str = self._cam.name
+        return name
+
+    # frozen layers
+
+    def _statistics_moved(self) -> list[str]:
+        """Return the names of frozen layers that are not in inference mode, or of statistics that have moved."""
+        return []
+
+    def assert_frozen(self) -> None:
+        """Raise ``RunFailure`` where frozen layers are not in inference mode, or their statistics have moved."""
+        moved = self._statistics_moved()
+        if moved:
+            raise RunFailure(
+                Outcome.ERROR, f"The frozen {moved[0]} is not in inference mode: its statistics may move."
+            )
+
+    # state
+
+    @abstractmethod
+    def _all_weights(self) -> Mapping[str, Any]:
+        """Return all weights and running statistics by name, in a fixed order."""
+
+    @abstractmethod
+    def _trained_weights(self) -> Mapping[str, Any]:
+        """Return those that training changes."""
+
+    @abstractmethod
+    def _slots(self) -> Mapping[str, Any]:
+        """Return what else training changes: slots of the optimizer, the EMA, the scale of the loss."""
+
+    @abstractmethod
+    def _values(self, tensors: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+        """Return copies of values on the host."""
+
+    @abstractmethod
+    def _assign(self, tensors: Mapping[str, Any], values: Arrays) -> None:
+        """Give each tensor the values of its name."""
+
+    def _show_ema(self, ema: bool) -> None:
+        """Put the EMA in the place of the weights, or back, where the recipe has one."""
+        if self._ema is not None:
+            self._ema.show(ema)
+
+    def weights(self) -> dict[str, npt.NDArray[Any]]:
+        """Return copies of all weights and running statistics, trained or frozen, in a fixed order."""
+        self._show_ema(True)
+        return self._values(self._all_weights())
+
+    def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:
+        """Return copies of what training changes: weights and running statistics; the slots if asked."""
+        self._show_ema(not optimizer)
+        return self._values({**self._trained_weights(), **(self._slots() if optimizer else {})})
+
+    def load_state(self, state: Arrays) -> None:
+        """Put back what :meth:`state` returned, with or without the slots.
+
+        Raises:
+            ValueError: a state of another network.
+        """
+        weights, slots = self._trained_weights(), self._slots()
+        tensors = {**weights, **slots} if any(name in state for name in slots) else weights
+        odd = set(state) ^ set(tensors)
+        if odd:
+            raise ValueError(f"the state does not fit the network: {min(odd)} is in one of them only")
+        self._show_ema(False)
+        self._assign(tensors, state)
+        if self._ema is not None and tensors is weights:
+            self._ema.restart()
