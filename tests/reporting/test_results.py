@@ -15,6 +15,8 @@ import benchmark
 from benchmark.errors import UserError
 from benchmark.records.outcomes import Outcome
 from benchmark.records.store import RecordStore
+from benchmark.reporting.documents.tables import write_tables
+from benchmark.reporting.leaderboard import read_board
 
 SMALL = Study(patients=24, slices=2)
 
@@ -78,3 +80,51 @@ def test_no_framework_is_imported(results) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(out)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+KEPT = Path(__file__).parents[2] / "results" / "boards" / "nickparvar-v1-128px"
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tables of the kept board, made anew."""
+    folder = tmp_path_factory.mktemp("tables")
+    write_tables(read_board(KEPT), folder)
+    return folder
+
+
+def test_the_leaderboard_as_a_frame_is_the_table(tables: Path) -> None:
+    board = benchmark.load_results(KEPT).leaderboard()
+    table = pd.read_csv(tables / "leaderboard.csv")
+    assert list(board["backbone"]) == list(table["backbone"])
+    for name in ("rank", "macro_f1", "macro_f1_low", "missed_glioma", "infer_images_per_s"):
+        assert np.allclose(board[name].astype(float), table[name]), name
+    assert str(board["rank"].dtype) == "Int64"
+
+
+def test_two_rows_are_compared_as_in_the_table_of_pairs(tables: Path) -> None:
+    results = benchmark.load_results(KEPT)
+    pairs = pd.read_csv(tables / "comparisons.csv").set_index(["first", "second"])
+    line = pairs.loc[("timm/resnet50", "timm/efficientnet_b0")]
+    found = results.compare("timm/resnet50", "timm/efficientnet_b0")
+    assert found.difference == pytest.approx(line["macro_f1_difference"])
+    assert (found.low, found.high) == pytest.approx((line["difference_low"], line["difference_high"]))
+    assert (found.p_holm, found.p_mcnemar) == pytest.approx((line["p_holm"], line["p_mcnemar"]))
+    assert found.better == line["better"] == "timm/resnet50"
+    turned = results.compare("timm/efficientnet_b0", "timm/resnet50")
+    assert turned.difference == -found.difference
+    assert (turned.low, turned.high) == (-found.high, -found.low)
+    assert turned.better == found.better
+    assert len(turned.images) == len(found.images)
+    gained = found.images["correct_first"].sum() - found.images["correct_second"].sum()
+    right = results.runs.set_index("backbone")["accuracy"] * 1311
+    assert gained == pytest.approx(right["timm/resnet50"] - right["timm/efficientnet_b0"])
+    assert (found.images["predicted_first"].astype(str) != found.images["predicted_second"].astype(str)).all()
+
+
+def test_rows_that_can_not_be_compared_are_refused_in_a_sentence() -> None:
+    results = benchmark.load_results(KEPT)
+    with pytest.raises(UserError, match="not two rows of one block"):
+        results.compare("timm/tf_efficientnet_lite0", "timm/resnet50")
+    with pytest.raises(UserError, match=r"No row is named 'timm/resnet5'. Did you mean 'timm/resnet50'\?"):
+        results.compare("timm/resnet5", "timm/efficientnet_b0")
