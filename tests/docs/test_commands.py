@@ -19,7 +19,7 @@ from PIL import Image
 from tests.docs.pages import ROOT, blocks, commands, is_training, small, why_not_run
 
 RUN = list(dict.fromkeys(text for _, text in commands() if not why_not_run(text) and text != "tox"))
-QUICK = [text for text in RUN if re.match(r"python -m benchmark (list|recipe|suite|new)\b", text)]
+QUICK = [text for text in RUN if re.match(r"python -m benchmark (list|recipe|suite|new|data --list)\b", text)]
 SNIPPETS = {
     page: "\n".join(
         block.text

@@ -121,3 +121,9 @@ def test_the_results_folder_is_described_file_by_file() -> None:
     patterns = [name.replace(".", r"\.").replace("*", ".*").rstrip("/") for name in re.findall(r"`([^`\s]+)`", text)]
     strays = [path.name for path in BOARD.iterdir() if not any(re.fullmatch(each, path.name) for each in patterns)]
     assert strays == []
+
+
+def test_every_extra_is_described() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    assert [name for name in project["optional-dependencies"] if f"`{name}`" not in text] == []
