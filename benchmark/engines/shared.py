@@ -34,7 +34,9 @@ def out_of_memory() -> RunFailure:
 
 
 def resolve_precision(precision: str, kind: str, native_bfloat16: Callable[[], bool]) -> str:
-    """Return ``float32``, ``bfloat16`` or ``float16``; ``auto`` is bfloat16 on a GPU that has it natively.
+    """Return ``float32``, ``bfloat16`` or ``float16``.
+
+    ``auto`` is bfloat16 on a GPU that has it natively, ``native`` on a processor too.
 
     Args:
         precision: the recipe's.
@@ -44,8 +46,9 @@ def resolve_precision(precision: str, kind: str, native_bfloat16: Callable[[], b
     Raises:
         RunFailure: ``unsupported`` for float16 on a CPU.
     """
-    if precision == "auto":
-        return "bfloat16" if kind == "cuda" and native_bfloat16() else "float32"
+    if precision in ("auto", "native"):
+        native = native_bfloat16() if kind == "cuda" else precision == "native" and host.multiplies_bfloat16()
+        return "bfloat16" if native else "float32"
     if precision == "float16" and kind == "cpu":
         raise RunFailure(
             Outcome.UNSUPPORTED, "float16 needs a GPU: use execution.precision = 'float32' or 'bfloat16'."
