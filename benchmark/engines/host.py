@@ -27,6 +27,11 @@ def multiplies_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def halvings(count: int) -> tuple[int, ...]:
+    """Return ``count`` and its halves down to 1."""
+    return (count, *(halvings(count // 2) if count > 1 else ()))
+
+
 def memory_bytes() -> int:
     """Return the memory of the machine."""
     return int(psutil.virtual_memory().total)

@@ -216,6 +216,9 @@ class SharedEngine(ABC):
                 Outcome.UNSUPPORTED, f"The engine {self.framework} has no compiler: set execution.compile = 'off'."
             )
 
+    def set_threads(self, count: int) -> None:  # noqa: B027
+        """Do nothing: the number of threads is fixed once the framework runs."""
+
     def set_channels_last(self, on: bool) -> None:  # noqa: B027
         """Do nothing: there is one layout."""
 

@@ -34,7 +34,7 @@ def _flat_families(value: Any) -> Any:
 
 
 # What decides which images a row is trained, chosen and judged on, and what of them it sees.
-_ADDED = {"early_stopping.monitor": "val_loss"}
+_ADDED = {"early_stopping.monitor": "val_loss", "execution.threads": "auto"}
 _SAME_FOR_ALL = ("resize", "validation_fraction", "families")
 
 

@@ -160,9 +160,11 @@ class Execution(Section):
     or XLA, of the training steps and of predictions; not of the one pass over the images in which the outputs of
     frozen stages are computed to be kept, which would take less time than to compile it. ``auto`` of it and of
     ``channels_last`` measures both ways where training is long enough to repay it.
-    ``deterministic`` asks for bit-for-bit repeatable arithmetic and forbids ``auto``. ``accumulate`` computes each
-    batch in so many parts, one after the other, and adds up their gradients before the one update: the same step
-    with less memory, but that BatchNorm then sees the parts.
+    ``threads`` is how many compute one operation on a CPU, where the engine can change that while it runs (torch):
+    ``auto`` is all there are, and where other programs keep cores busy, or do so later, the number that was measured
+    to be the fastest. ``deterministic`` asks for bit-for-bit repeatable arithmetic and forbids ``auto``, but of
+    ``threads``, which it fixes. ``accumulate`` computes each batch in so many parts, one after the other, and adds up
+    their gradients before the one update: the same step with less memory, but that BatchNorm then sees the parts.
     """
 
     precision: Literal["auto", "native", "float32", "bfloat16", "float16"] = "auto"
@@ -171,6 +173,7 @@ class Execution(Section):
     compile: Switch = "auto"
     deterministic: bool = False
     accumulate: Annotated[int, Field(ge=1)] = 1
+    threads: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
 
 
 class Tuning(Section):
