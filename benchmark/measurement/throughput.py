@@ -14,6 +14,7 @@ from benchmark.data.dataset import DataSet, Positions
 from benchmark.engines.base import Engine
 from benchmark.records.record import Throughput
 from benchmark.training.epoch import Report, softmax
+from benchmark.training.threads import Watch
 
 _WINDOW_SECONDS = 0.2
 _FEWEST, _MOST = 3, 15  # windows
@@ -108,6 +109,7 @@ def measure(engine: Engine, data: DataSet, positions: Positions, batch_size: int
         All but the training speed; ``latency_p95_ms`` is ``None`` where fewer than 100 calls fitted.
     """
     report({"event": "phase", "phase": "measuring"})
+    watch = Watch()
     pixels = np.ascontiguousarray(data.pixels[np.resize(positions, batch_size)])
     inputs = engine.normalize(engine.upload(pixels))
     infer = _images_per_s(lambda: engine.forward(inputs), batch_size, engine.synchronize)
@@ -127,5 +129,6 @@ def measure(engine: Engine, data: DataSet, positions: Positions, batch_size: int
         latency_p95_ms=float(np.percentile(latencies, 95)) if len(latencies) >= _LATENCY_CALLS else None,
         latency_calls=len(latencies),
         batch_size=batch_size,
+        cores_taken_by_others=round(watch.cores_taken_by_others(), 2),
         peak_memory_mb=engine.peak_memory_bytes() / 2**20,
     )
