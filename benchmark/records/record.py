@@ -142,8 +142,9 @@ class Throughput(_Part):
     """Speeds in images per second (median over windows, and interquartile range), latencies in milliseconds.
 
     ``cores_taken_by_others`` is the mean number of cores that other processes kept busy while all but the training's
-    speed was measured. Runs of one worker whose networks differ in nothing but weights have them in common, but for those of training and
-    the memory: ``provenance["speeds_measured_in"]`` names the run in which they were measured.
+    speed was measured. Runs of one worker whose networks differ in nothing but weights have their speeds in common,
+    but for those of training and the memory: ``provenance["speeds_measured_in"]`` names the run in which they were
+    measured.
     """
 
     train_images_per_s: float | None = None
