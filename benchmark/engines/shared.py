@@ -73,6 +73,17 @@ def native_dropout(spec: BuildSpec) -> float:
     return head.dropout
 
 
+def draws_classifier(spec: BuildSpec, built: object) -> bool:
+    """Return whether the classifier alone is drawn by the recipe's rule: where it is new behind pretrained weights.
+
+    Args:
+        spec: what is built.
+        built: by the adapter, which says so in ``classifier_is_new``.
+    """
+    own_head = spec.recipe.head.kind == "native"
+    return own_head and spec.recipe.initialization == "he" and bool(getattr(built, "classifier_is_new", False))
+
+
 def draws_weights(spec: BuildSpec) -> bool:
     """Return whether initial weights are drawn by the recipe's rule: where it has one and no weights come."""
     return spec.recipe.initialization == "he" and spec.weights is None
