@@ -42,6 +42,7 @@ def application(name: str, num_classes: int, weights: Path | str | None, input_s
         features = build(include_top=False, weights=wanted, input_shape=shape, **arguments)
     model = with_head(features, num_classes, weights if isinstance(weights, Path) else None)
     model.library_preprocessing = _library_preprocessing(build)
+    model.classifier_is_new = model.classifier_is_new or weights == "imagenet"
     return model
 
 
@@ -61,6 +62,7 @@ def with_head(features: Any, num_classes: int, weights: Path | None = None) -> A
     pooled = keras.layers.GlobalAveragePooling2D(name="avg_pool")(features.output)
     logits = keras.layers.Dense(num_classes, name="predictions")
     model = keras.Model(features.input, logits(pooled), name=features.name)
+    model.classifier_is_new = False
     if weights is None:
         return model
     loaded = f"{weights.name} ({load(model, features, weights)})"
@@ -69,6 +71,7 @@ def with_head(features: Any, num_classes: int, weights: Path | None = None) -> A
         pooled = keras.layers.GlobalAveragePooling2D(name="avg_pool")(features.output)
         model = keras.Model(features.input, logits(pooled), name=features.name)
     model.weights_loaded = loaded
+    model.classifier_is_new = "but the head" in loaded
     return model
 
 

@@ -90,6 +90,7 @@ def load_timm_weights(model: Any, path: Path) -> str:
             pairs.append((variable, value))
     for variable, value in pairs:
         variable.assign(value)
+    model.classifier_is_new = classes != layers[-1].kernel.shape[-1]
     replaced = "" if classes == layers[-1].kernel.shape[-1] else f" (its classifier of {classes} classes replaced)"
     return path.name + replaced
 

@@ -68,6 +68,7 @@ def create(
         raise MissingWeights(f"The weights in {source} don't fit timm's {name}: {detail}") from error
     if classes != num_classes:
         model.reset_classifier(num_classes)
+        model.classifier_is_new = True
         source += f" (its classifier of {classes} classes replaced)" if classes else " (without classifier)"
     model.weights_loaded = source
     return model

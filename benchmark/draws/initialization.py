@@ -6,11 +6,16 @@ The rule that a recipe names ``he``, for a network without pretrained weights:
    of the seed and of its layer's number in the order of the forward pass, drawn in Keras's layout, so that one
    architecture starts from the same numbers in every library. A dense layer that sees a flattened feature map is
    drawn for channels last.
-2. The last dense layer, which gives the logits, is Glorot uniform, as in a new head: its outputs have no ReLU.
-3. Biases are 0. Scales of norms are 1, the last one of a residual block too (some libraries set it to 0), and their
+2. The first kernel is divided by the root mean square of the inputs that the preprocessing makes of evenly spread
+   pixel values, so that inputs of 0-255 don't make every later value a hundred times as large; not where the network
+   normalises its input itself.
+3. The last dense layer, which gives the logits, is Glorot uniform, as in a new head: its outputs have no ReLU.
+4. Biases are 0. Scales of norms are 1, the last one of a residual block too (some libraries set it to 0), and their
    offsets 0.
-4. What is neither (position embeddings, layer scales, tokens) is left as the library draws it; the record says how
+5. What is neither (position embeddings, layer scales, tokens) is left as the library draws it; the record says how
    many such weights there are.
+
+With pretrained weights and a classifier that is new, the classifier alone is drawn, by step 3.
 """
 
 import hashlib
@@ -18,6 +23,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+
+from backbones import RAW, Preprocessing
 
 
 def glorot_uniform(rng_seed: int, name: str, shape_in_out: tuple[int, int]) -> npt.NDArray[np.float32]:
@@ -56,6 +63,18 @@ def he_normal(rng_seed: int, number: int, shape: tuple[int, ...], fan_in: int) -
 def _generator(rng_seed: int, name: str) -> np.random.Generator:
     digest = hashlib.sha256(f"{rng_seed}/{name}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))
+
+
+def input_scale(preprocessing: Preprocessing) -> float:
+    """Return the root mean square of what the preprocessing makes of evenly spread pixel values; see step 2.
+
+    Where the network is fed 0-255 as they are, it normalises by itself, and the scale is 1.
+    """
+    if preprocessing == RAW:
+        return 1.0
+    levels = np.arange(256)[:, None] * preprocessing.scale
+    values = (levels - np.array(preprocessing.mean)) / np.array(preprocessing.std)
+    return float(np.sqrt((values**2).mean()))
 
 
 def in_words(kernels: int, norms: int, others: int) -> str:

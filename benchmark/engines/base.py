@@ -89,6 +89,8 @@ class Network:
         trainable_names: names, as in :meth:`Engine.weights`, of the weights that the optimizer has.
         library_preprocessing: what the network's library says its input must be, where it says so.
         layout_is_free: whether :meth:`Engine.set_channels_last` may choose.
+        thread_counts: numbers of threads among which :meth:`Engine.set_threads` may choose, the usual first; empty
+            where the number is fixed.
         first_layer_input: mean and standard deviation of what reaches the first layer with weights, for a picture
             of evenly spread pixel values; ``None`` where the layer can't be watched.
     """
@@ -108,6 +110,7 @@ class Network:
     library_preprocessing: Preprocessing | None = None
     first_layer_input: tuple[float, float] | None = None
     layout_is_free: bool = False
+    thread_counts: tuple[int, ...] = ()
 
 
 class NotCacheable(Exception):
@@ -183,6 +186,9 @@ class TrainingEngine(Protocol):
 
     def set_channels_last(self, on: bool) -> None:
         """Choose the layout of feature maps, where :attr:`Network.layout_is_free`; values are untouched."""
+
+    def set_threads(self, count: int) -> None:
+        """Let so many threads compute one operation, where :attr:`Network.thread_counts` offers a choice."""
 
     def assert_frozen(self) -> None:
         """Raise ``RunFailure`` where frozen layers are not in inference mode, or their statistics have moved."""

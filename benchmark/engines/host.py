@@ -17,6 +17,21 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def multiplies_bfloat16() -> bool:
+    """Return whether the processor multiplies in bfloat16 natively: AVX512-BF16 or AMX, as Linux tells it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    flags = next((line.split() for line in text.splitlines() if line.startswith("flags")), [])
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def halvings(count: int) -> tuple[int, ...]:
+    """Return ``count`` and its halves down to 1."""
+    return (count, *(halvings(count // 2) if count > 1 else ()))
+
+
 def memory_bytes() -> int:
     """Return the memory of the machine."""
     return int(psutil.virtual_memory().total)

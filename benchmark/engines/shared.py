@@ -34,7 +34,9 @@ def out_of_memory() -> RunFailure:
 
 
 def resolve_precision(precision: str, kind: str, native_bfloat16: Callable[[], bool]) -> str:
-    """Return ``float32``, ``bfloat16`` or ``float16``; ``auto`` is bfloat16 on a GPU that has it natively.
+    """Return ``float32``, ``bfloat16`` or ``float16``.
+
+    ``auto`` is bfloat16 on a GPU that has it natively, ``native`` on a processor too.
 
     Args:
         precision: the recipe's.
@@ -44,8 +46,9 @@ def resolve_precision(precision: str, kind: str, native_bfloat16: Callable[[], b
     Raises:
         RunFailure: ``unsupported`` for float16 on a CPU.
     """
-    if precision == "auto":
-        return "bfloat16" if kind == "cuda" and native_bfloat16() else "float32"
+    if precision in ("auto", "native"):
+        native = native_bfloat16() if kind == "cuda" else precision == "native" and host.multiplies_bfloat16()
+        return "bfloat16" if native else "float32"
     if precision == "float16" and kind == "cpu":
         raise RunFailure(
             Outcome.UNSUPPORTED, "float16 needs a GPU: use execution.precision = 'float32' or 'bfloat16'."
@@ -68,6 +71,17 @@ def native_dropout(spec: BuildSpec) -> float:
             f"The native head of {spec.backbone.name} takes no dropout: use head.kind = 'linear' or 'dense256'.",
         )
     return head.dropout
+
+
+def draws_classifier(spec: BuildSpec, built: object) -> bool:
+    """Return whether the classifier alone is drawn by the recipe's rule: where it is new behind pretrained weights.
+
+    Args:
+        spec: what is built.
+        built: by the adapter, which says so in ``classifier_is_new``.
+    """
+    own_head = spec.recipe.head.kind == "native"
+    return own_head and spec.recipe.initialization == "he" and bool(getattr(built, "classifier_is_new", False))
 
 
 def draws_weights(spec: BuildSpec) -> bool:
@@ -212,6 +226,9 @@ class SharedEngine(ABC):
             raise RunFailure(
                 Outcome.UNSUPPORTED, f"The engine {self.framework} has no compiler: set execution.compile = 'off'."
             )
+
+    def set_threads(self, count: int) -> None:  # noqa: B027
+        """Do nothing: the number of threads is fixed once the framework runs."""
 
     def set_channels_last(self, on: bool) -> None:  # noqa: B027
         """Do nothing: there is one layout."""

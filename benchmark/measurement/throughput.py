@@ -5,9 +5,8 @@ alone, on normalised input that is already on the device (``infer``); all the wa
 probabilities on the host (``pipeline``); and one image at a time (``latency``).
 """
 
-import math
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
@@ -15,25 +14,31 @@ from benchmark.data.dataset import DataSet, Positions
 from benchmark.engines.base import Engine
 from benchmark.records.record import Throughput
 from benchmark.training.epoch import Report, softmax
+from benchmark.training.threads import Watch
 
 _WINDOW_SECONDS = 0.2
-_WINDOWS = 7
-_BUDGET_SECONDS = 5.0
-_LATENCY_CALLS = 200
+_FEWEST, _MOST = 3, 15  # windows
+_STEADY = 0.03  # interquartile range over median at which more windows would say nothing new
+_BUDGET_SECONDS = 4.0
+_LATENCY_CALLS = 100
+_LATENCY_SECONDS = 2.5
 
 
 def _images_per_s(call: Callable[[], object], images: int, finish: Callable[[], None]) -> tuple[float, float]:
     """Return median and interquartile range over windows of images per second.
 
-    At least three windows are measured, each of at least one call, and then as many as the budget allows, seven
-    at the most. ``finish`` waits for the device.
+    Three windows are measured, each of at least one call, and further ones for as long as they differ: until their
+    interquartile range is 3 % of the median, fifteen have been measured, or four seconds are over. ``finish`` waits
+    for the device.
     """
     for _ in range(2):  # the first call may compile, the second settles caches and clocks
         call()
         finish()
     speeds: list[float] = []
     begun = time.perf_counter()
-    while len(speeds) < 3 or (len(speeds) < _WINDOWS and time.perf_counter() - begun < _BUDGET_SECONDS):
+    while len(speeds) < _FEWEST or (
+        len(speeds) < _MOST and time.perf_counter() - begun < _BUDGET_SECONDS and not _are_steady(speeds)
+    ):
         calls, start = 0, time.perf_counter()
         while calls == 0 or time.perf_counter() - start < _WINDOW_SECONDS:
             call()
@@ -46,13 +51,18 @@ def _images_per_s(call: Callable[[], object], images: int, finish: Callable[[], 
     return float(middle), float(high - low)
 
 
+def _are_steady(speeds: Sequence[float]) -> bool:
+    low, middle, high = np.percentile(speeds, [25, 50, 75])
+    return bool(high - low <= _STEADY * middle)
+
+
 def _latencies_ms(call: Callable[[], object]) -> list[float]:
-    """Return milliseconds of each of 200 calls, or of those that fit into five seconds."""
+    """Return milliseconds of each of 100 calls, or of those that fit into two and a half seconds."""
     for _ in range(3):
         call()
     taken: list[float] = []
     begun = time.perf_counter()
-    while len(taken) < _LATENCY_CALLS and (not taken or time.perf_counter() - begun < _BUDGET_SECONDS):
+    while len(taken) < _LATENCY_CALLS and (not taken or time.perf_counter() - begun < _LATENCY_SECONDS):
         start = time.perf_counter()
         call()
         taken.append(1000 * (time.perf_counter() - start))
@@ -62,8 +72,7 @@ def _latencies_ms(call: Callable[[], object]) -> list[float]:
 def expected_seconds(batch: float, alone: float) -> float:
     """Return about how long :func:`measure` takes, from the seconds of a batch and of one image alone."""
     window = max(_WINDOW_SECONDS, batch)
-    windows = min(_WINDOWS, max(3, math.ceil(_BUDGET_SECONDS / window)))
-    return 2 * (2 * batch + windows * window) + min(_LATENCY_CALLS * alone, _BUDGET_SECONDS)
+    return 2 * (2 * batch + (_FEWEST + 1) * window) + min(_LATENCY_CALLS * alone, _LATENCY_SECONDS)
 
 
 class Speeds:
@@ -97,9 +106,10 @@ def measure(engine: Engine, data: DataSet, positions: Positions, batch_size: int
         report: gets one ``phase`` event.
 
     Returns:
-        All but the training speed; ``latency_p95_ms`` is ``None`` where fewer than 200 calls fitted.
+        All but the training speed; ``latency_p95_ms`` is ``None`` where fewer than 100 calls fitted.
     """
     report({"event": "phase", "phase": "measuring"})
+    watch = Watch()
     pixels = np.ascontiguousarray(data.pixels[np.resize(positions, batch_size)])
     inputs = engine.normalize(engine.upload(pixels))
     infer = _images_per_s(lambda: engine.forward(inputs), batch_size, engine.synchronize)
@@ -119,5 +129,6 @@ def measure(engine: Engine, data: DataSet, positions: Positions, batch_size: int
         latency_p95_ms=float(np.percentile(latencies, 95)) if len(latencies) >= _LATENCY_CALLS else None,
         latency_calls=len(latencies),
         batch_size=batch_size,
+        cores_taken_by_others=round(watch.cores_taken_by_others(), 2),
         peak_memory_mb=engine.peak_memory_bytes() / 2**20,
     )

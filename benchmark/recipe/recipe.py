@@ -34,7 +34,7 @@ def _flat_families(value: Any) -> Any:
 
 
 # What decides which images a row is trained, chosen and judged on, and what of them it sees.
-_ADDED = {"early_stopping.monitor": "val_loss"}
+_ADDED = {"early_stopping.monitor": "val_loss", "execution.threads": "auto"}
 _SAME_FOR_ALL = ("resize", "validation_fraction", "families")
 
 
@@ -94,8 +94,8 @@ class Recipe(Section):
             raise ValueError(
                 "execution.deterministic forbids 'auto': set execution.channels_last and execution.compile"
             )
-        if self.execution.deterministic and self.execution.precision == "auto":
-            raise ValueError("execution.deterministic forbids 'auto': set execution.precision")
+        if self.execution.deterministic and self.execution.precision in ("auto", "native"):
+            raise ValueError(f"execution.deterministic forbids '{self.execution.precision}': set execution.precision")
         if self.execution.accumulate > self.batch_size:
             raise ValueError(
                 f"execution.accumulate = {self.execution.accumulate} would cut batches of {self.batch_size} images "

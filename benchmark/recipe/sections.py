@@ -154,21 +154,26 @@ class EarlyStopping(Section):
 class Execution(Section):
     """How the arithmetic is carried out. Every ``auto`` is resolved before the first epoch and recorded.
 
-    ``precision = auto`` is bfloat16 autocast on a GPU that has it, else float32. ``compile`` is torch.compile
+    ``precision = auto`` is bfloat16 autocast on a GPU that has it, else float32; ``native`` is bfloat16 on a
+    processor that multiplies in it too (AVX512-BF16, AMX). That makes dense convolutions faster and depthwise ones
+    slower, so a recipe asks for it by family. ``compile`` is torch.compile
     or XLA, of the training steps and of predictions; not of the one pass over the images in which the outputs of
     frozen stages are computed to be kept, which would take less time than to compile it. ``auto`` of it and of
     ``channels_last`` measures both ways where training is long enough to repay it.
-    ``deterministic`` asks for bit-for-bit repeatable arithmetic and forbids ``auto``. ``accumulate`` computes each
-    batch in so many parts, one after the other, and adds up their gradients before the one update: the same step
-    with less memory, but that BatchNorm then sees the parts.
+    ``threads`` is how many compute one operation on a CPU, where the engine can change that while it runs (torch):
+    ``auto`` is all there are, and where other programs keep cores busy, or do so later, the number that was measured
+    to be the fastest. ``deterministic`` asks for bit-for-bit repeatable arithmetic and forbids ``auto``, but of
+    ``threads``, which it fixes. ``accumulate`` computes each batch in so many parts, one after the other, and adds up
+    their gradients before the one update: the same step with less memory, but that BatchNorm then sees the parts.
     """
 
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    precision: Literal["auto", "native", "float32", "bfloat16", "float16"] = "auto"
     tf32: bool = False
     channels_last: Switch = "auto"
     compile: Switch = "auto"
     deterministic: bool = False
     accumulate: Annotated[int, Field(ge=1)] = 1
+    threads: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
 
 
 class Tuning(Section):

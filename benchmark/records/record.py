@@ -141,8 +141,10 @@ class NetworkFacts(_Part):
 class Throughput(_Part):
     """Speeds in images per second (median over windows, and interquartile range), latencies in milliseconds.
 
-    Runs of one worker whose networks differ in nothing but weights have them in common, but for those of training and
-    the memory: ``provenance["speeds_measured_in"]`` names the run in which they were measured.
+    ``cores_taken_by_others`` is the mean number of cores that other processes kept busy while all but the training's
+    speed was measured. Runs of one worker whose networks differ in nothing but weights have their speeds in common,
+    but for those of training and the memory: ``provenance["speeds_measured_in"]`` names the run in which they were
+    measured.
     """
 
     train_images_per_s: float | None = None
@@ -155,6 +157,7 @@ class Throughput(_Part):
     latency_p95_ms: float | None = None
     latency_calls: int = 0
     batch_size: int = 0
+    cores_taken_by_others: float | None = None
     peak_memory_mb: float | None = None
 
 

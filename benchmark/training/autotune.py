@@ -10,6 +10,7 @@ import numpy as np
 from benchmark.engines.base import Engine, Network, StepInput
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.epoch import Loop
+from benchmark.training.threads import choose_threads
 
 # A measurement of both layouts takes some twenty steps, which fewer than this would hardly repay.
 STEPS_WORTH_LAYOUT = 400
@@ -29,6 +30,7 @@ def choose(loop: Loop, network: Network, choices: dict[str, str]) -> None:
     """
     engine, total = loop.engine, loop.recipe.epochs * loop.steps_per_epoch
     if choices:
+        measure_threads(loop, network, choices)
         if "channels_last" in choices:
             engine.set_channels_last(choices["channels_last"].startswith("on"))
         engine.set_compile(choices["compile"].startswith("on"))
@@ -36,10 +38,29 @@ def choose(loop: Loop, network: Network, choices: dict[str, str]) -> None:
     loop.report({"event": "phase", "phase": "choosing"})
     steps = partial(loop.step_inputs, 1)
     measured: dict[str, str] = {}
+    measure_threads(loop, network, measured)
     if network.layout_is_free and loop.features is None:  # steps from features say nothing of the network's layout
         measured["channels_last"] = resolve_channels_last(engine, network.execution["channels_last"], total, steps)
     measured["compile"] = resolve_compile(engine, loop.recipe.execution.compile, total, steps)
     choices |= measured  # all or none: where memory was too small, all are measured anew
+
+
+def measure_threads(loop: Loop, network: Network, choices: dict[str, str]) -> None:
+    """Choose the number of threads for the machine as it is now, and put it among the choices."""
+    if not network.thread_counts:
+        return
+    engine, execution = loop.engine, loop.recipe.execution
+
+    def pace() -> float:
+        before = engine.state(optimizer=True)
+        seconds, _ = _seconds_per_step(engine, loop.step_inputs(1), _ESTIMATED)
+        engine.load_state(before)
+        return seconds
+
+    choices["threads"] = choose_threads(
+        network.thread_counts, execution.threads, fixed=execution.deterministic,
+        set_threads=engine.set_threads, pace=pace,
+    )  # fmt: skip
 
 
 def _seconds_per_step(engine: Engine, steps: Iterator[StepInput], count: int) -> tuple[float, float]:

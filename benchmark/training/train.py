@@ -19,11 +19,12 @@ from benchmark.engines.base import Engine, Network
 from benchmark.recipe import EarlyStopping, Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import Epoch, Predictions, Timings, Trial
-from benchmark.training.autotune import choose
+from benchmark.training.autotune import choose, measure_threads
 from benchmark.training.checkpoints import Checkpoints, Fitted, Pace, Progress, State
 from benchmark.training.epoch import Loop, Report
 from benchmark.training.feature_cache import Caching, cached_features
 from benchmark.training.learning_rate_search import search
+from benchmark.training.threads import has_slowed
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,9 @@ def fit(
                 if pace.is_due(at_end=at_end):
                     save()
         loop.report({"event": "epoch", **line.model_dump(), "epochs": loop.recipe.epochs})
+        if has_slowed(progress.history[resumed_from:]) and epoch < loop.recipe.epochs:
+            with loop.clock("choices"):
+                measure_threads(loop, network, progress.choices)
         if loop.should_stop() and epoch < loop.recipe.epochs:
             save()
             raise RunFailure(

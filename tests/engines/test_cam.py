@@ -127,10 +127,18 @@ def test_tokens_single_pixels_and_wrong_names_say_why_there_is_no_map() -> None:
         find_feature_stage(("head",), [], None, 0)
 
 
+def test_a_map_that_is_too_coarse_gives_way_to_the_last_fine_one() -> None:
+    names = ("stem", "blocks.0", "blocks.1", "blocks.2", "head")
+    assert find_feature_stage(names, [(8, 16, 16), (8, 8, 8), (8, 4, 4), (8, 2, 2)], None, 0) == 1
+    assert find_feature_stage(names, [(8, 28, 28), (8, 14, 14), (8, 7, 7), (8, 7, 7)], None, 0) == 3
+    assert find_feature_stage(names, [(16, 16, 8), (6, 6, 8), (4, 4, 8), (2, 2, 8)], None, 2) == 0
+    assert find_feature_stage(names, [(8, 16, 16), (8, 4, 4), (8, 2, 2), (8, 2, 2)], "blocks", 0) == 3
+
+
 def test_the_adapter_names_the_stage_that_is_explained() -> None:
-    named = Backbone(name="own/small", framework="torch", build=torch_small.convolutions, cam_stage="0")
-    assert torch_small.built(named)[0].cam_stage() == "0"
-    assert torch_small.built()[0].cam_stage() == "1"
+    named = Backbone(name="own/small", framework="torch", build=torch_small.convolutions, cam_stage="1")
+    assert torch_small.built(named)[0].cam_stage() == "1"
+    assert torch_small.built()[0].cam_stage() == "0"  # the last whose map is not too coarse
 
 
 def test_maps_lose_what_they_showed_as_weights_are_drawn_anew() -> None:

@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from backbones import CAFFE, IMAGENET, RAW, UNIT, Preprocessing
 from backbones.registry import load_registry
-from benchmark.draws.initialization import glorot_uniform, he_normal
+from benchmark.draws.initialization import glorot_uniform, he_normal, input_scale
 from benchmark.recipe import Recipe
 
+Shapes = Mapping[str, tuple[int, ...]]
 SEED = 5
 BASELINE = {
     "conv1": (3, 3, 3, 16), "conv2": (3, 3, 16, 32), "conv3": (3, 3, 32, 64), "dense": (1024, 256),
@@ -39,11 +41,14 @@ def resnet50_v1_5() -> dict[str, tuple[int, ...]]:
     return shapes | {"fc": (2048, 4)}
 
 
-def expected(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, npt.NDArray[np.float32]]:
+def expected(
+    shapes: Mapping[str, tuple[int, ...]], preprocessing: Preprocessing
+) -> dict[str, npt.NDArray[np.float32]]:
     """Return every kernel by its layer's name, in Keras's layout."""
     *hidden, last = shapes
+    scale = {"conv1": input_scale(preprocessing)}
     kernels = {
-        name: he_normal(SEED, number, shapes[name], math.prod(shapes[name][:-1]))
+        name: he_normal(SEED, number, shapes[name], math.prod(shapes[name][:-1])) / scale.get(name, 1)
         for number, name in enumerate(hidden)
     }
     inputs, outputs = shapes[last]
@@ -77,7 +82,8 @@ def in_keras_layout(weights: Mapping[str, npt.NDArray[np.float32]], *, torch: bo
 def check(
     weights: Mapping[str, npt.NDArray[np.float32]], shapes: Mapping[str, tuple[int, ...]], *, torch: bool
 ) -> None:
-    wanted, drawn = expected(shapes), in_keras_layout(weights, torch=torch)
+    preprocessing = UNIT if "dense" in shapes else IMAGENET
+    wanted, drawn = expected(shapes, preprocessing), in_keras_layout(weights, torch=torch)
     assert set(drawn) == set(wanted)
     if torch and "dense" in wanted:  # torch flattens channels first: (4, 4, 64) becomes (64, 4, 4)
         wanted["dense"] = wanted["dense"].reshape(4, 4, 64, 256).transpose(2, 0, 1, 3).reshape(1024, 256)
@@ -104,9 +110,16 @@ def test_tensorflow_draws_by_the_rule() -> None:
 
 
 def test_kernels_have_hes_variance() -> None:
-    for name, kernel in expected(BASELINE).items():
+    for name, kernel in expected(BASELINE, RAW).items():
         if name != "logits":
             assert abs(kernel.std() / np.sqrt(2 / math.prod(kernel.shape[:-1])) - 1) < 0.1
+
+
+def test_the_first_kernel_is_scaled_to_its_inputs() -> None:
+    assert input_scale(RAW) == 1
+    assert input_scale(UNIT) == pytest.approx(np.sqrt((np.linspace(0, 1, 256) ** 2).mean()))
+    assert 1.0 < input_scale(IMAGENET) < 1.5
+    assert 70 < input_scale(CAFFE) < 80  # without it VGG16's first loss is above a hundred
 
 
 def test_library_leaves_what_the_network_was_built_with() -> None:

@@ -79,6 +79,7 @@ OTHER_VALUES: dict[str, Any] = {
     "execution.compile": "off",
     "execution.deterministic": True,
     "execution.accumulate": 3,
+    "execution.threads": 1,
     "tuning.learning_rates": (0.01, 0.02),
 }
 GOLDEN = "2e6c33b140cf267a46692508b5903950380ba486ee460b1ae665ff22cc6d3ffe"
@@ -89,7 +90,7 @@ FIELDS = [name for name in field_names() if name != "families"]
 
 
 # fields that came later: at what was done before there were such, a key is what it was
-ADDED = {"early_stopping.monitor": "val_loss"}
+ADDED = {"early_stopping.monitor": "val_loss", "execution.threads": "auto"}
 
 
 def the_run(**changes: Any) -> Run:

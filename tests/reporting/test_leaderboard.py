@@ -164,6 +164,16 @@ def test_speeds_of_two_devices_are_marked(tables) -> None:
     assert "Only speeds with the same letter can be compared." in text
 
 
+def test_speeds_measured_beside_other_programs_are_marked(tables) -> None:
+    record, predictions = SMALL.run(FIRST)
+    quiet, busy = (record.throughput.model_copy(update={"cores_taken_by_others": cores}) for cores in (0.1, 1.04))
+    text = "Speeds were measured while other programs kept the processor busy"
+    assert text not in tables([(record.model_copy(update={"throughput": quiet}), predictions)])[2]
+    _, _, marked = tables([(record.model_copy(update={"throughput": busy}), predictions)])
+    assert f"{text}, and can't be compared (cores taken): " in marked
+    assert "(1.0)." in marked
+
+
 def test_markdown_says_what_a_reader_must_know(tables) -> None:
     _, _, text = tables([SMALL.run(FIRST)])
     assert "Research software, not for clinical use." in text

@@ -15,14 +15,20 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import UNIT, MissingWeights, Preprocessing
-from benchmark.draws.initialization import glorot_uniform
+from benchmark.draws.initialization import glorot_uniform, input_scale
 from benchmark.draws.randomness import draw
 from benchmark.engines.base import BuildSpec
 from benchmark.engines.freezing import first_trainable
-from benchmark.engines.keras.initialization import draw_initial_weights
+from benchmark.engines.keras.initialization import draw_classifier, draw_initial_weights
 from benchmark.engines.keras.stages.graph import HEAD, KerasStages, declared_stages, seed_states
 from benchmark.engines.keras.stages.verification import Backend, verified_stages, verify
-from benchmark.engines.shared import batch_norm_conventions, draws_weights, native_dropout, stage_factors
+from benchmark.engines.shared import (
+    batch_norm_conventions,
+    draws_classifier,
+    draws_weights,
+    native_dropout,
+    stage_factors,
+)
 from benchmark.recipe import BatchNorm, Head, Optimizer
 from benchmark.records.outcomes import Outcome, RunFailure
 
@@ -144,7 +150,10 @@ def build_network(spec: BuildSpec, arithmetic: Arithmetic) -> KerasNetwork:
         stages, conventions, why = _in_stages(spec, built, arithmetic)
         split_head = stages
         if draws_weights(spec):
-            conventions["initialization"] = draw_initial_weights(stages, spec.seed)
+            fed = UNIT if recipe.preprocessing == "unit" else spec.backbone.preprocessing or UNIT
+            conventions["initialization"] = draw_initial_weights(stages, input_scale(fed), spec.seed)
+        elif draws_classifier(spec, built):
+            draw_classifier(stages, spec.seed)
         if recipe.head.kind != "native":
             stages, split_head = replace_head(stages, recipe.head, spec)
     except MissingWeights as missing:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from benchmark.engines import host
 from benchmark.engines.base import BuildSpec, Handle, Network, StepInput
 from benchmark.engines.shared import (
     Arrays,
@@ -110,6 +111,7 @@ class TorchEngine(SharedEngine):
             library_preprocessing=network.library_preprocessing,
             first_layer_input=self._first_layer_input(),
             layout_is_free=recipe.execution.channels_last == "auto" and network.layout == "nchw",
+            thread_counts=() if self._on_gpu else host.halvings(torch.get_num_threads()),
         )  # fmt: skip
 
     def _blank_image(self) -> Tensor:
@@ -126,6 +128,9 @@ class TorchEngine(SharedEngine):
     def set_compile(self, on: bool) -> None:
         """Switch torch.compile for the steps that follow; weights and optimizer are untouched."""
         self._compile = on
+
+    def set_threads(self, count: int) -> None:
+        torch.set_num_threads(count)
 
     def _computed(self, from_features: bool) -> tuple[Any, Any]:
         """Return loss and logits as functions of normalised images, or of what frozen stages gave for them."""

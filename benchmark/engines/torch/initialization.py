@@ -12,7 +12,7 @@ from benchmark.draws.initialization import glorot_uniform, he_normal, in_words
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
-def draw_initial_weights(model: nn.Module, example: Tensor, seed: int) -> str:
+def draw_initial_weights(model: nn.Module, example: Tensor, scale: float, seed: int) -> str:
     """Draw kernels, biases and norms by the rule of :mod:`benchmark.draws.initialization`.
 
     Layers count in the order in which a forward pass first calls them; those that it never calls come after them.
@@ -20,6 +20,7 @@ def draw_initial_weights(model: nn.Module, example: Tensor, seed: int) -> str:
     Args:
         model: without pretrained weights, on its device, in inference mode.
         example: an input of the model, float32, shape (B, 3, S, S).
+        scale: of the inputs, by which the first kernel is divided.
         seed: the run's.
 
     Returns:
@@ -32,6 +33,8 @@ def draw_initial_weights(model: nn.Module, example: Tensor, seed: int) -> str:
     with torch.no_grad():
         for number, module in enumerate(kernels):
             _draw(module, seed, number, flattened.get(module), last=number == len(kernels) - 1)
+            if number == 0:
+                module.weight.div_(scale)
         for norm in norms:
             if norm.weight is not None:
                 norm.weight.fill_(1)
@@ -39,6 +42,21 @@ def draw_initial_weights(model: nn.Module, example: Tensor, seed: int) -> str:
                 norm.bias.zero_()
     drawn = {id(p) for module in (*kernels, *norms) for p in (module.weight, module.bias) if p is not None}
     return in_words(len(kernels), len(norms), sum(id(p) not in drawn for p in model.parameters()))
+
+
+def draw_classifier(model: nn.Module, example: Tensor, seed: int) -> None:
+    """Draw the last dense layer that a forward pass calls, which is new, as that of a new head.
+
+    Args:
+        model: with pretrained weights before it, in inference mode.
+        example: an input of the model, float32, shape (B, 3, S, S).
+        seed: the run's.
+    """
+    called, flattened = _called(model, example)
+    dense = [module for module in called if isinstance(module, nn.Linear)]
+    if dense:
+        with torch.no_grad():
+            _draw(dense[-1], seed, 0, flattened.get(dense[-1]), last=True)
 
 
 def _has_kernel(module: nn.Module) -> bool:

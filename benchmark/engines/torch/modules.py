@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from backbones import UNIT, MissingWeights, Preprocessing
+from benchmark.draws.initialization import input_scale
 from benchmark.engines.base import BuildSpec
 from benchmark.engines.freezing import first_trainable
-from benchmark.engines.shared import draws_weights, native_dropout
+from benchmark.engines.shared import draws_classifier, draws_weights, native_dropout
 from benchmark.engines.torch.batch_norm import BiasedVariance, batch_norms, set_batch_norm
 from benchmark.engines.torch.device import seed_generators
 from benchmark.engines.torch.head import Pooling, new_head
-from benchmark.engines.torch.initialization import draw_initial_weights
+from benchmark.engines.torch.initialization import draw_classifier, draw_initial_weights
 from benchmark.engines.torch.network import TorchStage
 from benchmark.engines.torch.stages.fallback import around_classifier
 from benchmark.engines.torch.stages.graph import candidates
@@ -52,7 +53,10 @@ def build_network(spec: BuildSpec, device: torch.device) -> "ModuleNetwork":
     example = _example(model, spec.size, device, channels_last)
     pieces, why = _stages(model, spec, example)
     if draws_weights(spec):
-        conventions["initialization"] = draw_initial_weights(model, example, spec.seed)
+        fed = UNIT if recipe.preprocessing == "unit" else declared
+        conventions["initialization"] = draw_initial_weights(model, example, input_scale(fed), spec.seed)
+    elif draws_classifier(spec, model):
+        draw_classifier(model, example, spec.seed)
     if recipe.head.kind != "native":
         pieces = _with_new_head(model, pieces, spec, example)
     else:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmark.child_process import run, send, take_standard_streams
 from benchmark.engines import engine_entry
-from benchmark.engines.host import processor
+from benchmark.engines.host import multiplies_bfloat16, processor
 from benchmark.errors import UserError
 from benchmark.text import plain
 
@@ -69,7 +69,7 @@ def choose_devices(
     Raises:
         UserError: ``cuda`` where the machine has no GPU.
     """
-    cpu = DeviceChoice("cpu", processor())
+    cpu = DeviceChoice("cpu", processor(), multiplies_bfloat16())
     if device == "cpu" or not driver_shows_gpu():
         if device == "cuda":
             raise UserError("--device cuda: NVIDIA's driver shows no GPU on this machine; use --device cpu.")

@@ -217,8 +217,9 @@ class _Maker:
         engine = engine_of(backbone, request.settings.keras_backend)
         device = self._devices[engine]
         precision = recipe.execution.precision
-        if precision == "auto":
-            precision = "bfloat16" if device.kind == "cuda" and device.bfloat16 else "float32"
+        if precision in ("auto", "native"):
+            native = device.bfloat16 and (device.kind == "cuda" or precision == "native")
+            precision = "bfloat16" if native else "float32"
         verdict = _verdict(backbone, engine)
         try:
             weights = resolve_weights(backbone, entry.policy)

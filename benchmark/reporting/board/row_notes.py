@@ -7,6 +7,8 @@ from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.guessing import like_guessing, trained
 from benchmark.reporting.figures.labels import full_names
 
+_BUSY_CORES = 0.3  # taken by others; what the system itself does takes less
+
 
 @dataclass(frozen=True)
 class RowNote:
@@ -29,7 +31,18 @@ def row_notes(rows: Sequence[BoardRow]) -> list[RowNote]:
     if fell:
         text = f"Pretrained weights were wanted and not to be had, random ones taken: {_joined(names, fell)}."
         notes.append(RowNote(text, tuple(fell)))
-    return [*notes, *_namesakes(rows)]
+    return [*notes, *_busy(rows, names), *_namesakes(rows)]
+
+
+def _busy(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
+    """Return that speeds can't be compared where others kept the processor busy while they were measured."""
+    taken = [max((result.record.throughput.cores_taken_by_others or 0.0) for result in row.results) for row in rows]
+    busy = [number for number, cores in enumerate(taken) if cores >= _BUSY_CORES]
+    if not busy:
+        return []
+    text = "Speeds were measured while other programs kept the processor busy, and can't be compared (cores taken): "
+    named = ", ".join(f"{names[number]} ({taken[number]:.1f})" for number in busy)
+    return [RowNote(f"{text}{named}.", tuple(busy))]
 
 
 def marks(notes: Sequence[RowNote], count: int) -> list[list[int]]:
