@@ -1,8 +1,8 @@
 """TumorBoard: which vision backbone to use for brain-tumour MRI, settled fairly."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from benchmark.version import __version__
 
@@ -11,7 +11,79 @@ if TYPE_CHECKING:
     from benchmark.data.audit.audit import Audit
     from benchmark.reporting.results import Results
 
-__all__ = ["__version__", "audit", "list_backbones", "load_results"]
+__all__ = ["__version__", "audit", "list_backbones", "load_results", "run"]
+
+
+def run(
+    backbones: "Sequence[str]" = (),
+    *,
+    data: "Path | str" = "phantom",
+    recipe: "Path | str | None" = None,
+    changes: "Mapping[str, object] | None" = None,
+    seeds: "Sequence[int]" = (),
+    folds: "Sequence[int] | Literal['all'] | None" = None,
+    weights: str | None = None,
+    limit: int | None = None,
+    plugins: "Sequence[Path | str]" = (),
+    device: "Literal['auto', 'cpu', 'cuda']" = "auto",
+    out: "Path | str | None" = None,
+) -> "Results":
+    """Train and evaluate backbones as ``python -m benchmark`` does, with its progress, and return the results.
+
+    What is done already is kept, and the board is written into the results folder. A run that fails is a row, as on
+    the command line; ``runs["status"]`` and ``runs["reason"]`` tell.
+
+    Args:
+        backbones: names as ``python -m benchmark list`` shows them, ``timm:NAME`` and ``keras:NAME`` too; none is all
+            that are registered.
+        data: a source, as for ``--data``.
+        recipe: name or path; by default ``quick`` for the phantom, else ``default``.
+        changes: recipe fields by dotted name, such as ``{"optimizer.learning_rate": 3e-4}``.
+        seeds: of the runs; by default 0.
+        folds: numbers of folds from 1, or ``"all"``; by default one split.
+        weights: ``imagenet``, ``local``, ``none`` or a file.
+        limit: use so many images only.
+        plugins: Python files with backbones of your own, which are run.
+        device: where to compute.
+        out: the results folder; by default ``results/`` and the name of the data.
+
+    Raises:
+        benchmark.errors.UserError: what was asked for can't be done; the message is the command's.
+        KeyboardInterrupt: the user stopped it; the same call goes on from there.
+
+    Examples:
+        >>> import benchmark
+        >>> results = benchmark.run(["torch/baseline_cnn"], changes={"epochs": 1}, limit=60)  # doctest: +SKIP
+        >>> results.leaderboard()[["backbone", "macro_f1"]]  # doctest: +SKIP
+    """
+    from rich.console import Console
+
+    from benchmark.cli.run import carry_out, planned
+    from benchmark.data.options import DataOptions
+    from benchmark.data.splits.splits import SplitOptions
+    from benchmark.execution.planning.request import SPLIT_SEED, Request
+    from benchmark.records.settings import Settings
+
+    chosen_folds = folds if folds is None or isinstance(folds, str) else tuple(folds)
+    request = Request(
+        backbones=tuple(backbones),
+        all=not backbones,
+        data=DataOptions(source=str(data), size=0),
+        split=SplitOptions(seed=SPLIT_SEED, limit=limit, folds=chosen_folds),
+        recipe=None if recipe is None else str(recipe),
+        changes=dict(changes or {}),
+        seeds=tuple(seeds),
+        weights=weights,
+        device=device,
+        out=None if out is None else Path(out),
+        settings=Settings(plugins=tuple(Path(plugin) for plugin in plugins)),
+        command="benchmark.run",
+    )
+    console = Console()
+    plan = planned(request, console)
+    if carry_out(plan, request, console).interrupted:
+        raise KeyboardInterrupt
+    return load_results(plan.out)
 
 
 def list_backbones(plugins: "Sequence[Path | str]" = ()) -> "tuple[Backbone, ...]":

@@ -13,7 +13,10 @@ from benchmark.dependencies import how_to_install, require_posix
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from backbones import Backbone
+    from benchmark.execution.controller import Summary
     from benchmark.execution.planning.plan import Plan
     from benchmark.execution.planning.request import Request
     from benchmark.recipe import Recipe
@@ -21,24 +24,40 @@ if TYPE_CHECKING:
 
 def run(request: "Request") -> int:
     """Plan the runs, do them, show how they ended; return the exit code."""
-    require_posix()
     from rich.console import Console
 
-    from benchmark.execution.controller import Controller
-    from benchmark.execution.executors.base import Control
-    from benchmark.execution.executors.local import LocalExecutor
-    from benchmark.execution.planning.plan import make_plan
-    from benchmark.execution.progress import Display, show_summary
-    from benchmark.records.suite_membership import save_experiments
-
     console = Console()
-    plan = make_plan(request, say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True))
-    for note in plan.notes:
-        console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
+    plan = planned(request, console)
     if request.dry_run:
         from benchmark.execution.planning.dry_run import dry_run
 
         return dry_run(plan, console, only_new=not request.rerun)
+    return carry_out(plan, request, console).exit_code
+
+
+def planned(request: "Request", console: "Console") -> "Plan":
+    """Return the plan of a request, and tell what is to be said of it.
+
+    Raises:
+        UserError: what was asked for can't be done, or not on this system.
+    """
+    require_posix()
+    from benchmark.execution.planning.plan import make_plan
+
+    plan = make_plan(request, say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True))
+    for note in plan.notes:
+        console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
+    return plan
+
+
+def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary":
+    """Do the runs of a plan, write the board, and show how all ended."""
+    from benchmark.execution.controller import Controller
+    from benchmark.execution.executors.base import Control
+    from benchmark.execution.executors.local import LocalExecutor
+    from benchmark.execution.progress import Display, show_summary
+    from benchmark.records.suite_membership import save_experiments
+
     plan.images.save(plan.out)
     if plan.suite is not None:
         save_experiments(plan.out, plan.suite, plan.members, request.changes)
@@ -56,7 +75,7 @@ def run(request: "Request") -> int:
             signal.signal(number, handler)
     summary = replace(summary, problems=(*summary.problems, *problems))
     show_summary(console, summary, board)
-    return summary.exit_code
+    return summary
 
 
 def write_board(plan: "Plan") -> tuple[Path | None, tuple[str, ...]]:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import benchmark
+from benchmark.cli.main import main
 from benchmark.errors import UserError
 
 
@@ -50,3 +51,19 @@ def test_the_audit_of_a_folder(tmp_path: Path) -> None:
     assert benchmark.audit(source, size=32, dedupe=True).removed == 1
     with pytest.raises(UserError, match="does not exist"):
         benchmark.audit(tmp_path / "absent")
+
+
+def test_runs_from_python_are_those_of_the_command(tmp_path: Path) -> None:
+    source, out = _folder(tmp_path / "images"), tmp_path / "out"
+    tiny = {"epochs": 1, "size": 16, "batch_size": 8}
+    results = benchmark.run(["torch/baseline_cnn"], data=source, recipe="quick", changes=tiny, out=out, device="cpu")
+    board = results.leaderboard()
+    assert board["backbone"].tolist() == ["torch/baseline_cnn"]
+    assert results.runs["status"].tolist() == ["ok"]
+    assert (out / "leaderboard.html").is_file()
+    words = ["--backbone", "torch/baseline_cnn", "--data", str(source), "--recipe", "quick", "--out", str(out)]
+    words += ["--device", "cpu", *(part for name, value in tiny.items() for part in ("--set", f"{name}={value}"))]
+    assert main([*words]) == 0  # the command finds it done: one run, one key
+    assert benchmark.load_results(out).runs["key"].tolist() == results.runs["key"].tolist()
+    with pytest.raises(UserError, match="Unknown backbone 'torch/base'"):
+        benchmark.run(["torch/base"], data=source, out=out)
