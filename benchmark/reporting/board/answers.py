@@ -47,7 +47,7 @@ def answers(board: Board, rows: Sequence[BoardRow]) -> list[Answer]:
     first = [Answer("Simulated images", DEMONSTRATION)] if rows[0].first.record.data.synthetic else []
     candidates = [row for row in rows if row.block.unranked in ((), ("leak",)) and not row.guessed]
     if not candidates:
-        return [*first, Answer("Best row", "None: no row that can be ranked is better than guessing.")]
+        return [*first, Answer("Best row", "none: no row that can be ranked is shown to be better than guessing.")]
     names = {id(row): name for row, name in zip(rows, full_names(rows), strict=True)}
     chosen = _Candidates(sorted(candidates, key=lambda row: -row.macro_f1), names)
     return [
@@ -102,7 +102,7 @@ def _tied(board: Board, chosen: _Candidates) -> str:
     pairs = [pair for pair in row_pairs(board, best.block.name) if best in pair.rows]
     place = best.block.place
     if not pairs:
-        return f"no other row can be compared with it ({place})."
+        return f"it is the only row of its block ({place})."
     tied = [next(row for row in pair.rows if row is not best) for pair in pairs if not pair.better]
     if not tied:
         others = "the other row is" if len(pairs) == 1 else f"all {len(pairs)} others are"
@@ -178,8 +178,8 @@ def _pretraining(chosen: _Candidates) -> str:
     interval = compared.interval
     return (
         f"{verdict}: {chosen.name(first)} (pretrained) less {chosen.name(second)} (random weights) is "
-        f"{compared.difference:+.3f} macro-F1 (95 % interval {interval.low:+.3f} to {interval.high:+.3f}) on the same "
-        f"images; {which}, different starting weights."
+        f"{compared.difference:+.3f} macro-F1 (95 % interval {interval.low:+.3f} to {interval.high:+.3f}) on the "
+        f"same images; {which}, different starting weights."
     )
 
 

@@ -101,7 +101,7 @@ def _shortcuts(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
         else Level.GOOD
     )
     told = " and ".join(
-        f"{reached:.2f} for {'the class' if target == 'class' else f'{target} against the rest'} (chance {chance:.2f})"
+        f"{reached:.2f} for {'the class' if target == 'class' else f'{target} or not'} (chance {chance:.2f})"
         for target, (reached, chance) in best.items()
     )
     span = f"{min(own):.2f} to {max(own):.2f}" if len(own) > 1 else f"{own[0]:.2f}"
@@ -141,8 +141,8 @@ def _calibration(rows: Sequence[BoardRow]) -> Doubt:
     return Doubt(
         "calibration",
         level,
-        f"Calibration error {min(errors.values()):.3f} to {errors[worst]:.3f} ({worst}): by so much the probabilities "
-        "differ from the share that is right, on average.",
+        f"Calibration error {min(errors.values()):.3f} to {errors[worst]:.3f} ({worst}): by so much, on average, the "
+        "probability of an answer differs from the share of such answers that are right.",
     )
 
 
@@ -158,5 +158,5 @@ def _size(board: Board, rows: Sequence[BoardRow]) -> Doubt:
     return Doubt(
         "test set",
         level,
-        f"{best.values['n_test']} test images{clusters}: the 95 % interval of the best row's macro-F1 is {width:.3f} wide.",
+        f"{best.values['n_test']} test images{clusters}: the 95 % interval of the best macro-F1 is {width:.3f} wide.",
     )

@@ -28,6 +28,7 @@ class Cases:
         image_ids: N names, ascending.
         labels: int64, shape (N,).
         groups: N patients, empty where they are not known.
+        copies: N numbers, the same for images that are copies or near-copies; all differ where patients are known.
         predicted: int64, shape (R, N), the predicted class; -1 where the row did not read the image.
         probabilities: float64, shape (R, N, C), 0 to 1; 0 where the row did not read the image.
     """
@@ -39,6 +40,7 @@ class Cases:
     image_ids: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     groups: tuple[str, ...]
+    copies: tuple[int, ...]
     predicted: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float64]
 
@@ -73,6 +75,7 @@ class Cases:
             labels=np.array([labels_and_groups[name][0] for name in ids], dtype=np.int64),
             # where patients are unknown, groups are copies of one image
             groups=tuple(labels_and_groups[name][1] if data.grouped else "" for name in ids),
+            copies=_numbered([labels_and_groups[name][1] if not data.grouped else "" for name in ids]),
             predicted=predicted,
             probabilities=probabilities,
         )
@@ -130,6 +133,12 @@ class Cases:
             return whole
         mean = self.probabilities[able].mean(axis=0)
         return np.asarray(whole[likely_label_errors(self.labels[whole], mean[whole])], dtype=np.int64)
+
+
+def _numbered(groups: Sequence[str]) -> tuple[int, ...]:
+    """Return the number of the first member of each image's group, its own where it has none."""
+    first: dict[str, int] = {}
+    return tuple(first.setdefault(group, number) if group else number for number, group in enumerate(groups))
 
 
 LABEL_ERRORS = "likely label errors (confident learning)"

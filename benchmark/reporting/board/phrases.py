@@ -46,7 +46,8 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
         notes.append(f"Limited to {data.limit} images: not comparable with the whole data set.")
     guesses = sum(row.guessed for row in rows)
     if guesses:
-        notes.append(f"{guesses} of {len(rows)} rows {'is' if guesses == 1 else 'are'} no better than guessing.")
+        verb = "is" if guesses == 1 else "are"
+        notes.append(f"{guesses} of {len(rows)} rows {verb} not shown to be better than guessing.")
     return notes
 
 

@@ -28,7 +28,7 @@ class TableSection:
 
 
 def table_sections(rows: Sequence[BoardRow]) -> list[TableSection]:
-    """Return the sections of a comparison group: its blocks in order, then the rows that are no better than guessing.
+    """Return the sections of a comparison group: its blocks in order, then the rows that may have guessed.
 
     Blocks do not mix: a rank is given within one, so that rank 1 of two blocks says nothing of the two rows.
     """
@@ -40,7 +40,7 @@ def table_sections(rows: Sequence[BoardRow]) -> list[TableSection]:
     ]
     if guesses:
         why = "; ".join(dict.fromkeys(why_guessed(row) for row in guesses))
-        sections.append(TableSection("No better than guessing", f"{why}.", guesses))
+        sections.append(TableSection("Not shown to be better than guessing", f"{why}.", guesses))
     return sections
 
 

@@ -23,8 +23,8 @@ from benchmark.reporting.board.phrases import (
     block_notes,
     data_notes,
     one_class,
+    patient_note,
     rank_notes,
-    seed_notes,
     standing,
 )
 from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_results
@@ -93,7 +93,7 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
     shown = [row for row in rows if row.values["n_runs"]]
     blocks = {row.block.name: row.block.place for row in shown}
     judged = {place: statistics[name] for name, place in blocks.items() if name in statistics}
-    parts.append(bullets([*data_notes(rows), *block_notes(judged, seed_notes)]))
+    parts.append(bullets(note for note in data_notes(rows) if note != patient_note(data)))  # the doubts say it
     parts += _doubted(board, rows)
     notes = row_notes(rows)
     marked = {id(row): numbers for row, numbers in zip(rows, marks(notes, len(rows)), strict=True)}

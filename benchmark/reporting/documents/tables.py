@@ -18,8 +18,8 @@ from benchmark.reporting.figures.plots import wanted
 
 
 def write_tables(board: Board, out: Path) -> None:
-    """Write ``runs.csv``, ``leaderboard.csv``, ``columns.csv``, ``comparisons.csv``, ``leaderboard.tex``, ``leaderboard.md`` and
-    ``report.md``.
+    """Write ``runs.csv``, ``leaderboard.csv``, ``columns.csv`` (what each column means), ``comparisons.csv``,
+    ``leaderboard.tex``, ``leaderboard.md`` and ``report.md``.
     """
     classes = board.class_names, board.tumour_names
     names = [column.name for column in columns(*classes)]

@@ -50,6 +50,7 @@ def _comparison_group(
         "images": cases.image_ids,
         "labels": cases.labels.tolist(),
         "groups": cases.groups,
+        "copies": cases.copies,
         "thumbnails": _thumbnails(cases.image_ids, cases.wrong.sum(axis=0), pictures, budgets[0]),
         "gallery": [{"title": title, "images": numbers.tolist()} for title, numbers in gallery if len(numbers)],
         "lesions": lesions,

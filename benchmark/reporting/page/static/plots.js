@@ -27,7 +27,7 @@ function draw(place, label, make) {
     const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true };
     await plotly().react(place, traces, {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: text, size: 12 },
-      margin: { l: 50, r: 10, t: 10, b: 45 }, hovermode: "closest", ...layout,
+      margin: { l: 50, r: 10, t: 10, b: 45 }, hovermode: "closest", ...layout, ...(printing ? { width: 470, height: 280, autosize: false } : { width: undefined, height: undefined, autosize: true }),
       xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
     }, { responsive: true, displaylogo: false, displayModeBar: false });
   };
@@ -44,12 +44,22 @@ function drawAgain() {
   for (const drawing of drawings.values()) if (drawing.drawn) start(drawing);
 }
 
-// On paper every plot is in view. Printing does not wait, and so plots are drawn here and now.
-addEventListener("beforeprint", () => drawings.forEach((drawing) => {
-  if (drawing.drawn) return;
-  drawing.drawn = true;
-  drawing.done = drawing.again();
-}));
+// On paper every plot is in view, light and of one size. Printing does not wait, and so plots are drawn here and now.
+let printing = false, darkBefore = false;
+addEventListener("beforeprint", () => {
+  printing = true;
+  darkBefore = document.documentElement.classList.contains("dark");
+  document.documentElement.classList.remove("dark");
+  drawings.forEach((drawing) => {
+    drawing.drawn = true;
+    drawing.done = drawing.again();
+  });
+});
+addEventListener("afterprint", () => {
+  printing = false;
+  document.documentElement.classList.toggle("dark", darkBefore);
+  drawAgain();
+});
 
 // Give up the plots within an element that is about to be emptied
 function forgetPlots(container) {
