@@ -13,7 +13,7 @@ _OPTIONS = (
         type=click.Choice(["auto", "official", "holdout", "folds", "slice"]),
         default="auto",
         show_default=True,
-        help="auto: the official split, or a hold-out by patient where there is none. slice: slices of one patient can "
+        help="auto: the official split, or a hold-out by patient where there is none. slice: slices of a patient can "
         "be in training and in test; its rows are marked.",
     ),
     click.option(

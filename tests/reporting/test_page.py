@@ -383,8 +383,8 @@ def test_rows_that_may_have_guessed_are_folded_and_say_why(results: Any, browser
     assert "do not choose a backbone by it" in box
     assert "torch/lazy" not in box
     assert "Did pretraining pay?" in box
-    for sentence in write_leaderboard(out).answers:
-        assert sentence.split(": ", 1)[-1].split("? ", 1)[-1] in box
+    for answer in write_leaderboard(out).answers:
+        assert answer.split(": ", 1)[-1].split("? ", 1)[-1] in box
     visit.assert_well()
 
 

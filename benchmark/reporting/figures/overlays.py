@@ -32,8 +32,8 @@ def no_picture(axes: Any, left: float, top: float, side: float = 1.0) -> None:
     """Say in a square cell that no picture of the image was kept: a black square would look like an image."""
     from matplotlib.patches import Rectangle
 
-    edge = {"facecolor": "#F2F2F2", "edgecolor": "#888888", "linestyle": ":", "linewidth": 0.5}
-    axes.add_patch(Rectangle((left, top), side, side, **edge))
+    box = Rectangle((left, top), side, side, facecolor="#F2F2F2", edgecolor="#888888", linestyle=":", linewidth=0.5)
+    axes.add_patch(box)
     axes.text(
         left + side / 2, top + side / 2, "no picture\nkept", fontsize=5, ha="center", va="center", color="#555555"
     )

@@ -200,12 +200,12 @@ def _cell(column: Column, row: BoardRow, line: Values, board: Board) -> dict[str
     below = "" if value is None else column.ends(interval, "–")  # noqa: RUF001
     if column.name == "rank" and row.block.name in board.statistics:
         below = standing(row.rank, board.statistics[row.block.name].ranks)
-    is_text = value is None or isinstance(value, str | bool)
+    plain = "" if value is None else str(value) if isinstance(value, str | bool) else repr(float(value))
     return {
         "name": column.name,
         "text": text,
         "parts": _PARTS.findall(text),
-        "order": text if is_text else repr(float(value)),
+        "order": plain,
         "below": below,
         "remark": one_class(column, row),
     }

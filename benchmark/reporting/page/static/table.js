@@ -75,7 +75,7 @@ function boardOf(node) {
     columnDefs: [
       { targets: [0, ...moved(targets((head) => !shown(head)))], visible: false },
       { targets: [0, ...moved(targets((head) => !words(head)))], type: "num" },
-      { targets: moved(targets(words)), type: "string" },
+      { targets: moved(targets(words)), type: "html" },
       { targets: moved(targets((head) => head.dataset.better === "higher")), orderSequence: ["desc", "asc", ""] },
       { targets: moved(targets((head) => head.dataset.better !== "higher")), orderSequence: ["asc", "desc", ""] },
     ],
