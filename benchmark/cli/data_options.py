@@ -13,7 +13,8 @@ _OPTIONS = (
         type=click.Choice(["auto", "official", "holdout", "folds", "slice"]),
         default="auto",
         show_default=True,
-        help="auto: the official split, else a hold-out by patient; slice parts patients, and its rows are marked.",
+        help="auto: the official split, or a hold-out by patient where there is none. slice: slices of a patient can "
+        "be in training and in test; its rows are marked.",
     ),
     click.option(
         "--folds", metavar="all|K,...", help="Run each fold, or some: the official ones, else five by patient."
@@ -44,7 +45,7 @@ _OPTIONS = (
         *("--permute-labels", "permute_labels"),
         type=int,
         metavar="SEED",
-        help="Negative control: deal labels anew among patients.",
+        help="Negative control: shuffle the labels among patients; every backbone should then be at chance.",
     ),
 )
 

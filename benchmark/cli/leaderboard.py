@@ -40,7 +40,10 @@ def leaderboard_command(
     Several folders (of several machines, of several days) become one board; a run that is in two is shown once.
     Columns are those of leaderboard.csv. Rows that are not shown still count in ranks and corrections.
     """
+    from rich.console import Console
+
     from benchmark.evaluation.costs import load_costs
+    from benchmark.execution.progress import show_answers
     from benchmark.reporting.board.filters import View
     from benchmark.reporting.leaderboard import write_leaderboard
 
@@ -51,7 +54,9 @@ def leaderboard_command(
     price = None if costs is None else load_costs(costs)
     target = out or folders[0]
     try:
-        written = write_leaderboard(target, folders, View(filters, sort, chosen), price)
+        with Console(stderr=True).status("Reading records") as status:
+            written = write_leaderboard(target, folders, View(filters, sort, chosen), price, say=status.update)
     except OSError as error:
         raise UserError(f"'{target}' can't be written: {error.strerror or error}.") from None
-    click.echo(f"Leaderboard: {written}")
+    show_answers(Console(), written.answers)
+    click.echo(f"Leaderboard: {written.page}")

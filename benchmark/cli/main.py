@@ -156,7 +156,7 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     "entries",
     multiple=True,
     metavar="NAME ...",
-    help="Only these entries of the suite; 'flip' is each 'flip, ...' too.",
+    help="Only these entries of the suite. 'flip' also takes every entry whose name begins with 'flip, '.",
 )
 @click.option(
     "--set",

@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from benchmark.execution.planning.plan import Plan
     from benchmark.execution.planning.request import Request
     from benchmark.recipe import Recipe
+    from benchmark.reporting.leaderboard import WrittenBoard
 
 
 def run(request: "Request") -> int:
@@ -69,18 +70,22 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
         with Display(console, len(plan.jobs)) as display:
             executor = LocalExecutor(request.timeout)
             summary = Controller(plan, request, executor, control, display).carry_out()
-        board, problems = write_board(plan) if summary.finished else (None, ())
+        with console.status("Writing the leaderboard") as status:
+            board, problems = write_board(plan, status.update) if summary.finished else (None, ())
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     summary = replace(summary, problems=(*summary.problems, *problems))
-    show_summary(console, summary, board)
+    show_summary(console, summary, board.page if board else None, board.answers if board else ())
     return summary
 
 
-def write_board(plan: "Plan") -> tuple[Path | None, tuple[str, ...]]:
+def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard | None", tuple[str, ...]]:
     """Write the leaderboard of all records in a plan's results folder, with a montage of the largest images and small
-    copies of the test images; return its page, or ``None`` and a sentence on what prevented it.
+    copies of all test images; return it, or ``None`` and a sentence on what prevented it.
+
+    Args:
+        say: is told what is being done.
     """
     from filelock import FileLock
 
@@ -90,12 +95,16 @@ def write_board(plan: "Plan") -> tuple[Path | None, tuple[str, ...]]:
     from benchmark.reporting.leaderboard import write_leaderboard
 
     largest = max(plan.jobs, key=lambda job: job.run.recipe.size)
+    # every fold has test images of its own
+    splits = {(job.data.fingerprint, job.split_file): job for job in plan.jobs}
     try:
         with FileLock(plan.out / "claims" / "leaderboard.lock"):
             data = load_prepared(largest.data_folder)
             write_montage(data, plan.out)
-            write_thumbnails(data, load_split(largest.split_file).test, plan.out)
-            return write_leaderboard(plan.out), ()
+            for job in splits.values():
+                own = data if job.data.fingerprint == data.fingerprint else load_prepared(job.data_folder)
+                write_thumbnails(own, load_split(job.split_file).test, plan.out)
+            return write_leaderboard(plan.out, say=say), ()
     except UserError as error:
         return None, (str(error),)
     except OSError as error:

@@ -66,7 +66,7 @@ def assert_independent(together: npt.NDArray[Any], alone: npt.NDArray[Any], dtyp
         dtype: in which they were computed.
     """
     if together.shape != alone.shape or not agree(together, alone, TOLERANCE[dtype]):
-        raise NotCacheable("what the frozen stages give for an image depends on the others, or on chance")
+        raise NotCacheable("the output of the frozen stages for an image depends on the others, or on chance")
 
 
 def agree(features: npt.NDArray[Any], again: npt.NDArray[Any], tolerance: float) -> bool:

@@ -85,6 +85,30 @@ def analyse(rows: Sequence[Folds], setting: Setting, seed: int = 0) -> BlockStat
     )
 
 
+def compare_two(first: Folds, second: Folds, setting: Setting, seed: int = 0) -> Comparison | None:
+    """Compare the macro-F1 of two rows on the same test images, in pairs; there is no correction for other pairs.
+
+    The two may be of different blocks, such as a pretrained row and one from random weights.
+
+    Args:
+        seed: of the bootstrap.
+
+    Returns:
+        The comparison, ``None`` where the rows were not read on the same images.
+    """
+    if not first or set(first) != set(second):
+        return None
+    images = ClusteredImages.of([first[name][0].part("test") for name in sorted(first)])
+    read = [Readings.of(row, images, setting.negative) for row in (first, second)]
+    bootstrap = Bootstrap(images.count, seed)
+    estimates = [
+        bootstrap.resample(row.confusions(images), number).estimate()
+        for number, row in enumerate(read)
+        if row is not None
+    ]
+    return compare(estimates)[0] if len(estimates) == len(read) else None
+
+
 def _pair(
     comparison: Comparison,
     rows: Sequence[Readings],

@@ -1,7 +1,7 @@
 """What the user sees while runs go on: a live display in a terminal, plain lines elsewhere, a table at the end."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -80,7 +80,7 @@ class RunProgress:
         if self.images_per_s:
             parts.append(f"{self.images_per_s:.0f} images/s")
         left = self.left(now)
-        if left is not None:
+        if left:  # after the last step there is more to do than training: nothing is said of how long it takes
             parts.append(f"{clock(left)} left")
         return " · ".join(parts)
 
@@ -126,7 +126,8 @@ class Display:
 
     def note(self, text: str) -> None:
         """Show a sentence."""
-        self.console.print(escape(text), highlight=False, soft_wrap=True)
+        # a terminal's lines break between words; a file's do not break
+        self.console.print(escape(text), highlight=False, soft_wrap=not self.live)
 
     # what the controller tells
 
@@ -159,7 +160,7 @@ class Display:
             self._show_all()
         elif event.get("event") in ("epoch", "stopping"):
             whole = self._left_in_all(now)
-            rest = f"; all runs: {clock(whole)} left" if whole is not None else ""
+            rest = f"; all runs: {clock(whole)} left" if whole else ""
             self.note(f"  {self._run.describe(now)}{rest}")
 
     def ended(self, run: FinishedRun) -> None:
@@ -197,12 +198,20 @@ class Display:
     def _show_all(self) -> None:
         if self.live and self._all is not None:
             left = self._left_in_all(time.monotonic())
-            state = f"{self._settled} of {self.total} done" + (f" · {clock(left)} left" if left is not None else "")
+            state = f"{self._settled} of {self.total} done" + (f" · {clock(left)} left" if left else "")
             self._progress.update(self._all, completed=self._settled, state=state)
 
 
-def show_summary(console: Console, summary: Summary, board: Path | None) -> None:
-    """Print the rows, what went wrong, and where the leaderboard is (``None`` where none was written)."""
+def show_answers(console: Console, answers: Sequence[str]) -> None:
+    """Print the board's answer, a sentence a line, with room around it."""
+    if answers:
+        console.print()
+    for sentence in answers:
+        console.print(escape(plain(sentence)), highlight=False, soft_wrap=not console.is_terminal)
+
+
+def show_summary(console: Console, summary: Summary, board: Path | None, answers: Sequence[str] = ()) -> None:
+    """Print the rows, what went wrong, the board's answer, and where it is (``None`` where none was written)."""
     if summary.finished:
         table = Table(box=None, pad_edge=False)
         folded = any(row.job.data.fold is not None for row in summary.finished)
@@ -221,7 +230,7 @@ def show_summary(console: Console, summary: Summary, board: Path | None) -> None
         console.print()
         console.print(table)
     for run in summary.finished:
-        if run.record.outcome is not Outcome.OK:
+        if run.record.outcome not in (Outcome.OK, Outcome.INTERRUPTED):  # who stops a run needs no reason
             log = f" Log: {run.job.log}" if run.job.log.exists() else ""
             stands = " Its earlier result stands." if run.stands else ""
             sentence = f"{_title(run.job)}: {run.record.outcome}: {run.record.reason}{stands}{log}"
@@ -235,6 +244,7 @@ def show_summary(console: Console, summary: Summary, board: Path | None) -> None
     if summary.interrupted:
         rest = f" {missing} of {summary.planned} runs were not reached." if missing else ""
         console.print(f"Interrupted.{rest} The same command goes on from here.", highlight=False)
+    show_answers(console, answers)
     if board is not None:
         console.print(f"Leaderboard: {escape(str(board))}", highlight=False, soft_wrap=True)
 
@@ -249,4 +259,6 @@ def _result(run: FinishedRun) -> str:
     if run.macro_f1 is not None:
         fell = ", without the weights that were asked for" if run.record.weights.fell_back else ""
         return f"ok, macro-F1 {run.macro_f1:.3f}{fell}"
+    if run.record.outcome is Outcome.INTERRUPTED:
+        return plain(run.record.reason).partition(";")[0].rstrip(".").lower() or str(run.record.outcome)
     return str(run.record.outcome) + (f": {plain(run.record.reason)}" if run.record.reason else "")

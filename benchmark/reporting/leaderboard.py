@@ -1,16 +1,31 @@
 """The leaderboard: records in, tables and plots out. Scores are computed anew from the records each time."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.atomic_files import write_atomically
 from benchmark.evaluation.costs import Costs
+from benchmark.reporting.board.answers import answer_lines
 from benchmark.reporting.board.board import Board, make_board
 from benchmark.reporting.board.filters import View
 from benchmark.reporting.board.load_records import gather
 from benchmark.reporting.board.parity import with_certificates
 from benchmark.reporting.board.rows import evaluate
+
+
+@dataclass(frozen=True)
+class WrittenBoard:
+    """A leaderboard that was written.
+
+    Args:
+        page: the path of ``leaderboard.html``.
+        answers: the board's answer, a sentence an entry.
+    """
+
+    page: Path
+    answers: tuple[str, ...]
 
 
 def read_board(*folders: Path, costs: Costs | None = None) -> Board:
@@ -33,7 +48,8 @@ def write_leaderboard(
     folders: Sequence[Path] = (),
     view: View = View(),  # noqa: B008 - frozen
     costs: Costs | None = None,
-) -> Path:
+    say: Callable[[str], None] = lambda text: None,
+) -> WrittenBoard:
     """Write the tables (CSV, Markdown, LaTeX), the plots, the gallery and the interactive page of results folders.
 
     Args:
@@ -41,9 +57,7 @@ def write_leaderboard(
         folders: the results folders that hold the records; ``out`` where none are named.
         view: which rows and columns are shown.
         costs: what each error costs, for the column ``cost``; without them it is empty.
-
-    Returns:
-        The path of ``leaderboard.html``.
+        say: is told what is being done, a few words at a time.
 
     Raises:
         UserError: there is no record at all, or the view asks for what is not there.
@@ -57,6 +71,7 @@ def write_leaderboard(
     from benchmark.reporting.page.page import page
 
     folders = list(folders) or [out]
+    say("Reading records, computing intervals")
     board, reports = with_reports(view.of(read_board(*folders, costs=costs)), folders)
     out.mkdir(parents=True, exist_ok=True)
     for folder in folders:
@@ -66,14 +81,18 @@ def write_leaderboard(
         fingerprint: {name: jpeg for folder in folders for name, jpeg in read_thumbnails(folder, fingerprint).items()}
         for fingerprint in fingerprints
     }
+    say("Drawing figures")
     write_plots(board, out)
+    say("Drawing heat maps")
     write_cam_plots(board, thumbnails, out)
+    say("Drawing the gallery")
     write_gallery(board, thumbnails, out)
+    say("Writing tables and the page")
     write_tables(board, out)
     write_reports(reports, out)
     page_file = out / "leaderboard.html"
     write_atomically(page_file, page(board, thumbnails))
-    return page_file
+    return WrittenBoard(page_file, tuple(answer_lines(board)))
 
 
 def _copy_montages(folder: Path, out: Path) -> None:

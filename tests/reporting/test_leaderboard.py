@@ -291,11 +291,12 @@ def test_a_row_that_might_have_been_guessed_says_what_it_was_trained_on(tables) 
     assert pd.isna(board.loc[able.name, "reason"])
     said = board.loc[guessing.name, "reason"]
     assert said.startswith("Not told apart from guessing (macro-F1 0.25): the 95 % interval is ")
-    assert said.endswith("after 40 steps on 120 images from random weights.")
+    assert said.endswith("after 36 steps (epoch 9 of 10 was kept) on 120 images from random weights.")
     assert board.loc[guessing.name, "status"] == "ok"
-    assert "1 of 2 rows are not told apart from guessing." in text
-    ends = f"{board.loc[guessing.name, 'macro_f1_low']:.2f}-{board.loc[guessing.name, 'macro_f1_high']:.2f}"
-    note = f"1. {said.split(':')[0]} after 40 steps on 120 images from random weights, 95 % interval in brackets: "
+    assert "1 of 2 rows is not shown to be better than guessing." in text
+    ends = f"{board.loc[guessing.name, 'macro_f1_low']:.2f} to {board.loc[guessing.name, 'macro_f1_high']:.2f}"
+    trained = "after 36 steps (epoch 9 of 10 was kept) on 120 images from random weights"
+    note = f"1. {said.split(':')[0]} {trained}, 95 % interval in brackets: "
     assert note + f"{guessing.name} ({ends})." in text
 
 
@@ -335,7 +336,8 @@ def test_which_rows_differ_is_told_as_in_the_csv(tables, tmp_path: Path) -> None
         ends = f"{pair['difference_low']:.3f} to {pair['difference_high']:.3f}"
         assert cells[2] == f"{pair['macro_f1_difference']:.3f} ({ends})"
         shown = [cell.replace("&lt;0.001", "0") for cell in cells[3:]]
-        assert [float(cell) for cell in shown] == pytest.approx([pair["p_holm"], pair["p_mcnemar"]], abs=0.006)
+        of_pair = [pair["p"], pair["p_holm"], pair["p_mcnemar"]]
+        assert [float(cell) for cell in shown] == pytest.approx(of_pair, abs=0.006)
     assert text.count("| **&lt;0.001** |") == (pairs["p_holm"] < 0.001).sum() == 2
 
 
@@ -356,9 +358,14 @@ def test_the_table_comes_before_the_notes(tables) -> None:
     guessing = [replace(TWELVE[i], skill=0.05, pretrained=False) for i in (4, 5)]
     text = tables(Study(patients=20, slices=2).run(reader) for reader in (FIRST, *guessing))[2]
     table = text.index("| rank |")
-    assert len(text[:table].splitlines()) < 16
-    for warning in ("synthetic", "2 of 3 rows are not told apart from guessing.", "One seed: the ranks are of these"):
+    assert len(text[:table].splitlines()) < 32  # the answer and the doubts come first
+    for warning in (
+        "synthetic",
+        "2 of 3 rows are not shown to be better than guessing.",
+        "One seed: the ranks are of these",
+    ):
         assert text.index(warning) < table
     for note in ("95 % interval in brackets", "rest on 20 patients", "resamples, Student's t"):
         assert text.index(note) > table
-    assert text.count("Not told apart from guessing") == 1  # both in one note
+    assert text.count("Not told apart from guessing") == 2  # both rows in one note, and why they stand apart
+    assert "<details>\n<summary>Not shown to be better than guessing (2): " in text

@@ -106,12 +106,14 @@ def test_sorts_filters_and_opens_the_images_of_a_cell(html: Path, browser: Any) 
     view = visit.view
     assert "not for clinical use" in view.inner_text("header")
     assert "synthetic" in view.inner_text("h2 >> nth=0")
-    names = view.locator("table.board tbody tr td:nth-child(2)")
+    names = view.locator("table.board tbody tr td.who")
     before = names.all_inner_texts()
     assert len(before) == 5
     view.locator("table.board thead th", has_text="macro-F1").click()
+    view.wait_for_function("document.querySelector('th.dt-ordering-desc') !== null")  # the best first
+    view.locator("table.board thead th", has_text="macro-F1").click()
     view.wait_for_function("document.querySelector('th.dt-ordering-asc') !== null")
-    assert names.all_inner_texts() != before  # sorted, the lowest first
+    assert names.all_inner_texts() != before
 
     view.fill(".dt-search input", "resnet50")
     assert len(names.all_inner_texts()) == 1
@@ -199,9 +201,9 @@ def test_is_used_by_keyboard_in_the_dark(html: Path, browser: Any) -> None:
     view = visit.view
     assert view.evaluate("document.documentElement.classList.contains('dark')")
     assert view.get_attribute("#theme", "aria-pressed") == "true"
-    view.focus("table.board thead th:nth-child(4) [role=button]")
+    view.focus("table.board thead th[data-name=macro_f1] [role=button]")
     view.keyboard.press("Enter")
-    view.wait_for_function("document.querySelector('th.dt-ordering-asc') !== null")
+    view.wait_for_function("document.querySelector('th.dt-ordering-desc') !== null")
     view.focus("button.pick >> text=keras/resnet50")
     view.keyboard.press("Enter")
     assert "keras/resnet50" in view.evaluate("document.activeElement.textContent")  # its details have the focus
@@ -232,7 +234,7 @@ def test_notes_are_folded_and_marks_lead_to_them(html: Path, browser: Any) -> No
     view = visit.view
     box = view.locator("table.board").bounding_box()
     assert box is not None
-    assert box["y"] < 400  # the table is on the first screen
+    assert box["y"] < 700  # the table begins on the first screen, under the answer and the doubts
     notes = view.locator("details.row-notes")
     assert "Notes: 1 on rows" in notes.locator("summary").inner_text()
     note = notes.locator("li").first
@@ -253,7 +255,7 @@ def test_notes_are_folded_and_marks_lead_to_them(html: Path, browser: Any) -> No
 
 def test_two_rows_are_compared_in_a_sentence(html: Path, browser: Any) -> None:
     visit = Visit(browser, html)
-    panel = visit.view.locator(".panel", has=visit.view.locator("h3:has-text('Where two rows disagree')"))
+    panel = visit.view.locator(".panel", has=visit.view.locator("h3:has-text('Compare two rows')"))
     said, (first, second) = panel.locator("p[role=status]"), panel.locator("select").all()
     board = read_board(html.parent)
     pairs = [pair for block in board.statistics for pair in row_pairs(board, block)]
@@ -267,6 +269,143 @@ def test_two_rows_are_compared_in_a_sentence(html: Path, browser: Any) -> None:
     first.select_option(label=pairs[0].names[0])
     second.select_option(label=pairs[1].names[0])
     assert "different blocks" in said.inner_text()
+    visit.assert_well()
+
+
+def shown(view: Any) -> list[str]:
+    """Return the backbones of the rows that are shown, in their order."""
+    return view.evaluate(
+        "[...document.querySelectorAll('table.board tbody tr[data-key]')].filter((row) => row.offsetHeight)"
+        ".map((row) => row.querySelector('.who').innerText.split('\\n')[0].trim())"
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "condition", "value"),
+    [
+        ("macro_f1", ">", "0.8"),  # a score with an interval
+        ("fn_glioma", "<", "8"),  # a count with an interval
+        ("infer_images_per_s", ">", "1000"),  # a number without one
+        ("params_m", "<", "4"),
+        ("rank", "=", "1"),
+        ("framework", "=", "torch"),
+        ("backbone", "contains", "resnet"),
+    ],
+)
+def test_conditions_go_by_the_number_of_each_kind_of_column(
+    html: Path, browser: Any, column: str, condition: str, value: str
+) -> None:
+    visit = Visit(browser, html)
+    view = visit.view
+    test = {
+        ">": lambda cell: float(cell) > float(value),
+        "<": lambda cell: float(cell) < float(value),
+        "=": lambda cell: str(cell) == value,
+        "contains": lambda cell: value in str(cell),
+    }[condition]
+    lines = [row.line for row in read_board(html.parent).rows]
+    meeting = {line["backbone"] for line in lines if line.get(column) is not None and test(line[column])}
+    assert 0 < len(meeting) < len(lines)
+    view.click("button:has-text('Conditions')")
+    view.click(".dtsb-add")
+    title = view.inner_text(f"table.board th[data-name={column}]") if column != "params_m" else "parameters M"
+    view.select_option("select.dtsb-data", label=re.sub(r"\s+", " ", title).strip())
+    view.select_option("select.dtsb-condition", value=condition)
+    if view.locator("select.dtsb-value").count():
+        view.select_option("select.dtsb-value", label=value)
+    else:
+        view.fill("input.dtsb-value", value)
+    view.wait_for_function(f"document.querySelector('.dt-info').innerText === '{len(meeting)} of 5 rows'")
+    assert set(shown(view)) == meeting
+    view.keyboard.press("Escape")
+    assert "(1)" in view.inner_text(".dt-buttons button:has-text('Conditions')")
+    view.evaluate("document.querySelector('.dt-button-background')?.click()")
+    view.click(".dt-buttons .clear")
+    assert len(shown(view)) == 5
+    assert "(" not in view.inner_text(".dt-buttons button:has-text('Conditions')")
+    visit.assert_well()
+
+
+def test_sections_stay_apart_in_every_order(html: Path, browser: Any) -> None:
+    visit = Visit(browser, html)
+    view = visit.view
+    block = {row.values["backbone"]: row.block.place for row in read_board(html.parent).rows}
+    for name in ("macro_f1", "infer_images_per_s", "backbone"):
+        for _ in range(2):
+            view.click(f"table.board th[data-name={name}]")
+            places = [block[backbone] for backbone in shown(view)]
+            assert places == sorted(places, key=["pretrained", "scratch", "failed"].index)
+    heads = view.locator("tr.section").all_inner_texts()
+    assert [head.split(":")[0] for head in heads] == ["Pretrained", "From scratch (random weights)", "Failed"]
+    visit.assert_well()
+
+
+def test_the_link_keeps_columns_filter_order_and_row(html: Path, browser: Any) -> None:
+    visit = Visit(browser, html)
+    view = visit.view
+    view.click("button:has-text('Columns')")
+    view.click(".dt-button-collection button:has-text('F1 glioma')")
+    view.evaluate("document.querySelector('.dt-button-background')?.click()")
+    view.click("table.board th[data-name=fn_glioma]")
+    view.fill(".dt-search input", "baseline")
+    view.click("button.pick >> text=keras/baseline_cnn")
+    before = shown(view)
+    again = Visit(browser, Path(html))
+    again.view.goto(view.url)
+    again.view.reload()
+    again.view.wait_for_function("document.documentElement.dataset.ready === '1'")
+    assert shown(again.view) == before
+    assert len(before) == 2
+    assert again.view.is_visible("table.board th[data-name=f1_glioma]")
+    assert "keras/baseline_cnn" in again.view.inner_text(".row-name")
+    assert again.view.locator("th.dt-ordering-asc[data-name=fn_glioma]").count() == 1
+    again.assert_well()
+
+
+def test_rows_that_may_have_guessed_are_folded_and_say_why(results: Any, browser: Any, undrawn: None) -> None:
+    study = Study(patients=20, slices=2)
+    record, predictions = study.run(replace(TWELVE[0], name="torch/lazy"))
+    assert predictions is not None
+    always = np.zeros_like(predictions.probabilities)
+    always[:, 3] = 1.0
+    lazy = record, replace(predictions, probabilities=always)
+    out = results([study.run(TWELVE[2]), study.run(TWELVE[1]), lazy])
+    visit = Visit(browser, write_leaderboard(out).page)
+    view = visit.view
+    assert "torch/lazy" not in shown(view)
+    head = view.locator("tr.section", has_text="Not shown to be better than guessing")
+    assert "No better than guessing (macro-F1 0.25) after 36 steps" in head.inner_text()
+    head.locator("button").click()
+    assert "torch/lazy" in shown(view)
+    assert view.locator("tr[data-folded] .remark").first.inner_text() == "answers 'pituitary' for every image"
+    assert "answers 'pituitary' for every image" in (out / "leaderboard.md").read_text()
+    box = view.inner_text(".answers")
+    assert "do not choose a backbone by it" in box
+    assert "torch/lazy" not in box
+    assert "Did pretraining pay?" in box
+    for answer in write_leaderboard(out).answers:
+        assert answer.split(": ", 1)[-1].split("? ", 1)[-1] in box
+    visit.assert_well()
+
+
+def test_a_picture_that_is_missing_says_so(results: Any, browser: Any, undrawn: None) -> None:
+    visit = Visit(browser, write_leaderboard(results([STUDY.run(FOUR[0])])).page)
+    missing = visit.view.locator(".images li .seen")
+    assert missing.count() > 0
+    assert set(missing.all_inner_texts()) == {"no picture kept"}
+    visit.assert_well()
+
+
+def test_plots_are_drawn_before_the_page_is_printed(html: Path, browser: Any) -> None:
+    visit = Visit(browser, html, scheme="dark")
+    view = visit.view
+    view.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert view.evaluate(
+        "[...document.querySelectorAll('.plot')].every((plot) => plot.querySelector('svg.main-svg'))"
+    )
+    assert not view.evaluate("document.documentElement.classList.contains('dark')")
+    view.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert view.evaluate("document.documentElement.classList.contains('dark')")
     visit.assert_well()
 
 
@@ -335,13 +474,15 @@ def test_thumbnails_that_are_none_are_left_out(results) -> None:
     assert read_thumbnails(out, record.data.fingerprint) == {}
 
 
-def test_published_results_stand_grey_below_the_rows(results) -> None:
+def test_published_results_stand_in_a_table_of_their_own(results) -> None:
     study = replace(STUDY, name="nickparvar-v1", synthetic=False, grouped=False, split="official")
     out = results([study.run(FOUR[0])])
     text = page(read_board(out), {})
-    assert text.count('class="published"') >= 10
+    board, published = text.split('<table class="published">')
+    assert "MRICovNetX" in published.split("</table>")[0]
+    assert "MRICovNetX" not in board.split('<table class="board"')[1]
     assert "nor compared" in text
-    assert "published, official split" in text
+    assert "official split ≠" in published
 
 
 def test_latex_escapes_names(results, undrawn) -> None:

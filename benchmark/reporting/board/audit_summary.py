@@ -34,16 +34,9 @@ class AuditBlock:
 
 def audit_block(rows: Sequence[BoardRow]) -> AuditBlock | None:
     """Return what the records tell of a comparison group's audit; ``None`` where none was audited."""
-    audits: dict[str, tuple[int, str, Audit]] = {}
-    for row in rows:
-        for result in row.results:
-            record = result.record
-            if record.audit is not None:
-                data = record.data
-                audits.setdefault(data.split_hash, (data.fold or 0, data.split, record.audit))
-    if not audits:
+    of_splits = _of_splits(rows)
+    if not of_splits:
         return None
-    of_splits = sorted(audits.values(), key=lambda entry: entry[:2])
     first = of_splits[0][2]
     notes = [
         "Groups of copies among all images; in brackets those that stand in test and in training or validation.",
@@ -51,6 +44,23 @@ def audit_block(rows: Sequence[BoardRow]) -> AuditBlock | None:
         *_probe_notes(first),
     ]
     return AuditBlock(tuple(_line(name, audit) for _, name, audit in of_splits), tuple(notes))
+
+
+def audits_of(rows: Sequence[BoardRow]) -> list[Audit]:
+    """Return the audits behind a comparison group's rows, one for each split, in the order of folds."""
+    return [audit for *_, audit in _of_splits(rows)]
+
+
+def _of_splits(rows: Sequence[BoardRow]) -> list[tuple[int, str, Audit]]:
+    """Return fold, name and audit of each split."""
+    audits: dict[str, tuple[int, str, Audit]] = {}
+    for row in rows:
+        for result in row.results:
+            record = result.record
+            if record.audit is not None:
+                data = record.data
+                audits.setdefault(data.split_hash, (data.fold or 0, data.split, record.audit))
+    return sorted(audits.values(), key=lambda entry: entry[:2])
 
 
 def _line(name: str, audit: Audit) -> tuple[str, ...]:

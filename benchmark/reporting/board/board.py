@@ -17,7 +17,7 @@ from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import measures
 from benchmark.reporting.board.derived_scores import cost_of, patient_intervals
 from benchmark.reporting.board.folds import aggregated, even, failure, predictions_by_fold, split_label
-from benchmark.reporting.board.guessing import guessed
+from benchmark.reporting.board.guessing import guessed, only_answer
 from benchmark.reporting.board.recipe_labels import recipe_labels
 from benchmark.reporting.board.rows import Result
 
@@ -60,7 +60,7 @@ class BoardRow:
         spread: sample standard deviations over the scored runs, where there is more than one.
         rank: 1 + the number of rows of its block that are significantly better; ``None`` where it is not ranked.
         intervals: 95 % intervals by column name.
-        guessed: whether its macro-F1 can't be told from guessing; the reason then says what it was trained on.
+        guessed: whether its macro-F1 does not lie above guessing; the reason then says what it was trained on.
     """
 
     results: tuple[Result, ...]
@@ -87,6 +87,11 @@ class BoardRow:
             "block": self.block.name,
             "rank": self.rank,
         }
+
+    @cached_property
+    def only_answer(self) -> str:
+        """The class that it answers for every test image, empty where it answers several."""
+        return only_answer(self.results)
 
     @property
     def macro_f1(self) -> float:
@@ -268,7 +273,7 @@ def _judged(rows: Sequence[BoardRow], costs: Costs | None) -> tuple[list[BoardRo
 def _with_intervals(row: BoardRow, intervals: Mapping[str, Interval]) -> BoardRow:
     patients = patient_intervals(row.values, row.first.record.data)
     of_maps = cam_intervals([result.cam_scores for result in row.results if result.scores is not None])
-    remark = guessed(row.first.record, intervals)
+    remark = guessed(row.results, intervals)
     values = {**row.values, "reason": remark} if remark and "reason" not in row.values else row.values
     return replace(row, values=values, intervals={**intervals, **patients, **of_maps}, guessed=bool(remark))
 
@@ -278,17 +283,21 @@ def _standing(row: BoardRow) -> tuple[float, str]:
 
 
 def _analysed(rows: Sequence[BoardRow], costs: Costs | None) -> BlockStatistics:
-    data = rows[0].first.record.data
-    setting = Setting(
+    return analyse([predictions_by_fold(row.results) for row in rows], setting_of(rows[0], costs))
+
+
+def setting_of(row: BoardRow, costs: Costs | None = None) -> Setting:
+    """Return what the statistics need to know of a row's comparison group."""
+    data = row.first.record.data
+    return Setting(
         data.class_names,
         data.negative_class,
-        n_train=rows[0].values["n_train"],
+        n_train=row.values["n_train"],
         n_test=data.n_test,
         grouped=data.grouped,
         measures=measures(),
         costs=None if costs is None else costs.matrix(data.class_names),
     )
-    return analyse([predictions_by_fold(row.results) for row in rows], setting)
 
 
 def _run_order(result: Result) -> tuple[Any, ...]:

@@ -106,8 +106,8 @@ class Column:
 
     def further(self, end: str) -> "Column":
         """Return the column of its spread (``end`` is ``sd`` or ``fold_sd``) or of an end of its interval."""
-        title = f"{self.title} {end.replace('_', ' ')}"
-        return replace(self, name=f"{self.name}_{end}", title=title, outputs=(), section="", better="")
+        title, text = f"{self.title} {end.replace('_', ' ')}", f"{_FURTHER[end]} Of: {self.help}"
+        return replace(self, name=f"{self.name}_{end}", title=title, help=text, outputs=(), section="", better="")
 
     def value_in(self, record: Record) -> Any:
         """Return its value in a record, ``None`` where it is not known."""
@@ -127,8 +127,23 @@ class Column:
         return f"{value:.{self.digits}f}" if self.kind is Kind.SCORE else number(float(value), self.digits)
 
     def ends(self, interval: Interval | None, dash: str = "-") -> str:
-        """Return both ends of a 95 % interval as people read them, empty where there is none."""
-        return "" if interval is None else f"{interval.low:.{self.digits}f}{dash}{interval.high:.{self.digits}f}"
+        """Return both ends of a 95 % interval as people read them, empty where there is none.
+
+        Args:
+            dash: between the ends; ``to`` stands there where an end is below zero, as its sign would look like one.
+        """
+        if interval is None:
+            return ""
+        between = " to " if interval.low < 0 else dash
+        return f"{interval.low:.{self.digits}f}{between}{interval.high:.{self.digits}f}"
+
+
+_FURTHER = {
+    "sd": "Sample standard deviation over trainings or runs.",
+    "low": "Lower end of the 95 % interval for other patients.",
+    "high": "Upper end of the 95 % interval for other patients.",
+    "fold_sd": "Sample standard deviation over folds.",
+}
 
 
 def count(value: float) -> str:

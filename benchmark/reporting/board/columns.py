@@ -122,7 +122,7 @@ COLUMNS: tuple[Column, ...] = (
     # --- further scores of the test images; new ones stand here, as the order of all columns above is a contract
     _score("cohen_kappa", "Cohen's kappa", "Agreement of predictions and labels beyond chance, -1 to 1.",
         lowest=-1.0, of_confusion=metrics.cohen_kappa),
-    _pooled("f1_{}", "F1 {}", "2 TP / (2 TP + FP + FN).", per="class", of_class="f1"),
+    _pooled("f1_{}", "F1 {}", "2 TP / (2 TP + FP + FN).", per="class", outputs=("page",), of_class="f1"),
     _pooled("precision_{}", "precision {}", "TP / (TP + FP).", per="class", of_class="precision"),
     _pooled("recall_{}", "recall {}", "TP / (TP + FN).", per="class", of_class="recall"),
     _support("support_{}", "support {}", "Test images of the class.", of_class="support"),
@@ -138,7 +138,7 @@ COLUMNS: tuple[Column, ...] = (
     _calibration("cost", "expected cost", "Mean cost of a decision by --costs.", average=Average.FOLDS_BY_IMAGES,
         outputs=("page",), better="lower"),
     _calibration("patient_macro_f1", "macro-F1 by patient", "Macro-F1 of patients, whose slices are pooled.",
-        outputs=("checklist",), patients=True, of_confusion=metrics.macro_f1),
+        outputs=("page", "checklist"), patients=True, of_confusion=metrics.macro_f1),
     _pooled("patient_accuracy", "accuracy by patient", "Share of patients whose class is predicted.", patients=True,
         of_confusion=metrics.accuracy),
     _whole("patients", "patients", "Patients in the test images.", average=Average.ALL_FOLDS),
@@ -152,7 +152,7 @@ COLUMNS: tuple[Column, ...] = (
         better="higher"),
     _cam(cam_metrics.ENERGY, "energy inside the lesion", "Share of a map inside the lesion.", better="higher"),
     _cam(cam_metrics.IOU, "IoU at the lesion's area",
-        "Overlap of the lesion with as many of the map's highest points.", better="higher"),
+        "Overlap of the lesion with the map's highest points, as many as it has pixels.", better="higher"),
     _cam("cam_images", "images", "Images whose maps have scores.", kind=Kind.WHOLE),
     *(
         _cam(f"{score}_{name}", f"{score.replace('_', ' ')}, {baseline}", "The same score of maps that know nothing.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.evaluation.label_errors import likely_label_errors
 from benchmark.evaluation.metrics import decide
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.folds import by_fold
@@ -27,6 +28,7 @@ class Cases:
         image_ids: N names, ascending.
         labels: int64, shape (N,).
         groups: N patients, empty where they are not known.
+        copies: N numbers, the same for images that are copies or near-copies; all differ where patients are known.
         predicted: int64, shape (R, N), the predicted class; -1 where the row did not read the image.
         probabilities: float64, shape (R, N, C), 0 to 1; 0 where the row did not read the image.
     """
@@ -38,6 +40,7 @@ class Cases:
     image_ids: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     groups: tuple[str, ...]
+    copies: tuple[int, ...]
     predicted: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float64]
 
@@ -72,6 +75,7 @@ class Cases:
             labels=np.array([labels_and_groups[name][0] for name in ids], dtype=np.int64),
             # where patients are unknown, groups are copies of one image
             groups=tuple(labels_and_groups[name][1] if data.grouped else "" for name in ids),
+            copies=_numbered([labels_and_groups[name][1] if not data.grouped else "" for name in ids]),
             predicted=predicted,
             probabilities=probabilities,
         )
@@ -96,7 +100,7 @@ class Cases:
     def gallery(self) -> list[tuple[str, npt.NDArray[np.int64]]]:
         """Return every missed tumour's number once, in parts with a title; an empty part is left out.
 
-        First those that all rows miss (likely label errors or hard patients), then those that one row alone misses,
+        First those that all rows miss, then those that one row alone misses,
         row by row, then the others. Within a part, those come first whose class the rows gave the least.
         """
         missed, read = self.missed, (self.predicted >= 0).sum(axis=0)
@@ -107,7 +111,7 @@ class Cases:
         one = (count == 1) & ~every
         some = (count > 1) & ~every
         word = "wrong" if self.negative is None else "missed"
-        all_rows = f"{word} by every row: likely label errors, or hard patients"
+        all_rows = f"{word} by every row"
         parts = [
             (
                 f"{word} by {self.names[0]}" if len(self.rows) == 1 else all_rows,
@@ -117,6 +121,27 @@ class Cases:
             (f"{word} by some rows", np.lexsort((own, -count, ~some))[: int(some.sum())]),
         ]
         return [(title, numbers.astype(np.int64)) for title, numbers in parts if len(numbers)]
+
+    def likely_label_errors(self) -> npt.NDArray[np.int64]:
+        """Return the numbers of the images whose label is likely wrong by the mean probabilities of all rows.
+
+        Rows that are no better than guessing do not count, and an image that not all the others read is left out.
+        """
+        able = [number for number, row in enumerate(self.rows) if not row.guessed]
+        whole = np.flatnonzero((self.predicted[able] >= 0).all(axis=0)) if able else np.zeros(0, dtype=np.int64)
+        if not len(whole):
+            return whole
+        mean = self.probabilities[able].mean(axis=0)
+        return np.asarray(whole[likely_label_errors(self.labels[whole], mean[whole])], dtype=np.int64)
+
+
+def _numbered(groups: Sequence[str]) -> tuple[int, ...]:
+    """Return the number of the first member of each image's group, its own where it has none."""
+    first: dict[str, int] = {}
+    return tuple(first.setdefault(group, number) if group else number for number, group in enumerate(groups))
+
+
+LABEL_ERRORS = "likely label errors (confident learning)"
 
 
 def scored_rows(rows: Sequence[BoardRow]) -> list[BoardRow]:

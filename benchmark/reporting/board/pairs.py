@@ -117,22 +117,31 @@ def pair_tables(board: Board, blocks: Sequence[str]) -> list[str]:
 
 
 _READING = (
-    "Difference of macro-F1 on the same test images, with its 95 % interval, not corrected. p by the paired "
-    "bootstrap, corrected for all pairs of the block (Holm); bold: it tells the rows apart. McNemar's p is of "
-    "accuracy, not corrected. All pairs: [comparisons.csv](comparisons.csv)."
+    "Difference of macro-F1 on the same test images. The 95 % interval and the p beside it (paired bootstrap) are of "
+    "this pair alone. p (Holm) is corrected for all pairs of the block, and it decides: bold where it tells the rows "
+    "apart. McNemar's p is of accuracy, of this pair alone. All pairs: [comparisons.csv](comparisons.csv)."
 )
 _ALL = "All pairs: macro-F1 of the line's row less that of the column's; bold where p (Holm) tells the two apart."
 
 
 def _list(pairs: Sequence[RowPair]) -> str:
     folds = any(pair.statistics.p_folds is not None for pair in pairs)
-    head = [HIGHER, LOWER, "difference", "p (Holm)", "p (McNemar)", *(["p over folds"] if folds else [])]
+    head = [
+        HIGHER,
+        LOWER,
+        "difference (95 % interval)",
+        "p",
+        "p (Holm)",
+        "p (McNemar)",
+        *(["p over folds"] if folds else []),
+    ]
     lines = []
     for pair in pairs:
         compared, p = pair.statistics.comparison, escaped(_p(pair.statistics.comparison.p_holm))
         cells = [
             *map(escaped, pair.names),
             f"{compared.difference:.3f} ({compared.interval.low:.3f} to {compared.interval.high:.3f})",
+            escaped(_p(compared.p)),
             f"**{p}**" if pair.better else p,
             escaped(_p(pair.statistics.p_mcnemar)),
         ]

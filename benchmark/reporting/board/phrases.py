@@ -7,8 +7,19 @@ from benchmark.evaluation.comparison import ALPHA
 from benchmark.evaluation.statistics import BlockStatistics
 from benchmark.records.record import DataFacts
 from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.board.column import Column
 
 DISCLAIMER = "Research software, not for clinical use."
+CAM_READING = (
+    "Grad-CAM of the predicted class on test images with a lesion. Pointing game: whether the map's highest point "
+    "lies in the lesion. Energy: the share of the map inside the lesion. IoU: take the highest points of the map, as "
+    "many pixels as the lesion has; their overlap with the lesion. The last lines are maps that know nothing of the "
+    "image: a network that does not beat them has not been shown to look at the lesion."
+)
+RANDOMIZED_READING = (
+    "Left when randomised: the trained weights are replaced by new random ones, and the new maps are compared with "
+    "the old ones (rank correlation; Adebayo et al. 2018). Near 1, the maps do not show what the network has learned."
+)
 
 
 def data_notes(rows: Sequence[BoardRow]) -> list[str]:
@@ -20,20 +31,13 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
         notes.append("The images are synthetic: no conclusion about patients can be drawn.")
     train, validation, tested = (rows[0].values[name] for name in ("n_train", "n_validation", "n_test"))
     sizes = (
-        f"{train} images to train, {validation} to choose (mean of {folds} folds); each of {tested} images is tested "
-        "once."
+        f"{train} images to train, {validation} to validate (mean of {folds} folds); each of {tested} images is "
+        "tested once."
         if folds > 1
-        else f"{train} images to train, {validation} to choose, {tested} to test."
+        else f"{train} images to train, {validation} to validate (the epoch is chosen by them), {tested} to test."
     )
     notes.append(sizes + (f" The class without a tumour is {data.negative_class}." if data.negative_class else ""))
-    notes.append(
-        "No patient is on both sides of the split."
-        if data.grouped and not data.leaks
-        else "Patients are known."
-        if data.grouped
-        else "Patients are unknown: slices of one patient may be on both sides of the split, so that scores may be "
-        "too high, and intervals are too narrow."
-    )
+    notes.append(patient_note(data))
     if data.grouping:
         notes.append(f"{data.grouping[0].upper()}{data.grouping[1:]}.")
     leaks = dict.fromkeys(leak for row in rows for result in row.results for leak in result.record.data.leaks)
@@ -42,8 +46,41 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
         notes.append(f"Limited to {data.limit} images: not comparable with the whole data set.")
     guesses = sum(row.guessed for row in rows)
     if guesses:
-        notes.append(f"{guesses} of {len(rows)} rows are not told apart from guessing.")
+        verb = "is" if guesses == 1 else "are"
+        notes.append(f"{guesses} of {len(rows)} rows {verb} not shown to be better than guessing.")
     return notes
+
+
+def patient_note(data: DataFacts) -> str:
+    """Return whether patients are kept apart."""
+    if not data.grouped:
+        return (
+            "Patients are unknown: slices of one patient may be on both sides of the split, so that scores may be "
+            "too high, and intervals are too narrow."
+        )
+    return "Patients are known." if data.leaks else "No patient is on both sides of the split."
+
+
+def standing(rank: int | None, ranks: Sequence[int | None]) -> str:
+    """Return what a rank says: ``best``, ``tied for best``, ``3 rows better``; empty without a rank or a rival.
+
+    Args:
+        ranks: those of all rows of the block.
+    """
+    if rank is None or len(ranks) < 2:
+        return ""
+    if rank == 1:
+        return "tied for best" if ranks.count(1) > 1 else "best"
+    return f"{rank - 1} {'row' if rank == 2 else 'rows'} better"
+
+
+def one_class(column: Column, row: BoardRow) -> str:
+    """Return what must be said beside a count of missed tumours: that the row answers one class for every image.
+
+    It is empty for other columns and rows. A row that calls everything a tumour misses none, which looks best.
+    """
+    counts = column.name.startswith("missed_") and column.class_name
+    return f"answers '{row.only_answer}' for every image" if counts and row.only_answer else ""
 
 
 def block_notes(blocks: Mapping[str, BlockStatistics], say: Callable[[BlockStatistics], Iterable[str]]) -> list[str]:

@@ -59,16 +59,22 @@ def _guesses(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
     alike: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
         if row.guessed:
-            record = row.first.record
-            alike.setdefault(f"{like_guessing(record)} {trained(record)}", []).append(number)
+            alike.setdefault(why_guessed(row), []).append(number)
     notes = []
     for text, members in alike.items():
         with_intervals = []
         for number in members:
-            interval = rows[number].intervals["macro_f1"]
-            with_intervals.append(f"{names[number]} ({interval.low:.2f}-{interval.high:.2f})")
+            interval, answer = rows[number].intervals["macro_f1"], rows[number].only_answer
+            one = f"; answers '{answer}' for every image" if answer else ""
+            with_intervals.append(f"{names[number]} ({interval.low:.2f} to {interval.high:.2f}{one})")
         notes.append(RowNote(f"{text}, 95 % interval in brackets: {', '.join(with_intervals)}.", tuple(members)))
     return notes
+
+
+def why_guessed(row: BoardRow) -> str:
+    """Return what is said of a row that might have guessed: the verdict, and what it was trained on."""
+    record = row.first.record
+    return f"{like_guessing(record, row.intervals['macro_f1'])} {trained(record)}"
 
 
 def _reasons(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:

@@ -10,10 +10,10 @@ import numpy as np
 from benchmark.atomic_files import write_atomically
 from benchmark.evaluation.metrics import Floats
 from benchmark.reporting.board.board import Board
-from benchmark.reporting.board.image_cases import Cases, heat_maps
+from benchmark.reporting.board.image_cases import LABEL_ERRORS, Cases, heat_maps
 from benchmark.reporting.board.phrases import DISCLAIMER
 from benchmark.reporting.documents.markdown_cells import escaped, table
-from benchmark.reporting.figures.overlays import Line, draw_outline, grey, outline
+from benchmark.reporting.figures.overlays import Line, draw_outline, grey, no_picture, outline
 from benchmark.reporting.figures.style import MM, figure, remove_others, save, set_height, title
 
 STEM = "gallery"
@@ -135,7 +135,19 @@ def _text(cases: Cases, name: str, stems: list[str]) -> list[str]:
             truth = escaped(cases.classes[cases.labels[i]])
             lines.append([str(number), escaped(cases.image_ids[i]), *patient, truth, *_predictions(cases, i)])
         parts.append(table(head, lines, left=head[1:]))
-    if count:
+    doubted = cases.likely_label_errors().tolist()
+    if doubted:
+        lines = [
+            [escaped(cases.image_ids[i]), escaped(cases.classes[cases.labels[i]]), *_predictions(cases, i)]
+            for i in doubted
+        ]
+        parts += [
+            f"### {LABEL_ERRORS[:1].upper() + LABEL_ERRORS[1:]} ({len(doubted)})",
+            "Images to which the rows together give another class with confidence (Northcutt et al. 2021), the least "
+            "credible label first. A hard image can stand here with a right label: look before you judge.",
+            table(["image", "label", *cases.names], lines, left=["image", "label", *cases.names]),
+        ]
+    if count or doubted:
         parts.append(
             "Each row's cell: the class that it says and its probability of the true class; bold where it misses."
         )
@@ -185,8 +197,9 @@ def draw_sheet(
         jpeg = pictures.get(name)
         picture = None if jpeg is None else grey(jpeg)
         if picture is None:
-            picture = np.zeros((8, 8), dtype=np.uint8)
-        axes.imshow(picture, extent=(left, right, top + sheet.side, top), cmap="gray", vmin=0, vmax=255)
+            no_picture(axes, left, top, sheet.side)
+        else:
+            axes.imshow(picture, extent=(left, right, top + sheet.side, top), cmap="gray", vmin=0, vmax=255)
         draw_outline(axes, lesions.get(name, []), left, top, sheet.side)
         lost, read = int(cases.missed[:, i].sum()), int((cases.predicted[:, i] >= 0).sum())
         axes.text(left, top - 3.0, f"{before + place + 1}  {cases.classes[cases.labels[i]]}", fontsize=6, va="bottom")

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.column import Column, Kind
 from benchmark.reporting.board.columns import in_output
-from benchmark.reporting.board.phrases import DISCLAIMER, data_notes
+from benchmark.reporting.board.doubts import Level, doubts
+from benchmark.reporting.board.phrases import DISCLAIMER, block_notes, data_notes, seed_notes
 from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, Published, published_results
 from benchmark.text import plain
 
@@ -51,12 +52,12 @@ def latex(board: Board) -> str:
     for rows in board.comparison_groups():
         shown = [row for row in rows if row.values["n_runs"]]
         if shown:
-            parts.append(_table(shown))
+            parts.append(_table(shown, board))
             parts += _published(published_results(shown[0].first.record.data))
     return "\n\n".join(parts) + "\n"
 
 
-def _table(rows: Sequence[BoardRow]) -> str:
+def _table(rows: Sequence[BoardRow], board: Board) -> str:
     data = rows[0].first.record.data
     columns = in_output("latex", data)
     head = [_heading(column) for column in columns]
@@ -65,7 +66,16 @@ def _table(rows: Sequence[BoardRow]) -> str:
         members = [row for row in rows if row.block.name == block]
         lines.append(f"\\multicolumn{{{len(head)}}}{{l}}{{\\emph{{{escaped(members[0].block.place)}}}}} \\\\")
         lines += [" & ".join(_cell(row, column) for column in columns) + r" \\" for row in members]
-    caption = " ".join([f"{rows[0].block.comparison_group_name}.", *data_notes(rows)])
+    serious = [each.text for each in doubts(board, rows) if each.level is Level.SERIOUS and each.about != "patients"]
+    places = {row.block.place: row.block.name for row in rows}
+    judged = {place: board.statistics[name] for place, name in places.items() if name in board.statistics}
+    meaning = [
+        "Rank: 1 + the number of rows of the block that are significantly better.",
+        "fn: images of a class that are not predicted as it.",
+        *(["missed: tumours predicted as the class without a tumour."] if data.negative_class else []),
+    ]
+    notes = [*data_notes(rows), *block_notes(judged, seed_notes), *serious, *meaning]
+    caption = " ".join([f"{rows[0].block.comparison_group_name}.", *notes])
     return _float(caption, f"rll{'r' * (len(head) - 3)}", head, lines)
 
 

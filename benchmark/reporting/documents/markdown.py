@@ -6,17 +6,30 @@ from statistics import fmean
 
 from benchmark.evaluation.cam_metrics import POINTING, SCORES
 from benchmark.records.outcomes import Outcome
+from benchmark.reporting.board.answers import answers
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.cam_scores import CAM_STEM, IMAGES, RANDOMIZED, shared_baselines
 from benchmark.reporting.board.column import Section
 from benchmark.reporting.board.columns import all_columns, in_section, named
+from benchmark.reporting.board.doubts import doubts
 from benchmark.reporting.board.folds import fold_scores, split_label
 from benchmark.reporting.board.image_cases import cam_source
 from benchmark.reporting.board.pairs import pair_tables
-from benchmark.reporting.board.phrases import DISCLAIMER, block_notes, data_notes, rank_notes, seed_notes
+from benchmark.reporting.board.phrases import (
+    CAM_READING,
+    DISCLAIMER,
+    RANDOMIZED_READING,
+    block_notes,
+    data_notes,
+    one_class,
+    patient_note,
+    rank_notes,
+    standing,
+)
 from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.board.row_notes import marks, row_notes
+from benchmark.reporting.board.sections import table_sections
 from benchmark.reporting.documents.markdown_cells import WHO, bullets, cell, escaped, table, who
 from benchmark.reporting.figures.labels import full_names
 from benchmark.text import last_lines
@@ -30,6 +43,8 @@ def markdown(board: Board, plots: Mapping[str, Sequence[str]]) -> str:
     """
     parts = ["# TumorBoard leaderboard", DISCLAIMER]
     parts += [escaped(note) for note in board.notes]
+    for rows in board.comparison_groups():
+        parts += _answered(board, rows)
     for rows in board.comparison_groups():
         parts += _comparison_group(rows, board, plots.get(rows[0].block.comparison_group, ()))
     if board.problems:
@@ -49,11 +64,25 @@ patients. ± is the standard deviation over seeds (by fold: over folds), not the
 that had not seen it; AUROC is the mean of folds.
 - **fn** counts images of a class that are not predicted as that class. **missed** counts tumours that are \
 predicted as the class without a tumour.
-- **sensitivity** is of "tumour or not" at the threshold that leaves 95 % of the validation images without a tumour \
-unreported; beside it the specificity that this reaches on test images. The interval of the **calibration error** \
-may reach far below it: distances from zero are seen even where probabilities are right, the more the fewer images.
+- **sensitivity** is the share of tumours that are found when the question is "tumour or not". The threshold is \
+chosen on validation images: 95 % of those without a tumour lie below it. Beside it stands the specificity that the \
+same threshold reaches on test images. The interval of the **calibration error** may reach far below it: with few \
+images some error is measured even where all probabilities are right.
 - Speeds are images per second (inference: the forward pass alone) and compare only on one device, at one \
 precision and batch size. Memory is the device's peak (on a CPU: of the process)."""
+
+
+def _answered(board: Board, rows: Sequence[BoardRow]) -> list[str]:
+    """Return the board's answer on a comparison group, under its name where there are several."""
+    lines = [f"- **{escaped(each.question)}** {escaped(each.text)}" for each in answers(board, rows)]
+    name = f"**{escaped(rows[0].block.comparison_group_name)}**"
+    return [*([name] if len(board.comparison_groups()) > 1 else []), "\n".join(lines)] if lines else []
+
+
+def _doubted(board: Board, rows: Sequence[BoardRow]) -> list[str]:
+    """Return a line for each doubt, with how grave it is."""
+    lines = [[f"**{each.level}**", each.about, escaped(each.text)] for each in doubts(board, rows)]
+    return [table(["level", "about", "doubt"], lines, left=["level", "about", "doubt"])] if lines else []
 
 
 def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[str]) -> list[str]:
@@ -64,13 +93,18 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
     shown = [row for row in rows if row.values["n_runs"]]
     blocks = {row.block.name: row.block.place for row in shown}
     judged = {place: statistics[name] for name, place in blocks.items() if name in statistics}
-    parts.append(bullets([*data_notes(rows), *block_notes(judged, seed_notes)]))
+    parts.append(bullets(note for note in data_notes(rows) if note != patient_note(data)))  # the doubts say it
+    parts += _doubted(board, rows)
     notes = row_notes(rows)
     marked = {id(row): numbers for row, numbers in zip(rows, marks(notes, len(rows)), strict=True)}
-    for name in blocks:
-        members = [row for row in shown if row.block.name == name]
-        scores = _chosen(members, board) if board.columns else _scores(members, marked)
-        parts += [f"### {escaped(name)}", scores]
+    for section in table_sections(shown):
+        block = section.rows[0].block.name
+        scores = _chosen(section.rows, board) if board.columns else _scores(section.rows, board, marked)
+        if section.folded:
+            head = f"<summary>{escaped(section.heading)} ({len(section.rows)}): {escaped(section.why)}</summary>"
+            parts += [f"### {escaped(section.heading)}", f"<details>\n{head}", scores, "</details>"]
+        else:
+            parts += [f"### {escaped(block)}", scores]
     ranking = block_notes(judged, partial(rank_notes, data=data))
     if notes or ranking:
         numbered = "\n".join(f"{number}. {escaped(note.text)}" for number, note in enumerate(notes, 1))
@@ -104,7 +138,7 @@ def _audited(rows: Sequence[BoardRow]) -> list[str]:
     return ["### Audit of the images", table(HEAD, lines), bullets(block.notes)]
 
 
-def _scores(rows: Sequence[BoardRow], marked: Mapping[int, Sequence[int]]) -> str:
+def _scores(rows: Sequence[BoardRow], board: Board, marked: Mapping[int, Sequence[int]]) -> str:
     """Return the table of scores.
 
     Args:
@@ -114,12 +148,20 @@ def _scores(rows: Sequence[BoardRow], marked: Mapping[int, Sequence[int]]) -> st
     head = ["rank", *WHO, "runs", *(column.title for column in columns)]
     noted = any(marked[id(row)] for row in rows)
     lines = [
-        ["" if row.rank is None else str(row.rank), *who(row), str(row.values["n_runs"])]
+        [_ranked(row, board), *who(row), str(row.values["n_runs"])]
         + [cell(row, column) for column in columns]
         + ([", ".join(map(str, marked[id(row)]))] if noted else [])
         for row in rows
     ]
     return table([*head, *(["notes"] if noted else [])], lines)
+
+
+def _ranked(row: BoardRow, board: Board) -> str:
+    """Return a row's rank and what it says, such as ``1, tied for best``; empty where it has none."""
+    if row.rank is None:
+        return ""
+    said = standing(row.rank, board.statistics[row.block.name].ranks)
+    return f"{row.rank}, {said}" if said else str(row.rank)
 
 
 def _by_fold(rows: Sequence[BoardRow]) -> list[str]:
@@ -196,7 +238,15 @@ def _false_negatives(rows: Sequence[BoardRow], section: Section) -> str:
     titles = [
         f"{column.title} (of {values.get(support, 0)})" for column, support in zip(columns, supports, strict=True)
     ]
-    return table([*WHO, *titles], [[*who(row), *(cell(row, column) for column in columns)] for row in rows])
+    lines = []
+    for row in rows:
+        remarks = [one_class(column, row) for column in columns]
+        cells = [
+            cell(row, column) + (f" ({escaped(remark)})" if remark else "")
+            for column, remark in zip(columns, remarks, strict=True)
+        ]
+        lines.append([*who(row), *cells])
+    return table([*WHO, *titles], lines)
 
 
 def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[str]:
@@ -219,9 +269,9 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
         for name, means, images in baselines:
             cells = [column.text({**means, IMAGES: images}[column.name]) for column in columns]
             lines.append([f"*{escaped(name)}*", *[""] * 3, *cells, *[""] * (1 + checked)])
-        parts += [_CAM_READING, table(head, lines)]
+        parts += [CAM_READING, table(head, lines)]
         if checked:
-            parts.append(_RANDOMIZED_READING)
+            parts.append(RANDOMIZED_READING)
     elif any(row.first.cams is not None for row in explained):
         parts.append("The heat maps have no scores: no lesion is known on the images that are explained.")
     if pictures:
@@ -234,17 +284,6 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
     ]
     parts += ["Without maps:\n\n" + "\n".join(without)] if without else []
     return ["### Where it looks", *parts] if parts else []
-
-
-_CAM_READING = (
-    "Grad-CAM of the predicted class against the lesion's mask, on test images with a lesion: whether the map's "
-    "highest point lies in it, the share of the map inside it, and its overlap with as many of the highest points as "
-    "the lesion has. The last lines are maps that know nothing of the image: what does not beat them says little."
-)
-_RANDOMIZED_READING = (
-    "**left when randomised** is the rank correlation of the maps with those of the same network after all its "
-    "trained weights were drawn anew (Adebayo et al. 2018): near 1, the maps do not show what it has learned."
-)
 
 
 def _speeds(rows: Sequence[BoardRow]) -> list[str]:

@@ -18,8 +18,8 @@ from benchmark.reporting.figures.plots import wanted
 
 
 def write_tables(board: Board, out: Path) -> None:
-    """Write ``runs.csv``, ``leaderboard.csv``, ``comparisons.csv``, ``leaderboard.tex``, ``leaderboard.md`` and
-    ``report.md``.
+    """Write ``runs.csv``, ``leaderboard.csv``, ``columns.csv`` (what each column means), ``comparisons.csv``,
+    ``leaderboard.tex``, ``leaderboard.md`` and ``report.md``.
     """
     classes = board.class_names, board.tumour_names
     names = [column.name for column in columns(*classes)]
@@ -27,10 +27,29 @@ def write_tables(board: Board, out: Path) -> None:
     write_atomically(out / "runs.csv", _csv(run_lines(board), names))
     further = [name for name in all_columns(*classes) if name not in names and any(name in line for line in lines)]
     write_atomically(out / "leaderboard.csv", _csv(lines, board.columns or [*names, *further]))
+    write_atomically(out / "columns.csv", _csv(_dictionary(board), DICTIONARY))
     write_atomically(out / "comparisons.csv", _csv(comparison_lines(board), COMPARISONS))
     write_atomically(out / "leaderboard.tex", latex(board))
     write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out)))
     write_atomically(out / "report.md", report(board))
+
+
+DICTIONARY = ("column", "title", "meaning", "values", "better", "value_of_a_row")
+
+
+def _dictionary(board: Board) -> list[Values]:
+    """Return a line for each column of ``leaderboard.csv`` under :data:`DICTIONARY`: what it means."""
+    return [
+        {
+            "column": column.name,
+            "title": column.title,
+            "meaning": column.help,
+            "values": column.kind.value,
+            "better": column.better,
+            "value_of_a_row": column.average.value,
+        }
+        for column in all_columns(board.class_names, board.tumour_names).values()
+    ]
 
 
 def _plots(board: Board, out: Path) -> dict[str, list[str]]:

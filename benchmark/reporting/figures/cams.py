@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmark.hashing import hash_json
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.cam_scores import CAM_STEM
 from benchmark.reporting.board.image_cases import Cases, HeatMap, cam_source, heat_maps, scored_rows
 from benchmark.reporting.figures.labels import full_names, wrapped
-from benchmark.reporting.figures.overlays import draw_outline, grey, outline, under_heat
+from benchmark.reporting.figures.overlays import draw_outline, grey, no_picture, outline, under_heat
 from benchmark.reporting.figures.style import GREY, figure, remove_others, save, set_height, slug, title
 
 RIGHT_COLOUR, WRONG_COLOUR = "#0072B2", "#B84E00"
@@ -127,9 +125,12 @@ def draw_cams(made: Any, cases: Cases, row: BoardRow, thumbnails: Mapping[str, b
 
 def _case(axes: Any, left: float, top: float, heat_map: HeatMap, jpeg: bytes | None) -> None:
     picture = None if jpeg is None else grey(jpeg)
+    if picture is None:
+        for shift in (0.0, 1.0):
+            no_picture(axes, left + shift + 0.01, top, 0.98)
+        return
     lines = outline(heat_map.lesion)
-    blank = np.zeros((8, 8), dtype=np.uint8)
-    for shift, shown in ((0.0, blank if picture is None else picture), (1.0, under_heat(picture, heat_map.heat))):
+    for shift, shown in ((0.0, picture), (1.0, under_heat(picture, heat_map.heat))):
         axes.imshow(
             shown,
             extent=(left + shift + 0.01, left + shift + 0.99, top + 1, top),

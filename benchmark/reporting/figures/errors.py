@@ -68,6 +68,17 @@ def draw_false_negatives(made: Any, rows: Sequence[BoardRow]) -> None:
     made.legend(handles=entries, loc="outside lower center", ncols=1)
 
 
+def needs_white(ground: Sequence[float]) -> bool:
+    """Return whether white letters have more contrast than black ones on a colour (relative luminance, WCAG 2.1).
+
+    Args:
+        ground: red, green and blue, 0 to 1.
+    """
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in ground[:3]]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return bool(1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05)
+
+
 def draw_confusion_matrices(made: Any, rows: Sequence[BoardRow]) -> None:
     """Draw a matrix for each row: counts, shaded by the share of the true class; runs of a row are summed."""
     from matplotlib.patches import Rectangle
@@ -85,7 +96,7 @@ def draw_confusion_matrices(made: Any, rows: Sequence[BoardRow]) -> None:
     for axes, row, name in zip(grid, ordered, panel_names(ordered), strict=True):
         matrix = np.sum([result.scores.test.confusion for result in row.results if result.scores], axis=0)
         shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
+        shade = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
         axes.set_title(name, fontsize=6, pad=3)
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=5.5)
         axes.set_yticks(range(len(names)), names, fontsize=5.5)
@@ -100,7 +111,7 @@ def draw_confusion_matrices(made: Any, rows: Sequence[BoardRow]) -> None:
                     axes.add_patch(box)
         if len(names) <= 12:
             for (i, j), cell in np.ndenumerate(matrix):
-                colour = "white" if shares[i, j] > 0.55 else GREY if cell == 0 else "black"
+                colour = "white" if needs_white(shade.to_rgba(shares[i, j])) else GREY if cell == 0 else "black"
                 axes.text(j, i, str(cell), ha="center", va="center", fontsize=5.5, color=colour)
     runs = max(row.values["n_runs"] for row in rows)
     summed = ", runs of a row summed" if runs > 1 else ""

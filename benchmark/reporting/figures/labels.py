@@ -126,7 +126,8 @@ def place_labels(
                 arrowprops={
                     "arrowstyle": "-",
                     "color": "#888888",
-                    "lw": 0.5,
+                    "lw": 0.6,
+                    "linestyle": (0, (1, 1.5)),  # dotted: an interval's bar is a whole line
                     "shrinkA": 0,
                     "shrinkB": radius / scale,
                 },

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from benchmark.reporting.board.board import BoardRow
@@ -42,6 +43,8 @@ def draw_losses(made: Any, rows: Sequence[BoardRow]) -> None:
     grid, ordered = _panels(made, rows)
     curves = [curve for row in ordered for name in ("train_loss", "val_loss") for curve in _curves(row, name)]
     losses = [loss for _, values in curves for loss in values if loss > 0] or [1.0]
+    top = _common_top([_largest_loss(row) for row in ordered])
+    losses = [loss for loss in losses if loss <= top]
     for axes, row in zip(grid, ordered, strict=True):
         for curve in _curves(row, "train_loss"):
             axes.plot(*curve, color=TRAIN_COLOUR, linestyle=(0, (3, 1.2)))
@@ -49,6 +52,11 @@ def draw_losses(made: Any, rows: Sequence[BoardRow]) -> None:
             axes.plot(*curve, color=VALIDATION_COLOUR)
         _mark_best(axes, row, "val_loss")
         axes.set_yscale("log")
+        if math.isfinite(top):
+            axes.set_ylim(top=top * 1.1)
+            if _largest_loss(row) > top:
+                text = f"cut off: up to {_largest_loss(row):.3g}"
+                axes.text(0.98, 0.96, text, transform=axes.transAxes, fontsize=5.5, ha="right", va="top")
         plain_log_ticks(axes.yaxis, losses, subs=(1,) if max(losses) > 100 * min(losses) else (1, 2, 5))
     made.supylabel("cross-entropy (nats, log scale)", fontsize=7)
     made.legend(
@@ -60,6 +68,21 @@ def draw_losses(made: Any, rows: Sequence[BoardRow]) -> None:
         loc="outside lower center",
         ncols=3,
     )
+
+
+def _common_top(largest: Sequence[float]) -> float:
+    """Return where the loss axis, which all panels share, ends: infinity where it need not be cut.
+
+    One row whose loss is very large would make all other curves flat: more than six times the median row's largest
+    loss is cut off.
+    """
+    end = 6 * median(largest) if largest else math.inf
+    return end if largest and 0 < end < max(largest) else math.inf
+
+
+def _largest_loss(row: BoardRow) -> float:
+    values = [loss for name in ("train_loss", "val_loss") for _, curve in _curves(row, name) for loss in curve]
+    return max((value for value in values if math.isfinite(value)), default=0.0)
 
 
 def _panels(made: Any, rows: Sequence[BoardRow]) -> tuple[list[Any], list[BoardRow]]:

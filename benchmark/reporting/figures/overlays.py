@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.evaluation.cam_metrics import upsample
-from benchmark.reporting.figures.thumbnails import SIDE
 
 Picture = npt.NDArray[np.uint8]  # shape (H, W), grey
 Line = list[tuple[float, float]]  # closed; x and y as shares of the image's width and height, from above left
@@ -29,14 +28,23 @@ def grey(jpeg: bytes) -> Picture | None:
         return None
 
 
-def under_heat(picture: Picture | None, heat: npt.NDArray[np.float32]) -> Picture:
+def no_picture(axes: Any, left: float, top: float, side: float = 1.0) -> None:
+    """Say in a square cell that no picture of the image was kept: a black square would look like an image."""
+    from matplotlib.patches import Rectangle
+
+    box = Rectangle((left, top), side, side, facecolor="#F2F2F2", edgecolor="#888888", linestyle=":", linewidth=0.5)
+    axes.add_patch(box)
+    axes.text(
+        left + side / 2, top + side / 2, "no picture\nkept", fontsize=5, ha="center", va="center", color="#555555"
+    )
+
+
+def under_heat(picture: Picture, heat: npt.NDArray[np.float32]) -> Picture:
     """Return a picture under its heat map in perceptually even colours, uint8 of shape (S, S, 3)."""
     from matplotlib import colormaps
 
-    size = SIDE if picture is None else picture.shape[0]
-    colours = colormaps["inferno"](upsample(heat[None], size)[0])[..., :3]
-    below = np.zeros((size, size)) if picture is None else picture / 255.0
-    mixed = HEAT_SHARE * colours + (1 - HEAT_SHARE) * below[..., None]
+    colours = colormaps["inferno"](upsample(heat[None], picture.shape[0])[0])[..., :3]
+    mixed = HEAT_SHARE * colours + (1 - HEAT_SHARE) * (picture / 255.0)[..., None]
     return np.asarray(mixed * 255, dtype=np.uint8)
 
 

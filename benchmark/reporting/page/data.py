@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from benchmark.evaluation.calibration import reliability
 from benchmark.reporting.board.board import Board, BoardRow
-from benchmark.reporting.board.image_cases import Cases, first_seed
+from benchmark.reporting.board.image_cases import LABEL_ERRORS, Cases, first_seed
 from benchmark.reporting.board.pairs import row_pairs, sentence
 from benchmark.reporting.board.reproduce import command_of
 from benchmark.reporting.board.rows import Result
@@ -41,6 +41,7 @@ def _comparison_group(
     cases = Cases.of(rows)
     colours = library_colours([row.values["library"] for row in cases.rows])
     cams, lesions = cam_data(cases, budgets[1])
+    gallery = [*cases.gallery(), (LABEL_ERRORS, cases.likely_label_errors())]
     return {
         "name": rows[0].block.comparison_group_name,
         "classes": list(data.class_names),
@@ -49,8 +50,9 @@ def _comparison_group(
         "images": cases.image_ids,
         "labels": cases.labels.tolist(),
         "groups": cases.groups,
+        "copies": cases.copies,
         "thumbnails": _thumbnails(cases.image_ids, cases.wrong.sum(axis=0), pictures, budgets[0]),
-        "gallery": [{"title": title, "images": numbers.tolist()} for title, numbers in cases.gallery()],
+        "gallery": [{"title": title, "images": numbers.tolist()} for title, numbers in gallery if len(numbers)],
         "lesions": lesions,
         "rows": [{**_row(cases, number, colours), "cam": cams[number]} for number in range(len(cases.rows))],
         "pairs": _pairs(cases, board),
@@ -105,7 +107,20 @@ def _row(cases: Cases, number: int, colours: Mapping[str, str]) -> dict[str, Any
             for result in row.results
             if result.scores is not None
         ],
+        "runs": [_run(result) for result in row.results if result.scores is not None],
         "details": _details(row),
+    }
+
+
+def _run(result: Result) -> dict[str, Any]:
+    """Return the seed, fold and macro-F1 of one run with scores."""
+    validation = result.values.get("val_macro_f1")
+    data = result.record.data
+    return {
+        "seed": result.record.seed,
+        "fold": data.fold,
+        "macro_f1": result.values["macro_f1"],
+        "val_macro_f1": validation,
     }
 
 

@@ -8,27 +8,39 @@ from functools import partial
 from importlib.resources import files
 from typing import Any
 
-from benchmark.evaluation.intervals import Interval
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import DataFacts
+from benchmark.reporting.board.answers import answers
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.column import Column, Kind, Values
-from benchmark.reporting.board.columns import all_columns, in_output
+from benchmark.reporting.board.columns import all_columns, in_output, in_section
+from benchmark.reporting.board.doubts import doubts
 from benchmark.reporting.board.phrases import (
+    CAM_READING,
     DISCLAIMER,
+    RANDOMIZED_READING,
     block_notes,
     data_notes,
+    one_class,
+    patient_note,
     rank_notes,
-    seed_notes,
+    standing,
 )
-from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, Published, published_results
+from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.board.row_notes import marks, row_notes
+from benchmark.reporting.board.sections import table_sections
 from benchmark.reporting.figures.labels import telling_columns
 from benchmark.reporting.page.cams import cam_table
 from benchmark.reporting.page.data import Thumbnails, page_data
 
-_SCRIPTS = ("base", "plots", "images", "comparison_group")  # one script in the page, cut by what its parts do
+_SCRIPTS = (
+    "base",
+    "plots",
+    "images",
+    "table",
+    "comparison_group",
+)  # one script in the page, cut by what its parts do
 _PARTS = re.compile(r"[^/_:]+[/_:]*|[/_:]+")  # of a name, between which a line may break
 
 
@@ -47,6 +59,8 @@ def page(board: Board, thumbnails: Thumbnails) -> str:
         disclaimer=DISCLAIMER,
         audit_head=HEAD,
         published_note=PUBLISHED_NOTE,
+        cam_reading=CAM_READING,
+        randomized_reading=RANDOMIZED_READING,
         tables=[_table(number, rows, board) for number, rows in enumerate(board.comparison_groups())],
         notes=board.notes,
         problems=board.problems,
@@ -76,68 +90,79 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
     places = {row.block.place: row.block.name for row in rows}
     judged = {place: board.statistics[name] for place, name in places.items() if name in board.statistics}
     ranking = block_notes(judged, partial(rank_notes, data=data))
-    published = published_results(data)
-    lines = [_line(row) for row in rows]
-    reported = [_reported(result) for result in published]
-    columns = _columns(board, data, [*lines, *reported])
-    shown = set(board.columns) or _front(rows, data, published=bool(published))
+    sections = table_sections(rows)
+    marked = {id(row): numbers for row, numbers in zip(rows, marks(notes, len(rows)), strict=True)}
+    lines = {id(row): _line(row) for row in rows}
+    columns = _columns(board, data, list(lines.values()))
+    shown = set(board.columns) or _front(rows, data)
     counted = {"rows": len(notes), "intervals and ranks": len(ranking)}
     return {
         "number": number,
         "name": rows[0].block.comparison_group_name,
         "synthetic": data.synthetic,
-        "warnings": [*data_notes(rows), *block_notes(judged, seed_notes)],
+        "answers": answers(board, rows),
+        "doubts": doubts(board, rows),
+        "warnings": [note for note in data_notes(rows) if note != patient_note(data)],
         "notes": [note.text for note in notes],
         "rank_notes": ranking,
         "notes_summary": f"Notes: {', '.join(f'{count} on {what}' for what, count in counted.items() if count)}",
         "audit": audit_block(rows),
         "columns": [
             {
+                "name": column.name,
                 "title": column.title,
                 "help": column.tooltip,
+                "better": column.better,
                 "shown": column.name in shown,
-                "words": column.kind is Kind.TEXT
-                or any(isinstance(line.get(column.name), str | bool) for line in lines),
+                "words": column.kind in (Kind.TEXT, Kind.TRUTH)
+                or any(isinstance(line.get(column.name), str | bool) for line in lines.values()),
             }
             for column in columns
+        ],
+        "sections": [
+            {"heading": section.heading, "why": section.why, "folded": section.folded, "count": len(section.rows)}
+            for section in sections
         ],
         "rows": [
             {
                 "key": row.first.row_key,
                 "scored": bool(row.values["n_runs"]),
-                "published": False,
-                "marks": marked,
-                "cells": [_cell(column, line.get(column.name), row.intervals.get(column.name)) for column in columns],
+                "section": place,
+                "marks": marked[id(row)],
+                "cells": [_cell(column, row, lines[id(row)], board) for column in columns],
             }
-            for row, line, marked in zip(rows, lines, marks(notes, len(rows)), strict=True)
-        ]
-        + [
-            {
-                "key": "",
-                "scored": False,
-                "published": True,
-                "marks": [],
-                "cells": [_cell(column, line.get(column.name), digits=4) for column in columns],
-            }
-            for line in reported
+            for place, section in enumerate(sections)
+            for row in section.rows
         ],
-        "published": [
-            f"{result.model} ({result.work}), {result.protocol}: {LEVELS[result.level]}"
-            + (f"; {result.caveat}." if result.caveat else ".")
-            for result in published
-        ],
+        "published": _published(data),
         "cams": cam_table([row for row in rows if row.values["n_runs"]]),
     }
 
 
-def _reported(result: Published) -> Values:
-    """Return what is published of a result by column name; its protocol as its block."""
-    return {
-        "backbone": f"{result.model} ({result.work})",
-        "weights": "pretrained" if result.pretrained else "none",
-        "block": f"published, {result.protocol}",
-        **result.values,
-    }
+def _published(data: DataFacts) -> dict[str, Any] | None:
+    """Return the table of what is published on the same images; ``None`` where nothing is known."""
+    results = published_results(data)
+    if not results:
+        return None
+    counts = [column for column in in_section("errors", data) if any(column.name in each.values for each in results)]
+    head = ["work", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
+    lines = [
+        {
+            "cells": [
+                result.work,
+                result.model,
+                "pretrained" if result.pretrained else "none",
+                result.protocol,
+                LEVELS[result.level],
+                *("" if score is None else f"{score:.4g}" for score in (result.accuracy, result.macro_f1)),
+                *(column.text(result.values.get(column.name)) for column in counts),
+                result.caveat,
+            ],
+            "differs": result.level != "patient",
+        }
+        for result in results
+    ]
+    return {"head": [*head, *(column.title for column in counts), "note"], "lines": lines}
 
 
 def _columns(board: Board, data: DataFacts, lines: Sequence[Values]) -> list[Column]:
@@ -150,21 +175,15 @@ def _columns(board: Board, data: DataFacts, lines: Sequence[Values]) -> list[Col
     return [*chosen, *(column for column in with_values if column.name not in board.columns)]
 
 
-def _front(rows: Sequence[BoardRow], data: DataFacts, *, published: bool) -> set[str]:
-    """Return the names of the columns that are shown where none were asked for.
-
-    Args:
-        published: whether published results stand below the rows.
-    """
+def _front(rows: Sequence[BoardRow], data: DataFacts) -> set[str]:
+    """Return the names of the columns that are shown where none were asked for."""
     front = {column.name for column in in_output("front", data)}
     telling = set(telling_columns(rows))
-    if published or telling - front:
+    if telling - front:
         front.remove("peak_memory_mb")  # to fit a laptop
     if not any(row.rank for row in rows):
         front.remove("rank")
-    if published or len({row.block.place for row in rows}) > 1:
-        front.add("block")
-    return front | telling | ({"accuracy"} if published else set())
+    return front | telling
 
 
 def _line(row: BoardRow) -> Values:
@@ -174,18 +193,19 @@ def _line(row: BoardRow) -> Values:
     return {**row.line, "block": f"{row.block.place}{why}"}
 
 
-def _cell(column: Column, value: Any, interval: Interval | None = None, digits: int | None = None) -> dict[str, Any]:
-    """Return what a cell shows, by what it is sorted, and its interval.
-
-    Args:
-        digits: significant digits of a published figure, which is shown as it was printed.
-    """
-    text = f"{value:.{digits}g}" if digits and isinstance(value, float) else column.text(value)
-    is_text = value is None or isinstance(value, str | bool)
+def _cell(column: Column, row: BoardRow, line: Values, board: Board) -> dict[str, Any]:
+    """Return what a cell shows, by what it is sorted and filtered, and what stands below it in small letters."""
+    value = line.get(column.name)
+    text, interval = column.text(value), row.intervals.get(column.name)
+    below = "" if value is None else column.ends(interval, "–")  # noqa: RUF001
+    if column.name == "rank" and row.block.name in board.statistics:
+        below = standing(row.rank, board.statistics[row.block.name].ranks)
+    plain = "" if value is None else str(value) if isinstance(value, str | bool) else repr(float(value))
     return {
         "name": column.name,
         "text": text,
         "parts": _PARTS.findall(text),
-        "order": text if is_text else repr(float(value)),
-        "interval": "" if value is None else column.ends(interval, "–"),  # noqa: RUF001
+        "order": plain,
+        "below": below,
+        "remark": one_class(column, row),
     }

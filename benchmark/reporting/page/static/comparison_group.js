@@ -24,6 +24,7 @@ function factTable(value) {
 
 function showRow(comparisonGroup, row, place) {
   comparisonGroup.chosen = row;
+  keepView();
   const matrix = element("div", { class: "matrix" }), curves = element("div", { class: "plot" }), reliable = element("div", { class: "plot" });
   const images = element("div", { class: "cell-images" });
   const facts = Object.entries(row.details).filter(([, value]) => value).map(([name, value]) => element("details", name === "command" ? { open: "" } : {}, element("summary", {}, name === "command" ? "command that reproduces it" : name), factTable(value)));
@@ -35,7 +36,7 @@ function showRow(comparisonGroup, row, place) {
     element("h3", { class: "row-name" }, `${row.name}, ${row.block}${seed}`),
     element("div", { class: "panels three" }, panel("Confusion matrix (choose a cell to see its images)", matrix), panel("Learning curves", measure, curves), panel("Reliability", reliable)),
     images,
-    element("div", { class: "panels apart" }, heatMaps, panel("Details", ...facts)));
+    element("div", { class: "panels apart" }, heatMaps, panel("Details", ...facts), runTable(row)));
   confusion(comparisonGroup, row, matrix, images);
   curvePlot(row, curves, measure);
   reliabilityPlot(row, reliable);
@@ -49,7 +50,8 @@ function showRow(comparisonGroup, row, place) {
   document.querySelectorAll("button.pick").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.key === row.key)));
 }
 
-function disagreement(comparisonGroup, place) {
+// Two rows side by side: scores, difference with its interval, images on which they differ with both heat maps
+function compareRows(comparisonGroup, place) {
   if (comparisonGroup.rows.length < 2) {
     place.append(element("p", { class: "quiet" }, "There is one row only."));
     return;
@@ -61,33 +63,48 @@ function disagreement(comparisonGroup, place) {
   }));
   const rival = comparisonGroup.rows.findIndex((_, i) => `0,${i}` in comparisonGroup.pairs); // a row that the best was compared with
   const first = choose(0, "first row"), second = choose(Math.max(1, rival), "second row");
-  const result = element("div", { class: "controls" }), images = element("div", { class: "cell-images" }), compared = element("p", { role: "status" });
+  const result = element("div", { class: "controls" }), images = element("div", { class: "cell-images" }), compared = element("p", { role: "status" }), side = element("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "the two rows side by side" });
+  const score = (row) => `${row.macro_f1.toFixed(3)}${row.interval ? ` (${row.interval[0].toFixed(3)} to ${row.interval[1].toFixed(3)})` : ""}`;
+  const missed = (row) => comparisonGroup.labels.filter((label, i) => label !== comparisonGroup.negative && row.predicted[i] === comparisonGroup.negative).length;
   const update = () => {
     const a = comparisonGroup.rows[first.value], b = comparisonGroup.rows[second.value];
     const right = (row, i) => row.predicted[i] === comparisonGroup.labels[i];
     const pick = (test) => comparisonGroup.labels.map((_, i) => i).filter((i) => a.predicted[i] >= 0 && b.predicted[i] >= 0 && test(i));
     const groups = [["only the first is right", pick((i) => right(a, i) && !right(b, i))], ["only the second is right", pick((i) => !right(a, i) && right(b, i))], ["both are wrong, not alike", pick((i) => !right(a, i) && !right(b, i) && a.predicted[i] !== b.predicted[i])], ["both are wrong, alike", pick((i) => !right(a, i) && a.predicted[i] === b.predicted[i])]];
-    result.replaceChildren(...groups.map(([name, numbers]) => element("button", { type: "button", onclick: () => imageList(comparisonGroup, numbers, images, `${a.name} and ${b.name}: ${name}`, { row: a }) }, `${name}: ${numbers.length}`)));
+    const lines = [["macro-F1 (95 % interval)", score(a), score(b)], ["block", a.block, b.block], ["images/s", ...[a, b].map((row) => (row.speed ? String(Number(row.speed.toPrecision(3))) : ""))], ...(comparisonGroup.negative === null ? [] : [["missed tumours", missed(a), missed(b)]])];
+    side.replaceChildren(element("table", { class: "side" }, element("caption", { class: "hidden" }, "The two rows side by side"),
+      element("tr", {}, element("td"), element("th", { scope: "col" }, a.name), element("th", { scope: "col" }, b.name)),
+      ...lines.map(([name, ...cells]) => element("tr", {}, element("th", { scope: "row" }, name), ...cells.map((cell) => element("td", {}, String(cell)))))));
+    result.replaceChildren(...groups.map(([name, numbers]) => element("button", { type: "button", onclick: () => imageList(comparisonGroup, numbers, images, `${a.name} and ${b.name}: ${name}`, { row: a, other: b }) }, `${name}: ${numbers.length}`)));
     compared.textContent = comparisonGroup.pairs[[first.value, second.value].sort((x, y) => x - y)] ?? (first.value === second.value ? "This is one row." : "The two stand in different blocks and are not compared.");
     images.replaceChildren();
   };
   first.onchange = update;
   second.onchange = update;
-  place.append(element("div", { class: "controls" }, first, "and", second), compared, result, images);
+  place.append(element("div", { class: "controls" }, first, "and", second), compared, side, result, images);
   update();
+}
+
+// Macro-F1 of each seed and fold of a row: how much it varies when it is trained again
+function runTable(row) {
+  if (row.runs.length < 2) return "";
+  const folded = row.runs.some((run) => run.fold !== null);
+  return panel("Seeds and folds", element("table", { class: "side" }, element("caption", { class: "hidden" }, `Macro-F1 of each run of ${row.name}`),
+    element("tr", {}, element("th", { scope: "col" }, "seed"), ...(folded ? [element("th", { scope: "col" }, "fold")] : []), element("th", { scope: "col" }, "macro-F1"), element("th", { scope: "col" }, "on validation images")),
+    ...row.runs.map((run) => element("tr", {}, element("th", { scope: "row" }, String(run.seed)), ...(folded ? [element("td", {}, String(run.fold))] : []), element("td", {}, run.macro_f1.toFixed(3)), element("td", {}, run.val_macro_f1 === null ? "" : run.val_macro_f1.toFixed(3))))));
 }
 
 function showComparisonGroup(section, comparisonGroup) {
   const body = section.querySelector(".comparison-group-body");
   const speed = element("div", { class: "plot" }), errors = element("div", { class: "plot" }), chosen = element("div", { class: "chosen-row" });
   const which = element("select", { "aria-label": "false negatives of which class" }, element("option", { value: "" }, "all classes"), ...comparisonGroup.classes.map((name, i) => element("option", { value: i }, name)));
-  const different = panel("Where two rows disagree"), missed = panel(comparisonGroup.negative === null ? "Gallery: every image that a row gets wrong" : "Gallery: every missed tumour");
+  const different = panel("Compare two rows"), missed = panel(comparisonGroup.negative === null ? "Gallery: every image that a row gets wrong" : "Gallery: every missed tumour");
   body.append(
     element("div", { class: "panels" }, panel("Macro-F1 against throughput", element("p", { class: "quiet" }, "Size: memory; open: from scratch; dashed: Pareto front."), speed), panel("False negatives", which, errors)),
     missed, chosen, different);
   speedPlot(comparisonGroup, speed);
   errorPlot(comparisonGroup, errors, which);
-  disagreement(comparisonGroup, different);
+  compareRows(comparisonGroup, different);
   section.addEventListener("click", (event) => {
     const button = event.target.closest("button.pick");
     if (!button) return;
@@ -95,21 +112,9 @@ function showComparisonGroup(section, comparisonGroup) {
     chosen.querySelector(".row-name").setAttribute("tabindex", "-1");
     chosen.querySelector(".row-name").focus();
   });
-  if (comparisonGroup.rows.length) showRow(comparisonGroup, comparisonGroup.rows[0], chosen);
+  const wanted = savedView(comparisonGroup.name)?.row;
+  if (comparisonGroup.rows.length) showRow(comparisonGroup, comparisonGroup.rows.find((row) => row.key === wanted) ?? comparisonGroup.rows[0], chosen);
   gallery(comparisonGroup, missed);
-}
-
-async function tables() {
-  const bytes = Uint8Array.from(atob(document.getElementById("tables-script").textContent), (character) => character.charCodeAt(0));
-  const url = URL.createObjectURL(new Blob([bytes], { type: "text/javascript" }));
-  const { default: DataTable } = await import(url);
-  URL.revokeObjectURL(url);
-  document.querySelectorAll("table.board").forEach((table) => {
-    const hidden = [...table.querySelectorAll("thead th")].flatMap((cell, i) => (cell.dataset.shown === "1" && (innerWidth > 600 || !cell.classList.contains("words") || cell.textContent === "backbone") ? [] : [i]));
-    new DataTable(table, { paging: false, info: false, order: [], autoWidth: false, columnDefs: [{ targets: hidden, visible: false }],
-      language: { search: "Filter:", searchBuilder: { button: "Conditions" } }, layout: { topStart: { buttons: [{ extend: "colvis", text: "Columns" }, { extend: "searchBuilder", text: "Conditions" }] }, topEnd: "search" } });
-  });
-  document.documentElement.dataset.ready = "1";
 }
 
 function theme(dark) {
@@ -119,14 +124,18 @@ function theme(dark) {
 }
 
 theme(matchMedia("(prefers-color-scheme: dark)").matches);
-// The marks beside a row's name lead to its notes, which are folded
+// The marks beside a row's name lead to its notes, and a doubt to its audit: both are folded. The page's own address
+// keeps the view, and so these links must not change it.
 document.addEventListener("click", (event) => {
-  const mark = event.target.closest("a.mark");
-  if (!mark) return;
-  const note = document.getElementById(mark.hash.slice(1));
-  note.closest("details").open = true;
-  note.focus();
+  const link = event.target.closest("a.mark, a.to-audit");
+  if (!link) return;
+  event.preventDefault();
+  const aim = document.getElementById(link.hash.slice(1));
+  aim.closest("details").open = true;
+  (aim.matches("details") ? aim.querySelector("summary") : aim).focus();
+  aim.scrollIntoView({ block: "nearest" });
 });
+document.getElementById("print").onclick = () => print();
 document.getElementById("theme").onclick = () => theme(!document.documentElement.classList.contains("dark"));
 for (const section of document.querySelectorAll("section.comparison-group")) {
   const comparisonGroup = comparisonGroups.find((each) => each.name === section.dataset.comparisonGroup);

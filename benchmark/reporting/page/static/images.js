@@ -35,10 +35,15 @@ function lesionOutline(path) {
 // One test image; with the heat map of a row where one is given and it has one
 function testImage(comparisonGroup, i, row = null) {
   const seen = element("div", { class: "seen" });
-  if (comparisonGroup.thumbnails[i]) seen.append(element("img", { src: `data:image/jpeg;base64,${comparisonGroup.thumbnails[i]}`, alt: `${comparisonGroup.classes[comparisonGroup.labels[i]]}, ${comparisonGroup.images[i]}`, width: 80, height: 80 }));
+  if (!comparisonGroup.thumbnails[i]) {
+    seen.classList.add("missing");
+    seen.append(element("span", {}, "no picture kept"));
+    return seen;
+  }
+  seen.append(element("img", { src: `data:image/jpeg;base64,${comparisonGroup.thumbnails[i]}`, alt: `${comparisonGroup.classes[comparisonGroup.labels[i]]}, ${comparisonGroup.images[i]}`, width: 80, height: 80 }));
   const map = row?.cam?.maps[i];
   if (map) seen.append(heatMap(map, row.cam.size));
-  if (comparisonGroup.lesions[i] && seen.firstChild) seen.append(lesionOutline(comparisonGroup.lesions[i]));
+  if (comparisonGroup.lesions[i]) seen.append(lesionOutline(comparisonGroup.lesions[i]));
   return seen;
 }
 
@@ -58,16 +63,26 @@ function probabilityBars(comparisonGroup, i) {
 
 // A list of test images under a heading. ``row``: whose heat maps can be laid over them; ``open``: what every row
 // says stands open from the start; ``first``: how many are shown at first.
-function imageList(comparisonGroup, numbers, place, heading, { row = comparisonGroup.chosen, open = comparisonGroup.rows.length < 5, first = AT_ONCE } = {}) {
+// ``other``: a second row whose heat maps stand beside those of the first.
+function imageList(comparisonGroup, numbers, place, heading, { row = comparisonGroup.chosen, other = null, open = comparisonGroup.rows.length < 5, first = AT_ONCE } = {}) {
   const list = element("ul", { class: "images" });
-  const explained = row?.cam && numbers.some((i) => row.cam.maps[i]);
+  const all = numbers.length, copies = new Map(); // of near-copies in the list the first is shown, with their number
+  for (const i of numbers) copies.set(comparisonGroup.copies[i], [...(copies.get(comparisonGroup.copies[i]) ?? []), i]);
+  numbers = [...copies.values()].map((each) => each[0]);
+  const nearCopies = (i) => {
+    const others = copies.get(comparisonGroup.copies[i]).slice(1);
+    return others.length ? [element("div", { class: "quiet", title: others.map((each) => comparisonGroup.images[each]).join(", ") }, `and ${others.length} ${others.length === 1 ? "near-copy" : "near-copies"} of it`)] : [];
+  };
+  const rows = [row, other].filter(Boolean);
+  const explained = rows.some((each) => each.cam && numbers.some((i) => each.cam.maps[i]));
+  const pictures = (i) => element("div", { class: "pictures" }, ...(heat ? rows.map((each) => testImage(comparisonGroup, i, each)) : [testImage(comparisonGroup, i)]));
   let heat = false, shown = 0;
   const add = () => {
     const until = Math.min(numbers.length, shown ? shown + AT_ONCE : first);
     for (const i of numbers.slice(shown, until)) {
       const patient = comparisonGroup.groups[i] ? element("div", { class: "quiet" }, comparisonGroup.groups[i]) : "";
       const details = element("details", open ? { open: "" } : {}, element("summary", {}, "what each row says, and its probability of the true class"), probabilityBars(comparisonGroup, i));
-      list.append(element("li", { "data-image": i }, testImage(comparisonGroup, i, heat ? row : null), element("b", {}, comparisonGroup.classes[comparisonGroup.labels[i]]), element("div", { class: "quiet" }, comparisonGroup.images[i]), patient, details));
+      list.append(element("li", { "data-image": i }, pictures(i), element("b", {}, comparisonGroup.classes[comparisonGroup.labels[i]]), element("div", { class: "quiet" }, comparisonGroup.images[i]), ...nearCopies(i), patient, details));
     }
     shown = until;
     more.hidden = shown >= numbers.length;
@@ -78,12 +93,12 @@ function imageList(comparisonGroup, numbers, place, heading, { row = comparisonG
   if (explained) {
     const box = element("input", { type: "checkbox", onchange: () => {
       heat = box.checked;
-      list.querySelectorAll("li").forEach((item) => item.querySelector(".seen").replaceWith(testImage(comparisonGroup, Number(item.dataset.image), heat ? row : null)));
+      list.querySelectorAll("li").forEach((item) => item.querySelector(".pictures").replaceWith(pictures(Number(item.dataset.image))));
     } });
-    controls.append(element("label", {}, box, ` heat maps of ${row.name} (Grad-CAM of the class it says)`));
+    controls.append(element("label", {}, box, ` heat maps of ${rows.map((each) => each.name).join(" and of ")} (Grad-CAM of the class it says)`));
   }
-  const count = `${numbers.length} image${numbers.length === 1 ? "" : "s"}`;
-  place.replaceChildren(element("h4", { role: "status" }, `${heading}: ${count}`), controls, list, more);
+  const count = `${all} image${all === 1 ? "" : "s"}${all > numbers.length ? `, near-copies shown once (${numbers.length})` : ""}`;
+  place.replaceChildren(element("h4", {}, element("span", { role: "status" }, `${heading}: ${count}`)), controls, list, more);
   add();
 }
 
@@ -98,10 +113,11 @@ function confusion(comparisonGroup, row, place, images) {
       const missed = comparisonGroup.negative !== null && predicted === comparisonGroup.negative && truth !== predicted;
       const name = `${comparisonGroup.classes[truth]} predicted as ${comparisonGroup.classes[predicted]}`;
       const button = element("button", { type: "button", class: missed ? "missed" : "", "aria-pressed": "false", "aria-label": `${cell.length} images of ${name}`,
-        style: `background: color-mix(in srgb, var(--good) ${Math.round((55 * cell.length) / total)}%, var(--ground))`,
+        style: `background: color-mix(in srgb, var(--good) ${Math.round((45 * cell.length) / total)}%, var(--ground))`,
         onclick: () => {
           table.querySelectorAll("button").forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
           imageList(comparisonGroup, cell, images, `${row.name}: ${name}`, { row });
+          images.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
         } }, String(cell.length));
       return element("td", {}, button);
     });
@@ -140,5 +156,5 @@ function showHeatMaps(comparisonGroup, row, place) {
       element("figcaption", {}, `says ${comparisonGroup.classes[row.predicted[i]]} (${percent(row.probabilities[i][row.predicted[i]])})`))) : [element("span", { class: "quiet" }, "none")])));
     table.append(element("tr", {}, element("th", { scope: "row" }, comparisonGroup.classes[label]), cell(cases.right, "right"), cell(cases.wrong, "wrong")));
   });
-  place.append(element("div", { class: "wide" }, table));
+  place.append(element("div", { class: "wide", tabindex: 0, role: "region", "aria-label": `Heat maps of ${row.name}` }, table));
 }

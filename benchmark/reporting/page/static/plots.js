@@ -1,14 +1,9 @@
 // --- plots: drawn when they come into view, and again after a change of theme ------------------------------------
 
-let library = null; // Plotly is large: its script runs when the first plot is wanted
+// Plotly is large: its script runs when the first plot is wanted, at once, so that a page can be printed at any time
 function plotly() {
-  library ??= new Promise((done) => {
-    const url = URL.createObjectURL(new Blob([document.getElementById("plotly-script").textContent], { type: "text/javascript" }));
-    const script = element("script", { src: url });
-    script.onload = () => { URL.revokeObjectURL(url); done(window.Plotly); };
-    document.head.append(script);
-  });
-  return library;
+  if (!window.Plotly) document.head.append(element("script", {}, document.getElementById("plotly-script").textContent));
+  return window.Plotly;
 }
 
 const drawings = new Map(); // by the element that holds the plot
@@ -27,12 +22,12 @@ function start(drawing) {
 // Draw a plot into an element. ``label``: what it shows, for those who hear the page
 function draw(place, label, make) {
   const again = async () => {
-    const library = await plotly(), [traces, layout] = make();
+    const [traces, layout] = make();
     const text = colour("--text"), line = colour("--line");
     const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true };
-    await library.react(place, traces, {
+    await plotly().react(place, traces, {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: text, size: 12 },
-      margin: { l: 50, r: 10, t: 10, b: 45 }, hovermode: "closest", ...layout,
+      margin: { l: 50, r: 10, t: 10, b: 45 }, hovermode: "closest", ...layout, ...(printing ? { width: 470, height: 280, autosize: false } : { width: undefined, height: undefined, autosize: true }),
       xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
     }, { responsive: true, displaylogo: false, displayModeBar: false });
   };
@@ -49,17 +44,29 @@ function drawAgain() {
   for (const drawing of drawings.values()) if (drawing.drawn) start(drawing);
 }
 
-// On paper every plot is in view
-addEventListener("beforeprint", () => drawings.forEach((drawing) => {
-  if (!drawing.drawn) start(drawing);
-}));
+// On paper every plot is in view, light and of one size. Printing does not wait, and so plots are drawn here and now.
+let printing = false, darkBefore = false;
+addEventListener("beforeprint", () => {
+  printing = true;
+  darkBefore = document.documentElement.classList.contains("dark");
+  document.documentElement.classList.remove("dark");
+  drawings.forEach((drawing) => {
+    drawing.drawn = true;
+    drawing.done = drawing.again();
+  });
+});
+addEventListener("afterprint", () => {
+  printing = false;
+  document.documentElement.classList.toggle("dark", darkBefore);
+  drawAgain();
+});
 
 // Give up the plots within an element that is about to be emptied
 function forgetPlots(container) {
   for (const [place, drawing] of drawings) {
     if (!container.contains(place)) continue;
     watcher.unobserve(place);
-    if (drawing.drawn) drawing.done.then(async () => (await plotly()).purge(place));
+    if (drawing.drawn) drawing.done.then(() => plotly().purge(place));
     drawings.delete(place);
   }
 }
@@ -89,11 +96,13 @@ const shade = (row) => (document.documentElement.classList.contains("dark")
 function speedPlot(comparisonGroup, place) {
   draw(place, `Macro-F1 against inference throughput of ${comparisonGroup.rows.length} rows; the same figures stand in the table above`, () => {
     const largest = Math.max(1, ...comparisonGroup.rows.map((row) => row.memory ?? 0));
-    const points = comparisonGroup.rows.filter((row) => row.speed);
-    const traces = points.map((row) => ({
-      x: [row.speed], y: [row.macro_f1], name: plain(row.name), mode: "markers", showlegend: false,
+    const points = comparisonGroup.rows.filter((row) => row.speed).sort((a, b) => (b.memory ?? 0) - (a.memory ?? 0)); // small bubbles above large ones
+    const middle = Math.sqrt(Math.min(...points.map((row) => row.speed)) * Math.max(...points.map((row) => row.speed)));
+    const places = [...points].sort((a, b) => b.speed - a.speed); // names of neighbours stand above and below in turn
+    const traces = points.map((row) => [row, places.indexOf(row)]).map(([row, place]) => ({
+      x: [row.speed], y: [row.macro_f1], name: plain(row.name), mode: innerWidth > 600 ? "markers+text" : "markers", text: [plain(row.name)], textposition: `${["top", "bottom"][place % 2]} ${row.speed > middle ? "left" : "right"}`, textfont: { size: 10 }, cliponaxis: false, showlegend: false,
       error_y: row.interval ? { type: "data", symmetric: false, array: [row.interval[1] - row.macro_f1], arrayminus: [row.macro_f1 - row.interval[0]], thickness: 1, width: 0, color: shade(row) } : undefined,
-      marker: { symbol: row.symbol + (row.pretrained ? "" : "-open"), color: shade(row), size: row.memory ? Math.max(6, 24 * Math.sqrt(row.memory / largest)) : 10 },
+      marker: { symbol: row.symbol + (row.pretrained ? "" : "-open"), color: shade(row), opacity: 0.75, size: row.memory ? Math.max(6, 24 * Math.sqrt(row.memory / largest)) : 10 },
       hovertemplate: `${plain(row.name)}<br>macro-F1 %{y:.3f}<br>%{x:.4g} images/s<br>${row.memory ? Math.round(row.memory) + " MB" : ""}<br>${plain(row.speed_block)}<extra></extra>`,
     }));
     for (const [name, front] of Object.entries(comparisonGroup.fronts)) {
@@ -102,7 +111,7 @@ function speedPlot(comparisonGroup, place) {
     const entry = (name, marker) => ({ x: [null], y: [null], mode: "markers", name: plain(name), marker: { size: 9, color: colour("--quiet"), ...marker }, hoverinfo: "skip" });
     for (const row of new Map(points.map((point) => [point.library, point])).values()) traces.push(entry(row.library, { color: shade(row) }));
     for (const row of new Map(points.map((point) => [point.framework, point])).values()) traces.push(entry(`runs on ${row.framework}`, { symbol: row.symbol }));
-    return [traces, { xaxis: { ...logTicks(points.map((row) => row.speed)), title: { text: "inference throughput (images/s, log scale)" } }, yaxis: { title: { text: "macro-F1, with 95 % interval" } }, showlegend: innerWidth > 600, legend: { orientation: "h", y: 1.15 }, margin: { l: 50, r: 10, t: 30, b: 45 } }];
+    return [traces, { xaxis: { ...logTicks(points.map((row) => row.speed)), title: { text: "inference throughput (images/s, log scale)" } }, yaxis: { title: { text: "macro-F1, with 95 % interval" } }, showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", font: { size: innerWidth > 600 ? 12 : 10 } }, margin: { l: 50, r: 10, t: 30, b: 45 } }];
   });
 }
 

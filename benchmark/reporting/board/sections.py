@@ -1,0 +1,53 @@
+"""The sections of a comparison group's table: one for each block, and one for the rows that learned nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.board.row_notes import why_guessed
+
+
+@dataclass(frozen=True)
+class TableSection:
+    """Rows that stand together under a heading.
+
+    Args:
+        heading: for people, such as ``Pretrained``.
+        why: a sentence on why they stand apart, empty for the rows of a block.
+        rows: the rows, in their order on the board.
+    """
+
+    heading: str
+    why: str
+    rows: tuple[BoardRow, ...]
+
+    @property
+    def folded(self) -> bool:
+        """Whether the rows are hidden until they are asked for."""
+        return bool(self.why)
+
+
+def table_sections(rows: Sequence[BoardRow]) -> list[TableSection]:
+    """Return the sections of a comparison group: its blocks in order, then the rows that may have guessed.
+
+    Blocks do not mix: a rank is given within one, so that rank 1 of two blocks says nothing of the two rows.
+    """
+    guesses = tuple(row for row in rows if row.guessed)
+    others = [row for row in rows if not row.guessed]
+    sections = [
+        TableSection(_heading(place), "", tuple(row for row in others if row.block.place == place))
+        for place in dict.fromkeys(row.block.place for row in others)
+    ]
+    if guesses:
+        why = "; ".join(dict.fromkeys(why_guessed(row) for row in guesses))
+        sections.append(TableSection("Not shown to be better than guessing", f"{why}.", guesses))
+    return sections
+
+
+def _heading(place: str) -> str:
+    """Return the heading of a block from its place: the starting weights, then why it is not ranked."""
+    weights = {"pretrained": "Pretrained", "scratch": "From scratch (random weights)"}
+    start, _, unranked = place.partition(", ")
+    if start not in weights:
+        return place.capitalize()
+    return f"{weights[start]}{f'; not ranked: {unranked}' if unranked else ''}"

@@ -1,0 +1,134 @@
+// --- the table of a comparison group: sections, conditions, columns, and the link that keeps them -----------------
+
+const boards = new Map(); // DataTables by the name of their comparison group
+let restoring = true; // until all tables stand as the link says, nothing is written to it
+
+// What the page's address keeps: for each comparison group its columns, filter, conditions, order and chosen row
+function savedViews() {
+  try {
+    return JSON.parse(decodeURIComponent(location.hash.match(/^#view=(.*)$/)?.[1] ?? "")) ?? {};
+  } catch {
+    return {};
+  }
+}
+const savedView = (name) => savedViews()[name];
+
+function keepView() {
+  if (restoring) return;
+  const views = {};
+  for (const [name, table] of boards) {
+    const named = (i) => table.column(i).header().dataset.name;
+    const conditions = table.searchBuilder.getDetails();
+    views[name] = {
+      columns: table.columns().indexes().toArray().filter((i) => table.column(i).visible()).map(named),
+      order: table.order().map(([i, way]) => [named(i), way]),
+      search: table.search(),
+      ...(conditions.criteria?.length ? { conditions } : {}),
+      row: comparisonGroups.find((each) => each.name === name)?.chosen?.key,
+    };
+  }
+  history.replaceState(null, "", `#view=${encodeURIComponent(JSON.stringify(views))}`);
+}
+
+// The heading of each section above its first row that is shown; a folded section opens with its button
+function headSections(table, node) {
+  node.querySelectorAll("tr.section").forEach((line) => line.remove());
+  const rows = [...node.querySelectorAll("tbody tr[data-section]")], wide = node.querySelectorAll("thead th").length;
+  for (const section of new Set(rows.map((row) => row.dataset.section))) {
+    const members = rows.filter((row) => row.dataset.section === section), { heading, why, folded } = members[0].dataset;
+    const count = `${members.length} ${members.length === 1 ? "row" : "rows"}`;
+    const line = element("tr", { class: "section" });
+    const cell = element("th", { colspan: wide, scope: "rowgroup" });
+    if (folded) {
+      const open = node.dataset[`open${section}`] === "1";
+      cell.append(element("button", { type: "button", class: "fold", "aria-expanded": String(open), onclick: () => {
+        node.dataset[`open${section}`] = open ? "" : "1";
+        headSections(table, node);
+      } }, `${open ? "▾" : "▸"} ${heading}: ${count}`), element("span", { class: "why" }, ` ${why}`));
+      members.forEach((row) => row.classList.toggle("folded", !open));
+    } else cell.append(`${heading}: ${count}`);
+    line.append(cell);
+    members[0].before(line);
+  }
+}
+
+function boardOf(node) {
+  const heads = [...node.querySelectorAll("thead th")], saved = savedView(node.dataset.name);
+  const targets = (test) => heads.flatMap((head, i) => (test(head) ? [i] : []));
+  const words = (head) => head.classList.contains("words");
+  const shown = (head) => (saved?.columns ? saved.columns.includes(head.dataset.name) : head.dataset.shown === "1" && (innerWidth > 600 || !words(head) || head.dataset.name === "backbone"));
+  const place = Object.fromEntries(heads.map((head, i) => [head.dataset.name, i]));
+  // a column that no one sees holds the number of the section: sections are kept apart in every order
+  heads[0].before(element("th", { scope: "col", "data-name": "section" }, "section"));
+  node.querySelectorAll("tbody tr").forEach((row) => row.prepend(element("td", { "data-order": row.dataset.section, "data-search": row.dataset.section })));
+  const moved = (numbers) => numbers.map((i) => i + 1);
+  const clear = (table) => {
+    table.search("").searchBuilder.rebuild();
+    table.draw();
+  };
+  // values as they are, no interval beside them: for other programs
+  const raw = { columns: ":visible", format: { body: (text, row, column, cell) => cell.dataset.order ?? cell.textContent, header: (text, column, cell) => cell.dataset.name } };
+  const table = new DataTable(node, {
+    paging: false, autoWidth: false, orderFixed: [[0, "asc"]],
+    order: (saved?.order ?? []).filter(([name]) => name in place).map(([name, way]) => [place[name] + 1, way]),
+    search: { search: saved?.search ?? "" },
+    columnDefs: [
+      { targets: [0, ...moved(targets((head) => !shown(head)))], visible: false },
+      { targets: [0, ...moved(targets((head) => !words(head)))], type: "num" },
+      { targets: moved(targets(words)), type: "html" },
+      { targets: moved(targets((head) => head.dataset.better === "higher")), orderSequence: ["desc", "asc", ""] },
+      { targets: moved(targets((head) => head.dataset.better !== "higher")), orderSequence: ["asc", "desc", ""] },
+    ],
+    language: { search: "Filter:", info: "_TOTAL_ of _MAX_ rows", infoEmpty: "0 of _MAX_ rows", infoFiltered: "", zeroRecords: "No row meets the conditions.", searchBuilder: { button: { 0: "Conditions", _: "Conditions (%d)" }, title: { 0: "Conditions", _: "Conditions (%d)" } } },
+    layout: {
+      topStart: { buttons: [
+        { extend: "colvis", text: "Columns", columns: ":gt(0)" },
+        { extend: "searchBuilder", text: "Conditions", config: { columns: heads.map((_, i) => i + 1), ...(saved?.conditions ? { preDefined: saved.conditions } : {}) } },
+        { text: "Clear", className: "clear", action: (event, which) => clear(which) },
+        { extend: "copy", text: "Copy", exportOptions: raw, title: null },
+        { extend: "csv", text: "CSV", exportOptions: raw, filename: "leaderboard-view" },
+        { text: "Link", className: "link", action: (event, which, button) => copyLink(button[0] ?? button) },
+      ] },
+      topEnd: ["info", "search"], bottomStart: null, bottomEnd: null,
+    },
+    drawCallback() {
+      const api = this.api();
+      headSections(api, node);
+      const on = api.search() !== "" || node.querySelectorAll("tbody tr[data-section]").length < api.rows().count();
+      api.table().container()?.querySelector(".clear")?.toggleAttribute("disabled", !on);
+      keepView();
+    },
+  });
+  const scrolled = node.parentElement;
+  for (const [name, value] of Object.entries({ tabindex: 0, role: "region", "aria-label": `Leaderboard of ${node.dataset.name}` })) scrolled.setAttribute(name, value);
+  table.on("column-visibility", () => { headSections(table, node); keepView(); });
+  boards.set(node.dataset.name, table);
+  table.draw();
+}
+
+// The page's address holds the view; where the clipboard is closed it stands in the browser's address bar
+async function copyLink(button) {
+  keepView();
+  try {
+    await navigator.clipboard.writeText(location.href);
+    button.textContent = "Link copied";
+  } catch {
+    button.textContent = "The link is in the address bar";
+  }
+}
+
+async function tables() {
+  const bytes = Uint8Array.from(atob(document.getElementById("tables-script").textContent), (character) => character.charCodeAt(0));
+  const url = URL.createObjectURL(new Blob([bytes], { type: "text/javascript" }));
+  const { default: DataTable } = await import(url);
+  URL.revokeObjectURL(url);
+  window.DataTable = DataTable;
+  document.querySelectorAll("table.board").forEach(boardOf);
+  restoring = false;
+  document.documentElement.dataset.ready = "1";
+}
+
+// Folded rows are on paper, and the panels' plots too
+addEventListener("beforeprint", () => document.querySelectorAll("table.board").forEach((node) => node.classList.add("whole")));
+addEventListener("afterprint", () => document.querySelectorAll("table.board").forEach((node) => node.classList.remove("whole")));
+
