@@ -1,5 +1,6 @@
 """The one way to write a small file: complete or absent, and on the disk when the writing is done."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +32,20 @@ def written_file(target: Path) -> Iterator[Path]:
             unfinished.unlink(missing_ok=True)
         raise
     flush(target.parent)  # the renaming itself is on the disk only after this
+
+
+def inside(root: Path, *names: str) -> Path:
+    """Return the path of a file to write below a folder, its own folder made; links on the way are resolved first.
+
+    Raises:
+        OSError: the path leads out of the folder, by a name or by a link, or its folder can't be made.
+    """
+    path = root.joinpath(*names)
+    home = root.resolve()
+    if not path.parent.resolve().is_relative_to(home) or any(name in ("", ".", "..") for name in names):
+        raise OSError(errno.EPERM, f"'{path}' leads out of '{root}', and nothing is written there")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def write_atomically(path: Path, content: str | bytes) -> Path:

@@ -37,7 +37,8 @@ from benchmark.records.failures import outcome_of, unreachable
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import CamFacts, Cams, NetworkFacts, Predictions, Record, Timings
 from benchmark.records.run import Run
-from benchmark.records.store import RecordStore, problem_with
+from benchmark.records.soundness import problem_with
+from benchmark.records.store import RecordStore
 
 if TYPE_CHECKING:
     from benchmark.engines import Engine, Network
