@@ -11,18 +11,18 @@ UNFINISHED = ".unfinished-"  # how the names of files that are being written beg
 
 
 @contextmanager
-def written_file(target: Path) -> Iterator[Path]:
+def written_file(target: Path, mode: int = 0o666) -> Iterator[Path]:
     """Give the path of an empty file to fill, which takes the place of ``target`` when the block ends well.
 
     A reader sees the old content or the new one, never half, also after a power failure. The file has the
-    permissions of any new file, its name can't be guessed, and where ``target`` is a link, the link is replaced and
-    what it points to is left alone.
+    permissions of any new file, or at most those of ``mode``, and its name can't be guessed. Where ``target`` is a
+    link, the link is replaced and what it points to is left alone.
 
     Raises:
         OSError: the folder can't be written, or the disk is full; ``target`` is then as it was.
     """
     unfinished = target.with_name(f"{UNFINISHED}{uuid4().hex}{target.suffix}")
-    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     try:
         yield unfinished
         flush(unfinished)
@@ -48,9 +48,9 @@ def inside(root: Path, *names: str) -> Path:
     return path
 
 
-def write_atomically(path: Path, content: str | bytes) -> Path:
+def write_atomically(path: Path, content: str | bytes, mode: int = 0o666) -> Path:
     """Write a file as :func:`written_file` does, text as UTF-8; return ``path``."""
-    with written_file(path) as unfinished:
+    with written_file(path, mode) as unfinished:
         unfinished.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
     return path
 

@@ -14,12 +14,14 @@ MAX_TEXT = 4096  # characters of one text in an array
 
 # What numpy.lib.format writes (version 1.0 and 2.0), and nothing else: its own reader parses Python.
 _HEADER = re.compile(
-    rb"\{'descr': '([<>|=])([biufU])(\d{1,5})', 'fortran_order': (True|False), 'shape': \(([\d, ]{0,80})\), \} *\n"
+    rb"\{'descr': '([<>|=])([biufU])(\d{1,7})', 'fortran_order': (True|False), 'shape': \(([\d, ]{0,80})\), \} *\n"
 )
 _MOST_AXES, _LONGEST_AXIS = 4, 2**31
 
 
-def read_arrays(data: bytes, kinds: Mapping[str, tuple[str, int]], *, unpacked: int) -> dict[str, npt.NDArray[Any]]:
+def read_arrays(
+    data: bytes, kinds: Mapping[str, tuple[str, int]], *, unpacked: int, longest: int = MAX_TEXT
+) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of a ``.npz`` file by name.
 
     Args:
@@ -27,6 +29,7 @@ def read_arrays(data: bytes, kinds: Mapping[str, tuple[str, int]], *, unpacked: 
         kinds: the kind of each array (``numpy.dtype.kind``: ``b``, ``i``, ``u``, ``f`` or ``U``) and its number of
             axes; other arrays of the file are not read.
         unpacked: the most bytes that all arrays of the file may have together.
+        longest: the most characters that one text may have.
 
     Raises:
         Refused: an array is absent, of another kind, or damaged; text is not Unicode; or they are too large.
@@ -37,7 +40,7 @@ def read_arrays(data: bytes, kinds: Mapping[str, tuple[str, int]], *, unpacked: 
             member = f"{name}.npy"
             if [entry.filename for entry in archive.infolist()].count(member) != 1:
                 raise Refused(f"it has not one array '{name}'")
-            array = _array(archive.read(member), name)
+            array = _array(archive.read(member), name, longest)
             if array.dtype.kind != kind or array.ndim != axes:
                 raise Refused(f"its array '{name}' is {array.dtype} with {array.ndim} axes, not {_KINDS[kind]} "
                               f"with {axes}")  # fmt: skip
@@ -48,7 +51,7 @@ def read_arrays(data: bytes, kinds: Mapping[str, tuple[str, int]], *, unpacked: 
 _KINDS = {"b": "truth values", "i": "whole numbers", "u": "bytes", "f": "numbers", "U": "text"}
 
 
-def _array(data: bytes, name: str) -> npt.NDArray[Any]:
+def _array(data: bytes, name: str, longest: int) -> npt.NDArray[Any]:
     refused = Refused(f"its array '{name}' is not what NumPy writes")
     if data[:6] != b"\x93NUMPY" or data[6:8] not in (b"\x01\x00", b"\x02\x00"):
         raise refused
@@ -69,8 +72,8 @@ def _array(data: bytes, name: str) -> npt.NDArray[Any]:
         raise refused
     if len(shape) > _MOST_AXES or prod(shape) * dtype.itemsize != len(content):
         raise Refused(f"its array '{name}' has not as many bytes as its shape {shape} says")
-    if kind == "U" and dtype.itemsize > 4 * MAX_TEXT:
-        raise Refused(f"its array '{name}' has text of more than {MAX_TEXT} characters")
+    if kind == "U" and dtype.itemsize > 4 * longest:
+        raise Refused(f"its array '{name}' has text of more than {longest} characters")
     if not len(content):
         return np.zeros(shape, dtype=dtype.newbyteorder("="))
     if kind == "U":

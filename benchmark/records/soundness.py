@@ -15,6 +15,7 @@ MAX_MASK_PIXELS = 2**28  # of all images with maps together: what they hold when
 _MAX_NAME, _MAX_TEXT = 1000, 2**16  # characters
 _MAX_NUMBER = 2**53  # the largest whole number that every table keeps exactly
 _MAX_VALUES, _MAX_DEPTH = 200_000, 32
+_LARGEST_SIZE = 65_536  # pixels of an image's side
 _LARGEST_MAP, _LARGEST_MASK = 1024, 4096  # pixels of a side
 _HASH = re.compile(r"[0-9a-f]{1,64}")
 
@@ -32,7 +33,7 @@ def problem_with_record(record: Record) -> str | None:
         wrong = _wrong_value(place, value)
         if wrong:
             return f"{'.'.join(place)[:100]} {wrong}"
-    return _problem_with_data(record.data) or _problem_with_measures(record)
+    return _problem_with_identity(record) or _problem_with_data(record.data) or _problem_with_measures(record)
 
 
 def _values(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -76,6 +77,23 @@ _MAY_BE_NAN = ("train_loss", "val_loss", "val_macro_f1")
 def _is_name(place: tuple[str, ...]) -> bool:
     """Return whether a text names something, rather than telling something."""
     return place[0] in ("backbone", "data", "weights", "network", "recipe_name", "device") or place[-1] == "name"
+
+
+def _problem_with_identity(record: Record) -> str | None:
+    """Return what is wrong with what a record's key hashes, which is data of any kind to the record itself."""
+    identity = record.identity
+    recipe = identity.get("recipe") or {}
+    size = recipe.get("size") if isinstance(recipe, dict) else ""
+    if not isinstance(recipe, dict) or not (size is None or (type(size) is int and 0 <= size <= _LARGEST_SIZE)):
+        return "identity.recipe is not a recipe"
+    for name in ("precision", "backbone_source", "images_hash"):
+        if not isinstance(identity.get(name, ""), str):
+            return f"identity.{name} is not text"
+    told = {"seed": record.seed, "data_fingerprint": record.data.fingerprint, "split_hash": record.data.split_hash}
+    for name, value in told.items():
+        if identity.get(name, value) != value:
+            return f"identity.{name} is not what the record says elsewhere"
+    return None
 
 
 def _problem_with_data(data: DataFacts) -> str | None:

@@ -57,8 +57,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the controller's to answer
     began, runs_before, speeds = psutil.Process().create_time(), 0, Speeds()
     while True:
-        job_file, os.environ[ATTEMPT_VARIABLE] = channel.next_run()
-        job = Job.model_validate_json(job_file.read_bytes())
+        values, os.environ[ATTEMPT_VARIABLE] = channel.next_run()
+        job = Job.of_message(values)
         if runs_before:
             began = time.time()
             print_to(job.log)
