@@ -1,5 +1,6 @@
 """The one way to write a small file: complete or absent, and on the disk when the writing is done."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,18 +11,18 @@ UNFINISHED = ".unfinished-"  # how the names of files that are being written beg
 
 
 @contextmanager
-def written_file(target: Path) -> Iterator[Path]:
+def written_file(target: Path, mode: int = 0o666) -> Iterator[Path]:
     """Give the path of an empty file to fill, which takes the place of ``target`` when the block ends well.
 
     A reader sees the old content or the new one, never half, also after a power failure. The file has the
-    permissions of any new file, its name can't be guessed, and where ``target`` is a link, the link is replaced and
-    what it points to is left alone.
+    permissions of any new file, or at most those of ``mode``, and its name can't be guessed. Where ``target`` is a
+    link, the link is replaced and what it points to is left alone.
 
     Raises:
         OSError: the folder can't be written, or the disk is full; ``target`` is then as it was.
     """
     unfinished = target.with_name(f"{UNFINISHED}{uuid4().hex}{target.suffix}")
-    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     try:
         yield unfinished
         flush(unfinished)
@@ -33,9 +34,23 @@ def written_file(target: Path) -> Iterator[Path]:
     flush(target.parent)  # the renaming itself is on the disk only after this
 
 
-def write_atomically(path: Path, content: str | bytes) -> Path:
+def inside(root: Path, *names: str) -> Path:
+    """Return the path of a file to write below a folder, its own folder made; links on the way are resolved first.
+
+    Raises:
+        OSError: the path leads out of the folder, by a name or by a link, or its folder can't be made.
+    """
+    path = root.joinpath(*names)
+    home = root.resolve()
+    if not path.parent.resolve().is_relative_to(home) or any(name in ("", ".", "..") for name in names):
+        raise OSError(errno.EPERM, f"'{path}' leads out of '{root}', and nothing is written there")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_atomically(path: Path, content: str | bytes, mode: int = 0o666) -> Path:
     """Write a file as :func:`written_file` does, text as UTF-8; return ``path``."""
-    with written_file(path) as unfinished:
+    with written_file(path, mode) as unfinished:
         unfinished.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
     return path
 

@@ -11,6 +11,7 @@ import click
 
 from benchmark.dependencies import how_to_install, require_posix
 from benchmark.errors import UserError
+from benchmark.ownership import other_writers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,6 +49,13 @@ def planned(request: "Request", console: "Console") -> "Plan":
     plan = make_plan(request, say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True))
     for note in plan.notes:
         console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
+    others = other_writers(plan.out)
+    if others:
+        console.print(
+            f"Note: of '{plan.out}', {others}: it is trusted for records only, and a run there that goes on from "
+            f"checkpoints goes on from what others may have changed.",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
     return plan
 
 

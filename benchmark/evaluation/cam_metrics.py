@@ -17,7 +17,7 @@ POINTING, ENERGY, IOU = "cam_pointing", "cam_energy", "cam_iou"
 SCORES = (POINTING, ENERGY, IOU)
 GAUSSIAN, UNIFORM, MEAN_MASK = "centred Gaussian", "uniform map", "mean training mask"
 GAUSSIAN_SIGMA = 0.25  # of the image's side
-_CHUNK = 64  # maps that are held at full size at once
+_CHUNK, _CHUNK_PIXELS = 64, 2**22  # maps that are held at full size at once, and their pixels at most
 
 
 def grad_cam(features: Floats, gradients: Floats) -> npt.NDArray[np.float32]:
@@ -127,8 +127,9 @@ def score_maps(maps: Floats, masks: Masks) -> MapScores:
         raise ValueError("an image without a lesion can't be scored")
     size = masks.shape[1]
     found = np.zeros((3, len(maps)))
-    for start in range(0, len(maps), _CHUNK):
-        part = slice(start, start + _CHUNK)
+    step = max(1, min(_CHUNK, _CHUNK_PIXELS // max(1, size) ** 2))
+    for start in range(0, len(maps), step):
+        part = slice(start, start + step)
         large = upsample(maps[part], size) if maps.shape[1:] != masks.shape[1:] else maps[part]
         for number, (heat, mask) in enumerate(zip(large, masks[part], strict=True), start=start):
             flat, inside = heat.ravel().astype(np.float64), mask.ravel()

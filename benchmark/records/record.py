@@ -1,12 +1,13 @@
 """The record: what a run leaves. Scores are computed from records, never stored in them."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from benchmark.data.audit.audit import Audit
 from benchmark.data.dataset import Split
@@ -181,14 +182,20 @@ class Timings(_Part):
     total_s: float = 0.0
 
 
+# JSON has no NaN: what was not finite is written as null, and is NaN again when it is read
+Measured = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+
+
 class Epoch(_Part):
-    """One line of a run's history. Losses are mean cross-entropies in nats; ``val_macro_f1`` is 0-1."""
+    """One line of a run's history. Losses are mean cross-entropies in nats, ``nan`` where they were not finite;
+    ``val_macro_f1`` is 0-1.
+    """
 
     epoch: int
     learning_rate: float
-    train_loss: float
-    val_loss: float
-    val_macro_f1: float
+    train_loss: Measured
+    val_loss: Measured
+    val_macro_f1: Measured
     seconds: float
 
 
@@ -328,4 +335,4 @@ class Cams:
     def lesions(self, chosen: npt.NDArray[Any] | slice = slice(None)) -> npt.NDArray[np.bool_]:
         """Return masks of the chosen images, bool of shape (M, S, S), or of shape (M, 0, 0)."""
         packed = self.masks[chosen]
-        return np.unpackbits(packed, axis=2, count=packed.shape[1]).astype(bool)
+        return np.unpackbits(packed, axis=2, count=packed.shape[1]).view(np.bool_)

@@ -9,37 +9,45 @@ and NumPy arrays read without pickle.
 """
 
 import contextlib
+import json
+import os
 import shutil
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from benchmark.atomic_files import flush
-from benchmark.hashing import hash_file, hash_json
+from benchmark.atomic_files import flush, inside
+from benchmark.foreign_arrays import read_arrays
+from benchmark.foreign_files import Refused, is_own_folder, list_foreign, read_foreign
+from benchmark.hashing import hash_bytes, hash_file, hash_json
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import FORMAT, Cams, Predictions, Record
+from benchmark.records.soundness import problem_with, problem_with_cams, problem_with_record
 from benchmark.text import plain
 
 # Bounds on what is read: a record is kilobytes, predictions are a few bytes per image.
-MAX_JSON_BYTES = 64 * 2**20
-MAX_ARRAY_BYTES = 2 * 2**30
+MAX_JSON_BYTES = 8 * 2**20
+MAX_ARRAY_BYTES = 256 * 2**20  # of one file, packed and unpacked
+MAX_HELD_BYTES = 2**30  # of all arrays of one folder; those that are equal in several records are held once
 
 _JSON, _ARRAYS, _CAMS, _SUMS = "record.json", "predictions.npz", "cams.npz", "SHA256SUMS"
 _NAME_LENGTH = 20  # hex digits of the key in a folder's name: 80 bits
 
+# The arrays of a file: their kind (numpy.dtype.kind) and number of axes.
+_PREDICTIONS_KINDS = {"image_ids": ("U", 1), "parts": ("U", 1), "labels": ("i", 1), "groups": ("U", 1)}
+_PREDICTIONS_KINDS |= {"probabilities": ("f", 2)}
+_CAMS_KINDS = {"image_ids": ("U", 1), "predicted": ("i", 1), "scored": ("b", 1), "maps": ("f", 3), "masks": ("u", 3)}
+_CAMS_KINDS |= {"mean_mask": ("f", 2)}
+
+_LONGEST_NAME = 80  # characters of a folder's or a field's name that are shown
+
 _T = TypeVar("_T")
-
-
-class _Unusable(Exception):
-    """Says in one clause why a record is not used."""
 
 
 @dataclass(frozen=True)
@@ -66,50 +74,6 @@ def short(key: str) -> str:
     return key[:_NAME_LENGTH]
 
 
-def problem_with(predictions: Predictions, num_classes: int) -> str | None:
-    """Return in one clause what is wrong with predictions, or ``None``.
-
-    Sound predictions have arrays of one length, labels within the classes, the two known parts, and
-    probabilities of shape (M, num_classes) that are finite, not negative and sum to 1 within 0.001.
-    """
-    probabilities, count = predictions.probabilities, len(predictions.labels)
-    if probabilities.shape != (count, num_classes):
-        return f"probabilities have shape {probabilities.shape}, not {(count, num_classes)}"
-    if any(getattr(predictions, name).shape != (count,) for name in ("image_ids", "parts", "groups", "labels")):
-        return "its arrays differ in length"
-    if count and (predictions.labels.min() < 0 or predictions.labels.max() >= num_classes):
-        return f"labels are not within the {num_classes} classes"
-    if not set(np.unique(predictions.parts)) <= {"validation", "test"}:
-        return "parts other than 'validation' and 'test'"
-    if not np.isfinite(probabilities).all():
-        return "probabilities are not finite"
-    if count and (probabilities.min() < 0 or np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1).max() > 1e-3):
-        return "probabilities are not a distribution"
-    return None
-
-
-def problem_with_cams(cams: Cams, num_classes: int) -> str | None:
-    """Return in one clause what is wrong with Grad-CAM maps, or ``None``.
-
-    Sound maps have arrays of one length, classes within the ``num_classes``, values that are finite and not
-    negative, and a mask for each image that is scored.
-    """
-    count, maps, masks = len(cams.image_ids), cams.maps, cams.masks
-    if cams.predicted.shape != (count,) or cams.scored.shape != (count,) or len(maps) != count or len(masks) != count:
-        return "the arrays of its cams differ in length"
-    if maps.ndim != 3 or masks.ndim != 3 or masks.shape[2] != -(-masks.shape[1] // 8) or masks.dtype != np.uint8:
-        return f"its cams have maps of shape {maps.shape} and masks of {masks.shape}"
-    if cams.mean_mask.size and cams.mean_mask.shape != (masks.shape[1],) * 2:
-        return f"its cams have a mean mask of shape {cams.mean_mask.shape}"
-    if count and (cams.predicted.min() < 0 or cams.predicted.max() >= num_classes):
-        return f"classes of its cams are not within the {num_classes}"
-    if not np.isfinite(maps).all() or not np.isfinite(cams.mean_mask).all() or (count and maps.min() < 0):
-        return "its cams are not finite or negative"
-    if cams.scored.any() and not masks[cams.scored].any(axis=(1, 2)).all():
-        return "its cams are scored where there is no lesion"
-    return None
-
-
 class RecordStore:
     """The records of one results folder.
 
@@ -118,6 +82,7 @@ class RecordStore:
     """
 
     def __init__(self, out: Path) -> None:
+        self.out = out
         self.folder = out / "records"
         self.failed = out / "failed"
 
@@ -129,8 +94,7 @@ class RecordStore:
         """
         ok = record.outcome is Outcome.OK
         home = self.folder if ok or not self.done(record.key) else self.failed
-        final = home / short(record.key)
-        home.mkdir(parents=True, exist_ok=True)
+        final = inside(self.out, home.name, short(record.key))
         new = home / f".new-{final.name}-{uuid4().hex[:8]}"
         old = home / f".old-{final.name}-{uuid4().hex[:8]}"
         new.mkdir()
@@ -173,20 +137,19 @@ class RecordStore:
 
     def read(self, key: str) -> Record | None:
         """Return the record of one run, or ``None`` where there is none that can be used."""
-        return _usable(lambda: self._read_record(self.folder / short(key)))
+        return _usable(lambda: self._read_record("records", short(key)))
 
     def last_try(self, key: str) -> Record | None:
         """Return the record of a run's latest try: a failure beside a result, else the run's record."""
-        return _usable(lambda: self._read_record(self.failed / short(key))) or self.read(key)
+        return _usable(lambda: self._read_record("failed", short(key))) or self.read(key)
 
     def predictions(self, record: Record) -> Predictions | None:
         """Return a record's predictions, or ``None`` where there are none that can be used."""
-        return _usable(lambda: _read_predictions(self.folder / short(record.key), record))
+        return _usable(lambda: self._read_predictions(short(record.key), record, _Held()))
 
     def cams(self, record: Record) -> Cams | None:
         """Return a record's Grad-CAM maps, or ``None`` where there are none that can be used."""
-        path = self.folder / short(record.key) / _CAMS
-        return _usable(lambda: _read_sound(path, Cams, problem_with_cams, record))
+        return _usable(lambda: self._read_cams(short(record.key), record))
 
     def done(self, key: str) -> bool:
         """Return whether the run's record is there, complete, and its outcome ``ok``."""
@@ -197,104 +160,150 @@ class RecordStore:
         """Return all records with their predictions; what can't be used, and failures of runs that have a result, are
         named and skipped.
         """
-        entries, problems = [], []
-        for folder in _folders(self.folder):
+        entries, problems, held = [], [], _Held()
+        for home in ("records", "failed"):
             try:
-                record = self._read_record(folder)
-                entries.append((record, _read_predictions(folder, record)))
-            except (_Unusable, OSError) as error:
-                problems.append(plain(f"{folder.parent.name}/{folder.name} is not used: {error}."))
-        for folder in _folders(self.failed):
-            try:
-                record = self._read_record(folder)
-                problems.append(
-                    plain(
-                        f"The last try of {record.backbone.name}, seed {record.seed}, ended as {record.outcome} "
-                        f"({record.reason.rstrip('.')}); its earlier result stands."
-                    )
-                )
-            except (_Unusable, OSError) as error:
-                problems.append(plain(f"{folder.parent.name}/{folder.name} is not used: {error}."))
+                names = list_foreign(self.out, home)
+            except Refused as refused:
+                problems.append(plain(f"{home} is not used: {refused}."))
+                continue
+            for name in names:
+                # a leading dot is a write that was cut short, or is under way; files are a file manager's (Thumbs.db)
+                if name.startswith(".") or (self.out / home / name).is_file():
+                    continue
+                try:
+                    record = self._read_record(home, name)
+                    if home == "records":
+                        entries.append((record, self._read_predictions(name, record, held)))
+                    else:
+                        problems.append(_earlier_stands(record))
+                except (Refused, OSError) as error:
+                    problems.append(plain(f"{home}/{name[:_LONGEST_NAME]} is not used: {error}."))
         return Stored(tuple(entries), tuple(problems))
 
-    def _read_record(self, folder: Path) -> Record:
-        sums = _sums(folder)
+    def _read_record(self, home: str, name: str) -> Record:
+        """Return the record of a folder; raises ``Refused``, or ``OSError`` where there is none."""
+        if not is_own_folder(self.out / home / name):
+            raise Refused(
+                "it is a link or no folder" if os.path.lexists(self.out / home / name) else "it is not there"
+            )
+        sums = _sums(self.out, home, name)
         if _JSON not in sums:
-            raise _Unusable("it has no complete record.json")
-        path = folder / _JSON
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise _Unusable("its record.json is too large to be one")
-        for name, expected in sums.items():
-            if not (folder / name).is_file() or hash_file(folder / name) != expected:
-                raise _Unusable(f"{name} is not as it was written")
-        text = path.read_bytes()
+            raise Refused("it has no complete record.json")
+        text = self._read_file(home, name, _JSON, MAX_JSON_BYTES)
+        if hash_bytes(text) != sums[_JSON]:
+            raise Refused(f"{_JSON} is not as it was written")
+        for other, expected in sums.items():
+            if other != _JSON and hash_bytes(self._read_file(home, name, other, MAX_ARRAY_BYTES)) != expected:
+                raise Refused(f"{other} is not as it was written")
         try:
             record = Record.model_validate_json(text)
         except ValidationError as error:
-            raise _Unusable(_why_invalid(text, error)) from None
+            raise Refused(_why_invalid(text, error)) from None
         if record.format != FORMAT:
-            raise _Unusable(f"it has format {record.format}, this version reads {FORMAT}; run it again")
-        if _identity_hash(record) != record.key or short(record.key) != folder.name:
-            raise _Unusable("its key, its identity and its folder's name do not belong together")
+            raise Refused(f"it has format {record.format}, this version reads {FORMAT}; run it again")
+        if _identity_hash(record) != record.key or short(record.key) != name:
+            raise Refused("its key, its identity and its folder's name do not belong together")
+        wrong = problem_with_record(record)
+        if wrong:
+            raise Refused(wrong)
         if record.outcome is Outcome.OK and _ARRAYS not in sums:
-            raise _Unusable("it says ok but has no predictions")
+            raise Refused("it says ok but has no predictions")
         return record
+
+    def _read_file(self, home: str, name: str, file: str, limit: int) -> bytes:
+        """Return a file of a record's folder, which has to be there; raises ``Refused`` with the file's name."""
+        try:
+            return read_foreign(self.out, home, name, file, limit=limit)
+        except FileNotFoundError:
+            raise Refused(f"{file} is not as it was written") from None
+        except Refused as refused:
+            raise Refused(f"{file} is not read, because {refused}") from None
+
+    def _read_predictions(self, name: str, record: Record, held: "_Held") -> Predictions | None:
+        arrays = self._read_arrays(name, _ARRAYS, _PREDICTIONS_KINDS)
+        if arrays is None:
+            return None
+        predictions = Predictions(**arrays)
+        wrong = problem_with(predictions, len(record.data.class_names))
+        if wrong:
+            raise Refused(wrong)
+        return Predictions(**held.shared(arrays, len(predictions.labels) * len(record.data.class_names) ** 2 * 8))
+
+    def _read_cams(self, name: str, record: Record) -> Cams | None:
+        arrays = self._read_arrays(name, _CAMS, _CAMS_KINDS)
+        if arrays is None:
+            return None
+        cams = Cams(**arrays)
+        wrong = problem_with_cams(cams, len(record.data.class_names))
+        if wrong:
+            raise Refused(wrong)
+        return cams
+
+    def _read_arrays(
+        self, name: str, file: str, kinds: Mapping[str, tuple[str, int]]
+    ) -> dict[str, npt.NDArray[Any]] | None:
+        """Return the arrays of a file by name, ``None`` where there is no file; raises ``Refused``."""
+        what = file.partition(".")[0]
+        try:
+            data = read_foreign(self.out, "records", name, file, limit=MAX_ARRAY_BYTES)
+            return read_arrays(data, kinds, unpacked=MAX_ARRAY_BYTES)
+        except FileNotFoundError:
+            return None
+        except Refused as refused:
+            raise Refused(f"its {what} can't be read ({refused})") from None
+
+
+class _Held:
+    """Arrays that are held at once: counted, and those that are equal in several records held once."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[tuple[str, tuple[int, ...], str], npt.NDArray[Any]] = {}
+        self._bytes = 0
+
+    def shared(self, arrays: Mapping[str, npt.NDArray[Any]], computed: int) -> dict[str, npt.NDArray[Any]]:
+        """Return arrays, each the one that is held already where there is an equal one.
+
+        Args:
+            arrays: by name.
+            computed: bytes that what is computed of them takes.
+
+        Raises:
+            Refused: all together would be too large.
+        """
+        keys = {name: (array.dtype.str, array.shape, hash_bytes(array.tobytes())) for name, array in arrays.items()}
+        more = computed + sum(arrays[name].nbytes for name, key in keys.items() if key not in self._arrays)
+        if self._bytes + more > MAX_HELD_BYTES:
+            raise Refused(
+                f"the records before it fill the {MAX_HELD_BYTES // 2**20} MiB that are read of one folder; "
+                "move some of them to another"
+            )
+        self._bytes += more
+        return {name: self._arrays.setdefault(key, arrays[name]) for name, key in keys.items()}
 
 
 def _usable(read: Callable[[], _T]) -> _T | None:
     """Return what is read, ``None`` where it is not there or can't be used."""
     try:
         return read()
-    except (_Unusable, OSError):
+    except (Refused, OSError):
         return None
 
 
-def _folders(home: Path) -> list[Path]:
-    if not home.is_dir():
-        return []
-    # a leading dot is a write that was cut short, or is under way; files are what a file manager leaves (Thumbs.db)
-    return sorted(path for path in home.iterdir() if path.is_dir() and not path.name.startswith("."))
+def _earlier_stands(record: Record) -> str:
+    return plain(
+        f"The last try of {record.backbone.name}, seed {record.seed}, ended as {record.outcome} "
+        f"({record.reason.rstrip('.')}); its earlier result stands."
+    )
 
 
-def _read_predictions(folder: Path, record: Record) -> Predictions | None:
-    return _read_sound(folder / _ARRAYS, Predictions, problem_with, record)
-
-
-def _read_sound(
-    path: Path, kind: Callable[..., _T], problem: Callable[[_T, int], str | None], record: Record
-) -> _T | None:
-    """Return a file's arrays as a dataclass, ``None`` where there is no file; raises ``_Unusable``."""
-    arrays = _read_arrays(path, [field.name for field in fields(cast(Any, kind))])
-    if arrays is None:
-        return None
-    value = kind(**arrays)
-    wrong = problem(value, len(record.data.class_names))
-    if wrong:
-        raise _Unusable(wrong)
-    return value
-
-
-def _read_arrays(path: Path, names: list[str]) -> dict[str, npt.NDArray[Any]] | None:
-    """Return the arrays of a file by name, ``None`` where there is no file; raises ``_Unusable``."""
-    if not path.exists():
-        return None
-    what = path.stem
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
-                raise _Unusable(f"its {what} are too large")
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in names}
-    except (KeyError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise _Unusable(f"its {what} can't be read ({error})") from None
-
-
-def _sums(folder: Path) -> dict[str, str]:
+def _sums(out: Path, home: str, name: str) -> dict[str, str]:
     """Return the checksums by file name; only the known names count."""
-    path = folder / _SUMS
-    if not path.is_file() or path.stat().st_size > 4096:
+    try:
+        text = read_foreign(out, home, name, _SUMS, limit=4096).decode("utf-8", errors="replace")
+    except (Refused, OSError):
         return {}
-    lines = [line.split("  ", 1) for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    lines = [line.split("  ", 1) for line in text.splitlines()]
     return {line[1]: line[0] for line in lines if len(line) == 2 and line[1] in (_JSON, _ARRAYS, _CAMS)}
 
 
@@ -307,12 +316,10 @@ def _identity_hash(record: Record) -> str:
 
 def _why_invalid(text: bytes, error: ValidationError) -> str:
     """Return why JSON is not a record of this version, naming its format where it has another."""
-    import json
-
-    with contextlib.suppress(ValueError, RecursionError):
+    with contextlib.suppress(ValueError, RecursionError, MemoryError):
         values = json.loads(text)
         if isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
-            return f"it has format {values['format']!r}, this version reads {FORMAT}; run it again"
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"it is not a record of this version ({place + ': ' if place else ''}{first['msg']})"
+            return f"it has format {repr(values['format'])[:20]}, this version reads {FORMAT}; run it again"
+    first = error.errors(include_input=False, include_url=False)[0]
+    place = ".".join(str(part)[:_LONGEST_NAME] for part in first["loc"])
+    return f"it is not a record of this version ({place + ': ' if place else ''}{first['msg'][:200]})"

@@ -11,15 +11,22 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from benchmark.atomic_files import write_atomically
+from benchmark.atomic_files import inside, write_atomically
 from benchmark.errors import UserError
+from benchmark.foreign_files import MAX_NAME, Refused, is_plain_name, list_foreign, read_foreign
 from benchmark.recipe.suite import Conclusion, Suite
+from benchmark.text import plain
 
 _FOLDER = "suites"
+_MAX_BYTES = 4 * 2**20  # of a file on a suite
+_MAX_TEXT = 10_000  # characters
+# Reports stand beside the board and beside what people write there themselves.
+_TAKEN = ("agents", "claude", "contributing", "gallery", "index", "leaderboard", "licence", "license", "readme",
+          "report", "security")  # fmt: skip
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=_MAX_TEXT)
 
 
 class Experiment(_Part):
@@ -96,10 +103,15 @@ def save_experiments(
         changes: the user's changes to every recipe, dotted fields and their values.
 
     Raises:
-        UserError: it can't be written, or the suite's table can't be read.
+        UserError: it can't be written, the suite's name can't be that of a file of results, or its table can't be
+            read.
     """
+    wrong = problem_with_suite_name(suite.name)
+    if wrong:
+        raise UserError(f"In {suite.where}: its name '{plain(suite.name)}' {wrong}; give the file another name.")
     label = ", ".join(f"{field}={value}" for field, value in sorted(changes.items()))
-    before = {} if (old := _read(_path(out, suite.name))) is None else {each.name: each.runs for each in old.entries}
+    old = _read(out, f"{suite.name}.json")
+    before = {each.name: each.runs for each in old.entries} if isinstance(old, Experiments) else {}
     entries = []
     for entry in suite.entries:
         runs = dict(before.get(entry.name, {}))
@@ -117,22 +129,43 @@ def save_experiments(
         known=known_figures(suite),
         entries=tuple(entries),
     )
-    path = _path(out, suite.name)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, experiments.model_dump_json(indent=1))
+        write_atomically(inside(out, _FOLDER, f"{suite.name}.json"), experiments.model_dump_json(indent=1))
     except OSError as error:
         raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
 
 
-def read_experiments(folders: Iterable[Path]) -> tuple[Experiments, ...]:
-    """Return what results folders know of suites, the runs of a suite in several folders together."""
+def problem_with_suite_name(name: str) -> str:
+    """Return why a suite may not be called so, as the end of a sentence; empty where it may.
+
+    Its name becomes that of a report beside the board: of a plain file, and of none that stands there already.
+    """
+    if not is_plain_name(name):
+        return f"is not of letters, digits, spaces and _-+,.() alone, {MAX_NAME} at most"
+    if name.casefold() in _TAKEN:
+        return "is that of another file beside the board"
+    return ""
+
+
+def read_experiments(folders: Iterable[Path]) -> tuple[tuple[Experiments, ...], tuple[str, ...]]:
+    """Return what results folders know of suites, the runs of a suite in several folders together, and a sentence for
+    each file that is not used.
+    """
     suites: dict[str, Experiments] = {}
-    for path in sorted(path for folder in folders for path in (folder / _FOLDER).glob("*.json")):
-        here = _read(path)
-        if here is not None:
-            suites[here.suite] = _together(suites[here.suite], here) if here.suite in suites else here
-    return tuple(suites.values())
+    problems: list[str] = []
+    for folder in folders:
+        try:
+            names = [name for name in list_foreign(folder, _FOLDER) if name.endswith(".json") and name[0] != "."]
+        except Refused as refused:
+            problems.append(f"{_FOLDER} is not used: {refused}.")
+            continue
+        for name in names:
+            here = _read(folder, name)
+            if isinstance(here, Experiments):
+                suites[here.suite] = _together(suites[here.suite], here) if here.suite in suites else here
+            elif here:
+                problems.append(plain(f"{_FOLDER}/{name[:MAX_NAME]} is not used: {here}."))
+    return tuple(suites[name] for name in sorted(suites)), tuple(problems)
 
 
 def _together(first: Experiments, second: Experiments) -> Experiments:
@@ -145,13 +178,21 @@ def _together(first: Experiments, second: Experiments) -> Experiments:
     return first.model_copy(update={"entries": tuple(entries)})
 
 
-def _path(out: Path, suite: str) -> Path:
-    return out / _FOLDER / f"{suite}.json"
-
-
-def _read(path: Path) -> Experiments | None:
-    """Return what a file says, ``None`` where it is not there or can't be used: the next command writes it anew."""
+def _read(out: Path, name: str) -> Experiments | str:
+    """Return what a file says, or why it can't be used, empty where it is not there: the next command writes it."""
     try:
-        return Experiments.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
+        experiments = Experiments.model_validate_json(read_foreign(out, _FOLDER, name, limit=_MAX_BYTES))
+    except FileNotFoundError:
+        return ""
+    except Refused as refused:
+        return str(refused)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part)[:MAX_NAME] for part in first["loc"])
+        return f"it is not what a suite leaves ({place + ': ' if place else ''}{first['msg'][:200]})"
+    wrong = problem_with_suite_name(experiments.suite)
+    if wrong:
+        return f"the suite's name '{experiments.suite[:MAX_NAME]}' {wrong}"
+    if name != f"{experiments.suite}.json":
+        return f"it is of another suite, '{experiments.suite}'"
+    return experiments

@@ -1,6 +1,5 @@
 """The leaderboard: records in, tables and plots out. Scores are computed anew from the records each time."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,24 +62,23 @@ def write_leaderboard(
         UserError: there is no record at all, or the view asks for what is not there.
     """
     from benchmark.reporting.documents.gallery import write_gallery
-    from benchmark.reporting.documents.reference_report import with_reports, write_reports
+    from benchmark.reporting.documents.reference_report import free_for_reports, with_reports, write_reports
     from benchmark.reporting.documents.tables import write_tables
     from benchmark.reporting.figures.cams import write_cam_plots
+    from benchmark.reporting.figures.montage import copy_montages
     from benchmark.reporting.figures.plots import write_plots  # matplotlib takes its time
-    from benchmark.reporting.figures.thumbnails import read_thumbnails
+    from benchmark.reporting.figures.thumbnails import Thumbnails
     from benchmark.reporting.page.page import page
 
     folders = list(folders) or [out]
     say("Reading records, computing intervals")
     board, reports = with_reports(view.of(read_board(*folders, costs=costs)), folders)
+    board, reports = free_for_reports(board, reports, out)
     out.mkdir(parents=True, exist_ok=True)
     for folder in folders:
-        _copy_montages(folder, out)
+        copy_montages(folder, out)
     fingerprints = {result.record.data.fingerprint for result in board.results}
-    thumbnails = {
-        fingerprint: {name: jpeg for folder in folders for name, jpeg in read_thumbnails(folder, fingerprint).items()}
-        for fingerprint in fingerprints
-    }
+    thumbnails = {fingerprint: Thumbnails(folders, fingerprint) for fingerprint in fingerprints}
     say("Drawing figures")
     write_plots(board, out)
     say("Drawing heat maps")
@@ -93,10 +91,3 @@ def write_leaderboard(
     page_file = out / "leaderboard.html"
     write_atomically(page_file, page(board, thumbnails))
     return WrittenBoard(page_file, tuple(answer_lines(board)))
-
-
-def _copy_montages(folder: Path, out: Path) -> None:
-    """Take along the pictures of the data that the runs left; they can't be made from records."""
-    for path in folder.glob("plot_montage_*"):
-        if not (out / path.name).exists():
-            shutil.copyfile(path, out / path.name)

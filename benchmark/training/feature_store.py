@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from benchmark.atomic_files import write_atomically
 from benchmark.hashing import canonical_json, hash_json
+from benchmark.ownership import make_private, other_writers
 
 try:
     import fcntl
@@ -74,12 +75,17 @@ class FeatureStore:
             dtype: NumPy's name.
 
         Raises:
-            NoRoom: the folder can't be written, or the system has no locks that end with a process.
+            NoRoom: the folder can't be written, others may write to it, or the system has no locks that end with a
+                process.
         """
         if fcntl is None:
             raise NoRoom("this system has no file locks that end with their process")
         whole = {"format": FORMAT, "count": count, "shape": list(shape), "dtype": dtype, **key}
         folder = self.folder / hash_json(whole)[:24]
+        for place in (self.folder.parent, self.folder, folder, folder / "rows.bin", folder / "done.bin"):
+            others = other_writers(place)
+            if others:
+                raise NoRoom(f"{place} is not used, because {others}, and who writes there can change results")
         try:
             return Entry(self, folder, whole)
         except OSError as error:
@@ -258,7 +264,7 @@ def parse_size(text: str) -> int:
 def _share(folder: Path) -> int:
     """Make an entry's folder and share its lock; return the descriptor that holds it."""
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         path = folder / "use.lock"
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -10,7 +10,8 @@ import pytest
 
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Cams, Predictions
-from benchmark.records.store import RecordStore, problem_with, problem_with_cams
+from benchmark.records.soundness import problem_with, problem_with_cams
+from benchmark.records.store import RecordStore
 from tests.execution.samples import a_record, some_predictions
 
 

@@ -24,6 +24,7 @@ from benchmark.data.duplicates.groups import (
 from benchmark.data.duplicates.near_duplicates import RULE, TURNS, near_duplicates
 from benchmark.data.sources.files import suffix_of
 from benchmark.hashing import hash_json
+from benchmark.ownership import PRIVATE_FILE, other_writers
 
 AUDIT_VERSION = 3  # raised by hand when the same images would be audited otherwise
 PARTS = ("train", "validation", "test")
@@ -100,20 +101,21 @@ def audit_data(data: DataSet, split: Split, say: Callable[[str], None] = lambda 
         key = hash_json([AUDIT_VERSION, data.fingerprint, groups, split.name, split.hash])
         kept = data.folder.parent / f"audit-{key[:16]}.json"
         with contextlib.suppress(OSError, ValueError):  # not there, or damaged: done anew
-            return Audit.model_validate_json(kept.read_bytes())
+            if not other_writers(kept):
+                return Audit.model_validate_json(kept.read_bytes())
     probed = _probe_file(data)
     if probed is None or not probed.is_file():  # else what takes long is done
         say(f"Auditing {len(data)} images of {data.name}: copies, patients, shortcuts")
     audit = _audit(data, split)
     if kept is not None:
         with contextlib.suppress(OSError):  # a cache that can't be written costs time the next time, and nothing else
-            save_audit(audit, kept)
+            save_audit(audit, kept, PRIVATE_FILE)
     return audit
 
 
-def save_audit(audit: Audit, path: Path) -> None:
-    """Write an audit as JSON, complete or not at all."""
-    write_atomically(path, audit.model_dump_json(indent=1))
+def save_audit(audit: Audit, path: Path, mode: int = 0o666) -> None:
+    """Write an audit as JSON, complete or not at all, with at most these permissions."""
+    write_atomically(path, audit.model_dump_json(indent=1), mode)
 
 
 def _audit(data: DataSet, split: Split) -> Audit:
@@ -165,11 +167,12 @@ def _probed(data: DataSet) -> tuple[ProbeRow, ...]:
     adapter = TypeAdapter(tuple[ProbeRow, ...])
     if kept is not None:
         with contextlib.suppress(OSError, ValueError):
-            return adapter.validate_json(kept.read_bytes())
+            if not other_writers(kept):
+                return adapter.validate_json(kept.read_bytes())
     probe = shortcut_probe(data)
     if kept is not None:
         with contextlib.suppress(OSError):
-            write_atomically(kept, adapter.dump_json(probe))
+            write_atomically(kept, adapter.dump_json(probe), PRIVATE_FILE)
     return probe
 
 

@@ -23,6 +23,7 @@ from benchmark.atomic_files import written_file
 from benchmark.data.dataset import DataSet
 from benchmark.data.preparation.pixels import THUMBNAIL, resized
 from benchmark.data.preparation.threads import thread_map
+from benchmark.ownership import PRIVATE_FILE, other_writers
 
 MAX_BITS = 12
 MIN_CORRELATION = 0.975
@@ -68,7 +69,7 @@ def are_known(data: DataSet) -> bool:
 def near_duplicates(data: DataSet) -> NearPairs:
     """Return the near-duplicates of a data set, computed once and kept beside its prepared images."""
     kept = _kept_in(data.folder) if data.folder else None
-    if kept is not None:
+    if kept is not None and not other_writers(kept):
         # not there, or damaged: found anew
         with contextlib.suppress(*_UNREADABLE), np.load(kept, allow_pickle=False) as stored:
             return NearPairs(*(stored[name] for name in ("first", "second", "correlation", "turn")))
@@ -77,7 +78,11 @@ def near_duplicates(data: DataSet) -> NearPairs:
     pairs = find_pairs(thumbnails, np.sort(alone).astype(np.int64))
     if kept is not None:
         # a cache that can't be written costs time the next time, and nothing else
-        with contextlib.suppress(OSError), written_file(kept) as unfinished, unfinished.open("wb") as stream:
+        with (
+            contextlib.suppress(OSError),
+            written_file(kept, PRIVATE_FILE) as unfinished,
+            unfinished.open("wb") as stream,
+        ):
             np.savez(stream, first=pairs.first, second=pairs.second, correlation=pairs.correlation, turn=pairs.turn)
     return pairs
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from platformdirs import user_cache_path
 
 from benchmark.atomic_files import UNFINISHED, flush
 from benchmark.errors import UserError
+from benchmark.ownership import PRIVATE_FILE, make_private, other_writers
 
 CACHE_VARIABLE = "TUMORBOARD_CACHE"
 
@@ -35,9 +37,11 @@ def cache_root(cache: Path | None = None) -> Path:
 
 
 def make_folder(folder: Path) -> Path:
-    """Create a folder with its parents; raises ``UserError`` where it can't be written."""
+    """Create a folder with its parents, for this user alone to write; raises ``UserError`` where it can't be written,
+    or where others may write to it.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
     except OSError as error:
         raise UserError(
             f"The cache folder '{folder}' can't be created ({error.strerror}): "
@@ -47,7 +51,23 @@ def make_folder(folder: Path) -> Path:
         raise UserError(
             f"The cache folder '{folder}' is not writable: name another in the environment variable {CACHE_VARIABLE}."
         )
+    require_own(folder)
     return folder
+
+
+def require_own(*paths: Path) -> None:
+    """Raise ``UserError`` unless this user alone may write to files and folders of the cache.
+
+    Whoever may write there can change labels and pixels, and with them every score, under the same fingerprint.
+    """
+    for path in paths:
+        others = other_writers(path)
+        if others:
+            raise UserError(
+                f"The cache '{path}' is not used, because {others}, and who writes there can change results: name a "
+                f"folder of your own in the environment variable {CACHE_VARIABLE}, or make it yours alone "
+                f"(chmod -R go-w)."
+            )
 
 
 @contextlib.contextmanager
@@ -71,6 +91,7 @@ def written_whole(target: Path) -> Iterator[Path]:
     try:
         yield unfinished
         for file in unfinished.iterdir():
+            file.chmod(stat.S_IMODE(file.stat().st_mode) & PRIVATE_FILE)
             flush(file)
         unfinished.rename(target)
         flush(target.parent)

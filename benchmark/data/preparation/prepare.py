@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.data.dataset import DataSet
-from benchmark.data.preparation.cache import cache_root, locked, require_space, written_whole
+from benchmark.data.preparation.cache import cache_root, locked, require_own, require_space, written_whole
 from benchmark.data.preparation.decoding import Progress, Rows, Seen, Task, damaged, decode_all
 from benchmark.data.preparation.index import Index, load_index, save_index
 from benchmark.data.preparation.pixels import Resize
@@ -56,7 +56,9 @@ def open_dataset(
     source = open_source(spec) if isinstance(spec, str) else spec
     key = hashlib.sha256(f"{FORMAT} {source.signature()}".encode()).hexdigest()
     label = Path(spec).name if isinstance(spec, str) else type(source).__name__
-    home = cache_root(cache) / "data" / f"{_plain(label)}-{key[:16]}"
+    root = cache_root(cache)
+    require_own(root)
+    home = root / "data" / f"{_plain(label)}-{key[:16]}"
     folder = home / f"{size}-rgb-{resize}"
     if not folder.exists():
         with locked(home):
@@ -73,16 +75,19 @@ def load_prepared(folder: Path) -> DataSet:
     """Open what :func:`open_dataset` prepared, from ``DataSet.folder``; reads no image.
 
     Raises:
-        UserError: the folder is not a prepared data set.
+        UserError: the folder is not a prepared data set, or others may write to it.
     """
+    index = folder.parent / "index"
+    within = [path for place in (folder, index) if place.is_dir() for path in place.iterdir()]
+    require_own(folder.parent.parent, folder.parent, folder, index, *within)
     try:
-        index = load_index(folder.parent / "index")
+        loaded = load_index(index)
         pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
         masks_file = folder / "masks.npy"
         masks = np.load(masks_file, mmap_mode="r", allow_pickle=False) if masks_file.exists() else None
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
         raise UserError(f"'{folder}' holds no prepared data set ({error}): open the data set anew.") from None
-    return index.dataset(pixels, masks, folder)
+    return loaded.dataset(pixels, masks, folder)
 
 
 def _silent(done: int, total: int) -> None:

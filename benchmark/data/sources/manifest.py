@@ -18,6 +18,7 @@ from benchmark.data.sources.medical import MEDICAL_SUFFIXES, Volumes, require_li
 from benchmark.data.sources.tree import FileTree, file_signature, inside, read_bytes
 from benchmark.errors import UserError
 
+_MOST_DIGITS, _LONGEST_PATH, _SHOWN = 9, 4096, 200  # of a slice's number; characters of a path; those shown
 _STAT_EACH = 20_000  # above as many images, a signature looks at the table only
 
 
@@ -51,16 +52,21 @@ class _Beside:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._within: dict[str, bool] = {}  # whether a folder that was asked for lies within, by its name
 
     def shown(self, name: str) -> str:
         return str(self.folder / name)
 
     def holds(self, name: str) -> bool:
-        path = inside(self.folder, name)
-        return path is not None and path.is_file()
+        return (self.folder / name).is_file()  # asked of what does not lead out
 
     def leads_out(self, name: str) -> bool:
-        return inside(self.folder, name) is None
+        above = name.rpartition("/")[0]
+        if above not in self._within:  # resolved once: a table has many images of one folder
+            self._within[above] = inside(self.folder, above) is not None
+        # a link may lead anywhere, and so may two dots at the end
+        plain_file = self._within[above] and name[-2:] != ".." and not (self.folder / name).is_symlink()
+        return not plain_file and inside(self.folder, name) is None
 
     def read(self, name: str) -> bytes:
         return read_bytes(self.folder / name)
@@ -122,6 +128,10 @@ class ManifestSource:
 
     @cached_property
     def _lines(self) -> tuple[Line, ...]:
+        named = Counter((cells["path"], cells.get("slice", "")) for cells in self._cells)
+        for (path, _), count in named.items():
+            if count > 1 and path:  # found before any file is looked at, which takes time
+                raise UserError(f"'{self.shown}' lists the image '{path[:_SHOWN]}' twice.")
         lines = tuple(self._line(number, cells) for number, cells in enumerate(self._cells, start=1))
         twice = [name for name, count in Counter(line.image_id for line in lines).items() if count > 1]
         if twice:
@@ -144,8 +154,10 @@ class ManifestSource:
                 f"'{self.shown}' has the split '{split}' in row {number}: train, validation and test are known."
             )
         slice_number = cells.get("slice", "")
-        if slice_number and not slice_number.isdecimal():
-            raise UserError(f"'{self.shown}' has the slice '{slice_number}' in row {number}: give a number from 0.")
+        if slice_number and not (slice_number.isdecimal() and len(slice_number) <= _MOST_DIGITS):
+            raise UserError(
+                f"'{self.shown}' has the slice '{slice_number[:_SHOWN]}' in row {number}: give a number from 0."
+            )
         return Line(
             path=self._checked(cells["path"], "file"),
             label=tidy_class(cells["label"]),
@@ -159,6 +171,8 @@ class ManifestSource:
     def _checked(self, path: str, what: str) -> str:
         """Return a path in its plain form; raises ``UserError`` unless it names an image inside the folder."""
         plain = PurePosixPath(path.replace("\\", "/")).as_posix()
+        if "\0" in plain or len(plain) > _LONGEST_PATH:
+            raise UserError(f"'{self.shown}' names '{path[:_SHOWN]}', which can't be the name of a file.")
         if self._files.leads_out(plain):
             raise UserError(f"'{self.shown}' names '{path}', outside its folder.")
         if not self._files.holds(plain):

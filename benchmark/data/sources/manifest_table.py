@@ -10,6 +10,9 @@ MANIFESTS = (".csv", ".parquet")
 REQUIRED = ("path", "label")
 OPTIONAL = ("group", "split", "mask", "slice", "plane")
 
+MAX_ROWS, MAX_CELL = 2_000_000, 4096  # lines; characters of a cell
+_MAX_UNPACKED, _BATCH = 256 * 2**20, 1000  # bytes of a Parquet file's columns, lines that are read at once
+
 Cells = dict[str, str]  # of one line, by column
 
 
@@ -52,6 +55,8 @@ def _read_csv(data: bytes) -> tuple[list[str], list[Cells]]:
         if None in cells or None in cells.values():
             raise ValueError(f"line {reader.line_num} has not {len(columns)} cells")
         lines.append({name: str(value).strip() for name, value in cells.items()})
+        if len(lines) > MAX_ROWS:
+            raise ValueError(f"it has more than {MAX_ROWS} rows")
     return columns, lines
 
 
@@ -60,9 +65,40 @@ def _read_parquet(data: bytes, name: str) -> tuple[list[str], list[Cells]]:
         import pyarrow.parquet as parquet
     except ImportError:
         raise UserError(f"Reading '{name}' needs pyarrow: pip install 'tumorboard[parquet]'.") from None
-    table: Any = parquet.read_table(io.BytesIO(data))
-    lines = table.to_pylist()
-    return table.column_names, [{name: _text(value) for name, value in cells.items()} for cells in lines]
+    file: Any = parquet.ParquetFile(io.BytesIO(data))
+    columns = list(file.schema_arrow.names)
+    if not set(columns) <= {*REQUIRED, *OPTIONAL}:
+        return columns, []  # refused for the column that is unknown, before any is read
+    if file.metadata.num_rows > MAX_ROWS:
+        raise ValueError(f"it has more than {MAX_ROWS} rows")
+    groups = (file.metadata.row_group(n) for n in range(file.metadata.num_row_groups))
+    if sum(group.total_byte_size for group in groups) > _MAX_UNPACKED:
+        raise ValueError(f"its columns have more than {_MAX_UNPACKED // 2**20} MiB")
+    # a long text that stands once in the file and is named in each row stays one, until its length is known
+    file = parquet.ParquetFile(io.BytesIO(data), read_dictionary=columns)
+    lines: list[Cells] = []
+    for batch in file.iter_batches(batch_size=_BATCH):
+        if len(lines) + batch.num_rows > MAX_ROWS:
+            raise ValueError(f"it has more than {MAX_ROWS} rows")
+        for column in batch.columns:
+            _require_short(column)
+        lines += [{name: _text(value) for name, value in cells.items()} for cells in batch.to_pylist()]
+    return columns, lines
+
+
+def _require_short(column: Any) -> None:
+    """Raise ``ValueError`` unless a Parquet column holds numbers, or text of a cell's length."""
+    import pyarrow as arrow
+    import pyarrow.compute as compute
+
+    values = column.dictionary if arrow.types.is_dictionary(column.type) else column
+    kind = values.type
+    if arrow.types.is_string(kind) or arrow.types.is_large_string(kind):
+        longest = compute.max(compute.binary_length(values)).as_py() or 0
+        if longest > 4 * MAX_CELL:  # bytes of UTF-8
+            raise ValueError(f"a cell has more than {MAX_CELL} characters")
+    elif not (arrow.types.is_primitive(kind) or arrow.types.is_null(kind)):
+        raise ValueError(f"a column has values of type {kind}: text and numbers are read")
 
 
 def _text(value: Any) -> str:

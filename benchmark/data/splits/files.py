@@ -3,19 +3,23 @@
 import csv
 import io
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.atomic_files import write_atomically, written_file
 from benchmark.data.dataset import DataSet, Split
 from benchmark.errors import UserError
+from benchmark.foreign_arrays import read_arrays
+from benchmark.foreign_files import Refused, read_foreign
 
 _PARTS = ("train", "validation", "test")
+_KINDS = {"facts": ("U", 0), **dict.fromkeys(_PARTS, ("i", 1))}
+_MAX_BYTES, _MAX_FACTS = 256 * 2**20, 2**20  # of a file; characters
 _FACTS = tuple(field.name for field in fields(Split) if field.name not in _PARTS)
 
 
@@ -26,18 +30,38 @@ def save_split(split: Split, path: Path) -> None:
         np.savez(stream, facts=np.array(facts), **{part: getattr(split, part) for part in _PARTS})
 
 
+class _Facts(BaseModel):
+    """The fields of :class:`~benchmark.data.dataset.Split` beside its positions, as a file has them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str
+    hash: str
+    limited_to: int | None
+    leaks: tuple[str, ...]
+    notes: tuple[str, ...]
+    removed: int | None
+    unscored: tuple[str, ...]
+    kind: str
+    fold: int | None
+    folds: int | None
+    scheme: str
+
+
 def load_split(path: Path) -> Split:
     """Read what :func:`save_split` wrote; raises ``UserError`` where it can't."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            facts = json.loads(str(stored["facts"]))
-            parts = {part: stored[part] for part in _PARTS}
-        fields_of_split: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()
-        }
-        return Split(**fields_of_split, **parts)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"Split file '{path}' can't be read ({error}).") from None
+        data = read_foreign(path.parent, path.name, limit=_MAX_BYTES)
+        arrays = read_arrays(data, _KINDS, unpacked=_MAX_BYTES, longest=_MAX_FACTS)
+        facts = _Facts.model_validate_json(str(arrays["facts"]))
+        parts: dict[str, Any] = {part: arrays[part].astype(np.int64) for part in _PARTS}
+        positions = np.concatenate(list(parts.values()))
+        if len(np.unique(positions)) < len(positions) or (len(positions) and positions.min() < 0):
+            raise Refused("an image is in two of its parts, or none")
+        return Split(**{**dict(facts), **parts})
+    except (Refused, OSError, ValidationError) as error:
+        what = "its facts are not those of a split" if isinstance(error, ValidationError) else error
+        raise UserError(f"Split file '{path}' can't be read ({what}).") from None
 
 
 def split_table(data: DataSet, splits: Sequence[Split]) -> bytes:

@@ -12,7 +12,7 @@ from typing import IO
 from uuid import uuid4
 
 from backbones.registry import OWN_ORIGINS
-from benchmark.atomic_files import write_atomically
+from benchmark.atomic_files import inside
 from benchmark.child_process import message, send, start
 from benchmark.execution.executors.base import OnEvent
 from benchmark.execution.executors.process_tree import adopt_orphans, descendants, end_tree, with_attempt
@@ -75,7 +75,7 @@ class WorkerProcess:
         if self.runs:
             _make_ready(job)
         self.runs, self._attempt = self.runs + 1, attempt
-        self._ask({"job": str(job.work / "job.json"), "attempt": attempt})
+        self._ask({"job": job.message(), "attempt": attempt})
         return Watch(job, attempt, self._lines, on_event)
 
     def ask_to_stop(self) -> None:
@@ -180,8 +180,6 @@ def bound(log: Path) -> None:
 
 
 def _make_ready(job: Job) -> None:
-    """Write the job where its worker finds it, and begin its log anew."""
-    job.work.mkdir(parents=True, exist_ok=True)
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(job.work / "job.json", job.model_dump_json(indent=1))
-    job.log.unlink(missing_ok=True)
+    """Make the folders of a run, and begin its log anew."""
+    inside(job.out, "work", job.work.name).mkdir(exist_ok=True)
+    inside(job.out, "logs", job.log.name).unlink(missing_ok=True)

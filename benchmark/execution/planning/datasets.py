@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from benchmark.atomic_files import inside
 from benchmark.data.audit.audit import Audit, audit_data
 from benchmark.data.dataset import DataSet, Split
 from benchmark.data.duplicates.near_duplicates import are_known
@@ -55,7 +56,7 @@ class Fold:
     def save(self, out: Path) -> None:
         """Write the split, and its table, whose SHA-256 stands in each run's identity."""
         path = self.split_file(out)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        inside(out, path.parent.name, path.name)
         save_split(self.split, path)
         save_split_table(self.data, (self.split,), path.with_suffix(".csv"))
 

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.child_process import messages, start
+from benchmark.child_process import messages, send, start
 from benchmark.execution.executors.process_tree import descendants, end_tree
 from benchmark.execution.executors.worker_process import worker_key
 from benchmark.execution.planning.plan import Plan
@@ -218,15 +219,16 @@ def _pace(job: Job, folder: Path, seconds: float) -> Pace | Unknown:
     attempt, others = uuid4().hex, {process.pid for process in descendants()}
     split = folder / "splits" / job.split_file.name
     here = job.model_copy(update={"out": folder, "split_file": split})
-    file = folder / "job.json"
-    file.write_text(here.model_dump_json(), encoding="utf-8")
     answer = folder / "events"
     with answer.open("wb") as events, (folder / "log").open("wb") as log:
         try:
             process = start(
-                "benchmark.execution.worker.step_timing", str(file),
-                environment=worker_environment(job, attempt), stdout=events, stderr=log,
+                "benchmark.execution.worker.step_timing",
+                environment=worker_environment(job, attempt), stdin=subprocess.PIPE, stdout=events, stderr=log,
             )  # fmt: skip
+            assert process.stdin is not None
+            with suppress(OSError), process.stdin:  # it may be gone already: its exit says so
+                send(process.stdin, here.message())
         except OSError as error:
             return Unknown(f"not measured: the worker could not be started ({error})")
         try:

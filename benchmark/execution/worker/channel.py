@@ -1,6 +1,8 @@
 """The worker's private line to its controller: events one way, requests the other, one JSON object a line each.
 
-A request is ``{"job": FILE, "attempt": ID}``, a run to do, or ``{"stop": true}``, which asks to save after the epoch.
+A request is ``{"job": JOB, "attempt": ID}``, a run to do, or ``{"stop": true}``, which asks to save after the epoch.
+The job itself comes this way and never by a file: it names plug-ins, which run as this user, and a results folder may
+be one that others can write to.
 The end of the stream means that the controller is gone.
 """
 
@@ -31,7 +33,7 @@ class Channel:
     def __init__(self, requests: IO[bytes], events: IO[bytes]) -> None:
         self._requests, self._events = requests, events
         self._stop = threading.Event()
-        self._runs: queue.SimpleQueue[tuple[Path, str]] = queue.SimpleQueue()
+        self._runs: queue.SimpleQueue[tuple[dict[str, Any], str]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -48,8 +50,8 @@ class Channel:
         except (OSError, ValueError):
             return
 
-    def next_run(self) -> tuple[Path, str]:
-        """Wait for a run to do; return its job file and the id of the attempt."""
+    def next_run(self) -> tuple[dict[str, Any], str]:
+        """Wait for a run to do; return its job, as JSON has it, and the id of the attempt."""
         return self._runs.get()
 
     def stop(self, *_: object) -> None:
@@ -65,7 +67,7 @@ class Channel:
             if request.get("stop"):
                 self._stop.set()
             else:
-                self._runs.put((Path(request["job"]), str(request["attempt"])))
+                self._runs.put((request["job"], str(request["attempt"])))
         # the controller is gone: leave nothing running, and leave the claim to the next
         for child in descendants():
             with contextlib.suppress(psutil.Error):

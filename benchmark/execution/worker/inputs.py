@@ -6,6 +6,7 @@ from backbones import Backbone
 from backbones.registry import load_registry
 from benchmark.errors import UserError
 from benchmark.execution.worker.job import Job
+from benchmark.hashing import hash_bytes
 from benchmark.records.outcomes import Outcome, RunFailure
 
 if TYPE_CHECKING:
@@ -39,12 +40,20 @@ def load_images(job: Job) -> "tuple[DataSet, Split]":
     """Return the prepared images of a run, and their split.
 
     Raises:
-        RunFailure: ``bad_data`` where they can't be read.
+        RunFailure: ``bad_data`` where they can't be read, or are not those that were planned: who may write to the
+            results folder may change the split there.
     """
     from benchmark.data import load_prepared, load_split
+    from benchmark.data.splits.files import split_table
 
     try:
         data = load_prepared(job.data_folder)
-        return data, load_split(job.split_file)
-    except (UserError, OSError, ValueError) as error:
+        split = load_split(job.split_file)
+        table = split_table(data, (split,))
+    except (UserError, OSError, ValueError, IndexError) as error:
         raise RunFailure(Outcome.BAD_DATA, f"The prepared data can't be read: {error}") from error
+    if data.fingerprint != job.run.data_fingerprint or hash_bytes(table) != job.run.split_hash:
+        raise RunFailure(
+            Outcome.BAD_DATA, f"The prepared images or the split in {job.split_file} changed meanwhile; try again."
+        )
+    return data, split

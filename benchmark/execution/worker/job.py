@@ -1,10 +1,11 @@
 """The job: all that a worker must know of a run, as JSON."""
 
+import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,6 +20,7 @@ from benchmark.records.settings import Settings
 from benchmark.records.store import short
 
 _FINAL = "final.safetensors"
+_LONGEST_NAME = 150  # characters of a backbone's name in that of its log
 _TAIL_BYTES, _TAIL_LINES = 8192, 20
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -60,6 +62,16 @@ class Job(BaseModel):
     command: str = ""
     verdict: tuple[Outcome, str] | None = None
 
+    def message(self) -> dict[str, Any]:
+        """Return the job as JSON has it, for the pipe to its worker."""
+        values: dict[str, Any] = json.loads(self.model_dump_json())
+        return values
+
+    @classmethod
+    def of_message(cls, values: Mapping[str, Any]) -> Self:
+        """Return the job that :meth:`message` made; raises :class:`pydantic.ValidationError` where it is none."""
+        return cls.model_validate_json(json.dumps(values))
+
     @property
     def key(self) -> str:
         """The run's identity."""
@@ -87,7 +99,7 @@ class Job(BaseModel):
     def log(self) -> Path:
         """The file that gets what the worker and the backbone print."""
         name = "".join(c if c.isalnum() or c in "_-." else "-" for c in self.run.backbone)
-        return self.out / "logs" / f"{name}-{short(self.key)}.log"
+        return self.out / "logs" / f"{name[:_LONGEST_NAME]}-{short(self.key)}.log"
 
     def log_tail(self) -> list[str]:
         """Return the last lines of the log, without terminal codes; none where there is no log."""

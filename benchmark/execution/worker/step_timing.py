@@ -1,4 +1,5 @@
-"""A few steps of a run, timed, for a dry run: ``python -m benchmark.execution.worker.step_timing JOBFILE``.
+"""A few steps of a run, timed, for a dry run: ``python -m benchmark.execution.worker.step_timing``, with the job as
+one line of JSON on its standard input.
 
 Nothing is kept. Initial weights are drawn, whatever the run would start from: that does not change how long a step
 takes.
@@ -11,13 +12,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.child_process import send, take_standard_streams
+from benchmark.child_process import message, send, take_standard_streams
 from benchmark.engines import engine_entry
 from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.execution.worker.inputs import find_declared, load_images
@@ -193,11 +193,11 @@ def _median(values: list[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
-def main(arguments: list[str]) -> int:
-    """Measure the job in a file and say so in one event; return 0 whatever came of it."""
+def main() -> int:
+    """Measure the job that is asked for and say so in one event; return 0 whatever came of it."""
     begun = time.perf_counter()
-    _, events = take_standard_streams()
-    job = Job.model_validate_json(Path(arguments[0]).read_bytes())
+    requests, events = take_standard_streams()
+    job = Job.of_message(message(requests.readline()) or {})
     try:
         pace = measure(job, begun)
     except BaseException as error:  # SystemExit too: a backbone's code may raise anything
@@ -211,7 +211,7 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
+    code = main()
     with contextlib.suppress(OSError):
         sys.stderr.flush()
     os._exit(code)  # a framework may crash while it is torn down

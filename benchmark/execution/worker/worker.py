@@ -37,7 +37,8 @@ from benchmark.records.failures import outcome_of, unreachable
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import CamFacts, Cams, NetworkFacts, Predictions, Record, Timings
 from benchmark.records.run import Run
-from benchmark.records.store import RecordStore, problem_with
+from benchmark.records.soundness import problem_with
+from benchmark.records.store import RecordStore
 
 if TYPE_CHECKING:
     from benchmark.engines import Engine, Network
@@ -56,8 +57,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the controller's to answer
     began, runs_before, speeds = psutil.Process().create_time(), 0, Speeds()
     while True:
-        job_file, os.environ[ATTEMPT_VARIABLE] = channel.next_run()
-        job = Job.model_validate_json(job_file.read_bytes())
+        values, os.environ[ATTEMPT_VARIABLE] = channel.next_run()
+        job = Job.of_message(values)
         if runs_before:
             began = time.time()
             print_to(job.log)

@@ -8,9 +8,10 @@ from statistics import fmean
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.atomic_files import write_atomically
+from benchmark.atomic_files import inside, write_atomically
 from benchmark.evaluation.comparison import ALPHA, mcnemar_clustered
 from benchmark.evaluation.metrics import decide
+from benchmark.foreign_files import Refused, read_foreign
 from benchmark.recipe.suite import Conclusion
 from benchmark.records.suite_membership import Experiment, Experiments, read_experiments
 from benchmark.reporting.board.board import Board
@@ -22,6 +23,7 @@ from benchmark.reporting.documents.markdown_cells import bullets, escaped, table
 
 Bools = npt.NDArray[np.bool_]
 Verdict = tuple[str, str]  # in a word, and with its figures
+_MAX_REPORT = 16 * 2**20  # bytes of an earlier report, whose place a new one takes
 
 
 @dataclass(frozen=True)
@@ -67,19 +69,43 @@ def with_reports(board: Board, folders: Iterable[Path]) -> tuple[Board, dict[str
     """
     reports = {}
     notes = list(board.notes)
-    for experiments in read_experiments(folders):
+    all_experiments, problems = read_experiments(folders)
+    for experiments in all_experiments:
         all_suite_runs = _suite_runs(experiments, {result.record.key: result for result in board.results})
         if experiments.known and all_suite_runs:
             name = f"{experiments.suite}.md"
             reports[name] = report(experiments, all_suite_runs)
             notes.append(f"{experiments.about}: set beside the figures that they repeat in {name}.")
-    return replace(board, notes=tuple(notes)), reports
+    return replace(board, notes=tuple(notes), problems=(*board.problems, *problems)), reports
+
+
+def free_for_reports(board: Board, reports: Mapping[str, str], out: Path) -> tuple[Board, dict[str, str]]:
+    """Return the reports that may be written into a folder, and the board with a sentence for each that may not: a
+    file of its name is there that no report left.
+    """
+    mine = {name: text for name, text in reports.items() if _is_free(out, name)}
+    problems = [f"{name} is not written: a file of that name is in '{out}' that is not such a report; rename one."
+                for name in reports if name not in mine]  # fmt: skip
+    return replace(board, problems=(*board.problems, *problems)), mine
+
+
+def _is_free(out: Path, name: str) -> bool:
+    try:
+        return DISCLAIMER.encode() in read_foreign(out, name, limit=_MAX_REPORT)
+    except FileNotFoundError:
+        return True
+    except Refused:
+        return False
 
 
 def write_reports(reports: Mapping[str, str], out: Path) -> None:
-    """Write reports into a folder."""
+    """Write reports into a folder.
+
+    Raises:
+        OSError: a report's name leads out of it, or it can't be written.
+    """
     for name, text in reports.items():
-        write_atomically(out / name, text)
+        write_atomically(inside(out, name), text)
 
 
 def report(experiments: Experiments, all_suite_runs: Sequence[SuiteRuns]) -> str:

@@ -1,13 +1,23 @@
 """A montage of the data: what the images of each class look like."""
 
+import io
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
+from benchmark.atomic_files import inside, write_atomically
 from benchmark.data.dataset import DataSet
+from benchmark.foreign_files import Refused, list_foreign, read_foreign
 from benchmark.reporting.figures.style import COLUMN_MM, figure, save, set_height, slug
+from benchmark.reporting.figures.thumbnails import UNREADABLE_PICTURE
+
+_NAME = re.compile(r"plot_montage_[a-z0-9-]{1,120}\.png")
+_MOST, _MAX_BYTES, _MAX_PIXELS = 100, 32 * 2**20, 2**24  # of the montages of another folder that are taken along
 
 MAX_CLASSES = 12
 MASK_COLOUR = "#FFB000"
@@ -26,6 +36,37 @@ def write_montage(data: DataSet, out: Path, per_class: int = 6) -> list[Path]:
 def montage_name(data_name: str) -> str:
     """Return the name, without suffix, of the montage of a data set."""
     return f"plot_montage_{slug(data_name)}"
+
+
+def copy_montages(folder: Path, out: Path) -> None:
+    """Take along the montages that runs left in another results folder; they can't be made from records.
+
+    The pictures are decoded and encoded again: what is no picture, or a link to some other file, stays where it is.
+    SVG may hold scripts, and is not taken along.
+    """
+    try:
+        names = [name for name in list_foreign(folder) if _NAME.fullmatch(name)][:_MOST]
+    except Refused:
+        return
+    for name in names:
+        if not os.path.lexists(out / name):
+            picture = _encoded_again(folder, name)
+            if picture is not None:
+                write_atomically(inside(out, name), picture)
+
+
+def _encoded_again(folder: Path, name: str) -> bytes | None:
+    """Return a PNG's pixels as a PNG of our own, ``None`` where it is none or too large."""
+    try:
+        data = read_foreign(folder, name, limit=_MAX_BYTES)
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            if image.width * image.height > _MAX_PIXELS or getattr(image, "n_frames", 1) > 1:
+                return None
+            buffer = io.BytesIO()
+            image.convert("RGB").save(buffer, "PNG", dpi=(300, 300))
+            return buffer.getvalue()
+    except (Refused, FileNotFoundError, *UNREADABLE_PICTURE):
+        return None
 
 
 def draw_montage(made: Any, data: DataSet, per_class: int = 6) -> None:

@@ -6,25 +6,24 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from benchmark.evaluation.cam_metrics import upsample
+from benchmark.reporting.figures.thumbnails import LARGEST, UNREADABLE_PICTURE
 
 Picture = npt.NDArray[np.uint8]  # shape (H, W), grey
 Line = list[tuple[float, float]]  # closed; x and y as shares of the image's width and height, from above left
 
 OUTLINE_COLOUR = "#56B4E9"  # Okabe & Ito's sky blue: apart from grey and from the heat's colours for every reader
-_LARGEST = 1024  # pixels of a thumbnail's side; what is larger is none
 HEAT_SHARE = 0.65  # of a heat map in what is drawn; the rest is the image
 
 
 def grey(jpeg: bytes) -> Picture | None:
     """Return a thumbnail's pixels, ``None`` where it is no picture."""
-    from PIL import Image, UnidentifiedImageError
-
     try:
         with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
-            return np.asarray(image.convert("L")) if max(image.size) <= _LARGEST else None
-    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
+            return np.asarray(image.convert("L")) if max(image.size) <= LARGEST else None
+    except UNREADABLE_PICTURE:
         return None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.atomic_files import write_atomically
+from benchmark.hashing import hash_json
 from benchmark.reporting.board.board import BoardRow
 
 COLUMN_MM = 88  # width of a single column in most journals
@@ -21,6 +22,7 @@ OTHER_COLOURS = ("#007A5A", "#7A6000", "#2F6F99")
 FRAMEWORK_MARKERS = {"torch": "o", "tensorflow": "s", "jax": "^"}
 GREY = "#666666"
 GRID = "#DDDDDD"
+_LONGEST_SLUG = 80  # characters: a file's name has 255 at most, and some have two such parts
 NARROW = 5.0  # below this ratio of its ends, a logarithmic axis has too few round numbers for its ticks
 
 _RC = {
@@ -111,7 +113,7 @@ def save(made: Any, folder: Path, stem: str) -> list[Path]:
 def remove_others(folder: Path, stem: str, kept: Sequence[Path]) -> None:
     """Remove the figures whose names begin with ``stem`` but those that are kept: they are of an earlier board."""
     for path in [*folder.glob(f"{stem}*.png"), *folder.glob(f"{stem}*.svg")]:
-        if path not in kept:
+        if path not in kept and (path.is_symlink() or not path.is_dir()):
             path.unlink()
 
 
@@ -141,5 +143,8 @@ def library_colours(libraries: list[str]) -> dict[str, str]:
 
 
 def slug(text: str) -> str:
-    """Return text as part of a file name: lower case letters, digits and single hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    """Return text as part of a file name: lower case letters, digits and single hyphens; what is too long for that
+    ends in a hash.
+    """
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return name if len(name) <= _LONGEST_SLUG else f"{name[: _LONGEST_SLUG - 13]}-{hash_json(text)[:12]}"

@@ -1,15 +1,26 @@
 """Thumbnails of test images, kept beside the records so that a leaderboard can show them without the data set."""
 
 import io
-from collections.abc import Iterable, Mapping
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
-from benchmark.atomic_files import write_atomically
+from PIL import Image
+
+from benchmark.atomic_files import inside, write_atomically
 from benchmark.data.dataset import DataSet
+from benchmark.foreign_files import Refused, foreign_zip, read_foreign
 
 SIDE = 80  # pixels
 QUALITY = 60
 MAX_BYTES = 100_000  # of one thumbnail that is read
+MAX_IMAGES, MAX_FILE_BYTES = 65_535, 128 * 2**20  # of all thumbnails of a data set
+LARGEST = 1024  # pixels of a thumbnail's side; what is larger is none
+# What Pillow raises on a file that is no picture, or not a sound one.
+UNREADABLE_PICTURE = (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, ArithmeticError, struct.error,
+                      zlib.error, Image.DecompressionBombError)  # fmt: skip
 
 
 def thumbnail_path(out: Path, fingerprint: str) -> Path:
@@ -27,12 +38,8 @@ def write_thumbnails(data: DataSet, positions: Iterable[int], out: Path) -> Path
     Returns:
         The path of a zip whose entries are named by image id.
     """
-    import zipfile
-
-    from PIL import Image
-
     path = thumbnail_path(out, data.fingerprint)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    inside(out, path.parent.name, path.name)
     kept = dict(read_thumbnails(out, data.fingerprint))
     position_of = {str(data.image_ids[position]): int(position) for position in positions}
     missing = {name: position for name, position in position_of.items() if name not in kept}
@@ -45,24 +52,67 @@ def write_thumbnails(data: DataSet, positions: Iterable[int], out: Path) -> Path
         image.save(buffer, "JPEG", quality=QUALITY)
         kept[name] = buffer.getvalue()
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
+    with ZipFile(content, "w", ZIP_STORED) as archive:
         for name in sorted(kept):
-            archive.writestr(zipfile.ZipInfo(name), kept[name])  # a fixed date: the same images are the same file
+            archive.writestr(ZipInfo(name), kept[name])  # a fixed date: the same images are the same file
     return write_atomically(path, content.getvalue())
 
 
-def read_thumbnails(out: Path, fingerprint: str) -> Mapping[str, bytes]:
-    """Return the JPEGs kept of a data set by image id; empty where there are none that can be read.
+class Thumbnails(Mapping[str, bytes]):
+    """The thumbnails that results folders keep of a data set, as JPEGs by image id.
 
-    An entry that is too large to be a thumbnail is left out: a folder may come from someone else.
+    Each is decoded and encoded again when it is asked for: a folder may come from someone else. What is no square
+    picture of at most 1024 pixels is absent.
+
+    Args:
+        folders: of an image that several have, the last one's is taken.
+        fingerprint: of the data set.
     """
-    import zipfile
-    import zlib
 
+    def __init__(self, folders: Sequence[Path], fingerprint: str) -> None:
+        self._kept = {name: jpeg for folder in folders for name, jpeg in read_thumbnails(folder, fingerprint).items()}
+        self._encoded: dict[str, bytes | None] = {}
+
+    def __getitem__(self, name: str) -> bytes:
+        if name not in self._encoded:
+            self._encoded[name] = encoded_again(self._kept[name])
+        jpeg = self._encoded[name]
+        if jpeg is None:
+            raise KeyError(name)
+        return jpeg
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+def encoded_again(jpeg: bytes) -> bytes | None:
+    """Return a thumbnail's pixels as a JPEG of our own, ``None`` where it is no thumbnail."""
+    try:
+        with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
+            if image.width != image.height or image.width > LARGEST:
+                return None
+            grey = image.convert("L")
+            grey.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+            buffer = io.BytesIO()
+            grey.save(buffer, "JPEG", quality=QUALITY)
+            return buffer.getvalue()
+    except UNREADABLE_PICTURE:
+        return None
+
+
+def read_thumbnails(out: Path, fingerprint: str) -> Mapping[str, bytes]:
+    """Return what is kept of a data set by image id, not decoded; empty where there is nothing that can be read.
+
+    An entry that is too large to be a thumbnail is left out.
+    """
     path = thumbnail_path(out, fingerprint)
     try:
-        with zipfile.ZipFile(path) as archive:
-            small = (entry for entry in archive.infolist() if entry.file_size <= MAX_BYTES)
+        data = read_foreign(out, path.parent.name, path.name, limit=MAX_FILE_BYTES)
+        with foreign_zip(data, members=MAX_IMAGES, unpacked=MAX_FILE_BYTES) as archive:
+            small = [entry for entry in archive.infolist() if entry.file_size <= MAX_BYTES]
             return {entry.filename: archive.read(entry) for entry in small}
-    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
+    except (Refused, OSError):
         return {}

@@ -100,9 +100,9 @@ def _row(cases: Cases, number: int, colours: Mapping[str, str]) -> dict[str, Any
             {
                 "label": f"seed {result.record.seed}",
                 "epochs": [epoch.epoch for epoch in result.record.history],
-                "train": [epoch.train_loss for epoch in result.record.history],
-                "validation": [epoch.val_loss for epoch in result.record.history],
-                "f1": [epoch.val_macro_f1 for epoch in result.record.history],
+                "train": [_or_gap(epoch.train_loss) for epoch in result.record.history],
+                "validation": [_or_gap(epoch.val_loss) for epoch in result.record.history],
+                "f1": [_or_gap(epoch.val_macro_f1) for epoch in result.record.history],
             }
             for result in row.results
             if result.scores is not None
@@ -122,6 +122,11 @@ def _run(result: Result) -> dict[str, Any]:
         "macro_f1": result.values["macro_f1"],
         "val_macro_f1": validation,
     }
+
+
+def _or_gap(value: float) -> float | None:
+    """Return a measure of an epoch, ``None`` where it was not finite: JSON has no NaN, and a plot has a gap there."""
+    return value if math.isfinite(value) else None
 
 
 def _reliability(runs: Sequence[Result]) -> dict[str, Any]:
