@@ -73,6 +73,7 @@ function boardOf(node) {
     order: (saved?.order ?? []).filter(([name]) => name in place).map(([name, way]) => [place[name] + 1, way]),
     search: { search: saved?.search ?? "" },
     columnDefs: [
+      { targets: "_all", searchBuilder: { orthogonal: { display: "filter", search: "filter" } } }, // values alone
       { targets: [0, ...moved(targets((head) => !shown(head)))], visible: false },
       { targets: [0, ...moved(targets((head) => !words(head)))], type: "num" },
       { targets: moved(targets(words)), type: "html" },
