@@ -106,7 +106,7 @@ def test_folds_are_named_in_every_line_and_in_the_summary(job: Job, tmp_path) ->
             rows.append(FinishedRun(one, a_record(), 0.9 - fold / 10, kept=False))
             display.started(one, fold)
             display.ended(rows[-1])
-    show_summary(console, Summary(tuple(rows), 2, tmp_path / "leaderboard.md", (), interrupted=False))
+    show_summary(console, Summary(tuple(rows), 2, (), interrupted=False), tmp_path / "leaderboard.md")
     lines = [line.rstrip() for line in output.getvalue().splitlines() if line.strip()]
     assert lines[0] == "Run 1 of 2: torch/tiny, seed 0, fold 1 of 5 on a processor"
     assert lines[3].startswith("torch/tiny, seed 0, fold 2 of 5: ok, macro-F1 0.700")

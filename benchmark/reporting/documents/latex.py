@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.column import Column, Kind
 from benchmark.reporting.board.columns import in_output
-from benchmark.reporting.board.doubts import Level, doubts
 from benchmark.reporting.board.phrases import DISCLAIMER, block_notes, data_notes, seed_notes
 from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, Published, published_results
+from benchmark.reporting.summary.doubts import Level, doubts
 from benchmark.text import plain
 
 _SPECIAL = {

@@ -6,13 +6,11 @@ from statistics import fmean
 
 from benchmark.evaluation.cam_metrics import POINTING, SCORES
 from benchmark.records.outcomes import Outcome
-from benchmark.reporting.board.answers import answers
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.cam_scores import CAM_STEM, IMAGES, RANDOMIZED, shared_baselines
 from benchmark.reporting.board.column import Section
 from benchmark.reporting.board.columns import all_columns, in_section, named
-from benchmark.reporting.board.doubts import doubts
 from benchmark.reporting.board.folds import fold_scores, split_label
 from benchmark.reporting.board.image_cases import cam_source
 from benchmark.reporting.board.pairs import pair_tables
@@ -29,9 +27,11 @@ from benchmark.reporting.board.phrases import (
 )
 from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.board.row_notes import marks, row_notes
-from benchmark.reporting.board.sections import table_sections
 from benchmark.reporting.documents.markdown_cells import WHO, bullets, cell, escaped, table, who
 from benchmark.reporting.figures.labels import full_names
+from benchmark.reporting.summary.answers import answers
+from benchmark.reporting.summary.doubts import doubts
+from benchmark.reporting.summary.sections import table_sections
 from benchmark.text import last_lines
 
 

@@ -10,12 +10,10 @@ from typing import Any
 
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import DataFacts
-from benchmark.reporting.board.answers import answers
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.column import Column, Kind, Values
 from benchmark.reporting.board.columns import all_columns, in_output, in_section
-from benchmark.reporting.board.doubts import doubts
 from benchmark.reporting.board.phrases import (
     CAM_READING,
     DISCLAIMER,
@@ -29,10 +27,12 @@ from benchmark.reporting.board.phrases import (
 )
 from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.board.row_notes import marks, row_notes
-from benchmark.reporting.board.sections import table_sections
 from benchmark.reporting.figures.labels import telling_columns
 from benchmark.reporting.page.cams import cam_table
 from benchmark.reporting.page.data import Thumbnails, page_data
+from benchmark.reporting.summary.answers import answers
+from benchmark.reporting.summary.doubts import doubts
+from benchmark.reporting.summary.sections import table_sections
 
 _SCRIPTS = (
     "base",
@@ -200,7 +200,7 @@ def _cell(column: Column, row: BoardRow, line: Values, board: Board) -> dict[str
     below = "" if value is None else column.ends(interval, "–")  # noqa: RUF001
     if column.name == "rank" and row.block.name in board.statistics:
         below = standing(row.rank, board.statistics[row.block.name].ranks)
-    plain = "" if value is None else str(value) if isinstance(value, str | bool) else repr(float(value))
+    plain = "" if value is None else repr(float(value)) if isinstance(value, float) else str(value)
     return {
         "name": column.name,
         "text": text,

@@ -73,6 +73,7 @@ function boardOf(node) {
     order: (saved?.order ?? []).filter(([name]) => name in place).map(([name, way]) => [place[name] + 1, way]),
     search: { search: saved?.search ?? "" },
     columnDefs: [
+      { targets: "_all", searchBuilder: { orthogonal: { display: "filter", search: "filter" } } }, // values alone
       { targets: [0, ...moved(targets((head) => !shown(head)))], visible: false },
       { targets: [0, ...moved(targets((head) => !words(head)))], type: "num" },
       { targets: moved(targets(words)), type: "html" },
@@ -123,6 +124,11 @@ async function tables() {
   const { default: DataTable } = await import(url);
   URL.revokeObjectURL(url);
   window.DataTable = DataTable;
+  // an empty cell is no number: to the library it would be 0, and a row without scores would have few errors
+  for (const name of ["=", "<", "<=", ">", ">=", "between", "!between"]) {
+    const condition = DataTable.Criteria.numConditions[name], search = condition.search;
+    condition.search = (cell, ...rest) => cell !== "" && search.call(condition, cell, ...rest);
+  }
   document.querySelectorAll("table.board").forEach(boardOf);
   restoring = false;
   document.documentElement.dataset.ready = "1";
