@@ -1,5 +1,6 @@
 """A results folder that a stranger made: nothing of it is written, read or believed that should not be."""
 
+import csv
 import io
 import json
 import os
@@ -289,6 +290,7 @@ def put(*place: Any, value: Any) -> Callable[[dict[str, Any]], None]:
         (put("backbone", "name", value="x" * 5000), "backbone.name has 5000 characters, too many"),
         (put("data", "fingerprint", value="../../../secret"), "data.fingerprint is not a hash"),
         (put("data", "negative_class", value="nothing"), "data.negative_class is none of its classes"),
+        (put("backbone", "name", value=""), "a name of its backbone, recipe, data or split is empty"),
         (put("data", "fold", value=7), "data.fold is 7 of None"),
         (put("data", "class_names", value=["a", "a", "b", "notumor"]),
          "data.class_names are not 2 to 1000 different names"),
@@ -381,6 +383,33 @@ def test_arrays_that_no_run_leaves_are_named(
     board, tables = used(tmp_path)
     assert board.problems == (f"records/{folder.name} is not used: {said}.",)
     assert tables == tables_of_the_good
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\ufffd=1"),
+        ("\x1b[31mred", "\ufffd[31mred"),
+        ("a\u202eb", "a\ufffdb"),
+    ],
+)
+def test_a_name_is_no_formula_and_steers_no_terminal(tmp_path: Path, name: str, cell: str) -> None:
+    record, predictions = GOOD
+    backbone = record.backbone.model_copy(update={"name": name})
+    RecordStore(tmp_path).write(record.model_copy(update={"backbone": backbone}), predictions)
+    write_tables(read_board(tmp_path), tmp_path)
+    for table in ("runs.csv", "leaderboard.csv"):
+        with (tmp_path / table).open(encoding="utf-8", newline="") as stream:
+            (line,) = csv.DictReader(stream)
+        assert line["backbone"] == cell
+    for table in ("leaderboard.md", "leaderboard.tex", "report.md"):
+        text = (tmp_path / table).read_text(encoding="utf-8")
+        assert "\x1b" not in text
+        assert "\u202e" not in text
 
 
 # --- whatever stands there ---------------------------------------------------------------------------------------
