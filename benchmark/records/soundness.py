@@ -33,6 +33,9 @@ def problem_with_record(record: Record) -> str | None:
         wrong = _wrong_value(place, value)
         if wrong:
             return f"{'.'.join(place)[:100]} {wrong}"
+    backbone, data = record.backbone, record.data
+    if not all((backbone.name, backbone.framework, backbone.library, data.name, data.split, record.recipe_name)):
+        return "a name of its backbone, recipe, data or split is empty"
     return _problem_with_identity(record) or _problem_with_data(record.data) or _problem_with_measures(record)
 
 

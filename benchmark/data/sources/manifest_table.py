@@ -74,6 +74,9 @@ def _read_parquet(data: bytes, name: str) -> tuple[list[str], list[Cells]]:
     groups = (file.metadata.row_group(n) for n in range(file.metadata.num_row_groups))
     if sum(group.total_byte_size for group in groups) > _MAX_UNPACKED:
         raise ValueError(f"its columns have more than {_MAX_UNPACKED // 2**20} MiB")
+    for kind in file.schema_arrow.types:
+        if kind.num_fields:
+            raise ValueError(f"a column has values of type {kind}: text and numbers are read")
     # a long text that stands once in the file and is named in each row stays one, until its length is known
     file = parquet.ParquetFile(io.BytesIO(data), read_dictionary=columns)
     lines: list[Cells] = []

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmark.atomic_files import write_atomically
 from benchmark.reporting.board.board import Board
@@ -69,5 +70,20 @@ def _csv(lines: Iterable[Values], names: Sequence[str]) -> str:
     import pandas as pd
 
     # dtype object: an integer column with gaps stays one of integers
-    frame = pd.DataFrame(list(lines), columns=list(names), dtype=object)
+    safe = [{name: _harmless(value) for name, value in line.items()} for line in lines]
+    frame = pd.DataFrame(safe, columns=list(names), dtype=object)
     return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def _harmless(value: Any) -> Any:
+    """Return a cell that a spreadsheet takes for text and a terminal shows as it is.
+
+    What begins like a formula gets an apostrophe before it, as spreadsheets mark text (OWASP, "CSV Injection").
+    """
+    if not isinstance(value, str):
+        return value
+    text = "".join(c if c.isprintable() or c == " " else "\ufffd" for c in value)
+    return f"'{text}" if value[:1] in _FORMULAS else text
+
+
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")

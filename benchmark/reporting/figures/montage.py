@@ -63,7 +63,7 @@ def _encoded_again(folder: Path, name: str) -> bytes | None:
             if image.width * image.height > _MAX_PIXELS or getattr(image, "n_frames", 1) > 1:
                 return None
             buffer = io.BytesIO()
-            image.convert("RGB").save(buffer, "PNG", dpi=(300, 300))
+            Image.fromarray(np.asarray(image.convert("RGB"))).save(buffer, "PNG", dpi=(300, 300))
             return buffer.getvalue()
     except (Refused, FileNotFoundError, *UNREADABLE_PICTURE):
         return None
