@@ -152,6 +152,7 @@ def test_the_shipped_certificates_are_of_the_declarations_as_they_are_and_within
         ("torch/baseline_cnn", "keras/baseline_cnn"),
         ("timm/vgg16", "keras/vgg16"),
         ("timm/resnet50", "reference:keras_resnet50_v1_5"),
+        ("timm/tf_efficientnet_lite0", "keras/efficientnet_lite0"),
     }
     assert {(found.torch, found.keras) for found in shipped()} == pairs
     for found in shipped():

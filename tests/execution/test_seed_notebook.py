@@ -105,9 +105,9 @@ def test_what_takes_long_without_a_gpu_is_marked(plan: Plan, pictures: Path) -> 
     assert not any("meant for a GPU" in note for note in make_plan(few).notes)
 
 
-def test_the_suite_in_the_readme_is_one(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    [example] = re.findall(r"```toml\n(backbones = .*?)```", readme, re.DOTALL)
+def test_the_suite_in_the_documentation_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```toml\n# suite\n(backbones = .*?)```", page, re.DOTALL)
     (tmp_path / "mine.toml").write_text(example)
     suite = load_suite(str(tmp_path / "mine.toml"))
     assert [entry.name for entry in suite.entries] == ["plain", "gentle", "gentle, heavier", "in two steps"]
