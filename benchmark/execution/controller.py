@@ -243,7 +243,12 @@ class Controller:
             return
         provenance = {"command": job.command, "attempt": ending.attempt, "log_tail": job.log_tail()}
         timings = Timings(total_s=ending.seconds)
-        self._finish(job, job.record(ending.outcome, ending.reason, provenance=provenance, timings=timings))
+        outcome, reason = ending.outcome, ending.reason
+        if outcome is Outcome.OK:  # it says that it stored a result, and there is none that can be used
+            outcome = Outcome.ERROR
+            why = self.store.problem(job.key) or "it is of another attempt"
+            reason = f"What its worker stored can't be used: {why}."
+        self._finish(job, job.record(outcome, reason, provenance=provenance, timings=timings))
 
     def _tidy(self, job: Job) -> None:
         """Remove what a run needed until it was done, but weights from which others continue."""

@@ -118,8 +118,8 @@ def _problem_with_data(data: DataFacts) -> str | None:
 
 def _problem_with_measures(record: Record) -> str | None:
     for name, value in record.throughput:
-        least_is_zero = name.endswith("_iqr") or name in ("latency_calls", "batch_size", "peak_memory_mb")
-        if value is not None and (value < 0 or (value == 0 and not least_is_zero)):
+        above_zero = name.endswith(("_images_per_s", "_ms"))  # speeds and latencies; the others may be zero
+        if value is not None and (value < 0 or (value == 0 and above_zero)):
             return f"throughput.{name} is {value}"
     network = record.network
     if network is not None and min(network.parameters, network.trainable_parameters, network.gmacs) < 0:

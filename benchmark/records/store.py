@@ -139,6 +139,14 @@ class RecordStore:
         """Return the record of one run, or ``None`` where there is none that can be used."""
         return _usable(lambda: self._read_record("records", short(key)))
 
+    def problem(self, key: str) -> str | None:
+        """Return in one clause why a run's stored result can't be used, ``None`` where it can."""
+        try:
+            self._read_record(self.folder.name, short(key))
+        except (Refused, OSError) as error:
+            return str(error)
+        return None
+
     def last_try(self, key: str) -> Record | None:
         """Return the record of a run's latest try: a failure beside a result, else the run's record."""
         return _usable(lambda: self._read_record("failed", short(key))) or self.read(key)

@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Cams, Predictions
-from benchmark.records.soundness import problem_with, problem_with_cams
+from benchmark.records.soundness import problem_with, problem_with_cams, problem_with_record
 from benchmark.records.store import RecordStore
 from tests.execution.samples import a_record, some_predictions
 
@@ -165,6 +165,17 @@ def test_a_damaged_record_is_named_and_the_others_are_read(store: RecordStore, d
     [problem] = stored.problems
     assert folder.name in problem
     assert reason in problem
+
+
+def test_an_idle_machine_and_an_even_speed_are_sound_and_a_speed_of_zero_is_not(store: RecordStore) -> None:
+    record = a_record()
+    quiet = record.throughput.model_copy(
+        update={"infer_images_per_s": 80.0, "infer_images_per_s_iqr": 0.0, "cores_taken_by_others": 0.0}
+    )
+    assert problem_with_record(record.model_copy(update={"throughput": quiet})) is None
+    stands_still = quiet.model_copy(update={"infer_images_per_s": 0.0})
+    wrong = problem_with_record(record.model_copy(update={"throughput": stands_still}))
+    assert wrong == "throughput.infer_images_per_s is 0.0"
 
 
 def test_a_record_under_another_name_is_not_used(store: RecordStore) -> None:
