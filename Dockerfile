@@ -1,6 +1,6 @@
 # CPU:  docker build -t tumorboard .
 # GPU:  docker build -t tumorboard --build-arg EXTRAS=all,gpu .   and run it with --gpus all
-# Use:  docker run --rm -v "$PWD:/work" tumorboard --all
+# Use:  docker run --rm -v "$PWD:/study" tumorboard --all
 FROM python:3.12-slim
 ARG EXTRAS=all
 # torch's wheels for CPUs only are a tenth of those with CUDA; with gpu in EXTRAS the ordinary ones are taken.
@@ -14,7 +14,7 @@ RUN case ",$EXTRAS," in \
         *) pip install --no-cache-dir --index-url "$TORCH_INDEX" torch && pip install --no-cache-dir ".[$EXTRAS]" ;; \
     esac
 # Caches stay on the mounted folder, so that a second run finds them.
-ENV TUMORBOARD_CACHE=/work/.tumorboard-cache HF_HOME=/work/.tumorboard-cache/hub KERAS_HOME=/work/.tumorboard-cache/keras
-WORKDIR /work
+ENV TUMORBOARD_CACHE=/study/.tumorboard-cache HF_HOME=/study/.tumorboard-cache/hub KERAS_HOME=/study/.tumorboard-cache/keras
+WORKDIR /study
 ENTRYPOINT ["python", "-m", "benchmark"]
 CMD ["--help"]
