@@ -94,8 +94,8 @@ class Recipe(Section):
             raise ValueError(
                 "execution.deterministic forbids 'auto': set execution.channels_last and execution.compile"
             )
-        if self.execution.deterministic and self.execution.precision in ("auto", "native"):
-            raise ValueError(f"execution.deterministic forbids '{self.execution.precision}': set execution.precision")
+        if self.execution.deterministic and self.execution.precision == "auto":
+            raise ValueError("execution.deterministic forbids 'auto': set execution.precision")
         if self.execution.accumulate > self.batch_size:
             raise ValueError(
                 f"execution.accumulate = {self.execution.accumulate} would cut batches of {self.batch_size} images "

@@ -20,7 +20,7 @@ NOT_RUN = {
     "python -m benchmark --all --data cheng": "downloads 880 MB",
 }
 # What a command is given beside its own words where it trains: small, and without the network.
-SMALL = "--limit 40 --epochs 1 --batch-size 8 --device cpu --cam none --weights local"
+SMALL = "--limit 100 --epochs 1 --batch-size 8 --device cpu --cam none --weights local"
 # Words of the pages, and what takes their place. The files that remain are made by the test, under the pages' names.
 INSTEAD = {
     "--all": "--backbone torch/baseline_cnn",  # one network for all

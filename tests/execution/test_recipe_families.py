@@ -8,7 +8,7 @@ import pytest
 from benchmark.errors import UserError
 from benchmark.execution.planning.plan import make_plan
 from benchmark.execution.planning.request import Request
-from benchmark.recipe import load_recipe
+from benchmark.recipe import load_recipe, shipped_names
 from benchmark.records.run import Run
 from tests.execution.commands import GOOD, make_images, request_on
 
@@ -83,3 +83,13 @@ def test_a_run_is_never_made_of_a_recipe_that_is_not_resolved(request_for: Reque
     run = make_plan(request_for).jobs[0].run
     with pytest.raises(ValueError, match="not resolved"):
         Run(**{**vars(run), "recipe": load_recipe(str(request_for.recipe))})
+
+
+def test_a_shipped_recipe_can_be_made_deterministic_for_every_family() -> None:
+    """What a family has of its own must not stand in the way of what the user asks for all."""
+    exact = {"execution.channels_last": "off", "execution.compile": "off", "execution.deterministic": True}
+    for name in shipped_names():
+        recipe = load_recipe(name)
+        asked = exact if recipe.execution.precision != "auto" else {**exact, "execution.precision": "float32"}
+        chosen = recipe.with_values(asked)
+        assert all(chosen.for_family(family).execution.deterministic for family in (*recipe.families, ""))
