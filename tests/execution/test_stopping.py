@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -83,7 +84,8 @@ def test_ctrl_c_saves_the_epoch_and_the_same_command_goes_on_to_the_same_result(
     rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "finishing the epoch" in rest
-    assert "test/slow, seed 0: interrupted" in rest
+    assert re.search(r"test/slow, seed 0: stopped after epoch \d+ \(", rest)
+    assert re.search(r"test/slow +0 +interrupted", rest)
     assert "1 of 2 runs were not reached" in rest
     assert gone(workers)
     assert bench.rows()["test/slow"]["status"] == "interrupted"
