@@ -9,22 +9,22 @@ import psutil
 
 def processor() -> str:
     """Return the processor's model, as the system calls it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return _of_processor("model name") or platform.processor() or platform.machine()
 
 
 def multiplies_bfloat16() -> bool:
     """Return whether the processor multiplies in bfloat16 natively: AVX512-BF16 or AMX, as Linux tells it."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    flags = next((line.split() for line in text.splitlines() if line.startswith("flags")), [])
+    flags = _of_processor("flags").split()
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _of_processor(field: str) -> str:
+    """Return a field of the first processor as Linux tells it, empty where it does not."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
 
 
 def halvings(count: int) -> tuple[int, ...]:

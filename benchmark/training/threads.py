@@ -14,7 +14,7 @@ import psutil
 from benchmark.records.record import Epoch
 
 _LOOK_SECONDS = 0.25
-_BUSY_CORES = 0.3  # taken by others: less is the system's own
+BUSY_CORES = 0.3  # taken by others: less is the system's own
 _WORTH_CHANGING = 1.2  # so many times as fast must fewer threads be
 _SLOWED = 1.7  # so many times the seconds of the fastest epoch
 
@@ -75,7 +75,7 @@ def choose_threads(
         set_threads(usual)
         return str(usual)
     taken = others()
-    if taken < _BUSY_CORES:
+    if taken < BUSY_CORES:
         set_threads(usual)
         return f"{usual} (nothing else keeps the processor busy)"
     seconds = {}

@@ -129,7 +129,7 @@ def layer_seeds(seed: int, count: int) -> npt.NDArray[np.int64]:
 
 
 def build_network(spec: BuildSpec, arithmetic: Arithmetic) -> KerasNetwork:
-    """Build the network that an spec asks for.
+    """Build the network that a build spec asks for.
 
     Args:
         spec: what to build.
@@ -143,6 +143,7 @@ def build_network(spec: BuildSpec, arithmetic: Arithmetic) -> KerasNetwork:
     keras.config.set_floatx("float32")  # a user's keras.json may say otherwise
     keras.config.set_image_data_format("channels_last")
     keras.config.set_dtype_policy(arithmetic.policy)
+    preprocessing = UNIT if recipe.preprocessing == "unit" else spec.backbone.preprocessing or UNIT
     before = random.getstate()
     random.seed(spec.seed)  # Keras draws the seeds of initialisers and generators from Python's generator
     try:
@@ -150,8 +151,7 @@ def build_network(spec: BuildSpec, arithmetic: Arithmetic) -> KerasNetwork:
         stages, conventions, why = _in_stages(spec, built, arithmetic)
         split_head = stages
         if draws_weights(spec):
-            fed = UNIT if recipe.preprocessing == "unit" else spec.backbone.preprocessing or UNIT
-            conventions["initialization"] = draw_initial_weights(stages, input_scale(fed), spec.seed)
+            conventions["initialization"] = draw_initial_weights(stages, input_scale(preprocessing), spec.seed)
         elif draws_classifier(spec, built):
             draw_classifier(stages, spec.seed)
         if recipe.head.kind != "native":
@@ -168,7 +168,7 @@ def build_network(spec: BuildSpec, arithmetic: Arithmetic) -> KerasNetwork:
         unverified=why,
         first_trainable=_first_unfixed(stages, fixed) if fixed else _first_trainable(stages, recipe.trainable_from),
         fixed=fixed,
-        preprocessing=UNIT if recipe.preprocessing == "unit" else spec.backbone.preprocessing or UNIT,
+        preprocessing=preprocessing,
         library_preprocessing=getattr(built, "library_preprocessing", None),
         weights_loaded=_weights_loaded(built, spec),
         parameters=parameters,

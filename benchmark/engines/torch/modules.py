@@ -49,12 +49,11 @@ def build_network(spec: BuildSpec, device: torch.device) -> "ModuleNetwork":
     model.eval().to(device=device, memory_format=torch.channels_last if channels_last else torch.preserve_format)
     conventions = set_batch_norm(model, recipe.batch_norm)
     library = _library_preprocessing(model)
-    declared = spec.backbone.preprocessing or library or UNIT
+    preprocessing = UNIT if recipe.preprocessing == "unit" else spec.backbone.preprocessing or library or UNIT
     example = _example(model, spec.size, device, channels_last)
     pieces, why = _stages(model, spec, example)
     if draws_weights(spec):
-        fed = UNIT if recipe.preprocessing == "unit" else declared
-        conventions["initialization"] = draw_initial_weights(model, example, input_scale(fed), spec.seed)
+        conventions["initialization"] = draw_initial_weights(model, example, input_scale(preprocessing), spec.seed)
     elif draws_classifier(spec, model):
         draw_classifier(model, example, spec.seed)
     if recipe.head.kind != "native":
@@ -67,7 +66,7 @@ def build_network(spec: BuildSpec, device: torch.device) -> "ModuleNetwork":
         names={id(tensor): name for name, tensor in _persistent(model).items()},
         stages_unverified=why,
         channels_last=channels_last,
-        preprocessing=UNIT if recipe.preprocessing == "unit" else declared,
+        preprocessing=preprocessing,
         library_preprocessing=library,
         weights_loaded=_weights_loaded(built, spec),
         conventions=conventions,

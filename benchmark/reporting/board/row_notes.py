@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.guessing import like_guessing, trained
 from benchmark.reporting.figures.labels import full_names
-
-_BUSY_CORES = 0.3  # taken by others; what the system itself does takes less
+from benchmark.training.threads import BUSY_CORES
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def row_notes(rows: Sequence[BoardRow]) -> list[RowNote]:
 def _busy(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
     """Return that speeds can't be compared where others kept the processor busy while they were measured."""
     taken = [max((result.record.throughput.cores_taken_by_others or 0.0) for result in row.results) for row in rows]
-    busy = [number for number, cores in enumerate(taken) if cores >= _BUSY_CORES]
+    busy = [number for number, cores in enumerate(taken) if cores >= BUSY_CORES]
     if not busy:
         return []
     text = "Speeds were measured while other programs kept the processor busy, and can't be compared (cores taken): "
