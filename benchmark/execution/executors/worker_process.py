@@ -23,14 +23,20 @@ _LONGEST_EVENT = 1_000_000
 # A log that grows beyond its bound loses its middle: its beginning and its end tell what happened.
 _LOG_BYTES, _LOG_BEGINNING, _LOG_END = 16 * 2**20, 64 * 2**10, 16 * 2**10
 
+# Libraries whose import leaves the framework as it was; keras_cv's does not promise that.
+_SHARING = ("own", "keras", "timm")
+
 
 def worker_key(job: Job) -> tuple[object, ...]:
     """Return what two runs must have in common to share a worker.
 
-    One framework, one device, one way of computing and one library. What a plug-in does to its process hurts no other
-    backbone: only runs of the same one share theirs.
+    One framework, one device, one way of computing and one library; TumorBoard's own networks, which need no library,
+    go with the framework's first. What a plug-in does to its process hurts no other backbone: only runs of the same
+    one share theirs.
     """
-    origin = job.backbone.library if job.backbone.origin in OWN_ORIGINS else job.run.backbone
+    origin = job.run.backbone
+    if job.backbone.origin in OWN_ORIGINS:
+        origin = "" if job.backbone.library in _SHARING else job.backbone.library
     run, settings = job.run, job.settings
     deterministic = run.recipe.execution.deterministic
     return run.engine, run.device_kind, settings.keras_backend, deterministic, settings.plugins, origin
