@@ -92,6 +92,15 @@ def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float 
     return seconds
 
 
+def _workers(_: click.Context, __: click.Parameter, value: str) -> int | str:
+    """Read a number of workers."""
+    if value == "auto":
+        return value
+    if not value.isdecimal() or int(value) < 1:
+        raise UserError(f"--workers {value}: give a number of workers from 1, or auto.")
+    return int(value)
+
+
 def _budget(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
     """Read a size on the disk."""
     if value is None:
@@ -229,6 +238,14 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     show_default=True,
     metavar="SECONDS",
     help="How often a run saves its state, between epochs; a run that is killed loses about as much.",
+)
+@click.option(
+    "--workers",
+    default="auto",
+    callback=_workers,
+    metavar="N",
+    help="How many runs go on side by side on this machine, each with a GPU, or with its share of the cores; auto is "
+    "one for each GPU.  [default: auto]",
 )
 @click.option("--keep-weights", is_flag=True, help="Keep the checkpoints of finished runs.")
 @click.option("--note", default="", metavar="TEXT", help="Words of your own to keep with the new runs.")

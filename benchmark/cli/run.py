@@ -76,7 +76,7 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     }
     try:
         with Display(console, len(plan.jobs)) as display:
-            executor = LocalExecutor(request.timeout)
+            executor = LocalExecutor(request.timeout, plan.environments)
             summary = Controller(plan, request, executor, control, display).carry_out()
         with console.status("Writing the leaderboard") as status:
             board, problems = write_board(plan, status.update) if summary.finished else (None, ())

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -85,6 +86,23 @@ class RunProgress:
         return " · ".join(parts)
 
 
+@dataclass
+class _Shown:
+    """A run that goes on, as it is shown.
+
+    Args:
+        name: the run, with its number.
+        began: when, by the monotonic clock.
+        progress: how far it is.
+        task: its line of the live display.
+    """
+
+    name: str
+    began: float
+    progress: RunProgress
+    task: TaskID | None = None
+
+
 class Display:
     """Tells the user what happens; a context manager.
 
@@ -104,11 +122,7 @@ class Display:
             transient=True,
         )
         self._all: TaskID | None = None
-        self._one: TaskID | None = None
-        self._begun = time.monotonic()
-        self._run: RunProgress | None = None
-        self._run_began = self._begun
-        self._name = ""
+        self._runs: dict[str, _Shown] = {}  # those that go on, by their keys
         self._settled = 0
         self._taken: list[float] = []
 
@@ -139,39 +153,40 @@ class Display:
 
     def started(self, job: Job, number: int) -> None:
         """Show that a run begins."""
-        self._run = RunProgress(job.run.recipe.epochs)
-        self._run_began = time.monotonic()
-        self._name = f"Run {number} of {self.total}: {_title(job)}"
+        name = f"Run {number} of {self.total}: {_title(job)}"
+        shown = self._runs[job.key] = _Shown(name, time.monotonic(), RunProgress(job.run.recipe.epochs))
         if self.live:
-            self._one = self._progress.add_task(escape(self._name), total=1.0, state="starting")
+            shown.task = self._progress.add_task(escape(name), total=1.0, state="starting")
         else:
-            self.note(f"{self._name} on {job.device}")
+            self.note(f"{name} on {job.device}")
 
     def event(self, job: Job, event: Mapping[str, Any]) -> None:
         """Show what a worker reports."""
         now = time.monotonic()
         if event.get("event") == "note":
             self.note(f"{_title(job)}: {plain(str(event.get('note')))}")
-        if self._run is None:
+        shown = self._runs.get(job.key)
+        if shown is None:
             return
-        self._run.take(event, now)
-        if self.live and self._one is not None:
-            self._progress.update(self._one, completed=self._run.share, state=escape(self._run.describe(now)))
+        run = shown.progress
+        run.take(event, now)
+        if self.live and shown.task is not None:
+            self._progress.update(shown.task, completed=run.share, state=escape(run.describe(now)))
             self._show_all()
         elif event.get("event") in ("epoch", "stopping"):
             whole = self._left_in_all(now)
             rest = f"; all runs: {clock(whole)} left" if whole else ""
-            self.note(f"  {self._run.describe(now)}{rest}")
+            which = f"{_title(job)}: " if len(self._runs) > 1 else ""
+            self.note(f"  {which}{run.describe(now)}{rest}")
 
     def ended(self, run: FinishedRun) -> None:
         """Show how a run ended."""
         self._settled += 1
-        if self._run is not None:
-            self._taken.append(time.monotonic() - self._run_began)
-        self._run = None
-        if self.live and self._one is not None:
-            self._progress.remove_task(self._one)
-            self._one = None
+        shown = self._runs.pop(run.job.key, None)
+        if shown is not None:
+            self._taken.append(time.monotonic() - shown.began)
+            if shown.task is not None:
+                self._progress.remove_task(shown.task)
         self.note(f"{_title(run.job)}: {_result(run)} ({clock(run.record.timings.total_s)})")
         self._show_all()
 
@@ -185,15 +200,15 @@ class Display:
         self.note(f"{_title(job)}: {holder} had begun it and is gone; it is done here.")
 
     def _left_in_all(self, now: float) -> float | None:
-        """Return seconds until all runs are done: the present one's, and the others at the mean of those done."""
-        if self._run is None:
+        """Return seconds until all runs are done: the present ones', and the others at the mean of those done."""
+        present = {key: shown.progress.left(now) for key, shown in self._runs.items()}
+        known = {key: seconds for key, seconds in present.items() if seconds is not None}
+        if not known:
             return None
-        present = self._run.left(now)
-        others = self.total - self._settled - 1
-        if present is None:
-            return None
-        each = self._taken or [now - self._run_began + present]
-        return present + max(0, others) * sum(each) / len(each)
+        others = max(0, self.total - self._settled - len(known))
+        each = self._taken or [now - self._runs[key].began + seconds for key, seconds in known.items()]
+        whole = sum(known.values()) + others * sum(each) / len(each)
+        return max(max(known.values()), whole / len(self._runs))
 
     def _show_all(self) -> None:
         if self.live and self._all is not None:

@@ -5,9 +5,10 @@ import queue
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 from uuid import uuid4
 
@@ -47,21 +48,25 @@ class WorkerProcess:
 
     Args:
         job: the first run; :meth:`give` gives it, and any other.
+        environment: what the process has for itself where several go on side by side.
+        others: says which processes of this one's belong to other workers, and are not to be ended with this one.
 
     Raises:
         OSError: it can't be started.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(
+        self, job: Job, environment: Mapping[str, str] = MappingProxyType({}), others: Callable[[], set[int]] = set
+    ) -> None:
         adopt_orphans()
         self.key, self.runs = worker_key(job), 0
-        self._others = {process.pid for process in descendants()}
+        self._before, self._others = {process.pid for process in descendants()}, others
         self._attempt = uuid4().hex
         _make_ready(job)
         with job.log.open("ab") as log:  # appended to, so that it may be cut meanwhile
             self.process = start(
                 "benchmark.execution.worker.worker",
-                environment=worker_environment(job, self._attempt),
+                environment=worker_environment(job, self._attempt, environment),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -89,6 +94,11 @@ class WorkerProcess:
         with suppress(OSError):
             self._ask({"stop": True})
 
+    def say_alone(self) -> None:
+        """Tell it that it is alone on the machine, and may measure speeds."""
+        with suppress(OSError):
+            self._ask({"alone": True})
+
     def is_clean(self) -> bool:
         """Return whether it is there, and its last run has left nothing running."""
         own = self.process.pid
@@ -97,7 +107,7 @@ class WorkerProcess:
 
     def end(self) -> int:
         """End it and every process that it started, but none that was there before; return its exit code."""
-        code = end_tree(self.process, self._attempt, self._others)
+        code = end_tree(self.process, self._attempt, self._before | self._others())
         self._reader.join(timeout=2)  # a process that escaped with the pipe in its hands is not waited for
         return code
 
@@ -125,6 +135,7 @@ class Watch:
         self._lines, self._on_event = lines, on_event
         self._finished_at: float | None = None
         self.epochs = 0
+        self.wants_silence = False  # it is about to measure speeds, or does
         self.stored: Outcome | None = None
         self.unstored: tuple[Outcome, str] | None = None
 
@@ -166,6 +177,9 @@ class Watch:
                     self.stored = outcome
                 else:
                     self.unstored = outcome, str(event.get("reason"))
+        if kind == "silence":
+            self.wants_silence = bool(event.get("wanted"))
+            return
         if kind == "epoch":
             self.epochs += 1
         self._on_event(self.job, event)

@@ -170,8 +170,11 @@ def summary(expected: Iterable[Expected]) -> list[str]:
     rows = list(expected)
     durations = [each.seconds for each in rows if each.seconds]
     unknown = sum(each.seconds is None for each in rows)
+    workers = max((int(each.job.settings.workers) for each in rows if each.job.settings.workers != "auto"), default=1)
+    seconds = max([sum(durations) / workers, *durations])  # no run is shared between workers
+    beside = f", {workers} side by side" if workers > 1 else ""
     lines = [
-        f"{_count(len(rows), 'run')}; about {clock(sum(durations))} (h:mm:ss or m:ss) for {len(durations)} of them."
+        f"{_count(len(rows), 'run')}; about {clock(seconds)} (h:mm:ss or m:ss) for {len(durations)} of them{beside}."
     ]
     if any(each.job.run.recipe.early_stopping.patience for each in rows if each.seconds):
         lines.append("Early stopping may end some sooner.")

@@ -17,6 +17,7 @@ from benchmark.errors import UserError
 from benchmark.execution.planning.datasets import Fold, Images, Say
 from benchmark.execution.planning.devices import DeviceChoice, choose_devices
 from benchmark.execution.planning.request import Request
+from benchmark.execution.planning.side_by_side import Environments, worker_environments
 from benchmark.execution.planning.suite_expansion import Entry, entries_of, for_backbone
 from benchmark.execution.planning.weights import Weights, resolve_weights
 from benchmark.execution.worker.job import Job
@@ -39,6 +40,7 @@ class Plan:
         notes: what a user must know before reading the board.
         suite: the suite that the runs come from, ``None`` where they come from options.
         members: the keys of the runs of each entry of the suite, by the entry's name.
+        environments: what the environment of each worker has for its own; as many runs go on side by side.
     """
 
     out: Path
@@ -47,6 +49,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     suite: Suite | None = None
     members: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    environments: Environments = ({},)
 
     @property
     def for_gpu(self) -> frozenset[str]:
@@ -105,7 +108,10 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
     notes = [f"Plug-in {plugin.origin} is left out: {plugin.reason}." for plugin in registry.broken]
     notes += _defaults(backbone for entry in entries for backbone in entry.backbones)
     notes += dict.fromkeys(note for fold in every for note in fold.notes())
-    plan = Plan(out, jobs, images, tuple(notes), suite, members)
+    environments = worker_environments(request.settings.workers, jobs)
+    settings = {"workers": len(environments)}
+    jobs = tuple(job.model_copy(update={"settings": job.settings.model_copy(update=settings)}) for job in jobs)
+    plan = Plan(out, jobs, images, tuple(notes), suite, members, environments)
     return replace(plan, notes=(*plan.notes, *_marked(plan)))
 
 
