@@ -129,6 +129,7 @@ class Place:
     def _try(self, job: Job, control: Control, on_event: OnEvent) -> Ending:
         """Do a run in the process that there is, or in a new one."""
         start, kills_before = time.monotonic(), _oom_kills()
+        watch: Watch | None = None
 
         def begin() -> WorkerProcess:
             nonlocal watch
@@ -136,7 +137,6 @@ class Place:
             watch = worker.give(job, on_event)
             return worker
 
-        watch: Watch | None = None
         try:
             worker = self._silence.enter(self._number, begin)
         except OSError as error:
