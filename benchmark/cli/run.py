@@ -67,6 +67,7 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     from benchmark.execution.progress import Display, show_summary
     from benchmark.records.suite_membership import save_experiments
 
+    make_ready(plan.out)
     plan.images.save(plan.out)
     if plan.suite is not None:
         save_experiments(plan.out, plan.suite, plan.members, request.changes)
@@ -88,6 +89,23 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     return summary
 
 
+def make_ready(out: Path) -> None:
+    """Make a results folder, with the file that explains it, and move what an earlier version kept elsewhere.
+
+    Raises:
+        UserError: it can't be written, or an earlier version is working there.
+    """
+    from benchmark.execution.old_layout import take_over
+    from benchmark.records.results_folder import write_guide
+
+    try:
+        take_over(out)
+        out.mkdir(parents=True, exist_ok=True)
+        write_guide(out)
+    except OSError as error:
+        raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
+
+
 def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard | None", tuple[str, ...]]:
     """Write the leaderboard of all records in a plan's results folder, with a montage of the largest images and small
     copies of all test images; return it, or ``None`` and a sentence on what prevented it.
@@ -97,7 +115,9 @@ def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard
     """
     from filelock import FileLock
 
+    from benchmark.atomic_files import inside
     from benchmark.data import load_prepared, load_split
+    from benchmark.records.results_folder import CLAIMS
     from benchmark.reporting.figures.montage import write_montage
     from benchmark.reporting.figures.thumbnails import write_thumbnails
     from benchmark.reporting.leaderboard import write_leaderboard
@@ -106,7 +126,7 @@ def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard
     # every fold has test images of its own
     splits = {(job.data.fingerprint, job.split_file): job for job in plan.jobs}
     try:
-        with FileLock(plan.out / "claims" / "leaderboard.lock"):
+        with FileLock(inside(plan.out, *CLAIMS, "leaderboard.lock")):
             data = load_prepared(largest.data_folder)
             write_montage(data, plan.out)
             for job in splits.values():

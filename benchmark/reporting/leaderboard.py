@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmark.atomic_files import write_atomically
 from benchmark.evaluation.costs import Costs
+from benchmark.records.results_folder import write_guide
 from benchmark.reporting.board.board import Board, make_board
 from benchmark.reporting.board.filters import View
 from benchmark.reporting.board.load_records import gather
@@ -75,6 +76,7 @@ def write_leaderboard(
     board, reports = with_reports(view.of(read_board(*folders, costs=costs)), folders)
     board, reports = free_for_reports(board, reports, out)
     out.mkdir(parents=True, exist_ok=True)
+    write_guide(out)
     for folder in folders:
         copy_montages(folder, out)
     fingerprints = {result.record.data.fingerprint for result in board.results}
