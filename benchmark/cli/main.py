@@ -6,9 +6,10 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from benchmark.cli.data_options import data_options
 from benchmark.errors import UserError, nearest
@@ -16,6 +17,7 @@ from benchmark.text import plain
 
 # Commands by where they are: nothing is imported until it is used. (attribute, one line of help)
 COMMANDS = {
+    "run": ("benchmark.cli.main:run_command", "Train, evaluate, write the leaderboard; the word may be left out."),
     "list": ("benchmark.cli.run:list_command", "Show every backbone, with the weights at hand."),
     "recipe": (
         "benchmark.cli.run:recipe_command",
@@ -232,11 +234,13 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
 )
 @click.option("--keep-weights", is_flag=True, help="Keep the checkpoints of finished runs.")
 @click.option("--note", default="", metavar="TEXT", help="Words of your own to keep with the new runs.")
-@click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong.")
+@click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong; also after a command.")
 @click.version_option(package_name="tumorboard", prog_name="tumorboard")
 @click.pass_context
 def cli(ctx: click.Context, /, debug: bool, **options: Any) -> None:
     """Train and evaluate vision backbones on brain-tumour MRI, all alike, and write one leaderboard.
+
+    Without a command, the options are those of the command run.
 
     \b
     python -m benchmark --all                       every backbone on the embedded phantom
@@ -245,12 +249,37 @@ def cli(ctx: click.Context, /, debug: bool, **options: Any) -> None:
 
     The same command again keeps what is done and does the rest. Research software, not for clinical use.
     """
-    ctx.ensure_object(dict)["debug"] = debug
     if ctx.invoked_subcommand is None:
-        from benchmark.cli.run import run
-        from benchmark.execution.planning.request import request_of
+        _run(**options)
+    for parameter in ctx.command.params:
+        typed = ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if typed and parameter.name != "debug":  # the command would not see it
+            raise UserError(
+                f"{parameter.opts[0]} stands before the command '{ctx.invoked_subcommand}': put it after the command."
+            )
 
-        sys.exit(run(request_of(options)))
+
+def _run(**options: Any) -> NoReturn:
+    from benchmark.cli.run import run
+    from benchmark.execution.planning.request import request_of
+
+    sys.exit(run(request_of(options)))
+
+
+run_command = click.Command(
+    "run",
+    callback=_run,
+    params=[parameter for parameter in cli.params if parameter.name not in ("debug", "version")],
+    help="""Train and evaluate backbones, and write the leaderboard. The word run may be left out: these are the
+    options of python -m benchmark itself.
+
+    \b
+    python -m benchmark run --all --data archive.zip
+    python -m benchmark run --backbone timm/resnet50 timm:convnext_tiny --seed 0 1 2
+
+    The same command again keeps what is done and does the rest.
+    """,
+)
 
 
 def _check_own_backbones() -> None:
@@ -275,7 +304,8 @@ def main(arguments: list[str] | None = None) -> int:
     name = "tumorboard" if _COMPLETION in os.environ else "python -m benchmark"
     try:
         _check_own_backbones()
-        result = cli.main(args=words, prog_name=name, complete_var=_COMPLETION, standalone_mode=False)
+        own = [word for word in words if word != "--debug"]  # it may stand anywhere
+        result = cli.main(args=own, prog_name=name, complete_var=_COMPLETION, standalone_mode=False)
         return result if isinstance(result, int) else 0
     except (UserError, click.ClickException) as error:
         if "--debug" in words:

@@ -1,6 +1,5 @@
 """What the commands do, once one is chosen: run, list, recipe."""
 
-import json
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark.cli.json_output import json_option, print_json
 from benchmark.dependencies import how_to_install, require_posix
 from benchmark.errors import UserError
 from benchmark.ownership import other_writers
@@ -140,7 +140,7 @@ def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard
 
 
 @click.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@json_option
 @click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), metavar="FILE")
 def list_command(as_json: bool, plugins: tuple[Path, ...]) -> None:
     """Show every backbone, with the weights at hand, and plug-ins that can't be used, with the reason."""
@@ -153,13 +153,16 @@ def list_command(as_json: bool, plugins: tuple[Path, ...]) -> None:
     entries = [_facts(registry.get(name)) for name in registry.names()]
     broken = [{"name": each.name, "origin": each.origin, "reason": each.reason} for each in registry.broken]
     if as_json:
-        click.echo(json.dumps({"backbones": entries, "broken": broken}, indent=1))
+        print_json({"backbones": entries, "broken": broken})
         return
     lines = [tuple(_LISTED.values()), *(tuple(_cell(entry[column]) for column in _LISTED) for entry in entries)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(_LISTED))]
     for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    click.echo("\nAlso every model of two libraries: timm:NAME, keras:NAME.")
+    click.echo(
+        "\nAlso every model of two libraries: timm:NAME, keras:NAME. timm/resnet50 and timm:resnet50 are two rows: the "
+        "first\nis declared above, with fixed weights, the second is what the installed timm makes of that name."
+    )
     missing = sorted({module for name in registry.names() for module in registry.get(name).missing_modules()})
     if missing:
         click.echo(f"Not installed: {', '.join(missing)}. To train with them: {how_to_install(missing)}")

@@ -24,6 +24,8 @@ WORK: Place = (*INTERNAL, "work")
 MOVED = (CLAIMS, FAILED, LOGS, WORK)
 
 GUIDE = "README.txt"
+VIEW: Place = ("view",)  # where a part of the board is written, so that the whole stays
+VIEW_MARK = "view.txt"  # says in a folder of tables that they are a part, and of what
 _TITLE = "TumorBoard: what lies in this folder"
 _MAX_BYTES = 2**16  # of a README.txt that is read
 _TEXT = f"""{_TITLE}
@@ -39,6 +41,7 @@ To look at:
   gallery.md         every tumour that was missed, with its image
   plot_*             the figures
   A suite's report and its tables bear the name of the suite.
+  view/              the rows that "leaderboard --filter" (--sort, --columns) asked for last, if it did
 
 What these are made from, to be kept and copied together:
   records/           a folder for each run: what was done, and a probability for each image and class.
