@@ -160,8 +160,8 @@ def list_command(as_json: bool, plugins: tuple[Path, ...]) -> None:
     for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     click.echo(
-        "\nAlso every model of two libraries: timm:NAME, keras:NAME. timm/resnet50 and timm:resnet50 are two rows: the "
-        "first\nis declared above, with fixed weights, the second is what the installed timm makes of that name."
+        "\nAlso every model of two libraries: timm:NAME, keras:NAME. timm/resnet50 and timm:resnet50 are two rows:\n"
+        "the first is declared above, with fixed weights, the second is what the installed timm makes of that name."
     )
     missing = sorted({module for name in registry.names() for module in registry.get(name).missing_modules()})
     if missing:

@@ -143,8 +143,8 @@ def _namesakes(registry: Registry, backbones: Iterable[Backbone]) -> list[str]:
             weights = registry.get(twin).imagenet
             fixed = f", whose weights are {weights}" if weights else ""
             notes.append(
-                f"{backbone.name} is what the installed {library} makes of that name. It is not {twin}{fixed}: they are "
-                "two rows of a board."
+                f"{backbone.name} is what the installed {library} makes of that name. It is not {twin}{fixed}: they "
+                "are two rows of a board."
             )
     return notes
 
