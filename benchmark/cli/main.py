@@ -5,11 +5,13 @@ import io
 import os
 import re
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from benchmark.cli.data_options import data_options
 from benchmark.errors import UserError, nearest
@@ -123,6 +125,34 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     raise UserError(f"--cam {value}: give a number of test images, or none.")
 
 
+def _offered(names: Callable[[], Iterable[str]], *, files: bool = True) -> Callable[..., list[CompletionItem]]:
+    """Return what offers a shell the names that fit what was typed and, where none does, files."""
+
+    def offer(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+        fitting = [CompletionItem(name) for name in names() if name.startswith(begun)]
+        return fitting or [CompletionItem(begun, type="file")] * files
+
+    return offer
+
+
+def _backbone_names() -> Iterable[str]:
+    from backbones.registry import load_registry
+
+    return load_registry().names()
+
+
+def _recipe_names() -> Iterable[str]:
+    from benchmark.recipe import shipped_names
+
+    return shipped_names()
+
+
+def _suite_names() -> Iterable[str]:
+    from benchmark.recipe.suite import suite_names
+
+    return suite_names()
+
+
 @click.group(
     cls=Commands,
     invoke_without_command=True,
@@ -134,6 +164,7 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     "backbones",
     multiple=True,
     metavar="NAME ...",
+    shell_complete=_offered(_backbone_names, files=False),
     help="Backbones by name; also timm:NAME and keras:NAME.",
 )
 @click.option(
@@ -146,11 +177,13 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
 @click.option(
     "--recipe",
     metavar="NAME",
+    shell_complete=_offered(_recipe_names),
     help="Training recipe, shipped or a .toml file. [default: quick for the phantom, else default]",
 )
 @click.option(
     "--suite",
     metavar="NAME",
+    shell_complete=_offered(_suite_names),
     help="Runs that belong together, shipped or a .toml file: backbones x recipes x seeds x folds.",
 )
 @click.option(
