@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_cache_path
-
+from backbones._cache import cache_root
 from backbones._timm import check_hub
 from backbones.registry import MissingWeights
 
@@ -141,10 +140,8 @@ def _as_safetensors(path: Path) -> Path:
     torch reads it, in a process of its own since TensorFlow and torch crash in one, and unpickles nothing but
     tensors.
     """
-    named = os.environ.get("TUMORBOARD_CACHE")
-    home = Path(named).expanduser() if named else user_cache_path("tumorboard")
     try:
-        target = home / "weights" / f"{hashlib.sha256(path.read_bytes()).hexdigest()}.safetensors"
+        target = cache_root() / "weights" / f"{hashlib.sha256(path.read_bytes()).hexdigest()}.safetensors"
     except OSError as error:
         raise MissingWeights(f"The weights in {path} can't be read: {error}") from error
     if not target.exists():

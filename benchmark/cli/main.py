@@ -5,10 +5,13 @@ import io
 import os
 import re
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from benchmark.cli.data_options import data_options
 from benchmark.errors import UserError, nearest
@@ -16,6 +19,7 @@ from benchmark.text import plain
 
 # Commands by where they are: nothing is imported until it is used. (attribute, one line of help)
 COMMANDS = {
+    "run": ("benchmark.cli.main:run_command", "Train, evaluate, write the leaderboard; the word may be left out."),
     "list": ("benchmark.cli.run:list_command", "Show every backbone, with the weights at hand."),
     "recipe": (
         "benchmark.cli.run:recipe_command",
@@ -130,6 +134,34 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     raise UserError(f"--cam {value}: give a number of test images, or none.")
 
 
+def _offered(names: Callable[[], Iterable[str]], *, files: bool = True) -> Callable[..., list[CompletionItem]]:
+    """Return what offers a shell the names that fit what was typed and, where none does, files."""
+
+    def offer(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+        fitting = [CompletionItem(name) for name in names() if name.startswith(begun)]
+        return fitting or [CompletionItem(begun, type="file")] * files
+
+    return offer
+
+
+def _backbone_names() -> Iterable[str]:
+    from backbones.registry import load_registry
+
+    return load_registry().names()
+
+
+def _recipe_names() -> Iterable[str]:
+    from benchmark.recipe import shipped_names
+
+    return shipped_names()
+
+
+def _suite_names() -> Iterable[str]:
+    from benchmark.recipe.suite import suite_names
+
+    return suite_names()
+
+
 @click.group(
     cls=Commands,
     invoke_without_command=True,
@@ -141,6 +173,7 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     "backbones",
     multiple=True,
     metavar="NAME ...",
+    shell_complete=_offered(_backbone_names, files=False),
     help="Backbones by name; also timm:NAME and keras:NAME.",
 )
 @click.option(
@@ -153,11 +186,13 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
 @click.option(
     "--recipe",
     metavar="NAME",
+    shell_complete=_offered(_recipe_names),
     help="Training recipe, shipped or a .toml file. [default: quick for the phantom, else default]",
 )
 @click.option(
     "--suite",
     metavar="NAME",
+    shell_complete=_offered(_suite_names),
     help="Runs that belong together, shipped or a .toml file: backbones x recipes x seeds x folds.",
 )
 @click.option(
@@ -249,11 +284,13 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
 )
 @click.option("--keep-weights", is_flag=True, help="Keep the checkpoints of finished runs.")
 @click.option("--note", default="", metavar="TEXT", help="Words of your own to keep with the new runs.")
-@click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong.")
+@click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong; also after a command.")
 @click.version_option(package_name="tumorboard", prog_name="tumorboard")
 @click.pass_context
 def cli(ctx: click.Context, /, debug: bool, **options: Any) -> None:
     """Train and evaluate vision backbones on brain-tumour MRI, all alike, and write one leaderboard.
+
+    Without a command, the options are those of the command run.
 
     \b
     python -m benchmark --all                       every backbone on the embedded phantom
@@ -262,12 +299,37 @@ def cli(ctx: click.Context, /, debug: bool, **options: Any) -> None:
 
     The same command again keeps what is done and does the rest. Research software, not for clinical use.
     """
-    ctx.ensure_object(dict)["debug"] = debug
     if ctx.invoked_subcommand is None:
-        from benchmark.cli.run import run
-        from benchmark.execution.planning.request import request_of
+        _run(**options)
+    for parameter in ctx.command.params:
+        typed = ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if typed and parameter.name != "debug":  # the command would not see it
+            raise UserError(
+                f"{parameter.opts[0]} stands before the command '{ctx.invoked_subcommand}': put it after the command."
+            )
 
-        sys.exit(run(request_of(options)))
+
+def _run(**options: Any) -> NoReturn:
+    from benchmark.cli.run import run
+    from benchmark.execution.planning.request import request_of
+
+    sys.exit(run(request_of(options)))
+
+
+run_command = click.Command(
+    "run",
+    callback=_run,
+    params=[parameter for parameter in cli.params if parameter.name not in ("debug", "version")],
+    help="""Train and evaluate backbones, and write the leaderboard. The word run may be left out: these are the
+    options of python -m benchmark itself.
+
+    \b
+    python -m benchmark run --all --data archive.zip
+    python -m benchmark run --backbone timm/resnet50 timm:convnext_tiny --seed 0 1 2
+
+    The same command again keeps what is done and does the rest.
+    """,
+)
 
 
 def _check_own_backbones() -> None:
@@ -292,7 +354,8 @@ def main(arguments: list[str] | None = None) -> int:
     name = "tumorboard" if _COMPLETION in os.environ else "python -m benchmark"
     try:
         _check_own_backbones()
-        result = cli.main(args=words, prog_name=name, complete_var=_COMPLETION, standalone_mode=False)
+        own = [word for word in words if word != "--debug"]  # it may stand anywhere
+        result = cli.main(args=own, prog_name=name, complete_var=_COMPLETION, standalone_mode=False)
         return result if isinstance(result, int) else 0
     except (UserError, click.ClickException) as error:
         if "--debug" in words:

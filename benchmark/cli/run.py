@@ -1,6 +1,5 @@
 """What the commands do, once one is chosen: run, list, recipe."""
 
-import json
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark.cli.json_output import json_option, print_json
 from benchmark.dependencies import how_to_install, require_posix
 from benchmark.errors import UserError
 from benchmark.ownership import other_writers
@@ -67,6 +67,7 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     from benchmark.execution.progress import Display, show_summary
     from benchmark.records.suite_membership import save_experiments
 
+    make_ready(plan.out)
     plan.images.save(plan.out)
     if plan.suite is not None:
         save_experiments(plan.out, plan.suite, plan.members, request.changes)
@@ -88,6 +89,23 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     return summary
 
 
+def make_ready(out: Path) -> None:
+    """Make a results folder, with the file that explains it, and move what an earlier version kept elsewhere.
+
+    Raises:
+        UserError: it can't be written, or an earlier version is working there.
+    """
+    from benchmark.execution.old_layout import take_over
+    from benchmark.records.results_folder import write_guide
+
+    try:
+        take_over(out)
+        out.mkdir(parents=True, exist_ok=True)
+        write_guide(out)
+    except OSError as error:
+        raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
+
+
 def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard | None", tuple[str, ...]]:
     """Write the leaderboard of all records in a plan's results folder, with a montage of the largest images and small
     copies of all test images; return it, or ``None`` and a sentence on what prevented it.
@@ -97,7 +115,9 @@ def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard
     """
     from filelock import FileLock
 
+    from benchmark.atomic_files import inside
     from benchmark.data import load_prepared, load_split
+    from benchmark.records.results_folder import CLAIMS
     from benchmark.reporting.figures.montage import write_montage
     from benchmark.reporting.figures.thumbnails import write_thumbnails
     from benchmark.reporting.leaderboard import write_leaderboard
@@ -106,7 +126,7 @@ def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard
     # every fold has test images of its own
     splits = {(job.data.fingerprint, job.split_file): job for job in plan.jobs}
     try:
-        with FileLock(plan.out / "claims" / "leaderboard.lock"):
+        with FileLock(inside(plan.out, *CLAIMS, "leaderboard.lock")):
             data = load_prepared(largest.data_folder)
             write_montage(data, plan.out)
             for job in splits.values():
@@ -120,7 +140,7 @@ def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard
 
 
 @click.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@json_option
 @click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), metavar="FILE")
 def list_command(as_json: bool, plugins: tuple[Path, ...]) -> None:
     """Show every backbone, with the weights at hand, and plug-ins that can't be used, with the reason."""
@@ -133,13 +153,16 @@ def list_command(as_json: bool, plugins: tuple[Path, ...]) -> None:
     entries = [_facts(registry.get(name)) for name in registry.names()]
     broken = [{"name": each.name, "origin": each.origin, "reason": each.reason} for each in registry.broken]
     if as_json:
-        click.echo(json.dumps({"backbones": entries, "broken": broken}, indent=1))
+        print_json({"backbones": entries, "broken": broken})
         return
     lines = [tuple(_LISTED.values()), *(tuple(_cell(entry[column]) for column in _LISTED) for entry in entries)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(_LISTED))]
     for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    click.echo("\nAlso every model of two libraries: timm:NAME, keras:NAME.")
+    click.echo(
+        "\nAlso every model of two libraries: timm:NAME, keras:NAME. timm/resnet50 and timm:resnet50 are two rows:\n"
+        "the first is declared above, with fixed weights, the second is what the installed timm makes of that name."
+    )
     missing = sorted({module for name in registry.names() for module in registry.get(name).missing_modules()})
     if missing:
         click.echo(f"Not installed: {', '.join(missing)}. To train with them: {how_to_install(missing)}")

@@ -17,6 +17,7 @@ from benchmark.execution.planning.request import Request
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Record, Timings
+from benchmark.records.results_folder import CLAIMS
 from benchmark.records.store import RecordStore
 
 
@@ -101,7 +102,7 @@ class Controller:
         self.control, self.watcher = control, watcher
         self.store = RecordStore(plan.out)
         self.claims = Claims(plan.out, on_lost=control.given_up.add)
-        self.reserve = Reserve(plan.out / "claims")
+        self.reserve = Reserve(plan.out.joinpath(*CLAIMS))
         self.finished: dict[str, FinishedRun] = {}
         self.problems: list[str] = []
         self.undecided = {job.key for job in plan.jobs}

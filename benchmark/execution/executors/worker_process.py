@@ -19,6 +19,7 @@ from benchmark.execution.executors.base import OnEvent
 from benchmark.execution.executors.process_tree import adopt_orphans, descendants, end_tree, with_attempt
 from benchmark.execution.worker.job import Job, worker_environment
 from benchmark.records.outcomes import Outcome
+from benchmark.records.results_folder import LOGS, WORK
 
 _LONGEST_EVENT = 1_000_000
 # A log that grows beyond its bound loses its middle: its beginning and its end tell what happened.
@@ -201,5 +202,5 @@ def bound(log: Path) -> None:
 
 def _make_ready(job: Job) -> None:
     """Make the folders of a run, and begin its log anew."""
-    inside(job.out, "work", job.work.name).mkdir(exist_ok=True)
-    inside(job.out, "logs", job.log.name).unlink(missing_ok=True)
+    inside(job.out, *WORK, job.work.name).mkdir(exist_ok=True)
+    inside(job.out, *LOGS, job.log.name).unlink(missing_ok=True)

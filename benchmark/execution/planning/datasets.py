@@ -19,6 +19,7 @@ from benchmark.execution.planning.request import Request
 from benchmark.hashing import hash_bytes, hash_json
 from benchmark.recipe import Recipe
 from benchmark.records.record import DataFacts
+from benchmark.records.results_folder import SPLITS
 from benchmark.records.store import short
 
 Say = Callable[[str], None]
@@ -51,12 +52,12 @@ class Fold:
 
     def split_file(self, out: Path) -> Path:
         """Return where a results folder keeps the split for workers; beside it a table for people."""
-        return out / "splits" / f"{short(self.table_hash)}.npz"
+        return out.joinpath(*SPLITS, f"{short(self.table_hash)}.npz")
 
     def save(self, out: Path) -> None:
         """Write the split, and its table, whose SHA-256 stands in each run's identity."""
         path = self.split_file(out)
-        inside(out, path.parent.name, path.name)
+        inside(out, *SPLITS, path.name)
         save_split(self.split, path)
         save_split_table(self.data, (self.split,), path.with_suffix(".csv"))
 

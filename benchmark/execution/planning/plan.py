@@ -107,6 +107,7 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
     jobs, members = _Maker(request, devices, out).make(parts)
     notes = [f"Plug-in {plugin.origin} is left out: {plugin.reason}." for plugin in registry.broken]
     notes += _defaults(backbone for entry in entries for backbone in entry.backbones)
+    notes += _namesakes(registry, (backbone for entry in entries for backbone in entry.backbones))
     notes += dict.fromkeys(note for fold in every for note in fold.notes())
     environments = worker_environments(request.settings.workers, jobs)
     settings = {"workers": len(environments)}
@@ -135,6 +136,28 @@ def _defaults(backbones: Iterable[Backbone]) -> list[str]:
             defaults = "; ".join(f"{field} ({default})" for field, default in left.items())
             notes.append(f"{backbone.name} leaves to defaults: {defaults}.")
     return notes
+
+
+def _namesakes(registry: Registry, backbones: Iterable[Backbone]) -> list[str]:
+    """Return a sentence for each network of a library that is also declared here, and so may come twice."""
+    declared = {_bare(name): name for name in registry.names()}
+    notes = []
+    for backbone in dict.fromkeys(backbones):
+        library, colon, model = backbone.name.partition(":")
+        twin = declared.get(_bare(f"{library}/{model.partition('.')[0]}")) if colon else None
+        if twin is not None:
+            weights = registry.get(twin).imagenet
+            fixed = f", whose weights are {weights}" if weights else ""
+            notes.append(
+                f"{backbone.name} is what the installed {library} makes of that name. It is not {twin}{fixed}: they "
+                "are two rows of a board."
+            )
+    return notes
+
+
+def _bare(name: str) -> str:
+    """Return a name without what libraries write differently: ``keras/EfficientNetB0``, ``keras/efficientnet_b0``."""
+    return name.replace("_", "").casefold()
 
 
 def _plugin_files(paths: Iterable[Path]) -> tuple[Path, ...]:

@@ -16,6 +16,7 @@ from benchmark.execution.executors.process_tree import ATTEMPT_VARIABLE
 from benchmark.execution.planning.weights import Weights
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import BackboneFacts, DataFacts, Record
+from benchmark.records.results_folder import LOGS, WORK
 from benchmark.records.run import Run
 from benchmark.records.settings import Settings
 from benchmark.records.store import short
@@ -94,13 +95,13 @@ class Job(BaseModel):
         return None if self.run.init_from is None else self._work(self.run.init_from) / _FINAL
 
     def _work(self, key: str) -> Path:
-        return self.out / "work" / short(key)
+        return self.out.joinpath(*WORK, short(key))
 
     @property
     def log(self) -> Path:
         """The file that gets what the worker and the backbone print."""
         name = "".join(c if c.isalnum() or c in "_-." else "-" for c in self.run.backbone)
-        return self.out / "logs" / f"{name[:_LONGEST_NAME]}-{short(self.key)}.log"
+        return self.out.joinpath(*LOGS, f"{name[:_LONGEST_NAME]}-{short(self.key)}.log")
 
     def log_tail(self) -> list[str]:
         """Return the last lines of the log, without terminal codes; none where there is no log."""
