@@ -43,7 +43,7 @@ def leaderboard_command(
     from rich.console import Console
 
     from benchmark.evaluation.costs import load_costs
-    from benchmark.execution.progress import show_answers
+    from benchmark.execution.progress import Steps, show_answers
     from benchmark.reporting.board.filters import View
     from benchmark.reporting.leaderboard import write_leaderboard
 
@@ -54,8 +54,8 @@ def leaderboard_command(
     price = None if costs is None else load_costs(costs)
     target = out or folders[0]
     try:
-        with Console(stderr=True).status("Reading records") as status:
-            written = write_leaderboard(target, folders, View(filters, sort, chosen), price, say=status.update)
+        with Steps(Console(stderr=True), "Reading records") as say:
+            written = write_leaderboard(target, folders, View(filters, sort, chosen), price, say=say)
     except OSError as error:
         raise UserError(f"'{target}' can't be written: {error.strerror or error}.") from None
     show_answers(Console(), written.answers)

@@ -189,6 +189,4 @@ def _key(loop: Loop, network: Network, spec: FeatureSpec, origin: Mapping[str, A
 
 
 def _stopped() -> RunFailure:
-    return RunFailure(
-        Outcome.INTERRUPTED, "Stopped while the frozen stages were computed; the same command goes on from there."
-    )
+    return RunFailure(Outcome.INTERRUPTED, "Stopped while the frozen stages were computed.")

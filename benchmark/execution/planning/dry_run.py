@@ -22,7 +22,7 @@ from benchmark.child_process import messages, send, start
 from benchmark.execution.executors.process_tree import descendants, end_tree
 from benchmark.execution.executors.worker_process import worker_key
 from benchmark.execution.planning.plan import Plan
-from benchmark.execution.progress import clock
+from benchmark.execution.progress import clock, tell
 from benchmark.execution.worker.job import Job, worker_environment
 from benchmark.execution.worker.step_timing import Pace
 from benchmark.recipe import Recipe
@@ -77,7 +77,7 @@ def dry_run(plan: Plan, console: Console, *, only_new: bool) -> int:
     """
 
     def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        tell(console, text)
 
     store = RecordStore(plan.out)
     done = {job.key for job in plan.jobs if only_new and store.done(job.key)}

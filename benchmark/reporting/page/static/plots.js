@@ -1,8 +1,11 @@
 // --- plots: drawn when they come into view, and again after a change of theme ------------------------------------
 
-// Plotly is large: its script runs when the first plot is wanted, at once, so that a page can be printed at any time
+// Plotly is large: it is unpacked while the page is read, and its script runs when the first plot is wanted, at once,
+// so that a page can be printed at any time
+let plotlyScript = null;
+const plotlyUnpacked = unpacked("plotly-script").then((text) => { plotlyScript = text; });
 function plotly() {
-  if (!window.Plotly) document.head.append(element("script", {}, document.getElementById("plotly-script").textContent));
+  if (!window.Plotly) document.head.append(element("script", {}, plotlyScript));
   return window.Plotly;
 }
 
@@ -22,6 +25,7 @@ function start(drawing) {
 // Draw a plot into an element. ``label``: what it shows, for those who hear the page
 function draw(place, label, make) {
   const again = async () => {
+    if (plotlyScript === null) await plotlyUnpacked; // only then: what is printed must be drawn at once
     const [traces, layout] = make();
     const text = colour("--text"), line = colour("--line");
     const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true };

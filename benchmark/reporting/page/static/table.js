@@ -119,8 +119,7 @@ async function copyLink(button) {
 }
 
 async function tables() {
-  const bytes = Uint8Array.from(atob(document.getElementById("tables-script").textContent), (character) => character.charCodeAt(0));
-  const url = URL.createObjectURL(new Blob([bytes], { type: "text/javascript" }));
+  const url = URL.createObjectURL(new Blob([await unpacked("tables-script")], { type: "text/javascript" }));
   const { default: DataTable } = await import(url);
   URL.revokeObjectURL(url);
   window.DataTable = DataTable;
