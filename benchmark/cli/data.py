@@ -135,7 +135,7 @@ def summary(data: "DataSet", splits: "tuple[Split, ...]") -> str:
             ]
             lines.append(f"{name:{width}}  " + "  ".join(f"{count:>10}" for count in counts))
         if split.removed is not None:
-            lines.append(f"{split.removed} training images that also stand in test were left out")
+            lines.append(f"{split.removed} training images that are also in test were left out")
         lines += [f"note: {note}" for note in split.notes]
         lines += [f"leak: {leak}" for leak in split.leaks]
     lines += ["", f"prepared in {data.folder}"]

@@ -20,7 +20,9 @@ _OPTIONS = (
         "--folds", metavar="all|K,...", help="Run each fold, or some: the official ones, else five by patient."
     ),
     click.option(
-        "--dedupe", is_flag=True, help="Leave out training images that also stand in test; rows are marked."
+        "--dedupe",
+        is_flag=True,
+        help="Leave out training images that are also in test (copies and near-copies); rows are marked.",
     ),
     click.option(
         *("--groups", "groups"),

@@ -35,7 +35,7 @@ def leaderboard_command(
     columns: str,
     costs: Path | None,
 ) -> None:
-    """Write the leaderboard of one results folder or several anew, from their records; nothing is trained.
+    """Write the leaderboard of one results folder, or of several, from their records; nothing is trained.
 
     Several folders (of several machines, of several days) become one board; a run that is in two is shown once.
     Columns are those of leaderboard.csv. Rows that are not shown still count in ranks and corrections.

@@ -27,7 +27,7 @@ COMMANDS = {
     ),
     "leaderboard": (
         "benchmark.cli.leaderboard:leaderboard_command",
-        "Write the leaderboard of one results folder, or several, anew.",
+        "Write the leaderboard of one results folder, or of several.",
     ),
     "data": ("benchmark.cli.data:data_command", "Look at a data set: classes, patients, duplicates, split."),
     "check": ("benchmark.cli.check:check_command", "Check that a backbone is sound."),
@@ -216,7 +216,11 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     metavar="N",
     help="Explain N test images of each new run by Grad-CAM, or none. [default: 1000 with lesions' masks, else 96]",
 )
-@click.option("--cam-check", is_flag=True, help="Also see whether those maps change when weights are drawn anew.")
+@click.option(
+    "--cam-check",
+    is_flag=True,
+    help="Also check whether those maps change when the weights are replaced by random ones.",
+)
 @click.option(
     "--dry-run", is_flag=True, help="Check everything, measure a few steps, say how long it may take; do nothing."
 )

@@ -24,6 +24,7 @@ from benchmark.reporting.board.pairs import row_pairs, sentence
 from benchmark.reporting.figures.thumbnails import read_thumbnails, thumbnail_path, write_thumbnails
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
 from benchmark.reporting.page.page import page, script_json
+from benchmark.reporting.summary.answers import across_blocks
 
 STUDY = Study(patients=40, slices=3)
 HOSTILE = "</script><script>window.owned = 1</script><img src=x onerror='window.owned = 1'>"
@@ -266,9 +267,18 @@ def test_two_rows_are_compared_in_a_sentence(html: Path, browser: Any) -> None:
             other.select_option(label=pair.names[1])
             assert said.inner_text() == sentence(pair)
             assert f"{pair.statistics.comparison.difference:.3f} more macro-F1" in said.inner_text()
+    # a row of another block: compared on the same images, and what differs is said
+    one, other = pairs[0].rows[0], pairs[1].rows[0]
+    compared = across_blocks(one, other)
+    assert compared is not None
     first.select_option(label=pairs[0].names[0])
     second.select_option(label=pairs[1].names[0])
-    assert "different blocks" in said.inner_text()
+    text = said.inner_text()
+    assert "different blocks (pretrained; scratch)" in text
+    low, high = sorted(np.sign(compared.difference) * np.array([compared.interval.low, compared.interval.high]))
+    assert f"has {abs(compared.difference):.3f} more macro-F1" in text
+    ends = [float(end) for end in re.search(r"interval (\S+) to ([^,]+),", text).groups()]  # type: ignore[union-attr]
+    assert ends == pytest.approx([low, high], abs=0.01)  # the draws of seeds aside, the same bootstrap
     visit.assert_well()
 
 

@@ -79,7 +79,7 @@ class Fold:
         grouping = (self.data.grouping,) if self.data.grouping else ()
         notes = [*self.data.notes, *grouping, *self.split.notes, *(finding.text for finding in self.audit.findings)]
         if self.split.removed is not None:
-            notes.append(f"{self.split.removed} training images that also stand in test are left out (--dedupe)")
+            notes.append(f"{self.split.removed} training images that are also in test are left out (--dedupe)")
         return tuple(notes)
 
 

@@ -174,13 +174,13 @@ def summary(expected: Iterable[Expected]) -> list[str]:
         f"{_count(len(rows), 'run')}; about {clock(sum(durations))} (h:mm:ss or m:ss) for {len(durations)} of them."
     ]
     if any(each.job.run.recipe.early_stopping.patience for each in rows if each.seconds):
-        lines.append("Early stopping may end some sooner.")
+        lines.append("Early stopping may end some runs sooner.")
     if any(each.job.settings.cam_check for each in rows if each.seconds):
-        lines.append("The check of the maps (--cam-check) is not in it.")
+        lines.append("The time of --cam-check is not included.")
     if any(each.slow for each in rows):
         lines.append("Rows marked GPU are meant for a GPU, or for --limit.")
     if unknown:
-        lines.append(f"How long the other {unknown} would take is not known, for what is said above.")
+        lines.append(f"How long the other {unknown} would take is not known, for the reasons given above.")
     fetched = dict.fromkeys(
         each.job.run.backbone for each in rows if each.remark != "done" and each.job.weights.source == "imagenet"
     )
@@ -194,7 +194,7 @@ def summary(expected: Iterable[Expected]) -> list[str]:
 
 def _trained(recipe: Recipe) -> str:
     part = {"all": "all of it", "head": "its head"}.get(recipe.trainable_from, f"from {recipe.trainable_from}")
-    return part + (", images varied" if recipe.augmentation.active else "")
+    return part + (", with augmentation" if recipe.augmentation.active else "")
 
 
 def _remarks(expected: Iterable[Expected]) -> list[str]:
@@ -242,7 +242,7 @@ def _pace(job: Job, folder: Path, seconds: float) -> Pace | Unknown:
             return Pace(**event)
         if "outcome" in event:
             return Unknown(f"{event['outcome']}: {event.get('reason', '')}", fails=True)
-    return Unknown(f"{outcome_of_exit(code, oom_killed=False)[0]}: the worker left without a word", fails=True)
+    return Unknown(f"{outcome_of_exit(code, oom_killed=False)[0]}: the worker ended without an answer", fails=True)
 
 
 def _expected(plan: Plan, job: Job, done: bool, paces: Paces, before: Before) -> Expected:

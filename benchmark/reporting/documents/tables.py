@@ -61,7 +61,8 @@ def _plots(board: Board, out: Path) -> dict[str, list[str]]:
     for number, comparison_group in enumerate(board.comparison_groups()):
         names.setdefault(comparison_group[0].block.comparison_group, []).extend(cam_stems(comparison_group, number))
     for row in {row.block.comparison_group: row for row in board.rows}.values():
-        names.setdefault(row.block.comparison_group, []).append(montage_name(row.first.record.data.name))
+        data = row.first.record.data
+        names.setdefault(row.block.comparison_group, []).append(montage_name(data.name, data.fingerprint))
     return {name: [stem for stem in stems if (out / f"{stem}.png").exists()] for name, stems in names.items()}
 
 

@@ -130,6 +130,7 @@ async function tables() {
   }
   document.querySelectorAll("table.board").forEach(boardOf);
   restoring = false;
+  await plotlyUnpacked; // from here the page can be printed
   document.documentElement.dataset.ready = "1";
 }
 
