@@ -413,7 +413,9 @@ def test_plots_are_drawn_before_the_page_is_printed(html: Path, browser: Any) ->
         "[...document.querySelectorAll('.plot')].every((plot) => plot.querySelector('svg.main-svg'))"
     )
     assert not view.evaluate("document.documentElement.classList.contains('dark')")
+    assert view.locator("details.row-notes li").first.is_visible()
     view.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert not view.locator("details.row-notes li").first.is_visible()
     assert view.evaluate("document.documentElement.classList.contains('dark')")
     visit.assert_well()
 

@@ -11,19 +11,19 @@ from benchmark.reporting.board.folds import predictions_by_fold
 from benchmark.reporting.documents.markdown_cells import HIGHER, LOWER, escaped, table
 from benchmark.reporting.figures.labels import full_names
 
-COMPARISONS = (
-    "block",
-    "first",
-    "second",
-    "macro_f1_difference",
-    "difference_low",
-    "difference_high",
-    "p",
-    "p_holm",
-    "better",
-    "p_mcnemar",
-    "p_nadeau_bengio",
-)
+COMPARISONS = {  # the columns of comparisons.csv, and what each means
+    "block": "The block in which the two rows are compared.",
+    "first": "The row with the higher macro-F1.",
+    "second": "The row with the lower macro-F1.",
+    "macro_f1_difference": "Macro-F1 of the first row less that of the second.",
+    "difference_low": "Lower end of the difference's 95 % interval, of this pair alone: not corrected.",
+    "difference_high": "Upper end of the difference's 95 % interval, of this pair alone: not corrected.",
+    "p": "p-value of the paired bootstrap of macro-F1, of this pair alone: not corrected.",
+    "p_holm": "The same after Holm's correction for all pairs of the block: it decides.",
+    "better": "The row that is significantly better; empty where the two can't be told apart.",
+    "p_mcnemar": "p-value of McNemar's test of accuracy, of this pair alone.",
+    "p_nadeau_bengio": "p-value of Nadeau and Bengio's test over folds, of this pair alone; empty without folds.",
+}
 
 ALL_ROWS = 5  # up to so many rows every pair is listed; beyond, those with the best row, and a table of all
 

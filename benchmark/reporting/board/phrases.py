@@ -137,6 +137,6 @@ def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
         pairs = f"{len(statistics.pairs)} pairs" if len(statistics.pairs) > 1 else "one pair"
         notes.append(
             f"Rows differ where the paired bootstrap of macro-F1 ({RESAMPLES} resamples, Student's t) gives a p "
-            f"below {ALPHA} after Holm's correction for {pairs}; the smallest p is {smallest:.2g}."
+            f"below {ALPHA} after Holm's correction for {pairs}; the smallest p is {'below 0.001' if smallest < 0.001 else f'{smallest:.2g}'}."
         )
     return notes

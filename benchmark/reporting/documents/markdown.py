@@ -120,7 +120,7 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
         parts += pair_tables(board, list(blocks))
         parts += _by_fold(shown)
         parts += ["### False negatives", _false_negatives(shown, "errors"), *_by_patient(shown)]
-        parts.append("Every missed image, and what each row gave it: [gallery.md](gallery.md).")
+        parts.append("Every missed image, and what each row says of it: [gallery.md](gallery.md).")
         parts += ["### Calibration and tumour or not", _further(shown), "### Speed and size", *_speeds(shown)]
         parts += _same_networks(rows)
         parts += _where_it_looks(shown, [stem for stem in plots if stem.startswith(CAM_STEM)])

@@ -66,7 +66,7 @@ def draw_speed(made: Any, rows: Sequence[BoardRow]) -> None:
             markeredgecolor=colour,
             markeredgewidth=0.6 if row.block.pretrained else 0.9,
             elinewidth=0.7,
-            ecolor=(colour, 0.4),
+            ecolor=(colour, 0.7),
         )
     axes.set_xscale("log")
     axes.margins(x=0.12, y=0.1)

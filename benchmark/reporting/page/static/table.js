@@ -134,7 +134,14 @@ async function tables() {
   document.documentElement.dataset.ready = "1";
 }
 
-// Folded rows are on paper, and the panels' plots too
-addEventListener("beforeprint", () => document.querySelectorAll("table.board").forEach((node) => node.classList.add("whole")));
-addEventListener("afterprint", () => document.querySelectorAll("table.board").forEach((node) => node.classList.remove("whole")));
-
+// Folded rows, notes and audits are on paper; afterwards they are folded as before
+let unfolded = [];
+addEventListener("beforeprint", () => {
+  document.querySelectorAll("table.board").forEach((node) => node.classList.add("whole"));
+  unfolded = [...document.querySelectorAll("details:is(.row-notes, .audit, .published):not([open])")];
+  unfolded.forEach((folded) => { folded.open = true; });
+});
+addEventListener("afterprint", () => {
+  document.querySelectorAll("table.board").forEach((node) => node.classList.remove("whole"));
+  unfolded.forEach((folded) => { folded.open = false; });
+});
