@@ -29,7 +29,8 @@ _OPTIONS = (
         type=click.Choice(["auto", "pid", "merged"]),
         default="auto",
         show_default=True,
-        help="Patients by their ids, or ids that differ by a letter at the end as one; auto: what is known.",
+        help="What one patient is. pid: each id of the data; merged: ids that differ only in a letter at the end; "
+        "auto: merged where the data is known to give one person several such ids.",
     ),
     click.option(
         *("--groups-from", "groups_from"),

@@ -166,9 +166,9 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     help="Change one recipe field, such as schedule.name=cosine.",
 )
 @click.option("--size", type=int, metavar="PIXELS", help="Side of the square input; 0 is each backbone's own.")
-@click.option("--epochs", type=int, metavar="N")
-@click.option("--batch-size", type=int, metavar="N")
-@click.option("--learning-rate", type=float, metavar="RATE")
+@click.option("--epochs", type=int, metavar="N", help="Epochs of training, at most.")
+@click.option("--batch-size", type=int, metavar="N", help="Images in a training batch.")
+@click.option("--learning-rate", type=float, metavar="RATE", help="Learning rate of the optimizer.")
 @click.option(
     "--seed", "seeds", multiple=True, callback=_seeds, metavar="N ...", help="One run for each seed.  [default: 0]"
 )
@@ -224,8 +224,8 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
 @click.option(
     "--dry-run", is_flag=True, help="Check everything, measure a few steps, say how long it may take; do nothing."
 )
-@click.option("--rerun", is_flag=True, help="Do again what is done.")
-@click.option("--only-failed", is_flag=True, help="Do only what was tried and failed.")
+@click.option("--rerun", is_flag=True, help="Do finished runs again.")
+@click.option("--only-failed", is_flag=True, help="Do only runs that failed before.")
 @click.option(
     "--checkpoint-every",
     type=click.FloatRange(min=0),

@@ -134,9 +134,10 @@ def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
         notes.append("Rows have no rank because the split leaks; differences are of these test images.")
     if statistics.pairs:
         smallest = min(pair.comparison.p_holm for pair in statistics.pairs)
+        told = "below 0.001" if smallest < 0.001 else f"{smallest:.2g}"
         pairs = f"{len(statistics.pairs)} pairs" if len(statistics.pairs) > 1 else "one pair"
         notes.append(
             f"Rows differ where the paired bootstrap of macro-F1 ({RESAMPLES} resamples, Student's t) gives a p "
-            f"below {ALPHA} after Holm's correction for {pairs}; the smallest p is {'below 0.001' if smallest < 0.001 else f'{smallest:.2g}'}."
+            f"below {ALPHA} after Holm's correction for {pairs}; the smallest p is {told}."
         )
     return notes

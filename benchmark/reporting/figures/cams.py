@@ -10,7 +10,16 @@ from benchmark.reporting.board.cam_scores import CAM_STEM
 from benchmark.reporting.board.image_cases import Cases, HeatMap, cam_source, finest_first, heat_maps, scored_rows
 from benchmark.reporting.figures.labels import full_names, wrapped
 from benchmark.reporting.figures.overlays import draw_outline, grey, no_picture, outline, under_heat
-from benchmark.reporting.figures.style import GREY, figure, remove_others, save, set_height, slug, title
+from benchmark.reporting.figures.style import (
+    DPI_OF_PICTURES,
+    GREY,
+    figure,
+    remove_others,
+    save,
+    set_height,
+    slug,
+    title,
+)
 
 RIGHT_COLOUR, WRONG_COLOUR = "#0072B2", "#B84E00"
 EACH = 2  # right and wrong cases of a class
@@ -52,7 +61,7 @@ def write_cam_plots(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]],
             assert cases is not None
             with figure(width_mm=WIDTH_MM) as made:
                 draw_cams(made, cases, row, thumbnails.get(row.first.record.data.fingerprint, {}))
-                paths += save(made, out, stem)
+                paths += save(made, out, stem, DPI_OF_PICTURES)
     remove_others(out, f"{CAM_STEM}_", paths)
     return paths
 
