@@ -7,8 +7,8 @@ from pathlib import Path
 from benchmark.atomic_files import write_atomically
 from benchmark.evaluation.costs import Costs
 from benchmark.reporting.board.board import Board, make_board
-from benchmark.reporting.board.cam_scores import Heads
 from benchmark.reporting.board.filters import View
+from benchmark.reporting.board.head_energy import Heads
 from benchmark.reporting.board.load_records import gather
 from benchmark.reporting.board.parity import with_certificates
 from benchmark.reporting.board.rows import evaluate

@@ -87,7 +87,7 @@ def test_maps_without_masks_have_no_scores_but_pictures(tmp_path: Path) -> None:
     write_leaderboard(tmp_path)
     assert "cam_pointing" not in (tmp_path / "runs.csv").read_text().splitlines()[1]
     assert lines_of(tmp_path)[FOUR[0].name]["cam_pointing"] == ""
-    assert "No lesion is known on the images that are explained" in (tmp_path / "leaderboard.md").read_text()
+    assert "The heat maps have no scores: no lesion is known" in (tmp_path / "leaderboard.md").read_text()
     assert (tmp_path / "plot_cams_torch-baseline-cnn.png").stat().st_size > 10_000
 
 

@@ -1,57 +1,25 @@
 """Where networks look, as numbers: scores of a run's Grad-CAM maps beside those of maps that know nothing."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmark.evaluation.cam_metrics import SCORES, score_baselines, score_maps
-from benchmark.evaluation.head_mask import Masks, energy_outside, head_mask
 from benchmark.evaluation.intervals import Interval, logit_interval
 from benchmark.evaluation.roc import clustered_variance
 from benchmark.records.record import Cams, Predictions, Record
-from benchmark.reporting.board.column import Column, Values
-from benchmark.reporting.board.columns import BASELINES, named
-from benchmark.reporting.figures.overlays import grey
+from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.columns import BASELINES
 
 Floats = npt.NDArray[np.float64]
 ByName = Mapping[str, Floats]  # score by column name, float64 of shape (M,), one entry for each image
 
 CAM_STEM = "plot_cams"  # how the names of pictures of maps begin
 IMAGES, RANDOMIZED = "cam_images", "cam_randomized"
-OUTSIDE, OUTSIDE_UNIFORM = "cam_outside_head", "cam_outside_head_uniform"
-
-
-class Heads(Mapping[str, Masks]):
-    """The heads in a data set's thumbnails, as masks by image id; what has none that can be told is absent.
-
-    Args:
-        thumbnails: JPEGs by image id.
-    """
-
-    def __init__(self, thumbnails: Mapping[str, bytes]) -> None:
-        self._thumbnails = thumbnails
-        self._masks: dict[str, Masks | None] = {}
-
-    def __getitem__(self, name: str) -> Masks:
-        if name not in self._masks:
-            jpeg = self._thumbnails.get(name)
-            picture = None if jpeg is None else grey(jpeg)
-            self._masks[name] = None if picture is None else head_mask(picture)
-        mask = self._masks[name]
-        if mask is None:
-            raise KeyError(name)
-        return mask
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._thumbnails)
-
-    def __len__(self) -> int:
-        return len(self._thumbnails)
 
 
 @dataclass(frozen=True)
@@ -88,22 +56,6 @@ def cam_columns(record: Record, scores: CamScores | None) -> Values:
     if record.cam is not None and record.cam.randomized:
         values[RANDOMIZED] = record.cam.randomized[-1].correlation
     return values
-
-
-def outside_head(cams: Cams | None, heads: Mapping[str, Masks]) -> Values:
-    """Return by column name which share of a run's maps lies outside the head, and which of a uniform map: means
-    over the explained images whose head is known; empty where none is.
-    """
-    if cams is None:
-        return {}
-    found = [(cams.maps[i].astype(np.float32), heads.get(name)) for i, name in enumerate(cams.image_ids.tolist())]
-    known = [(heat, head) for heat, head in found if head is not None]
-    if not known:
-        return {}
-    return {
-        OUTSIDE: fmean(energy_outside(heat, head) for heat, head in known),
-        OUTSIDE_UNIFORM: fmean(float((~head).mean()) for _, head in known),
-    }
 
 
 def cam_scores(cams: Cams | None, predictions: Predictions | None) -> CamScores | None:
@@ -180,37 +132,3 @@ def shared_baselines(runs: Mapping[str, CamScores | None]) -> list[tuple[str, di
             means = {score: float(values.mean()) for score, values in scores.items()}
             lines.append((name + which, means, len(run.image_ids)))
     return lines
-
-
-def shown_columns(rows: Sequence[Values]) -> list[Column]:
-    """Return the columns of the table of heat maps: those of which a row has a value, the check of the maps last.
-
-    Args:
-        rows: the values of rows.
-    """
-    names = (*SCORES, IMAGES, OUTSIDE, OUTSIDE_UNIFORM, RANDOMIZED)
-    return [column for column in named(*names) if any(column.name in values for values in rows)]
-
-
-def outside_sentence(values: Mapping[str, Values]) -> str:
-    """Return how much of the maps lies outside the head, in a sentence; empty where it is not known of any row.
-
-    Args:
-        values: those of rows, by the row's name.
-    """
-    shares = {name: line[OUTSIDE] for name, line in values.items() if OUTSIDE in line}
-    if not shares:
-        return ""
-    least, most = min(shares, key=lambda name: shares[name]), max(shares, key=lambda name: shares[name])
-    told = f"{_percent(shares[least])} ({least})" + (
-        f" to {_percent(shares[most])} ({most})" if most != least else ""
-    )
-    uniform = fmean(values[name][OUTSIDE_UNIFORM] for name in shares)
-    return (
-        f"Of the heat maps' energy {told} lies outside the head, where no tumour can be; of a map that is the same "
-        f"everywhere it would be {_percent(uniform)}. The head is found in the small pictures, by its brightness."
-    )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"

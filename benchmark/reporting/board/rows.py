@@ -13,10 +13,11 @@ from benchmark.evaluation.metrics import RunScores, score_record
 from benchmark.hashing import hash_json
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Cams, Predictions, Record
-from benchmark.reporting.board.cam_scores import CamScores, cam_columns, cam_scores, outside_head
+from benchmark.reporting.board.cam_scores import CamScores, cam_columns, cam_scores
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import COLUMNS
 from benchmark.reporting.board.derived_scores import scores_of
+from benchmark.reporting.board.head_energy import head_columns
 
 _FOLDS = {"official-folds": "official folds", "slice": "slice folds"}
 
@@ -99,7 +100,7 @@ def evaluate(
     except UserError as error:
         return Result(record, predictions, None, str(error))
     of_maps = cam_scores(cams, predictions)
-    values = {**scores_of(record, scores, predictions), **cam_columns(record, of_maps), **outside_head(cams, heads)}
+    values = {**scores_of(record, scores, predictions), **cam_columns(record, of_maps), **head_columns(cams, heads)}
     return Result(record, predictions, scores, score_values=values, cams=cams, cam_scores=of_maps)
 
 

@@ -4,22 +4,15 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import fmean
 
-from benchmark.evaluation.cam_metrics import POINTING
+from benchmark.evaluation.cam_metrics import POINTING, SCORES
 from benchmark.records.outcomes import Outcome
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
 from benchmark.reporting.board.board import Board, BoardRow
-from benchmark.reporting.board.cam_scores import (
-    CAM_STEM,
-    IMAGES,
-    RANDOMIZED,
-    outside_sentence,
-    shared_baselines,
-    shown_columns,
-)
+from benchmark.reporting.board.cam_scores import CAM_STEM, IMAGES, RANDOMIZED, shared_baselines
 from benchmark.reporting.board.column import Section
-from benchmark.reporting.board.columns import all_columns, in_section
+from benchmark.reporting.board.columns import all_columns, in_section, named
 from benchmark.reporting.board.folds import fold_scores, split_label
-from benchmark.reporting.board.image_cases import cam_source, finest_first
+from benchmark.reporting.board.image_cases import cam_source
 from benchmark.reporting.board.pairs import pair_tables
 from benchmark.reporting.board.phrases import (
     CAM_READING,
@@ -38,6 +31,7 @@ from benchmark.reporting.documents.markdown_cells import WHO, bullets, cell, esc
 from benchmark.reporting.figures.labels import full_names
 from benchmark.reporting.summary.answers import answers
 from benchmark.reporting.summary.doubts import doubts
+from benchmark.reporting.summary.outside_head import outside_head
 from benchmark.reporting.summary.sections import table_sections
 from benchmark.text import last_lines
 
@@ -262,27 +256,29 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
     if not explained:
         return []
     parts = []
-    of_maps = {name: row for name, row in zip(full_names(rows), rows, strict=True) if row.first.cams is not None}
-    columns = shown_columns([row.values for row in of_maps.values()])
-    if any(POINTING in row.values for row in of_maps.values()):
-        parts.append(CAM_READING)
-    elif of_maps:
-        parts.append("No lesion is known on the images that are explained: whether a map finds it has no score.")
-    outside = outside_sentence({name: row.values for name, row in of_maps.items()})
-    parts += [escaped(outside)] if outside else []
-    if columns:
-        head = [*WHO, *(column.title for column in columns), "map"]
+    scored = {name: row for name, row in zip(full_names(rows), rows, strict=True) if POINTING in row.values}
+    if scored:
+        checked = any(RANDOMIZED in row.values for row in rows)
+        *columns, randomized = named(*SCORES, IMAGES, RANDOMIZED)
+        head = [*WHO, *(column.title for column in columns), "map", *([randomized.title] if checked else [])]
         lines = [
-            [*who(row), *(cell(row, column) for column in columns), escaped(cam_source(row))]
-            for row in finest_first(of_maps.values())
+            [*who(row), *(cell(row, column) for column in columns), cam_source(row)]
+            + ([cell(row, randomized)] if checked else [])
+            for row in scored.values()
         ]
-        for name, means, images in shared_baselines({name: row.first.cam_scores for name, row in of_maps.items()}):
-            known = {**means, IMAGES: images}
-            cells = [column.text(known.get(column.name)) for column in columns]
-            lines.append([f"*{escaped(name)}*", *[""] * 3, *cells, ""])
-        parts.append(table(head, lines))
-    if any(RANDOMIZED in row.values for row in of_maps.values()):
-        parts.append(RANDOMIZED_READING)
+        baselines = shared_baselines({name: row.first.cam_scores for name, row in scored.items()})
+        for name, means, images in baselines:
+            cells = [column.text({**means, IMAGES: images}[column.name]) for column in columns]
+            lines.append([f"*{escaped(name)}*", *[""] * 3, *cells, *[""] * (1 + checked)])
+        parts += [CAM_READING, table(head, lines)]
+        if checked:
+            parts.append(RANDOMIZED_READING)
+    elif any(row.first.cams is not None for row in explained):
+        parts.append("The heat maps have no scores: no lesion is known on the images that are explained.")
+    outside = outside_head(rows)
+    if outside is not None:
+        lines = [[escaped(cell) for cell in line] for line in outside.lines]
+        parts += [escaped(outside.sentence), table(outside.head, lines)]
     if pictures:
         links = ", ".join(f"[{escaped(stem.removeprefix(CAM_STEM).strip('_'))}]({stem}.png)" for stem in pictures)
         parts += [f"![where a row looks]({pictures[0]}.png)", f"Of each row: {links}."]

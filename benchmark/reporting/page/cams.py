@@ -6,16 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.evaluation.cam_metrics import POINTING, upsample
+from benchmark.evaluation.cam_metrics import POINTING, SCORES, upsample
 from benchmark.reporting.board.board import BoardRow
-from benchmark.reporting.board.cam_scores import (
-    IMAGES,
-    RANDOMIZED,
-    outside_sentence,
-    shared_baselines,
-    shown_columns,
-)
-from benchmark.reporting.board.image_cases import Cases, HeatMap, cam_source, finest_first, heat_maps
+from benchmark.reporting.board.cam_scores import IMAGES, RANDOMIZED, shared_baselines
+from benchmark.reporting.board.columns import named
+from benchmark.reporting.board.image_cases import Cases, HeatMap, cam_source, heat_maps
 from benchmark.reporting.figures.cams import chosen
 from benchmark.reporting.figures.labels import full_names
 from benchmark.reporting.figures.overlays import Line, outline
@@ -79,29 +74,25 @@ def svg_path(lines: Sequence[Line]) -> str:
 
 
 def cam_table(rows: Sequence[BoardRow]) -> dict[str, Any] | None:
-    """Return the table of a comparison group's maps, those that are too coarse last, then the baselines of their
-    scores; ``None`` without any map.
-    """
-    of_maps = {name: row for name, row in zip(full_names(rows), rows, strict=True) if row.first.cams is not None}
-    columns = shown_columns([row.values for row in of_maps.values()])
-    if not of_maps:
+    """Return the table of scores of a comparison group's maps, baselines last; ``None`` without any score."""
+    scored = {name: row for name, row in zip(full_names(rows), rows, strict=True) if POINTING in row.values}
+    if not scored:
         return None
-    names = {id(row): name for name, row in of_maps.items()}
+    checked = any(RANDOMIZED in row.values for row in scored.values())
+    *columns, randomized = named(*SCORES, IMAGES, RANDOMIZED)
+    head = ["backbone", *(column.title for column in columns), "map", *([randomized.title] if checked else [])]
     lines = []
-    for row in finest_first(of_maps.values()):
-        cells = [{"text": names[id(row)], "interval": ""}]
+    for name, row in scored.items():
+        cells = [{"text": name, "interval": ""}]
         for column in columns:
             ends = column.ends(row.intervals.get(column.name), "–")  # noqa: RUF001
-            cells.append({"text": column.text(row.values.get(column.name)), "interval": ends})
-        lines.append({"baseline": False, "cells": [*cells, {"text": cam_source(row), "interval": ""}]})
-    for name, means, count in shared_baselines({name: row.first.cam_scores for name, row in of_maps.items()}):
-        known = {**means, IMAGES: count}
-        texts = [name, *(column.text(known.get(column.name)) for column in columns), ""]
+            cells.append({"text": column.text(row.values[column.name]), "interval": ends})
+        cells.append({"text": cam_source(row), "interval": ""})
+        if checked:
+            cells.append({"text": randomized.text(row.values.get(RANDOMIZED)), "interval": ""})
+        lines.append({"baseline": False, "cells": cells})
+    for name, means, count in shared_baselines({name: row.first.cam_scores for name, row in scored.items()}):
+        texts = [name, *(column.text({**means, IMAGES: count}[column.name]) for column in columns)]
+        texts += [""] * (1 + checked)
         lines.append({"baseline": True, "cells": [{"text": text, "interval": ""} for text in texts]})
-    return {
-        "head": ["backbone", *(column.title for column in columns), "map"],
-        "lines": lines,
-        "scored": any(POINTING in row.values for row in of_maps.values()),
-        "checked": any(RANDOMIZED in row.values for row in of_maps.values()),
-        "outside": outside_sentence({name: row.values for name, row in of_maps.items()}),
-    }
+    return {"head": head, "lines": lines, "checked": checked}

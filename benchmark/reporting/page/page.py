@@ -33,6 +33,7 @@ from benchmark.reporting.page.cams import cam_table
 from benchmark.reporting.page.data import Thumbnails, page_data
 from benchmark.reporting.summary.answers import answers
 from benchmark.reporting.summary.doubts import doubts
+from benchmark.reporting.summary.outside_head import outside_head
 from benchmark.reporting.summary.sections import table_sections
 
 _SCRIPTS = (
@@ -142,6 +143,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
         ],
         "published": _published(data),
         "cams": cam_table([row for row in rows if row.values["n_runs"]]),
+        "outside": outside_head([row for row in rows if row.values["n_runs"]]),
     }
 
 
