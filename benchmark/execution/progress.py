@@ -17,7 +17,7 @@ from benchmark.records.outcomes import Outcome
 from benchmark.text import last_lines, plain
 
 _LOG_LINES = 3  # of a failed run's log, in the summary
-_TRAINING, _FINISHING = "training", "finishing the epoch"
+_TRAINING, _FINISHING = "training", "finishing the epoch (Ctrl-C again stops at once)"
 
 
 def clock(seconds: float) -> str:
@@ -112,6 +112,11 @@ class RunProgress:
             if self._trained_from is None:
                 self._trained_from = (now, self.share)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the user wants the end."""
+        return self.phase == _FINISHING
+
     def left(self, now: float) -> float | None:
         """Return the seconds that training still takes at its pace so far, ``None`` before there is one."""
         if self._trained_from is None:
@@ -124,7 +129,7 @@ class RunProgress:
     def describe(self, now: float) -> str:
         """Return the phase in one line; during training with epoch, loss, speed and time left."""
         parts = [self.phase]
-        if self.phase not in (_TRAINING, _FINISHING):
+        if self.phase != _TRAINING:
             return self.phase
         if self.epoch:
             parts.append(f"epoch {self.epoch}/{self.epochs}")
@@ -208,7 +213,7 @@ class Display:
         if self.live and self._one is not None:
             self._progress.update(self._one, completed=self._run.share, state=escape(self._run.describe(now)))
             self._show_all()
-        elif event.get("event") in ("epoch", "stopping"):
+        elif event.get("event") == ("stopping" if self._run.stopping else "epoch"):
             whole = time_left(self._left_in_all(now))
             rest = f"; all runs: {whole}" if whole else ""
             self.note(f"  {self._run.describe(now)}{rest}")
@@ -236,7 +241,7 @@ class Display:
 
     def _left_in_all(self, now: float) -> float | None:
         """Return seconds until all runs are done: the present one's, and the others at the mean of those done."""
-        if self._run is None:
+        if self._run is None or self._run.stopping:
             return None
         present = self._run.left(now)
         others = self.total - self._settled - 1

@@ -53,6 +53,20 @@ def test_nothing_is_said_of_the_time_left_once_training_is_at_its_end() -> None:
     assert "0:00" not in run_progress.describe(60.4)
 
 
+def test_nothing_is_said_of_the_time_left_once_the_user_stops_the_runs(job: Job) -> None:
+    said = io.StringIO()
+    with Display(Console(file=said, width=200), total=3) as display:
+        display.started(job, 1)
+        display.event(job, a_step(1, 1))
+        display.event(job, a_step(1, 5))
+        display.event(job, {"event": "stopping"})
+        display.event(job, a_step(1, 6))
+        display.event(job, {"event": "epoch", "epoch": 1, "epochs": 4, "train_loss": 0.25})
+    lines = said.getvalue().splitlines()
+    assert lines[1].strip() == "finishing the epoch (Ctrl-C again stops at once)"
+    assert len(lines) == 2
+
+
 def test_preparing_a_large_data_set_is_a_few_lines_in_a_file_and_one_on_a_terminal() -> None:
     for terminal in (False, True):
         said = io.StringIO()
