@@ -439,17 +439,17 @@ def test_everything_is_inside(html: Path) -> None:
     text = html.read_text()
     assert "<link" not in text
     assert "<script src" not in text
-    assert len(text) < 15_000_000
+    assert len(text) < 4_000_000  # the libraries are packed
 
 
-def test_twelve_rows_on_1311_images_stay_below_15_mb(results) -> None:
+def test_twelve_rows_on_1311_images_stay_below_9_mb(results) -> None:
     study = Study(patients=1311, slices=1, grouped=False)
     out = results(study.run(reader) for reader in TWELVE)
     board = read_board(out)
     first = board.results[0]
     assert first.predictions is not None
     small = {str(name): bytes(2500) for name in first.predictions.part("test").image_ids}
-    assert len(page(board, {first.record.data.fingerprint: small})) < 15_000_000
+    assert len(page(board, {first.record.data.fingerprint: small})) < 9_000_000
 
 
 def test_thumbnails_are_small_and_kept_once(tmp_path: Path) -> None:
