@@ -31,7 +31,7 @@ COMMANDS = {
     ),
     "leaderboard": (
         "benchmark.cli.leaderboard:leaderboard_command",
-        "Write the leaderboard of one results folder, or several, anew.",
+        "Write the leaderboard of one results folder, or of several.",
     ),
     "data": ("benchmark.cli.data:data_command", "Look at a data set: classes, patients, duplicates, split."),
     "check": ("benchmark.cli.check:check_command", "Check that a backbone is sound."),
@@ -210,9 +210,9 @@ def _suite_names() -> Iterable[str]:
     help="Change one recipe field, such as schedule.name=cosine.",
 )
 @click.option("--size", type=int, metavar="PIXELS", help="Side of the square input; 0 is each backbone's own.")
-@click.option("--epochs", type=int, metavar="N")
-@click.option("--batch-size", type=int, metavar="N")
-@click.option("--learning-rate", type=float, metavar="RATE")
+@click.option("--epochs", type=int, metavar="N", help="Epochs of training, at most.")
+@click.option("--batch-size", type=int, metavar="N", help="Images in a training batch.")
+@click.option("--learning-rate", type=float, metavar="RATE", help="Learning rate of the optimizer.")
 @click.option(
     "--seed", "seeds", multiple=True, callback=_seeds, metavar="N ...", help="One run for each seed.  [default: 0]"
 )
@@ -260,12 +260,16 @@ def _suite_names() -> Iterable[str]:
     metavar="N",
     help="Explain N test images of each new run by Grad-CAM, or none. [default: 1000 with lesions' masks, else 96]",
 )
-@click.option("--cam-check", is_flag=True, help="Also see whether those maps change when weights are drawn anew.")
+@click.option(
+    "--cam-check",
+    is_flag=True,
+    help="Also check whether those maps change when the weights are replaced by random ones.",
+)
 @click.option(
     "--dry-run", is_flag=True, help="Check everything, measure a few steps, say how long it may take; do nothing."
 )
-@click.option("--rerun", is_flag=True, help="Do again what is done.")
-@click.option("--only-failed", is_flag=True, help="Do only what was tried and failed.")
+@click.option("--rerun", is_flag=True, help="Do finished runs again.")
+@click.option("--only-failed", is_flag=True, help="Do only runs that failed before.")
 @click.option(
     "--checkpoint-every",
     type=click.FloatRange(min=0),

@@ -45,17 +45,19 @@ def planned(request: "Request", console: "Console") -> "Plan":
     """
     require_posix()
     from benchmark.execution.planning.plan import make_plan
+    from benchmark.execution.progress import Steps, tell
 
-    plan = make_plan(request, say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True))
+    with Steps(console, "Looking at the images and backbones") as say:
+        plan = make_plan(request, say)
     for note in plan.notes:
-        console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
+        tell(console, f"Note: {note}")
     others = other_writers(plan.out)
     if others:
-        console.print(
+        tell(
+            console,
             f"Note: of '{plan.out}', {others}: it is trusted for records only, and a run there that goes on from "
             f"checkpoints goes on from what others may have changed.",
-            highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
+        )
     return plan
 
 
@@ -64,7 +66,7 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     from benchmark.execution.controller import Controller
     from benchmark.execution.executors.base import Control
     from benchmark.execution.executors.local import LocalExecutor
-    from benchmark.execution.progress import Display, show_summary
+    from benchmark.execution.progress import Display, Steps, show_summary
     from benchmark.records.suite_membership import save_experiments
 
     make_ready(plan.out)
@@ -79,11 +81,18 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
         with Display(console, len(plan.jobs)) as display:
             executor = LocalExecutor(request.timeout, plan.environments)
             summary = Controller(plan, request, executor, control, display).carry_out()
-        with console.status("Writing the leaderboard") as status:
-            board, problems = write_board(plan, status.update) if summary.finished else (None, ())
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if summary.finished:
+        try:
+            with Steps(console, "Writing the leaderboard") as say:
+                board, problems = write_board(plan, say)
+        except KeyboardInterrupt:  # all records are there
+            board, problems = None, (f"The leaderboard is not written: python -m benchmark leaderboard {plan.out}",)
+            summary = replace(summary, interrupted=True)
+    else:
+        board, problems = None, ()
     summary = replace(summary, problems=(*summary.problems, *problems))
     show_summary(console, summary, board.page if board else None, board.answers if board else ())
     return summary
@@ -207,7 +216,7 @@ def _facts(entry: "Backbone") -> dict[str, Any]:
         note = f"not installed: {', '.join(missing)}" + (f"; {note}" if note else "")
     return {
         "name": entry.name,
-        "framework": entry.framework,
+        "framework": _executed_by(entry),
         "library": entry.library,
         "input_size": entry.input_size,
         "parameters": entry.parameters,
@@ -218,6 +227,17 @@ def _facts(entry: "Backbone") -> dict[str, Any]:
         "note": note,
         "origin": entry.origin,
     }
+
+
+def _executed_by(entry: "Backbone") -> str:
+    """Return the framework that executes a network, as boards name it; a plug-in's own where no engine runs it."""
+    from benchmark.engines import engine_of
+    from benchmark.records.settings import Settings
+
+    try:
+        return engine_of(entry, Settings().keras_backend)
+    except UserError:
+        return entry.framework
 
 
 @click.command("recipe")

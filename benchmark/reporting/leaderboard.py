@@ -10,9 +10,11 @@ from benchmark.evaluation.costs import Costs
 from benchmark.records.results_folder import RECORDS, VIEW_MARK, write_guide
 from benchmark.reporting.board.board import Board, make_board
 from benchmark.reporting.board.filters import View
+from benchmark.reporting.board.head_energy import Heads
 from benchmark.reporting.board.load_records import gather
 from benchmark.reporting.board.parity import with_certificates
 from benchmark.reporting.board.rows import evaluate
+from benchmark.reporting.figures.thumbnails import Thumbnails
 from benchmark.reporting.summary.answers import answer_lines
 from benchmark.text import plain
 
@@ -43,7 +45,11 @@ def read_board(*folders: Path, costs: Costs | None = None) -> Board:
         UserError: a folder has no record at all.
     """
     stored = gather(folders)
-    results = (evaluate(record, predictions, stored.cams.get(record.key)) for record, predictions in stored)
+    heads = {name: Heads(Thumbnails(folders, name)) for name in {record.data.fingerprint for record, _ in stored}}
+    results = (
+        evaluate(record, predictions, stored.cams.get(record.key), heads[record.data.fingerprint])
+        for record, predictions in stored
+    )
     return with_certificates(make_board(results, stored.problems, costs), folders)
 
 
@@ -87,7 +93,6 @@ def write_leaderboard(
     from benchmark.reporting.figures.cams import write_cam_plots
     from benchmark.reporting.figures.montage import copy_montages
     from benchmark.reporting.figures.plots import write_plots  # matplotlib takes its time
-    from benchmark.reporting.figures.thumbnails import Thumbnails
     from benchmark.reporting.page.page import page
 
     folders = list(folders) or [out]

@@ -181,7 +181,7 @@ class Place:
                 done = f"; {watch.epochs} epochs are saved and kept" if watch.epochs else ""
                 return Outcome.TIMEOUT, f"It took longer than {self._timeout:g} s (--timeout){done}."
             if control.stop is Stop.NOW and not watch.finished:
-                return Outcome.INTERRUPTED, "Stopped at once; the same command goes on from the last epoch."
+                return Outcome.INTERRUPTED, "Stopped at once."
             if watch.job.key in control.given_up:
                 return Outcome.INTERRUPTED, "Another command took this run over."
             if control.stop > asked:

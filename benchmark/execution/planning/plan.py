@@ -66,12 +66,12 @@ class Plan:
         return tuple(job for job in self.jobs if job.run.init_from == key)
 
 
-def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
+def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
     """Resolve a request.
 
     Args:
         request: what the user asked.
-        say: gets a sentence where something takes long.
+        say: is told what is being done where something takes long.
 
     Raises:
         UserError: anything that the user can mend.
@@ -91,7 +91,8 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
     engines = {
         engine_of(backbone, request.settings.keras_backend) for entry in entries for backbone in entry.backbones
     }
-    devices = choose_devices(request.device, engines, say)
+    notes: list[str] = []
+    devices = choose_devices(request.device, engines, notes.append)
 
     images = Images(request, say)
     parts = [
@@ -105,7 +106,7 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
     out = (request.out or Path("results") / _folder_name(every[0].data.name)).absolute()
     _check_writable(out)
     jobs, members = _Maker(request, devices, out).make(parts)
-    notes = [f"Plug-in {plugin.origin} is left out: {plugin.reason}." for plugin in registry.broken]
+    notes += [f"Plug-in {plugin.origin} is left out: {plugin.reason}." for plugin in registry.broken]
     notes += _defaults(backbone for entry in entries for backbone in entry.backbones)
     notes += _namesakes(registry, (backbone for entry in entries for backbone in entry.backbones))
     notes += dict.fromkeys(note for fold in every for note in fold.notes())

@@ -28,7 +28,9 @@ def row_notes(rows: Sequence[BoardRow]) -> list[RowNote]:
     fell = [number for number, row in enumerate(rows) if row.first.record.weights.fell_back]
     notes = [*_guesses(rows, names), *_reasons(rows, names)]
     if fell:
-        text = f"Pretrained weights were wanted and not to be had, random ones taken: {_joined(names, fell)}."
+        text = (
+            f"Pretrained weights were asked for and could not be had; random ones were used: {_joined(names, fell)}."
+        )
         notes.append(RowNote(text, tuple(fell)))
     return [*notes, *_busy(rows, names), *_beside(rows, names), *_namesakes(rows)]
 

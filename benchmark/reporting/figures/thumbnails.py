@@ -51,7 +51,7 @@ def write_thumbnails(data: DataSet, positions: Iterable[int], out: Path) -> Path
         image = Image.fromarray(data.pixels[position]).convert("L")
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=QUALITY)
+        image.save(buffer, "JPEG", quality=QUALITY, optimize=True)
         kept[name] = buffer.getvalue()
     content = io.BytesIO()
     with ZipFile(content, "w", ZIP_STORED) as archive:
@@ -99,7 +99,7 @@ def encoded_again(jpeg: bytes) -> bytes | None:
             grey = Image.fromarray(np.asarray(image.convert("L")))  # the pixels alone: no comment, no profile
             grey.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
             buffer = io.BytesIO()
-            grey.save(buffer, "JPEG", quality=QUALITY)
+            grey.save(buffer, "JPEG", quality=QUALITY, optimize=True)
             return buffer.getvalue()
     except UNREADABLE_PICTURE:
         return None
