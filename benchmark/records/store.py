@@ -95,8 +95,8 @@ class RecordStore:
         ok = record.outcome is Outcome.OK
         home = self.folder if ok or not self.done(record.key) else self.failed
         final = inside(self.out, home.name, short(record.key))
-        new = home / f".new-{final.name}-{uuid4().hex[:8]}"
-        old = home / f".old-{final.name}-{uuid4().hex[:8]}"
+        new = home / f".new-{final.name}-{uuid4().hex}"
+        old = home / f".old-{final.name}-{uuid4().hex}"
         new.mkdir()
         try:
             (new / _JSON).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")

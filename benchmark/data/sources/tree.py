@@ -17,6 +17,7 @@ from benchmark.atomic_files import written_file
 from benchmark.data.preparation.cache import cache_root, locked, require_space
 from benchmark.data.sources.files import MAX_FILE_BYTES, folders_of, is_hidden, is_image
 from benchmark.errors import UserError
+from benchmark.foreign_files import read_member
 
 _BOMB_BYTES = 16 * 2**20
 _BOMB_RATIO = 200  # images hardly compress; raw ones by ten or so
@@ -146,7 +147,8 @@ class FileTree:
         if place.archive is None:
             return read_bytes(Path(place.path))
         try:
-            return self.open(place.archive).read(place.path)  # zipfile locks its file, so threads may share it
+            archive = self.open(place.archive)  # zipfile locks its file, so threads may share it
+            return read_member(archive, archive.getinfo(place.path))
         except _READ_ERRORS as error:
             raise UserError(f"Image '{place.shown}' can't be unpacked ({error}).") from None
 
@@ -316,8 +318,11 @@ class _Window:
 def read_bytes(path: Path) -> bytes:
     """Return a file's content; raises ``UserError`` where it can't be read or is larger than any slice."""
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            size = path.stat().st_size / 2**20
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+            raise UserError(f"Image '{printable(str(path))}' is not a regular file.")
+        if status.st_size > MAX_FILE_BYTES:
+            size = status.st_size / 2**20
             raise UserError(f"Image '{printable(str(path))}' has {size:.0f} MiB: no slice has as many.")
         return path.read_bytes()
     except OSError as error:
