@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from backbones._network import answers, without_network
-from backbones._weight_files import Unfit, problem_with_file, require_bounded_archive, require_sound_hdf5
+from backbones._weight_files import (
+    Unfit,
+    allowed_bytes,
+    problem_with_file,
+    problem_with_hdf5,
+    require_bounded_archive,
+)
 from backbones.registry import CAFFE, HALF, IMAGENET, RAW, MissingWeights, Preprocessing
 
 _SECONDS = 20  # without an answer for so long, a download has stopped
@@ -123,16 +129,15 @@ def _looked_through(path: Path) -> Iterator[Path]:
     Raises:
         MissingWeights: it is no such file.
     """
-    import h5py
-
     wrong = problem_with_file(path)
     if wrong:
         raise MissingWeights(f"The weights in {path} are not read: {wrong}.")
     with tempfile.TemporaryDirectory(prefix="tumorboard-") as folder:
         try:
             hdf5 = _from_archive(path, Path(folder)) if zipfile.is_zipfile(path) else path
-            with h5py.File(hdf5, "r") as file:
-                require_sound_hdf5(path, file)
+            wrong = problem_with_hdf5(hdf5, allowed_bytes(path))
+            if wrong:
+                raise Unfit(wrong)
         except Unfit as unfit:
             raise MissingWeights(f"The weights in {path} are not read: {unfit}.") from None
         except (OSError, KeyError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:

@@ -6,6 +6,8 @@ Nothing is imported with the module but the standard library: planning asks here
 
 import os
 import stat
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 MAX_FILE_BYTES = 64 * 2**30
 # Weights hardly compress: a file's arrays take about as many bytes as it has.
 _RATIO, _SMALL = 4, 64 * 2**20
-_MAX_ATTRIBUTES = 16  # texts of any length in one attribute of HDF5; a list of layers has texts of one length
+_LOOK_BYTES, _LOOK_SECONDS = 512 * 2**20, 60  # for looking through an HDF5 file
 
 
 class Unfit(Exception):
@@ -46,10 +48,7 @@ def require_bounded(path: Path, unpacked: int) -> None:
     """Raise :class:`Unfit` where the arrays of a file would take far more memory than the file has bytes."""
     allowed = allowed_bytes(path)
     if unpacked > allowed:
-        raise Unfit(
-            f"its arrays would take {unpacked / 2**20:,.0f} MiB of memory and the file has "
-            f"{path.stat().st_size / 2**20:,.1f} MiB: it is not what a library writes"
-        )
+        raise Unfit(_too_large(unpacked, allowed))
 
 
 def allowed_bytes(path: Path) -> int:
@@ -74,13 +73,50 @@ def require_bounded_tensors(path: Path, tensors: Iterable[Any]) -> None:
     require_bounded(path, sum(tensor.numel() * tensor.element_size() for tensor in tensors))
 
 
-def require_sound_hdf5(path: Path, file: Any) -> None:
-    """Raise :class:`Unfit` where an HDF5 file leads to other files, or holds arrays that would be far larger than it.
+def problem_with_hdf5(hdf5: Path, allowed: int) -> str:
+    """Return why an HDF5 file is not read, as a clause; empty where it may be.
+
+    A process of its own looks, with bounds on its memory and time: what an attribute of texts holds is known only
+    when it is read, and a broken file may end who reads it.
 
     Args:
-        path: the file, or the archive that holds it.
-        file: as :class:`h5py.File`, opened.
+        hdf5: the file.
+        allowed: the most bytes that its arrays may take.
     """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-P", "-m", __name__, str(hdf5), str(allowed)]
+    try:
+        looked = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_LOOK_SECONDS,
+            env=environment,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"it takes longer than {_LOOK_SECONDS} s to look through"
+    if looked.returncode:
+        return f"it can't be looked through within {_LOOK_BYTES // 2**20} MiB of memory, or is broken"
+    return looked.stdout.decode("utf-8", errors="replace").strip()
+
+
+def main(hdf5: str, allowed: str) -> None:
+    """Print why an HDF5 file is not read, nothing where it may be."""
+    import h5py
+
+    _bound_memory(_LOOK_BYTES)
+    try:
+        with h5py.File(hdf5, "r") as file:
+            _require_sound(file, int(allowed))
+    except Unfit as unfit:
+        print(unfit)
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        print(f"it is broken or no HDF5 file ({(str(error).splitlines() or [''])[0][:200]})")
+
+
+def _require_sound(file: Any, allowed: int) -> None:
+    """Raise :class:`Unfit` where an HDF5 file leads to other files, or its arrays take too much; read its attributes."""
     import h5py
 
     sizes: list[int] = []
@@ -92,24 +128,35 @@ def require_sound_hdf5(path: Path, file: Any) -> None:
         if outside:
             raise Unfit(f"'{name}' leads out of the file")
         if isinstance(item, h5py.Dataset) and item.shape is not None:
-            if item.dtype.kind == "O" and item.size > _MAX_ATTRIBUTES:  # each may name the same long text
+            if item.dtype.kind == "O":  # texts, which may all be one long one
                 raise Unfit(f"'{name}' holds no numbers")
             sizes.append(item.nbytes)
         for attribute in item.attrs:
-            kept = item.attrs.get_id(attribute)
-            if kept.dtype.kind == "O" and kept.shape is not None and _count(kept.shape) > _MAX_ATTRIBUTES:
-                raise Unfit(f"'{name}' has the attribute '{attribute}' of texts of any length")
+            item.attrs[attribute]
 
     look("/", file)
     file.visititems(look)
-    require_bounded(path, sum(sizes))
+    if sum(sizes) > allowed:
+        raise Unfit(_too_large(sum(sizes), allowed))
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for side in shape:
-        count *= side
-    return count
+def _bound_memory(more: int) -> None:
+    """Let this process take only so many bytes more than it has, where the system can."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        most = pages * resource.getpagesize() + more
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    except (ImportError, OSError, ValueError):  # Windows, macOS, or a limit that is lower already
+        return
+
+
+def _too_large(unpacked: int, allowed: int) -> str:
+    return (
+        f"its arrays would take {unpacked / 2**20:,.0f} MiB of memory, and {allowed / 2**20:,.0f} MiB at most belong "
+        "to a file of its size"
+    )
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -132,3 +179,7 @@ def _written(descriptor: int, size: int) -> int:
     finally:
         os.lseek(descriptor, 0, os.SEEK_SET)
     return written
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
