@@ -116,7 +116,7 @@ def main(hdf5: str, allowed: str) -> None:
 
 
 def _require_sound(file: Any, allowed: int) -> None:
-    """Raise :class:`Unfit` where an HDF5 file leads to other files, or its arrays take too much; read its attributes."""
+    """Raise :class:`Unfit` where an HDF5 file leads to others, or its arrays take too much; read all attributes."""
     import h5py
 
     sizes: list[int] = []

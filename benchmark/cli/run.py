@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark.cli.standard_streams import silence
 from benchmark.dependencies import how_to_install, require_posix
 from benchmark.errors import UserError
 from benchmark.ownership import other_writers
@@ -71,13 +72,13 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     if plan.suite is not None:
         save_experiments(plan.out, plan.suite, plan.members, request.changes)
     control = Control()
-    before = {
-        number: signal.signal(number, lambda *_: control.ask() and None) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    before = {number: signal.signal(number, lambda *_: control.ask() and None) for number in _ends_by()}
     try:
-        with Display(console, len(plan.jobs)) as display:
+        with Display(console, len(plan.jobs), on_unread=control.ask) as display:
             executor = LocalExecutor(request.timeout)
             summary = Controller(plan, request, executor, control, display).carry_out()
+        if display.unread:
+            silence()
         with console.status("Writing the leaderboard") as status:
             board, problems = write_board(plan, status.update) if summary.finished else (None, ())
     finally:
@@ -86,6 +87,12 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     summary = replace(summary, problems=(*summary.problems, *problems))
     show_summary(console, summary, board.page if board else None, board.answers if board else ())
     return summary
+
+
+def _ends_by() -> tuple[signal.Signals, ...]:
+    """Return the signals that ask for the end; the terminal's own is none where it is ignored (``nohup``)."""
+    hang_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    return signal.SIGINT, signal.SIGTERM, *hang_up
 
 
 def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard | None", tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """What the user sees while runs go on: a live display in a terminal, plain lines elsewhere, a table at the end."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -91,9 +91,11 @@ class Display:
     Args:
         console: the terminal or file that is written to; on a terminal the display is live.
         total: the number of runs in the plan.
+        on_unread: is called once where nobody reads any more: the terminal is closed, or a pipe's other end.
     """
 
-    def __init__(self, console: Console, total: int) -> None:
+    def __init__(self, console: Console, total: int, on_unread: Callable[[], object] = lambda: None) -> None:
+        self._on_unread, self.unread = on_unread, False
         self.console, self.total = console, total
         self.live = console.is_terminal
         self._progress = Progress(
@@ -126,8 +128,14 @@ class Display:
 
     def note(self, text: str) -> None:
         """Show a sentence."""
-        # a terminal's lines break between words; a file's do not break
-        self.console.print(escape(text), highlight=False, soft_wrap=not self.live)
+        if self.unread:
+            return
+        try:
+            # a terminal's lines break between words; a file's do not break
+            self.console.print(escape(text), highlight=False, soft_wrap=not self.live)
+        except OSError:
+            self.unread = True
+            self._on_unread()
 
     # what the controller tells
 
