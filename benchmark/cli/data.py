@@ -12,6 +12,7 @@ import click
 from benchmark.atomic_files import write_atomically
 from benchmark.cli.data_options import data_options
 from benchmark.errors import UserError
+from benchmark.text import plain, shown
 
 if TYPE_CHECKING:
     from benchmark.data.dataset import DataSet, Split
@@ -59,11 +60,11 @@ def data_command(
         click.echo(f"Looking for near-duplicates among {len(data)} images", err=True)
     splits = make_splits(data, split_asked)
     if not audited:
-        click.echo(summary(data, splits))
+        click.echo(shown(summary(data, splits)))
         return
     folder = out or Path("results") / re.sub(r"[^\w.-]+", "-", data.name) / "audit"
-    click.echo(write_audits(data, splits, folder))
-    click.echo(f"\nWritten to {folder}/")
+    click.echo(shown(write_audits(data, splits, folder)))
+    click.echo(shown(f"\nWritten to {folder}/"))
 
 
 @contextmanager
@@ -83,7 +84,7 @@ def decoding_progress(source: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(task, completed=done, total=total)
             if not console.is_terminal and 5 * done // max(1, total) > fifths:
                 fifths = 5 * done // max(1, total)
-                print(f"Preparing {source}: {done} of {total} images", file=sys.stderr)
+                print(plain(f"Preparing {source}: {done} of {total} images"), file=sys.stderr)
 
         yield progress
 

@@ -13,6 +13,7 @@ from benchmark.cli.standard_streams import silence
 from benchmark.dependencies import how_to_install, require_posix
 from benchmark.errors import UserError
 from benchmark.ownership import other_writers
+from benchmark.text import plain, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,17 +48,21 @@ def planned(request: "Request", console: "Console") -> "Plan":
     require_posix()
     from benchmark.execution.planning.plan import make_plan
 
-    plan = make_plan(request, say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True))
+    plan = make_plan(request, say=lambda text: _print(console, text))
     for note in plan.notes:
-        console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
+        _print(console, f"Note: {note}")
     others = other_writers(plan.out)
     if others:
-        console.print(
+        _print(
+            console,
             f"Note: of '{plan.out}', {others}: it is trusted for records only, and a run there that goes on from "
             f"checkpoints goes on from what others may have changed.",
-            highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
+        )
     return plan
+
+
+def _print(console: "Console", text: str) -> None:
+    console.print(shown(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary":
@@ -104,7 +109,9 @@ def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard
     """
     from filelock import FileLock
 
-    from benchmark.data import load_prepared, load_split
+    from benchmark.data import load_prepared
+    from benchmark.execution.worker.inputs import load_images
+    from benchmark.records.outcomes import RunFailure
     from benchmark.reporting.figures.montage import write_montage
     from benchmark.reporting.figures.thumbnails import write_thumbnails
     from benchmark.reporting.leaderboard import write_leaderboard
@@ -117,10 +124,10 @@ def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard
             data = load_prepared(largest.data_folder)
             write_montage(data, plan.out)
             for job in splits.values():
-                own = data if job.data.fingerprint == data.fingerprint else load_prepared(job.data_folder)
-                write_thumbnails(own, load_split(job.split_file).test, plan.out)
+                own, split = load_images(job)
+                write_thumbnails(own, split.test, plan.out)
             return write_leaderboard(plan.out, say=say), ()
-    except UserError as error:
+    except (UserError, RunFailure) as error:
         return None, (str(error),)
     except OSError as error:
         return None, (f"The leaderboard could not be written: {error.strerror or error}.",)
@@ -145,13 +152,14 @@ def list_command(as_json: bool, plugins: tuple[Path, ...]) -> None:
     lines = [tuple(_LISTED.values()), *(tuple(_cell(entry[column]) for column in _LISTED) for entry in entries)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(_LISTED))]
     for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo(shown("  ".join(cells).rstrip()))
     click.echo("\nAlso every model of two libraries: timm:NAME, keras:NAME.")
     missing = sorted({module for name in registry.names() for module in registry.get(name).missing_modules()})
     if missing:
         click.echo(f"Not installed: {', '.join(missing)}. To train with them: {how_to_install(missing)}")
     for each in broken:
-        click.echo(f"Not usable: {each['name']} ({each['origin']}): {each['reason']}")
+        click.echo(plain(f"Not usable: {each['name']} ({each['origin']}): {each['reason']}"))
 
 
 # what `list` shows in its table, and how it is headed
@@ -231,13 +239,13 @@ def suite_command(name: str | None) -> None:
             click.echo(f"{shipped}: {load_suite(shipped).about}")
         return
     suite = load_suite(name)
-    click.echo(suite.about)
+    click.echo(plain(suite.about))
     for entry in suite.entries:
         facts = [", ".join(entry.backbones or suite.backbones or ())]
         facts += [f"continues from '{entry.init_from}'"] if entry.init_from else []
         facts += ["for a GPU, or --limit"] if entry.gpu else []
         facts += [entry.note] if entry.note else []
-        click.echo(f"{entry.name}: {'; '.join(facts)}")
+        click.echo(plain(f"{entry.name}: {'; '.join(facts)}"))
 
 
 def as_toml(recipe: "Recipe") -> str:

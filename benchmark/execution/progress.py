@@ -133,7 +133,7 @@ class Display:
         try:
             # a terminal's lines break between words; a file's do not break
             self.console.print(escape(text), highlight=False, soft_wrap=not self.live)
-        except OSError:
+        except (OSError, SystemExit):  # rich ends the program on a closed pipe
             self.unread = True
             self._on_unread()
 
