@@ -109,28 +109,38 @@ def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard
     """
     from filelock import FileLock
 
+    from benchmark.reporting.leaderboard import write_leaderboard
+
+    try:
+        with FileLock(plan.out / "claims" / "leaderboard.lock"):
+            problems = _keep_pictures(plan)
+            return write_leaderboard(plan.out, say=say), problems
+    except UserError as error:
+        return None, (str(error),)
+    except OSError as error:
+        return None, (f"The leaderboard could not be written: {error.strerror or error}.",)
+
+
+def _keep_pictures(plan: "Plan") -> tuple[str, ...]:
+    """Write the montage and the small images; return a sentence on what prevented it, if anything did."""
     from benchmark.data import load_prepared
     from benchmark.execution.worker.inputs import load_images
     from benchmark.records.outcomes import RunFailure
     from benchmark.reporting.figures.montage import write_montage
     from benchmark.reporting.figures.thumbnails import write_thumbnails
-    from benchmark.reporting.leaderboard import write_leaderboard
 
     largest = max(plan.jobs, key=lambda job: job.run.recipe.size)
     # every fold has test images of its own
     splits = {(job.data.fingerprint, job.split_file): job for job in plan.jobs}
     try:
-        with FileLock(plan.out / "claims" / "leaderboard.lock"):
-            data = load_prepared(largest.data_folder)
-            write_montage(data, plan.out)
-            for job in splits.values():
-                own, split = load_images(job)
-                write_thumbnails(own, split.test, plan.out)
-            return write_leaderboard(plan.out, say=say), ()
-    except (UserError, RunFailure) as error:
-        return None, (str(error),)
-    except OSError as error:
-        return None, (f"The leaderboard could not be written: {error.strerror or error}.",)
+        write_montage(load_prepared(largest.data_folder), plan.out)
+        for job in splits.values():
+            data, split = load_images(job)
+            write_thumbnails(data, split.test, plan.out)
+    except (UserError, RunFailure, OSError) as error:
+        why = error.strerror or error if isinstance(error, OSError) else error
+        return (f"The board shows only images that earlier commands kept: {str(why).rstrip('.')}.",)
+    return ()
 
 
 @click.command("list")

@@ -116,7 +116,8 @@ def test_markdown_as_a_browser_shows_it(board: Path, browser: Any) -> None:  # n
         view.set_content(markdown.markdown(text, extensions=["tables", "fenced_code"]))
         assert view.evaluate("window.owned") is None
         links = view.evaluate(
-            "[...document.querySelectorAll('[href], [src]')].map(e => e.getAttribute('href') ?? e.getAttribute('src'))"
+            "[...document.querySelectorAll('[href], [src]')]"
+            ".map(e => e.getAttribute('href') ?? e.getAttribute('src'))"
         )
         assert not [link for link in links if link.startswith(("javascript:", "data:", "http://127.0.0.1"))], path
         assert not [url for url in asked if "127.0.0.1" in url], path
