@@ -9,7 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hypothesis import HealthCheck, settings
+
 MOST_SECONDS, MOST_BYTES = 10.0, 2**30
+# How many times as many examples fuzzers try, and other ones each time: TUMORBOARD_FUZZ=50 pytest -k whatever
+_TIMES = int(os.environ.get("TUMORBOARD_FUZZ", "1"))
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # Audit events that change files, and which of their arguments are paths.
 _CHANGES = {
@@ -19,6 +23,14 @@ _CHANGES = {
 _folders: list[Path] = []
 _strays: list[str] = []
 _hooked = False
+
+
+def fuzzed(examples: int) -> settings:
+    """Return how a fuzzer is run: the same examples each time, or as many more as the environment asks for."""
+    checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+    return settings(
+        max_examples=_TIMES * examples, deadline=None, derandomize=_TIMES == 1, suppress_health_check=checks
+    )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.data import DataSet, Split, load_split, make_split, save_split
@@ -19,11 +19,9 @@ from benchmark.data.sources.manifest_table import OPTIONAL, REQUIRED, read_table
 from benchmark.data.sources.tree import FileTree, read_bytes
 from benchmark.data.splits.files import split_table
 from benchmark.errors import UserError
-from tests.watching import watched
+from tests.watching import fuzzed, watched
 
-FUZZED = settings(
-    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FUZZED = fuzzed(60)
 COUNT = 60
 
 

@@ -172,3 +172,20 @@ def test_the_heart_beats_by_itself(tmp_path: Path) -> None:
     while len(beats) < 3:
         beats.add(json.loads(path.read_bytes())["beat"])
     claims.close()
+
+
+@pytest.mark.parametrize("days", [1, -1])
+def test_no_claim_is_lost_when_the_clock_is_moved_by_a_day(tmp_path: Path, clock: Clock, days: int) -> None:
+    """When a process began seems to move with the clock; its heart beats on, and the clock of a lease never goes back."""
+    holder = Claims(tmp_path, clock=clock)
+    holder._started -= days * 86_400
+    assert holder.take(KEY)
+    here = Claims(tmp_path, clock=clock)
+    for _ in range(5):
+        assert not here.take(KEY)
+        clock.now += 59
+        holder.beat()
+    assert not holder.lost(KEY)
+    holder.release(KEY)
+    assert here.take(KEY)
+    here.close()

@@ -1,6 +1,6 @@
 """Faults of the machine while a command goes on: each ends in a result or a sentence, and the next command goes on.
 
-The table of all of them is in docs/results-folder.md.
+The table of all of them is docs/faults.md.
 """
 
 import os
@@ -330,6 +330,16 @@ def test_a_full_folder_for_temporary_files(bench: Bench, small_disk: Path) -> No
     process = begun(bench, *ONE, TMPDIR=str(small_disk))
     code, text = ended(process)
     assert code == 0 or "No space left on device" in text or "temporary" in text, text
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
+def test_a_full_disk_for_what_is_printed(bench: Bench) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*bench.command()[:3], "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "No space left on device. Free some space and give the same command again.\n"
 
 
 CLOCK = """

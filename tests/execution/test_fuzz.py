@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tomli_w
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backbones.registry import load_registry
@@ -30,11 +30,9 @@ from benchmark.reporting.board.rows import evaluate
 from benchmark.reporting.documents.markdown import markdown
 from benchmark.text import plain
 from tests.execution.samples import a_record, some_predictions
-from tests.watching import watched
+from tests.watching import fuzzed, watched
 
-QUICKLY = settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+QUICKLY = fuzzed(150)
 
 NASTY = st.sampled_from([
     "", " ", "../../etc/passwd", "/etc/passwd", "\x00", "\x1b[31m", "<script>alert(1)</script>", "=1+1", "\u202e",
@@ -208,7 +206,7 @@ WHOLE = json.loads(a_record().model_dump_json())
 PLACES = places(WHOLE)
 
 
-@settings(QUICKLY, max_examples=40)  # each makes a board, with its statistics
+@fuzzed(40)  # each makes a board, with its statistics
 @given(st.lists(st.tuples(st.sampled_from(PLACES), JSON), min_size=1, max_size=2))
 def test_records(tmp_path: Path, changes: list[tuple[tuple[Any, ...], Any]]) -> None:
     """Someone edits a record and makes its hashes fit: it is used or named, and a board can be written."""

@@ -122,8 +122,8 @@ def test_two_accounts_share_the_runs_of_one_folder(lab: Path, tmp_path: Path) ->
         for user, seeds in ((ANNA, ["0"]), (BORIS, ["0", "1"])):
             done = subprocess.run(
                 out.command("--backbone", "test/good", "--epochs", "1", "--seed", *seeds), capture_output=True,
-                env={**out.environment(), "TUMORBOARD_CACHE": f"{place}/{user}", "HOME": f"{place}/{user}"}, text=True,
-                user=user, group=LAB, extra_groups=[], umask=0o002, timeout=PATIENCE, check=False,
+                env={**out.environment(), "TUMORBOARD_CACHE": f"{place}/{user}", "HOME": f"{place}/{user}"},
+                text=True, user=user, group=LAB, extra_groups=[], umask=0o002, timeout=PATIENCE, check=False,
             )  # fmt: skip
             assert done.returncode == 0, done.stdout + done.stderr
             assert f"group {LAB} may write to it" in " ".join(done.stdout.split())

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from foreign import BAD, GOOD, OTHER, folder_of, put, sealed, suite, used
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 from PIL import Image
@@ -20,11 +20,9 @@ from benchmark.hashing import hash_json
 from benchmark.records.store import RecordStore, short
 from benchmark.reporting.figures.thumbnails import Thumbnails, thumbnail_path
 from benchmark.reporting.page.page import page
-from tests.watching import watched
+from tests.watching import fuzzed, watched
 
-FUZZED = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FUZZED = fuzzed(15)
 TEXTS = ["", "../x", "/etc/passwd", "\0", "\x1b[31mred", "\u202eabc", "<script>alert(1)</script>", "=1+1", "+1", "-1",
          "@SUM(A1)", "\t=1", "| a |", "\\input{/etc/passwd}", "$x$", "a\nb", "x" * 2000]  # fmt: skip
 VALUES = st.sampled_from(
