@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+import struct
 import threading
 import unicodedata
 import zipfile
@@ -23,7 +24,9 @@ _BOMB_BYTES = 16 * 2**20
 _BOMB_RATIO = 200  # images hardly compress; raw ones by ten or so
 _MAX_ARCHIVE_BYTES = 16 * 2**30  # of an archive inside an archive
 _STAT_EACH = 20_000  # above as many files, a signature looks at folders only: it must not take seconds
-_READ_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+# What zipfile raises on damaged files; names that are no text are a ValueError.
+_READ_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError,
+                LookupError, OverflowError, struct.error)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,10 @@ class FileTree:
                 if outer is None or archive.member is None:
                     source: Path | BinaryIO = archive.path
                 else:
-                    source = _inner_file(outer, archive)
+                    try:
+                        source = _inner_file(outer, archive)
+                    except _READ_ERRORS as error:
+                        raise UserError(f"'{printable(archive.shown)}' can't be unpacked ({error}).") from None
                 self._opened[archive] = open_archive(source, archive.shown)
             return self._opened[archive]
 
@@ -225,7 +231,7 @@ def open_archive(source: Path | BinaryIO, shown: str) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(source)
     except _READ_ERRORS as error:
-        raise UserError(f"'{shown}' can't be read as a zip file ({error}).") from None
+        raise UserError(f"'{printable(shown)}' can't be read as a zip file ({error}).") from None
     seen: set[str] = set()
     for member in archive.infolist():
         reason = _refusal(member)
