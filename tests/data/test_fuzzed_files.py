@@ -179,13 +179,16 @@ def used(path: Path) -> None:
 
 def test_a_parquet_file_of_columns_without_end(tmp_path: Path) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    table = arrow.table({"path": ["a.png"] * 1_900_000, "label": ["x" * 4000] * 1_900_000})
+    label = arrow.DictionaryArray.from_arrays(arrow.array(np.zeros(900_000, dtype=np.int32)), ["x" * 4000])
+    table = arrow.table({"path": ["a.png"] * 900_000, "label": label})
     buffer = io.BytesIO()
     parquet.write_table(table, buffer, compression="zstd")
     assert len(buffer.getvalue()) < 2**20
     with watched(tmp_path), pytest.raises(UserError) as refused:
         read_table(buffer.getvalue(), "m.parquet")
-    sentence(refused.value)
+    assert str(refused.value) == (
+        "Manifest 'm.parquet' can't be read (its cells have more than 128 million characters)."
+    )
 
 
 @FUZZED
@@ -194,7 +197,10 @@ def test_a_parquet_file_of_columns_without_end(tmp_path: Path) -> None:
                    | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8), max_size=5),
     damage=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=3),
 )  # fmt: skip
-def test_whatever_a_zip_file_of_images_is(tmp_path: Path, names: list[str], damage: list[tuple[int, int]]) -> None:
+def test_whatever_a_zip_file_of_images_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], damage: list[tuple[int, int]]
+) -> None:
+    monkeypatch.setenv("TUMORBOARD_CACHE", str(tmp_path / "cache"))  # an archive in an archive is unpacked there
     path = tmp_path / "images.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in dict.fromkeys(names):

@@ -176,7 +176,7 @@ def test_the_heart_beats_by_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("days", [1, -1])
 def test_no_claim_is_lost_when_the_clock_is_moved_by_a_day(tmp_path: Path, clock: Clock, days: int) -> None:
-    """When a process began seems to move with the clock; its heart beats on, and the clock of a lease never goes back."""
+    """When a process began seems to move with the clock; its heart beats on, and a lease is timed by another."""
     holder = Claims(tmp_path, clock=clock)
     holder._started -= days * 86_400
     assert holder.take(KEY)
