@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from benchmark.atomic_files import inside, write_atomically
 from benchmark.errors import UserError
 from benchmark.foreign_files import MAX_NAME, Refused, is_plain_name, list_foreign, read_foreign
-from benchmark.recipe.suite import Conclusion, Suite
+from benchmark.recipe.suite import SHIPPED, Conclusion, Suite
 from benchmark.text import plain
 
 _FOLDER = "suites"
@@ -77,7 +77,9 @@ def known_figures(suite: Suite) -> dict[str, dict[str, str]]:
     try:
         if path.name != suite.reference:  # a suite's table goes into its report: no other file is put there
             raise Refused("give the name of a file that stands beside the suite")
-        text = read_foreign(suite.folder, suite.reference, limit=_MAX_BYTES).decode("utf-8-sig")
+        own = suite.folder == SHIPPED  # where installers may lay links
+        data = path.read_bytes() if own else read_foreign(suite.folder, suite.reference, limit=_MAX_BYTES)
+        text = data.decode("utf-8-sig")
         lines = list(csv.DictReader(io.StringIO(text, newline="")))
         for number, line in enumerate(lines, start=1):
             if None in line or None in line.values():

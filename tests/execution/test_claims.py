@@ -189,3 +189,19 @@ def test_no_claim_is_lost_when_the_clock_is_moved_by_a_day(tmp_path: Path, clock
     holder.release(KEY)
     assert here.take(KEY)
     here.close()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_a_claim_that_is_no_file_is_not_waited_for(tmp_path: Path, clock: Clock, kind: str) -> None:
+    """Who may write to a lab's folder can put anything there."""
+    (tmp_path / "claims").mkdir()
+    path = tmp_path / "claims" / f"{KEY[:20]}.claim"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    claims = Claims(tmp_path, clock=clock)
+    assert not claims.take(KEY)
+    clock.now += 61
+    assert claims.take(KEY)
+    claims.close()
