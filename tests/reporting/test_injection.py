@@ -89,9 +89,7 @@ def test_in_the_browser(board: Path, browser: Any) -> None:  # noqa: F811
     asked: list[str] = []
     view.on("dialog", lambda dialog: asked.append(dialog.message))
     view.evaluate("[...document.querySelectorAll('button, summary, th')].slice(0, 200).forEach(e => e.click())")
-    view.evaluate(
-        "[...document.querySelectorAll('*')].slice(0, 3000).forEach(e => e.dispatchEvent(new Event('mouseover')))"
-    )
+    view.evaluate("document.querySelectorAll('*').forEach(e => e.dispatchEvent(new Event('mouseover')))")
     view.mouse.move(300, 300)
     text = view.inner_text("body")
     assert HTML[:20] in text or "window.owned" in text, "it is shown as text"
