@@ -13,6 +13,7 @@ from benchmark.atomic_files import write_atomically
 from benchmark.cli.data_options import data_options
 from benchmark.cli.json_output import json_option, print_json
 from benchmark.errors import UserError
+from benchmark.text import plain, shown
 
 if TYPE_CHECKING:
     from benchmark.data.audit.audit import Audit
@@ -82,7 +83,7 @@ def data_command(
     if as_json:
         print_json(facts)
     else:
-        click.echo(text or summary(data, splits))
+        click.echo(shown(text or summary(data, splits)))
 
 
 @contextmanager
@@ -102,7 +103,7 @@ def decoding_progress(source: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(task, completed=done, total=total)
             if not console.is_terminal and 5 * done // max(1, total) > fifths:
                 fifths = 5 * done // max(1, total)
-                print(f"Preparing {source}: {done} of {total} images", file=sys.stderr)
+                print(plain(f"Preparing {source}: {done} of {total} images"), file=sys.stderr)
 
         yield progress
 

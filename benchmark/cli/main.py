@@ -1,11 +1,13 @@
 """The command line: ``python -m benchmark``. Imports little, so that help and ``list`` answer at once."""
 
+import errno
 import importlib.util
 import io
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +16,7 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from benchmark.cli.data_options import data_options
+from benchmark.cli.standard_streams import open_missing, silence
 from benchmark.errors import UserError, nearest
 from benchmark.text import plain
 
@@ -42,8 +45,30 @@ _COMPLETION = "_TUMORBOARD_COMPLETE"  # the variable by which a shell asks for c
 _SEVERAL = ("--backbone", "--seed", "--entry")  # options that take every word up to the next option
 
 
+# What the machine lacks, and what to do about it: no fault of the program.
+_OUTSIDE = {
+    errno.ENOSPC: "Free some space and give the same command again",
+    errno.EDQUOT: "Free some space and give the same command again",
+    errno.EROFS: "Make the disk writable, or name another folder",
+    errno.EMFILE: "Raise the number of files that a process may open (ulimit -n 1024)",
+    errno.ENFILE: "End other programs",
+    errno.EIO: "Look after the disk or terminal, and give the same command again",
+}
+
+
+class Unread(Exception):
+    """Nobody reads what is printed, as after ``| head -1``."""
+
+
 class Commands(click.Group):
     """A group that knows its commands by name and imports one when it is used."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Do a command; raises :class:`Unread` in place of what click would make of a closed pipe."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise Unread from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -349,8 +374,11 @@ def _check_own_backbones() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return the exit code: 0, 1 where some row is not ok, 2 for bad input, 130 interrupted."""
+    """Run a command; return the exit code: 0, 1 where some row is not ok, 2 for bad input, 130 interrupted, 141 where
+    nobody reads what it prints.
+    """
     words = sys.argv[1:] if arguments is None else arguments
+    open_missing()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a letter that a terminal can't show must not end a run
             stream.reconfigure(errors="replace")
@@ -372,3 +400,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
+    except Unread:
+        silence()
+        return 141  # as a shell has it for SIGPIPE, by which other programs end then
+    except OSError as error:
+        if error.errno not in _OUTSIDE or "--debug" in words:
+            raise
+        with suppress(OSError):
+            where = f" ('{error.filename}')" if error.filename else ""
+            print(plain(f"{error.strerror}{where}. {_OUTSIDE[error.errno]}."), file=sys.stderr)
+        silence()
+        return 2

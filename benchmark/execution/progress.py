@@ -1,7 +1,7 @@
 """What the user sees while runs go on: a live display in a terminal, plain lines elsewhere, a table at the end."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmark.execution.controller import FinishedRun, Summary
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
-from benchmark.text import last_lines, plain
+from benchmark.text import last_lines, plain, shown
 
 _LOG_LINES = 3  # of a failed run's log, in the summary
 _TRAINING, _FINISHING = "training", "finishing the epoch (Ctrl-C again stops at once)"
@@ -37,7 +37,7 @@ def time_left(seconds: float | None) -> str:
 
 def tell(console: Console, text: str) -> None:
     """Print a sentence. A terminal's lines break between words; those of a file, or of a pipe, do not break."""
-    console.print(text, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+    console.print(shown(text), highlight=False, markup=False, soft_wrap=not console.is_terminal)
 
 
 class Steps:
@@ -165,9 +165,11 @@ class Display:
     Args:
         console: the terminal or file that is written to; on a terminal the display is live.
         total: the number of runs in the plan.
+        on_unread: is called once where nobody reads any more: the terminal is closed, or a pipe's other end.
     """
 
-    def __init__(self, console: Console, total: int) -> None:
+    def __init__(self, console: Console, total: int, on_unread: Callable[[], object] = lambda: None) -> None:
+        self._on_unread, self.unread = on_unread, False
         self.console, self.total = console, total
         self.live = console.is_terminal
         self._progress = Progress(
@@ -196,7 +198,13 @@ class Display:
 
     def note(self, text: str) -> None:
         """Show a sentence."""
-        tell(self.console, text)
+        if self.unread:
+            return
+        try:
+            tell(self.console, text)
+        except (OSError, SystemExit):  # rich ends the program on a closed pipe
+            self.unread = True
+            self._on_unread()
 
     # what the controller tells
 

@@ -97,8 +97,8 @@ class RecordStore:
         place = RECORDS if ok or not self.done(record.key) else FAILED
         final = inside(self.out, *place, short(record.key))
         home = final.parent
-        new = home / f".new-{final.name}-{uuid4().hex[:8]}"
-        old = home / f".old-{final.name}-{uuid4().hex[:8]}"
+        new = home / f".new-{final.name}-{uuid4().hex}"
+        old = home / f".old-{final.name}-{uuid4().hex}"
         new.mkdir()
         try:
             (new / _JSON).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -28,7 +28,7 @@ from benchmark.execution.worker.step_timing import Pace
 from benchmark.recipe import Recipe
 from benchmark.records.failures import outcome_of_exit
 from benchmark.records.store import RecordStore
-from benchmark.text import plain
+from benchmark.text import plain, shown
 
 # For one network, and for all of a plan.
 _SECONDS_EACH, _SECONDS_ALL = 180.0, 900.0
@@ -278,5 +278,5 @@ def _table(expected: Iterable[Expected]) -> Table:
         numbers = (str(job.run.seed), str(job.run.recipe.epochs), str(job.data.n_train), seconds)
         marks = [each.remark.partition(":")[0]] if each.fails or each.seconds == 0 else []  # the rest is said below
         marks += ["GPU"] if each.slow else []
-        table.add_row(*(escape(cell) for cell in (*names, *numbers, ", ".join(marks))))
+        table.add_row(*(escape(plain(cell)) for cell in (*names, *numbers, ", ".join(marks))))
     return table

@@ -55,12 +55,14 @@ def main() -> int:
     be_first_to_go()
     signal.signal(signal.SIGTERM, channel.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the controller's to answer
-    began, runs_before, speeds = psutil.Process().create_time(), 0, Speeds()
+    # the process's own start, on the clock that no one sets
+    began = time.monotonic() - max(0.0, time.time() - psutil.Process().create_time())
+    runs_before, speeds = 0, Speeds()
     while True:
         values, os.environ[ATTEMPT_VARIABLE] = channel.next_run()
         job = Job.of_message(values)
         if runs_before:
-            began = time.time()
+            began = time.monotonic()
             print_to(job.log)
         outcome = _do(job, channel, began, runs_before, speeds)
         if outcome is not Outcome.OK:
@@ -109,7 +111,7 @@ def attempt(
     Args:
         job: what to do.
         channel: is told of it.
-        began: when, in seconds since 1970.
+        began: when, by :func:`time.monotonic`.
         runs_before: how many runs this process has done before.
         speeds: what they have measured.
     """
@@ -143,7 +145,7 @@ class _Work:
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of the record that are known so far."""
-        seconds = {**self.seconds, "total_s": time.time() - self.began}
+        seconds = {**self.seconds, "total_s": time.monotonic() - self.began}
         timings = self.facts.get("timings", Timings()).model_copy(update=seconds)
         return {**self.facts, "timings": timings, "provenance": self.provenance}
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmark.atomic_files import inside, write_atomically
 from benchmark.data.dataset import DataSet
-from benchmark.foreign_files import Refused, foreign_zip, read_foreign
+from benchmark.foreign_files import Refused, foreign_zip, read_foreign, read_member
 from benchmark.records.results_folder import THUMBNAILS
 
 SIDE = 80  # pixels
@@ -115,6 +115,6 @@ def read_thumbnails(out: Path, fingerprint: str) -> Mapping[str, bytes]:
         data = read_foreign(out, *THUMBNAILS, path.name, limit=MAX_FILE_BYTES)
         with foreign_zip(data, members=MAX_IMAGES, unpacked=MAX_FILE_BYTES) as archive:
             small = [entry for entry in archive.infolist() if entry.file_size <= MAX_BYTES]
-            return {entry.filename: archive.read(entry) for entry in small}
+            return {entry.filename: read_member(archive, entry) for entry in small}
     except (Refused, OSError):
         return {}
