@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from benchmark.data.sources.base import Item
 from benchmark.errors import UserError
 
+ALONE = "image "  # how the patient of an image begins whose patient is unknown, where others are known
 _MOSTLY_SEVERAL = 0.7  # patients for each image, at most: else most have one image only
 _LETTER = re.compile(r"(?<=\d)[A-Za-z]$")
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet, Labels
-from benchmark.data.patients import kept_apart, names_note
+from benchmark.data.patients import ALONE, kept_apart, names_note
 from benchmark.data.sources.base import Item, Source
 
 # arrays of a data set, and the field of an item that each is made of
@@ -190,7 +190,7 @@ def _with_every_patient(items: Sequence[Item]) -> tuple[list[Item], tuple[str, .
     alone = [item for item in items if item.group is None]
     if not alone or len(alone) == len(items):
         return list(items), ()
-    grouped = [replace(item, group=item.group or f"image {item.image_id}") for item in items]
+    grouped = [replace(item, group=item.group or f"{ALONE}{item.image_id}") for item in items]
     return grouped, (f"the patients of {len(alone)} images are unknown: their near-duplicates are kept together",)
 
 
