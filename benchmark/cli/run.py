@@ -89,8 +89,8 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
 
 
 def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard | None", tuple[str, ...]]:
-    """Write the leaderboard of all records in a plan's results folder, with a montage of the largest images and small
-    copies of all test images; return it, or ``None`` and a sentence on what prevented it.
+    """Write the leaderboard of all records in a plan's results folder, with a montage of the largest images, small
+    copies of all test images and what is known of them; return it, or ``None`` and a sentence on what prevented it.
 
     Args:
         say: is told what is being done.
@@ -98,6 +98,7 @@ def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard
     from filelock import FileLock
 
     from benchmark.data import load_prepared, load_split
+    from benchmark.reporting.breakdown.image_facts import write_image_facts
     from benchmark.reporting.figures.montage import write_montage
     from benchmark.reporting.figures.thumbnails import write_thumbnails
     from benchmark.reporting.leaderboard import write_leaderboard
@@ -111,7 +112,9 @@ def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard
             write_montage(data, plan.out)
             for job in splits.values():
                 own = data if job.data.fingerprint == data.fingerprint else load_prepared(job.data_folder)
-                write_thumbnails(own, load_split(job.split_file).test, plan.out)
+                test = load_split(job.split_file).test
+                write_thumbnails(own, test, plan.out)
+                write_image_facts(own, test, plan.out)
             return write_leaderboard(plan.out, say=say), ()
     except UserError as error:
         return None, (str(error),)

@@ -58,7 +58,9 @@ def open_data(options: DataOptions, *, cache: Path | None = None, progress: Prog
     source: str | CombinedSource = options.source
     if options.test_data is not None:
         mapping = {tidy_class(name): tidy_class(target) for name, target in options.test_classes}
-        source = CombinedSource(open_source(options.source), open_source(options.test_data), mapping, whole=options.whole)
+        source = CombinedSource(
+            open_source(options.source), open_source(options.test_data), mapping, whole=options.whole
+        )
     elif options.test_classes:
         raise UserError("A class mapping needs --test-data, or --cross.")
     data = open_dataset(

@@ -321,7 +321,10 @@ class Predictions:
 
     def part(self, name: str) -> "Predictions":
         """Return those of one part."""
-        chosen = self.parts == name
+        return self.of(self.parts == name)
+
+    def of(self, chosen: npt.NDArray[np.bool_]) -> "Predictions":
+        """Return those of the chosen images, bool of shape (M,)."""
         return Predictions(
             self.image_ids[chosen],
             self.parts[chosen],

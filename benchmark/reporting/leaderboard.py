@@ -61,6 +61,8 @@ def write_leaderboard(
     Raises:
         UserError: there is no record at all, or the view asks for what is not there.
     """
+    from benchmark.reporting.breakdown.breakdowns import breakdowns_of, write_breakdown_plots
+    from benchmark.reporting.breakdown.image_facts import read_image_facts
     from benchmark.reporting.documents.gallery import write_gallery
     from benchmark.reporting.documents.reference_report import free_for_reports, with_reports, write_reports
     from benchmark.reporting.documents.tables import write_tables
@@ -79,15 +81,19 @@ def write_leaderboard(
         copy_montages(folder, out)
     fingerprints = {result.record.data.fingerprint for result in board.results}
     thumbnails = {fingerprint: Thumbnails(folders, fingerprint) for fingerprint in fingerprints}
+    say("Breaking scores down")
+    facts = {fingerprint: read_image_facts(folders, fingerprint) for fingerprint in fingerprints}
+    breakdowns = breakdowns_of(board, facts)
     say("Drawing figures")
     write_plots(board, out)
+    write_breakdown_plots(board, breakdowns, out)
     say("Drawing heat maps")
     write_cam_plots(board, thumbnails, out)
     say("Drawing the gallery")
     write_gallery(board, thumbnails, out)
     say("Writing tables and the page")
-    write_tables(board, out)
+    write_tables(board, out, breakdowns)
     write_reports(reports, out)
     page_file = out / "leaderboard.html"
-    write_atomically(page_file, page(board, thumbnails))
+    write_atomically(page_file, page(board, thumbnails, breakdowns))
     return WrittenBoard(page_file, tuple(answer_lines(board)))

@@ -127,7 +127,9 @@ def test_what_two_sets_share_does_not_train_for_the_other(sets: Sets, tmp_path: 
     assert training["a", "c"] == training["a", "a"]
     assert away.removed == len(lost)
     assert away.n_train + away.n_validation == at_home.n_train + at_home.n_validation - len(lost)
-    assert any(f"{len(lost)} of {len(training['a', 'a'])} training images are left out" in note for note in plan.notes)
+    assert any(
+        f"{len(lost)} of {len(training['a', 'a'])} training images are left out" in note for note in plan.notes
+    )
     assert away.leaks == ()
     audit = jobs["a", "b"].audit
     assert audit is not None
@@ -181,8 +183,8 @@ def test_equal_ids_are_one_person_where_they_are_long_enough(tmp_path: Path, set
 
 @pytest.mark.parametrize(
     ("patient", "telling"),
-    [("MR040240", True), ("100360", True), ("TCGA-CS-4941", True), ("p007", False), ("patient-00017", False), ("7", False),
-     ("Patient 12", False), ("image glioma/0001.png", False)],
+    [("MR040240", True), ("100360", True), ("TCGA-CS-4941", True), ("p007", False),
+     ("patient-00017", False), ("7", False), ("Patient 12", False), ("image glioma/0001.png", False)],
 )  # fmt: skip
 def test_which_ids_tell_a_person(patient: str, telling: bool) -> None:
     assert is_telling(patient) is telling
@@ -217,8 +219,8 @@ def test_a_class_mapping_is_read_both_ways(sets: Sets, tmp_path: Path) -> None:
     jobs = pairs_of(make_plan(cross(sets, tmp_path, cross=(str(sets.a), str(other)), data=options)).jobs)
     assert jobs["a", "f"].data.n_test == 32
     assert jobs["f", "a"].data.n_test == 32
+    wrong = DataOptions(test_classes=(("astrozytoma", "glioma"),))
     with pytest.raises(UserError, match="names no class of one set and one of another"):
-        wrong = DataOptions(test_classes=(("astrozytoma", "glioma"),))
         make_plan(cross(sets, tmp_path, cross=(str(sets.a), str(other)), data=wrong))
 
 

@@ -21,9 +21,11 @@ _OPTIONAL = {
     "planes": "plane",
     "scanners": "scanner",
     "thicknesses": "thickness",
+    "sources": "source",
     "folds": "fold",
 }
 _TYPES = {"folds": np.int64, "thicknesses": np.float64}
+_UNKNOWN = {"planes": "", "scanners": "", "sources": "", "thicknesses": np.nan}  # of those known of some images
 
 
 @dataclass(frozen=True)
@@ -176,10 +178,14 @@ def identical_clusters(hashes: npt.NDArray[np.uint8]) -> Labels:
 
 
 def _optional(items: Sequence[Item]) -> dict[str, npt.NDArray[Any]]:
-    """Return parts, groups, planes, scanners, thicknesses and folds, each where it is known of every image."""
+    """Return parts, groups and folds, each where it is known of every image, and planes, scanners, thicknesses and
+    sources, each where it is known of some.
+    """
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name, field in _OPTIONAL.items():
         values = [getattr(item, field) for item in items]
+        if name in _UNKNOWN and any(value is not None for value in values):
+            values = [_UNKNOWN[name] if value is None else value for value in values]
         if all(value is not None for value in values):
             arrays[name] = np.array(values, dtype=_TYPES.get(name, np.str_))
     return arrays

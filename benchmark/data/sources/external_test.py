@@ -100,7 +100,11 @@ class CombinedSource:
     def _chosen(self) -> tuple[tuple[Source, int, Item], ...]:
         """Source, position in it and item of every image."""
         self._check()
-        learned = [(self.training, k, item) for k, item in enumerate(self.training.items) if self.whole or item.part != "test"]
+        learned = [
+            (self.training, k, item)
+            for k, item in enumerate(self.training.items)
+            if self.whole or item.part != "test"
+        ]
         judged = [
             (self.test, k, item)
             for k, item in enumerate(self.test.items)

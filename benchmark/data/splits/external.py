@@ -94,8 +94,8 @@ def why_untrainable(both: DataSet, split: Split, tested_on: str) -> str:
     else:
         return ""
     return (
-        f"{tested_on} holds so much of these images that {what} is left: {split.removed} stand in both sets, or their "
-        "patients do."
+        f"{tested_on} holds so much of these images that {what} is left: {split.removed} stand in both sets, or "
+        "their patients do."
     )
 
 
@@ -127,8 +127,8 @@ def _counted(copies: int, of_patients: int, trained: int, tested_on: str) -> tup
         return (f"none of the {trained} training images is a near-duplicate of one in {tested_on}",)
     also = f", {of_patients} other images of patients who stand in both" if of_patients else ""
     return (
-        f"{copies + of_patients} of {trained} training images are left out, since {tested_on} holds them too: {copies} "
-        f"near-duplicates{also}",
+        f"{copies + of_patients} of {trained} training images are left out, since {tested_on} holds them too: "
+        f"{copies} near-duplicates{also}",
     )
 
 
@@ -137,10 +137,14 @@ def _short_ids(both: DataSet, trained: Positions, tested: Positions) -> tuple[st
     if both.groups is None:
         return ()
     names = {name.removeprefix(PREFIX) for name in both.groups[tested].tolist()}
-    alike = sorted(name for name in names & set(both.groups[trained].tolist()) if not name.startswith(ALONE) and not is_telling(name))
+    alike = sorted(
+        name
+        for name in names & set(both.groups[trained].tolist())
+        if not name.startswith(ALONE) and not is_telling(name)
+    )
     if not alike:
         return ()
     return (
-        f"{len(alike)} patient ids stand in both sets ({alike[0]}) and are too short to tell a person: they are taken "
-        "for different patients; where they are not, give longer ids",
+        f"{len(alike)} patient ids stand in both sets ({alike[0]}) and are too short to tell a person: they are "
+        "taken for different patients; where they are not, give longer ids",
     )

@@ -32,7 +32,12 @@ class Cell:
 
 
 def cross_cells(
-    sources: Sequence[str], options: DataOptions, split: SplitOptions, *, open_: Open, table_hash: Callable[[DataSet, Split], str]
+    sources: Sequence[str],
+    options: DataOptions,
+    split: SplitOptions,
+    *,
+    open_: Open,
+    table_hash: Callable[[DataSet, Split], str],
 ) -> list[Cell]:
     """Return the cells of the matrix: each set at home, then tested on each other one.
 
@@ -75,7 +80,9 @@ def _check_distinct(sources: Sequence[str], opened: Sequence[DataSet]) -> None:
     seen: dict[str, str] = {}
     for source, data in zip(sources, opened, strict=True):
         if data.fingerprint in seen:
-            raise UserError(f"--cross: '{source}' and '{seen[data.fingerprint]}' are the same images; name one of them.")
+            raise UserError(
+                f"--cross: '{source}' and '{seen[data.fingerprint]}' are the same images; name one of them."
+            )
         seen[data.fingerprint] = source
 
 
@@ -90,4 +97,6 @@ def _check_mapping(options: DataOptions, opened: Sequence[DataSet]) -> None:
         one = replace(options, test_classes=(pair,))
         if not any(_mapping(one, first, second) for first, second in product(opened, opened) if first is not second):
             classes = "; ".join(f"{data.name} has {', '.join(data.class_names)}" for data in opened)
-            raise UserError(f"--test-class {pair[0]}={pair[1]} names no class of one set and one of another: {classes}.")
+            raise UserError(
+                f"--test-class {pair[0]}={pair[1]} names no class of one set and one of another: {classes}."
+            )

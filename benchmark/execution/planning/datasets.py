@@ -71,7 +71,9 @@ class Fold:
         data = self.data
         names = ("name", "fingerprint", "class_names", "negative_class", "synthetic", "grouping")
         own = {name: getattr(data, name) for name in names}
-        return DataFacts.of(self.split, self.table_hash, grouped=data.groups is not None, external=self.external, **own)
+        return DataFacts.of(
+            self.split, self.table_hash, grouped=data.groups is not None, external=self.external, **own
+        )
 
     def notes(self) -> tuple[str, ...]:
         """Return what a user must know of these images before reading scores on them."""

@@ -99,7 +99,9 @@ def request_of(options: dict[str, Any]) -> Request:
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}.") from None
-    return Request(data=data, cross=crossed, split=split, changes=changes, settings=settings, command=command, **options)
+    return Request(
+        data=data, cross=crossed, split=split, changes=changes, settings=settings, command=command, **options
+    )
 
 
 def crossed_sources(sources: Sequence[str], data: DataOptions, split: SplitOptions) -> tuple[str, ...]:
