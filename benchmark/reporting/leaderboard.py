@@ -11,6 +11,7 @@ from benchmark.reporting.board.filters import View
 from benchmark.reporting.board.load_records import gather
 from benchmark.reporting.board.parity import with_certificates
 from benchmark.reporting.board.rows import evaluate
+from benchmark.reporting.breakdown.cross_matrix import cross_sentences
 from benchmark.reporting.summary.answers import answer_lines
 
 
@@ -96,4 +97,4 @@ def write_leaderboard(
     write_reports(reports, out)
     page_file = out / "leaderboard.html"
     write_atomically(page_file, page(board, thumbnails, breakdowns))
-    return WrittenBoard(page_file, tuple(answer_lines(board)))
+    return WrittenBoard(page_file, (*cross_sentences(breakdowns.matrices), *answer_lines(board)))

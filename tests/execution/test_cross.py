@@ -204,7 +204,7 @@ def test_what_a_cross_test_has_no_place_for_is_refused(
     sources: tuple[str, ...], data: DataOptions, split: SplitOptions, says: str
 ) -> None:
     with pytest.raises(UserError, match=says):
-        crossed_sources(sources, data, split)
+        crossed_sources(sources, data, split, cross=True)
 
 
 def test_the_same_images_under_two_names_are_refused(sets: Sets, tmp_path: Path) -> None:

@@ -90,9 +90,7 @@ def request_of(options: dict[str, Any]) -> Request:
             changes[dotted] = value
     sources, cross = options.pop("data"), options.pop("cross")
     data, split = take_options(options, source=sources[0], size=0, seed=SPLIT_SEED)
-    crossed = crossed_sources(sources, data, split) if cross else ()
-    if len(sources) > 1 and not cross:
-        raise UserError(f"--data names {len(sources)} sources: give --cross to train on each and test on each.")
+    crossed = crossed_sources(sources, data, split, cross=cross)
     command = shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])
     try:
         settings = Settings(**{name: options.pop(name) for name in Settings.model_fields})
@@ -104,12 +102,19 @@ def request_of(options: dict[str, Any]) -> Request:
     )
 
 
-def crossed_sources(sources: Sequence[str], data: DataOptions, split: SplitOptions) -> tuple[str, ...]:
-    """Return the sources of a cross test.
+def crossed_sources(
+    sources: Sequence[str], data: DataOptions, split: SplitOptions, *, cross: bool
+) -> tuple[str, ...]:
+    """Return the sources of a cross test, none without one.
 
     Raises:
-        UserError: fewer than two, one named twice, or options that a cross test has no place for.
+        UserError: several sources without a cross test; or with one fewer than two, one named twice, or options that
+            it has no place for.
     """
+    if not cross:
+        if len(sources) != 1:
+            raise UserError(f"--data names {len(sources)} sources: give --cross to train on each and test on each.")
+        return ()
     if len(sources) < 2:
         raise UserError("--cross needs at least two sources, such as --data A B --cross.")
     twice = [source for source, count in Counter(sources).items() if count > 1]

@@ -154,6 +154,28 @@ def cross_lines(matrices: Sequence[CrossMatrix]) -> list[Values]:
     return lines
 
 
+def cross_sentences(matrices: Sequence[CrossMatrix]) -> list[str]:
+    """Return a sentence for each network and set that trained: its macro-F1 at home and away."""
+    sentences = []
+    for matrix in matrices:
+        for trained, name in enumerate(matrix.sets):
+            cells = [matrix.cells.get((trained, tested)) for tested in range(len(matrix.sets))]
+            read = [_in_words(matrix, cell) for cell in cells if cell is not None and not cell.at_home]
+            home = cells[trained]
+            at_home = "" if home is None or home.macro_f1 is None else f"{home.macro_f1:.3f} at home, "
+            if read:
+                sentences.append(f"{matrix.name}, trained on {name}: macro-F1 {at_home}{', '.join(read)}.")
+    return sentences
+
+
+def _in_words(matrix: CrossMatrix, cell: Cell) -> str:
+    where = matrix.sets[cell.tested_on]
+    if cell.macro_f1 is None:
+        return f"none on {where} ({cell.row.values['status']})"
+    loss = "" if cell.loss is None else f" (loss {cell.loss:.3f} on the same classes)"
+    return f"{cell.macro_f1:.3f} on {where}{loss}"
+
+
 def _network(row: BoardRow) -> str:
     """Return what rows share that differ in their images alone."""
     record = row.first.record

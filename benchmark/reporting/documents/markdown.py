@@ -52,7 +52,8 @@ def markdown(
     parts = ["# TumorBoard leaderboard", DISCLAIMER]
     parts += [escaped(note) for note in board.notes]
     for rows in board.comparison_groups():
-        parts += _answered(board, rows)
+        if rows[0].first.record.data.external is None:  # what is crossed stands in its matrix
+            parts += _answered(board, rows)
     parts += cross_markdown(breakdowns.matrices)
     for rows in board.comparison_groups():
         group = rows[0].block.comparison_group

@@ -62,8 +62,11 @@ def answers(board: Board, rows: Sequence[BoardRow]) -> list[Answer]:
 
 
 def answer_lines(board: Board) -> list[str]:
-    """Return all answers as lines of text, those of each comparison group under its name where there are several."""
-    groups = board.comparison_groups()
+    """Return all answers as lines of text, those of each comparison group under its name where there are several.
+
+    What is crossed stands in its matrix.
+    """
+    groups = [rows for rows in board.comparison_groups() if rows[0].first.record.data.external is None]
     lines: list[str] = []
     for rows in groups:
         sentences = [str(answer) for answer in answers(board, rows)]
