@@ -1,7 +1,7 @@
 """The leaderboard: records in, tables and plots out. Scores are computed anew from the records each time."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.atomic_files import write_atomically
@@ -68,6 +68,7 @@ def write_leaderboard(
     from benchmark.reporting.documents.reference_report import free_for_reports, with_reports, write_reports
     from benchmark.reporting.documents.tables import write_tables
     from benchmark.reporting.figures.cams import write_cam_plots
+    from benchmark.reporting.figures.fonts import letters_note
     from benchmark.reporting.figures.montage import copy_montages
     from benchmark.reporting.figures.plots import write_plots  # matplotlib takes its time
     from benchmark.reporting.figures.thumbnails import Thumbnails
@@ -77,6 +78,7 @@ def write_leaderboard(
     say("Reading records, computing intervals")
     board, reports = with_reports(view.of(read_board(*folders, costs=costs)), folders)
     board, reports = free_for_reports(board, reports, out)
+    board = replace(board, notes=(*board.notes, *letters_note(board.class_names)))
     out.mkdir(parents=True, exist_ok=True)
     for folder in folders:
         copy_montages(folder, out)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from simulated import FOUR, Study
 
 from benchmark.data.dataset import DataSet
 from benchmark.records.record import Predictions, Record
 from benchmark.reporting.breakdown.image_facts import HEAD, facts_path, read_image_facts, write_image_facts
 from benchmark.reporting.breakdown.strata import strata_of
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
-from tests.reporting.simulated import FOUR, Study
 
 Runs = list[tuple[Record, Predictions | None]]
 Store = Callable[[Runs], Path]
