@@ -90,10 +90,14 @@ def decoding_progress(source: str) -> Iterator[Callable[[int, int], None]]:
 
 def known_sets() -> str:
     """Return the data sets that are known by name, with their faults, in lines."""
+    from benchmark.data.sources.phantom import PhantomSource
     from benchmark.data.sources.remote import KNOWN_SETS
 
+    phantom = PhantomSource()
+    patients = len({item.group for item in phantom.items})
     lines = [
-        "phantom: 600 images, 4 classes (glioma, meningioma, notumor, pituitary), 120 patients; at hand",
+        f"phantom: {len(phantom.items)} images, {len(phantom.class_names)} classes ({', '.join(phantom.class_names)}), "
+        f"{patients} patients; at hand",
         "  simulated: no conclusion about patients can be drawn",
     ]
     for known in KNOWN_SETS.values():
