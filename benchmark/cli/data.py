@@ -96,8 +96,8 @@ def known_sets() -> str:
     phantom = PhantomSource()
     patients = len({item.group for item in phantom.items})
     lines = [
-        f"phantom: {len(phantom.items)} images, {len(phantom.class_names)} classes ({', '.join(phantom.class_names)}), "
-        f"{patients} patients; at hand",
+        f"{phantom.name}: {len(phantom.items)} images, {len(phantom.class_names)} classes "
+        f"({', '.join(phantom.class_names)}), {patients} patients; at hand",
         "  simulated: no conclusion about patients can be drawn",
     ]
     for known in KNOWN_SETS.values():
