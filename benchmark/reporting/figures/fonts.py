@@ -47,6 +47,11 @@ def make_drawable(made: Any) -> None:
     """Replace, in every text of a figure, the letters that no font has."""
     from matplotlib.text import Text
 
+    for axes in made.axes:
+        for axis in (axes.xaxis, axes.yaxis):  # whose labels are made anew by each drawing
+            labels = [label.get_text() for label in axis.get_ticklabels()]
+            if not all(map(str.isascii, labels)):
+                axis.set_ticks(axis.get_ticklocs(), [drawable(label) for label in labels])
     for text in made.findobj(Text):
         if not text.get_text().isascii():
             text.set_text(drawable(text.get_text()))
