@@ -5,9 +5,9 @@ import json
 import re
 from collections.abc import Sequence
 from functools import partial
-from importlib.resources import files
 from typing import Any
 
+from benchmark.package_files import files
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import DataFacts
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
