@@ -37,13 +37,17 @@ def draw_false_negatives(made: Any, rows: Sequence[BoardRow]) -> None:
     set_height(made, 22 + lines * (7 + pitch * len(rows)))
     grid = made.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     shares = [
-        100 * row.values[f"fn_{name}"] / max(1, row.values[f"support_{name}"]) for row in rows for name in names
+        100 * row.values.get(f"fn_{name}", 0) / max(1, row.values[f"support_{name}"])
+        for row in rows
+        for name in names
     ]
     limit = max(*shares, 1.0) * 1.45  # room for the counts
     for axes, name in zip(grid.flat, names, strict=False):
         for y, row in enumerate(ordered):
-            support = max(1, row.values[f"support_{name}"])
-            lost, missed = row.values[f"fn_{name}"], row.values.get(f"missed_{name}")
+            support, lost = row.values[f"support_{name}"], row.values.get(f"fn_{name}")
+            if lost is None:  # no test image has the class
+                continue
+            missed = row.values.get(f"missed_{name}")
             axes.barh(y, 100 * lost / support, height=0.72, color=FN_COLOUR)
             axes.barh(y, 100 * (missed or 0) / support, height=0.72, color=MISSED_COLOUR)
             counts = count(lost) if missed is None else f"{count(lost)} ({count(missed)})"
@@ -89,7 +93,9 @@ def _draw_table(made: Any, rows: Sequence[BoardRow]) -> None:
     set_height(made, 30 + heights.sum() + 2.2 * max(map(len, heads)) * 0.5)
     axes = made.subplots()
     ends = np.concatenate([[0.0], np.cumsum(heights)])
-    shade = axes.pcolormesh(np.arange(len(ordered) + 1), ends, shares, cmap="Blues", vmin=0, vmax=1.15)
+    shade = axes.pcolormesh(
+        np.arange(len(ordered) + 1), ends, shares, cmap="Blues", vmin=0, vmax=1.15, ec="white", lw=0.6
+    )
     for (i, k), count_lost in np.ndenumerate(lost):
         if np.isnan(count_lost) or not supports[i]:
             continue

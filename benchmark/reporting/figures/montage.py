@@ -22,7 +22,7 @@ _MOST, _MAX_BYTES, _MAX_PIXELS = 100, 32 * 2**20, 2**24  # of the montages of an
 
 MAX_CLASSES = 48
 _LEFT_MM, _HEIGHT_MM = 22.0, 236.0  # for the names of classes; of all lines, at most: a page
-_LETTERS, _LINE_MM = 20, 2.2  # characters of a line of a name, and its height
+_LETTERS, _LINE_MM = 20, 2.5  # characters of a line of a name, and its height
 MASK_COLOUR = "#FFB000"
 
 

@@ -136,7 +136,7 @@ def _fastest(chosen: _Candidates) -> list[Answer]:
 def _fewest_missed(chosen: _Candidates) -> list[Answer]:
     """Return the row that calls the fewest tumours healthy; nothing where no class is the healthy one."""
     data = chosen.best.first.record.data
-    tumours = data.tumour_names
+    tumours = [name for name in data.tumour_names if chosen.best.values.get(f"support_{name}")]
     if not tumours:
         return []
     missed = {id(row): sum(row.values.get(f"missed_{name}", 0) for name in tumours) for row in chosen.rows}
