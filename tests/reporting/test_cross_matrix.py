@@ -14,6 +14,7 @@ from benchmark.records.outcomes import Outcome
 from benchmark.records.record import DataFacts, ExternalFacts, Predictions, Record
 from benchmark.reporting.breakdown.cross_matrix import cross_lines, cross_matrices, cross_sentences
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
+from benchmark.reporting.results import load_results
 
 Runs = list[tuple[Record, Predictions | None]]
 Store = Callable[[Runs], Path]
@@ -184,3 +185,7 @@ def test_every_output_shows_it(results: Store) -> None:
     assert "loss 0." in markdown
     assert '<table class="cross">' in (out / "leaderboard.html").read_text()
     assert (out / "plot_cross_matrix.svg").exists()
+    frame = load_results(out).cross_matrix()
+    assert frame[["trained_on", "tested_on"]].values.tolist() == [
+        [a, b] for a in ("here", "there") for b in ("here", "there")
+    ]
