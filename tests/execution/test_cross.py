@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from benchmark.data import DataOptions, SplitOptions, load_split
 from benchmark.data.preparation.prepare import load_prepared
 from benchmark.data.splits.external import is_telling
 from benchmark.errors import UserError
-from benchmark.execution.planning.plan import make_plan
+from benchmark.execution.planning.plan import Plan, make_plan
 from benchmark.execution.planning.request import Request, crossed_sources
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
@@ -67,17 +68,25 @@ class Sets:
 CLASSES = ("glioma", "meningioma", "notumor")
 
 
-@pytest.fixture
-def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sets:
-    monkeypatch.setenv("TUMORBOARD_CACHE", str(tmp_path / "cache"))
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sets]:
+    folder = tmp_path_factory.mktemp("cross")
     of_a = patients("A", CLASSES, 0)
     taken = [line for line in of_a if line[1] in ("A000001", "A100002")][::2]  # the first slice of each
     of_b = patients("B", CLASSES, 20_000) + [(name, f"X{number:05d}", number) for name, _, number in taken]
-    return Sets(
-        write_set(tmp_path / "a", of_a),
-        write_set(tmp_path / "b", of_b, brighter=6),
-        write_set(tmp_path / "c", patients("C", CLASSES[:2], 40_000)),
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUMORBOARD_CACHE", str(folder / "cache"))
+        yield Sets(
+            write_set(folder / "a", of_a),
+            write_set(folder / "b", of_b, brighter=6),
+            write_set(folder / "c", patients("C", CLASSES[:2], 40_000)),
+        )
+
+
+@pytest.fixture(scope="module")
+def plan(sets: Sets, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """The plan of all three."""
+    return make_plan(cross(sets, tmp_path_factory.mktemp("plan")))
 
 
 def cross(sets: Sets, folder: Path, **changes: object) -> Request:
@@ -94,8 +103,7 @@ def pairs_of(jobs: tuple[Job, ...]) -> dict[tuple[str, str], Job]:
     return named
 
 
-def test_each_set_trains_and_each_set_tests(sets: Sets, tmp_path: Path) -> None:
-    plan = make_plan(cross(sets, tmp_path))
+def test_each_set_trains_and_each_set_tests(plan: Plan) -> None:
     jobs = pairs_of(plan.jobs)
     assert set(jobs) == {(first, second) for first in "abc" for second in "abc"}
     assert jobs["a", "c"].data.n_test == 32, "all images of the other set test, whatever their part there"
@@ -108,9 +116,8 @@ def test_each_set_trains_and_each_set_tests(sets: Sets, tmp_path: Path) -> None:
     assert external.of_training == home.n_train + home.n_validation
 
 
-def test_what_two_sets_share_does_not_train_for_the_other(sets: Sets, tmp_path: Path) -> None:
+def test_what_two_sets_share_does_not_train_for_the_other(plan: Plan) -> None:
     """Two slices of ``a`` stand in ``b``: they are left out, and so is the other slice of either patient."""
-    plan = make_plan(cross(sets, tmp_path))
     jobs = pairs_of(plan.jobs)
     at_home, away = jobs["a", "a"].data, jobs["a", "b"].data
     plan.images.save(plan.out)
@@ -136,17 +143,15 @@ def test_what_two_sets_share_does_not_train_for_the_other(sets: Sets, tmp_path: 
     assert audit.near.test_images == 0
 
 
-def test_a_class_that_one_set_lacks_is_matched_by_name(sets: Sets, tmp_path: Path) -> None:
-    jobs = pairs_of(make_plan(cross(sets, tmp_path)).jobs)
+def test_a_class_that_one_set_lacks_is_matched_by_name(plan: Plan) -> None:
+    jobs = pairs_of(plan.jobs)
     assert jobs["a", "c"].data.class_names == CLASSES
     assert jobs["a", "c"].data.unscored == ("notumor",)
     assert jobs["c", "a"].data.class_names == CLASSES[:2]
     assert jobs["c", "a"].data.n_test == 32, "images of a class that is not trained are left out"
 
 
-def test_a_set_that_the_other_holds_whole_is_a_cell_with_a_reason(
-    sets: Sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_set_that_the_other_holds_whole_is_a_cell_with_a_reason(sets: Sets, tmp_path: Path) -> None:
     whole = write_set(tmp_path / "whole", patients("A", CLASSES, 0), brighter=9)
     jobs = pairs_of(make_plan(cross(sets, tmp_path, cross=(str(sets.a), str(whole)))).jobs)
     job = jobs["a", "whole"]
@@ -159,7 +164,9 @@ def test_a_set_that_the_other_holds_whole_is_a_cell_with_a_reason(
 
 
 def test_a_limit_holds_for_each_set(sets: Sets, tmp_path: Path) -> None:
-    jobs = pairs_of(make_plan(cross(sets, tmp_path, split=SplitOptions(limit=24))).jobs)
+    jobs = pairs_of(
+        make_plan(cross(sets, tmp_path, cross=(str(sets.a), str(sets.c)), split=SplitOptions(limit=24))).jobs
+    )
     assert jobs["a", "c"].data.n_test == 24
     assert jobs["a", "a"].data.n_train + jobs["a", "a"].data.n_validation + jobs["a", "a"].data.n_test == 24
     assert jobs["a", "c"].data.limit == 24
