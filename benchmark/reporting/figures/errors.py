@@ -8,14 +8,15 @@ import numpy as np
 
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.column import count, number
-from benchmark.reporting.figures.labels import full_names, panel_names, wrapped
+from benchmark.reporting.figures.labels import full_names, panel_names, shortened, wrapped
 from benchmark.reporting.figures.style import GREY, columns_for, lowest, panels, set_height, title
 
 FN_COLOUR, MISSED_COLOUR = "#9EC4DE", "#B84E00"
 MAX_PANELS = 8  # more don't fit a page: then the classes are lines of one table
 _LONGEST = 16  # characters of a class that can stand aslant below a matrix
 _TURNED = 20  # classes; beyond, numbers stand upright and cells have no counts
-_PITCH, _LINE = 3.2, 2.0  # mm: of a line of the table or matrix, and of each further line of its name
+_PITCH, _LINE, _LEAST = 3.2, 2.0, 2.3  # mm: of a line of the table or matrix, of each further line of its name
+_MOST_ROWS = 4  # matrices of so many classes
 
 
 def draw_false_negatives(made: Any, rows: Sequence[BoardRow]) -> None:
@@ -140,17 +141,23 @@ def draw_confusion_matrices(made: Any, rows: Sequence[BoardRow]) -> None:
     negative = data.negative
     # names that are long or many stand beside their lines, numbered; below the columns stand the numbers
     numbered = len(names) > MAX_PANELS or max(map(len, names)) > _LONGEST
-    lines_of_names = [wrapped(f"{k}  {name}", 34) for k, name in enumerate(names, start=1)]
+    whole = len(names) <= _TURNED
+    lines_of_names = [
+        wrapped(f"{k}  {name}", 34) if whole else f"{k}  {shortened(name, 32)}"
+        for k, name in enumerate(names, start=1)
+    ]
+    left_out = max(0, len(rows) - _MOST_ROWS) if numbered else 0
+    rows = sorted(rows, key=lambda row: -row.macro_f1)[: len(rows) - left_out]
     columns = 1 if numbered else columns_for(len(rows), 3 if len(names) <= 5 else 2)
     side = 72 / columns if columns > 1 else 50
     if numbered:
-        side = max(side, len(names) * (_PITCH + _LINE * max(name.count("\n") for name in lines_of_names)))
+        pitch = (_PITCH if whole else _LEAST) + _LINE * max(name.count("\n") for name in lines_of_names)
+        side = max(side, len(names) * pitch)
     lines = math.ceil(len(rows) / columns)
     ragged = lines > 1 and len(rows) % columns > 0  # then names of classes stand below an upper line too
     set_height(made, 24 + lines * (side + 6) + 18 * ragged)
-    ordered = sorted(rows, key=lambda row: -row.macro_f1)
     grid = panels(made, len(rows), columns)
-    for axes, row, name in zip(grid, ordered, panel_names(ordered), strict=True):
+    for axes, row, name in zip(grid, rows, panel_names(rows), strict=True):
         matrix = np.sum([result.scores.test.confusion for result in row.results if result.scores], axis=0)
         shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
         shade = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
@@ -181,6 +188,7 @@ def draw_confusion_matrices(made: Any, rows: Sequence[BoardRow]) -> None:
     runs = max(row.values["n_runs"] for row in rows)
     summed = ", runs of a row summed" if runs > 1 else ""
     framed = "" if negative is None else "; framed: missed tumours"
+    rest = f"\n{left_out} more rows are on the page." if left_out else ""
     made.suptitle(title(rows), x=0.01, ha="left", fontsize=7.5)
     for axes in grid[::columns]:
         axes.set_ylabel("true class")
@@ -189,7 +197,7 @@ def draw_confusion_matrices(made: Any, rows: Sequence[BoardRow]) -> None:
     made.legend(
         [],
         [],
-        title=f"Test images{summed}.\nShade: share of the true class{framed}.",
+        title=f"Test images{summed}.\nShade: share of the true class{framed}.{rest}",
         loc="outside lower left",
         title_fontsize=6,
     )

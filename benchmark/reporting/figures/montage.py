@@ -13,7 +13,7 @@ from PIL import Image
 from benchmark.atomic_files import inside, write_atomically
 from benchmark.data.dataset import DataSet
 from benchmark.foreign_files import Refused, list_foreign, read_foreign
-from benchmark.reporting.figures.labels import wrapped
+from benchmark.reporting.figures.labels import shortened, wrapped
 from benchmark.reporting.figures.style import COLUMN_MM, MM, figure, save, set_height, slug
 from benchmark.reporting.figures.thumbnails import UNREADABLE_PICTURE
 
@@ -22,6 +22,7 @@ _MOST, _MAX_BYTES, _MAX_PIXELS = 100, 32 * 2**20, 2**24  # of the montages of an
 
 MAX_CLASSES = 48
 _LEFT_MM, _HEIGHT_MM = 22.0, 236.0  # for the names of classes; of all lines, at most: a page
+_MANY, _LONGEST = 12, 32  # of so many classes a name is so long at most: it is whole in the tables
 _LETTERS, _LINE_MM = 20, 2.5  # characters of a line of a name, and its height
 MASK_COLOUR = "#FFB000"
 
@@ -79,7 +80,9 @@ def draw_montage(made: Any, data: DataSet, per_class: int = 6) -> None:
     test image of an official split is shown.
     """
     names = data.class_names[:MAX_CLASSES]
-    labels = [f"{wrapped(name, _LETTERS)}\n({int((data.labels == k).sum())})" for k, name in enumerate(names)]
+    counts = np.bincount(data.labels, minlength=len(names)).tolist()
+    longest = _LONGEST if len(names) > _MANY else 10 * _LONGEST
+    labels = [wrapped(f"{shortened(name, longest)} ({counts[k]})", _LETTERS) for k, name in enumerate(names)]
     pitch = min((COLUMN_MM - _LEFT_MM) / per_class, _HEIGHT_MM / len(names))
     pitch = max(pitch, _LINE_MM * max(label.count("\n") + 1 for label in labels))  # of a line: room for its name
     per_class = max(per_class, int((COLUMN_MM - _LEFT_MM) / pitch))
