@@ -135,6 +135,13 @@ def test_what_was_left_out_is_said(results: Store) -> None:
     assert remark.startswith("here tested on there: 120 of 1000 training images are left out, since there holds them")
 
 
+def test_a_leak_at_home_is_said_since_the_loss_then_is_too_large(results: Store) -> None:
+    leaky = replace(Study(name="here"), leaks=("59 of 560 test images are identical to training images",))
+    [matrix] = cross_matrices(read_board(results([leaky.run(READER), *crossed()[1:]])))
+    [remark] = matrix.remarks
+    assert remark.startswith("here at home: 59 of 560 test images are identical to training images. Its score there")
+
+
 def test_seeds_are_averaged_and_networks_kept_apart(results: Store) -> None:
     other = Reader("timm/resnet50", "torch", 3.0, 92.0, 1710.0, 23.5, 1.3)
     runs: Runs = []

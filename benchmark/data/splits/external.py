@@ -19,6 +19,7 @@ from benchmark.data.splits.splits import find_leaks
 from benchmark.hashing import hash_json
 
 KIND = "external"
+FEWEST_IMAGES = 5  # of a class, for training
 _FEWEST_SIGNS = 5  # of an id that tells a person; "p007" is a place in somebody's list
 _COUNTER = re.compile(r"(?i)^(?:patient|pat|pt|subject|subj|sub|case|pid|p)?[ _-]*0*(?=[0-9a-z])")
 
@@ -83,19 +84,18 @@ def shared(
 
 
 def why_untrainable(both: DataSet, split: Split, tested_on: str) -> str:
-    """Return a sentence on why nothing can be trained on what is left of the training images; empty where it can."""
-    counts = np.bincount(both.labels[split.train], minlength=len(both.class_names))
-    gone = [name for name, n in zip(both.class_names, counts, strict=True) if not n]
-    if gone:
-        which = "all classes" if len(gone) == len(both.class_names) else " and ".join(gone)
-        what = f"no training image of {which}"
-    elif not len(split.validation):
-        what = "no validation image"
-    else:
+    """Return a sentence on why nothing can be trained on what is left of the training images; empty where it can.
+
+    A class of which images were left out needs five at least: what is learned of fewer says nothing of the set.
+    """
+    counts = np.bincount(both.labels[split.train], minlength=len(both.class_names)).tolist()
+    few = [f"{n} of {name}" for name, n in zip(both.class_names, counts, strict=True) if n < FEWEST_IMAGES]
+    if not split.removed or (not few and len(split.validation)):
         return ""
+    left = f"training images left are {', '.join(few)}" if few else "no validation image is left"
     return (
-        f"{tested_on} holds so much of these images that {what} is left: {split.removed} stand in both sets, or "
-        "their patients do."
+        f"{tested_on} holds too much of these images: {split.removed} stand in both sets, or their patients do, and "
+        f"{left}."
     )
 
 

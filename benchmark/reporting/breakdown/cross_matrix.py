@@ -103,12 +103,14 @@ class CrossMatrix:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """A sentence for each cell whose training lost images, or that has no score."""
+        """A sentence for each cell whose training lost images, that has no score, or that leaks at home."""
         sentences = []
         for (trained, tested), cell in sorted(self.cells.items()):
             pair = f"{self.sets[trained]} tested on {self.sets[tested]}"
             external = cell.row.first.record.data.external
-            if cell.reason:
+            if cell.at_home:
+                sentences += _leaks_at_home(cell, self.sets[trained])
+            elif cell.reason:
                 sentences.append(f"{pair}: {cell.row.values['status']}. {cell.reason}")
             elif cell.left_out and external is not None:
                 sentences.append(
@@ -166,6 +168,16 @@ def cross_sentences(matrices: Sequence[CrossMatrix]) -> list[str]:
             if read:
                 sentences.append(f"{matrix.name}, trained on {name}: macro-F1 {at_home}{', '.join(read)}.")
     return sentences
+
+
+def _leaks_at_home(cell: Cell, name: str) -> list[str]:
+    """Say that a set's score at home is too high where its own split leaks, and so is the loss from it."""
+    record = cell.row.first.record
+    leaks = record.data.leaks if record.audit is None else record.audit.leaks
+    if not leaks:
+        return []
+    found = "; ".join(leak.removesuffix(".") for leak in leaks)
+    return [f"{name} at home: {found}. Its score there, and every loss from it, is too high (--dedupe)."]
 
 
 def _in_words(matrix: CrossMatrix, cell: Cell) -> str:
