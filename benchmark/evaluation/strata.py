@@ -5,7 +5,8 @@ therefore the expected one: the mean, over its images, of the recall of each ima
 Breslow & Day 1987, section 2.3). Clusters (patients) are resampled, with the expectation computed anew each time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -87,7 +88,7 @@ def stratify(
     found = []
     for number in range(count):
         mine = strata == number
-        estimate = resampled.estimate(lambda sums, k=number: recalls(sums)[..., k], images.containing(mine))
+        estimate = resampled.estimate(partial(_recall_in, number), images.containing(mine))
         stratum = Stratum(
             images=int(mine.sum()),
             clusters=images.containing(mine),
@@ -97,11 +98,8 @@ def stratify(
             tumours=0 if negative is None else int((images.labels[mine] != negative).sum()),
         )
         if lost is not None and stratum.tumours:
-            share = lost.estimate(
-                lambda sums, k=number: _ratio(sums[..., k, 0], sums[..., k, 1]), images.containing(mine)
-            )
-            lost_here = {"missed": share.value, "missed_interval": share.interval()}
-            stratum = Stratum(**{**vars(stratum), **lost_here})
+            share = lost.estimate(partial(_share_in, number), images.containing(mine))
+            stratum = replace(stratum, missed=share.value, missed_interval=share.interval())
         found.append(stratum)
     enough = min(stratum.clusters for stratum in found) >= FEWEST_CLUSTERS
     return Stratified(tuple(found), heterogeneity(resampled, images.count) if enough and count > 1 else None)
@@ -156,6 +154,15 @@ def heterogeneity(resampled: Resampled, clusters: int) -> float | None:
         return None
     wald = float(observed @ np.linalg.solve(covariance, observed))
     return float(f.sf(wald * (freedom - rank + 1) / (freedom * rank), rank, freedom - rank + 1))
+
+
+def _recall_in(number: int, sums: npt.NDArray[np.generic]) -> Floats:
+    return np.asarray(recalls(sums)[..., number])
+
+
+def _share_in(number: int, sums: npt.NDArray[np.generic]) -> Floats:
+    values = np.asarray(sums, dtype=np.float64)[..., number, :]
+    return _ratio(values[..., 0], values[..., 1])
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
