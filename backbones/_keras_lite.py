@@ -6,7 +6,6 @@ pretrained network can be compared across frameworks; ``parity`` certifies that 
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile

@@ -28,7 +28,7 @@ from benchmark.execution.worker.step_timing import Pace
 from benchmark.recipe import Recipe
 from benchmark.records.failures import outcome_of_exit
 from benchmark.records.store import RecordStore
-from benchmark.text import plain, shown
+from benchmark.text import plain
 
 # For one network, and for all of a plan.
 _SECONDS_EACH, _SECONDS_ALL = 180.0, 900.0
