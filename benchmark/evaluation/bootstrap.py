@@ -58,8 +58,8 @@ class Estimate:
         seeds = min(self.seed_variance, total)
         return satterthwaite((total - seeds, self.clusters - 1), (seeds, self.seed_freedom))
 
-    def interval(self, low: float = 0.0, high: float = 1.0) -> Interval:
-        """Return the 95 % interval of a score that lies between ``low`` and ``high``."""
+    def interval(self, low: float = 0.0, high: float = 1.0) -> Interval | None:
+        """Return the 95 % interval of a score from ``low`` to ``high``; ``None`` where nothing varies."""
         return logit_interval(self.value, self.error, self.freedom, self.clusters, low, high)
 
     def minus(self, other: "Estimate") -> "Estimate":

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.evaluation import metrics
-from benchmark.evaluation.bootstrap import Bootstrap, Estimate, Measure
+from benchmark.evaluation.bootstrap import Bootstrap, Estimate, Measure, Resampled
 from benchmark.evaluation.calibration import (
     OPERATING_SPECIFICITY,
     brier_by_image,
@@ -26,10 +26,11 @@ from benchmark.evaluation.clusters import (
     means_by_cluster,
     reports_by_cluster,
 )
-from benchmark.evaluation.intervals import Interval, correlation, count_interval, logit_interval, satterthwaite
+from benchmark.evaluation.intervals import Interval, correlation, count_interval, known, logit_interval, satterthwaite
 from benchmark.evaluation.roc import clustered_variance, influence
 from benchmark.records.record import Predictions
 
+Intervals = dict[str, Interval | None]  # by column name; None: not known
 Folds = Mapping[str, Sequence[Predictions]]  # a row's runs by split, each with one run for each seed, in order
 
 
@@ -93,6 +94,16 @@ class Readings:
         """Number of trainings: of seeds."""
         return len(self.probabilities)
 
+    def constant(self, images: ClusteredImages) -> bool:
+        """Return whether every network answers one class for every image that it reads, of several classes."""
+        if len(np.unique(images.labels)) < 2:
+            return False
+        for chances in self.probabilities:
+            said = metrics.decide(chances)
+            if any(len(np.unique(said[images.folds == fold])) > 1 for fold in range(images.n_folds)):
+                return False
+        return True
+
     def confusions(self, images: ClusteredImages) -> metrics.Floats:
         """Return confusion matrices by training and cluster: shape (S, G, C, C)."""
         return np.stack([confusion_by_cluster(images, chances) for chances in self.probabilities])
@@ -140,10 +151,27 @@ def estimates_of(
     """
     resampled = bootstrap.resample(readings.confusions(images), number)
     macro_f1 = resampled.estimate()
-    found = {
-        name: (macro_f1 if measure is metrics.macro_f1 else resampled.estimate(measure)).interval(lowest)
-        for name, (measure, lowest) in setting.measures.items()
-    }
+    found = _calibration(readings, images, bootstrap, number)
+    found |= _operating_point(readings, images, bootstrap, setting, number)
+    found |= _auroc(readings, images)
+    if readings.constant(images):  # what it reaches follows from the classes' sizes: no error can be told
+        return macro_f1, known(found)
+    for name, (measure, lowest) in setting.measures.items():
+        estimate = macro_f1 if measure is metrics.macro_f1 else resampled.estimate(measure)
+        found[name] = estimate.interval(lowest)
+    found |= _by_class(readings, images, resampled, setting)
+    if setting.costs is not None and setting.costs.min() < setting.costs.max():
+        cost = resampled.estimate(partial(expected_cost, costs=setting.costs))
+        found["cost"] = cost.interval(float(setting.costs.min()), float(setting.costs.max()))
+    found |= _counts(readings, images, setting)
+    if setting.grouped and (images.groups != "").all():
+        found |= _by_patient(readings, images, setting, bootstrap.seed, number)
+    return macro_f1, known(found)
+
+
+def _by_class(readings: Readings, images: ClusteredImages, resampled: Resampled, setting: Setting) -> Intervals:
+    """Return intervals of each class's F1, precision and recall."""
+    found: Intervals = {}
     said = np.stack([metrics.decide(chances) for chances in readings.probabilities])
     for number_of_class, name in enumerate(setting.class_names):
         true, called = images.labels == number_of_class, (said == number_of_class).any(axis=0)
@@ -156,16 +184,7 @@ def estimates_of(
             estimate = resampled.estimate(of_class, images.containing(concerned))
             if not math.isnan(estimate.value):
                 found[f"{kind}_{name}"] = estimate.interval()
-    if setting.costs is not None and setting.costs.min() < setting.costs.max():
-        cost = resampled.estimate(partial(expected_cost, costs=setting.costs))
-        found["cost"] = cost.interval(float(setting.costs.min()), float(setting.costs.max()))
-    found |= _calibration(readings, images, bootstrap, number)
-    found |= _operating_point(readings, images, bootstrap, setting, number)
-    found |= _auroc(readings, images)
-    found |= _counts(readings, images, setting)
-    if setting.grouped and (images.groups != "").all():
-        found |= _by_patient(readings, images, setting, bootstrap.seed, number)
-    return macro_f1, found
+    return found
 
 
 def _of_class(measure: Measure, number: int, matrices: npt.NDArray[np.generic]) -> metrics.Floats:
@@ -178,9 +197,7 @@ def mean_of(sums: npt.NDArray[np.generic]) -> metrics.Floats:
     return np.asarray(values[..., 0] / values[..., 1])
 
 
-def _calibration(
-    readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, number: int
-) -> dict[str, Interval]:
+def _calibration(readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, number: int) -> Intervals:
     squares = [brier_by_image(images.labels, chances) for chances in readings.probabilities]
     brier = bootstrap.resample(np.stack([means_by_cluster(images, each) for each in squares]), number)
     gaps = bootstrap.resample(np.stack([gaps_by_cluster(images, each) for each in readings.probabilities]), number)
@@ -189,7 +206,7 @@ def _calibration(
 
 def _operating_point(
     readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, setting: Setting, number: int
-) -> dict[str, Interval]:
+) -> Intervals:
     """Return intervals of sensitivity and specificity at the thresholds that validation images gave: those of these
     trained models, so that the thresholds are not drawn anew.
     """
@@ -208,9 +225,7 @@ def _operating_point(
     }
 
 
-def _by_patient(
-    readings: Readings, images: ClusteredImages, setting: Setting, seed: int, number: int
-) -> dict[str, Interval]:
+def _by_patient(readings: Readings, images: ClusteredImages, setting: Setting, seed: int, number: int) -> Intervals:
     """Return intervals of scores of patients, whose slices are pooled; patients are drawn."""
     matrices = []
     for chances in readings.probabilities:
@@ -227,7 +242,7 @@ def _by_patient(
     }
 
 
-def _auroc(readings: Readings, images: ClusteredImages) -> dict[str, Interval]:
+def _auroc(readings: Readings, images: ClusteredImages) -> Intervals:
     """Return the interval of AUROC, the mean over folds: networks of two folds have no common scale of probability.
 
     Its variance is that of its influences by cluster, and that between seeds.
@@ -252,7 +267,7 @@ def _auroc(readings: Readings, images: ClusteredImages) -> dict[str, Interval]:
     }
 
 
-def _counts(readings: Readings, images: ClusteredImages, setting: Setting) -> dict[str, Interval]:
+def _counts(readings: Readings, images: ClusteredImages, setting: Setting) -> Intervals:
     """Return intervals of false negatives of both kinds, in images of all folds."""
     labels, clusters, negative = images.labels, images.clusters, setting.negative
     classes = list(range(len(setting.class_names)))
@@ -266,7 +281,7 @@ def _counts(readings: Readings, images: ClusteredImages, setting: Setting) -> di
         missed_alike = correlation(shares[tumours, negative], labels[tumours], clusters[tumours])
         ill = [c for c in classes if c != negative]
         kinds.append(("missed", shares[:, negative], ill, kinds[0][3] if missed_alike is None else missed_alike))
-    found: dict[str, Interval] = {}
+    found: Intervals = {}
     for kind, events, affected, rho in kinds:
         for c in affected:
             mine = labels == c

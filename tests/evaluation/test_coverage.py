@@ -8,9 +8,10 @@ from benchmark.evaluation.bootstrap import Bootstrap
 from benchmark.evaluation.calibration import brier, calibration_error, expected_cost, reliability, reports
 from benchmark.evaluation.calibration_interval import calibration_interval
 from benchmark.evaluation.clusters import ClusteredImages, gaps_by_cluster
-from benchmark.evaluation.comparison import compare
+from benchmark.evaluation.comparison import compare, rank_intervals
 from benchmark.evaluation.intervals import Interval, correlation, count_interval
 from benchmark.evaluation.metrics import accuracy, mcc, score
+from benchmark.evaluation.multiple_testing import holm
 from benchmark.evaluation.predictions import Readings, Setting, estimates_of
 from benchmark.records.record import Predictions
 
@@ -21,6 +22,8 @@ RESAMPLES = 200
 @pytest.mark.parametrize(
     ("population", "seeds"),
     [
+        (Population(24, skill=2.5), 1),
+        (Population(24, skill=3.5), 1),
         (Population(60, skill=2.5), 1),
         (Population(60, skill=4.5), 1),
         (Population(120, skill=4.5), 1),
@@ -34,6 +37,7 @@ def test_intervals_of_macro_f1_cover(population: Population, seeds: int) -> None
     for study in range(STUDIES):
         readings = population.study(generator, [population.skill], seeds)[0]
         interval = Bootstrap(population.patients, study, RESAMPLES).resample(readings).estimate().interval()
+        assert interval is not None
         covered += interval.low <= truth <= interval.high
     assert 0.93 <= covered / STUDIES <= 0.97
 
@@ -77,6 +81,24 @@ def test_equal_readers_are_seldom_called_different(population: Population, seeds
     limit = 0.05 + 2 * np.sqrt(0.05 * 0.95 / (STUDIES // 2))
     assert pairs / (STUDIES // 2) <= limit
     assert boards / (STUDIES // 2) <= limit
+
+
+def test_rank_intervals_hold_all_true_ranks_at_once_and_decide_more_than_holm() -> None:
+    population = Population(60)
+    skills = [3.6, 3.6, 3.0, 2.6, 2.6, 2.0]
+    true = [(1, 2), (1, 2), (3, 3), (4, 5), (4, 5), (6, 6)]  # equal readers share their ranks
+    generator = np.random.default_rng(12)
+    studies, hold, decided, by_holm = 400, 0, 0, 0
+    for study in range(studies):
+        rows = population.study(generator, skills)
+        bootstrap = Bootstrap(population.patients, study, RESAMPLES)
+        found = compare([bootstrap.resample(row, i).estimate() for i, row in enumerate(rows)])
+        ranks = rank_intervals(len(skills), found)
+        hold += all(each.first <= low and high <= each.last for each, (low, high) in zip(ranks, true, strict=True))
+        decided += sum(pair.better is not None for pair in found)
+        by_holm += sum(p < 0.05 for p in holm([pair.p for pair in found]))
+    assert hold / studies >= 0.95 - 2 * np.sqrt(0.95 * 0.05 / studies)
+    assert decided > 1.05 * by_holm
 
 
 def test_a_real_difference_is_found() -> None:
@@ -168,6 +190,8 @@ def test_intervals_of_the_calibration_error_cover(population: Probabilities, mos
         assert chances is not None
         gaps = Bootstrap(images.count, study, RESAMPLES).resample(gaps_by_cluster(images, chances)[None])
         interval, plain = calibration_interval(gaps), gaps.estimate(calibration_error).interval()
+        assert interval is not None
+        assert plain is not None
         covered += interval.low <= truth <= interval.high
         usual += plain.low <= truth <= plain.high
     error = np.sqrt(0.95 * 0.05 / studies)  # of a share of 95 % in this many studies

@@ -76,12 +76,16 @@ _image_errors = partial(_errors, section="errors", outputs=("page", "front", "ch
 _patient_errors = partial(_errors, section="patient errors", patients=True)
 _support = partial(Column, kind=Kind.WHOLE, average=Average.ALL_FOLDS, per="class")
 _cam = partial(Column, kind=Kind.SCORE, average=Average.RUNS)
-BASELINES = {cam_metrics.GAUSSIAN: "gaussian", cam_metrics.UNIFORM: "uniform", cam_metrics.MEAN_MASK: "mean_mask"}
+
+
+def _said(score: str) -> str:
+    return score.replace("_", " ")
+
 
 # fmt: off
 COLUMNS: tuple[Column, ...] = (
     # --- which row it is
-    _whole("rank", "rank", "1 + the number of rows of the block that are significantly better.",
+    _whole("rank", "rank", "The best rank left open: 1 + the rows of the block that are significantly better.",
         outputs=("page", "front", "latex")),
     _shown("block", "block", "The rows that may be compared with it."),
     Column("backbone", "backbone", "The network.", outputs=("page", "front", "latex"), of_record="backbone.name"),
@@ -119,7 +123,11 @@ COLUMNS: tuple[Column, ...] = (
         section="speed", outputs=("page",), of_record="network.gmacs"),
     _shown("device", "device", "What the runs were done on.", of_record="device"),
     Column("speed_block", "speed block", "The conditions under which speeds can be compared.", of_record=speed_block),
-    # --- further scores of the test images; new ones stand here, as the order of all columns above is a contract
+    # --- further columns; new ones stand here, as the order of all columns above is a contract
+    _whole("rank_last", "last rank",
+        "The worst rank that is left open: all ranked rows of the block less those that are significantly worse."),
+    Column("p_guessing", "p of guessing", "Permutation p of as high an AUROC by guessing alone.", Kind.SCORE,
+        outputs=("page",), digits=4),
     _score("cohen_kappa", "Cohen's kappa", "Agreement of predictions and labels beyond chance, -1 to 1.",
         lowest=-1.0, of_confusion=metrics.cohen_kappa),
     _pooled("f1_{}", "F1 {}", "2 TP / (2 TP + FP + FN).", per="class", outputs=("page",), of_class="f1"),
@@ -155,11 +163,32 @@ COLUMNS: tuple[Column, ...] = (
         "Overlap of the lesion with the map's highest points, as many as it has pixels.", better="higher"),
     _cam("cam_images", "images", "Images whose maps have scores.", kind=Kind.WHOLE),
     *(
-        _cam(f"{score}_{name}", f"{score.replace('_', ' ')}, {baseline}", "The same score of maps that know nothing.")
+        _cam(f"{score}_{name}", f"{_said(score)}, {baseline}",
+            "The same score of maps of the same size that know nothing.")
         for score in cam_metrics.SCORES
-        for baseline, name in BASELINES.items()
+        for baseline, name in cam_metrics.BASELINES.items()
     ),
     _cam("cam_randomized", "left when randomised", "Rank correlation with the maps of new weights.", better="lower"),
+    *(
+        _cam(f"{score}_oracle", f"{_said(score)}, ceiling", "The same score of the lesion itself at that size.")
+        for score in cam_metrics.SCORES
+    ),
+    *(
+        _cam(f"{score}_less_{name}", f"{_said(score)} less {baseline}", "Mean difference to that map, by image.",
+            lowest=-1.0, better="higher")
+        for score in cam_metrics.SCORES
+        for baseline, name in cam_metrics.BASELINES.items()
+    ),
+    *(
+        _cam(f"{score}_{side}", f"{_said(score)}, {side}", f"The same score where the prediction is {side}.",
+            better="higher")
+        for score in cam_metrics.SCORES
+        for side in ("right", "wrong")
+    ),
+    *(
+        _cam(f"cam_images_{side}", f"images, {side}", f"Images whose prediction is {side}.", kind=Kind.WHOLE)
+        for side in ("right", "wrong")
+    ),
     # --- facts of the runs
     Column("precision", "precision", "The floats of the computation.", of_record="identity.precision"),
     _whole("batch_size", "batch size", "Images at once while speeds were measured.",

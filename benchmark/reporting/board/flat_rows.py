@@ -10,7 +10,7 @@ def run_lines(board: Board) -> list[Values]:
         {
             **result.values,
             "block": row.block.name,
-            "rank": row.rank if result.scores else None,
+            **({"rank": row.line["rank"], "rank_last": row.line["rank_last"]} if result.scores else {}),
             "parity": row.values.get("parity"),
         }
         for row in board.rows

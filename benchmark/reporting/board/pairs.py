@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from benchmark.evaluation.statistics import Pair
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.phrases import p_text
 from benchmark.reporting.documents.markdown_cells import HIGHER, LOWER, escaped, table
 from benchmark.reporting.figures.labels import full_names
 
@@ -17,7 +18,7 @@ COMPARISONS = (
     "difference_low",
     "difference_high",
     "p",
-    "p_holm",
+    "p_adjusted",
     "better",
     "p_mcnemar",
     "p_nadeau_bengio",
@@ -70,7 +71,8 @@ def sentence(pair: RowPair) -> str:
     verdict = f"{pair.better} is better" if pair.better else "The two can't be told apart"
     return (
         f"{verdict}: {pair.names[0]} has {compared.difference:.3f} more macro-F1 ({compared.interval.low:.3f} to "
-        f"{compared.interval.high:.3f}), p {_p(compared.p_holm)} after Holm's correction; McNemar's p {_p(p)}."
+        f"{compared.interval.high:.3f}), p {p_text(compared.p_adjusted)} corrected for all pairs; "
+        f"McNemar's p {p_text(p)}."
     )
 
 
@@ -85,7 +87,7 @@ def comparison_lines(board: Board) -> list[Values]:
             "difference_low": pair.statistics.comparison.interval.low,
             "difference_high": pair.statistics.comparison.interval.high,
             "p": pair.statistics.comparison.p,
-            "p_holm": pair.statistics.comparison.p_holm,
+            "p_adjusted": pair.statistics.comparison.p_adjusted,
             "better": pair.better,
             "p_mcnemar": pair.statistics.p_mcnemar,
             "p_nadeau_bengio": pair.statistics.p_folds,
@@ -118,10 +120,11 @@ def pair_tables(board: Board, blocks: Sequence[str]) -> list[str]:
 
 _READING = (
     "Difference of macro-F1 on the same test images. The 95 % interval and the p beside it (paired bootstrap) are of "
-    "this pair alone. p (Holm) is corrected for all pairs of the block, and it decides: bold where it tells the rows "
-    "apart. McNemar's p is of accuracy, of this pair alone. All pairs: [comparisons.csv](comparisons.csv)."
+    "this pair alone. p (corrected) allows for all pairs of the block (Romano and Wolf's step-down), and it decides: "
+    "bold where it tells the rows apart. McNemar's p is of accuracy, of this pair alone. All pairs: "
+    "[comparisons.csv](comparisons.csv)."
 )
-_ALL = "All pairs: macro-F1 of the line's row less that of the column's; bold where p (Holm) tells the two apart."
+_ALL = "All pairs: macro-F1 of the line's row less that of the column's; bold where the two are told apart."
 
 
 def _list(pairs: Sequence[RowPair]) -> str:
@@ -131,21 +134,21 @@ def _list(pairs: Sequence[RowPair]) -> str:
         LOWER,
         "difference (95 % interval)",
         "p",
-        "p (Holm)",
+        "p (corrected)",
         "p (McNemar)",
         *(["p over folds"] if folds else []),
     ]
     lines = []
     for pair in pairs:
-        compared, p = pair.statistics.comparison, escaped(_p(pair.statistics.comparison.p_holm))
+        compared, p = pair.statistics.comparison, escaped(p_text(pair.statistics.comparison.p_adjusted))
         cells = [
             *map(escaped, pair.names),
             f"{compared.difference:.3f} ({compared.interval.low:.3f} to {compared.interval.high:.3f})",
-            escaped(_p(compared.p)),
+            escaped(p_text(compared.p)),
             f"**{p}**" if pair.better else p,
-            escaped(_p(pair.statistics.p_mcnemar)),
+            escaped(p_text(pair.statistics.p_mcnemar)),
         ]
-        lines.append([*cells, escaped(_p(pair.statistics.p_folds))] if folds else cells)
+        lines.append([*cells, escaped(p_text(pair.statistics.p_folds))] if folds else cells)
     return table(head, lines)
 
 
@@ -164,9 +167,3 @@ def _matrix(pairs: Sequence[RowPair], rows: dict[int, str]) -> str:
     numbered = list(enumerate(rows.values(), 1))
     lines = [[f"{number} {escaped(name)}", *line[1:]] for (number, name), line in zip(numbered, cells, strict=True)]
     return table(["backbone", *(str(number) for number, _ in numbered[1:])], lines[:-1])
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return ""
-    return "<0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"

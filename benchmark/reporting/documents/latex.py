@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.column import Column, Kind
 from benchmark.reporting.board.columns import in_output
-from benchmark.reporting.board.phrases import DISCLAIMER, block_notes, data_notes, seed_notes
+from benchmark.reporting.board.phrases import DISCLAIMER, block_notes, data_notes, rank_text, seed_notes
 from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, Published, published_results
 from benchmark.reporting.summary.doubts import Level, doubts
 from benchmark.text import plain
@@ -70,7 +70,8 @@ def _table(rows: Sequence[BoardRow], board: Board) -> str:
     places = {row.block.place: row.block.name for row in rows}
     judged = {place: board.statistics[name] for place, name in places.items() if name in board.statistics}
     meaning = [
-        "Rank: 1 + the number of rows of the block that are significantly better.",
+        "Rank: the ranks left open, from 1 + the rows of the block that are significantly better to all less "
+        "those that are significantly worse.",
         "fn: images of a class that are not predicted as it.",
         *(["missed: tumours predicted as the class without a tumour."] if data.negative_class else []),
     ]
@@ -88,7 +89,9 @@ def _heading(column: Column) -> str:
 
 
 def _cell(row: BoardRow, column: Column) -> str:
-    """Return a value, with its interval where it is a score."""
+    """Return a value, with its interval where it is a score or a rank."""
+    if column.name == "rank":
+        return escaped(rank_text(row)).replace("{-}", "--")
     ends = column.ends(row.intervals.get(column.name), "--") if column.kind is Kind.SCORE else ""
     return escaped(column.text(row.line.get(column.name))) + (f" ({ends})" if ends else "")
 

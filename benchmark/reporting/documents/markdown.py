@@ -4,15 +4,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import fmean
 
-from benchmark.evaluation.cam_metrics import POINTING, SCORES
 from benchmark.records.outcomes import Outcome
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
 from benchmark.reporting.board.board import Board, BoardRow
-from benchmark.reporting.board.cam_scores import CAM_STEM, IMAGES, RANDOMIZED, shared_baselines
+from benchmark.reporting.board.cam_scores import CAM_STEM, RANDOMIZED
 from benchmark.reporting.board.column import Section
-from benchmark.reporting.board.columns import all_columns, in_section, named
+from benchmark.reporting.board.columns import all_columns, in_section
 from benchmark.reporting.board.folds import fold_scores, split_label
-from benchmark.reporting.board.image_cases import cam_source
 from benchmark.reporting.board.pairs import pair_tables
 from benchmark.reporting.board.phrases import (
     CAM_READING,
@@ -23,13 +21,14 @@ from benchmark.reporting.board.phrases import (
     one_class,
     patient_note,
     rank_notes,
+    rank_text,
     standing,
 )
 from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.board.row_notes import marks, row_notes
 from benchmark.reporting.documents.markdown_cells import WHO, bullets, cell, escaped, table, who
-from benchmark.reporting.figures.labels import full_names
 from benchmark.reporting.summary.answers import answers
+from benchmark.reporting.summary.cam_tables import Cell, cam_tables, coarse_notes
 from benchmark.reporting.summary.doubts import doubts
 from benchmark.reporting.summary.sections import table_sections
 from benchmark.text import last_lines
@@ -55,9 +54,11 @@ def markdown(board: Board, plots: Mapping[str, Sequence[str]]) -> str:
 
 _READING = """## How to read this
 
-- **rank** is 1 + the number of rows of the block that are significantly better: rows that can't be told apart \
-share a rank. A block is the same data, split, test images, and pretrained or scratch weights. Rows that fell \
-back to random weights, failed in part, or whose split leaks have no rank. All pairs are in `comparisons.csv`.
+- **rank**, such as 1-3, holds the ranks that are left open: from 1 + the rows of the block that are significantly \
+better to all less those that are significantly worse. The ranks of all rows lie there at once with 95 % confidence. \
+A row that answers one class for every image has none and is compared with no other. A block is the same data, \
+split, test images, and pretrained or scratch weights. Rows that fell back to random weights, failed in part, or \
+whose split leaks have no rank. All pairs are in `comparisons.csv`.
 - **macro-F1** is the unweighted mean of the classes' F1 on the test images. In brackets: 95 % interval for other \
 patients. ± is the standard deviation over seeds (by fold: over folds), not the uncertainty of the test set.
 - **Folds** of a cross-validation are one row: counts and scores are of all images, each read once by the network \
@@ -157,11 +158,10 @@ def _scores(rows: Sequence[BoardRow], board: Board, marked: Mapping[int, Sequenc
 
 
 def _ranked(row: BoardRow, board: Board) -> str:
-    """Return a row's rank and what it says, such as ``1, tied for best``; empty where it has none."""
-    if row.rank is None:
-        return ""
-    said = standing(row.rank, board.statistics[row.block.name].ranks)
-    return f"{row.rank}, {said}" if said else str(row.rank)
+    """Return a row's rank and what it says, such as ``1-3, tied for best``; empty where it has none."""
+    ranks = rank_text(row)
+    said = standing(row, board.statistics[row.block.name]) if ranks else ""
+    return f"{ranks}, {said}" if said else ranks
 
 
 def _by_fold(rows: Sequence[BoardRow]) -> list[str]:
@@ -255,22 +255,14 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
     if not explained:
         return []
     parts = []
-    scored = {name: row for name, row in zip(full_names(rows), rows, strict=True) if POINTING in row.values}
-    if scored:
-        checked = any(RANDOMIZED in row.values for row in rows)
-        *columns, randomized = named(*SCORES, IMAGES, RANDOMIZED)
-        head = [*WHO, *(column.title for column in columns), "map", *([randomized.title] if checked else [])]
-        lines = [
-            [*who(row), *(cell(row, column) for column in columns), cam_source(row)]
-            + ([cell(row, randomized)] if checked else [])
-            for row in scored.values()
-        ]
-        baselines = shared_baselines({name: row.first.cam_scores for name, row in scored.items()})
-        for name, means, images in baselines:
-            cells = [column.text({**means, IMAGES: images}[column.name]) for column in columns]
-            lines.append([f"*{escaped(name)}*", *[""] * 3, *cells, *[""] * (1 + checked)])
-        parts += [CAM_READING, table(head, lines)]
-        if checked:
+    tables = cam_tables(rows)
+    if tables:
+        parts.append(CAM_READING)
+        for each in tables:
+            lines = [[_cam_cell(cell, line.reference) for cell in line.cells] for line in each.lines]
+            parts += [each.caption, table(each.head, lines)]
+        parts += [bullets(notes)] if (notes := coarse_notes(rows)) else []
+        if any(RANDOMIZED in row.values for row in rows):
             parts.append(RANDOMIZED_READING)
     elif any(row.first.cams is not None for row in explained):
         parts.append("The heat maps have no scores: no lesion is known on the images that are explained.")
@@ -284,6 +276,12 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
     ]
     parts += ["Without maps:\n\n" + "\n".join(without)] if without else []
     return ["### Where it looks", *parts] if parts else []
+
+
+def _cam_cell(cell: Cell, reference: bool) -> str:
+    """Return a cell with its interval; in italics where it is of a map that no network made."""
+    text = escaped(cell.text) + (f" ({cell.interval})" if cell.interval else "")
+    return f"*{text}*" if reference and text else text
 
 
 def _speeds(rows: Sequence[BoardRow]) -> list[str]:

@@ -12,6 +12,7 @@ from benchmark.records.outcomes import Outcome
 from benchmark.records.record import DataFacts
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
 from benchmark.reporting.board.board import Board, BoardRow
+from benchmark.reporting.board.cam_scores import RANDOMIZED
 from benchmark.reporting.board.column import Column, Kind, Values
 from benchmark.reporting.board.columns import all_columns, in_output, in_section
 from benchmark.reporting.board.phrases import (
@@ -23,14 +24,15 @@ from benchmark.reporting.board.phrases import (
     one_class,
     patient_note,
     rank_notes,
+    rank_text,
     standing,
 )
 from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.board.row_notes import marks, row_notes
 from benchmark.reporting.figures.labels import telling_columns
-from benchmark.reporting.page.cams import cam_table
 from benchmark.reporting.page.data import Thumbnails, page_data
 from benchmark.reporting.summary.answers import answers
+from benchmark.reporting.summary.cam_tables import cam_tables, coarse_notes
 from benchmark.reporting.summary.doubts import doubts
 from benchmark.reporting.summary.sections import table_sections
 
@@ -95,6 +97,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
     lines = {id(row): _line(row) for row in rows}
     columns = _columns(board, data, list(lines.values()))
     shown = set(board.columns) or _front(rows, data)
+    scored = [row for row in rows if row.values["n_runs"]]
     counted = {"rows": len(notes), "intervals and ranks": len(ranking)}
     return {
         "number": number,
@@ -135,7 +138,9 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
             for row in section.rows
         ],
         "published": _published(data),
-        "cams": cam_table([row for row in rows if row.values["n_runs"]]),
+        "cams": cam_tables(scored, "–"),  # noqa: RUF001
+        "cam_notes": coarse_notes(scored),
+        "cams_checked": any(RANDOMIZED in row.values for row in scored),
     }
 
 
@@ -199,7 +204,8 @@ def _cell(column: Column, row: BoardRow, line: Values, board: Board) -> dict[str
     text, interval = column.text(value), row.intervals.get(column.name)
     below = "" if value is None else column.ends(interval, "–")  # noqa: RUF001
     if column.name == "rank" and row.block.name in board.statistics:
-        below = standing(row.rank, board.statistics[row.block.name].ranks)
+        text = rank_text(row, "–")  # noqa: RUF001
+        below = standing(row, board.statistics[row.block.name])
     plain = "" if value is None else repr(float(value)) if isinstance(value, float) else str(value)
     return {
         "name": column.name,
