@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.data.dealt_labels import Deal
 from benchmark.evaluation.clusters import ClusteredImages
 from benchmark.evaluation.metrics import Counts, Floats
 
@@ -55,7 +56,7 @@ def chance_test(
     ranks = np.mean([_ranks(each, images) for each in probabilities], axis=0)
     observed = _auroc(images.labels, ranks, images, classes)
     generator = np.random.default_rng([seed, 2])
-    deal = _Deal(images)
+    deal = Deal(images.labels, images.clusters)
     dealt = np.array([_auroc(deal.labels(generator), ranks, images, classes) for _ in range(permutations)])
     close = 1e-9  # equal but for rounding
     return ChanceTest(
@@ -63,27 +64,6 @@ def chance_test(
         p_better=float(((dealt >= observed - close).sum() + 1) / (permutations + 1)),
         p_worse=float(((dealt <= observed + close).sum() + 1) / (permutations + 1)),
     )
-
-
-class _Deal:
-    """Labels dealt among clusters."""
-
-    def __init__(self, images: ClusteredImages) -> None:
-        order = np.argsort(images.clusters, kind="stable")
-        self._labels = images.labels[order]
-        self._clusters = images.clusters
-        self._sizes = np.bincount(images.clusters, minlength=images.count)
-        self._starts = np.concatenate([[0], np.cumsum(self._sizes)[:-1]])
-        self._place = np.empty(len(order), dtype=np.int64)  # of each image within its cluster
-        self._place[order] = np.arange(len(order)) - np.repeat(self._starts, self._sizes)
-
-    def labels(self, generator: np.random.Generator) -> Counts:
-        """Return the labels of another deal: int64, shape (N,)."""
-        giver = generator.permutation(len(self._sizes))
-        shift = generator.integers(0, self._sizes[giver])  # where a cluster has several labels, any may come first
-        giver_of_image = giver[self._clusters]
-        within = (self._place + shift[self._clusters]) % self._sizes[giver_of_image]
-        return np.asarray(self._labels[self._starts[giver_of_image] + within], dtype=np.int64)
 
 
 def _ranks(probabilities: npt.NDArray[np.floating], images: ClusteredImages) -> Floats:

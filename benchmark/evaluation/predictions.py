@@ -11,12 +11,9 @@ import numpy.typing as npt
 from benchmark.evaluation import metrics
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate, Measure, Resampled
 from benchmark.evaluation.calibration import (
-    OPERATING_SPECIFICITY,
     brier_by_image,
     by_patient,
     expected_cost,
-    reports,
-    threshold_at,
 )
 from benchmark.evaluation.calibration_interval import calibration_interval
 from benchmark.evaluation.clusters import (
@@ -24,9 +21,9 @@ from benchmark.evaluation.clusters import (
     confusion_by_cluster,
     gaps_by_cluster,
     means_by_cluster,
-    reports_by_cluster,
 )
 from benchmark.evaluation.intervals import Interval, correlation, count_interval, known, logit_interval, satterthwaite
+from benchmark.evaluation.operating_point import operating_point
 from benchmark.evaluation.roc import clustered_variance, influence
 from benchmark.records.record import Predictions
 
@@ -67,27 +64,25 @@ class Readings:
 
     Args:
         probabilities: float32, shape (S, N, C), of S trainings.
-        reported: bool, shape (S, N): whether a tumour is reported at the threshold that each run's validation images
-            gave; ``None`` where there is no class without a tumour, or no such validation images.
+        validation: for each training, and each of its folds, the predictions of its validation images.
     """
 
     probabilities: npt.NDArray[np.float32]
-    reported: npt.NDArray[np.bool_] | None
+    validation: tuple[tuple[Predictions, ...], ...]
 
     @classmethod
-    def of(cls, row: Folds, images: ClusteredImages, negative: int | None) -> "Readings | None":
+    def of(cls, row: Folds, images: ClusteredImages) -> "Readings | None":
         """Return a row's readings, ``None`` where its folds, images or labels are others."""
         if len(row) != images.n_folds:
             return None
-        chances, flags = [], []
+        chances, validation = [], []
         for runs in zip(*(row[name] for name in sorted(row)), strict=False):  # as many trainings as all folds have
             aligned = images.aligned([run.part("test") for run in runs])
             if aligned is None:
                 return None
             chances.append(aligned)
-            flags.append(None if negative is None else _reported(runs, aligned, images, negative))
-        known = [each for each in flags if each is not None]
-        return cls(np.stack(chances), np.stack(known) if len(known) == len(chances) else None)
+            validation.append(tuple(run.part("validation") for run in runs))
+        return cls(np.stack(chances), tuple(validation))
 
     @property
     def trainings(self) -> int:
@@ -124,20 +119,6 @@ class Readings:
             ]
             found.append(metrics.macro_f1(np.stack(matrices)).mean())
         return np.array(found)
-
-
-def _reported(
-    runs: Sequence[Predictions], aligned: npt.NDArray[np.float32], images: ClusteredImages, negative: int
-) -> npt.NDArray[np.bool_] | None:
-    """Return which images a training reports, each fold at the threshold of its own validation images."""
-    found = np.zeros(len(images.labels), dtype=bool)
-    for fold, run in enumerate(runs):
-        validation, mine = run.part("validation"), images.folds == fold
-        threshold = threshold_at(validation.labels, validation.probabilities, negative, OPERATING_SPECIFICITY)
-        if threshold is None:
-            return None
-        found[mine] = reports(aligned[mine], negative, threshold)
-    return found
 
 
 def estimates_of(
@@ -207,22 +188,12 @@ def _calibration(readings: Readings, images: ClusteredImages, bootstrap: Bootstr
 def _operating_point(
     readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, setting: Setting, number: int
 ) -> Intervals:
-    """Return intervals of sensitivity and specificity at the thresholds that validation images gave: those of these
-    trained models, so that the thresholds are not drawn anew.
-    """
+    """Return intervals of sensitivity and specificity of "tumour or not"."""
     negative = setting.negative
-    if readings.reported is None or negative is None:
+    if negative is None:
         return {}
-    ill = images.labels != negative
-    if ill.all() or not ill.any():
-        return {}
-    matrices = np.stack([reports_by_cluster(images, reported, negative) for reported in readings.reported])
-    resampled = bootstrap.resample(matrices, number)
-    rates = {"specificity_at_95": (0, ~ill), "sensitivity_at_95": (1, ill)}
-    return {
-        name: resampled.estimate(partial(_of_class, metrics.recall_per_class, c), images.containing(mine)).interval()
-        for name, (c, mine) in rates.items()
-    }
+    found = operating_point(readings.probabilities, readings.validation, images, bootstrap, negative, number)
+    return {name: estimate.interval() for name, estimate in found.items() if not math.isnan(estimate.value)}
 
 
 def _by_patient(readings: Readings, images: ClusteredImages, setting: Setting, seed: int, number: int) -> Intervals:

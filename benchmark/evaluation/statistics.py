@@ -74,7 +74,7 @@ def analyse(rows: Sequence[Folds], setting: Setting, seed: int = 0) -> BlockStat
         seed: of the bootstrap.
     """
     images = ClusteredImages.of([rows[0][name][0].part("test") for name in sorted(rows[0])])
-    read = [Readings.of(row, images, setting.negative) if set(row) == set(rows[0]) else None for row in rows]
+    read = [Readings.of(row, images) if set(row) == set(rows[0]) else None for row in rows]
     usable = [(number, row) for number, row in enumerate(read) if row is not None]
     bootstrap = Bootstrap(images.count, seed)
     intervals: list[dict[str, Interval]] = [{} for _ in rows]
@@ -117,7 +117,7 @@ def compare_two(first: Folds, second: Folds, setting: Setting, seed: int = 0) ->
     if not first or set(first) != set(second):
         return None
     images = ClusteredImages.of([first[name][0].part("test") for name in sorted(first)])
-    read = [Readings.of(row, images, setting.negative) for row in (first, second)]
+    read = [Readings.of(row, images) for row in (first, second)]
     bootstrap = Bootstrap(images.count, seed)
     estimates = [
         bootstrap.resample(row.confusions(images), number).estimate()

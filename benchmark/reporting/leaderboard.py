@@ -12,6 +12,7 @@ from benchmark.reporting.board.load_records import gather
 from benchmark.reporting.board.parity import with_certificates
 from benchmark.reporting.board.rows import evaluate
 from benchmark.reporting.summary.answers import answer_lines
+from benchmark.reporting.summary.reference_rows import with_references
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def read_board(*folders: Path, costs: Costs | None = None) -> Board:
     """
     stored = gather(folders)
     results = (evaluate(record, predictions, stored.cams.get(record.key)) for record, predictions in stored)
-    return with_certificates(make_board(results, stored.problems, costs), folders)
+    board = with_certificates(make_board(results, stored.problems, costs), folders)
+    return with_references(board, costs)
 
 
 def write_leaderboard(

@@ -223,3 +223,28 @@ def test_damaged_caches_are_made_anew(heads):
         path.write_bytes(b"damaged")
     assert audited(heads)[1] == first
     assert b"damaged" not in [path.read_bytes() for path in kept]
+
+
+def test_the_probe_is_fitted_to_training_images_and_judged_on_the_test_images():
+    data = noisy(cohort(patients=90))
+    split = make_split(data, seed=0, validation_fraction=0.2)
+    pixels = data.pixels.copy()
+    pixels[data.labels == 2, 0] = 255
+    # what gives the class away in training is not in the test images
+    pixels[split.test, 0] = data.pixels[split.test, 0]
+    (border,) = (
+        row
+        for row in audit_data(replace(data, pixels=pixels), split).probe
+        if (row.features, row.target) == ("border brightness", "class")
+    )
+    assert not border.suspicious
+    assert border.p > 0.01
+    pixels[data.labels == 2, 0] = 255
+    found = audit_data(replace(data, pixels=pixels), split)
+    rows = {row.features: row for row in found.probe if row.target == "class"}
+    assert rows["border brightness"].p == 1 / 1000
+    (everything,) = (each for each in found.references if each.features == "all of them together")
+    said = everything.decoded(len(split.test), 3)
+    order = np.argsort(data.image_ids[split.test])
+    assert ((said.argmax(axis=1) == 2) == (data.labels[split.test][order] == 2)).mean() > 0.95
+    assert everything.decoded(len(split.test) + 1, 3) is None

@@ -5,11 +5,19 @@ import pytest
 from populations import Population, Probabilities
 
 from benchmark.evaluation.bootstrap import Bootstrap
-from benchmark.evaluation.calibration import brier, calibration_error, expected_cost, reliability, reports
+from benchmark.evaluation.calibration import (
+    at_specificity,
+    brier,
+    calibration_error,
+    expected_cost,
+    reliability,
+    reports,
+    threshold_at,
+)
 from benchmark.evaluation.calibration_interval import calibration_interval
 from benchmark.evaluation.clusters import ClusteredImages, gaps_by_cluster
 from benchmark.evaluation.comparison import compare, rank_intervals
-from benchmark.evaluation.intervals import Interval, correlation, count_interval
+from benchmark.evaluation.intervals import Interval, correlation, count_interval, wilson
 from benchmark.evaluation.metrics import accuracy, mcc, score
 from benchmark.evaluation.multiple_testing import holm
 from benchmark.evaluation.predictions import Readings, Setting, estimates_of
@@ -116,13 +124,16 @@ CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 COSTS = np.array([[0, 1, 20, 1], [1, 0, 20, 1], [2, 2, 0, 2], [1, 1, 20, 0]], dtype=float)
 MEASURES = {"accuracy": (accuracy, 0.0), "mcc": (mcc, -1.0)}
 SETTING = Setting(CLASSES, "notumor", n_train=1000, n_test=400, measures=MEASURES, costs=COSTS)
-THRESHOLD = 0.6  # of a tumour's probability, chosen once
 
 
-def scored(test: Predictions) -> dict[str, float]:
-    """Return the scores of one network by column name."""
+def scored(test: Predictions, validation: Predictions) -> dict[str, float]:
+    """Return the scores of one network by column name, its threshold chosen on validation images."""
     labels, chances = test.labels, test.probabilities
-    reported, ill = reports(chances, 2, THRESHOLD), labels != 2
+    threshold = threshold_at(validation.labels, validation.probabilities, 2, 0.95)
+    assert threshold is not None
+    reported, ill = reports(chances, 2, threshold), labels != 2
+    matched = at_specificity((labels, chances), (labels, chances), 2)
+    assert matched is not None
     found = score(labels, chances, CLASSES, "notumor")
     return {
         "accuracy": found.accuracy,
@@ -132,18 +143,19 @@ def scored(test: Predictions) -> dict[str, float]:
         "ece": reliability(labels, chances).error,
         "sensitivity_at_95": float(reported[ill].mean()),
         "specificity_at_95": float((~reported[~ill]).mean()),
+        "sensitivity_matched": matched.sensitivity,
         "cost": float(expected_cost(found.confusion, COSTS)),
         **{f"f1_{each.name}": each.f1 for each in found.classes},
         **{f"recall_{each.name}": each.recall for each in found.classes},
     }
 
 
-def intervals_of(test: Predictions) -> dict[str, Interval]:
+def intervals_of(test: Predictions, validation: Predictions) -> dict[str, Interval]:
     """Return the intervals of these scores."""
     images = ClusteredImages.of([test])
     chances = images.aligned([test])
     assert chances is not None
-    readings = Readings(chances[None], reports(chances, 2, THRESHOLD)[None])
+    readings = Readings(chances[None], ((validation,),))
     return estimates_of(readings, images, Bootstrap(images.count, 1, RESAMPLES), SETTING, 0)[1]
 
 
@@ -151,19 +163,44 @@ def intervals_of(test: Predictions) -> dict[str, Interval]:
     "population", [Probabilities(patients=150, skill=3.0, temperature=0.6), Probabilities(patients=400, skill=4.0)]
 )
 def test_intervals_of_all_scores_cover(population: Probabilities) -> None:
-    truth = scored(population.study(np.random.default_rng(98), 60_000))
+    large = population.study(np.random.default_rng(98), 60_000)
+    truth = scored(large, large)  # of the threshold that validation images without number give
     generator = np.random.default_rng(9)
     studies = 300
     covered = dict.fromkeys(truth, 0)
     for _ in range(studies):
         test = population.study(generator)
-        values, intervals = scored(test), intervals_of(test)
+        validation = population.study(generator, population.patients // 2)
+        values, intervals = scored(test, validation), intervals_of(test, validation)
         for name in covered:
             covered[name] += intervals[name].low <= truth[name] <= intervals[name].high
             assert intervals[name].low <= values[name] <= intervals[name].high
     shares = {name: count / studies for name, count in covered.items()}
     error = 2 * np.sqrt(0.95 * 0.05 / studies)  # of a share of 95 % in this many studies
     assert {name: share for name, share in shares.items() if not 0.93 - error / 2 <= share <= 0.97 + error / 2} == {}
+
+
+def test_the_threshold_that_few_images_gave_is_part_of_the_interval() -> None:
+    """33 images without a tumour give a threshold whose specificity may be anything from 0.84 to 0.99."""
+    population = Probabilities(patients=400, skill=2.0, slices=1.0)
+    large = population.study(np.random.default_rng(98), 100_000)
+    truth = scored(large, large)
+    generator = np.random.default_rng(13)
+    names, studies = ("sensitivity_at_95", "specificity_at_95"), 300
+    covered, without = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+    for _ in range(studies):
+        test, validation = population.study(generator), population.study(generator, 132)
+        images = ClusteredImages.of([test])
+        values, intervals = scored(test, validation), intervals_of(test, validation)
+        for name in names:
+            covered[name] += intervals[name].low <= truth[name] <= intervals[name].high
+            mine = images.labels != 2 if name == "sensitivity_at_95" else images.labels == 2
+            alone = wilson(values[name] * mine.sum(), int(mine.sum()))
+            without[name] += alone.low <= truth[name] <= alone.high
+    error = 2 * np.sqrt(0.95 * 0.05 / studies)
+    for name in names:
+        assert 0.95 - error <= covered[name] / studies <= 0.985
+        assert without[name] < 0.85 * studies
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from benchmark.evaluation.calibration import (
     calibration_error,
     expected_cost,
     reliability,
+    threshold_at,
 )
 from benchmark.evaluation.calibration_interval import calibration_interval
 from benchmark.evaluation.clusters import ClusteredImages, confusion_by_cluster, gaps_by_cluster
@@ -37,6 +38,7 @@ from benchmark.evaluation.intervals import (
 )
 from benchmark.evaluation.metrics import accuracy, macro_f1
 from benchmark.evaluation.multiple_testing import holm, romano_wolf
+from benchmark.evaluation.operating_point import thresholds
 from benchmark.evaluation.predictions import Readings, Setting, estimates_of
 from benchmark.evaluation.roc import clustered_variance, influence
 from benchmark.records.record import Predictions
@@ -221,6 +223,21 @@ def test_threshold_is_chosen_on_validation_images() -> None:
     assert only_ill is None
 
 
+def test_a_resampled_threshold_is_that_of_the_images_drawn() -> None:
+    generator = np.random.default_rng(3)
+    scores = generator.random(33).round(2)  # with ties
+    weights = generator.multinomial(32, np.full(33, 1 / 33), 20)
+    weights[0] = 1
+    weights[1] = 0
+    found = thresholds(scores, weights)
+    for drawn, threshold in zip(weights, found, strict=True):
+        healthy = np.repeat(scores, drawn)
+        chances = np.column_stack([1 - healthy, healthy])
+        labels = np.append(np.zeros(len(healthy), dtype=np.int64), 1)
+        expected = threshold_at(labels, np.append(chances, [[0.5, 0.5]], axis=0), 0, 0.95)
+        assert threshold == pytest.approx(expected, nan_ok=True) if len(healthy) else np.isnan(threshold)
+
+
 def test_slices_of_a_patient_are_pooled() -> None:
     labels = np.array([1, 0, 0, 0, 1, 2])
     chances = np.array([[0.4, 0.6, 0], [0.2, 0.8, 0], [0.9, 0.1, 0], [0.7, 0.3, 0], [0, 1, 0], [0, 0, 1]])
@@ -333,7 +350,8 @@ def perfect_study() -> tuple[ClusteredImages, Readings]:
     ids = np.array([f"{number:03d}" for number in range(120)])
     groups = np.array([f"p{number // 2:02d}" for number in range(120)])
     images = ClusteredImages.of([Predictions(ids, np.full(120, "test"), labels, groups, chances)])
-    return images, Readings(chances[None], (said != 2)[None])
+    healthy = Predictions(ids[:4], np.full(4, "validation"), np.array([2, 2, 0, 0]), ids[:4], chances[[60, 61, 0, 1]])
+    return images, Readings(chances[None], ((healthy,),))
 
 
 def test_scores_at_their_limit_rest_on_the_patients_of_their_class() -> None:
@@ -378,8 +396,8 @@ def test_folds_are_aligned_one_after_the_other() -> None:
     images = ClusteredImages.of(folds)
     assert images.image_ids.tolist() == ["0a", "0b", "1a", "1b"]
     assert images.count == 3  # p is in both folds
-    readings = Readings.of({"x": [folds[0]], "y": [folds[1]]}, images, None)
+    readings = Readings.of({"x": [folds[0]], "y": [folds[1]]}, images)
     assert readings is not None
     assert readings.macro_f1_by_fold(images).tolist() == [1.0, pytest.approx(1 / 3)]
     assert readings.right(images).tolist() == [1, 1, 1, 0]
-    assert Readings.of({"x": [folds[0]]}, images, None) is None
+    assert Readings.of({"x": [folds[0]]}, images) is None

@@ -67,12 +67,23 @@ def _patients(audit: Audit) -> list[str]:
 
 def _probe(audit: Audit) -> list[str]:
     if not audit.probe:
-        return ["shortcut probe: too few independent images"]
+        return ["shortcut probe: too few training images of a class"]
     rows = [
-        (row.features, row.target, f"{row.balanced_accuracy:.3f}", f"{row.chance:.3f}", "!" if row.suspicious else "")
+        (
+            row.features,
+            row.target,
+            f"{row.balanced_accuracy:.3f}",
+            f"{row.chance:.3f}",
+            _p(row.p),
+            "!" if row.suspicious else "",
+        )
         for row in audit.probe
     ]
-    return _table(("shortcut probe", "predicts", "balanced accuracy", "chance", ""), rows)
+    return _table(("shortcut probe", "predicts", "balanced accuracy", "chance", "p", ""), rows)
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _more(audit: Audit) -> str:

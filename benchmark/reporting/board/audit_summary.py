@@ -81,15 +81,15 @@ def _groups(copies: Duplicates) -> str:
 def _probe_notes(audit: Audit) -> list[str]:
     """Return for each target what trivial features tell of it, beside chance."""
     if not audit.probe:
-        return ["Shortcut probe: too few independent images."]
+        return ["Shortcut probe: too few training images of a class."]
     targets: dict[str, dict[str, float]] = {}
     chance: Mapping[str, float] = {probe.target: probe.chance for probe in audit.probe}
     for probe in audit.probe:
         targets.setdefault(probe.target, {})[probe.features] = probe.balanced_accuracy
     return [
         f"Shortcut probe: balanced accuracy for {'the class' if target == 'class' else f'{target} against the rest'} "
-        f"from features that know nothing of tumours, chance {chance[target]:.2f}: "
+        f"from trivial features, fitted to training and judged on test images, chance {chance[target]:.2f}: "
         + ", ".join(f"{features} {accuracy:.2f}" for features, accuracy in accuracies.items())
-        + "."
+        + ". Brightness and histogram are of the whole image: a part of what they tell may be the tumour."
         for target, accuracies in targets.items()
     ]

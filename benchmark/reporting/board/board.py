@@ -119,6 +119,7 @@ class Board:
     Args:
         problems: a sentence for each record that is not used.
         statistics: those of each ranked block by its name; its rows are numbered by macro-F1, the highest first.
+        references: by comparison group, rows without a network, which are not ranked.
         hidden: rows that were compared with the others and are not shown.
         columns: those to be shown, empty where nothing was chosen.
         notes: sentences about what is shown.
@@ -128,6 +129,7 @@ class Board:
     rows: tuple[BoardRow, ...]
     problems: tuple[str, ...] = ()
     statistics: Mapping[str, BlockStatistics] = field(default_factory=dict)
+    references: Mapping[str, tuple[BoardRow, ...]] = field(default_factory=dict)
     hidden: tuple[BoardRow, ...] = ()
     columns: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -269,8 +271,7 @@ def _judged(rows: Sequence[BoardRow], costs: Costs | None) -> tuple[list[BoardRo
             judged += members
         elif block.unranked not in ((), ("leak",)):
             # each by itself: a row that is not whole was not read on the images of the others
-            alone = [replace(_analysed([row], costs), ranks=(None,)) for row in members]
-            judged += [_with_statistics(row, of_row, 0) for row, of_row in zip(members, alone, strict=True)]
+            judged += [alone(row, costs) for row in members]
         else:
             members.sort(key=_standing)
             of_block = _analysed(members, costs)
@@ -279,6 +280,11 @@ def _judged(rows: Sequence[BoardRow], costs: Costs | None) -> tuple[list[BoardRo
             statistics[block.name] = of_block
             judged += [_with_statistics(row, of_block, number) for number, row in enumerate(members)]
     return judged, statistics
+
+
+def alone(row: BoardRow, costs: Costs | None) -> BoardRow:
+    """Return a row with its intervals and its test against guessing, compared with no other and without a rank."""
+    return _with_statistics(row, replace(_analysed([row], costs), ranks=(None,)), 0)
 
 
 def _with_statistics(row: BoardRow, of_block: BlockStatistics, number: int) -> BoardRow:

@@ -138,11 +138,14 @@ COLUMNS: tuple[Column, ...] = (
         of_test=lambda scores, test: reliability(test.labels, test.probabilities).error),
     _calibration("brier", "Brier", "Mean squared distance of probabilities and truth, 0 to 2.", better="lower",
         of_test=lambda scores, test: brier(test.labels, test.probabilities)),
-    # the values of the next three come from derived_scores: they need validation images, or costs
+    # the values of the next four come from derived_scores: they need validation images, or costs
     _calibration("sensitivity_at_95", "sensitivity",
         "Of tumour or not, at a specificity of 95 % on validation images.", average=Average.FOLDS_BY_ILL),
     _calibration("specificity_at_95", "specificity reached",
         "Of tumour or not, on test images at the same threshold.", average=Average.FOLDS_BY_HEALTHY),
+    _calibration("sensitivity_matched", "sensitivity, matched",
+        "Of tumour or not, where the specificity on test images is 95 % for each row alike.",
+        average=Average.FOLDS_BY_ILL),
     _calibration("cost", "expected cost", "Mean cost of a decision by --costs.", average=Average.FOLDS_BY_IMAGES,
         outputs=("page",), better="lower"),
     _calibration("patient_macro_f1", "macro-F1 by patient", "Macro-F1 of patients, whose slices are pooled.",

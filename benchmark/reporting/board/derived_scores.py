@@ -7,6 +7,7 @@ from benchmark.evaluation.calibration import at_specificity, by_patient, expecte
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.intervals import Interval, wilson
 from benchmark.evaluation.metrics import RunScores, Scores, score
+from benchmark.evaluation.operating_point import MATCHED, SENSITIVITY, SPECIFICITY
 from benchmark.records.record import DataFacts, Predictions, Record
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import COLUMNS, in_section, values_of
@@ -28,14 +29,15 @@ def scores_of(record: Record, scores: RunScores, predictions: Predictions) -> Va
 
 def _operating_point(record: Record, predictions: Predictions) -> Values:
     """Return sensitivity and specificity on test images, at the threshold that left 95 % of the validation images
-    without a tumour unreported.
+    without a tumour unreported; and sensitivity where so many of the test images themselves are.
     """
     data, test, validation = record.data, predictions.part("test"), predictions.part("validation")
     if data.negative is None:
         return {}
     parts = (validation.labels, validation.probabilities), (test.labels, test.probabilities)
-    point = at_specificity(*parts, data.negative)
-    return {} if point is None else {"sensitivity_at_95": point.sensitivity, "specificity_at_95": point.specificity}
+    point, matched = at_specificity(*parts, data.negative), at_specificity(parts[1], parts[1], data.negative)
+    values: Values = {} if matched is None else {MATCHED: matched.sensitivity}
+    return values if point is None else values | {SENSITIVITY: point.sensitivity, SPECIFICITY: point.specificity}
 
 
 def _by_patient(record: Record, test: Predictions) -> Values:

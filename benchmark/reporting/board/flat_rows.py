@@ -19,5 +19,6 @@ def run_lines(board: Board) -> list[Values]:
 
 
 def board_lines(board: Board) -> list[Values]:
-    """Return one line per row of the leaderboard."""
-    return [row.line for row in board.rows]
+    """Return one line per row of the leaderboard, those without a network last."""
+    groups = board.comparison_groups()
+    return [row.line for rows in groups for row in (*rows, *board.references.get(rows[0].block.comparison_group, ()))]

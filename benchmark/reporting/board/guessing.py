@@ -47,7 +47,10 @@ def guessed(results: Iterable[Result], answer: str, chance: ChanceTest | None) -
     """
     said = verdict(answer, chance)
     record = next((result.record for result in results if result.scores is not None), None)
-    return f"{said} ({figures(answer, chance)}), {trained(record)}." if said and record is not None else ""
+    if not said or record is None:
+        return ""
+    after = f", {trained(record)}" if record.history else ""  # a row without a network was not trained
+    return f"{said} ({figures(answer, chance)}){after}."
 
 
 def only_answer(results: Iterable[Result]) -> str:

@@ -34,7 +34,7 @@ from benchmark.reporting.page.data import Thumbnails, page_data
 from benchmark.reporting.summary.answers import answers
 from benchmark.reporting.summary.cam_tables import cam_tables, coarse_notes
 from benchmark.reporting.summary.doubts import doubts
-from benchmark.reporting.summary.sections import table_sections
+from benchmark.reporting.summary.sections import WITHOUT, table_sections
 
 _SCRIPTS = (
     "base",
@@ -88,16 +88,17 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
         number: the position of the comparison group on the board, from 0.
     """
     data = rows[0].first.record.data
-    notes = row_notes(rows)
+    notes, scored = row_notes(rows), [row for row in rows if row.values["n_runs"]]
     places = {row.block.place: row.block.name for row in rows}
     judged = {place: board.statistics[name] for place, name in places.items() if name in board.statistics}
     ranking = block_notes(judged, partial(rank_notes, data=data))
-    sections = table_sections(rows)
+    references = board.references.get(rows[0].block.comparison_group, ()) if scored else ()
+    sections = table_sections(rows, references)
     marked = {id(row): numbers for row, numbers in zip(rows, marks(notes, len(rows)), strict=True)}
-    lines = {id(row): _line(row) for row in rows}
+    marked |= {id(row): [] for row in references}
+    lines = {id(row): _line(row) for row in (*rows, *references)}
     columns = _columns(board, data, list(lines.values()))
     shown = set(board.columns) or _front(rows, data)
-    scored = [row for row in rows if row.values["n_runs"]]
     counted = {"rows": len(notes), "intervals and ranks": len(ranking)}
     return {
         "number": number,
@@ -129,7 +130,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
         "rows": [
             {
                 "key": row.first.row_key,
-                "scored": bool(row.values["n_runs"]),
+                "scored": bool(row.values["n_runs"]) and section.heading != WITHOUT,
                 "section": place,
                 "marks": marked[id(row)],
                 "cells": [_cell(column, row, lines[id(row)], board) for column in columns],

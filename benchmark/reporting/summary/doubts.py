@@ -80,14 +80,14 @@ def _copies(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
 
 
 def _shortcuts(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
-    """Return how far features that know nothing of tumours get, beside the rows."""
+    """Return how far trivial features get without a network, beside the rows."""
     best: dict[str, tuple[float, float]] = {}
     for audit in audits:
         for probe in audit.probe:
             reached = max(probe.balanced_accuracy, best.get(probe.target, (0.0, 0.0))[0])
             best[probe.target] = reached, probe.chance
     if not best:
-        return Doubt("shortcuts", Level.UNKNOWN, "No probe was made, or there were too few independent images.")
+        return Doubt("shortcuts", Level.UNKNOWN, "No probe was made, or a class has too few training images.")
     own = [row.values["balanced_accuracy"] for row in rows]
     shares = []
     for target, (reached, chance) in best.items():
@@ -108,8 +108,8 @@ def _shortcuts(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
     return Doubt(
         "shortcuts",
         level,
-        f"Features that know nothing of tumours (brightness, borders, histogram, size) reach a balanced accuracy of "
-        f"{told}; the rows' balanced accuracy for the class is {span}.",
+        f"Without a network, trivial features (size, file type, borders, brightness, histogram; the last two contain "
+        f"the lesion's pixels) reach a balanced accuracy of {told}; the rows' for the class is {span}.",
     )
 
 
