@@ -20,5 +20,6 @@ def run_lines(board: Board) -> list[Values]:
 
 def board_lines(board: Board) -> list[Values]:
     """Return one line per row of the leaderboard, those without a network last."""
-    groups = board.comparison_groups()
-    return [row.line for rows in groups for row in (*rows, *board.references.get(rows[0].block.comparison_group, ()))]
+    groups = [rows[0].block.comparison_group for rows in board.comparison_groups()]
+    references = [row for group in groups for row in board.references.get(group, ())]
+    return [row.line for row in (*board.rows, *references)]

@@ -97,9 +97,7 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
     parts.append(bullets(note for note in data_notes(rows) if note != patient_note(data)))  # the doubts say it
     parts += _doubted(board, rows)
     notes = row_notes(rows)
-    marked: dict[int, Sequence[int]] = {
-        id(row): numbers for row, numbers in zip(rows, marks(notes, len(rows)), strict=True)
-    }
+    marked: dict[int, Sequence[int]] = dict(zip(map(id, rows), marks(notes, len(rows)), strict=True))
     references = board.references.get(rows[0].block.comparison_group, ()) if shown else ()
     marked |= dict.fromkeys(map(id, references), ())
     for section in table_sections(shown, references):
