@@ -125,7 +125,8 @@ class Split:
         removed: how many training images were left out because they also stand in test; ``None`` where that was
             not asked for.
         unscored: classes without test images; averages over classes leave them out.
-        kind: ``official``, ``holdout``, ``folds``, ``official-folds`` or ``slice`` (folds that part patients).
+        kind: ``official``, ``holdout``, ``folds``, ``official-folds``, ``regroup`` (an official split cut anew) or
+            ``slice`` (folds that part patients).
         fold, folds: which one this is, from 1, and of how many; ``None`` where there are no folds.
         scheme: SHA-256 of the whole cross-validation, equal for all its folds; empty where there are no folds.
     """

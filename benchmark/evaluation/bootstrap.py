@@ -11,8 +11,9 @@ and clusters are drawn from all of them. What the networks of the folds have in 
 data) is not resampled; over folds there is Nadeau and Bengio's test (:mod:`benchmark.evaluation.comparison`).
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +63,18 @@ class Estimate:
     def interval(self, low: float = 0.0, high: float = 1.0) -> Interval | None:
         """Return the 95 % interval of a score from ``low`` to ``high``; ``None`` where nothing varies."""
         return logit_interval(self.value, self.error, self.freedom, self.clusters, low, high)
+
+    def at_design_effect(self, effect: float) -> "Estimate":
+        """Return the estimate as if ``effect`` times as many images depended on each other as its clusters say.
+
+        The variance grows by the design effect, the number of clusters falls by it (Kish 1965, section 5.4).
+        """
+        centre = float(np.nanmean(self.replicates)) if len(self.replicates) else self.value
+        return replace(
+            self,
+            replicates=centre + (self.replicates - centre) * math.sqrt(effect),
+            clusters=max(2, round(self.clusters / effect)),
+        )
 
     def minus(self, other: "Estimate") -> "Estimate":
         """Return the difference to another row's score on the same clusters and draws."""

@@ -27,6 +27,7 @@ from benchmark.evaluation.operating_point import operating_point
 from benchmark.evaluation.roc import clustered_variance, influence
 from benchmark.records.record import Predictions
 
+DESIGN_EFFECTS = (2, 4)  # at which the interval of macro-F1 is told where patients are unknown
 Intervals = dict[str, Interval | None]  # by column name; None: not known
 Folds = Mapping[str, Sequence[Predictions]]  # a row's runs by split, each with one run for each seed, in order
 
@@ -140,6 +141,8 @@ def estimates_of(
     for name, (measure, lowest) in setting.measures.items():
         estimate = macro_f1 if measure is metrics.macro_f1 else resampled.estimate(measure)
         found[name] = estimate.interval(lowest)
+    if not setting.grouped:  # patients are unknown: how much too narrow an interval may be
+        found |= {f"macro_f1_deff{n}": macro_f1.at_design_effect(n).interval() for n in DESIGN_EFFECTS}
     found |= _by_class(readings, images, resampled, setting)
     if setting.costs is not None and setting.costs.min() < setting.costs.max():
         cost = resampled.estimate(partial(expected_cost, costs=setting.costs))

@@ -14,11 +14,13 @@ from benchmark.data.audit.shortcut_probe import ProbeRow, ReferencePredictions, 
 from benchmark.data.dataset import DataSet, Labels, Split
 from benchmark.data.duplicates.groups import (
     Duplicates,
+    NearKinds,
     Pair,
     any_of,
     byte_clusters,
     count_duplicates,
     joined,
+    near_kinds,
     worst_pairs,
 )
 from benchmark.data.duplicates.near_duplicates import RULE, TURNS, near_duplicates
@@ -28,6 +30,7 @@ from benchmark.ownership import PRIVATE_FILE, other_writers
 
 AUDIT_VERSION = 4  # raised by hand when the same images would be audited otherwise
 PARTS = ("train", "validation", "test")
+SHIFTED = 0.10  # total variation distance of class shares from which validation does not stand for test
 _IMBALANCED = 3.0  # largest class over smallest
 _SHOWN_SIZES = 8
 
@@ -70,6 +73,7 @@ class Audit(_Part):
     pixel_identical: Duplicates
     near: Duplicates
     near_pairs: dict[str, int]
+    near_kinds: NearKinds | None = None
     near_rule: str = RULE
     patients: Patients | None
     probe: tuple[ProbeRow, ...]
@@ -81,6 +85,20 @@ class Audit(_Part):
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]
     worst: tuple[Pair, ...]
+
+    def shares(self, part: str) -> dict[str, float]:
+        """Return the share of each class in ``train``, ``validation`` or ``test``, 0-1; empty for an empty part."""
+        counts = {name: parts.get(part, 0) for name, parts in self.balance.items()}
+        total = sum(counts.values())
+        return {name: count / total for name, count in counts.items()} if total else {}
+
+    def shift(self, first: str = "train", second: str = "test") -> float:
+        """Return how far the class shares of two parts are apart, 0-1: the total variation distance, half the sum of
+        the absolute differences (Levin & Peres 2017, "Markov Chains and Mixing Times", proposition 4.2). That share
+        of one part's images would have to change class.
+        """
+        one, other = self.shares(first), self.shares(second)
+        return sum(abs(one[name] - other[name]) for name in one) / 2 if one and other else 0.0
 
     @property
     def leaks(self) -> tuple[str, ...]:
@@ -138,6 +156,7 @@ def _audit(data: DataSet, split: Split) -> Audit:
         byte_identical=count_duplicates(byte_clusters(data), data.labels, part),
         pixel_identical=count_duplicates(data.identical, data.labels, part),
         near=count_duplicates(joined(data.identical, near), data.labels, part),
+        near_kinds=near_kinds(data.identical, near, part),
         near_pairs={TURNS[k] or "as they are": int((near.turn == k).sum()) for k in range(len(TURNS))},
         patients=patients,
         probe=probe.rows,
@@ -205,6 +224,7 @@ def _findings(audit: Audit, split: Split) -> Iterator[Finding]:
     elif audit.patients.with_several_labels:
         yield Finding(level="warning", text=f"{audit.patients.with_several_labels} patients carry several labels")
     yield from _shortcuts(audit.probe)
+    yield from _shifted(audit, split)
     totals = [sum(counts.values()) for counts in audit.balance.values()]
     if max(totals) > _IMBALANCED * min(totals):
         yield Finding(level="warning", text=f"classes are imbalanced: {min(totals)} to {max(totals)} images")
@@ -225,3 +245,19 @@ def _shortcuts(probe: tuple[ProbeRow, ...]) -> Iterator[Finding]:
                 text=f"trivial features ({best.features}) predict {what} with balanced accuracy "
                 f"{best.balanced_accuracy:.2f} (chance {best.chance:.2f}): a network may win in the same way",
             )
+
+
+def _shifted(audit: Audit, split: Split) -> Iterator[Finding]:
+    """Say where classes are not as frequent in training as in test, and what to do about it."""
+    if audit.shift() < SHIFTED:
+        return
+    trained, tested = audit.shares("train"), audit.shares("test")
+    most = max(trained, key=lambda name: abs(trained[name] - tested[name]))
+    text = (
+        f"class shares of training and test are {audit.shift():.2f} apart (total variation distance): {most} is "
+        f"{100 * trained[most]:.1f} % of training and {100 * tested[most]:.1f} % of test images, so that validation "
+        "does not stand for test"
+    )
+    if split.removed:
+        text += ", and --dedupe is a part of it: --split regroup cuts the parts anew instead"
+    yield Finding(level="warning", text=text)

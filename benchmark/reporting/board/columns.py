@@ -11,6 +11,7 @@ from typing import Literal
 from benchmark.evaluation import cam_metrics, metrics
 from benchmark.evaluation.bootstrap import Measure
 from benchmark.evaluation.calibration import brier, reliability
+from benchmark.evaluation.predictions import DESIGN_EFFECTS
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import DataFacts, Record
 from benchmark.reporting.board.column import Average, Column, Kind, Output, Section, Values
@@ -138,7 +139,7 @@ COLUMNS: tuple[Column, ...] = (
         of_test=lambda scores, test: reliability(test.labels, test.probabilities).error),
     _calibration("brier", "Brier", "Mean squared distance of probabilities and truth, 0 to 2.", better="lower",
         of_test=lambda scores, test: brier(test.labels, test.probabilities)),
-    # the values of the next four come from derived_scores: they need validation images, or costs
+    # the values of the next ones come from derived_scores: they need validation images, or costs
     _calibration("sensitivity_at_95", "sensitivity",
         "Of tumour or not, at a specificity of 95 % on validation images.", average=Average.FOLDS_BY_ILL),
     _calibration("specificity_at_95", "specificity reached",
@@ -146,6 +147,16 @@ COLUMNS: tuple[Column, ...] = (
     _calibration("sensitivity_matched", "sensitivity, matched",
         "Of tumour or not, where the specificity on test images is 95 % for each row alike.",
         average=Average.FOLDS_BY_ILL),
+    *(
+        _pooled(f"macro_f1_deff{effect}", f"macro-F1, design effect {effect}",
+            f"Macro-F1 with the interval of {effect} times as much dependence between images.", section="dependence")
+        for effect in DESIGN_EFFECTS
+    ),
+    _calibration("macro_f1_prior", "macro-F1, prior-corrected",
+        "With probabilities corrected for the test images' own shares of classes, estimated without labels.",
+        average=Average.FOLDS_BY_IMAGES),
+    _calibration("ece_prior", "ECE, prior-corrected", "Calibration error of the same probabilities.", better="lower",
+        average=Average.FOLDS_BY_IMAGES),
     _calibration("cost", "expected cost", "Mean cost of a decision by --costs.", average=Average.FOLDS_BY_IMAGES,
         outputs=("page",), better="lower"),
     _calibration("patient_macro_f1", "macro-F1 by patient", "Macro-F1 of patients, whose slices are pooled.",

@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from benchmark.evaluation.calibration import at_specificity, by_patient, expected_cost
+import numpy as np
+
+from benchmark.evaluation.calibration import at_specificity, by_patient, expected_cost, reliability
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.intervals import Interval, wilson
-from benchmark.evaluation.metrics import RunScores, Scores, score
+from benchmark.evaluation.metrics import Floats, RunScores, Scores, confusion_matrix, decide, macro_f1, score
 from benchmark.evaluation.operating_point import MATCHED, SENSITIVITY, SPECIFICITY
+from benchmark.evaluation.predictions import DESIGN_EFFECTS
+from benchmark.evaluation.recalibration import prior_corrected
 from benchmark.records.record import DataFacts, Predictions, Record
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import COLUMNS, in_section, values_of
@@ -24,7 +28,36 @@ def scores_of(record: Record, scores: RunScores, predictions: Predictions) -> Va
     test = predictions.part("test")
     values = values_of(scores.test)
     values |= {column.name: column.of_test(scores, test) for column in COLUMNS if column.of_test is not None}
-    return values | _operating_point(record, predictions) | _by_patient(record, test)
+    if not record.data.grouped:
+        values |= {f"macro_f1_deff{effect}": values["macro_f1"] for effect in DESIGN_EFFECTS}
+    return values | _operating_point(record, predictions) | _prior_corrected(record, test) | _by_patient(record, test)
+
+
+def trained_shares(record: Record) -> Floats | None:
+    """Return the shares of the classes that a network was trained with, shape (C,), as its loss weighs them.
+
+    ``None`` where the record does not tell them.
+    """
+    weights = None if record.recipe is None else record.recipe.loss.class_weights
+    if weights == "balanced":
+        return np.full(len(record.data.class_names), 1 / len(record.data.class_names))
+    if record.audit is None or weights is None:
+        return None
+    shares = record.audit.shares("train")
+    found = np.array([shares.get(name, 0.0) for name in record.data.class_names])
+    if isinstance(weights, dict):
+        found *= [weights.get(name, 1.0) for name in record.data.class_names]
+    return found / found.sum() if (found > 0).all() else None
+
+
+def _prior_corrected(record: Record, test: Predictions) -> Values:
+    """Return the scores of probabilities that are corrected for the test images' own shares of classes."""
+    shares = trained_shares(record)
+    if shares is None:
+        return {}
+    corrected = prior_corrected(test.probabilities, shares).probabilities
+    confusion = confusion_matrix(test.labels, decide(corrected), len(shares))
+    return {"macro_f1_prior": float(macro_f1(confusion)), "ece_prior": reliability(test.labels, corrected).error}
 
 
 def _operating_point(record: Record, predictions: Predictions) -> Values:

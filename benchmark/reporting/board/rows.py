@@ -16,7 +16,7 @@ from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import COLUMNS
 from benchmark.reporting.board.derived_scores import scores_of
 
-_FOLDS = {"official-folds": "official folds", "slice": "slice folds"}
+_FOLDS = {"official-folds": "official folds", "regroup": "regrouped folds", "slice": "slice folds"}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from benchmark.data.audit.audit import Audit
+from benchmark.data.audit.table import near_sentences
 from benchmark.evaluation.metrics import decide
 from benchmark.records.record import DataFacts, Record
 from benchmark.reporting.board.board import BoardRow
@@ -84,6 +85,7 @@ def assignment(rows: Sequence[BoardRow]) -> str:
     kinds = {
         "official": "the source's own test part",
         "holdout": "a hold-out, stratified by class, decided by hashes of image ids",
+        "regroup": "the source's parts put together and cut anew, stratified by class, near-duplicates kept together",
         "folds": f"{data.folds} folds, stratified by class",
         "official-folds": f"the source's own {data.folds} folds",
         "slice": f"{data.folds} folds of single images",
@@ -108,9 +110,15 @@ def leakage(rows: Sequence[BoardRow]) -> str:
     """Return what the audits found, or that none was made."""
     by_split = audits(rows)
     sentences = [
-        f"{split}: {audit.byte_identical.groups} groups of byte-identical, {audit.pixel_identical.groups} of "
-        f"pixel-identical and {audit.near.groups} of nearly identical images; {audit.near.test_images} test images "
-        f"have a copy in training or validation. " + " ".join(_sentence(finding.text) for finding in audit.findings)
+        " ".join(
+            [
+                f"{split}: {audit.byte_identical.groups} groups of byte-identical, {audit.pixel_identical.groups} of "
+                f"pixel-identical and {audit.near.groups} of near-duplicate images; {audit.near.test_images} test "
+                "images have a near-duplicate in training or validation.",
+                *near_sentences(audit),
+                *(_sentence(finding.text) for finding in audit.findings),
+            ]
+        )
         for split, audit in by_split.items()
     ]
     leaks = dict.fromkeys(leak for record in records_of(rows) for leak in record.data.leaks)

@@ -9,11 +9,12 @@ from benchmark.reporting.board.audit_summary import HEAD, audit_block
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.cam_scores import CAM_STEM, RANDOMIZED
 from benchmark.reporting.board.column import Section
-from benchmark.reporting.board.columns import all_columns, in_section
+from benchmark.reporting.board.columns import all_columns, in_section, named
 from benchmark.reporting.board.folds import fold_scores, split_label
 from benchmark.reporting.board.pairs import pair_tables
 from benchmark.reporting.board.phrases import (
     CAM_READING,
+    DEPENDENCE_READING,
     DISCLAIMER,
     RANDOMIZED_READING,
     block_notes,
@@ -117,7 +118,13 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
         parts += _by_fold(shown)
         parts += ["### False negatives", _false_negatives(shown, "errors"), *_by_patient(shown)]
         parts.append("Every missed image, and what each row gave it: [gallery.md](gallery.md).")
-        parts += ["### Calibration and tumour or not", _further(shown), "### Speed and size", *_speeds(shown)]
+        parts += [
+            "### Calibration and tumour or not",
+            _further(shown),
+            *_dependence(shown),
+            "### Speed and size",
+            *_speeds(shown),
+        ]
         parts += _same_networks(rows)
         parts += _where_it_looks(shown, [stem for stem in plots if stem.startswith(CAM_STEM)])
     parts += _audited(rows)
@@ -232,6 +239,16 @@ def _further(rows: Sequence[BoardRow]) -> str:
     columns = [column for column in in_section("calibration") if any(column.name in row.values for row in rows)]
     lines = [[*who(row), *(cell(row, column) for column in columns)] for row in rows]
     return table([*WHO, *(column.title for column in columns)], lines)
+
+
+def _dependence(rows: Sequence[BoardRow]) -> list[str]:
+    """Return how wide the interval of macro-F1 may be where patients are unknown; nothing where they are known."""
+    columns = [column for column in in_section("dependence") if any(column.name in row.values for row in rows)]
+    if not columns:
+        return []
+    lines = [[*who(row), *(cell(row, column) for column in (*named("macro_f1"), *columns))] for row in rows]
+    titles = [column.title for column in (*named("macro_f1"), *columns)]
+    return ["### If more images depend on each other", DEPENDENCE_READING, table([*WHO, *titles], lines)]
 
 
 def _false_negatives(rows: Sequence[BoardRow], section: Section) -> str:
