@@ -21,8 +21,8 @@ CAM_READING = (
 DEPENDENCE_READING = (
     "Patients are unknown, and near-duplicates are not patients: more images depend on each other than can be seen. "
     "The same score with the interval that it would have if the images said as little as a half or a quarter as many "
-    "independent ones: design effects 2 and 4 (Kish 1965), such as those of 5 slices a patient whose errors correlate "
-    "by 0.25 and 0.75."
+    "independent ones: design effects 2 and 4 (Kish 1965), such as those of 5 slices a patient whose errors "
+    "correlate by 0.25 and 0.75."
 )
 RANDOMIZED_READING = (
     "Left when randomised: the trained weights are replaced by new random ones, and the new maps are compared with "
