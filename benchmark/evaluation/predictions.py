@@ -23,8 +23,10 @@ from benchmark.evaluation.clusters import (
     means_by_cluster,
 )
 from benchmark.evaluation.intervals import Interval, correlation, count_interval, known, logit_interval, satterthwaite
+from benchmark.evaluation.net_benefit import THRESHOLDS, VARIANTS, bounds, column_name, net_benefit_estimates
 from benchmark.evaluation.operating_point import operating_point
 from benchmark.evaluation.roc import clustered_variance, influence
+from benchmark.evaluation.selective import conformal_estimates, selective_estimates
 from benchmark.records.record import Predictions
 
 DESIGN_EFFECTS = (2, 4)  # at which the interval of macro-F1 is told where patients are unknown
@@ -66,13 +68,18 @@ class Readings:
     Args:
         probabilities: float32, shape (S, N, C), of S trainings.
         validation: for each training, and each of its folds, the predictions of its validation images.
+        trained_shares: float64, shape (C,), of the classes in training as the loss weighs them; ``None`` where they
+            are not known.
     """
 
     probabilities: npt.NDArray[np.float32]
     validation: tuple[tuple[Predictions, ...], ...]
+    trained_shares: metrics.Floats | None = None
 
     @classmethod
-    def of(cls, row: Folds, images: ClusteredImages) -> "Readings | None":
+    def of(
+        cls, row: Folds, images: ClusteredImages, trained_shares: metrics.Floats | None = None
+    ) -> "Readings | None":
         """Return a row's readings, ``None`` where its folds, images or labels are others."""
         if len(row) != images.n_folds:
             return None
@@ -83,7 +90,7 @@ class Readings:
                 return None
             chances.append(aligned)
             validation.append(tuple(run.part("validation") for run in runs))
-        return cls(np.stack(chances), tuple(validation))
+        return cls(np.stack(chances), tuple(validation), trained_shares)
 
     @property
     def trainings(self) -> int:
@@ -136,6 +143,7 @@ def estimates_of(
     found = _calibration(readings, images, bootstrap, number)
     found |= _operating_point(readings, images, bootstrap, setting, number)
     found |= _auroc(readings, images)
+    found |= _further(readings, images, bootstrap, setting, number)
     if readings.constant(images):  # what it reaches follows from the classes' sizes: no error can be told
         return macro_f1, known(found)
     for name, (measure, lowest) in setting.measures.items():
@@ -197,6 +205,22 @@ def _operating_point(
         return {}
     found = operating_point(readings.probabilities, readings.validation, images, bootstrap, negative, number)
     return {name: estimate.interval() for name, estimate in found.items() if not math.isnan(estimate.value)}
+
+
+def _further(
+    readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, setting: Setting, number: int
+) -> Intervals:
+    """Return intervals of what follows where a network may say nothing, says several classes, or is acted upon."""
+    chances, validation, negative = readings.probabilities, readings.validation, setting.negative
+    estimates = selective_estimates(chances, images, bootstrap, number)
+    estimates |= conformal_estimates(chances, validation, images, bootstrap, number)
+    found = {name: estimate.interval() for name, estimate in estimates.items()}
+    if negative is None:
+        return found
+    shares = readings.trained_shares
+    benefits = net_benefit_estimates(chances, validation, images, bootstrap, negative, shares, number)
+    limits = {column_name(threshold, variant): bounds(threshold) for threshold in THRESHOLDS for variant in VARIANTS}
+    return found | {name: estimate.interval(*limits[name]) for name, estimate in benefits.items()}
 
 
 def _by_patient(readings: Readings, images: ClusteredImages, setting: Setting, seed: int, number: int) -> Intervals:

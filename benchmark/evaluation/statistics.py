@@ -21,6 +21,7 @@ from benchmark.evaluation.comparison import (
     rank_intervals,
 )
 from benchmark.evaluation.intervals import Interval
+from benchmark.evaluation.metrics import Floats
 from benchmark.evaluation.permutation import ChanceTest, chance_test
 from benchmark.evaluation.predictions import Folds, Readings, Setting, estimates_of
 
@@ -66,15 +67,21 @@ class BlockStatistics:
     seeds: int
 
 
-def analyse(rows: Sequence[Folds], setting: Setting, seed: int = 0) -> BlockStatistics:
+def analyse(
+    rows: Sequence[Folds], setting: Setting, seed: int = 0, shares: Sequence[Floats | None] = ()
+) -> BlockStatistics:
     """Return intervals, comparisons and ranks of the rows of one block.
 
     Args:
         rows: each with the same folds, at least one.
         seed: of the bootstrap.
+        shares: for each row, those of the classes in training, float64 of shape (C,), where they are known.
     """
     images = ClusteredImages.of([rows[0][name][0].part("test") for name in sorted(rows[0])])
-    read = [Readings.of(row, images) if set(row) == set(rows[0]) else None for row in rows]
+    read = [
+        Readings.of(row, images, of_row) if set(row) == set(rows[0]) else None
+        for row, of_row in zip(rows, shares or [None] * len(rows), strict=True)
+    ]
     usable = [(number, row) for number, row in enumerate(read) if row is not None]
     bootstrap = Bootstrap(images.count, seed)
     intervals: list[dict[str, Interval]] = [{} for _ in rows]

@@ -17,7 +17,7 @@ from benchmark.hashing import hash_json
 from benchmark.reporting.board.cam_scores import cam_intervals
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import measures
-from benchmark.reporting.board.derived_scores import cost_of, patient_intervals
+from benchmark.reporting.board.derived_scores import cost_of, patient_intervals, trained_shares
 from benchmark.reporting.board.folds import aggregated, even, failure, predictions_by_fold, split_label
 from benchmark.reporting.board.guessing import guessed, only_answer, verdict
 from benchmark.reporting.board.recipe_labels import recipe_labels
@@ -312,7 +312,8 @@ def _standing(row: BoardRow) -> tuple[float, str]:
 
 
 def _analysed(rows: Sequence[BoardRow], costs: Costs | None) -> BlockStatistics:
-    return analyse([predictions_by_fold(row.results) for row in rows], setting_of(rows[0], costs))
+    shares = [trained_shares(row.first.record) for row in rows]
+    return analyse([predictions_by_fold(row.results) for row in rows], setting_of(rows[0], costs), shares=shares)
 
 
 def setting_of(row: BoardRow, costs: Costs | None = None) -> Setting:

@@ -11,6 +11,7 @@ from typing import Literal
 from benchmark.evaluation import cam_metrics, metrics
 from benchmark.evaluation.bootstrap import Measure
 from benchmark.evaluation.calibration import brier, reliability
+from benchmark.evaluation.net_benefit import PREVALENCE, THRESHOLDS, bounds, column_name
 from benchmark.evaluation.predictions import DESIGN_EFFECTS
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import DataFacts, Record
@@ -72,6 +73,7 @@ _whole = partial(Column, kind=Kind.WHOLE)
 _pooled = partial(Column, kind=Kind.SCORE, average=Average.POOLED, better="higher")
 _score = partial(_pooled, section="scores", outputs=("page", "checklist"))
 _calibration = partial(_pooled, section="calibration", outputs=("page", "checklist"))
+_selective = partial(_pooled, section="selective", average=Average.FOLDS_BY_IMAGES)
 _errors = partial(Column, kind=Kind.COUNT, average=Average.POOLED, better="lower", digits=1)
 _image_errors = partial(_errors, section="errors", outputs=("page", "front", "checklist", "latex"))
 _patient_errors = partial(_errors, section="patient errors", patients=True)
@@ -157,6 +159,21 @@ COLUMNS: tuple[Column, ...] = (
         average=Average.FOLDS_BY_IMAGES),
     _calibration("ece_prior", "ECE, prior-corrected", "Calibration error of the same probabilities.", better="lower",
         average=Average.FOLDS_BY_IMAGES),
+    _selective("aurc", "AURC", "Mean share of wrong answers over all shares of images that are answered.",
+        better="lower"),
+    _selective("coverage_at_5", "coverage at 5 % risk",
+        "The largest share of images, the surest first, of whose answers at most 5 % are wrong."),
+    _selective("conformal_coverage", "coverage of sets", "Share of images whose conformal set holds their class."),
+    _selective("conformal_least_coverage", "least coverage of a class", "The same of the class where it is least."),
+    _selective("conformal_size", "classes in a set", "Mean number of classes in a conformal set.", better="lower"),
+    *(
+        _pooled(column_name(threshold, variant), f"at {100 * threshold:.0f} %{said}",
+            f"Net benefit at a prevalence of {100 * PREVALENCE:.0f} % of acting from a probability of "
+            f"{100 * threshold:.0f} %{said}.", average=Average.FOLDS_BY_IMAGES, section="net benefit",
+            lowest=bounds(threshold)[0])
+        for threshold in THRESHOLDS
+        for variant, said in (("", ""), ("_temperature", ", temperature"), ("_both", ", temperature and prior"))
+    ),
     _calibration("cost", "expected cost", "Mean cost of a decision by --costs.", average=Average.FOLDS_BY_IMAGES,
         outputs=("page",), better="lower"),
     _calibration("patient_macro_f1", "macro-F1 by patient", "Macro-F1 of patients, whose slices are pooled.",

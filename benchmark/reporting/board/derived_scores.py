@@ -9,9 +9,11 @@ from benchmark.evaluation.calibration import at_specificity, by_patient, expecte
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.intervals import Interval, wilson
 from benchmark.evaluation.metrics import Floats, RunScores, Scores, confusion_matrix, decide, macro_f1, score
+from benchmark.evaluation.net_benefit import net_benefits
 from benchmark.evaluation.operating_point import MATCHED, SENSITIVITY, SPECIFICITY
 from benchmark.evaluation.predictions import DESIGN_EFFECTS
 from benchmark.evaluation.recalibration import prior_corrected
+from benchmark.evaluation.selective import conformal_scores, risk_coverage
 from benchmark.records.record import DataFacts, Predictions, Record
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import COLUMNS, in_section, values_of
@@ -28,6 +30,12 @@ def scores_of(record: Record, scores: RunScores, predictions: Predictions) -> Va
     test = predictions.part("test")
     values = values_of(scores.test)
     values |= {column.name: column.of_test(scores, test) for column in COLUMNS if column.of_test is not None}
+    validation = predictions.part("validation")
+    selective = risk_coverage(test.labels, test.probabilities)
+    values |= {"aurc": selective.area, "coverage_at_5": selective.coverage_at()}
+    values |= conformal_scores(validation, test)
+    if record.data.negative is not None:
+        values |= net_benefits(test, validation, record.data.negative, trained_shares(record))
     if not record.data.grouped:
         values |= {f"macro_f1_deff{effect}": values["macro_f1"] for effect in DESIGN_EFFECTS}
     return values | _operating_point(record, predictions) | _prior_corrected(record, test) | _by_patient(record, test)

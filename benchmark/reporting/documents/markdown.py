@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import fmean
 
+from benchmark.evaluation.net_benefit import THRESHOLDS, of_all
 from benchmark.records.outcomes import Outcome
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
 from benchmark.reporting.board.board import Board, BoardRow
@@ -13,10 +14,12 @@ from benchmark.reporting.board.columns import all_columns, in_section, named
 from benchmark.reporting.board.folds import fold_scores, split_label
 from benchmark.reporting.board.pairs import pair_tables
 from benchmark.reporting.board.phrases import (
+    BENEFIT_READING,
     CAM_READING,
     DEPENDENCE_READING,
     DISCLAIMER,
     RANDOMIZED_READING,
+    SELECTIVE_READING,
     block_notes,
     data_notes,
     one_class,
@@ -120,8 +123,10 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
         parts.append("Every missed image, and what each row gave it: [gallery.md](gallery.md).")
         parts += [
             "### Calibration and tumour or not",
-            _further(shown),
+            _section(shown, "calibration"),
             *_dependence(shown),
+            *_selective(shown),
+            *_net_benefit(shown),
             "### Speed and size",
             *_speeds(shown),
         ]
@@ -235,12 +240,6 @@ def _published(rows: Sequence[BoardRow]) -> list[str]:
     return ["### Published results", PUBLISHED_NOTE, printed]
 
 
-def _further(rows: Sequence[BoardRow]) -> str:
-    columns = [column for column in in_section("calibration") if any(column.name in row.values for row in rows)]
-    lines = [[*who(row), *(cell(row, column) for column in columns)] for row in rows]
-    return table([*WHO, *(column.title for column in columns)], lines)
-
-
 def _dependence(rows: Sequence[BoardRow]) -> list[str]:
     """Return how wide the interval of macro-F1 may be where patients are unknown; nothing where they are known."""
     columns = [column for column in in_section("dependence") if any(column.name in row.values for row in rows)]
@@ -249,6 +248,27 @@ def _dependence(rows: Sequence[BoardRow]) -> list[str]:
     lines = [[*who(row), *(cell(row, column) for column in (*named("macro_f1"), *columns))] for row in rows]
     titles = [column.title for column in (*named("macro_f1"), *columns)]
     return ["### If more images depend on each other", DEPENDENCE_READING, table([*WHO, *titles], lines)]
+
+
+def _selective(rows: Sequence[BoardRow]) -> list[str]:
+    """Return what the rows are worth where they may leave images to somebody else."""
+    return ["### Where a network may say nothing", SELECTIVE_READING, _section(rows, "selective")]
+
+
+def _net_benefit(rows: Sequence[BoardRow]) -> list[str]:
+    """Return what acting on the rows is worth, beside acting on everybody; nothing without a healthy class."""
+    if not rows[0].first.record.data.tumour_names:
+        return []
+    everybody = ", ".join(f"{of_all(threshold):.3f} at {100 * threshold:.0f} %" for threshold in THRESHOLDS)
+    text = f"{BENEFIT_READING} Acting on everybody is worth {everybody}; on nobody, 0."
+    return ["### Net benefit of tumour or not", text, _section(rows, "net benefit")]
+
+
+def _section(rows: Sequence[BoardRow], section: Section) -> str:
+    """Return the columns of a section that a row has."""
+    columns = [column for column in in_section(section) if any(column.name in row.values for row in rows)]
+    lines = [[*who(row), *(cell(row, column) for column in columns)] for row in rows]
+    return table([*WHO, *(column.title for column in columns)], lines)
 
 
 def _false_negatives(rows: Sequence[BoardRow], section: Section) -> str:
