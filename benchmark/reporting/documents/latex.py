@@ -104,7 +104,9 @@ def _published(results: Sequence[Published]) -> list[str]:
         " & ".join(
             rf"\textcolor{{gray}}{{{cell}}}"
             for cell in (
-                *(escaped(text) for text in (result.work, result.model + "*" * bool(result.caveat), result.protocol)),
+                *map(
+                    escaped, (result.work, result.source, result.model + "*" * bool(result.caveat), result.protocol)
+                ),
                 escaped(LEVELS[result.level]),
                 *("" if score is None else f"{score:.4g}" for score in (result.accuracy, result.macro_f1)),
             )
@@ -112,9 +114,9 @@ def _published(results: Sequence[Published]) -> list[str]:
         + r" \\"
         for result in results
     ]
-    head = ["Work", "Model", "Protocol", "Patients", "Accuracy", "Macro-F1"]
+    head = ["Work", "Source", "Model", "Protocol", "Patients", "Accuracy", "Macro-F1"]
     marked = " Of results with * there is more to know: see leaderboard.md." if any(r.caveat for r in results) else ""
-    return [_float(PUBLISHED_NOTE + marked, "llllrr", head, lines)]
+    return [_float(PUBLISHED_NOTE + marked, "lllllrr", head, lines)]
 
 
 def _float(caption: str, columns: str, head: Sequence[str], lines: Sequence[str]) -> str:

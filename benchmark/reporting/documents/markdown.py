@@ -223,11 +223,12 @@ def _published(rows: Sequence[BoardRow]) -> list[str]:
     if not results:
         return []
     counts = [column for column in in_section("errors", data) if any(column.name in each.values for each in results)]
-    head = ["work", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
+    head = ["work", "source", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
     lines = []
     for each in results:
         texts = [
             each.work,
+            each.source,
             each.model,
             "pretrained" if each.pretrained else "none",
             each.protocol,

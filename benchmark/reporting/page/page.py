@@ -151,11 +151,12 @@ def _published(data: DataFacts) -> dict[str, Any] | None:
     if not results:
         return None
     counts = [column for column in in_section("errors", data) if any(column.name in each.values for each in results)]
-    head = ["work", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
+    head = ["work", "source", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
     lines = [
         {
             "cells": [
                 result.work,
+                result.source,
                 result.model,
                 "pretrained" if result.pretrained else "none",
                 result.protocol,
