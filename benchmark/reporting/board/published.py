@@ -1,7 +1,7 @@
 """Published results on the same data set, to stand beside a board: never ranked, never compared with its rows.
 
-``published.csv`` has a row for each result that a work reports, with a DOI or an address at which it can be looked up;
-what can't be found there does not stand in it. ``seed_notebook.csv``, beside the suite that repeats it, has one for
+``published.csv`` has a row for each result that a work reports, with a DOI or an address to look it up; what can't be
+found there does not stand in it. ``seed_notebook.csv``, beside the suite that repeats it, has one for
 each experiment of the notebook that this benchmark grew from.
 """
 

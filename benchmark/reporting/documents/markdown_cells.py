@@ -21,6 +21,7 @@ _LEFT = {
         "item",
         "answer",
         "CLAIM",
+        "TRIPOD+AI",
         "metric",
         "map",
         "less",
