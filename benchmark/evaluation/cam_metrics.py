@@ -93,7 +93,7 @@ def _areas(large: int, small: int) -> npt.NDArray[np.float32]:
     edges = np.arange(small + 1) * (large / small)
     starts = np.arange(large)
     overlap = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
-    return (np.maximum(overlap, 0) * (small / large)).astype(np.float32)
+    return np.asarray(np.maximum(overlap, 0) * (small / large), dtype=np.float32)
 
 
 def _weights(small: int, large: int) -> npt.NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """What "tumour or not" is worth to those who act on it: net benefit at a stated prevalence."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -120,17 +121,20 @@ def net_benefit_estimates(
         for threshold in THRESHOLDS:
             cells = np.stack([_cells(images, ill, tumour >= threshold) for tumour in trainings])
             resampled = bootstrap.resample(cells, row)
-            found[column_name(threshold, variant)] = resampled.estimate(
-                lambda sums, threshold=threshold: net_benefit(
-                    sums[..., 1, 1] / sums[..., 1].sum(-1), sums[..., 0, 0] / sums[..., 0].sum(-1), threshold
-                )
-            )
+            found[column_name(threshold, variant)] = resampled.estimate(partial(_of_cells, threshold=threshold))
     return found
 
 
 def bounds(threshold: float) -> tuple[float, float]:
     """Return the least and the greatest net benefit that is possible at a threshold."""
     return float(net_benefit(0.0, 0.0, threshold)), PREVALENCE
+
+
+def _of_cells(cells: npt.NDArray[np.generic], threshold: float) -> Floats:
+    """Return the net benefit from matrices of truth by row and what was done by column: (..., 2, 2) to (...)."""
+    counts = np.asarray(cells, dtype=np.float64)
+    sensitivity = counts[..., 1, 1] / counts[..., 1, :].sum(axis=-1)
+    return net_benefit(sensitivity, counts[..., 0, 0] / counts[..., 0, :].sum(axis=-1), threshold)
 
 
 def _cells(images: ClusteredImages, ill: npt.NDArray[np.bool_], acted: npt.NDArray[np.bool_]) -> Floats:

@@ -127,7 +127,7 @@ def operating_point(
     chosen_by = min(fold.healthy_clusters for folds in trainings for fold in folds)
     rates = [_at_thresholds(folds, bootstrap.draws) for folds in trainings]
     for name, side, clusters in ((SENSITIVITY, 1, sick), (SPECIFICITY, 0, healthy)):
-        values, fixed, drawn = ([each[k][side] for each in rates] for k in range(3))
+        values, fixed, drawn = zip(*((one[side], two[side], three[side]) for one, two, three in rates), strict=True)
         found[name] = _estimate(values, drawn, weights, clusters, fixed, chosen_by)
     return found
 

@@ -199,5 +199,10 @@ def conformal_estimates(
                 ],
                 axis=1,
             )
-    resampled = bootstrap.resample(held, row)
-    return {"conformal_coverage": resampled.estimate(lambda sums: np.asarray(sums[..., 0] / sums[..., 1]))}
+    return {"conformal_coverage": bootstrap.resample(held, row).estimate(_share)}
+
+
+def _share(sums: npt.NDArray[np.generic]) -> Floats:
+    """Return the mean from a sum and a number of images, (..., 2) to (...)."""
+    values = np.asarray(sums, dtype=np.float64)
+    return np.asarray(values[..., 0] / values[..., 1])

@@ -168,7 +168,7 @@ def _holdout(data: DataSet, units: Positions, options: SplitOptions) -> list[_Te
 
 def _folds(data: DataSet, units: Positions, options: SplitOptions) -> list[_Tested]:
     """Return official folds where the source has them and they keep patients together, else stratified ones."""
-    kind = options.kind if options.kind in ("slice", "regroup") else "folds"
+    kind: str = options.kind if options.kind in ("slice", "regroup") else "folds"
     notes: tuple[str, ...] = ()
     fold = None
     if kind == "folds" and data.folds is not None:

@@ -73,7 +73,7 @@ _whole = partial(Column, kind=Kind.WHOLE)
 _pooled = partial(Column, kind=Kind.SCORE, average=Average.POOLED, better="higher")
 _score = partial(_pooled, section="scores", outputs=("page", "checklist"))
 _calibration = partial(_pooled, section="calibration", outputs=("page", "checklist"))
-_selective = partial(_pooled, section="selective", average=Average.FOLDS_BY_IMAGES)
+_selective = partial(_pooled, section="selective", average=Average.FOLDS_BY_IMAGES, outputs=("page",))
 _errors = partial(Column, kind=Kind.COUNT, average=Average.POOLED, better="lower", digits=1)
 _image_errors = partial(_errors, section="errors", outputs=("page", "front", "checklist", "latex"))
 _patient_errors = partial(_errors, section="patient errors", patients=True)
@@ -170,7 +170,7 @@ COLUMNS: tuple[Column, ...] = (
         _pooled(column_name(threshold, variant), f"at {100 * threshold:.0f} %{said}",
             f"Net benefit at a prevalence of {100 * PREVALENCE:.0f} % of acting from a probability of "
             f"{100 * threshold:.0f} %{said}.", average=Average.FOLDS_BY_IMAGES, section="net benefit",
-            lowest=bounds(threshold)[0])
+            outputs=("page",), lowest=bounds(threshold)[0])
         for threshold in THRESHOLDS
         for variant, said in (("", ""), ("_temperature", ", temperature"), ("_both", ", temperature and prior"))
     ),
