@@ -35,8 +35,7 @@ class Estimate:
     Args:
         value: mean over the runs of a row.
         replicates: float64, shape (B,), the same in each bootstrap resample; ``nan`` where undefined.
-        seed_variance: the part of its variance that comes from other draws than of clusters: of seeds, or of the
-            validation images that gave a threshold; 0 where they are not resampled.
+        seed_variance: the part of its variance that comes from the draw of seeds; 0 where they are not resampled.
         seed_freedom: degrees of freedom of that part.
         clusters: number of clusters.
     """

@@ -133,8 +133,10 @@ def bounds(threshold: float) -> tuple[float, float]:
 def _of_cells(cells: npt.NDArray[np.generic], threshold: float) -> Floats:
     """Return the net benefit from matrices of truth by row and what was done by column: (..., 2, 2) to (...)."""
     counts = np.asarray(cells, dtype=np.float64)
-    sensitivity = counts[..., 1, 1] / counts[..., 1, :].sum(axis=-1)
-    return net_benefit(sensitivity, counts[..., 0, 0] / counts[..., 0, :].sum(axis=-1), threshold)
+    totals = counts.sum(axis=-1)
+    right = np.stack([counts[..., 0, 0], counts[..., 1, 1]], axis=-1)
+    shares = np.divide(right, totals, out=np.full(right.shape, np.nan), where=totals > 0)
+    return net_benefit(shares[..., 1], shares[..., 0], threshold)
 
 
 def _cells(images: ClusteredImages, ill: npt.NDArray[np.bool_], acted: npt.NDArray[np.bool_]) -> Floats:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate
 from benchmark.evaluation.calibration import OPERATING_SPECIFICITY, threshold_at
 from benchmark.evaluation.clusters import ClusteredImages, numbered_clusters
-from benchmark.evaluation.intervals import satterthwaite
+from benchmark.evaluation.intervals import Interval, correlation, effective_size, wilson
 from benchmark.evaluation.metrics import Floats
 from benchmark.records.record import Predictions
 
@@ -19,23 +19,21 @@ _CHUNK = 4_000_000  # entries that are held at once
 
 @dataclass(frozen=True)
 class _Fold:
-    """What one network says of its fold's test images, and the thresholds that resamples give it.
+    """What one network says of its fold's test images, and the thresholds that other validation images would give.
 
     Args:
         tumour: float64, shape (n,), the probability of a tumour.
         clusters: int64, shape (n,), of the test images.
         ill: bool, shape (n,).
-        threshold: from all validation images; ``None`` where there are none to choose it by.
-        resampled: float64, shape (B,), from each resample of them; ``nan`` where it has no image without a tumour.
-        healthy_clusters: clusters of validation images without a tumour.
+        threshold: from the validation images; ``None`` where there are none to choose it by.
+        drawn: float64, shape (B,), from as many others; empty without a threshold.
     """
 
     tumour: Floats
     clusters: npt.NDArray[np.int64]
     ill: npt.NDArray[np.bool_]
     threshold: float | None
-    resampled: Floats
-    healthy_clusters: int
+    drawn: Floats
 
     @classmethod
     def of(
@@ -48,17 +46,34 @@ class _Fold:
         bootstrap: Bootstrap,
     ) -> "_Fold":
         mine = images.folds == fold
-        labels, chances = validation.labels, validation.probabilities
-        threshold = threshold_at(labels, chances, negative, OPERATING_SPECIFICITY)
-        resampled, count = np.full(bootstrap.resamples, np.nan), 0
+        tumour, ill = 1 - probabilities[mine, negative].astype(np.float64), images.labels[mine] != negative
+        threshold = threshold_at(validation.labels, validation.probabilities, negative, OPERATING_SPECIFICITY)
+        drawn = np.zeros(0)
         if threshold is not None:
-            healthy = labels == negative
-            clusters, total = numbered_clusters(validation.image_ids, validation.groups)
-            draws = Bootstrap(total, bootstrap.seed + 1 + fold, bootstrap.resamples).draws
-            resampled = thresholds(1 - chances[healthy, negative].astype(np.float64), draws[:, clusters[healthy]])
-            count = len(np.unique(clusters[healthy]))
-        tumour = 1 - probabilities[mine, negative].astype(np.float64)
-        return cls(tumour, images.clusters[mine], images.labels[mine] != negative, threshold, resampled, count)
+            generator = np.random.default_rng([bootstrap.seed, 3, fold])
+            of_healthy = validation.labels == negative
+            scores = 1 - validation.probabilities[of_healthy, negative].astype(np.float64)
+            clusters, _ = numbered_clusters(validation.image_ids[of_healthy], validation.groups[of_healthy])
+            specificities = _specificities(scores, clusters, threshold, generator, bootstrap.resamples)
+            drawn = np.quantile(np.concatenate([scores, tumour[~ill]]), specificities)
+        return cls(tumour, images.clusters[mine], ill, threshold, drawn)
+
+
+def _specificities(
+    scores: Floats, clusters: npt.NDArray[np.int64], threshold: float, generator: np.random.Generator, count: int
+) -> Floats:
+    """Draw true specificities of the threshold that so many images without a tumour give: float64, shape (B,).
+
+    The k-th smallest of n independent scores has a share of the population below it that is distributed as
+    ``Beta(k, n + 1 - k)``, whatever the scores' own distribution (David & Nagaraja 2003, "Order Statistics", section
+    2.3). Images in clusters count as the effective number that their correlation leaves.
+    """
+    sizes = np.unique(clusters, return_counts=True)[1].astype(np.int64)
+    beyond = (scores >= threshold).astype(np.float64)
+    alike = correlation(beyond, np.zeros(len(scores), dtype=np.int64), clusters)
+    worth = min(float(len(scores)), effective_size(sizes, 0.5 if alike is None else alike))
+    kept = min(worth, max(1.0, (1 - beyond.mean()) * worth))
+    return generator.beta(kept, worth + 1 - kept, count)
 
 
 def thresholds(
@@ -90,14 +105,14 @@ def operating_point(
     bootstrap: Bootstrap,
     negative: int,
     row: int = 0,
-) -> dict[str, Estimate]:
-    """Return sensitivity and specificity of "tumour or not" with their sampling distributions, by column name.
+) -> dict[str, Interval | None]:
+    """Return 95 % intervals of sensitivity and specificity of "tumour or not", by column name.
 
-    At the threshold that validation images gave, with those images drawn anew too: of 33 images without a tumour, the
-    95 % threshold has a true specificity of anything from 0.84 to 0.99 (order statistics: a beta distribution), which
-    an interval of the test images alone does not show. The estimates are of the threshold that validation images
-    without number would give. And, as rows whose thresholds fell apart by that do not compare, sensitivity where the
-    test images' own specificity is the same for all.
+    At the threshold that validation images gave, with that threshold drawn anew too: of 33 images without a tumour,
+    the 95 % threshold has a true specificity of anything from 0.84 to 0.99, which an interval of the test images alone
+    does not show. The intervals are for the threshold that validation images without number would give. And, as rows
+    whose thresholds fell apart by that do not compare, sensitivity where the test images' own specificity is 95 % for
+    all rows alike.
 
     Args:
         probabilities: shape (S, N, C), of S trainings.
@@ -120,68 +135,58 @@ def operating_point(
         for chances, parts in zip(probabilities, validation, strict=True)
     ]
     weights = bootstrap.seed_weights(len(trainings), row)
-    matched = [_matched(folds, bootstrap.draws) for folds in trainings]
-    found = {MATCHED: _estimate([m[0] for m in matched], [m[1] for m in matched], weights, min(sick, healthy))}
+    matched, of_matched = _columns([_matched(folds, bootstrap.draws) for folds in trainings])
+    variance, freedom = Bootstrap.seed_variance(matched)
+    replicates = np.asarray((weights * of_matched).sum(axis=1))
+    estimate = Estimate(float(matched.mean()), replicates, variance, freedom, min(sick, healthy))
+    found = {} if np.isnan(estimate.value) else {MATCHED: estimate.interval()}
     if any(fold.threshold is None for folds in trainings for fold in folds):
         return found
-    chosen_by = min(fold.healthy_clusters for folds in trainings for fold in folds)
-    rates = [_at_thresholds(folds, bootstrap.draws) for folds in trainings]
-    for name, side, clusters in ((SENSITIVITY, 1, sick), (SPECIFICITY, 0, healthy)):
-        values, fixed, drawn = zip(*((one[side], two[side], three[side]) for one, two, three in rates), strict=True)
-        found[name] = _estimate(values, drawn, weights, clusters, fixed, chosen_by)
+    for name, side, clusters in ((SENSITIVITY, True, sick), (SPECIFICITY, False, healthy)):
+        values, drawn = _columns([_at_thresholds(folds, bootstrap.draws, side) for folds in trainings])
+        replicates = np.asarray((weights * drawn).sum(axis=1))
+        found[name] = _wide_interval(float(values.mean()), replicates, clusters, int((ill == side).sum()))
     return found
 
 
-def _estimate(
-    values: Sequence[float],
-    drawn: Sequence[Floats],
-    weights: Floats,
-    clusters: int,
-    fixed: Sequence[Floats] = (),
-    chosen_by: int = 0,
-) -> Estimate:
-    """Return an estimate from S trainings' values and replicates.
+def _columns(trainings: Sequence[tuple[float, Floats]]) -> tuple[Floats, Floats]:
+    """Return values, shape (S,), and replicates, shape (B, S), of S trainings."""
+    values, replicates = zip(*trainings, strict=True)
+    return np.array(values), np.stack(replicates, axis=1)
 
-    Args:
-        drawn: each of shape (B,).
-        weights: of the trainings in each resample, shape (B, S).
-        fixed: the replicates with the threshold as it was chosen, in order to tell its part of the variance.
-        chosen_by: clusters of the images that gave it.
+
+def _wide_interval(value: float, replicates: Floats, clusters: int, images: int) -> Interval:
+    """Return the interval of a share whose replicates spread too widely for the delta method.
+
+    Their standard deviation is taken on the logit scale, on which a share near 1 with few images is skewed, half an
+    image being added on either side (Haldane 1956; Agresti 2013, section 5.2). A share at its limit gets Wilson's
+    interval for as many trials as there are clusters.
     """
-    replicates = np.asarray((weights * np.stack(drawn, axis=1)).sum(axis=1))
-    further, freedom = Bootstrap.seed_variance(np.asarray(values))
-    if fixed:
-        alone = (weights * np.stack(fixed, axis=1)).sum(axis=1)
-        threshold = max(0.0, float(np.nanvar(replicates, ddof=1) - np.nanvar(alone, ddof=1)))
-        further, freedom = (
-            further + threshold,
-            int(satterthwaite((further, freedom), (threshold, max(1, chosen_by - 1)))),
-        )
-    return Estimate(float(np.mean(values)), replicates, further, freedom, clusters)
+    from scipy.stats import t
+
+    if not 0 < value < 1:
+        return wilson(value * clusters, clusters)
+    shares = (replicates[~np.isnan(replicates)] * images + 0.5) / (images + 1)
+    reach = float(t.ppf(0.975, max(1, clusters - 1)) * np.log(shares / (1 - shares)).std(ddof=1))
+    middle = float(np.log(value / (1 - value)))
+    return Interval(*(float(1 / (1 + np.exp(-(middle + side * reach)))) for side in (-1, 1)))
 
 
-def _at_thresholds(
-    folds: Sequence[_Fold], draws: npt.NDArray[np.uint16]
-) -> tuple[tuple[float, float], tuple[Floats, Floats], tuple[Floats, Floats]]:
-    """Return specificity and sensitivity of a training: observed, with thresholds as chosen, with all drawn anew."""
-    observed = np.zeros((2, 2))  # healthy and ill: right, all
-    fixed, drawn = np.zeros((2, 2, len(draws))), np.zeros((2, 2, len(draws)))
+def _at_thresholds(folds: Sequence[_Fold], draws: npt.NDArray[np.uint16], ill: bool) -> tuple[float, Floats]:
+    """Return sensitivity (``ill``) or specificity of a training: observed, and with images and thresholds anew."""
+    right, total = 0, 0
+    drawn = np.zeros((2, len(draws)))
     for fold in folds:
         assert fold.threshold is not None
-        reported = fold.tumour >= fold.threshold
-        for side in (0, 1):
-            mine = fold.ill == bool(side)
-            right = reported[mine] == bool(side)
-            observed[side] += right.sum(), mine.sum()
-            for start, part in _parts(draws, int(mine.sum())):
-                chosen = slice(start, start + len(part))
-                weights = part[:, fold.clusters[mine]].astype(np.float64)
-                beyond = (fold.tumour[mine] >= fold.resampled[chosen, None]) == bool(side)
-                fixed[side, :, chosen] += weights @ right, weights.sum(axis=1)
-                drawn[side, :, chosen] += (weights * beyond).sum(axis=1), weights.sum(axis=1)
-        drawn[:, 0, np.isnan(fold.resampled)] = np.nan
-    shares = [_share(each[:, 0], each[:, 1]) for each in (observed, fixed, drawn)]
-    return (float(shares[0][0]), float(shares[0][1])), (shares[1][0], shares[1][1]), (shares[2][0], shares[2][1])
+        mine = fold.ill == ill
+        right += int(((fold.tumour[mine] >= fold.threshold) == ill).sum())
+        total += int(mine.sum())
+        for start, part in _parts(draws, int(mine.sum())):
+            chosen = slice(start, start + len(part))
+            weights = part[:, fold.clusters[mine]].astype(np.float64)
+            reported = fold.tumour[mine] >= fold.drawn[chosen, None]
+            drawn[:, chosen] += (weights * (reported == ill)).sum(axis=1), weights.sum(axis=1)
+    return right / total, _share(*drawn)
 
 
 def _matched(folds: Sequence[_Fold], draws: npt.NDArray[np.uint16]) -> tuple[float, Floats]:

@@ -203,8 +203,7 @@ def _operating_point(
     negative = setting.negative
     if negative is None:
         return {}
-    found = operating_point(readings.probabilities, readings.validation, images, bootstrap, negative, number)
-    return {name: estimate.interval() for name, estimate in found.items() if not math.isnan(estimate.value)}
+    return operating_point(readings.probabilities, readings.validation, images, bootstrap, negative, number)
 
 
 def _further(

@@ -219,8 +219,8 @@ def test_an_audit_is_done_once(heads, monkeypatch):
 
 def test_damaged_caches_are_made_anew(heads):
     data, first = audited(heads)
-    kept = [path for path in data.folder.parent.iterdir() if path.name.startswith(("audit-", "probe-", "near-"))]
-    assert len(kept) == 3
+    kept = [path for path in data.folder.parent.iterdir() if path.name.startswith(("audit-", "near-"))]
+    assert len(kept) == 2
     for path in kept:
         path.write_bytes(b"damaged")
     assert audited(heads)[1] == first
@@ -244,7 +244,7 @@ def test_the_probe_is_fitted_to_training_images_and_judged_on_the_test_images():
     pixels[data.labels == 2, 0] = 255
     found = audit_data(replace(data, pixels=pixels), split)
     rows = {row.features: row for row in found.probe if row.target == "class"}
-    assert rows["border brightness"].p == 1 / 1000
+    assert rows["border brightness"].p < 0.01
     (everything,) = (each for each in found.references if each.features == "all of them together")
     said = everything.decoded(len(split.test), 3)
     order = np.argsort(data.image_ids[split.test])
@@ -278,9 +278,9 @@ def test_class_shares_of_the_parts_are_told_and_how_far_they_are_apart(heads):
     shifted = found.model_copy(update={"balance": balance})
     assert shifted.shift() == pytest.approx(0.3)  # 60, 20, 20 % and 30, 50, 20 %
     assert shifted.shift("train", "validation") == pytest.approx(0)
-    text = audit_text(shifted)
+    text = " ".join(audit_text(shifted).split())
     assert "train and test 0.30" in text
-    assert "notumor           20.0 %" in text
+    assert "notumor 20.0 % 20.0 % 50.0 %" in text
     split = make_split(open_dataset(str(heads), size=32), seed=0, validation_fraction=0.2)
     (said,) = _shifted(shifted, replace(split, removed=40))
     assert "glioma is 60.0 % of training and 30.0 % of test images" in said.text
