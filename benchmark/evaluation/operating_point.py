@@ -109,10 +109,10 @@ def operating_point(
     """Return 95 % intervals of sensitivity and specificity of "tumour or not", by column name.
 
     At the threshold that validation images gave, with that threshold drawn anew too: of 33 images without a tumour,
-    the 95 % threshold has a true specificity of anything from 0.84 to 0.99, which an interval of the test images alone
-    does not show. The intervals are for the threshold that validation images without number would give. And, as rows
-    whose thresholds fell apart by that do not compare, sensitivity where the test images' own specificity is 95 % for
-    all rows alike.
+    the 95 % threshold has a true specificity of anything from 0.84 to 0.99, which an interval of the test images
+    alone does not show. The intervals are for the threshold that validation images without number would give. And,
+    as rows whose thresholds fell apart by that do not compare, sensitivity where the test images' own specificity is
+    95 % for all rows alike.
 
     Args:
         probabilities: shape (S, N, C), of S trainings.
