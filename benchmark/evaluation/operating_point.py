@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluation.bootstrap import Bootstrap, Estimate
+from benchmark.evaluation.bootstrap import Bootstrap
 from benchmark.evaluation.calibration import OPERATING_SPECIFICITY, threshold_at
 from benchmark.evaluation.clusters import ClusteredImages, numbered_clusters
 from benchmark.evaluation.intervals import Interval, correlation, effective_size, wilson
@@ -136,10 +136,10 @@ def operating_point(
     ]
     weights = bootstrap.seed_weights(len(trainings), row)
     matched, of_matched = _columns([_matched(folds, bootstrap.draws) for folds in trainings])
-    variance, freedom = Bootstrap.seed_variance(matched)
-    replicates = np.asarray((weights * of_matched).sum(axis=1))
-    estimate = Estimate(float(matched.mean()), replicates, variance, freedom, min(sick, healthy))
-    found = {} if np.isnan(estimate.value) else {MATCHED: estimate.interval()}
+    found: dict[str, Interval | None] = {}
+    if not np.isnan(matched).any():
+        replicates = np.asarray((weights * of_matched).sum(axis=1))
+        found[MATCHED] = _wide_interval(float(matched.mean()), replicates, min(sick, healthy), int(ill.sum()))
     if any(fold.threshold is None for folds in trainings for fold in folds):
         return found
     for name, side, clusters in ((SENSITIVITY, True, sick), (SPECIFICITY, False, healthy)):
@@ -159,17 +159,20 @@ def _wide_interval(value: float, replicates: Floats, clusters: int, images: int)
     """Return the interval of a share whose replicates spread too widely for the delta method.
 
     Their standard deviation is taken on the logit scale, on which a share near 1 with few images is skewed, half an
-    image being added on either side (Haldane 1956; Agresti 2013, section 5.2). A share at its limit gets Wilson's
-    interval for as many trials as there are clusters.
+    image being added on either side (Haldane 1956; Agresti 2013, section 5.2). A share at its limit gets at least
+    Wilson's interval for as many trials as there are clusters.
     """
     from scipy.stats import t
 
-    if not 0 < value < 1:
-        return wilson(value * clusters, clusters)
     shares = (replicates[~np.isnan(replicates)] * images + 0.5) / (images + 1)
     reach = float(t.ppf(0.975, max(1, clusters - 1)) * np.log(shares / (1 - shares)).std(ddof=1))
-    middle = float(np.log(value / (1 - value)))
-    return Interval(*(float(1 / (1 + np.exp(-(middle + side * reach)))) for side in (-1, 1)))
+    inside = value if 0 < value < 1 else (value * images + 0.5) / (images + 1)
+    middle = float(np.log(inside / (1 - inside)))
+    low, high = (float(1 / (1 + np.exp(-(middle + side * reach)))) for side in (-1, 1))
+    if inside == value:
+        return Interval(low, high)
+    least = wilson(value * clusters, clusters)
+    return Interval(min(low, least.low) if value else 0.0, max(high, least.high) if not value else 1.0)
 
 
 def _at_thresholds(folds: Sequence[_Fold], draws: npt.NDArray[np.uint16], ill: bool) -> tuple[float, Floats]:
