@@ -13,7 +13,7 @@ from benchmark.records.record import Predictions
 
 RISK = 0.05  # at which coverage is told
 MISCOVERAGE = 0.10  # of conformal sets: 90 % of the images of each class are to lie in theirs
-_CHUNK = 4_000_000  # entries that are held at once
+_CHUNK = 1_000_000  # entries that are held at once
 
 
 @dataclass(frozen=True)

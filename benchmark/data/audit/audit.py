@@ -122,7 +122,7 @@ def audit_data(data: DataSet, split: Split, say: Callable[[str], None] = lambda 
         with contextlib.suppress(OSError, ValueError):  # not there, or damaged: done anew
             if not other_writers(kept):
                 return Audit.model_validate_json(kept.read_bytes())
-    say(f"Auditing {len(data)} images of {data.name}: copies, patients, shortcuts")
+    say(f"Auditing {len(data)} images of {data.name}, split {split.name}: copies, patients, shortcuts")
     audit = _audit(data, split)
     if kept is not None:
         with contextlib.suppress(OSError):  # a cache that can't be written costs time the next time, and nothing else
