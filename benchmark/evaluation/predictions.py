@@ -22,11 +22,17 @@ from benchmark.evaluation.clusters import (
     gaps_by_cluster,
     means_by_cluster,
 )
+from benchmark.evaluation.decisions.net_benefit import (
+    THRESHOLDS,
+    VARIANTS,
+    bounds,
+    column_name,
+    net_benefit_estimates,
+)
+from benchmark.evaluation.decisions.operating_point import operating_point
+from benchmark.evaluation.decisions.selective import conformal_estimates, selective_estimates
 from benchmark.evaluation.intervals import Interval, correlation, count_interval, known, logit_interval, satterthwaite
-from benchmark.evaluation.net_benefit import THRESHOLDS, VARIANTS, bounds, column_name, net_benefit_estimates
-from benchmark.evaluation.operating_point import operating_point
 from benchmark.evaluation.roc import clustered_variance, influence
-from benchmark.evaluation.selective import conformal_estimates, selective_estimates
 from benchmark.records.record import Predictions
 
 DESIGN_EFFECTS = (2, 4)  # at which the interval of macro-F1 is told where patients are unknown

@@ -6,9 +6,15 @@ from populations import Probabilities
 
 from benchmark.evaluation.bootstrap import Bootstrap
 from benchmark.evaluation.clusters import ClusteredImages
-from benchmark.evaluation.net_benefit import PREVALENCE, net_benefit, net_benefits, of_all, tumour_probabilities
-from benchmark.evaluation.recalibration import with_shares
-from benchmark.evaluation.selective import (
+from benchmark.evaluation.decisions.net_benefit import (
+    PREVALENCE,
+    net_benefit,
+    net_benefits,
+    of_all,
+    tumour_probabilities,
+)
+from benchmark.evaluation.decisions.prior_shift import with_shares
+from benchmark.evaluation.decisions.selective import (
     conformal,
     conformal_estimates,
     conformal_scores,

@@ -26,6 +26,7 @@ from benchmark.evaluation.comparison import (
     nadeau_bengio,
     rank_intervals,
 )
+from benchmark.evaluation.decisions.operating_point import thresholds
 from benchmark.evaluation.intervals import (
     Interval,
     clopper_pearson,
@@ -38,7 +39,6 @@ from benchmark.evaluation.intervals import (
 )
 from benchmark.evaluation.metrics import accuracy, macro_f1
 from benchmark.evaluation.multiple_testing import holm, romano_wolf
-from benchmark.evaluation.operating_point import thresholds
 from benchmark.evaluation.predictions import Readings, Setting, estimates_of
 from benchmark.evaluation.roc import clustered_variance, influence
 from benchmark.records.record import Predictions

@@ -11,7 +11,7 @@ from typing import Literal
 from benchmark.evaluation import cam_metrics, metrics
 from benchmark.evaluation.bootstrap import Measure
 from benchmark.evaluation.calibration import brier, reliability
-from benchmark.evaluation.net_benefit import PREVALENCE, THRESHOLDS, bounds, column_name
+from benchmark.evaluation.decisions.net_benefit import PREVALENCE, THRESHOLDS, bounds, column_name
 from benchmark.evaluation.predictions import DESIGN_EFFECTS
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import DataFacts, Record

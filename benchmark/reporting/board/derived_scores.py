@@ -7,13 +7,13 @@ import numpy as np
 
 from benchmark.evaluation.calibration import at_specificity, by_patient, expected_cost, reliability
 from benchmark.evaluation.costs import Costs
+from benchmark.evaluation.decisions.net_benefit import net_benefits
+from benchmark.evaluation.decisions.operating_point import MATCHED, SENSITIVITY, SPECIFICITY
+from benchmark.evaluation.decisions.prior_shift import prior_corrected
+from benchmark.evaluation.decisions.selective import conformal_scores, risk_coverage
 from benchmark.evaluation.intervals import Interval, wilson
 from benchmark.evaluation.metrics import Floats, RunScores, Scores, confusion_matrix, decide, macro_f1, score
-from benchmark.evaluation.net_benefit import net_benefits
-from benchmark.evaluation.operating_point import MATCHED, SENSITIVITY, SPECIFICITY
 from benchmark.evaluation.predictions import DESIGN_EFFECTS
-from benchmark.evaluation.recalibration import prior_corrected
-from benchmark.evaluation.selective import conformal_scores, risk_coverage
 from benchmark.records.record import DataFacts, Predictions, Record
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import COLUMNS, in_section, values_of

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from benchmark.evaluation.bootstrap import RESAMPLES, SEEDS_TO_RESAMPLE
 from benchmark.evaluation.comparison import ALPHA
-from benchmark.evaluation.net_benefit import PREVALENCE
+from benchmark.evaluation.decisions.net_benefit import PREVALENCE
 from benchmark.evaluation.statistics import BlockStatistics
 from benchmark.records.record import DataFacts
 from benchmark.reporting.board.board import BoardRow

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import fmean
 
-from benchmark.evaluation.net_benefit import THRESHOLDS, of_all
+from benchmark.evaluation.decisions.net_benefit import THRESHOLDS, of_all
 from benchmark.records.outcomes import Outcome
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
 from benchmark.reporting.board.board import Board, BoardRow

@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate
 from benchmark.evaluation.clusters import ClusteredImages
+from benchmark.evaluation.decisions.prior_shift import with_shares
 from benchmark.evaluation.metrics import Floats
-from benchmark.evaluation.recalibration import fitted_temperature, with_shares, with_temperature
+from benchmark.evaluation.temperature import fit_temperature, scaled
 from benchmark.records.record import Predictions
 
 PREVALENCE = 0.10  # stated, not that of any data set here: collections have many more tumours than a clinic
@@ -51,7 +52,7 @@ def tumour_probabilities(
     found = {"": 1 - probabilities[:, negative].astype(np.float64)}
     if not len(validation.labels):
         return found
-    cooled = with_temperature(probabilities, fitted_temperature(validation.labels, validation.probabilities))
+    cooled = scaled(probabilities, fit_temperature(validation.labels, validation.probabilities))
     found["_temperature"] = 1 - cooled[:, negative]
     if shares is not None:
         stated = shares / (1 - shares[negative]) * PREVALENCE

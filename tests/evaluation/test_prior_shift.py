@@ -1,11 +1,11 @@
-"""Temperature and shares of classes, against direct maximisation of the likelihood and by simulation."""
+"""Shares of classes, against direct maximisation of the likelihood and by simulation."""
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 from sklearn.metrics import log_loss
 
-from benchmark.evaluation.recalibration import fitted_temperature, prior_corrected, with_shares, with_temperature
+from benchmark.evaluation.decisions.prior_shift import prior_corrected, with_shares
 
 
 def two_normals(generator: np.random.Generator, count: int, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -44,16 +44,3 @@ def test_expectation_maximisation_finds_the_greatest_likelihood() -> None:
     expected = np.exp(np.append(best, 0.0)) / np.exp(np.append(best, 0.0)).sum()
     np.testing.assert_allclose(prior_corrected(said, trained).shares, expected, atol=1e-3)
     np.testing.assert_allclose(with_shares(said, trained, trained), said / said.sum(axis=1, keepdims=True))
-
-
-def test_the_temperature_is_that_which_made_the_probabilities_too_sure() -> None:
-    generator = np.random.default_rng(2)
-    true = generator.dirichlet(np.ones(4), 6000)
-    labels = np.array([generator.choice(4, p=row) for row in true])
-    sure = with_temperature(true, 0.4)  # logits 2.5 times too large
-    assert fitted_temperature(labels, sure) == pytest.approx(2.5, rel=0.08)
-    assert fitted_temperature(labels, true) == pytest.approx(1.0, rel=0.08)
-    assert (sure.argmax(axis=1) == true.argmax(axis=1)).all()
-    np.testing.assert_allclose(with_temperature(sure, 2.5), true, atol=1e-9)
-    certain = np.eye(2, dtype=np.float32)[[0, 1, 1]]
-    assert np.isfinite(with_temperature(certain, 3.0)).all()

@@ -1,44 +1,14 @@
-"""Probabilities put right afterwards: for how sure a network is of itself, and for other shares of the classes."""
+"""Probabilities for other shares of the classes than those that a network was trained with."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluation.metrics import Counts, Floats
+from benchmark.evaluation.metrics import Floats
 
 _LEAST = 1e-12  # probability that is taken for zero's: float32 softmax outputs do reach 0
 _STEPS, _ENOUGH = 2000, 1e-9
-
-
-def with_temperature(probabilities: npt.NDArray[np.floating], temperature: float) -> Floats:
-    """Return probabilities whose logits are divided by a temperature (Guo et al. 2017, "On calibration of modern
-    neural networks", section 4.2): float64, shape (N, C).
-
-    Above 1 they are less sure. The most probable class stays the same.
-    """
-    logits = np.log(np.maximum(probabilities.astype(np.float64), _LEAST)) / temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
-def fitted_temperature(labels: Counts, probabilities: npt.NDArray[np.floating]) -> float:
-    """Return the temperature that makes the log loss of validation images least, between 0.05 and 20.
-
-    Args:
-        labels: int64, shape (N,), N at least 1.
-        probabilities: shape (N, C).
-    """
-    from scipy.optimize import minimize_scalar
-
-    rows = np.arange(len(labels))
-
-    def loss(log_temperature: float) -> float:
-        chances = with_temperature(probabilities, float(np.exp(log_temperature)))
-        return float(-np.log(np.maximum(chances[rows, labels], _LEAST)).mean())
-
-    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
-    return float(np.exp(found.x))
 
 
 @dataclass(frozen=True)
