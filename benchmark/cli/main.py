@@ -1,21 +1,28 @@
 """The command line: ``python -m benchmark``. Imports little, so that help and ``list`` answer at once."""
 
+import errno
 import importlib.util
 import io
 import os
 import re
 import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from benchmark.cli.data_options import data_options
+from benchmark.cli.standard_streams import open_missing, silence
 from benchmark.errors import UserError, nearest
 from benchmark.text import plain
 
 # Commands by where they are: nothing is imported until it is used. (attribute, one line of help)
 COMMANDS = {
+    "run": ("benchmark.cli.main:run_command", "Train, evaluate, write the leaderboard; the word may be left out."),
     "list": ("benchmark.cli.run:list_command", "Show every backbone, with the weights at hand."),
     "recipe": (
         "benchmark.cli.run:recipe_command",
@@ -27,7 +34,7 @@ COMMANDS = {
     ),
     "leaderboard": (
         "benchmark.cli.leaderboard:leaderboard_command",
-        "Write the leaderboard of one results folder, or several, anew.",
+        "Write the leaderboard of one results folder, or of several.",
     ),
     "data": ("benchmark.cli.data:data_command", "Look at a data set: classes, patients, duplicates, split."),
     "check": ("benchmark.cli.check:check_command", "Check that a backbone is sound."),
@@ -38,8 +45,30 @@ _COMPLETION = "_TUMORBOARD_COMPLETE"  # the variable by which a shell asks for c
 _SEVERAL = ("--backbone", "--seed", "--entry")  # options that take every word up to the next option
 
 
+# What the machine lacks, and what to do about it: no fault of the program.
+_OUTSIDE = {
+    errno.ENOSPC: "Free some space and give the same command again",
+    errno.EDQUOT: "Free some space and give the same command again",
+    errno.EROFS: "Make the disk writable, or name another folder",
+    errno.EMFILE: "Raise the number of files that a process may open (ulimit -n 1024)",
+    errno.ENFILE: "End other programs",
+    errno.EIO: "Look after the disk or terminal, and give the same command again",
+}
+
+
+class Unread(Exception):
+    """Nobody reads what is printed, as after ``| head -1``."""
+
+
 class Commands(click.Group):
     """A group that knows its commands by name and imports one when it is used."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Do a command; raises :class:`Unread` in place of what click would make of a closed pipe."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise Unread from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -92,6 +121,15 @@ def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float 
     return seconds
 
 
+def _workers(_: click.Context, __: click.Parameter, value: str) -> int | str:
+    """Read a number of workers."""
+    if value == "auto":
+        return value
+    if not value.isdecimal() or int(value) < 1:
+        raise UserError(f"--workers {value}: give a number of workers from 1, or auto.")
+    return int(value)
+
+
 def _budget(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
     """Read a size on the disk."""
     if value is None:
@@ -121,6 +159,34 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     raise UserError(f"--cam {value}: give a number of test images, or none.")
 
 
+def _offered(names: Callable[[], Iterable[str]], *, files: bool = True) -> Callable[..., list[CompletionItem]]:
+    """Return what offers a shell the names that fit what was typed and, where none does, files."""
+
+    def offer(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+        fitting = [CompletionItem(name) for name in names() if name.startswith(begun)]
+        return fitting or [CompletionItem(begun, type="file")] * files
+
+    return offer
+
+
+def _backbone_names() -> Iterable[str]:
+    from backbones.registry import load_registry
+
+    return load_registry().names()
+
+
+def _recipe_names() -> Iterable[str]:
+    from benchmark.recipe import shipped_names
+
+    return shipped_names()
+
+
+def _suite_names() -> Iterable[str]:
+    from benchmark.recipe.suite import suite_names
+
+    return suite_names()
+
+
 @click.group(
     cls=Commands,
     invoke_without_command=True,
@@ -132,6 +198,7 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     "backbones",
     multiple=True,
     metavar="NAME ...",
+    shell_complete=_offered(_backbone_names, files=False),
     help="Backbones by name; also timm:NAME and keras:NAME.",
 )
 @click.option(
@@ -144,11 +211,13 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
 @click.option(
     "--recipe",
     metavar="NAME",
+    shell_complete=_offered(_recipe_names),
     help="Training recipe, shipped or a .toml file. [default: quick for the phantom, else default]",
 )
 @click.option(
     "--suite",
     metavar="NAME",
+    shell_complete=_offered(_suite_names),
     help="Runs that belong together, shipped or a .toml file: backbones x recipes x seeds x folds.",
 )
 @click.option(
@@ -166,9 +235,9 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     help="Change one recipe field, such as schedule.name=cosine.",
 )
 @click.option("--size", type=int, metavar="PIXELS", help="Side of the square input; 0 is each backbone's own.")
-@click.option("--epochs", type=int, metavar="N")
-@click.option("--batch-size", type=int, metavar="N")
-@click.option("--learning-rate", type=float, metavar="RATE")
+@click.option("--epochs", type=int, metavar="N", help="Epochs of training, at most.")
+@click.option("--batch-size", type=int, metavar="N", help="Images in a training batch.")
+@click.option("--learning-rate", type=float, metavar="RATE", help="Learning rate of the optimizer.")
 @click.option(
     "--seed", "seeds", multiple=True, callback=_seeds, metavar="N ...", help="One run for each seed.  [default: 0]"
 )
@@ -216,12 +285,16 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     metavar="N",
     help="Explain N test images of each new run by Grad-CAM, or none. [default: 1000 with lesions' masks, else 96]",
 )
-@click.option("--cam-check", is_flag=True, help="Also see whether those maps change when weights are drawn anew.")
+@click.option(
+    "--cam-check",
+    is_flag=True,
+    help="Also check whether those maps change when the weights are replaced by random ones.",
+)
 @click.option(
     "--dry-run", is_flag=True, help="Check everything, measure a few steps, say how long it may take; do nothing."
 )
-@click.option("--rerun", is_flag=True, help="Do again what is done.")
-@click.option("--only-failed", is_flag=True, help="Do only what was tried and failed.")
+@click.option("--rerun", is_flag=True, help="Do finished runs again.")
+@click.option("--only-failed", is_flag=True, help="Do only runs that failed before.")
 @click.option(
     "--checkpoint-every",
     type=click.FloatRange(min=0),
@@ -230,13 +303,23 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     metavar="SECONDS",
     help="How often a run saves its state, between epochs; a run that is killed loses about as much.",
 )
+@click.option(
+    "--workers",
+    default="auto",
+    callback=_workers,
+    metavar="N",
+    help="How many runs go on side by side on this machine, each with a GPU, or with its share of the cores; auto is "
+    "one for each GPU.  [default: auto]",
+)
 @click.option("--keep-weights", is_flag=True, help="Keep the checkpoints of finished runs.")
 @click.option("--note", default="", metavar="TEXT", help="Words of your own to keep with the new runs.")
-@click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong.")
+@click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong; also after a command.")
 @click.version_option(package_name="tumorboard", prog_name="tumorboard")
 @click.pass_context
 def cli(ctx: click.Context, /, debug: bool, **options: Any) -> None:
     """Train and evaluate vision backbones on brain-tumour MRI, all alike, and write one leaderboard.
+
+    Without a command, the options are those of the command run.
 
     \b
     python -m benchmark --all                       every backbone on the embedded phantom
@@ -245,12 +328,37 @@ def cli(ctx: click.Context, /, debug: bool, **options: Any) -> None:
 
     The same command again keeps what is done and does the rest. Research software, not for clinical use.
     """
-    ctx.ensure_object(dict)["debug"] = debug
     if ctx.invoked_subcommand is None:
-        from benchmark.cli.run import run
-        from benchmark.execution.planning.request import request_of
+        _run(**options)
+    for parameter in ctx.command.params:
+        typed = ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if typed and parameter.name != "debug":  # the command would not see it
+            raise UserError(
+                f"{parameter.opts[0]} stands before the command '{ctx.invoked_subcommand}': put it after the command."
+            )
 
-        sys.exit(run(request_of(options)))
+
+def _run(**options: Any) -> NoReturn:
+    from benchmark.cli.run import run
+    from benchmark.execution.planning.request import request_of
+
+    sys.exit(run(request_of(options)))
+
+
+run_command = click.Command(
+    "run",
+    callback=_run,
+    params=[parameter for parameter in cli.params if parameter.name not in ("debug", "version")],
+    help="""Train and evaluate backbones, and write the leaderboard. The word run may be left out: these are the
+    options of python -m benchmark itself.
+
+    \b
+    python -m benchmark run --all --data archive.zip
+    python -m benchmark run --backbone timm/resnet50 timm:convnext_tiny --seed 0 1 2
+
+    The same command again keeps what is done and does the rest.
+    """,
+)
 
 
 def _check_own_backbones() -> None:
@@ -266,8 +374,11 @@ def _check_own_backbones() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return the exit code: 0, 1 where some row is not ok, 2 for bad input, 130 interrupted."""
+    """Run a command; return the exit code: 0, 1 where some row is not ok, 2 for bad input, 130 interrupted, 141 where
+    nobody reads what it prints.
+    """
     words = sys.argv[1:] if arguments is None else arguments
+    open_missing()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a letter that a terminal can't show must not end a run
             stream.reconfigure(errors="replace")
@@ -275,7 +386,8 @@ def main(arguments: list[str] | None = None) -> int:
     name = "tumorboard" if _COMPLETION in os.environ else "python -m benchmark"
     try:
         _check_own_backbones()
-        result = cli.main(args=words, prog_name=name, complete_var=_COMPLETION, standalone_mode=False)
+        own = [word for word in words if word != "--debug"]  # it may stand anywhere
+        result = cli.main(args=own, prog_name=name, complete_var=_COMPLETION, standalone_mode=False)
         return result if isinstance(result, int) else 0
     except (UserError, click.ClickException) as error:
         if "--debug" in words:
@@ -288,3 +400,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
+    except Unread:
+        silence()
+        return 141  # as a shell has it for SIGPIPE, by which other programs end then
+    except OSError as error:
+        if error.errno not in _OUTSIDE or "--debug" in words:
+            raise
+        with suppress(OSError):
+            where = f" ('{error.filename}')" if error.filename else ""
+            print(plain(f"{error.strerror}{where}. {_OUTSIDE[error.errno]}."), file=sys.stderr)
+        silence()
+        return 2

@@ -56,7 +56,7 @@ def test_what_the_records_tell_is_filled_in(results: Callable[..., Path]) -> Non
     assert found["Robustness or sensitivity analysis"].startswith("No corruption of the images")
     assert "One seed: nothing is known" in found["Robustness or sensitivity analysis"]
     assert found["Testing on external data"].startswith("None: ")
-    assert "rest on 24 patients (48 images)" in found["Statistical significance and uncertainty"]
+    assert "are computed from 24 patients (48 images)" in found["Statistical significance and uncertainty"]
     assert found["Failure analysis"].startswith("Most frequent over all runs: ")
     assert "synthetic" in found["Limitations"]
     assert found["Class imbalance"].startswith("Class weights: none.")

@@ -256,7 +256,7 @@ def test_every_score_has_an_interval(tables) -> None:
         assert (board[f"{name}_low"] <= board[name]).all()
         assert (board[name] <= board[f"{name}_high"]).all()
         assert (board[f"{name}_low"] < board[f"{name}_high"]).all()
-    assert "rest on 60 patients (300 images)" in text
+    assert "are computed from 60 patients (300 images)" in text
     assert "One seed: the ranks are of these trained models, not of these backbones." in text
 
 
@@ -397,7 +397,7 @@ def test_the_table_comes_before_the_notes(tables) -> None:
         "One seed: the ranks are of these",
     ):
         assert text.index(warning) < table
-    for note in ("Not distinguished from guessing, after", "rest on 20 patients", "resamples, Student's t"):
+    for note in ("Not distinguished from guessing, after", "are computed from 20 patients", "resamples, Student's t"):
         assert text.rindex(note) > table
     assert text.count("Not distinguished from guessing") == 2  # both rows in one note, and why they stand apart
     assert "<details>\n<summary>Not shown to be better than guessing (2): " in text

@@ -6,7 +6,7 @@ import pytest
 from simulated import CLASSES, Study
 
 from benchmark.records.record import DataFacts
-from benchmark.reporting.board.published import Published, known_data, published_results
+from benchmark.reporting.documents.published import Published, known_data, published_results
 
 
 def nickparvar(**changes: object) -> DataFacts:

@@ -41,7 +41,7 @@ def audit_block(rows: Sequence[BoardRow]) -> AuditBlock | None:
         return None
     first = of_splits[0][2]
     notes = [
-        "Groups among all images; in brackets those that stand in test and in training or validation. Copies are "
+        "Groups among all images; in brackets those with images in test and in training or validation. Copies are "
         "identical images.",
         f"Near-duplicates: {first.near_rule}; identical images included.",
         *near_sentences(first),

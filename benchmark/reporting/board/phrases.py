@@ -17,7 +17,7 @@ CAM_READING = (
     "lies in the lesion. Energy: the share of the map inside the lesion. IoU: take the highest points of the map, as "
     "many pixels as the lesion has; their overlap with the lesion. The lesion itself, averaged to a map's size, is "
     "the ceiling of what a map of that size can reach; the lines below it are maps that know nothing of the image: a "
-    "network that does not beat them has not been shown to look at the lesion."
+    "network that is not better than they are has not been shown to look at the lesion."
 )
 DEPENDENCE_READING = (
     "Patients are unknown, and near-duplicates are not patients: more images depend on each other than can be seen. "
@@ -159,10 +159,10 @@ def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
     unranked = _ranking(statistics) == "scores"
     both = "Intervals" if unranked else "Intervals and ranks"
     if data.grouped:
-        notes = [f"{both} rest on {statistics.clusters} patients ({statistics.n_test} images)."]
+        notes = [f"{both} are computed from {statistics.clusters} patients ({statistics.n_test} images)."]
     elif statistics.clusters < statistics.n_test:
         notes = [
-            f"{both} rest on {statistics.clusters} clusters of copies (identical and nearly identical "
+            f"{both} are computed from {statistics.clusters} clusters of copies (identical and nearly identical "
             f"images). Patients are unknown, so that intervals are too narrow."
         ]
     else:

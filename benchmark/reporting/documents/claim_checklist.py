@@ -21,7 +21,8 @@ _INTRODUCTION = f"""# Reporting checklist
 
 {DISCLAIMER} Filled in from the records of the runs; the numbers are those of CLAIM 2024 (Tejani et al., Radiology: \
 Artificial Intelligence 2024;6(4):e240300) and of TRIPOD+AI (Collins et al., BMJ 2024;385:e078378). Where it says \
-*{answers.NOT_RECORDED}*, the records do not tell, and authors must."""
+*{answers.NOT_RECORDED}*, the records do not \
+tell it: the authors must add it."""
 
 
 @dataclass(frozen=True)

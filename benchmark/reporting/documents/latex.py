@@ -6,7 +6,7 @@ from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.column import Column, Kind
 from benchmark.reporting.board.columns import in_output
 from benchmark.reporting.board.phrases import DISCLAIMER, block_notes, data_notes, rank_text, seed_notes
-from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, Published, published_results
+from benchmark.reporting.documents.published import LEVELS, PUBLISHED_NOTE, Published, published_results
 from benchmark.reporting.summary.doubts import Level, doubts
 from benchmark.text import plain
 
@@ -89,11 +89,15 @@ def _heading(column: Column) -> str:
 
 
 def _cell(row: BoardRow, column: Column) -> str:
-    """Return a value, with its interval where it is a score or a rank."""
+    """Return a value, with its interval where it is a score, or a rank. A minus sign is none of a hyphen."""
     if column.name == "rank":
-        return escaped(rank_text(row)).replace("{-}", "--")
-    ends = column.ends(row.intervals.get(column.name), "--") if column.kind is Kind.SCORE else ""
-    return escaped(column.text(row.line.get(column.name))) + (f" ({ends})" if ends else "")
+        return rank_text(row).replace("-", "--")
+    text = column.text(row.line.get(column.name))
+    if column.kind in (Kind.TEXT, Kind.TRUTH):
+        return escaped(text)
+    ends = column.ends(row.intervals.get(column.name), "\u2013") if column.kind is Kind.SCORE else ""
+    shown = text + (f" ({ends})" if ends else "")
+    return shown.replace("-", "$-$").replace("\u2013", "--")
 
 
 def _published(results: Sequence[Published]) -> list[str]:
