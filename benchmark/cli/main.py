@@ -42,7 +42,7 @@ COMMANDS = {
     "new": ("benchmark.cli.check:new_command", "Write a starting file for a backbone of your own."),
 }
 _COMPLETION = "_TUMORBOARD_COMPLETE"  # the variable by which a shell asks for completions
-_SEVERAL = ("--backbone", "--seed", "--entry")  # options that take every word up to the next option
+_SEVERAL = ("--backbone", "--data", "--seed", "--entry")  # options that take every word up to the next option
 
 
 # What the machine lacks, and what to do about it: no fault of the program.
@@ -203,10 +203,15 @@ def _suite_names() -> Iterable[str]:
 )
 @click.option(
     "--data",
-    default="phantom",
-    show_default=True,
-    metavar="SOURCE",
-    help="A folder or zip of images, or a known name.",
+    multiple=True,
+    default=("phantom",),
+    metavar="SOURCE ...",
+    help="A folder or zip of images, or a known name; several with --cross.  [default: phantom]",
+)
+@click.option(
+    "--cross",
+    is_flag=True,
+    help="Train on each of the sources and test on each, without what two of them share: the external matrix.",
 )
 @click.option(
     "--recipe",

@@ -63,10 +63,6 @@ def planned(request: "Request", console: "Console") -> "Plan":
     return plan
 
 
-def _print(console: "Console", text: str) -> None:
-    console.print(shown(text), highlight=False, markup=False, soft_wrap=True)
-
-
 def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary":
     """Do the runs of a plan, write the board, and show how all ended."""
     from benchmark.execution.controller import Controller
@@ -128,8 +124,8 @@ def _ends_by() -> tuple[signal.Signals, ...]:
 
 
 def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard | None", tuple[str, ...]]:
-    """Write the leaderboard of all records in a plan's results folder, with a montage of the largest images and small
-    copies of all test images; return it, or ``None`` and a sentence on what prevented it.
+    """Write the leaderboard of all records in a plan's results folder, with a montage of the largest images, small
+    copies of all test images and what is known of them; return it, or ``None`` and a sentence on what prevented it.
 
     Args:
         say: is told what is being done.
@@ -151,10 +147,13 @@ def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard
 
 
 def _keep_pictures(plan: "Plan") -> tuple[str, ...]:
-    """Write the montage and the small images; return a sentence on what prevented it, if anything did."""
+    """Write the montage, the small images and what is known of them; return a sentence on what prevented it, if
+    anything did.
+    """
     from benchmark.data import load_prepared
     from benchmark.execution.worker.inputs import load_images
     from benchmark.records.outcomes import RunFailure
+    from benchmark.reporting.breakdown.image_facts import write_image_facts
     from benchmark.reporting.figures.montage import write_montage
     from benchmark.reporting.figures.thumbnails import write_thumbnails
 
@@ -166,6 +165,7 @@ def _keep_pictures(plan: "Plan") -> tuple[str, ...]:
         for job in splits.values():
             data, split = load_images(job)
             write_thumbnails(data, split.test, plan.out)
+            write_image_facts(data, split.test, plan.out)
     except (UserError, RunFailure, OSError) as error:
         why = error.strerror or error if isinstance(error, OSError) else error
         return (f"The board shows only images that earlier commands kept: {str(why).rstrip('.')}.",)

@@ -293,7 +293,9 @@ def show_summary(console: Console, summary: Summary, board: Path | None, answers
     if summary.finished:
         table = Table(box=None, pad_edge=False)
         folded = any(row.job.data.fold is not None for row in summary.finished)
-        columns = {"backbone": "left", "seed": "right", **({"fold": "right"} if folded else {}), "status": "left"}
+        crossed = len({run.job.data.name for run in summary.finished}) > 1
+        columns = {"backbone": "left", **({"data": "left"} if crossed else {}), "seed": "right"}
+        columns |= {**({"fold": "right"} if folded else {}), "status": "left"}
         for heading, side in {**columns, "macro-F1": "right", "time": "right"}.items():
             table.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
         best_first = sorted(
@@ -304,7 +306,8 @@ def show_summary(console: Console, summary: Summary, board: Path | None, answers
             status = f"{run.record.outcome} (kept)" if run.kept else str(run.record.outcome)
             name, seconds = escape(run.job.run.backbone), clock(run.record.timings.total_s)
             fold = [str(run.job.data.fold or "")] if folded else []
-            table.add_row(name, str(run.job.run.seed), *fold, status, score, seconds)
+            data = [escape(run.job.data.name)] if crossed else []
+            table.add_row(name, *data, str(run.job.run.seed), *fold, status, score, seconds)
         console.print()
         console.print(table)
     for run in summary.finished:

@@ -104,7 +104,7 @@ class RecordStore:
             (new / _JSON).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
             if predictions is not None:
                 arrays = {field.name: getattr(predictions, field.name) for field in fields(Predictions)}
-                np.savez(new / _ARRAYS, **arrays)
+                np.savez_compressed(new / _ARRAYS, **arrays)  # ids and patients repeat: packed, they are a sixth
             if cams is not None:  # masks are mostly empty: packed, they are a tenth
                 maps = {field.name: getattr(cams, field.name) for field in fields(Cams)}
                 np.savez_compressed(new / _CAMS, **maps)

@@ -44,8 +44,10 @@ def test_the_two_baselines_begin_with_one_loss_and_end_with_nearly_one_score(tmp
 
 @pytest.mark.slow
 def test_a_resnet50_begins_with_one_loss_in_both_frameworks(tmp_path: Path) -> None:
-    """At a rate so small that it shows the first weights: AdamW's first steps are as long for a tiny gradient as for
-    a large one, so that at a usual rate the rounding of fifty normalised layers is 0.06 of the loss after six steps.
+    """At a rate so small that it shows the initial weights.
+
+    AdamW's first steps are as long for a tiny gradient as for a large one, so that at a usual rate the rounding of
+    fifty normalised layers is 0.06 of the loss after six steps.
     """
     (one, _), (other, _) = trained(
         tmp_path / "out", "--backbone", "timm/resnet50", "reference:keras_resnet50_v1_5", "--device", "cpu",

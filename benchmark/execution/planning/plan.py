@@ -5,7 +5,7 @@ Whatever can be known to be wrong is found here, and nothing is written until al
 
 import importlib.util
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
     ]
     every = [fold for _, _, folds in parts for fold in folds]
     _check_batch_size(request, every)
-    out = (request.out or Path("results") / _folder_name(every[0].data.name)).absolute()
+    out = (request.out or Path("results") / _folder_name(_data_name(request, every))).absolute()
     _check_writable(out)
     jobs, members = _Maker(request, devices, out).make(parts)
     notes += [f"Plug-in {plugin.origin} is left out: {plugin.reason}." for plugin in registry.broken]
@@ -179,13 +179,20 @@ def _check_plugins(request: Request, registry: Registry) -> None:
 
 def _check_batch_size(request: Request, folds: Iterable[Fold]) -> None:
     batch_size = request.changes.get("batch_size")
-    fewest = min(len(fold.split.train) for fold in folds)
-    if batch_size is not None and batch_size > fewest:
+    fewest = min((len(fold.split.train) for fold in folds if not fold.untrainable), default=0)
+    if batch_size is not None and batch_size > fewest > 0:
         raise UserError(f"--batch-size {batch_size} is more than the {fewest} training images; give less.")
 
 
 def _size(backbone: Backbone, recipe: Recipe) -> int:
     return recipe.size or backbone.input_size
+
+
+def _data_name(request: Request, folds: Sequence[Fold]) -> str:
+    """Return what the results are of: the data set, or all that are crossed."""
+    if not request.cross:
+        return folds[0].data.name
+    return "-".join(("cross", *(fold.data.name for fold in folds[: len(request.cross)])))
 
 
 def _folder_name(name: str) -> str:
@@ -224,11 +231,11 @@ class _Maker:
         jobs: dict[str, Job] = {}
         titles: dict[str, dict[str, None]] = {}
         members: dict[str, dict[str, None]] = {}
-        keys: dict[tuple[str, str, int, str], str] = {}
+        keys: dict[tuple[str, ...], str] = {}
         for entry, backbone, folds in parts:
             for seed in entry.seeds:
                 for fold in folds:
-                    which = backbone.name, seed, fold.split.name
+                    which = backbone.name, str(seed), fold.data.fingerprint, fold.split.name
                     parent = None if entry.parent is None else keys[entry.parent, *which]
                     job = self._job(entry, backbone, seed, fold, parent)
                     keys[entry.name, *which] = job.key
@@ -251,6 +258,8 @@ class _Maker:
             native = device.bfloat16 and (device.kind == "cuda" or precision == "native")
             precision = "bfloat16" if native else "float32"
         verdict = _verdict(backbone, engine)
+        if fold.untrainable:
+            verdict = (Outcome.BAD_DATA, fold.untrainable)
         try:
             weights = resolve_weights(backbone, entry.policy)
         except Exception as error:  # a plug-in's local_weights may raise anything; it becomes that run's row

@@ -332,7 +332,9 @@ def values_of(scores: metrics.Scores, *, patients: bool = False) -> Values:
         if column.patients is patients and column.of_confusion is not None:
             values[column.name] = float(column.of_confusion(scores.confusion))
         elif column.patients is patients and column.of_class:
-            values |= {column.name.format(each.name): getattr(each, column.of_class) for each in scores.classes}
+            # of a class without images nothing can be lost: that is no zero
+            of_class = [each for each in scores.classes if each.support or column.of_class == "support"]
+            values |= {column.name.format(each.name): getattr(each, column.of_class) for each in of_class}
     return values
 
 

@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Sequence
 from functools import partial
-from importlib.resources import files
 from typing import Any
 
+from benchmark.package_files import files
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import DataFacts
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
@@ -29,6 +29,9 @@ from benchmark.reporting.board.phrases import (
     standing,
 )
 from benchmark.reporting.board.row_notes import marks, row_notes
+from benchmark.reporting.breakdown.breakdowns import Breakdowns
+from benchmark.reporting.breakdown.cross_tables import cross_page
+from benchmark.reporting.breakdown.strata_tables import strata_page
 from benchmark.reporting.documents.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.figures.labels import telling_columns
 from benchmark.reporting.page.data import Thumbnails, page_data
@@ -48,11 +51,12 @@ _SCRIPTS = (
 _PARTS = re.compile(r"[^/_:]+[/_:]*|[/_:]+")  # of a name, between which a line may break
 
 
-def page(board: Board, thumbnails: Thumbnails) -> str:
+def page(board: Board, thumbnails: Thumbnails, breakdowns: Breakdowns = Breakdowns()) -> str:  # noqa: B008 - frozen
     """Return the page. Every name in it is escaped; every library is inside.
 
     Args:
         thumbnails: JPEGs by fingerprint and image id, as far as there are any.
+        breakdowns: the cross matrix and the strata.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -65,7 +69,8 @@ def page(board: Board, thumbnails: Thumbnails) -> str:
         published_note=PUBLISHED_NOTE,
         cam_reading=CAM_READING,
         randomized_reading=RANDOMIZED_READING,
-        tables=[_table(number, rows, board) for number, rows in enumerate(board.comparison_groups())],
+        cross=cross_page(breakdowns.matrices),
+        tables=[_table(number, rows, board, breakdowns) for number, rows in enumerate(board.comparison_groups())],
         notes=board.notes,
         problems=board.problems,
         data=script_json(page_data(board, thumbnails)),
@@ -88,7 +93,7 @@ def script_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any]:
+def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Breakdowns) -> dict[str, Any]:
     """Return what the template needs of a comparison group.
 
     Args:
@@ -146,6 +151,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
             for row in section.rows
         ],
         "published": _published(data),
+        "strata": strata_page(breakdowns.strata.get(rows[0].block.comparison_group)),
         "cams": cam_tables(scored, "–"),  # noqa: RUF001
         "cam_notes": coarse_notes(scored),
         "cams_checked": any(RANDOMIZED in row.values for row in scored),
