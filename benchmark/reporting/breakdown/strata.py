@@ -182,13 +182,13 @@ def strata_lines(strata: Strata) -> list[Values]:
 
 
 def _values(stratum: Stratum) -> Values:
-    missed = stratum.missed_interval
+    recall, missed = stratum.interval, stratum.missed_interval
     return {
         "n_images": stratum.images,
         "n_patients": stratum.clusters,
         "recall": stratum.recall,
-        "recall_low": stratum.interval.low,
-        "recall_high": stratum.interval.high,
+        "recall_low": None if recall is None else recall.low,
+        "recall_high": None if recall is None else recall.high,
         "expected": stratum.expected,
         "difference": stratum.recall - stratum.expected,
         "missed": stratum.missed,
