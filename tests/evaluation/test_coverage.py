@@ -177,7 +177,14 @@ def test_intervals_of_all_scores_cover(population: Probabilities) -> None:
             assert intervals[name].low <= values[name] <= intervals[name].high
     shares = {name: count / studies for name, count in covered.items()}
     error = 2 * np.sqrt(0.95 * 0.05 / studies)  # of a share of 95 % in this many studies
-    assert {name: share for name, share in shares.items() if not 0.93 - error / 2 <= share <= 0.97 + error / 2} == {}
+    # the threshold rests on as many validation images as the correlation within patients leaves, rounded to few
+    most = {"sensitivity_at_95": 0.985, "specificity_at_95": 0.985}
+    wrong = {
+        name: share
+        for name, share in shares.items()
+        if not 0.93 - error / 2 <= share <= most.get(name, 0.97) + error / 2
+    }
+    assert wrong == {}
 
 
 def test_the_threshold_that_few_images_gave_is_part_of_the_interval() -> None:

@@ -27,6 +27,7 @@ class _Fold:
         ill: bool, shape (n,).
         threshold: from the validation images; ``None`` where there are none to choose it by.
         drawn: float64, shape (B,), from as many others; empty without a threshold.
+        chosen_by: clusters of validation images without a tumour, which gave the threshold.
     """
 
     tumour: Floats
@@ -34,6 +35,7 @@ class _Fold:
     ill: npt.NDArray[np.bool_]
     threshold: float | None
     drawn: Floats
+    chosen_by: int
 
     @classmethod
     def of(
@@ -48,15 +50,15 @@ class _Fold:
         mine = images.folds == fold
         tumour, ill = 1 - probabilities[mine, negative].astype(np.float64), images.labels[mine] != negative
         threshold = threshold_at(validation.labels, validation.probabilities, negative, OPERATING_SPECIFICITY)
-        drawn = np.zeros(0)
+        drawn, chosen_by = np.zeros(0), 0
         if threshold is not None:
             generator = np.random.default_rng([bootstrap.seed, 3, fold])
             of_healthy = validation.labels == negative
             scores = 1 - validation.probabilities[of_healthy, negative].astype(np.float64)
-            clusters, _ = numbered_clusters(validation.image_ids[of_healthy], validation.groups[of_healthy])
+            clusters, chosen_by = numbered_clusters(validation.image_ids[of_healthy], validation.groups[of_healthy])
             specificities = _specificities(scores, clusters, threshold, generator, bootstrap.resamples)
             drawn = np.quantile(np.concatenate([scores, tumour[~ill]]), specificities)
-        return cls(tumour, images.clusters[mine], ill, threshold, drawn)
+        return cls(tumour, images.clusters[mine], ill, threshold, drawn, chosen_by)
 
 
 def _specificities(
@@ -139,13 +141,16 @@ def operating_point(
     found: dict[str, Interval | None] = {}
     if not np.isnan(matched).any():
         replicates = np.asarray((weights * of_matched).sum(axis=1))
-        found[MATCHED] = _wide_interval(float(matched.mean()), replicates, min(sick, healthy), int(ill.sum()))
+        found[MATCHED] = _wide_interval(
+            float(matched.mean()), replicates, min(sick, healthy), int(ill.sum()), min(sick, healthy)
+        )
     if any(fold.threshold is None for folds in trainings for fold in folds):
         return found
     for name, side, clusters in ((SENSITIVITY, True, sick), (SPECIFICITY, False, healthy)):
         values, drawn = _columns([_at_thresholds(folds, bootstrap.draws, side) for folds in trainings])
         replicates = np.asarray((weights * drawn).sum(axis=1))
-        found[name] = _wide_interval(float(values.mean()), replicates, clusters, int((ill == side).sum()))
+        few = min(clusters, *(fold.chosen_by for folds in trainings for fold in folds))
+        found[name] = _wide_interval(float(values.mean()), replicates, clusters, int((ill == side).sum()), few)
     return found
 
 
@@ -155,17 +160,23 @@ def _columns(trainings: Sequence[tuple[float, Floats]]) -> tuple[Floats, Floats]
     return np.array(values), np.stack(replicates, axis=1)
 
 
-def _wide_interval(value: float, replicates: Floats, clusters: int, images: int) -> Interval:
+def _wide_interval(value: float, replicates: Floats, clusters: int, images: int, few: int) -> Interval:
     """Return the interval of a share whose replicates spread too widely for the delta method.
 
     Their standard deviation is taken on the logit scale, on which a share near 1 with few images is skewed, half an
     image being added on either side (Haldane 1956; Agresti 2013, section 5.2). A share at its limit gets at least
     Wilson's interval for as many trials as there are clusters.
+
+    Args:
+        value: the share.
+        replicates: shape (B,).
+        clusters, images: how many it is of.
+        few: clusters of the smallest part that it rests on, for the degrees of freedom.
     """
     from scipy.stats import t
 
     shares = (replicates[~np.isnan(replicates)] * images + 0.5) / (images + 1)
-    reach = float(t.ppf(0.975, max(1, clusters - 1)) * np.log(shares / (1 - shares)).std(ddof=1))
+    reach = float(t.ppf(0.975, max(1, few - 1)) * np.log(shares / (1 - shares)).std(ddof=1))
     inside = value if 0 < value < 1 else (value * images + 0.5) / (images + 1)
     middle = float(np.log(inside / (1 - inside)))
     low, high = (float(1 / (1 + np.exp(-(middle + side * reach)))) for side in (-1, 1))
