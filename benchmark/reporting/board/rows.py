@@ -19,7 +19,7 @@ from benchmark.reporting.board.columns import COLUMNS
 from benchmark.reporting.board.derived_scores import scores_of
 from benchmark.reporting.board.head_energy import head_columns
 
-_FOLDS = {"official-folds": "official folds", "slice": "slice folds"}
+_FOLDS = {"official-folds": "official folds", "regroup": "regrouped folds", "slice": "slice folds"}
 
 
 @dataclass(frozen=True)
