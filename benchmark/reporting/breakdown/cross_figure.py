@@ -27,7 +27,7 @@ def draw_cross_matrices(made: Any, matrices: Sequence[CrossMatrix]) -> None:
     made.legend(
         [],
         [],
-        title=f"macro-F1; below it the difference to the same set at home\n(on the classes that both sets have).{rest}",
+        title=f"macro-F1; below it the difference to home\n(on the classes that both sets have).{rest}",
         loc="outside lower left",
         title_fontsize=6,
     )
