@@ -17,7 +17,7 @@ def draw_cross_matrices(made: Any, matrices: Sequence[CrossMatrix]) -> None:
     drawn = matrices[:_MOST]
     columns = 1 if len(drawn) == 1 or len(drawn[0].sets) > 4 else 2
     lines = -(-len(drawn) // columns)
-    set_height(made, 14 + lines * (14 + 80 / columns))
+    set_height(made, 12 + lines * (10 + 78 / columns))
     grid = made.subplots(lines, columns, squeeze=False)
     for axes in list(grid.flat)[len(drawn) :]:
         axes.set_visible(False)
@@ -27,7 +27,7 @@ def draw_cross_matrices(made: Any, matrices: Sequence[CrossMatrix]) -> None:
     made.legend(
         [],
         [],
-        title=f"macro-F1, and below it macro-F1 at home less away\n(on the classes that both sets have).{rest}",
+        title=f"macro-F1; below it the difference to home\n(on the classes that both sets have).{rest}",
         loc="outside lower left",
         title_fontsize=6,
     )
@@ -48,13 +48,17 @@ def _panel(axes: Any, matrix: CrossMatrix) -> None:
                     1,
                     1,
                     facecolor="#F2F2F2" if score is None else shade(score),
-                    edgecolor="black" if trained == tested else "white",
+                    edgecolor="white",
                     linewidth=1.0,
                     hatch="///" if score is None else None,
                 )
             )
             colour = GREY if score is None else "white" if score > _DARK else "black"
             axes.text(tested, trained, _text(cell), ha="center", va="center", fontsize=6.5, color=colour)
+    for home in range(count):  # last, so that no neighbour lies on its frame
+        axes.add_patch(
+            Rectangle((home - 0.49, home - 0.49), 0.98, 0.98, fill=False, edgecolor="black", linewidth=1.2)
+        )
     axes.set_xlim(-0.5, count - 0.5)
     axes.set_ylim(count - 0.5, -0.5)
     axes.set_aspect("equal")

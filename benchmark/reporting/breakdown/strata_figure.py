@@ -17,8 +17,8 @@ _COLOURS = ("#0072B2", "#B84E00", "#007A5A", "#9E4A7E")  # as of libraries: lett
 def draw_strata(made: Any, strata: Strata) -> None:
     """Draw a panel for each facet: strata from the worst down, the rows of each side by side."""
     facets, count = strata.facets, min(MOST_ROWS, len(strata.rows))
-    names = [[wrapped(name, 26) for name in facet.names] for facet in facets]
-    heights = [len(each) * (1.6 + 2.6 * count) + 7 for each in names]
+    names = [[_in_lines(name) for name in facet.names] for facet in facets]
+    heights = [len(each) * max(1.6 + 2.6 * count, 8.0) + 7 for each in names]
     set_height(made, 18 + sum(heights) + 4 * count)
     grid = made.subplots(len(facets), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for axes, facet, labels in zip(grid, facets, names, strict=True):
@@ -49,3 +49,9 @@ def draw_strata(made: Any, strata: Strata) -> None:
         loc="outside lower left",
         title_fontsize=6,
     )
+
+
+def _in_lines(name: str) -> str:
+    """Return a stratum's name in lines, the bounds of a third in one of their own."""
+    head, bracket, bounds = name.partition(" (")
+    return wrapped(head, 26) + (f"\n({bounds}" if bracket else "")

@@ -18,6 +18,7 @@ from benchmark.reporting.figures.overlays import Line, draw_outline, grey, no_pi
 from benchmark.reporting.figures.style import DPI_OF_PICTURES, MM, figure, remove_others, save, set_height, title
 
 STEM = "gallery"
+MOST_SHEETS = 8  # of a comparison group: rows that read next to nothing would fill hundreds
 WIDTH_MM, HEIGHT_MM = 180, 235  # of a sheet, at most: a page's text with room for a caption
 HIT_COLOUR, MISS_COLOUR, OTHER_COLOUR = "#0072B2", "#B84E00", "#9EC4DE"
 
@@ -84,14 +85,15 @@ def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], o
         lesions = _lesions(cases)
         stems = []
         sheet = Sheet.of(cases.names)
-        for start in range(0, len(numbered), sheet.across * sheet.down):
+        drawn = numbered[: MOST_SHEETS * sheet.across * sheet.down]
+        for start in range(0, len(drawn), sheet.across * sheet.down):
             stem = STEM if not sheets else f"{STEM}_{len(sheets) // 2 + 1}"
             with figure(width_mm=WIDTH_MM) as made:
-                shown = numbered[start : start + sheet.across * sheet.down]
+                shown = drawn[start : start + sheet.across * sheet.down]
                 draw_sheet(made, sheet, cases, shown, start, pictures, lesions)
                 sheets += save(made, out, stem, DPI_OF_PICTURES)
             stems.append(stem)
-        parts += _text(cases, title(rows), stems)
+        parts += _text(cases, title(rows), stems, len(drawn))
     remove_others(out, STEM, sheets)
     return write_atomically(out / f"{STEM}.md", "\n\n".join(parts) + "\n")
 
@@ -106,7 +108,7 @@ def _lesions(cases: Cases) -> dict[str, list[Line]]:
     return outlines
 
 
-def _text(cases: Cases, name: str, stems: list[str]) -> list[str]:
+def _text(cases: Cases, name: str, stems: list[str], drawn: int) -> list[str]:
     gallery = cases.gallery()
     count = sum(len(numbers) for _, numbers in gallery)
     tumours = len(cases.labels) if cases.negative is None else int((cases.labels != cases.negative).sum())
@@ -118,6 +120,8 @@ def _text(cases: Cases, name: str, stems: list[str]) -> list[str]:
             "Numbers in the pictures are those of the tables. A bar under an image is the probability that the row "
             "named beside it gives the true class; orange with a cross where that row misses it."
         )
+        if drawn < count:
+            parts.append(f"The first {drawn} of these {count} images are drawn; the tables have all.")
         parts.append("\n\n".join(f"![{escaped(stem)}]({stem}.png)" for stem in stems))
     grouped = any(cases.groups)
     number = 0

@@ -14,7 +14,7 @@ from benchmark.reporting.figures.style import GREY, columns_for, lowest, panels,
 FN_COLOUR, MISSED_COLOUR = "#9EC4DE", "#B84E00"
 MAX_PANELS = 8  # more don't fit a page: then the classes are lines of one table
 _LONGEST = 16  # characters of a class that can stand aslant below a matrix
-_TURNED = 20  # classes; beyond, numbers stand upright and cells have no counts
+_NUMBERED = 20  # classes; beyond, not every column has its number, and cells have no counts
 _PITCH, _LINE, _LEAST = 3.2, 2.0, 2.3  # mm: of a line of the table or matrix, of each further line of its name
 _MOST_ROWS = 4  # matrices of so many classes
 
@@ -35,7 +35,9 @@ def draw_false_negatives(made: Any, rows: Sequence[BoardRow]) -> None:
     lines = math.ceil(len(names) / columns)
     names_of_rows = [wrapped(name, 28) for name in full_names(ordered)]
     pitch = 3.1 + 2.2 * max(name.count("\n") for name in names_of_rows)
-    set_height(made, 22 + lines * (7 + pitch * len(rows)))
+    headings = [wrapped(f"{name} (of {number(ordered[0].values[f'support_{name}'])})", 34) for name in names]
+    heading = 7 + 2.6 * max(text.count("\n") for text in headings)
+    set_height(made, 22 + lines * (heading + pitch * len(rows)))
     grid = made.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     shares = [
         100 * row.values.get(f"fn_{name}", 0) / max(1, row.values[f"support_{name}"])
@@ -43,7 +45,7 @@ def draw_false_negatives(made: Any, rows: Sequence[BoardRow]) -> None:
         for name in names
     ]
     limit = max(*shares, 1.0) * 1.45  # room for the counts
-    for axes, name in zip(grid.flat, names, strict=False):
+    for axes, name, text in zip(grid.flat, names, headings, strict=False):
         for y, row in enumerate(ordered):
             support, lost = row.values[f"support_{name}"], row.values.get(f"fn_{name}")
             if lost is None:  # no test image has the class
@@ -60,8 +62,7 @@ def draw_false_negatives(made: Any, rows: Sequence[BoardRow]) -> None:
                 va="center",
                 fontsize=5.5,
             )
-        heading = wrapped(f"{name} (of {number(ordered[0].values[f'support_{name}'])})", 34)
-        axes.set_title(heading, loc="left", fontsize=6.5)
+        axes.set_title(text, loc="left", fontsize=6.5)
         axes.set_yticks(range(len(ordered)), names_of_rows, fontsize=6)
         axes.tick_params(axis="y", length=0)
         axes.set_xlim(0, limit)
@@ -141,7 +142,7 @@ def draw_confusion_matrices(made: Any, rows: Sequence[BoardRow]) -> None:
     negative = data.negative
     # names that are long or many stand beside their lines, numbered; below the columns stand the numbers
     numbered = len(names) > MAX_PANELS or max(map(len, names)) > _LONGEST
-    whole = len(names) <= _TURNED
+    whole = len(names) <= _NUMBERED
     lines_of_names = [
         wrapped(f"{k}  {name}", 34) if whole else f"{k}  {shortened(name, 32)}"
         for k, name in enumerate(names, start=1)
@@ -164,8 +165,9 @@ def draw_confusion_matrices(made: Any, rows: Sequence[BoardRow]) -> None:
         axes.set_title(name, fontsize=6, pad=3)
         if numbered:
             axes.set_aspect("auto")
-            turn = 90 if len(names) > _TURNED else 0
-            axes.set_xticks(range(len(names)), [str(k + 1) for k in range(len(names))], fontsize=4.5, rotation=turn)
+            every = -(-len(names) // _NUMBERED)  # of so many only each second or third number has room
+            shown = range(0, len(names), every)
+            axes.set_xticks(shown, [str(k + 1) for k in shown], fontsize=4.5)
             axes.set_yticks(range(len(names)), lines_of_names, fontsize=4.8)
         else:
             axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=5.5)
@@ -179,7 +181,7 @@ def draw_confusion_matrices(made: Any, rows: Sequence[BoardRow]) -> None:
                         (negative - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=MISSED_COLOUR, linewidth=0.7
                     )
                     axes.add_patch(box)
-        if len(names) <= _TURNED:
+        if len(names) <= _NUMBERED:
             for (i, j), cell in np.ndenumerate(matrix):
                 colour = "white" if needs_white(shade.to_rgba(shares[i, j])) else GREY if cell == 0 else "black"
                 axes.text(
