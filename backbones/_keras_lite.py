@@ -6,15 +6,13 @@ pretrained network can be compared across frameworks; ``parity`` certifies that 
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_cache_path
-
+from backbones._cache import cache_root
 from backbones._timm import check_hub
 from backbones._weight_files import problem_with_file
 from backbones.registry import MissingWeights
@@ -146,12 +144,10 @@ def _as_safetensors(path: Path) -> Path:
     torch reads it, in a process of its own since TensorFlow and torch crash in one, and unpickles nothing but
     tensors.
     """
-    named = os.environ.get("TUMORBOARD_CACHE")
-    home = Path(named).expanduser() if named else user_cache_path("tumorboard")
     try:
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        target = home / "weights" / f"{digest}.safetensors"
+        target = cache_root() / "weights" / f"{digest}.safetensors"
     except OSError as error:
         raise MissingWeights(f"The weights in {path} can't be read: {error}") from error
     if not target.exists():

@@ -1,6 +1,5 @@
 """What the commands do, once one is chosen: run, list, recipe."""
 
-import json
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark.cli.json_output import json_option, print_json
 from benchmark.cli.standard_streams import silence
 from benchmark.dependencies import how_to_install, require_posix
 from benchmark.errors import UserError
@@ -47,13 +47,15 @@ def planned(request: "Request", console: "Console") -> "Plan":
     """
     require_posix()
     from benchmark.execution.planning.plan import make_plan
+    from benchmark.execution.progress import Steps, tell
 
-    plan = make_plan(request, say=lambda text: _print(console, text))
+    with Steps(console, "Looking at the images and backbones") as say:
+        plan = make_plan(request, say)
     for note in plan.notes:
-        _print(console, f"Note: {note}")
+        tell(console, f"Note: {note}")
     others = other_writers(plan.out)
     if others:
-        _print(
+        tell(
             console,
             f"Note: of '{plan.out}', {others}: it is trusted for records only, and a run there that goes on from "
             f"checkpoints goes on from what others may have changed.",
@@ -61,18 +63,15 @@ def planned(request: "Request", console: "Console") -> "Plan":
     return plan
 
 
-def _print(console: "Console", text: str) -> None:
-    console.print(shown(text), highlight=False, markup=False, soft_wrap=True)
-
-
 def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary":
     """Do the runs of a plan, write the board, and show how all ended."""
     from benchmark.execution.controller import Controller
     from benchmark.execution.executors.base import Control
     from benchmark.execution.executors.local import LocalExecutor
-    from benchmark.execution.progress import Display, show_summary
+    from benchmark.execution.progress import Display, Steps, show_summary
     from benchmark.records.suite_membership import save_experiments
 
+    make_ready(plan.out)
     plan.images.save(plan.out)
     if plan.suite is not None:
         save_experiments(plan.out, plan.suite, plan.members, request.changes)
@@ -80,18 +79,42 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     before = {number: signal.signal(number, lambda *_: control.ask() and None) for number in _ends_by()}
     try:
         with Display(console, len(plan.jobs), on_unread=control.ask) as display:
-            executor = LocalExecutor(request.timeout)
+            executor = LocalExecutor(request.timeout, plan.environments)
             summary = Controller(plan, request, executor, control, display).carry_out()
         if display.unread:
             silence()
-        with console.status("Writing the leaderboard") as status:
-            board, problems = write_board(plan, status.update) if summary.finished else (None, ())
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if summary.finished:
+        try:
+            with Steps(console, "Writing the leaderboard") as say:
+                board, problems = write_board(plan, say)
+        except KeyboardInterrupt:  # all records are there
+            board, problems = None, (f"The leaderboard is not written: python -m benchmark leaderboard {plan.out}",)
+            summary = replace(summary, interrupted=True)
+    else:
+        board, problems = None, ()
     summary = replace(summary, problems=(*summary.problems, *problems))
     show_summary(console, summary, board.page if board else None, board.answers if board else ())
     return summary
+
+
+def make_ready(out: Path) -> None:
+    """Make a results folder, with the file that explains it, and move what an earlier version kept elsewhere.
+
+    Raises:
+        UserError: it can't be written, or an earlier version is working there.
+    """
+    from benchmark.execution.old_layout import take_over
+    from benchmark.records.results_folder import write_guide
+
+    try:
+        take_over(out)
+        out.mkdir(parents=True, exist_ok=True)
+        write_guide(out)
+    except OSError as error:
+        raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
 
 
 def _ends_by() -> tuple[signal.Signals, ...]:
@@ -101,18 +124,20 @@ def _ends_by() -> tuple[signal.Signals, ...]:
 
 
 def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard | None", tuple[str, ...]]:
-    """Write the leaderboard of all records in a plan's results folder, with a montage of the largest images and small
-    copies of all test images; return it, or ``None`` and a sentence on what prevented it.
+    """Write the leaderboard of all records in a plan's results folder, with a montage of the largest images, small
+    copies of all test images and what is known of them; return it, or ``None`` and a sentence on what prevented it.
 
     Args:
         say: is told what is being done.
     """
     from filelock import FileLock
 
+    from benchmark.atomic_files import inside
+    from benchmark.records.results_folder import CLAIMS
     from benchmark.reporting.leaderboard import write_leaderboard
 
     try:
-        with FileLock(plan.out / "claims" / "leaderboard.lock"):
+        with FileLock(inside(plan.out, *CLAIMS, "leaderboard.lock")):
             problems = _keep_pictures(plan)
             return write_leaderboard(plan.out, say=say), problems
     except UserError as error:
@@ -122,10 +147,13 @@ def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard
 
 
 def _keep_pictures(plan: "Plan") -> tuple[str, ...]:
-    """Write the montage and the small images; return a sentence on what prevented it, if anything did."""
+    """Write the montage, the small images and what is known of them; return a sentence on what prevented it, if
+    anything did.
+    """
     from benchmark.data import load_prepared
     from benchmark.execution.worker.inputs import load_images
     from benchmark.records.outcomes import RunFailure
+    from benchmark.reporting.breakdown.image_facts import write_image_facts
     from benchmark.reporting.figures.montage import write_montage
     from benchmark.reporting.figures.thumbnails import write_thumbnails
 
@@ -137,6 +165,7 @@ def _keep_pictures(plan: "Plan") -> tuple[str, ...]:
         for job in splits.values():
             data, split = load_images(job)
             write_thumbnails(data, split.test, plan.out)
+            write_image_facts(data, split.test, plan.out)
     except (UserError, RunFailure, OSError) as error:
         why = error.strerror or error if isinstance(error, OSError) else error
         return (f"The board shows only images that earlier commands kept: {str(why).rstrip('.')}.",)
@@ -144,7 +173,7 @@ def _keep_pictures(plan: "Plan") -> tuple[str, ...]:
 
 
 @click.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@json_option
 @click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), metavar="FILE")
 def list_command(as_json: bool, plugins: tuple[Path, ...]) -> None:
     """Show every backbone, with the weights at hand, and plug-ins that can't be used, with the reason."""
@@ -157,14 +186,17 @@ def list_command(as_json: bool, plugins: tuple[Path, ...]) -> None:
     entries = [_facts(registry.get(name)) for name in registry.names()]
     broken = [{"name": each.name, "origin": each.origin, "reason": each.reason} for each in registry.broken]
     if as_json:
-        click.echo(json.dumps({"backbones": entries, "broken": broken}, indent=1))
+        print_json({"backbones": entries, "broken": broken})
         return
     lines = [tuple(_LISTED.values()), *(tuple(_cell(entry[column]) for column in _LISTED) for entry in entries)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(_LISTED))]
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         click.echo(shown("  ".join(cells).rstrip()))
-    click.echo("\nAlso every model of two libraries: timm:NAME, keras:NAME.")
+    click.echo(
+        "\nAlso every model of two libraries: timm:NAME, keras:NAME. timm/resnet50 and timm:resnet50 are two rows:\n"
+        "the first is declared above, with fixed weights, the second is what the installed timm makes of that name."
+    )
     missing = sorted({module for name in registry.names() for module in registry.get(name).missing_modules()})
     if missing:
         click.echo(f"Not installed: {', '.join(missing)}. To train with them: {how_to_install(missing)}")
@@ -209,7 +241,7 @@ def _facts(entry: "Backbone") -> dict[str, Any]:
         note = f"not installed: {', '.join(missing)}" + (f"; {note}" if note else "")
     return {
         "name": entry.name,
-        "framework": entry.framework,
+        "framework": _executed_by(entry),
         "library": entry.library,
         "input_size": entry.input_size,
         "parameters": entry.parameters,
@@ -220,6 +252,17 @@ def _facts(entry: "Backbone") -> dict[str, Any]:
         "note": note,
         "origin": entry.origin,
     }
+
+
+def _executed_by(entry: "Backbone") -> str:
+    """Return the framework that executes a network, as boards name it; a plug-in's own where no engine runs it."""
+    from benchmark.engines import engine_of
+    from benchmark.records.settings import Settings
+
+    try:
+        return engine_of(entry, Settings().keras_backend)
+    except UserError:
+        return entry.framework
 
 
 @click.command("recipe")

@@ -16,9 +16,9 @@ from benchmark.atomic_files import inside, write_atomically
 from benchmark.errors import UserError
 from benchmark.foreign_files import MAX_NAME, Refused, is_plain_name, list_foreign, read_foreign
 from benchmark.recipe.suite import SHIPPED, Conclusion, Suite
+from benchmark.records.results_folder import SUITES
 from benchmark.text import plain
 
-_FOLDER = "suites"
 _MAX_BYTES = 4 * 2**20  # of a file on a suite
 _MAX_TEXT = 10_000  # characters
 # Reports stand beside the board and beside what people write there themselves.
@@ -125,7 +125,7 @@ def save_experiments(
     except ValidationError as error:
         raise UserError(f"In {suite.where}: {_first_problem(error)}.") from None
     try:
-        write_atomically(inside(out, _FOLDER, f"{suite.name}.json"), experiments.model_dump_json(indent=1))
+        write_atomically(inside(out, *SUITES, f"{suite.name}.json"), experiments.model_dump_json(indent=1))
     except OSError as error:
         raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
 
@@ -178,16 +178,16 @@ def read_experiments(folders: Iterable[Path]) -> tuple[tuple[Experiments, ...], 
     problems: list[str] = []
     for folder in folders:
         try:
-            names = [name for name in list_foreign(folder, _FOLDER) if name.endswith(".json") and name[0] != "."]
+            names = [name for name in list_foreign(folder, *SUITES) if name.endswith(".json") and name[0] != "."]
         except Refused as refused:
-            problems.append(f"{_FOLDER} is not used: {refused}.")
+            problems.append(f"{SUITES[-1]} is not used: {refused}.")
             continue
         for name in names:
             here = _read(folder, name)
             if isinstance(here, Experiments):
                 suites[here.suite] = _together(suites[here.suite], here) if here.suite in suites else here
             elif here:
-                problems.append(plain(f"{_FOLDER}/{name[:MAX_NAME]} is not used: {here}."))
+                problems.append(plain(f"{SUITES[-1]}/{name[:MAX_NAME]} is not used: {here}."))
     return tuple(suites[name] for name in sorted(suites)), tuple(problems)
 
 
@@ -210,7 +210,7 @@ def _together(first: Experiments, second: Experiments) -> Experiments:
 def _read(out: Path, name: str) -> Experiments | str:
     """Return what a file says, or why it can't be used, empty where it is not there: the next command writes it."""
     try:
-        experiments = Experiments.model_validate_json(read_foreign(out, _FOLDER, name, limit=_MAX_BYTES))
+        experiments = Experiments.model_validate_json(read_foreign(out, *SUITES, name, limit=_MAX_BYTES))
     except FileNotFoundError:
         return ""
     except Refused as refused:

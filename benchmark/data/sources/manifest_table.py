@@ -8,7 +8,7 @@ from benchmark.errors import UserError, nearest
 
 MANIFESTS = (".csv", ".parquet")
 REQUIRED = ("path", "label")
-OPTIONAL = ("group", "split", "mask", "slice", "plane")
+OPTIONAL = ("group", "split", "mask", "slice", "plane", "scanner", "source")
 
 MAX_ROWS, MAX_CELL = 1_000_000, 4096  # lines; characters of a cell
 _MAX_UNPACKED, _BATCH = 128 * 2**20, 1000  # bytes of a table's columns; lines that are read at once

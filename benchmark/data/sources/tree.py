@@ -236,7 +236,7 @@ def open_archive(source: Path | BinaryIO, shown: str) -> zipfile.ZipFile:
     for member in archive.infolist():
         reason = _refusal(member)
         if member.filename in seen:
-            reason = "stands in it twice"
+            reason = "is in it twice"
         seen.add(member.filename)
         if reason:
             archive.close()
