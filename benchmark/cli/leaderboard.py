@@ -10,6 +10,7 @@ import click
 from benchmark.cli.json_output import json_option, print_json
 from benchmark.errors import UserError
 from benchmark.records.results_folder import VIEW
+from benchmark.text import shown
 
 if TYPE_CHECKING:
     from benchmark.evaluation.costs import Costs
@@ -113,4 +114,4 @@ def _compare(folders: Sequence[Path], pair: tuple[str, str], *, as_json: bool) -
         numbers = {field.name: getattr(compared, field.name) for field in fields(compared)}
         print_json({"first": first, "second": second, **numbers, "images": images})
     else:
-        click.echo(compared.text(first, second))
+        click.echo(shown(compared.text(first, second)))

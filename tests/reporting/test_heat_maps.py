@@ -254,6 +254,9 @@ def test_without_a_negative_class_the_gallery_shows_what_is_wrong(tmp_path: Path
         ),
         ("", "default", ""),
         ("python -m benchmark 'unfinished", "default", ""),
+        ("rm -rf benchmark", "default", ""),  # of a stranger, to be copied
+        ("python -c 'import evil' benchmark", "default", ""),
+        ("python -m benchmark --note 'a\x1b[31m'", "default", ""),
     ],
 )
 def test_the_command_of_a_row_does_its_runs_and_no_others(

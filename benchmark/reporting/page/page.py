@@ -4,7 +4,7 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -40,6 +40,7 @@ from benchmark.reporting.summary.cam_tables import cam_tables, coarse_notes
 from benchmark.reporting.summary.doubts import doubts
 from benchmark.reporting.summary.outside_head import outside_head
 from benchmark.reporting.summary.sections import WITHOUT, table_sections
+from benchmark.text import shown
 
 _SCRIPTS = (
     "base",
@@ -61,7 +62,9 @@ def page(board: Board, thumbnails: Thumbnails, breakdowns: Breakdowns = Breakdow
     from jinja2 import Environment, StrictUndefined
 
     static = files("benchmark.reporting.page") / "static"
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_as_text
+    )
     template = environment.from_string((static / "leaderboard.html.jinja").read_text(encoding="utf-8"))
     return template.render(
         disclaimer=DISCLAIMER,
@@ -88,9 +91,26 @@ def packed(script: bytes) -> str:
 
 
 def script_json(value: Any) -> str:
-    """Return JSON that can stand in a script element: nothing in it ends the element or starts a comment."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False, default=str)
+    """Return JSON that can stand in a script element: nothing in it ends the element or starts a comment.
+
+    Text in it is as :func:`~benchmark.text.shown` leaves it.
+    """
+    text = json.dumps(_all_as_text(value), separators=(",", ":"), allow_nan=False, default=str)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _as_text(value: Any) -> Any:
+    """Return a value for the page; text without what turns the order of letters, markup of our own as it is."""
+    return shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _all_as_text(value: Any) -> Any:
+    """Return nested values with all text in them as :func:`_as_text` leaves it."""
+    if isinstance(value, Mapping):
+        return {_as_text(name): _all_as_text(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_all_as_text(inner) for inner in value]
+    return _as_text(value)
 
 
 def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Breakdowns) -> dict[str, Any]:
