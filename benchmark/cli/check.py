@@ -11,6 +11,7 @@ from benchmark.conformance.report import Result, as_markdown
 from benchmark.conformance.runner import examine
 from benchmark.conformance.selection import find_backbones
 from benchmark.errors import UserError, nearest
+from benchmark.text import plain, shown
 
 
 @click.command(name="check")
@@ -42,7 +43,7 @@ def check_command(
     backbones, needed = find_backbones(names, plugins, everything=everything)
 
     def show(result: Result) -> None:
-        click.echo(f"{result.backbone}: {result.check}: {result.status} ({result.seconds:.1f} s)", err=True)
+        click.echo(plain(f"{result.backbone}: {result.check}: {result.status} ({result.seconds:.1f} s)"), err=True)
 
     results: list[Result] = []
     for backbone in backbones:
@@ -51,7 +52,7 @@ def check_command(
     if as_json:
         print_json({"sound": sound, "checks": [asdict(result) for result in results]})
     else:
-        click.echo(text)
+        click.echo(shown(text))
     if report_file is not None:
         report_file.write_text(text + "\n", encoding="utf-8")
     if not sound:

@@ -13,6 +13,7 @@ from benchmark.atomic_files import write_atomically
 from benchmark.cli.data_options import data_options
 from benchmark.cli.json_output import json_option, print_json
 from benchmark.errors import UserError
+from benchmark.text import plain, shown
 
 if TYPE_CHECKING:
     from benchmark.data.audit.audit import Audit
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 @click.option("--audit", "audited", is_flag=True, help="Look for duplicates, leaks and shortcuts.")
 @click.option("--size", type=int, default=224, show_default=True, metavar="PIXELS", help="Side of prepared images.")
 @click.option("--resize", type=click.Choice(["squash", "pad"]), default="squash", show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Moves the validation images.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, metavar="N", help="Another seed takes other validation images."
+)
 @click.option("--validation-fraction", type=float, default=0.1, show_default=True, metavar="SHARE")
 @click.option("--limit", type=int, metavar="N", help="Use N images only.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that can't be read.")
@@ -80,7 +83,7 @@ def data_command(
     if as_json:
         print_json(facts)
     else:
-        click.echo(text or summary(data, splits))
+        click.echo(shown(text or summary(data, splits)))
 
 
 @contextmanager
@@ -100,7 +103,7 @@ def decoding_progress(source: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(task, completed=done, total=total)
             if not console.is_terminal and 5 * done // max(1, total) > fifths:
                 fifths = 5 * done // max(1, total)
-                print(f"Preparing {source}: {done} of {total} images", file=sys.stderr)
+                print(plain(f"Preparing {source}: {done} of {total} images"), file=sys.stderr)
 
         yield progress
 
@@ -218,7 +221,7 @@ def summary(data: "DataSet", splits: "tuple[Split, ...]") -> str:
             ]
             lines.append(f"{name:{width}}  " + "  ".join(f"{count:>10}" for count in counts))
         if split.removed is not None:
-            lines.append(f"{split.removed} training images that also stand in test were left out")
+            lines.append(f"{split.removed} training images that are also in test were left out")
         lines += [f"note: {note}" for note in split.notes]
         lines += [f"leak: {leak}" for leak in split.leaks]
     lines += ["", f"prepared in {data.folder}"]

@@ -57,7 +57,7 @@ def leaderboard_command(
     pair: tuple[str, str] | None,
     as_json: bool,
 ) -> None:
-    """Write the leaderboard of one results folder or several anew, from their records; nothing is trained.
+    """Write the leaderboard of one results folder, or of several, from their records; nothing is trained.
 
     Several folders (of several machines, of several days) become one board; a run that is in two is shown once.
     Columns are those of leaderboard.csv. Rows that are not shown still count in ranks and corrections. A part of the
@@ -84,12 +84,12 @@ def leaderboard_command(
 def _write(folders: Sequence[Path], target: Path, view: "View", costs: "Costs | None", *, as_json: bool) -> None:
     from rich.console import Console
 
-    from benchmark.execution.progress import show_answers
+    from benchmark.execution.progress import Steps, show_answers
     from benchmark.reporting.leaderboard import write_leaderboard
 
     try:
-        with Console(stderr=True).status("Reading records") as status:
-            written = write_leaderboard(target, folders, view, costs, say=status.update)
+        with Steps(Console(stderr=True), "Reading records") as say:
+            written = write_leaderboard(target, folders, view, costs, say=say)
     except OSError as error:
         raise UserError(f"'{target}' can't be written: {error.strerror or error}.") from None
     if as_json:

@@ -1,11 +1,13 @@
 """The command line: ``python -m benchmark``. Imports little, so that help and ``list`` answer at once."""
 
+import errno
 import importlib.util
 import io
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +16,7 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from benchmark.cli.data_options import data_options
+from benchmark.cli.standard_streams import open_missing, silence
 from benchmark.errors import UserError, nearest
 from benchmark.text import plain
 
@@ -31,7 +34,7 @@ COMMANDS = {
     ),
     "leaderboard": (
         "benchmark.cli.leaderboard:leaderboard_command",
-        "Write the leaderboard of one results folder, or several, anew.",
+        "Write the leaderboard of one results folder, or of several.",
     ),
     "data": ("benchmark.cli.data:data_command", "Look at a data set: classes, patients, duplicates, split."),
     "check": ("benchmark.cli.check:check_command", "Check that a backbone is sound."),
@@ -39,11 +42,33 @@ COMMANDS = {
     "new": ("benchmark.cli.check:new_command", "Write a starting file for a backbone of your own."),
 }
 _COMPLETION = "_TUMORBOARD_COMPLETE"  # the variable by which a shell asks for completions
-_SEVERAL = ("--backbone", "--seed", "--entry")  # options that take every word up to the next option
+_SEVERAL = ("--backbone", "--data", "--seed", "--entry")  # options that take every word up to the next option
+
+
+# What the machine lacks, and what to do about it: no fault of the program.
+_OUTSIDE = {
+    errno.ENOSPC: "Free some space and give the same command again",
+    errno.EDQUOT: "Free some space and give the same command again",
+    errno.EROFS: "Make the disk writable, or name another folder",
+    errno.EMFILE: "Raise the number of files that a process may open (ulimit -n 1024)",
+    errno.ENFILE: "End other programs",
+    errno.EIO: "Look after the disk or terminal, and give the same command again",
+}
+
+
+class Unread(Exception):
+    """Nobody reads what is printed, as after ``| head -1``."""
 
 
 class Commands(click.Group):
     """A group that knows its commands by name and imports one when it is used."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Do a command; raises :class:`Unread` in place of what click would make of a closed pipe."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise Unread from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -94,6 +119,15 @@ def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float 
     if seconds <= 0:
         raise UserError(f"--timeout {value}: give seconds, or a number with s, m or h, such as 90, 30m or 2h.")
     return seconds
+
+
+def _workers(_: click.Context, __: click.Parameter, value: str) -> int | str:
+    """Read a number of workers."""
+    if value == "auto":
+        return value
+    if not value.isdecimal() or int(value) < 1:
+        raise UserError(f"--workers {value}: give a number of workers from 1, or auto.")
+    return int(value)
 
 
 def _budget(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
@@ -169,10 +203,15 @@ def _suite_names() -> Iterable[str]:
 )
 @click.option(
     "--data",
-    default="phantom",
-    show_default=True,
-    metavar="SOURCE",
-    help="A folder or zip of images, or a known name.",
+    multiple=True,
+    default=("phantom",),
+    metavar="SOURCE ...",
+    help="A folder or zip of images, or a known name; several with --cross.  [default: phantom]",
+)
+@click.option(
+    "--cross",
+    is_flag=True,
+    help="Train on each of the sources and test on each, without what two of them share: the external matrix.",
 )
 @click.option(
     "--recipe",
@@ -201,9 +240,9 @@ def _suite_names() -> Iterable[str]:
     help="Change one recipe field, such as schedule.name=cosine.",
 )
 @click.option("--size", type=int, metavar="PIXELS", help="Side of the square input; 0 is each backbone's own.")
-@click.option("--epochs", type=int, metavar="N")
-@click.option("--batch-size", type=int, metavar="N")
-@click.option("--learning-rate", type=float, metavar="RATE")
+@click.option("--epochs", type=int, metavar="N", help="Epochs of training, at most.")
+@click.option("--batch-size", type=int, metavar="N", help="Images in a training batch.")
+@click.option("--learning-rate", type=float, metavar="RATE", help="Learning rate of the optimizer.")
 @click.option(
     "--seed", "seeds", multiple=True, callback=_seeds, metavar="N ...", help="One run for each seed.  [default: 0]"
 )
@@ -251,12 +290,16 @@ def _suite_names() -> Iterable[str]:
     metavar="N",
     help="Explain N test images of each new run by Grad-CAM, or none. [default: 1000 with lesions' masks, else 96]",
 )
-@click.option("--cam-check", is_flag=True, help="Also see whether those maps change when weights are drawn anew.")
+@click.option(
+    "--cam-check",
+    is_flag=True,
+    help="Also check whether those maps change when the weights are replaced by random ones.",
+)
 @click.option(
     "--dry-run", is_flag=True, help="Check everything, measure a few steps, say how long it may take; do nothing."
 )
-@click.option("--rerun", is_flag=True, help="Do again what is done.")
-@click.option("--only-failed", is_flag=True, help="Do only what was tried and failed.")
+@click.option("--rerun", is_flag=True, help="Do finished runs again.")
+@click.option("--only-failed", is_flag=True, help="Do only runs that failed before.")
 @click.option(
     "--checkpoint-every",
     type=click.FloatRange(min=0),
@@ -264,6 +307,14 @@ def _suite_names() -> Iterable[str]:
     show_default=True,
     metavar="SECONDS",
     help="How often a run saves its state, between epochs; a run that is killed loses about as much.",
+)
+@click.option(
+    "--workers",
+    default="auto",
+    callback=_workers,
+    metavar="N",
+    help="How many runs go on side by side on this machine, each with a GPU, or with its share of the cores; auto is "
+    "one for each GPU.  [default: auto]",
 )
 @click.option("--keep-weights", is_flag=True, help="Keep the checkpoints of finished runs.")
 @click.option("--note", default="", metavar="TEXT", help="Words of your own to keep with the new runs.")
@@ -328,8 +379,11 @@ def _check_own_backbones() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return the exit code: 0, 1 where some row is not ok, 2 for bad input, 130 interrupted."""
+    """Run a command; return the exit code: 0, 1 where some row is not ok, 2 for bad input, 130 interrupted, 141 where
+    nobody reads what it prints.
+    """
     words = sys.argv[1:] if arguments is None else arguments
+    open_missing()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a letter that a terminal can't show must not end a run
             stream.reconfigure(errors="replace")
@@ -351,3 +405,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
+    except Unread:
+        silence()
+        return 141  # as a shell has it for SIGPIPE, by which other programs end then
+    except OSError as error:
+        if error.errno not in _OUTSIDE or "--debug" in words:
+            raise
+        with suppress(OSError):
+            where = f" ('{error.filename}')" if error.filename else ""
+            print(plain(f"{error.strerror}{where}. {_OUTSIDE[error.errno]}."), file=sys.stderr)
+        silence()
+        return 2

@@ -97,14 +97,14 @@ class RecordStore:
         place = RECORDS if ok or not self.done(record.key) else FAILED
         final = inside(self.out, *place, short(record.key))
         home = final.parent
-        new = home / f".new-{final.name}-{uuid4().hex[:8]}"
-        old = home / f".old-{final.name}-{uuid4().hex[:8]}"
+        new = home / f".new-{final.name}-{uuid4().hex}"
+        old = home / f".old-{final.name}-{uuid4().hex}"
         new.mkdir()
         try:
             (new / _JSON).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
             if predictions is not None:
                 arrays = {field.name: getattr(predictions, field.name) for field in fields(Predictions)}
-                np.savez(new / _ARRAYS, **arrays)
+                np.savez_compressed(new / _ARRAYS, **arrays)  # ids and patients repeat: packed, they are a sixth
             if cams is not None:  # masks are mostly empty: packed, they are a tenth
                 maps = {field.name: getattr(cams, field.name) for field in fields(Cams)}
                 np.savez_compressed(new / _CAMS, **maps)

@@ -5,6 +5,7 @@ command with a suite leaves ``suites/NAME.json`` in the folder.
 """
 
 import csv
+import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from benchmark.atomic_files import inside, write_atomically
 from benchmark.errors import UserError
 from benchmark.foreign_files import MAX_NAME, Refused, is_plain_name, list_foreign, read_foreign
-from benchmark.recipe.suite import Conclusion, Suite
+from benchmark.recipe.suite import SHIPPED, Conclusion, Suite
 from benchmark.records.results_folder import SUITES
 from benchmark.text import plain
 
@@ -74,9 +75,17 @@ def known_figures(suite: Suite) -> dict[str, dict[str, str]]:
         return {}
     path = suite.folder / suite.reference
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            figures = {line["id"]: line for line in csv.DictReader(stream)}
-    except (OSError, ValueError) as error:
+        if path.name != suite.reference:  # a suite's table goes into its report: no other file is put there
+            raise Refused("give the name of a file that stands beside the suite")
+        own = suite.folder == SHIPPED  # where installers may lay links
+        data = path.read_bytes() if own else read_foreign(suite.folder, suite.reference, limit=_MAX_BYTES)
+        text = data.decode("utf-8-sig")
+        lines = list(csv.DictReader(io.StringIO(text, newline="")))
+        for number, line in enumerate(lines, start=1):
+            if None in line or None in line.values():
+                raise Refused(f"line {number} below its heading has more cells than that, or fewer")
+        figures = {line["id"]: line for line in lines}
+    except (OSError, ValueError, csv.Error, Refused) as error:
         raise UserError(f"In {suite.where}, reference: {path} can't be read: {error}.") from None
     except KeyError:
         raise UserError(f"In {suite.where}, reference: {path} has no column 'id'.") from None
@@ -110,7 +119,25 @@ def save_experiments(
     if wrong:
         raise UserError(f"In {suite.where}: its name '{plain(suite.name)}' {wrong}; give the file another name.")
     label = ", ".join(f"{field}={value}" for field, value in sorted(changes.items()))
-    old = _read(out, f"{suite.name}.json")
+    known = known_figures(suite)
+    try:
+        experiments = _with_runs(suite, known, _read(out, f"{suite.name}.json"), members, label)
+    except ValidationError as error:
+        raise UserError(f"In {suite.where}: {_first_problem(error)}.") from None
+    try:
+        write_atomically(inside(out, *SUITES, f"{suite.name}.json"), experiments.model_dump_json(indent=1))
+    except OSError as error:
+        raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
+
+
+def _with_runs(
+    suite: Suite,
+    known: Mapping[str, Mapping[str, str]],
+    old: Experiments | str,
+    members: Mapping[str, Iterable[str]],
+    label: str,
+) -> Experiments:
+    """Return what is known of a suite: as it is now, with the runs of earlier commands and those of this one."""
     before = {each.name: each.runs for each in old.entries} if isinstance(old, Experiments) else {}
     entries = []
     for entry in suite.entries:
@@ -120,19 +147,15 @@ def save_experiments(
         entries.append(
             Experiment(name=entry.name, reference=entry.reference, gpu=entry.gpu, note=entry.note, runs=runs)
         )
-    experiments = Experiments(
+    return Experiments(
         suite=suite.name,
         about=suite.about,
         notes=suite.notes,
         source=suite.source,
         conclusions=suite.conclusions,
-        known=known_figures(suite),
+        known=known,
         entries=tuple(entries),
     )
-    try:
-        write_atomically(inside(out, *SUITES, f"{suite.name}.json"), experiments.model_dump_json(indent=1))
-    except OSError as error:
-        raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
 
 
 def problem_with_suite_name(name: str) -> str:
@@ -168,6 +191,12 @@ def read_experiments(folders: Iterable[Path]) -> tuple[tuple[Experiments, ...], 
     return tuple(suites[name] for name in sorted(suites)), tuple(problems)
 
 
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    place = ".".join(str(part)[:MAX_NAME] for part in first["loc"])
+    return f"{place + ': ' if place else ''}{first['msg'][:200]}"
+
+
 def _together(first: Experiments, second: Experiments) -> Experiments:
     others = {entry.name: entry.runs for entry in second.entries}
     entries = []
@@ -187,9 +216,7 @@ def _read(out: Path, name: str) -> Experiments | str:
     except Refused as refused:
         return str(refused)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part)[:MAX_NAME] for part in first["loc"])
-        return f"it is not what a suite leaves ({place + ': ' if place else ''}{first['msg'][:200]})"
+        return f"it is not what a suite leaves ({_first_problem(error)})"
     wrong = problem_with_suite_name(experiments.suite)
     if wrong:
         return f"the suite's name '{experiments.suite[:MAX_NAME]}' {wrong}"

@@ -1,7 +1,7 @@
 """The leaderboard: records in, tables and plots out. Scores are computed anew from the records each time."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.atomic_files import write_atomically
@@ -10,9 +10,12 @@ from benchmark.evaluation.costs import Costs
 from benchmark.records.results_folder import RECORDS, VIEW_MARK, write_guide
 from benchmark.reporting.board.board import Board, make_board
 from benchmark.reporting.board.filters import View
+from benchmark.reporting.board.head_energy import Heads
 from benchmark.reporting.board.load_records import gather
 from benchmark.reporting.board.parity import with_certificates
 from benchmark.reporting.board.rows import evaluate
+from benchmark.reporting.breakdown.cross_matrix import cross_sentences
+from benchmark.reporting.figures.thumbnails import Thumbnails
 from benchmark.reporting.summary.answers import answer_lines
 from benchmark.text import plain
 
@@ -43,7 +46,11 @@ def read_board(*folders: Path, costs: Costs | None = None) -> Board:
         UserError: a folder has no record at all.
     """
     stored = gather(folders)
-    results = (evaluate(record, predictions, stored.cams.get(record.key)) for record, predictions in stored)
+    heads = {name: Heads(Thumbnails(folders, name)) for name in {record.data.fingerprint for record, _ in stored}}
+    results = (
+        evaluate(record, predictions, stored.cams.get(record.key), heads[record.data.fingerprint])
+        for record, predictions in stored
+    )
     return with_certificates(make_board(results, stored.problems, costs), folders)
 
 
@@ -81,13 +88,15 @@ def write_leaderboard(
         UserError: there is no record at all, the view asks for what is not there, or the folder holds full tables,
             which a view would replace.
     """
+    from benchmark.reporting.breakdown.breakdowns import breakdowns_of, write_breakdown_plots
+    from benchmark.reporting.breakdown.image_facts import read_image_facts
     from benchmark.reporting.documents.gallery import write_gallery
     from benchmark.reporting.documents.reference_report import free_for_reports, with_reports, write_reports
     from benchmark.reporting.documents.tables import write_tables
     from benchmark.reporting.figures.cams import write_cam_plots
+    from benchmark.reporting.figures.fonts import letters_note
     from benchmark.reporting.figures.montage import copy_montages
     from benchmark.reporting.figures.plots import write_plots  # matplotlib takes its time
-    from benchmark.reporting.figures.thumbnails import Thumbnails
     from benchmark.reporting.page.page import page
 
     folders = list(folders) or [out]
@@ -96,6 +105,7 @@ def write_leaderboard(
     say("Reading records, computing intervals")
     board, reports = with_reports(view.of(read_board(*folders, costs=costs)), folders)
     board, reports = free_for_reports(board, reports, out)
+    board = replace(board, notes=(*board.notes, *letters_note(board.class_names)))
     out.mkdir(parents=True, exist_ok=True)
     if view:
         write_atomically(out / VIEW_MARK, f"A part of the board of {_shown(folders)}: {view}\n")
@@ -106,15 +116,19 @@ def write_leaderboard(
         copy_montages(folder, out)
     fingerprints = {result.record.data.fingerprint for result in board.results}
     thumbnails = {fingerprint: Thumbnails(folders, fingerprint) for fingerprint in fingerprints}
+    say("Breaking scores down")
+    facts = {fingerprint: read_image_facts(folders, fingerprint) for fingerprint in fingerprints}
+    breakdowns = breakdowns_of(board, facts)
     say("Drawing figures")
     write_plots(board, out)
+    write_breakdown_plots(board, breakdowns, out)
     say("Drawing heat maps")
     write_cam_plots(board, thumbnails, out)
     say("Drawing the gallery")
     write_gallery(board, thumbnails, out)
     say("Writing tables and the page")
-    write_tables(board, out)
+    write_tables(board, out, breakdowns)
     write_reports(reports, out)
     page_file = out / "leaderboard.html"
-    write_atomically(page_file, page(board, thumbnails))
-    return WrittenBoard(page_file, tuple(answer_lines(board)), board)
+    write_atomically(page_file, page(board, thumbnails, breakdowns))
+    return WrittenBoard(page_file, (*cross_sentences(breakdowns.matrices), *answer_lines(board)), board)

@@ -14,6 +14,8 @@ from benchmark.reporting.board.columns import columns
 from benchmark.reporting.board.flat_rows import board_lines, run_lines
 from benchmark.reporting.board.pairs import RowPair, row_pairs
 from benchmark.reporting.board.rows import Result
+from benchmark.reporting.breakdown.cross_matrix import COLUMNS as CROSS_COLUMNS
+from benchmark.reporting.breakdown.cross_matrix import cross_lines, cross_matrices
 from benchmark.reporting.figures.labels import full_names
 from benchmark.reporting.leaderboard import read_board
 from benchmark.text import plain
@@ -67,6 +69,14 @@ class Results:
         lines = board_lines(self.board)
         types |= {name: "float64" for line in lines for name in line if name.endswith(_BESIDE) and name not in types}
         return pd.DataFrame(lines, columns=list(types), dtype=object).astype(types)
+
+    def cross_matrix(self) -> "pd.DataFrame":
+        """Return the cells of the cross matrix, with the columns of ``cross_matrix.csv``: a line for each network,
+        set that trained and set that tested; none where nothing was crossed.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(cross_lines(cross_matrices(self.board)), columns=list(CROSS_COLUMNS))
 
     def compare(self, first: str, second: str) -> "Comparison":
         """Return how two rows differ, on the same test images.

@@ -110,6 +110,10 @@ def test_list_shows_plugins_and_weights_without_building(capsys: pytest.CaptureF
     assert listed["torch/mine"]["note"] == "only a test"
     assert listed["torch/mine"]["weights"] == "to fetch"
     assert listed["keras/baseline_cnn"]["weights"] == "none"
+    # the framework is named as on boards: what executes the network
+    frameworks = {name: entry["framework"] for name, entry in listed.items()}
+    assert frameworks["keras/resnet50"] == frameworks["keras_cv/resnet50"] == "tensorflow"
+    assert frameworks["timm/resnet50"] == frameworks["torch/mine"] == "torch"
     assert (listed["timm/vgg16"]["parameters"], listed["timm/vgg16"]["stages"]) == (134_276_932, 14)
     _, shown, _ = said(capsys, "list")
     lines = {line.split()[0]: line for line in shown.splitlines() if "/" in line}

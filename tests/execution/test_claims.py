@@ -172,3 +172,36 @@ def test_the_heart_beats_by_itself(tmp_path: Path) -> None:
     while len(beats) < 3:
         beats.add(json.loads(path.read_bytes())["beat"])
     claims.close()
+
+
+@pytest.mark.parametrize("days", [1, -1])
+def test_no_claim_is_lost_when_the_clock_is_moved_by_a_day(tmp_path: Path, clock: Clock, days: int) -> None:
+    """When a process began seems to move with the clock; its heart beats on, and a lease is timed by another."""
+    holder = Claims(tmp_path, clock=clock)
+    holder._started -= days * 86_400
+    assert holder.take(KEY)
+    here = Claims(tmp_path, clock=clock)
+    for _ in range(5):
+        assert not here.take(KEY)
+        clock.now += 59
+        holder.beat()
+    assert not holder.lost(KEY)
+    holder.release(KEY)
+    assert here.take(KEY)
+    here.close()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_a_claim_that_is_no_file_is_not_waited_for(tmp_path: Path, clock: Clock, kind: str) -> None:
+    """Who may write to a lab's folder can put anything there."""
+    (tmp_path / "claims").mkdir()
+    path = tmp_path / "claims" / f"{KEY[:20]}.claim"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    claims = Claims(tmp_path, clock=clock)
+    assert not claims.take(KEY)
+    clock.now += 61
+    assert claims.take(KEY)
+    claims.close()

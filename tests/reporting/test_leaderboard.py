@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from simulated import FOUR, TWELVE, Study
+from simulated import CLASSES, FOUR, TWELVE, Study
 
 from benchmark.errors import UserError
 from benchmark.recipe import Recipe
@@ -256,7 +256,7 @@ def test_every_score_has_an_interval(tables) -> None:
         assert (board[f"{name}_low"] <= board[name]).all()
         assert (board[name] <= board[f"{name}_high"]).all()
         assert (board[f"{name}_low"] < board[f"{name}_high"]).all()
-    assert "rest on 60 patients (300 images)" in text
+    assert "are computed from 60 patients (300 images)" in text
     assert "One seed: the ranks are of these trained models, not of these backbones." in text
 
 
@@ -290,7 +290,7 @@ def test_a_row_that_might_have_been_guessed_says_what_it_was_trained_on(tables) 
     board = board.set_index("backbone")
     assert pd.isna(board.loc[able.name, "reason"])
     said = board.loc[guessing.name, "reason"]
-    assert said.startswith("Not told apart from guessing (macro-F1 0.25): the 95 % interval is ")
+    assert said.startswith("Can't be told from guessing (macro-F1 0.25): the 95 % interval is ")
     assert said.endswith("after 36 steps (epoch 9 of 10 was kept) on 120 images from random weights.")
     assert board.loc[guessing.name, "status"] == "ok"
     assert "1 of 2 rows is not shown to be better than guessing." in text
@@ -365,7 +365,24 @@ def test_the_table_comes_before_the_notes(tables) -> None:
         "One seed: the ranks are of these",
     ):
         assert text.index(warning) < table
-    for note in ("95 % interval in brackets", "rest on 20 patients", "resamples, Student's t"):
+    for note in ("95 % interval in brackets", "are computed from 20 patients", "resamples, Student's t"):
         assert text.index(note) > table
-    assert text.count("Not told apart from guessing") == 2  # both rows in one note, and why they stand apart
+    assert text.count("Can't be told from guessing") == 2  # both rows in one note, and why they stand apart
     assert "<details>\n<summary>Not shown to be better than guessing (2): " in text
+
+
+def test_a_class_that_test_lacks_has_empty_cells(tables) -> None:
+    """Of no images none is lost: "0 (0.0-0.0) of 0" would look like the best of all."""
+    record, predictions = Study().run(FOUR[0])
+    assert predictions is not None
+    lacking = predictions.of((predictions.parts != "test") | (predictions.labels != CLASSES.index("pituitary")))
+    runs, board, text = tables([(record, lacking)])
+    for frame in (runs, board):
+        [row] = frame.to_dict("records")
+        for name in ("fn_pituitary", "missed_pituitary", "recall_pituitary", "f1_pituitary"):
+            assert pd.isna(row[name]), name
+        assert row["support_pituitary"] == 0
+        assert not pd.isna(row["fn_glioma"])
+    assert pd.isna(board.get("fn_pituitary_low", pd.Series([float("nan")]))[0])
+    assert "0 (0.0-0.0)" not in text
+    assert "pituitary 0" not in text

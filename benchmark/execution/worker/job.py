@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -131,10 +132,16 @@ class Job(BaseModel):
         )
 
 
-def worker_environment(job: Job, attempt: str) -> Mapping[str, str]:
-    """Return the environment of a job's worker: what decides a framework before it is imported."""
+def worker_environment(job: Job, attempt: str, beside: Mapping[str, str] = MappingProxyType({})) -> Mapping[str, str]:
+    """Return the environment of a job's worker: what decides a framework before it is imported.
+
+    Args:
+        job: what the worker does first.
+        attempt: the id of the attempt.
+        beside: what this worker has for itself where several go on side by side: a GPU, a number of threads.
+    """
     entry = engine_entry(job.run.engine)
     own = {**entry.environment, ATTEMPT_VARIABLE: attempt}
     if job.run.device_kind == "cpu":
         own["CUDA_VISIBLE_DEVICES"] = "-1"
-    return {**entry.environment_defaults, "PYTHONUNBUFFERED": "1", **os.environ, **own}
+    return {**entry.environment_defaults, "PYTHONUNBUFFERED": "1", **os.environ, **beside, **own}

@@ -100,9 +100,11 @@ class View:
         if column:
             _check(f"--sort {self.sort}", column, names)
         rows = [row for row in board.rows if all(condition.holds(row.line) for condition in conditions)]
+        if not board.rows:
+            raise UserError(f"None of the records can be used. {' '.join(board.problems[:1])}")
         if not rows:
             asked = " ".join(f"--filter {text}" for text in self.filters)
-            raise UserError(f"{asked}: none of the {len(board.rows)} rows is so; nothing was written.")
+            raise UserError(f"{asked}: none of the {len(board.rows)} rows meets this; nothing is written.")
         if column:
             present = [row for row in rows if row.line.get(column) is not None]
             present.sort(key=lambda row: _order(row.line[column]), reverse=self.sort.startswith("-"))

@@ -27,26 +27,39 @@ from benchmark.reporting.board.phrases import (
 )
 from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.board.row_notes import marks, row_notes
+from benchmark.reporting.breakdown.breakdowns import Breakdowns
+from benchmark.reporting.breakdown.cross_tables import cross_markdown
+from benchmark.reporting.breakdown.strata_tables import strata_markdown
 from benchmark.reporting.documents.markdown_cells import WHO, bullets, cell, escaped, table, who
 from benchmark.reporting.figures.labels import full_names
 from benchmark.reporting.summary.answers import answers
 from benchmark.reporting.summary.doubts import doubts
+from benchmark.reporting.summary.outside_head import outside_head
 from benchmark.reporting.summary.sections import table_sections
 from benchmark.text import last_lines
 
 
-def markdown(board: Board, plots: Mapping[str, Sequence[str]]) -> str:
+def markdown(
+    board: Board,
+    plots: Mapping[str, Sequence[str]],
+    breakdowns: Breakdowns = Breakdowns(),  # noqa: B008 - frozen
+) -> str:
     """Return the whole leaderboard as Markdown.
 
     Args:
         plots: for each comparison group, the names (without suffix) of the PNG files beside it.
+        breakdowns: the cross matrix and the strata.
     """
     parts = ["# TumorBoard leaderboard", DISCLAIMER]
     parts += [escaped(note) for note in board.notes]
     for rows in board.comparison_groups():
-        parts += _answered(board, rows)
+        if rows[0].first.record.data.external is None:  # what is crossed stands in its matrix
+            parts += _answered(board, rows)
+    parts += cross_markdown(breakdowns.matrices)
     for rows in board.comparison_groups():
-        parts += _comparison_group(rows, board, plots.get(rows[0].block.comparison_group, ()))
+        group = rows[0].block.comparison_group
+        parts += _comparison_group(rows, board, plots.get(group, ()))
+        parts += strata_markdown(breakdowns.strata.get(group), breakdowns.picture(board, group))
     if board.problems:
         parts += ["## Records with a problem", bullets(board.problems)]
     parts.append(_READING)
@@ -113,7 +126,7 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
         parts += pair_tables(board, list(blocks))
         parts += _by_fold(shown)
         parts += ["### False negatives", _false_negatives(shown, "errors"), *_by_patient(shown)]
-        parts.append("Every missed image, and what each row gave it: [gallery.md](gallery.md).")
+        parts.append("Every missed image, and what each row says of it: [gallery.md](gallery.md).")
         parts += ["### Calibration and tumour or not", _further(shown), "### Speed and size", *_speeds(shown)]
         parts += _same_networks(rows)
         parts += _where_it_looks(shown, [stem for stem in plots if stem.startswith(CAM_STEM)])
@@ -274,9 +287,13 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
             parts.append(RANDOMIZED_READING)
     elif any(row.first.cams is not None for row in explained):
         parts.append("The heat maps have no scores: no lesion is known on the images that are explained.")
+    outside = outside_head(rows)
+    if outside is not None:
+        lines = [[escaped(cell) for cell in line] for line in outside.lines]
+        parts += [escaped(outside.sentence), table(outside.head, lines)]
     if pictures:
         links = ", ".join(f"[{escaped(stem.removeprefix(CAM_STEM).strip('_'))}]({stem}.png)" for stem in pictures)
-        parts += [f"![where the best row looks]({pictures[0]}.png)", f"Of each row: {links}."]
+        parts += [f"![where a row looks]({pictures[0]}.png)", f"Of each row: {links}."]
     without = [
         f"- {' '.join(who(row)[:2])}: {escaped(row.first.record.cam.reason)}"
         for row in explained

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmark.atomic_files import inside, write_atomically
 from benchmark.data.dataset import DataSet
-from benchmark.foreign_files import Refused, foreign_zip, read_foreign
+from benchmark.foreign_files import Refused, foreign_zip, read_foreign, read_member
 from benchmark.records.results_folder import THUMBNAILS
 
 SIDE = 80  # pixels
@@ -51,7 +51,7 @@ def write_thumbnails(data: DataSet, positions: Iterable[int], out: Path) -> Path
         image = Image.fromarray(data.pixels[position]).convert("L")
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=QUALITY)
+        image.save(buffer, "JPEG", quality=QUALITY, optimize=True)
         kept[name] = buffer.getvalue()
     content = io.BytesIO()
     with ZipFile(content, "w", ZIP_STORED) as archive:
@@ -99,7 +99,7 @@ def encoded_again(jpeg: bytes) -> bytes | None:
             grey = Image.fromarray(np.asarray(image.convert("L")))  # the pixels alone: no comment, no profile
             grey.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
             buffer = io.BytesIO()
-            grey.save(buffer, "JPEG", quality=QUALITY)
+            grey.save(buffer, "JPEG", quality=QUALITY, optimize=True)
             return buffer.getvalue()
     except UNREADABLE_PICTURE:
         return None
@@ -115,6 +115,6 @@ def read_thumbnails(out: Path, fingerprint: str) -> Mapping[str, bytes]:
         data = read_foreign(out, *THUMBNAILS, path.name, limit=MAX_FILE_BYTES)
         with foreign_zip(data, members=MAX_IMAGES, unpacked=MAX_FILE_BYTES) as archive:
             small = [entry for entry in archive.infolist() if entry.file_size <= MAX_BYTES]
-            return {entry.filename: archive.read(entry) for entry in small}
+            return {entry.filename: read_member(archive, entry) for entry in small}
     except (Refused, OSError):
         return {}
