@@ -6,16 +6,25 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
-from click.shell_completion import CompletionItem
 
 from benchmark.cli.data_options import data_options
+from benchmark.cli.option_values import (
+    backbone_names,
+    budget,
+    cams,
+    offered,
+    recipe_names,
+    seconds,
+    seeds,
+    suite_names,
+    workers,
+)
 from benchmark.cli.standard_streams import open_missing, silence
 from benchmark.errors import UserError, nearest
 from benchmark.text import plain
@@ -110,83 +119,6 @@ def _one_value_each(args: list[str]) -> list[str]:
     return spread
 
 
-def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    """Read a duration: seconds, or a number with s, m or h."""
-    if value is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value.strip())
-    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
-    if seconds <= 0:
-        raise UserError(f"--timeout {value}: give seconds, or a number with s, m or h, such as 90, 30m or 2h.")
-    return seconds
-
-
-def _workers(_: click.Context, __: click.Parameter, value: str) -> int | str:
-    """Read a number of workers."""
-    if value == "auto":
-        return value
-    if not value.isdecimal() or int(value) < 1:
-        raise UserError(f"--workers {value}: give a number of workers from 1, or auto.")
-    return int(value)
-
-
-def _budget(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
-    """Read a size on the disk."""
-    if value is None:
-        return None
-    from benchmark.training.feature_store import parse_size
-
-    try:
-        return parse_size(value)
-    except ValueError:
-        raise UserError(f"--cache-budget {value}: give a size such as 500MB or 20GB; 0 keeps nothing.") from None
-
-
-def _seeds(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
-    words = [word for value in values for word in value.split(",") if word.strip()]
-    try:
-        return tuple(dict.fromkeys(int(word) for word in words))
-    except ValueError:
-        raise UserError(f"--seed {' '.join(values)}: give whole numbers, such as --seed 0,1,2.") from None
-
-
-def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
-    """Read how many images are explained: a number, or ``none`` for 0."""
-    if value is None or value.strip().isdecimal():
-        return None if value is None else int(value)
-    if value.strip().lower() == "none":
-        return 0
-    raise UserError(f"--cam {value}: give a number of test images, or none.")
-
-
-def _offered(names: Callable[[], Iterable[str]], *, files: bool = True) -> Callable[..., list[CompletionItem]]:
-    """Return what offers a shell the names that fit what was typed and, where none does, files."""
-
-    def offer(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
-        fitting = [CompletionItem(name) for name in names() if name.startswith(begun)]
-        return fitting or [CompletionItem(begun, type="file")] * files
-
-    return offer
-
-
-def _backbone_names() -> Iterable[str]:
-    from backbones.registry import load_registry
-
-    return load_registry().names()
-
-
-def _recipe_names() -> Iterable[str]:
-    from benchmark.recipe import shipped_names
-
-    return shipped_names()
-
-
-def _suite_names() -> Iterable[str]:
-    from benchmark.recipe.suite import suite_names
-
-    return suite_names()
-
-
 @click.group(
     cls=Commands,
     invoke_without_command=True,
@@ -198,7 +130,7 @@ def _suite_names() -> Iterable[str]:
     "backbones",
     multiple=True,
     metavar="NAME ...",
-    shell_complete=_offered(_backbone_names, files=False),
+    shell_complete=offered(backbone_names, files=False),
     help="Backbones by name; also timm:NAME and keras:NAME.",
 )
 @click.option(
@@ -216,13 +148,13 @@ def _suite_names() -> Iterable[str]:
 @click.option(
     "--recipe",
     metavar="NAME",
-    shell_complete=_offered(_recipe_names),
+    shell_complete=offered(recipe_names),
     help="Training recipe, shipped or a .toml file. [default: quick for the phantom, else default]",
 )
 @click.option(
     "--suite",
     metavar="NAME",
-    shell_complete=_offered(_suite_names),
+    shell_complete=offered(suite_names),
     help="Runs that belong together, shipped or a .toml file: backbones x recipes x seeds x folds.",
 )
 @click.option(
@@ -244,7 +176,7 @@ def _suite_names() -> Iterable[str]:
 @click.option("--batch-size", type=int, metavar="N", help="Images in a training batch.")
 @click.option("--learning-rate", type=float, metavar="RATE", help="Learning rate of the optimizer.")
 @click.option(
-    "--seed", "seeds", multiple=True, callback=_seeds, metavar="N ...", help="One run for each seed.  [default: 0]"
+    "--seed", "seeds", multiple=True, callback=seeds, metavar="N ...", help="One run for each seed.  [default: 0]"
 )
 @click.option(
     "--weights",
@@ -268,10 +200,10 @@ def _suite_names() -> Iterable[str]:
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Results folder. [default: results/<data>]"
 )
-@click.option("--timeout", callback=_seconds, metavar="TIME", help="Longest time for one run: seconds, or 30m, 2h.")
+@click.option("--timeout", callback=seconds, metavar="TIME", help="Longest time for one run: seconds, or 30m, 2h.")
 @click.option(
     "--cache-budget",
-    callback=_budget,
+    callback=budget,
     metavar="SIZE",
     help="Disk for the outputs of frozen stages, which runs share; the least recently used go first, 0 keeps none. "
     "[default: 20GB, or half of what is free]",
@@ -286,7 +218,7 @@ def _suite_names() -> Iterable[str]:
 @click.option(
     "--cam",
     "cams",
-    callback=_cams,
+    callback=cams,
     metavar="N",
     help="Explain N test images of each new run by Grad-CAM, or none. [default: 1000 with lesions' masks, else 96]",
 )
@@ -311,7 +243,7 @@ def _suite_names() -> Iterable[str]:
 @click.option(
     "--workers",
     default="auto",
-    callback=_workers,
+    callback=workers,
     metavar="N",
     help="How many runs go on side by side on this machine, each with a GPU, or with its share of the cores; auto is "
     "one for each GPU.  [default: auto]",
