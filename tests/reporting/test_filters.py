@@ -116,7 +116,7 @@ def test_sorting_both_ways_leaves_empty_cells_last(tmp_path: Path) -> None:
         (["--sort", "speed"], "--sort speed: there is no column 'speed'."),
         (["--sort", "macro_f1_hihg"], "Did you mean 'macro_f1_high'?"),
         (["--columns", "rank,nonsense"], "there is no column 'nonsense'."),
-        (["--filter", "backbone=alexnet"], "none of the 3 rows meets this; nothing was written."),
+        (["--filter", "backbone=alexnet"], "none of the 3 rows meets this; nothing is written."),
     ],
 )
 def test_a_wrong_view_is_one_sentence_and_writes_nothing(
