@@ -54,7 +54,7 @@ def leaderboard_command(
     price = None if costs is None else load_costs(costs)
     target = out or folders[0]
     try:
-        with Steps(Console(stderr=True), "Reading records") as say:
+        with Steps(Console(stderr=True), "Reading records", lines=False) as say:
             written = write_leaderboard(target, folders, View(filters, sort, chosen), price, say=say)
     except OSError as error:
         raise UserError(f"'{target}' can't be written: {error.strerror or error}.") from None

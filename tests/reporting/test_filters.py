@@ -113,7 +113,7 @@ def test_sorting_both_ways_leaves_empty_cells_last(tmp_path: Path) -> None:
         (["--filter", "macrof1>0.5"], "there is no column 'macrof1'. Did you mean 'macro_f1'? The columns are rank,"),
         (["--sort", "speed"], "--sort speed: there is no column 'speed'."),
         (["--columns", "rank,nonsense"], "there is no column 'nonsense'."),
-        (["--filter", "backbone=alexnet"], "none of the 3 rows meets this; nothing was written."),
+        (["--filter", "backbone=alexnet"], "none of the 3 rows meets this; nothing is written."),
     ],
 )
 def test_a_wrong_view_is_one_sentence_and_writes_nothing(
