@@ -14,7 +14,7 @@ from benchmark.reporting.board.image_cases import LABEL_ERRORS, Cases, heat_maps
 from benchmark.reporting.board.phrases import DISCLAIMER
 from benchmark.reporting.documents.markdown_cells import escaped, table
 from benchmark.reporting.figures.overlays import Line, draw_outline, grey, no_picture, outline
-from benchmark.reporting.figures.style import DPI_OF_PICTURES, MM, figure, remove_others, save, set_height, title
+from benchmark.reporting.figures.style import MM, figure, remove_others, save, set_height, title
 
 STEM = "gallery"
 WIDTH_MM, HEIGHT_MM = 180, 235  # of a sheet, at most: a page's text with room for a caption
@@ -93,7 +93,7 @@ def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], o
             with figure(width_mm=WIDTH_MM) as made:
                 shown = numbered[start : start + sheet.across * sheet.down]
                 draw_sheet(made, sheet, cases, shown, start, pictures, lesions)
-                sheets += save(made, out, stem, DPI_OF_PICTURES)
+                sheets += save(made, out, stem)
             stems.append(stem)
         parts += _text(cases, title(rows), stems)
     remove_others(out, STEM, sheets)
