@@ -270,5 +270,7 @@ def _counts(readings: Readings, images: ClusteredImages, setting: Setting) -> di
     for kind, events, affected, rho in kinds:
         for c in affected:
             mine = labels == c
+            if not mine.any():
+                continue
             found[f"{kind}_{setting.class_names[c]}"] = count_interval(float(events[mine].sum()), clusters[mine], rho)
     return found

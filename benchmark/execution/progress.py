@@ -1,7 +1,8 @@
 """What the user sees while runs go on: a live display in a terminal, plain lines elsewhere, a table at the end."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +15,7 @@ from rich.table import Table
 from benchmark.execution.controller import FinishedRun, Summary
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
-from benchmark.text import last_lines, plain
+from benchmark.text import last_lines, plain, shown
 
 _LOG_LINES = 3  # of a failed run's log, in the summary
 _TRAINING, _FINISHING = "training", "finishing the epoch (Ctrl-C again stops at once)"
@@ -36,7 +37,7 @@ def time_left(seconds: float | None) -> str:
 
 def tell(console: Console, text: str) -> None:
     """Print a sentence. A terminal's lines break between words; those of a file, or of a pipe, do not break."""
-    console.print(text, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+    console.print(shown(text), highlight=False, markup=False, soft_wrap=not console.is_terminal)
 
 
 class Steps:
@@ -144,15 +145,34 @@ class RunProgress:
         return " · ".join([*parts, left] if left else parts)
 
 
+@dataclass
+class _Shown:
+    """A run that goes on, as it is shown.
+
+    Args:
+        name: the run, with its number.
+        began: when, by the monotonic clock.
+        progress: how far it is.
+        task: its line of the live display.
+    """
+
+    name: str
+    began: float
+    progress: RunProgress
+    task: TaskID | None = None
+
+
 class Display:
     """Tells the user what happens; a context manager.
 
     Args:
         console: the terminal or file that is written to; on a terminal the display is live.
         total: the number of runs in the plan.
+        on_unread: is called once where nobody reads any more: the terminal is closed, or a pipe's other end.
     """
 
-    def __init__(self, console: Console, total: int) -> None:
+    def __init__(self, console: Console, total: int, on_unread: Callable[[], object] = lambda: None) -> None:
+        self._on_unread, self.unread = on_unread, False
         self.console, self.total = console, total
         self.live = console.is_terminal
         self._progress = Progress(
@@ -163,11 +183,7 @@ class Display:
             transient=True,
         )
         self._all: TaskID | None = None
-        self._one: TaskID | None = None
-        self._begun = time.monotonic()
-        self._run: RunProgress | None = None
-        self._run_began = self._begun
-        self._name = ""
+        self._runs: dict[str, _Shown] = {}  # those that go on, by their keys
         self._settled = 0
         self._taken: list[float] = []
 
@@ -185,7 +201,13 @@ class Display:
 
     def note(self, text: str) -> None:
         """Show a sentence."""
-        tell(self.console, text)
+        if self.unread:
+            return
+        try:
+            tell(self.console, text)
+        except (OSError, SystemExit):  # rich ends the program on a closed pipe
+            self.unread = True
+            self._on_unread()
 
     # what the controller tells
 
@@ -197,39 +219,40 @@ class Display:
 
     def started(self, job: Job, number: int) -> None:
         """Show that a run begins."""
-        self._run = RunProgress(job.run.recipe.epochs)
-        self._run_began = time.monotonic()
-        self._name = f"Run {number} of {self.total}: {_title(job)}"
+        name = f"Run {number} of {self.total}: {_title(job)}"
+        shown = self._runs[job.key] = _Shown(name, time.monotonic(), RunProgress(job.run.recipe.epochs))
         if self.live:
-            self._one = self._progress.add_task(escape(self._name), total=1.0, state="starting")
+            shown.task = self._progress.add_task(escape(name), total=1.0, state="starting")
         else:
-            self.note(f"{self._name} on {job.device}")
+            self.note(f"{name} on {job.device}")
 
     def event(self, job: Job, event: Mapping[str, Any]) -> None:
         """Show what a worker reports."""
         now = time.monotonic()
         if event.get("event") == "note":
             self.note(f"{_title(job)}: {plain(str(event.get('note')))}")
-        if self._run is None:
+        shown = self._runs.get(job.key)
+        if shown is None:
             return
-        self._run.take(event, now)
-        if self.live and self._one is not None:
-            self._progress.update(self._one, completed=self._run.share, state=escape(self._run.describe(now)))
+        run = shown.progress
+        run.take(event, now)
+        if self.live and shown.task is not None:
+            self._progress.update(shown.task, completed=run.share, state=escape(run.describe(now)))
             self._show_all()
-        elif event.get("event") == ("stopping" if self._run.stopping else "epoch"):
+        elif event.get("event") == ("stopping" if run.stopping else "epoch"):
             whole = time_left(self._left_in_all(now))
             rest = f"; all runs: {whole}" if whole else ""
-            self.note(f"  {self._run.describe(now)}{rest}")
+            which = f"{_title(job)}: " if len(self._runs) > 1 else ""
+            self.note(f"  {which}{run.describe(now)}{rest}")
 
     def ended(self, run: FinishedRun) -> None:
         """Show how a run ended."""
         self._settled += 1
-        if self._run is not None:
-            self._taken.append(time.monotonic() - self._run_began)
-        self._run = None
-        if self.live and self._one is not None:
-            self._progress.remove_task(self._one)
-            self._one = None
+        shown = self._runs.pop(run.job.key, None)
+        if shown is not None:
+            self._taken.append(time.monotonic() - shown.began)
+            if shown.task is not None:
+                self._progress.remove_task(shown.task)
         self.note(f"{_title(run.job)}: {_result(run)} ({clock(run.record.timings.total_s)})")
         self._show_all()
 
@@ -243,15 +266,15 @@ class Display:
         self.note(f"{_title(job)}: {holder} had begun it and is gone; it is done here.")
 
     def _left_in_all(self, now: float) -> float | None:
-        """Return seconds until all runs are done: the present one's, and the others at the mean of those done."""
-        if self._run is None or self._run.stopping:
+        """Return seconds until all runs are done: the present ones', and the others at the mean of those done."""
+        present = {key: shown.progress.left(now) for key, shown in self._runs.items()}
+        known = {key: seconds for key, seconds in present.items() if seconds is not None}
+        if not known or any(shown.progress.stopping for shown in self._runs.values()):
             return None
-        present = self._run.left(now)
-        others = self.total - self._settled - 1
-        if present is None:
-            return None
-        each = self._taken or [now - self._run_began + present]
-        return present + max(0, others) * sum(each) / len(each)
+        others = max(0, self.total - self._settled - len(known))
+        each = self._taken or [now - self._runs[key].began + seconds for key, seconds in known.items()]
+        whole = sum(known.values()) + others * sum(each) / len(each)
+        return max(max(known.values()), whole / len(self._runs))
 
     def _show_all(self) -> None:
         if self.live and self._all is not None:
@@ -273,7 +296,9 @@ def show_summary(console: Console, summary: Summary, board: Path | None, answers
     if summary.finished:
         table = Table(box=None, pad_edge=False)
         folded = any(row.job.data.fold is not None for row in summary.finished)
-        columns = {"backbone": "left", "seed": "right", **({"fold": "right"} if folded else {}), "status": "left"}
+        crossed = len({run.job.data.name for run in summary.finished}) > 1
+        columns = {"backbone": "left", **({"data": "left"} if crossed else {}), "seed": "right"}
+        columns |= {**({"fold": "right"} if folded else {}), "status": "left"}
         for heading, side in {**columns, "macro-F1": "right", "time": "right"}.items():
             table.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
         best_first = sorted(
@@ -284,7 +309,8 @@ def show_summary(console: Console, summary: Summary, board: Path | None, answers
             status = f"{run.record.outcome} (kept)" if run.kept else str(run.record.outcome)
             name, seconds = escape(run.job.run.backbone), clock(run.record.timings.total_s)
             fold = [str(run.job.data.fold or "")] if folded else []
-            table.add_row(name, str(run.job.run.seed), *fold, status, score, seconds)
+            data = [escape(run.job.data.name)] if crossed else []
+            table.add_row(name, *data, str(run.job.run.seed), *fold, status, score, seconds)
         console.print()
         console.print(table)
     for run in summary.finished:

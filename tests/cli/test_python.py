@@ -65,5 +65,8 @@ def test_runs_from_python_are_those_of_the_command(tmp_path: Path) -> None:
     words += ["--device", "cpu", *(part for name, value in tiny.items() for part in ("--set", f"{name}={value}"))]
     assert main([*words]) == 0  # the command finds it done: one run, one key
     assert benchmark.load_results(out).runs["key"].tolist() == results.runs["key"].tolist()
+    assert results.cross_matrix().empty
+    with pytest.raises(UserError, match="give --cross"):
+        benchmark.run(["torch/baseline_cnn"], data=[source, "phantom"], out=out)
     with pytest.raises(UserError, match="Unknown backbone 'torch/base'"):
         benchmark.run(["torch/base"], data=source, out=out)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from simulated import FOUR, TWELVE, Study
+from simulated import CLASSES, FOUR, TWELVE, Study
 
 from benchmark.errors import UserError
 from benchmark.recipe import Recipe
@@ -369,3 +369,20 @@ def test_the_table_comes_before_the_notes(tables) -> None:
         assert text.index(note) > table
     assert text.count("Can't be told from guessing") == 2  # both rows in one note, and why they stand apart
     assert "<details>\n<summary>Not shown to be better than guessing (2): " in text
+
+
+def test_a_class_that_test_lacks_has_empty_cells(tables) -> None:
+    """Of no images none is lost: "0 (0.0-0.0) of 0" would look like the best of all."""
+    record, predictions = Study().run(FOUR[0])
+    assert predictions is not None
+    lacking = predictions.of((predictions.parts != "test") | (predictions.labels != CLASSES.index("pituitary")))
+    runs, board, text = tables([(record, lacking)])
+    for frame in (runs, board):
+        [row] = frame.to_dict("records")
+        for name in ("fn_pituitary", "missed_pituitary", "recall_pituitary", "f1_pituitary"):
+            assert pd.isna(row[name]), name
+        assert row["support_pituitary"] == 0
+        assert not pd.isna(row["fn_glioma"])
+    assert pd.isna(board.get("fn_pituitary_low", pd.Series([float("nan")]))[0])
+    assert "0 (0.0-0.0)" not in text
+    assert "pituitary 0" not in text

@@ -1,8 +1,11 @@
 """leaderboard.html as a reader meets it: offline, in a real browser."""
 
 import io
+import os
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -100,6 +103,25 @@ class Visit:
         assert self.troubles == []
         assert [url for url in self.asked if not url.startswith(("file:", "data:", "blob:"))] == []
         assert self.view.evaluate("window.owned") is None
+
+
+def test_the_page_needs_no_home(results, tmp_path: Path) -> None:
+    """A container's user may have neither HOME nor an entry of its own; some libraries look for a home on import."""
+    out = results([Study(patients=8, slices=2).run(FOUR[0])])
+    code = (
+        "import pathlib, sys\n"
+        "def homeless(*_): raise RuntimeError('could not determine the home directory')\n"
+        "import os; os.path.expanduser = lambda path: path\n"
+        "pathlib.Path.home = classmethod(homeless)\n"
+        "from benchmark.reporting.leaderboard import read_board\n"
+        "from benchmark.reporting.page.page import page\n"
+        f"text = page(read_board(pathlib.Path({str(out)!r})), {{}})\n"
+        "assert 'TumorBoard leaderboard' in text\n"
+        "assert not {'itables', 'plotly'} & set(sys.modules), 'imported for a file of it'\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HOME", "XDG_"))}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_sorts_filters_and_opens_the_images_of_a_cell(html: Path, browser: Any) -> None:

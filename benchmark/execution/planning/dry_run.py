@@ -170,8 +170,11 @@ def summary(expected: Iterable[Expected]) -> list[str]:
     rows = list(expected)
     durations = [each.seconds for each in rows if each.seconds]
     unknown = sum(each.seconds is None for each in rows)
+    workers = max((int(each.job.settings.workers) for each in rows if each.job.settings.workers != "auto"), default=1)
+    seconds = max([sum(durations) / workers, *durations])  # no run is shared between workers
+    beside = f", {workers} side by side" if workers > 1 else ""
     lines = [
-        f"{_count(len(rows), 'run')}; about {clock(sum(durations))} (h:mm:ss or m:ss) for {len(durations)} of them."
+        f"{_count(len(rows), 'run')}; about {clock(seconds)} (h:mm:ss or m:ss) for {len(durations)} of them{beside}."
     ]
     if any(each.job.run.recipe.early_stopping.patience for each in rows if each.seconds):
         lines.append("Early stopping may end some runs sooner.")
@@ -275,5 +278,5 @@ def _table(expected: Iterable[Expected]) -> Table:
         numbers = (str(job.run.seed), str(job.run.recipe.epochs), str(job.data.n_train), seconds)
         marks = [each.remark.partition(":")[0]] if each.fails or each.seconds == 0 else []  # the rest is said below
         marks += ["GPU"] if each.slow else []
-        table.add_row(*(escape(cell) for cell in (*names, *numbers, ", ".join(marks))))
+        table.add_row(*(escape(plain(cell)) for cell in (*names, *numbers, ", ".join(marks))))
     return table

@@ -37,7 +37,14 @@ def speed_block(record: Record) -> str | None:
     if not record.throughput.batch_size and all(column.value_in(record) is None for column in _SPEEDS):
         return None
     precision = record.identity.get("precision") or "unknown precision"
-    return f"{record.device}, {precision}, batch {record.throughput.batch_size}"
+    workers = record.settings.workers if record.settings else 1
+    # on a processor each of several workers has its share of the cores; on GPUs each has one of its own
+    share = f", 1 of {workers} workers" if workers not in (1, "auto") and not _on_gpu(record) else ""
+    return f"{record.device}, {precision}, batch {record.throughput.batch_size}{share}"
+
+
+def _on_gpu(record: Record) -> bool:
+    return record.identity.get("device_kind") == "cuda"
 
 
 def _speed(name: str, title: str, help_text: str, better: Literal["higher", "lower"], *outputs: Output) -> Column:
@@ -266,7 +273,9 @@ def values_of(scores: metrics.Scores, *, patients: bool = False) -> Values:
         if column.patients is patients and column.of_confusion is not None:
             values[column.name] = float(column.of_confusion(scores.confusion))
         elif column.patients is patients and column.of_class:
-            values |= {column.name.format(each.name): getattr(each, column.of_class) for each in scores.classes}
+            # of a class without images nothing can be lost: that is no zero
+            of_class = [each for each in scores.classes if each.support or column.of_class == "support"]
+            values |= {column.name.format(each.name): getattr(each, column.of_class) for each in of_class}
     return values
 
 

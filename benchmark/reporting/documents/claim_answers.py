@@ -87,6 +87,7 @@ def assignment(rows: Sequence[BoardRow]) -> str:
         "folds": f"{data.folds} folds, stratified by class",
         "official-folds": f"the source's own {data.folds} folds",
         "slice": f"{data.folds} folds of single images",
+        "external": "all images of another data set",
     }
     limit = "" if data.limit is None else f" Limited to {data.limit} images."
     removed = "" if data.removed is None else f" {data.removed} training images with a copy in test were left out."

@@ -13,6 +13,7 @@ from benchmark.reporting.board.board import Board
 from benchmark.reporting.board.image_cases import LABEL_ERRORS, Cases, heat_maps
 from benchmark.reporting.board.phrases import DISCLAIMER
 from benchmark.reporting.documents.markdown_cells import escaped, table
+from benchmark.reporting.figures.labels import shortened
 from benchmark.reporting.figures.overlays import Line, draw_outline, grey, no_picture, outline
 from benchmark.reporting.figures.style import MM, figure, remove_others, save, set_height, title
 
@@ -25,6 +26,7 @@ _SIDE = 19.5  # mm, of an image, at least
 _BAR = 1.9  # mm from one row's bar to the next: room for its name
 _NAME_POINTS, _CHARACTER = 5.2, 1.08  # size of a row's name, and width in mm of one of its characters
 _LONGEST = 36  # characters of a name
+_LETTER = 1.25  # width in mm of a character of the caption above an image
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Sheet:
     @classmethod
     def of(cls, names: Sequence[str]) -> "Sheet":
         """Return the layout for rows of these names."""
-        shown = tuple(_shortened(name) for name in names)
+        shown = tuple(shortened(name, _LONGEST) for name in names)
         left = _EDGE + _CHARACTER * max(map(len, shown)) + 1
         free = WIDTH_MM - _EDGE - left + _GAP
         across = int(free // (_SIDE + _GAP))
@@ -58,12 +60,6 @@ class Sheet:
     def pitch(self) -> float:
         """Height of a line of images, with captions and bars."""
         return _CAPTION + self.side + 0.5 + _BAR * len(self.names) + _BELOW
-
-
-def _shortened(name: str) -> str:
-    """Return a name that fits beside the bars: its ends, where it is too long."""
-    half = (_LONGEST - 1) // 2
-    return name if len(name) <= _LONGEST else f"{name[:half]}\u2026{name[-half:]}"
 
 
 def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], out: Path) -> Path:
@@ -202,7 +198,9 @@ def draw_sheet(
             axes.imshow(picture, extent=(left, right, top + sheet.side, top), cmap="gray", vmin=0, vmax=255)
         draw_outline(axes, lesions.get(name, []), left, top, sheet.side)
         lost, read = int(cases.missed[:, i].sum()), int((cases.predicted[:, i] >= 0).sum())
-        axes.text(left, top - 3.0, f"{before + place + 1}  {cases.classes[cases.labels[i]]}", fontsize=6, va="bottom")
+        number = f"{before + place + 1}  "
+        label = shortened(cases.classes[cases.labels[i]], int(sheet.side / _LETTER) - len(number))
+        axes.text(left, top - 3.0, number + label, fontsize=6, va="bottom")
         axes.text(left, top - 0.5, f"{what} by {lost} of {read} rows", fontsize=5, va="bottom", color="#555555")
         first: float = top + sheet.side + 0.5 + _BAR / 2
         middles = first + _BAR * np.arange(len(sheet.names), dtype=np.float64)

@@ -27,6 +27,9 @@ from benchmark.reporting.board.phrases import (
 )
 from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.board.row_notes import marks, row_notes
+from benchmark.reporting.breakdown.breakdowns import Breakdowns
+from benchmark.reporting.breakdown.cross_tables import cross_markdown
+from benchmark.reporting.breakdown.strata_tables import strata_markdown
 from benchmark.reporting.documents.markdown_cells import WHO, bullets, cell, escaped, table, who
 from benchmark.reporting.figures.labels import full_names
 from benchmark.reporting.summary.answers import answers
@@ -36,18 +39,27 @@ from benchmark.reporting.summary.sections import table_sections
 from benchmark.text import last_lines
 
 
-def markdown(board: Board, plots: Mapping[str, Sequence[str]]) -> str:
+def markdown(
+    board: Board,
+    plots: Mapping[str, Sequence[str]],
+    breakdowns: Breakdowns = Breakdowns(),  # noqa: B008 - frozen
+) -> str:
     """Return the whole leaderboard as Markdown.
 
     Args:
         plots: for each comparison group, the names (without suffix) of the PNG files beside it.
+        breakdowns: the cross matrix and the strata.
     """
     parts = ["# TumorBoard leaderboard", DISCLAIMER]
     parts += [escaped(note) for note in board.notes]
     for rows in board.comparison_groups():
-        parts += _answered(board, rows)
+        if rows[0].first.record.data.external is None:  # what is crossed stands in its matrix
+            parts += _answered(board, rows)
+    parts += cross_markdown(breakdowns.matrices)
     for rows in board.comparison_groups():
-        parts += _comparison_group(rows, board, plots.get(rows[0].block.comparison_group, ()))
+        group = rows[0].block.comparison_group
+        parts += _comparison_group(rows, board, plots.get(group, ()))
+        parts += strata_markdown(breakdowns.strata.get(group), breakdowns.picture(board, group))
     if board.problems:
         parts += ["## Records with a problem", bullets(board.problems)]
     parts.append(_READING)

@@ -10,6 +10,11 @@ from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import all_columns, columns
 from benchmark.reporting.board.flat_rows import board_lines, run_lines
 from benchmark.reporting.board.pairs import COMPARISONS, comparison_lines
+from benchmark.reporting.breakdown.breakdowns import Breakdowns
+from benchmark.reporting.breakdown.cross_matrix import COLUMNS as CROSS_COLUMNS
+from benchmark.reporting.breakdown.cross_matrix import cross_lines
+from benchmark.reporting.breakdown.strata import COLUMNS as STRATA_COLUMNS
+from benchmark.reporting.breakdown.strata import strata_lines
 from benchmark.reporting.documents.claim_checklist import report
 from benchmark.reporting.documents.latex import latex
 from benchmark.reporting.documents.markdown import markdown
@@ -18,9 +23,10 @@ from benchmark.reporting.figures.montage import montage_name
 from benchmark.reporting.figures.plots import wanted
 
 
-def write_tables(board: Board, out: Path) -> None:
+def write_tables(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns()) -> None:  # noqa: B008 - frozen
     """Write ``runs.csv``, ``leaderboard.csv``, ``columns.csv`` (what each column means), ``comparisons.csv``,
-    ``leaderboard.tex``, ``leaderboard.md`` and ``report.md``.
+    ``leaderboard.tex``, ``leaderboard.md`` and ``report.md``; where there is something in them, ``cross_matrix.csv``
+    and ``strata.csv``.
     """
     classes = board.class_names, board.tumour_names
     names = [column.name for column in columns(*classes)]
@@ -31,8 +37,17 @@ def write_tables(board: Board, out: Path) -> None:
     write_atomically(out / "columns.csv", _csv(_dictionary(board), DICTIONARY))
     write_atomically(out / "comparisons.csv", _csv(comparison_lines(board), list(COMPARISONS)))
     write_atomically(out / "leaderboard.tex", latex(board))
-    write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out)))
+    write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out), breakdowns))
     write_atomically(out / "report.md", report(board))
+    strata = [line for each in breakdowns.strata.values() for line in strata_lines(each)]
+    for name, found, head in (
+        ("cross_matrix.csv", cross_lines(breakdowns.matrices), CROSS_COLUMNS),
+        ("strata.csv", strata, STRATA_COLUMNS),
+    ):
+        if found:
+            write_atomically(out / name, _csv(found, head))
+        else:
+            (out / name).unlink(missing_ok=True)  # of an earlier board
 
 
 DICTIONARY = ("file", "column", "title", "meaning", "values", "better", "value_of_a_row")
@@ -78,7 +93,8 @@ def _csv(lines: Iterable[Values], names: Sequence[str]) -> str:
     # dtype object: an integer column with gaps stays one of integers
     safe = [{name: _harmless(value) for name, value in line.items()} for line in lines]
     frame = pd.DataFrame(safe, columns=list(names), dtype=object)
-    return str(frame.to_csv(index=False, lineterminator="\n"))
+    headings = [str(_harmless(name)) for name in names]  # of classes too
+    return str(frame.to_csv(index=False, header=headings, lineterminator="\n"))
 
 
 def _harmless(value: Any) -> Any:

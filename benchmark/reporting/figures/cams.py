@@ -8,7 +8,7 @@ from benchmark.hashing import hash_json
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.cam_scores import CAM_STEM
 from benchmark.reporting.board.image_cases import Cases, HeatMap, cam_source, finest_first, heat_maps, scored_rows
-from benchmark.reporting.figures.labels import full_names, wrapped
+from benchmark.reporting.figures.labels import full_names, shortened, wrapped
 from benchmark.reporting.figures.overlays import draw_outline, grey, no_picture, outline, under_heat
 from benchmark.reporting.figures.style import (
     DPI_OF_HEAT_MAPS,
@@ -23,7 +23,8 @@ from benchmark.reporting.figures.style import (
 
 RIGHT_COLOUR, WRONG_COLOUR = "#0072B2", "#B84E00"
 EACH = 2  # right and wrong cases of a class
-MAX_CLASSES = 12
+MAX_CLASSES = 12  # more lines than these do not fit a page
+_LONGEST = 20  # characters of a class above an image
 WIDTH_MM = 180  # a double column
 
 _GAP, _CAPTION, _LEFT = 0.25, 0.42, 1.1  # in cells: between cases, above each, for the names of classes
@@ -89,7 +90,8 @@ def draw_cams(made: Any, cases: Cases, row: BoardRow, thumbnails: Mapping[str, b
     """Draw a line of cases for each class: two that are right, two that are wrong, each as image and heat map."""
     maps = heat_maps(row)
     number = cases.rows.index(row)
-    lines = [(label, pair) for label, pair in chosen(cases, row, maps).items() if any(pair)][:MAX_CLASSES]
+    every = [(label, pair) for label, pair in chosen(cases, row, maps).items() if any(pair)]
+    lines = every[:MAX_CLASSES]
     width = _LEFT + 2 * EACH * 2 + (2 * EACH - 1) * _GAP
     height = len(lines) * (1 + _CAPTION)
     set_height(made, 12 + height * WIDTH_MM / width)
@@ -109,10 +111,11 @@ def draw_cams(made: Any, cases: Cases, row: BoardRow, thumbnails: Mapping[str, b
             i = group[place]
             _case(axes, left, top, maps[cases.image_ids[i]], thumbnails.get(cases.image_ids[i]))
             predicted = cases.predicted[number, i]
+            said = shortened(cases.classes[predicted], _LONGEST)
             axes.text(
                 left,
                 top - 0.06,
-                f"says {cases.classes[predicted]} ({cases.probabilities[number, i, predicted]:.2f})",
+                f"says {said} ({cases.probabilities[number, i, predicted]:.2f})",
                 va="bottom",
                 fontsize=6,
                 color=RIGHT_COLOUR if column < EACH else WRONG_COLOUR,
@@ -122,9 +125,11 @@ def draw_cams(made: Any, cases: Cases, row: BoardRow, thumbnails: Mapping[str, b
     axes.set_aspect("equal", anchor="NW")
     axes.set_axis_off()
     outlined = "; blue: lesion" if any(heat_map.lesion.any() for heat_map in maps.values()) else ""
+    rest = f" {len(every) - len(lines)} more classes are not drawn." if len(every) > len(lines) else ""
     made.suptitle(
         f"{cases.names[number]} on {title([row])}\n"
-        f"Grad-CAM of the class it says, from {cam_source(row)}{outlined}. Right cases, then wrong ones, at random.",
+        f"Grad-CAM of the class it says, from {cam_source(row)}{outlined}. Right cases, then wrong "
+        f"ones, at random.{rest}",
         x=0.01,
         y=0.995,
         ha="left",

@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Sequence
 from functools import partial
-from importlib.resources import files
 from typing import Any
 
+from benchmark.package_files import files
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import DataFacts
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
@@ -28,6 +28,9 @@ from benchmark.reporting.board.phrases import (
 )
 from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.board.row_notes import marks, row_notes
+from benchmark.reporting.breakdown.breakdowns import Breakdowns
+from benchmark.reporting.breakdown.cross_tables import cross_page
+from benchmark.reporting.breakdown.strata_tables import strata_page
 from benchmark.reporting.figures.labels import telling_columns
 from benchmark.reporting.page.cams import cam_table
 from benchmark.reporting.page.data import Thumbnails, page_data
@@ -46,11 +49,12 @@ _SCRIPTS = (
 _PARTS = re.compile(r"[^/_:]+[/_:]*|[/_:]+")  # of a name, between which a line may break
 
 
-def page(board: Board, thumbnails: Thumbnails) -> str:
+def page(board: Board, thumbnails: Thumbnails, breakdowns: Breakdowns = Breakdowns()) -> str:  # noqa: B008 - frozen
     """Return the page. Every name in it is escaped; every library is inside.
 
     Args:
         thumbnails: JPEGs by fingerprint and image id, as far as there are any.
+        breakdowns: the cross matrix and the strata.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -63,7 +67,8 @@ def page(board: Board, thumbnails: Thumbnails) -> str:
         published_note=PUBLISHED_NOTE,
         cam_reading=CAM_READING,
         randomized_reading=RANDOMIZED_READING,
-        tables=[_table(number, rows, board) for number, rows in enumerate(board.comparison_groups())],
+        cross=cross_page(breakdowns.matrices),
+        tables=[_table(number, rows, board, breakdowns) for number, rows in enumerate(board.comparison_groups())],
         notes=board.notes,
         problems=board.problems,
         data=script_json(page_data(board, thumbnails)),
@@ -86,7 +91,7 @@ def script_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any]:
+def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Breakdowns) -> dict[str, Any]:
     """Return what the template needs of a comparison group.
 
     Args:
@@ -142,6 +147,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
             for row in section.rows
         ],
         "published": _published(data),
+        "strata": strata_page(breakdowns.strata.get(rows[0].block.comparison_group)),
         "cams": cam_table([row for row in rows if row.values["n_runs"]]),
         "outside": outside_head([row for row in rows if row.values["n_runs"]]),
     }

@@ -62,8 +62,11 @@ def answers(board: Board, rows: Sequence[BoardRow]) -> list[Answer]:
 
 
 def answer_lines(board: Board) -> list[str]:
-    """Return all answers as lines of text, those of each comparison group under its name where there are several."""
-    groups = board.comparison_groups()
+    """Return all answers as lines of text, those of each comparison group under its name where there are several.
+
+    What is crossed stands in its matrix.
+    """
+    groups = [rows for rows in board.comparison_groups() if rows[0].first.record.data.external is None]
     lines: list[str] = []
     for rows in groups:
         sentences = [str(answer) for answer in answers(board, rows)]
@@ -135,7 +138,7 @@ def _fastest(chosen: _Candidates) -> list[Answer]:
 def _fewest_missed(chosen: _Candidates) -> list[Answer]:
     """Return the row that calls the fewest tumours healthy; nothing where no class is the healthy one."""
     data = chosen.best.first.record.data
-    tumours = data.tumour_names
+    tumours = [name for name in data.tumour_names if chosen.best.values.get(f"support_{name}")]
     if not tumours:
         return []
     missed = {id(row): sum(row.values.get(f"missed_{name}", 0) for name in tumours) for row in chosen.rows}
