@@ -89,7 +89,7 @@ def _write(folders: Sequence[Path], target: Path, view: "View", costs: "Costs | 
     from benchmark.reporting.leaderboard import write_leaderboard
 
     try:
-        with Steps(Console(stderr=True), "Reading records") as say:
+        with Steps(Console(stderr=True), "Reading records", lines=False) as say:
             written = write_leaderboard(target, folders, view, costs, say=say)
     except OSError as error:
         raise UserError(f"'{target}' can't be written: {error.strerror or error}.") from None
