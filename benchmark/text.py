@@ -14,6 +14,11 @@ def plain(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text).split())
 
 
+def shown(text: str) -> str:
+    """Return a text for the terminal as :func:`plain` does, but for its lines and spaces, which stay."""
+    return "".join(c if c.isprintable() or c == "\n" else " " if c.isspace() else "\ufffd" for c in text)
+
+
 def last_lines(provenance: Mapping[str, Any], count: int) -> list[str]:
     """Return the last lines of a worker's log that a record's provenance has, at most ``count``, each cut short."""
     lines = provenance.get("log_tail")

@@ -86,27 +86,37 @@ def analyse(rows: Sequence[Folds], setting: Setting, seed: int = 0) -> BlockStat
 
 
 def compare_two(first: Folds, second: Folds, setting: Setting, seed: int = 0) -> Comparison | None:
-    """Compare the macro-F1 of two rows on the same test images, in pairs; there is no correction for other pairs.
-
-    The two may be of different blocks, such as a pretrained row and one from random weights.
-
-    Args:
-        seed: of the bootstrap.
+    """Compare the macro-F1 of two rows on the same test images; see :func:`compare_each`.
 
     Returns:
         The comparison, ``None`` where the rows were not read on the same images.
     """
-    if not first or set(first) != set(second):
-        return None
-    images = ClusteredImages.of([first[name][0].part("test") for name in sorted(first)])
-    read = [Readings.of(row, images, setting.negative) for row in (first, second)]
+    return next(iter(compare_each((first, second), setting, seed)), None)
+
+
+def compare_each(rows: Sequence[Folds], setting: Setting, seed: int = 0) -> list[Comparison]:
+    """Compare the macro-F1 of all pairs of rows on the same test images, each pair for itself: without correction.
+
+    The rows may be of different blocks, such as a pretrained row and one from random weights.
+
+    Args:
+        rows: those that were not read on the images of the first are left out.
+        seed: of the bootstrap.
+    """
+    if not rows or not rows[0]:
+        return []
+    images = ClusteredImages.of([rows[0][name][0].part("test") for name in sorted(rows[0])])
     bootstrap = Bootstrap(images.count, seed)
-    estimates = [
-        bootstrap.resample(row.confusions(images), number).estimate()
-        for number, row in enumerate(read)
-        if row is not None
+    numbers, estimates = [], []
+    for number, row in enumerate(rows):
+        read = Readings.of(row, images, setting.negative) if set(row) == set(rows[0]) else None
+        if read is not None:
+            numbers.append(number)
+            estimates.append(bootstrap.resample(read.confusions(images), number).estimate())
+    return [
+        replace(each, first=numbers[each.first], second=numbers[each.second], p_holm=each.p)
+        for each in compare(estimates)
     ]
-    return compare(estimates)[0] if len(estimates) == len(read) else None
 
 
 def _pair(

@@ -18,6 +18,7 @@ from benchmark.reporting.breakdown.cross_matrix import COLUMNS as CROSS_COLUMNS
 from benchmark.reporting.breakdown.cross_matrix import cross_lines, cross_matrices
 from benchmark.reporting.figures.labels import full_names
 from benchmark.reporting.leaderboard import read_board
+from benchmark.text import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,6 +161,33 @@ class Comparison:
     p_mcnemar: float
     better: str
     images: "pd.DataFrame"
+
+    def text(self, first: str, second: str, most: int = 20) -> str:
+        """Return the comparison in lines.
+
+        Args:
+            first, second: what the two rows are called in it.
+            most: at most so many of the images are listed.
+        """
+        images = self.images
+        lines = [
+            f"macro-F1 of {first} less that of {second}: {self.difference:+.3f} "
+            f"(95 % interval {self.low:+.3f} to {self.high:+.3f})",
+            f"paired bootstrap, corrected for all pairs of the block (Holm): p = {self.p_holm:.2g}",
+            f"McNemar's test of accuracy, not corrected: p = {self.p_mcnemar:.2g}",
+            f"significantly better: {self.better}" if self.better else "The test images can't tell them apart.",
+            f"They predict {len(images):,} test images differently (the first is right in "
+            f"{int(images['correct_first'].sum()):,}, the second in {int(images['correct_second'].sum()):,}; each "
+            f"seed counts).",
+        ]
+        if len(images):
+            shown = images.head(most).drop(columns=["correct_first", "correct_second"]).astype(str)
+            lines += ["", shown.map(plain).to_string(index=False)]
+        if len(images) > most:
+            lines.append(
+                f"... and {len(images) - most:,} more: --json, or Results.compare in Python, has all of them."
+            )
+        return "\n".join(lines)
 
 
 def load_results(*folders: Path | str) -> Results:

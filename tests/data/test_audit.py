@@ -67,7 +67,7 @@ def test_exact_copies_are_counted_within_and_across_parts(heads):
     assert (found.pixel_identical.groups, found.pixel_identical.across) == (4, 3)
     assert found.pixel_identical.test_images == 3
     assert found.pixel_identical.conflicting == 1
-    assert found.leaks == ("3 of 27 test images are identical to training images (3 groups of copies stand in both)",)
+    assert found.leaks == ("3 of 27 test images are identical to training images (3 groups of copies are in both)",)
     worst = found.worst[0]
     assert {worst.first_class, worst.second_class} == {"glioma", "notumor"}
     assert "two labels" in audit_text(found)
@@ -204,7 +204,7 @@ def test_the_command_shows_what_dedupe_removes(heads):
     shutil.copy(heads / "Training/glioma/00.png", heads / "Testing/glioma/copy.png")
     result = CliRunner().invoke(data_command, [str(heads), "--size", "32", "--dedupe"])
     assert "split official-deduplicated" in result.output
-    assert "1 training images that also stand in test were left out" in result.output
+    assert "1 training images that are also in test were left out" in result.output
     assert "leak:" not in result.output
 
 

@@ -83,7 +83,7 @@ def test_copies_in_training_and_test_are_told_with_numbers(kaggle):
         shutil.copy(kaggle / f"Training/no_tumor/{k:02d}.png", kaggle / f"Testing/no_tumor/copy{k}.png")
     shutil.copy(kaggle / "Training/no_tumor/00.png", kaggle / "Testing/no_tumor/again.png")
     split = make_split(open_dataset(str(kaggle), size=8), seed=0, validation_fraction=0.25)
-    assert split.leaks == ("4 of 16 test images are identical to training images (3 groups of copies stand in both)",)
+    assert split.leaks == ("4 of 16 test images are identical to training images (3 groups of copies are in both)",)
 
 
 def test_patients_in_training_and_test_are_told():

@@ -90,9 +90,9 @@ def why_not_run(command: str) -> str | None:
 
 
 def is_training(command: str) -> bool:
-    """Return whether a command trains networks: bare options, without a verb."""
+    """Return whether a command trains networks: the verb ``run``, or bare options without a verb."""
     words = shlex.split(command)
-    return words[:3] == ["python", "-m", "benchmark"] and words[3].startswith("--")
+    return words[:3] == ["python", "-m", "benchmark"] and (words[3] == "run" or words[3].startswith("--"))
 
 
 def small(command: str) -> list[str]:

@@ -41,6 +41,13 @@ def test_every_command_is_one_that_the_program_takes(place: str, text: str) -> N
             verb.make_context(left[0], left[1:], parent=context)
 
 
+def test_every_fault_has_its_test() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / "faults.md").read_text(encoding="utf-8"))
+    assert len(named) > 20
+    missing = [name for file, name in named if f"def {name}(" not in (ROOT / file).read_text(encoding="utf-8")]
+    assert missing == []
+
+
 def _anything(parameter: click.Parameter) -> click.Parameter:
     """Return a parameter that takes a path whether or not it exists."""
     if isinstance(parameter.type, click.Path):

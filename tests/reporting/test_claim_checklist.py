@@ -37,7 +37,7 @@ def test_what_the_records_tell_is_filled_in(results: Callable[..., Path]) -> Non
     assert "3.28 M parameters" in found["Networks"]
     assert "torch 2.14.1" in found["Software"]
     assert "10 epochs of at most 10, batch 32, adamw at 0.001" in found["Choices"]
-    assert "rest on 24 patients (48 images)" in found["Uncertainty"]
+    assert "are computed from 24 patients (48 images)" in found["Uncertainty"]
     assert found["Failure analysis"].startswith("Most frequent over all runs: ")
     assert "synthetic" in found["Limitations"]
     text = (out / "report.md").read_text(encoding="utf-8")

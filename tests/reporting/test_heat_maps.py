@@ -91,6 +91,41 @@ def test_maps_without_masks_have_no_scores_but_pictures(tmp_path: Path) -> None:
     assert (tmp_path / "plot_cams_torch-baseline-cnn.png").stat().st_size > 10_000
 
 
+def test_maps_that_lie_outside_the_head_are_said_with_a_figure(tmp_path: Path, undrawn) -> None:
+    rows = []
+    for reader, side, finds in ((FOUR[0], 8, True), (FOUR[1], 8, False), (TWELVE[2], 4, True)):
+        record, predictions, cams = explained(STUDY, reader, finds=finds)
+        maps = np.zeros((len(cams.maps), side, side), dtype=np.float16)
+        if finds:
+            maps[:, side // 2, side // 2] = 1  # in the middle of the image, where the head is
+        else:
+            maps[:, 0] = 1  # along the upper edge
+        RecordStore(tmp_path).write(record, predictions, replace(cams, maps=maps))
+        rows.append(reader.name)
+    data = images_of(predictions, record.data.fingerprint)
+    at = np.hypot(*(np.indices((96, 96)) - 47.5))
+    pixels = np.repeat(np.where(at < 32, 180, 0).astype(np.uint8)[None, ..., None], len(data), 0).repeat(3, axis=3)
+    write_thumbnails(replace(data, pixels=pixels), range(len(data)), tmp_path)
+    write_leaderboard(tmp_path)
+    lines = lines_of(tmp_path)
+    inside, outside, coarse = (lines[name] for name in rows)
+    assert float(inside["cam_outside_head"]) < 0.01
+    assert float(outside["cam_outside_head"]) > 0.95
+    background = 1 - np.pi * 32**2 / 96**2
+    uniform = float(inside["cam_outside_head_uniform"])
+    assert uniform == pytest.approx(background, abs=0.05)  # the mask's edge lies a pixel outside
+    sentence = f"where no tumour can be; of a map that is the same everywhere it would be {100 * uniform:.0f} %"
+    text = (tmp_path / "leaderboard.md").read_text()
+    assert sentence in text
+    assert sentence in (tmp_path / "leaderboard.html").read_text()
+    # maps of 4 x 4 pixels stand last, and why is said
+    section = text.split("### Where it looks")[1].split("\n\n###")[0]
+    last = [line for line in section.splitlines() if line.startswith("| ") and "/" in line.split("|")[1]][-1]
+    assert last.startswith(f"| {TWELVE[2].name} ")
+    assert "4 x 4 pixels, too coarse to point at a lesion" in last
+    assert float(coarse["macro_f1"]) > max(float(line["macro_f1"]) for line in (inside, outside))
+
+
 def test_the_class_that_is_explained_is_matched_by_name(tmp_path: Path) -> None:
     RecordStore(tmp_path).write(*STUDY.run(FOUR[1]))
     record, said, cams = explained(STUDY, FOUR[0], finds=True)

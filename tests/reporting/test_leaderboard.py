@@ -256,7 +256,7 @@ def test_every_score_has_an_interval(tables) -> None:
         assert (board[f"{name}_low"] <= board[name]).all()
         assert (board[name] <= board[f"{name}_high"]).all()
         assert (board[f"{name}_low"] < board[f"{name}_high"]).all()
-    assert "rest on 60 patients (300 images)" in text
+    assert "are computed from 60 patients (300 images)" in text
     assert "One seed: the ranks are of these trained models, not of these backbones." in text
 
 
@@ -290,7 +290,7 @@ def test_a_row_that_might_have_been_guessed_says_what_it_was_trained_on(tables) 
     board = board.set_index("backbone")
     assert pd.isna(board.loc[able.name, "reason"])
     said = board.loc[guessing.name, "reason"]
-    assert said.startswith("Not told apart from guessing (macro-F1 0.25): the 95 % interval is ")
+    assert said.startswith("Can't be told from guessing (macro-F1 0.25): the 95 % interval is ")
     assert said.endswith("after 36 steps (epoch 9 of 10 was kept) on 120 images from random weights.")
     assert board.loc[guessing.name, "status"] == "ok"
     assert "1 of 2 rows is not shown to be better than guessing." in text
@@ -365,9 +365,9 @@ def test_the_table_comes_before_the_notes(tables) -> None:
         "One seed: the ranks are of these",
     ):
         assert text.index(warning) < table
-    for note in ("95 % interval in brackets", "rest on 20 patients", "resamples, Student's t"):
+    for note in ("95 % interval in brackets", "are computed from 20 patients", "resamples, Student's t"):
         assert text.index(note) > table
-    assert text.count("Not told apart from guessing") == 2  # both rows in one note, and why they stand apart
+    assert text.count("Can't be told from guessing") == 2  # both rows in one note, and why they stand apart
     assert "<details>\n<summary>Not shown to be better than guessing (2): " in text
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from simulated import FOUR, TWELVE, Study
+from simulated import CLASSES, FOUR, TWELVE, Study
 
 from benchmark.data.dataset import DataSet
 from benchmark.records.outcomes import Outcome
@@ -127,14 +127,25 @@ def data_set(**changes: Any) -> DataSet:
     return DataSet(**{**values, **changes})
 
 
-def test_montage_names_classes_and_says_what_is_synthetic(tmp_path: Path, results, undrawn) -> None:
-    out = results([replace(SMALL, name="small").run(FOUR[0])])
-    write_montage(data_set(synthetic=True, masks=np.ones((40, 16, 16), dtype=np.uint8)), out)
-    svg = (out / "plot_montage_small.svg").read_text()
-    assert "synthetic images, not patients" in svg
-    assert "glioma" in svg
+def test_montage_names_classes_and_says_what_is_synthetic(results, undrawn) -> None:
+    out = results([(first := replace(SMALL, name="small").run(FOUR[0]))])
+    fingerprint = first[0].data.fingerprint
+    masks = np.ones((40, 16, 16), dtype=np.uint8)
+    png, svg = write_montage(data_set(synthetic=True, masks=masks, fingerprint=fingerprint), out)
+    assert "synthetic images, not patients" in svg.read_text()
+    assert "glioma" in svg.read_text()
     write_leaderboard(out)
-    assert "(plot_montage_small.png)" in (out / "leaderboard.md").read_text()
+    assert f"({png.name})" in (out / "leaderboard.md").read_text()
+
+
+def test_two_data_sets_of_one_name_have_a_montage_each(results, undrawn) -> None:
+    studies = [replace(SMALL, name="small"), replace(SMALL, name="small", classes=CLASSES[:3])]
+    out = results([study.run(FOUR[0]) for study in studies])
+    pngs = [write_montage(data_set(fingerprint=study.data.fingerprint), out)[0].name for study in studies]
+    write_leaderboard(out)
+    groups = (out / "leaderboard.md").read_text().split("\n## ")[1:3]
+    shown = [[name for name in pngs if name in group] for group in groups]
+    assert sorted(shown) == sorted([name] for name in pngs)
 
 
 def test_montage_shows_each_patient_once_before_any_twice_and_no_test_image() -> None:

@@ -209,7 +209,7 @@ def _findings(audit: Audit, split: Split) -> Iterator[Finding]:
         yield Finding(
             level="leak",
             text=f"{more}{others} of {n_test} test images are near-duplicates of training images (the same or the "
-            "next slice: brighter, shifted, stored anew, mirrored or turned)",
+            "next slice: brighter, shifted, saved again, mirrored or turned)",
         )
     if audit.near.validation_images:
         yield Finding(
@@ -223,7 +223,7 @@ def _findings(audit: Audit, split: Split) -> Iterator[Finding]:
         )
     if audit.patients is None:
         yield Finding(
-            level="warning", text="patients are unknown: slices of one patient may stand in training and in test"
+            level="warning", text="patients are unknown: slices of one patient may be in training and in test"
         )
     elif audit.patients.with_several_labels:
         yield Finding(level="warning", text=f"{audit.patients.with_several_labels} patients carry several labels")

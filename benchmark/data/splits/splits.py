@@ -163,7 +163,10 @@ def _folds(data: DataSet, units: Positions, options: SplitOptions) -> list[_Test
     if kind == "folds" and data.folds is not None:
         parted = _parted_patients(data, data.folds)
         if parted:
-            notes = (f"folds are cut anew: the official ones part {parted} of the patients as they are grouped here",)
+            notes = (
+                f"new folds are made: the official ones have {parted} of the patients, as they are grouped here, on "
+                f"both sides",
+            )
         else:
             kind, fold = "official-folds", data.folds
     if fold is None:
@@ -289,7 +292,7 @@ def find_leaks(data: DataSet, training: Positions, test: Positions) -> tuple[str
         shared = len(np.unique(data.identical[test[copies]]))
         leaks.append(
             f"{copies.sum()} of {len(test)} test images are identical to training images "
-            f"({shared} groups of copies stand in both)"
+            f"({shared} groups of copies are in both)"
         )
     if data.groups is not None:
         parted = np.isin(data.groups[test], data.groups[training])

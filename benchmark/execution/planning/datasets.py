@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -21,9 +21,17 @@ from benchmark.execution.planning.request import Request
 from benchmark.hashing import hash_bytes, hash_json
 from benchmark.recipe import Recipe
 from benchmark.records.record import DataFacts, ExternalFacts
+from benchmark.records.results_folder import SPLITS
 from benchmark.records.store import short
 
-Say = Callable[[str], None]
+
+class Say(Protocol):
+    """Is told what is being done."""
+
+    def __call__(self, text: str, share: float | None = None, /) -> None:
+        """Take a sentence, and how much of what it tells is done (0 to 1), where that is counted."""
+
+
 Folds = tuple[int, ...] | Literal["all"] | None
 
 
@@ -57,12 +65,12 @@ class Fold:
 
     def split_file(self, out: Path) -> Path:
         """Return where a results folder keeps the split for workers; beside it a table for people."""
-        return out / "splits" / f"{short(self.table_hash)}.npz"
+        return out.joinpath(*SPLITS, f"{short(self.table_hash)}.npz")
 
     def save(self, out: Path) -> None:
         """Write the split, and its table, whose SHA-256 stands in each run's identity."""
         path = self.split_file(out)
-        inside(out, path.parent.name, path.name)
+        inside(out, *SPLITS, path.name)
         save_split(self.split, path)
         save_split_table(self.data, (self.split,), path.with_suffix(".csv"))
 
@@ -80,7 +88,7 @@ class Fold:
         grouping = (self.data.grouping,) if self.data.grouping else ()
         notes = [*self.data.notes, *grouping, *self.split.notes, *(finding.text for finding in self.audit.findings)]
         if self.split.removed is not None and self.split.kind != EXTERNAL:  # its own note says more
-            notes.append(f"{self.split.removed} training images that also stand in test are left out (--dedupe)")
+            notes.append(f"{self.split.removed} training images that are also in test are left out (--dedupe)")
         return tuple(notes)
 
 
@@ -132,7 +140,8 @@ class Images:
     def _open(self, options: DataOptions) -> DataSet:
         if options not in self._opened:
             what = options.source if options.test_data is None else f"{options.source} and {options.test_data}"
-            data = open_data(options, progress=_progress_lines(what, options.size, self._say))
+            progress = _progress_lines(what, options.size, self._request.split.limit, self._say)
+            data = open_data(options, progress=progress)
             if not are_known(data):
                 self._say(f"Looking for near-duplicates among {len(data)} images of {data.name}")
             self._opened[options] = data
@@ -152,15 +161,12 @@ def _table_hash(data: DataSet, split: Split) -> str:
     return hash_bytes(split_table(data, (split,)))
 
 
-def _progress_lines(source: str, size: int, say: Say) -> Callable[[int, int], None]:
-    """Return a callback that says at every tenth how far the decoding of a data set is."""
-    shown = -1
+def _progress_lines(source: str, size: int, limit: int | None, say: Say) -> Callable[[int, int], None]:
+    """Return a callback that says how far the decoding of a data set is."""
+    taken = "" if limit is None else f"; --limit takes {limit} of them"
 
     def progress(done: int, total: int) -> None:
-        nonlocal shown
-        tenth = 10 * done // max(1, total)
-        if tenth != shown:
-            shown = tenth
-            say(f"Preparing {source} at {size} px: {done} of {total} images")
+        share = done / max(1, total)
+        say(f"Preparing {source} at {size} px, once for all runs: {done} of {total} images{taken}", share)
 
     return progress

@@ -17,6 +17,7 @@ from benchmark.errors import UserError
 from benchmark.execution.planning.datasets import Fold, Images, Say
 from benchmark.execution.planning.devices import DeviceChoice, choose_devices
 from benchmark.execution.planning.request import Request
+from benchmark.execution.planning.side_by_side import Environments, worker_environments
 from benchmark.execution.planning.suite_expansion import Entry, entries_of, for_backbone
 from benchmark.execution.planning.weights import Weights, resolve_weights
 from benchmark.execution.worker.job import Job
@@ -39,6 +40,7 @@ class Plan:
         notes: what a user must know before reading the board.
         suite: the suite that the runs come from, ``None`` where they come from options.
         members: the keys of the runs of each entry of the suite, by the entry's name.
+        environments: what the environment of each worker has for its own; as many runs go on side by side.
     """
 
     out: Path
@@ -47,6 +49,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     suite: Suite | None = None
     members: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    environments: Environments = ({},)
 
     @property
     def for_gpu(self) -> frozenset[str]:
@@ -63,12 +66,12 @@ class Plan:
         return tuple(job for job in self.jobs if job.run.init_from == key)
 
 
-def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
+def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
     """Resolve a request.
 
     Args:
         request: what the user asked.
-        say: gets a sentence where something takes long.
+        say: is told what is being done where something takes long.
 
     Raises:
         UserError: anything that the user can mend.
@@ -88,7 +91,8 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
     engines = {
         engine_of(backbone, request.settings.keras_backend) for entry in entries for backbone in entry.backbones
     }
-    devices = choose_devices(request.device, engines, say)
+    notes: list[str] = []
+    devices = choose_devices(request.device, engines, notes.append)
 
     images = Images(request, say)
     parts = [
@@ -102,10 +106,14 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
     out = (request.out or Path("results") / _folder_name(_data_name(request, every))).absolute()
     _check_writable(out)
     jobs, members = _Maker(request, devices, out).make(parts)
-    notes = [f"Plug-in {plugin.origin} is left out: {plugin.reason}." for plugin in registry.broken]
+    notes += [f"Plug-in {plugin.origin} is left out: {plugin.reason}." for plugin in registry.broken]
     notes += _defaults(backbone for entry in entries for backbone in entry.backbones)
+    notes += _namesakes(registry, (backbone for entry in entries for backbone in entry.backbones))
     notes += dict.fromkeys(note for fold in every for note in fold.notes())
-    plan = Plan(out, jobs, images, tuple(notes), suite, members)
+    environments = worker_environments(request.settings.workers, jobs)
+    settings = {"workers": len(environments)}
+    jobs = tuple(job.model_copy(update={"settings": job.settings.model_copy(update=settings)}) for job in jobs)
+    plan = Plan(out, jobs, images, tuple(notes), suite, members, environments)
     return replace(plan, notes=(*plan.notes, *_marked(plan)))
 
 
@@ -129,6 +137,28 @@ def _defaults(backbones: Iterable[Backbone]) -> list[str]:
             defaults = "; ".join(f"{field} ({default})" for field, default in left.items())
             notes.append(f"{backbone.name} leaves to defaults: {defaults}.")
     return notes
+
+
+def _namesakes(registry: Registry, backbones: Iterable[Backbone]) -> list[str]:
+    """Return a sentence for each network of a library that is also declared here, and so may come twice."""
+    declared = {_bare(name): name for name in registry.names()}
+    notes = []
+    for backbone in dict.fromkeys(backbones):
+        library, colon, model = backbone.name.partition(":")
+        twin = declared.get(_bare(f"{library}/{model.partition('.')[0]}")) if colon else None
+        if twin is not None:
+            weights = registry.get(twin).imagenet
+            fixed = f", whose weights are {weights}" if weights else ""
+            notes.append(
+                f"{backbone.name} is what the installed {library} makes of that name. It is not {twin}{fixed}: they "
+                "are two rows of a board."
+            )
+    return notes
+
+
+def _bare(name: str) -> str:
+    """Return a name without what libraries write differently: ``keras/EfficientNetB0``, ``keras/efficientnet_b0``."""
+    return name.replace("_", "").casefold()
 
 
 def _plugin_files(paths: Iterable[Path]) -> tuple[Path, ...]:

@@ -39,7 +39,7 @@ def audit_block(rows: Sequence[BoardRow]) -> AuditBlock | None:
         return None
     first = of_splits[0][2]
     notes = [
-        "Groups of copies among all images; in brackets those that stand in test and in training or validation.",
+        "Groups of copies among all images; in brackets those with images in test and in training or validation.",
         f"Near-duplicates: {first.near_rule}; identical images included.",
         *_probe_notes(first),
     ]

@@ -37,7 +37,14 @@ def speed_block(record: Record) -> str | None:
     if not record.throughput.batch_size and all(column.value_in(record) is None for column in _SPEEDS):
         return None
     precision = record.identity.get("precision") or "unknown precision"
-    return f"{record.device}, {precision}, batch {record.throughput.batch_size}"
+    workers = record.settings.workers if record.settings else 1
+    # on a processor each of several workers has its share of the cores; on GPUs each has one of its own
+    share = f", 1 of {workers} workers" if workers not in (1, "auto") and not _on_gpu(record) else ""
+    return f"{record.device}, {precision}, batch {record.throughput.batch_size}{share}"
+
+
+def _on_gpu(record: Record) -> bool:
+    return record.identity.get("device_kind") == "cuda"
 
 
 def _speed(name: str, title: str, help_text: str, better: Literal["higher", "lower"], *outputs: Output) -> Column:
@@ -60,8 +67,20 @@ def _time(name: str, help_text: str) -> Column:
 
 _SPEEDS = (
     _speed("train_images_per_s", "training img/s", "Images per second of training steps.", "higher"),
-    _speed("infer_images_per_s", "inference img/s", "Images per second forward.", "higher", "front", "latex"),
-    _speed("pipeline_images_per_s", "pipeline img/s", "Images per second with their preprocessing.", "higher"),
+    _speed(
+        "infer_images_per_s",
+        "inference img/s",
+        "Images per second of prediction, the forward pass alone.",
+        "higher",
+        "front",
+        "latex",
+    ),
+    _speed(
+        "pipeline_images_per_s",
+        "pipeline img/s",
+        "Images per second of prediction, preprocessing included.",
+        "higher",
+    ),
     _speed("latency_p50_ms", "latency p50 ms", "Median time of a single image in milliseconds.", "lower"),
     _speed("latency_p95_ms", "latency p95 ms", "Time in milliseconds that 95 % of single images take.", "lower"),
     _speed("peak_memory_mb", "peak memory MB", "Peak memory of the device in megabytes.", "lower", "front"),
@@ -83,23 +102,23 @@ COLUMNS: tuple[Column, ...] = (
     # --- which row it is
     _whole("rank", "rank", "1 + the number of rows of the block that are significantly better.",
         outputs=("page", "front", "latex")),
-    _shown("block", "block", "The rows that may be compared with it."),
+    _shown("block", "block", "The group of rows among which the rank is given."),
     Column("backbone", "backbone", "The network.", outputs=("page", "front", "latex"), of_record="backbone.name"),
     Column("framework", "framework", "What executed the network.", outputs=("page", "front", "latex"),
         of_record="backbone.framework"),
     _shown("library", "library", "Where the network comes from.", of_record="backbone.library"),
     _shown("weights", "weights", "The weights that training began with.", of_record="weights.used"),
-    _shown("recipe", "recipe", "How the network was trained.", of_record="recipe_name"),
+    _shown("recipe", "recipe", "How the network was trained: the name of its recipe.", of_record="recipe_name"),
     Column("data", "data", "The data set.", of_record="data.name"),
     Column("split", "split", "How the test images were chosen.", of_record="data.split"),
     _whole("seed", "seed", "The seed of each run.", outputs=("page",), of_record="seed"),
     _whole("n_runs", "runs", "The number of runs with scores.", outputs=("page",)),
     _shown("status", "status", "How the runs ended."),
-    _shown("reason", "reason", "Why there is no score, or what to know of it."),
+    _shown("reason", "reason", "Why there is no score, or what else must be known of the row."),
     # --- scores of the test images
     _score("macro_f1", "macro-F1", "Unweighted mean of the classes' F1.",
         outputs=("page", "front", "checklist", "latex"), of_confusion=metrics.macro_f1),
-    _score("accuracy", "accuracy", "Share of images whose class is predicted.", of_confusion=metrics.accuracy),
+    _score("accuracy", "accuracy", "Share of images whose predicted class is right.", of_confusion=metrics.accuracy),
     _score("balanced_accuracy", "balanced accuracy", "Mean recall of the classes.",
         of_confusion=metrics.balanced_accuracy),
     _score("mcc", "MCC", "Matthews correlation for several classes, -1 to 1.", lowest=-1.0, of_confusion=metrics.mcc),
@@ -122,24 +141,33 @@ COLUMNS: tuple[Column, ...] = (
     # --- further scores of the test images; new ones stand here, as the order of all columns above is a contract
     _score("cohen_kappa", "Cohen's kappa", "Agreement of predictions and labels beyond chance, -1 to 1.",
         lowest=-1.0, of_confusion=metrics.cohen_kappa),
-    _pooled("f1_{}", "F1 {}", "2 TP / (2 TP + FP + FN).", per="class", outputs=("page",), of_class="f1"),
-    _pooled("precision_{}", "precision {}", "TP / (TP + FP).", per="class", of_class="precision"),
-    _pooled("recall_{}", "recall {}", "TP / (TP + FN).", per="class", of_class="recall"),
+    _pooled("f1_{}", "F1 {}",
+        "F1 of the class: 2 TP / (2 TP + FP + FN).", per="class", outputs=("page",), of_class="f1"),
+    _pooled("precision_{}", "precision {}",
+        "Share of the images predicted as the class that are of it: TP / (TP + FP).", per="class",
+        of_class="precision"),
+    _pooled("recall_{}", "recall {}",
+        "Share of the images of the class that are predicted as it: TP / (TP + FN).", per="class", of_class="recall"),
     _support("support_{}", "support {}", "Test images of the class.", of_class="support"),
-    _calibration("ece", "calibration error (ECE)", "Mean distance of accuracy and confidence.", better="lower",
+    _calibration("ece", "calibration error (ECE)",
+        "Mean difference between the probability of an answer and how often such answers are right.", better="lower",
         of_test=lambda scores, test: reliability(test.labels, test.probabilities).error),
-    _calibration("brier", "Brier", "Mean squared distance of probabilities and truth, 0 to 2.", better="lower",
+    _calibration("brier", "Brier",
+        "Mean squared difference between the probabilities and the truth, 0 to 2.", better="lower",
         of_test=lambda scores, test: brier(test.labels, test.probabilities)),
     # the values of the next three come from derived_scores: they need validation images, or costs
     _calibration("sensitivity_at_95", "sensitivity",
-        "Of tumour or not, at a specificity of 95 % on validation images.", average=Average.FOLDS_BY_ILL),
+        "Share of the tumours that are found, at the threshold that has a specificity of 95 % on validation images.",
+        average=Average.FOLDS_BY_ILL),
     _calibration("specificity_at_95", "specificity reached",
-        "Of tumour or not, on test images at the same threshold.", average=Average.FOLDS_BY_HEALTHY),
+        "Share of the test images without a tumour that are called healthy at the same threshold.",
+        average=Average.FOLDS_BY_HEALTHY),
     _calibration("cost", "expected cost", "Mean cost of a decision by --costs.", average=Average.FOLDS_BY_IMAGES,
         outputs=("page",), better="lower"),
     _calibration("patient_macro_f1", "macro-F1 by patient", "Macro-F1 of patients, whose slices are pooled.",
         outputs=("page", "checklist"), patients=True, of_confusion=metrics.macro_f1),
-    _pooled("patient_accuracy", "accuracy by patient", "Share of patients whose class is predicted.", patients=True,
+    _pooled("patient_accuracy", "accuracy by patient",
+        "Share of patients whose predicted class is right.", patients=True,
         of_confusion=metrics.accuracy),
     _whole("patients", "patients", "Patients in the test images.", average=Average.ALL_FOLDS),
     _patient_errors("patient_fn_{}", "fn {}", "Patients of the class who are not predicted as it.", per="class",
@@ -155,19 +183,25 @@ COLUMNS: tuple[Column, ...] = (
         "Overlap of the lesion with the map's highest points, as many as it has pixels.", better="higher"),
     _cam("cam_images", "images", "Images whose maps have scores.", kind=Kind.WHOLE),
     *(
-        _cam(f"{score}_{name}", f"{score.replace('_', ' ')}, {baseline}", "The same score of maps that know nothing.")
+        _cam(f"{score}_{name}", f"{score.replace('_', ' ')}, {baseline}",
+            "The same score of a map made without the image.")
         for score in cam_metrics.SCORES
         for baseline, name in BASELINES.items()
     ),
-    _cam("cam_randomized", "left when randomised", "Rank correlation with the maps of new weights.", better="lower"),
+    _cam("cam_outside_head", "outside the head", "Share of a map on the background around the head.", better="lower"),
+    _cam("cam_outside_head_uniform", "outside the head, uniform map",
+        "The same share of a map that is the same everywhere: the background's share of the images."),
+    _cam("cam_randomized", "left when randomised",
+        "Rank correlation of the maps with those after all weights were replaced by random ones.", better="lower"),
     # --- facts of the runs
-    Column("precision", "precision", "The floats of the computation.", of_record="identity.precision"),
+    Column("precision", "precision", "The number format of the computation.", of_record="identity.precision"),
     _whole("batch_size", "batch size", "Images at once while speeds were measured.",
         of_record=lambda record: record.throughput.batch_size or None),
     _whole("size", "size", "Side of the network's input in pixels.", of_record=_size),
-    _whole("limit", "limit", "Images that were taken of the data set.", of_record="data.limit"),
+    _whole("limit", "limit", "How many images of the data set were used (--limit).", of_record="data.limit"),
     _whole("n_train", "training images", "Images to train.", of_record="data.n_train"),
-    _whole("n_validation", "validation images", "Images to choose by.", of_record="data.n_validation"),
+    _whole("n_validation", "validation images",
+        "Images by which the epoch is chosen.", of_record="data.n_validation"),
     _whole("n_test", "test images", "Images to test.", of_record="data.n_test"),
     Column("weights_policy", "weights policy", "The weights that were asked for.", of_record="weights.policy"),
     Column("fell_back", "fell back", "Whether weights that were asked for could not be had.", Kind.TRUTH,
@@ -181,8 +215,9 @@ COLUMNS: tuple[Column, ...] = (
         of_record=lambda record: len(record.history) or None),
     Column("trainable_params_m", "trained parameters M", "Parameters in millions that are trained.", Kind.NUMBER,
         of_record=partial(_millions, "trainable_parameters")),
-    Column("note", "note", "What to know of the network.", of_record="backbone.note"),
-    _shown("parity", "parity", "The network of another framework that it is the same as."),
+    Column("note", "note", "What must be known of the network.", of_record="backbone.note"),
+    _shown("parity", "parity",
+        "Whether it is the same network as one of another framework, and how that was checked."),
     _time("compile_s", "Seconds of compilation."),
     _time("compute_s", "Seconds of computation in the epochs."),
     _time("data_s", "Seconds in which the epochs waited for images."),

@@ -38,7 +38,7 @@ def like_guessing(record: Record, interval: Interval) -> str:
         interval: the 95 % interval of its macro-F1, whose lower end is not above guessing.
     """
     chance = 1 / len(record.data.class_names)
-    verdict = "No better than guessing" if interval.high <= chance else "Not told apart from guessing"
+    verdict = "No better than guessing" if interval.high <= chance else "Can't be told from guessing"
     return f"{verdict} (macro-F1 {chance:.2f})"
 
 

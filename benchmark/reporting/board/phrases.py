@@ -14,7 +14,7 @@ CAM_READING = (
     "Grad-CAM of the predicted class on test images with a lesion. Pointing game: whether the map's highest point "
     "lies in the lesion. Energy: the share of the map inside the lesion. IoU: take the highest points of the map, as "
     "many pixels as the lesion has; their overlap with the lesion. The last lines are maps that know nothing of the "
-    "image: a network that does not beat them has not been shown to look at the lesion."
+    "image: a network that is not better than they are has not been shown to look at the lesion."
 )
 RANDOMIZED_READING = (
     "Left when randomised: the trained weights are replaced by new random ones, and the new maps are compared with "
@@ -118,10 +118,10 @@ def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
     unranked = _ranking(statistics) == "scores"
     both = "Intervals" if unranked else "Intervals and ranks"
     if data.grouped:
-        notes = [f"{both} rest on {statistics.clusters} patients ({statistics.n_test} images)."]
+        notes = [f"{both} are computed from {statistics.clusters} patients ({statistics.n_test} images)."]
     elif statistics.clusters < statistics.n_test:
         notes = [
-            f"{both} rest on {statistics.clusters} clusters of copies (identical and nearly identical "
+            f"{both} are computed from {statistics.clusters} clusters of copies (identical and nearly identical "
             f"images). Patients are unknown, so that intervals are too narrow."
         ]
     else:
@@ -134,9 +134,10 @@ def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
         notes.append("Rows have no rank because the split leaks; differences are of these test images.")
     if statistics.pairs:
         smallest = min(pair.comparison.p_holm for pair in statistics.pairs)
+        told = "below 0.001" if smallest < 0.001 else f"{smallest:.2g}"
         pairs = f"{len(statistics.pairs)} pairs" if len(statistics.pairs) > 1 else "one pair"
         notes.append(
             f"Rows differ where the paired bootstrap of macro-F1 ({RESAMPLES} resamples, Student's t) gives a p "
-            f"below {ALPHA} after Holm's correction for {pairs}; the smallest p is {smallest:.2g}."
+            f"below {ALPHA} after Holm's correction for {pairs}; the smallest p is {told}."
         )
     return notes

@@ -28,9 +28,23 @@ def row_notes(rows: Sequence[BoardRow]) -> list[RowNote]:
     fell = [number for number, row in enumerate(rows) if row.first.record.weights.fell_back]
     notes = [*_guesses(rows, names), *_reasons(rows, names)]
     if fell:
-        text = f"Pretrained weights were wanted and not to be had, random ones taken: {_joined(names, fell)}."
+        text = (
+            f"Pretrained weights were asked for and could not be had; random ones were used: {_joined(names, fell)}."
+        )
         notes.append(RowNote(text, tuple(fell)))
-    return [*notes, *_busy(rows, names), *_namesakes(rows)]
+    return [*notes, *_busy(rows, names), *_beside(rows, names), *_namesakes(rows)]
+
+
+def _beside(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
+    """Return that training speeds can't be compared where other runs of the same command went on beside."""
+    settings = [[result.record.settings for result in row.results] for row in rows]
+    side_by_side = [
+        number for number, row in enumerate(settings) if any(each and each.workers not in (1, "auto") for each in row)
+    ]
+    if not side_by_side:
+        return []
+    text = "Trained beside other runs, so that training speeds can't be compared"
+    return [RowNote(f"{text}: {_joined(names, side_by_side)}.", tuple(side_by_side))]
 
 
 def _busy(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:

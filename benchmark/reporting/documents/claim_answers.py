@@ -221,4 +221,5 @@ def limitations(rows: Sequence[BoardRow], ranking: Sequence[str]) -> str:
 
 
 def _sentence(text: str) -> str:
+    text = f"{text[:1].upper()}{text[1:]}"
     return text if text.endswith(".") else f"{text}."

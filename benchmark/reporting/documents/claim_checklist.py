@@ -19,7 +19,7 @@ _INTRODUCTION = f"""# Reporting checklist
 
 {DISCLAIMER} Filled in from the records of the runs; the numbers are those of CLAIM 2020 (Mongan, Moy & Kahn, \
 Radiology: Artificial Intelligence 2020;2(2):e200029). Where it says *{answers.NOT_RECORDED}*, the records do not \
-tell, and authors must."""
+tell it: the authors must add it."""
 
 
 def report(board: Board) -> str:

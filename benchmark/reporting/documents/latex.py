@@ -88,9 +88,13 @@ def _heading(column: Column) -> str:
 
 
 def _cell(row: BoardRow, column: Column) -> str:
-    """Return a value, with its interval where it is a score."""
-    ends = column.ends(row.intervals.get(column.name), "--") if column.kind is Kind.SCORE else ""
-    return escaped(column.text(row.line.get(column.name))) + (f" ({ends})" if ends else "")
+    """Return a value, with its interval where it is a score. A minus sign is none of a hyphen."""
+    text = column.text(row.line.get(column.name))
+    if column.kind in (Kind.TEXT, Kind.TRUTH):
+        return escaped(text)
+    ends = column.ends(row.intervals.get(column.name), "\u2013") if column.kind is Kind.SCORE else ""
+    shown = text + (f" ({ends})" if ends else "")
+    return shown.replace("-", "$-$").replace("\u2013", "--")
 
 
 def _published(results: Sequence[Published]) -> list[str]:

@@ -34,6 +34,7 @@ from benchmark.reporting.documents.markdown_cells import WHO, bullets, cell, esc
 from benchmark.reporting.figures.labels import full_names
 from benchmark.reporting.summary.answers import answers
 from benchmark.reporting.summary.doubts import doubts
+from benchmark.reporting.summary.outside_head import outside_head
 from benchmark.reporting.summary.sections import table_sections
 from benchmark.text import last_lines
 
@@ -125,7 +126,7 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
         parts += pair_tables(board, list(blocks))
         parts += _by_fold(shown)
         parts += ["### False negatives", _false_negatives(shown, "errors"), *_by_patient(shown)]
-        parts.append("Every missed image, and what each row gave it: [gallery.md](gallery.md).")
+        parts.append("Every missed image, and what each row says of it: [gallery.md](gallery.md).")
         parts += ["### Calibration and tumour or not", _further(shown), "### Speed and size", *_speeds(shown)]
         parts += _same_networks(rows)
         parts += _where_it_looks(shown, [stem for stem in plots if stem.startswith(CAM_STEM)])
@@ -286,9 +287,13 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
             parts.append(RANDOMIZED_READING)
     elif any(row.first.cams is not None for row in explained):
         parts.append("The heat maps have no scores: no lesion is known on the images that are explained.")
+    outside = outside_head(rows)
+    if outside is not None:
+        lines = [[escaped(cell) for cell in line] for line in outside.lines]
+        parts += [escaped(outside.sentence), table(outside.head, lines)]
     if pictures:
         links = ", ".join(f"[{escaped(stem.removeprefix(CAM_STEM).strip('_'))}]({stem}.png)" for stem in pictures)
-        parts += [f"![where the best row looks]({pictures[0]}.png)", f"Of each row: {links}."]
+        parts += [f"![where a row looks]({pictures[0]}.png)", f"Of each row: {links}."]
     without = [
         f"- {' '.join(who(row)[:2])}: {escaped(row.first.record.cam.reason)}"
         for row in explained

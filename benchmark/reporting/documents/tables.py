@@ -35,7 +35,7 @@ def write_tables(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns())
     further = [name for name in all_columns(*classes) if name not in names and any(name in line for line in lines)]
     write_atomically(out / "leaderboard.csv", _csv(lines, board.columns or [*names, *further]))
     write_atomically(out / "columns.csv", _csv(_dictionary(board), DICTIONARY))
-    write_atomically(out / "comparisons.csv", _csv(comparison_lines(board), COMPARISONS))
+    write_atomically(out / "comparisons.csv", _csv(comparison_lines(board), list(COMPARISONS)))
     write_atomically(out / "leaderboard.tex", latex(board))
     write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out), breakdowns))
     write_atomically(out / "report.md", report(board))
@@ -50,13 +50,15 @@ def write_tables(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns())
             (out / name).unlink(missing_ok=True)  # of an earlier board
 
 
-DICTIONARY = ("column", "title", "meaning", "values", "better", "value_of_a_row")
+DICTIONARY = ("file", "column", "title", "meaning", "values", "better", "value_of_a_row")
 
 
 def _dictionary(board: Board) -> list[Values]:
-    """Return a line for each column of ``leaderboard.csv`` under :data:`DICTIONARY`: what it means."""
-    return [
+    """Return a line for each column of the CSV files under :data:`DICTIONARY`: what it means."""
+    own = {column.name for column in columns(board.class_names, board.tumour_names)}
+    lines: list[Values] = [
         {
+            "file": "leaderboard.csv, runs.csv" if column.name in own else "leaderboard.csv",
             "column": column.name,
             "title": column.title,
             "meaning": column.help,
@@ -65,6 +67,9 @@ def _dictionary(board: Board) -> list[Values]:
             "value_of_a_row": column.average.value,
         }
         for column in all_columns(board.class_names, board.tumour_names).values()
+    ]
+    return lines + [
+        {"file": "comparisons.csv", "column": name, "meaning": meaning} for name, meaning in COMPARISONS.items()
     ]
 
 
@@ -76,7 +81,8 @@ def _plots(board: Board, out: Path) -> dict[str, list[str]]:
     for number, comparison_group in enumerate(board.comparison_groups()):
         names.setdefault(comparison_group[0].block.comparison_group, []).extend(cam_stems(comparison_group, number))
     for row in {row.block.comparison_group: row for row in board.rows}.values():
-        names.setdefault(row.block.comparison_group, []).append(montage_name(row.first.record.data.name))
+        data = row.first.record.data
+        names.setdefault(row.block.comparison_group, []).append(montage_name(data.name, data.fingerprint))
     return {name: [stem for stem in stems if (out / f"{stem}.png").exists()] for name, stems in names.items()}
 
 
@@ -87,7 +93,8 @@ def _csv(lines: Iterable[Values], names: Sequence[str]) -> str:
     # dtype object: an integer column with gaps stays one of integers
     safe = [{name: _harmless(value) for name, value in line.items()} for line in lines]
     frame = pd.DataFrame(safe, columns=list(names), dtype=object)
-    return str(frame.to_csv(index=False, lineterminator="\n"))
+    headings = [str(_harmless(name)) for name in names]  # of classes too
+    return str(frame.to_csv(index=False, header=headings, lineterminator="\n"))
 
 
 def _harmless(value: Any) -> Any:

@@ -7,10 +7,19 @@ from typing import Any
 from benchmark.hashing import hash_json
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.cam_scores import CAM_STEM
-from benchmark.reporting.board.image_cases import Cases, HeatMap, cam_source, heat_maps, scored_rows
+from benchmark.reporting.board.image_cases import Cases, HeatMap, cam_source, finest_first, heat_maps, scored_rows
 from benchmark.reporting.figures.labels import full_names, shortened, wrapped
 from benchmark.reporting.figures.overlays import draw_outline, grey, no_picture, outline, under_heat
-from benchmark.reporting.figures.style import GREY, figure, remove_others, save, set_height, slug, title
+from benchmark.reporting.figures.style import (
+    DPI_OF_PICTURES,
+    GREY,
+    figure,
+    remove_others,
+    save,
+    set_height,
+    slug,
+    title,
+)
 
 RIGHT_COLOUR, WRONG_COLOUR = "#0072B2", "#B84E00"
 EACH = 2  # right and wrong cases of a class
@@ -22,13 +31,14 @@ _GAP, _CAPTION, _LEFT = 0.25, 0.42, 1.1  # in cells: between cases, above each, 
 
 
 def cam_stems(rows: Sequence[BoardRow], number: int) -> dict[str, BoardRow]:
-    """Return the names, without suffix, of a comparison group's pictures and the row that each is of.
+    """Return the names, without suffix, of a comparison group's pictures and the row that each is of: the best row
+    first, those whose maps are too coarse last.
 
     Args:
         rows: the rows of the comparison group.
         number: the position of the comparison group on the board, from 0.
     """
-    scored = scored_rows(rows)
+    scored = finest_first(scored_rows(rows))
     tail = f"_{slug(rows[0].block.comparison_group_name)}" if number else ""
     stems: dict[str, BoardRow] = {}
     for row, name in zip(scored, full_names(scored), strict=True):
@@ -52,7 +62,7 @@ def write_cam_plots(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]],
             assert cases is not None
             with figure(width_mm=WIDTH_MM) as made:
                 draw_cams(made, cases, row, thumbnails.get(row.first.record.data.fingerprint, {}))
-                paths += save(made, out, stem)
+                paths += save(made, out, stem, DPI_OF_PICTURES)
     remove_others(out, f"{CAM_STEM}_", paths)
     return paths
 
@@ -119,7 +129,7 @@ def draw_cams(made: Any, cases: Cases, row: BoardRow, thumbnails: Mapping[str, b
     made.suptitle(
         f"{cases.names[number]} on {title([row])}\n"
         f"Grad-CAM of the class it says, from {cam_source(row)}{outlined}. Right cases, then wrong "
-        f"ones, by lot.{rest}",
+        f"ones, at random.{rest}",
         x=0.01,
         y=0.995,
         ha="left",

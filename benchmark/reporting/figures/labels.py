@@ -123,7 +123,7 @@ def place_labels(
         text.set_position(tuple(offset / scale))
         text.set_anncoords("offset points")
         start, end = _leader(offset, size, radius)
-        if np.linalg.norm(end - start) > 4 * scale:
+        if np.linalg.norm(end - start) > 8 * scale:  # nearer, the name needs no line
             axes.annotate(
                 "",
                 text.xy,

@@ -34,12 +34,12 @@ def write_montage(data: DataSet, out: Path, per_class: int = 6) -> list[Path]:
     """
     with figure() as made:
         draw_montage(made, data, per_class)
-        return save(made, out, montage_name(data.name))
+        return save(made, out, montage_name(data.name, data.fingerprint))
 
 
-def montage_name(data_name: str) -> str:
-    """Return the name, without suffix, of the montage of a data set."""
-    return f"plot_montage_{slug(data_name)}"
+def montage_name(data_name: str, fingerprint: str) -> str:
+    """Return the name, without suffix, of the montage of a data set; two sets of one name have two."""
+    return f"plot_montage_{slug(data_name)}-{fingerprint[:8]}"
 
 
 def copy_montages(folder: Path, out: Path) -> None:

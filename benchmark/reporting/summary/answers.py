@@ -15,7 +15,7 @@ from benchmark.reporting.board.pairs import row_pairs
 from benchmark.reporting.figures.labels import full_names
 
 WITHIN = 0.02  # of the best macro-F1: among such rows the fastest is named
-DEMONSTRATION = "A demonstration on simulated images: do not choose a backbone by it."
+DEMONSTRATION = "this is a demonstration; do not choose a backbone by it."
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _tied(board: Board, chosen: _Candidates) -> str:
     pairs = [pair for pair in row_pairs(board, best.block.name) if best in pair.rows]
     place = best.block.place
     if not pairs:
-        return f"it is the only row of its block ({place})."
+        return f"none; it is the only row of its block ({place})."
     tied = [next(row for row in pair.rows if row is not best) for pair in pairs if not pair.better]
     if not tied:
         others = "the other row is" if len(pairs) == 1 else f"all {len(pairs)} others are"
@@ -128,7 +128,9 @@ def _fastest(chosen: _Candidates) -> list[Answer]:
     ]
     fastest = max(near, key=lambda row: row.values["infer_images_per_s"])
     text = (
-        f"{chosen.told(fastest)}." if fastest is not best else "the best row itself; no row so near to it is faster."
+        f"{chosen.told(fastest)}."
+        if fastest is not best
+        else "the best row itself, as no other row so near to it is faster."
     )
     return [Answer(f"Fastest within {WITHIN} of the best", text)]
 
@@ -177,12 +179,18 @@ def _pretraining(chosen: _Candidates) -> str:
     verdict = "can't be told"
     if compared.better is not None:
         verdict = "yes" if compared.better == compared.first else "no"
-    which = "one network" if twins else "different networks"
-    interval = compared.interval
+    more = "more" if compared.difference >= 0 else "less"
+    low, high = compared.interval.low, compared.interval.high
+    if compared.difference < 0:
+        low, high = -high, -low
+    which = (
+        "One network, from two kinds of weights."
+        if twins
+        else "The two are different networks, so that this is not of the weights alone."
+    )
     return (
-        f"{verdict}: {chosen.name(first)} (pretrained) less {chosen.name(second)} (random weights) is "
-        f"{compared.difference:+.3f} macro-F1 (95 % interval {interval.low:+.3f} to {interval.high:+.3f}) on the "
-        f"same images; {which}, different starting weights."
+        f"{verdict}: {chosen.name(first)} (pretrained) has {abs(compared.difference):.3f} {more} macro-F1 than "
+        f"{chosen.name(second)} (random weights) on the same images, 95 % interval {low:.3f} to {high:.3f}. {which}"
     )
 
 

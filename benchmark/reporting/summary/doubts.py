@@ -126,7 +126,7 @@ def _seeds(board: Board, rows: Sequence[BoardRow]) -> Doubt:
     return Doubt(
         "seeds",
         Level.GOOD,
-        f"At least {max(fewest.seeds, SEEDS_TO_RESAMPLE)} seeds a row; intervals hold their spread.",
+        f"At least {max(fewest.seeds, SEEDS_TO_RESAMPLE)} seeds a row; intervals include their spread.",
     )
 
 
