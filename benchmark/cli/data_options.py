@@ -10,11 +10,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _OPTIONS = (
     click.option(
         *("--split", "split"),
-        type=click.Choice(["auto", "official", "holdout", "folds", "slice"]),
+        type=click.Choice(["auto", "official", "holdout", "folds", "regroup", "slice"]),
         default="auto",
         show_default=True,
-        help="auto: the official split, or a hold-out by patient where there is none. slice: slices of a patient can "
-        "be in training and in test; its rows are marked.",
+        help="auto: the official split, or a hold-out by patient where there is none. regroup: an official split cut "
+        "anew, near-duplicates kept together (with --folds: into folds). slice: slices of a patient can be in "
+        "training and in test; its rows are marked.",
     ),
     click.option(
         "--folds", metavar="all|K,...", help="Run each fold, or some: the official ones, else five by patient."

@@ -10,6 +10,7 @@ import click
 from benchmark.cli.json_output import json_option, print_json
 from benchmark.errors import UserError
 from benchmark.records.results_folder import VIEW
+from benchmark.text import shown
 
 if TYPE_CHECKING:
     from benchmark.evaluation.costs import Costs
@@ -88,7 +89,7 @@ def _write(folders: Sequence[Path], target: Path, view: "View", costs: "Costs | 
     from benchmark.reporting.leaderboard import write_leaderboard
 
     try:
-        with Steps(Console(stderr=True), "Reading records") as say:
+        with Steps(Console(stderr=True), "Reading records", lines=False) as say:
             written = write_leaderboard(target, folders, view, costs, say=say)
     except OSError as error:
         raise UserError(f"'{target}' can't be written: {error.strerror or error}.") from None
@@ -113,4 +114,4 @@ def _compare(folders: Sequence[Path], pair: tuple[str, str], *, as_json: bool) -
         numbers = {field.name: getattr(compared, field.name) for field in fields(compared)}
         print_json({"first": first, "second": second, **numbers, "images": images})
     else:
-        click.echo(compared.text(first, second))
+        click.echo(shown(compared.text(first, second)))

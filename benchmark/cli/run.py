@@ -88,7 +88,7 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
             signal.signal(number, handler)
     if summary.finished:
         try:
-            with Steps(console, "Writing the leaderboard") as say:
+            with Steps(console, "Writing the leaderboard", lines=False) as say:
                 board, problems = write_board(plan, say)
         except KeyboardInterrupt:  # all records are there
             board, problems = None, (f"The leaderboard is not written: python -m benchmark leaderboard {plan.out}",)

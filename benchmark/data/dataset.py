@@ -129,8 +129,8 @@ class Split:
         removed: how many training images were left out because they also stand in test; ``None`` where that was
             not asked for.
         unscored: classes without test images; averages over classes leave them out.
-        kind: ``official``, ``holdout``, ``folds``, ``official-folds``, ``slice`` (folds that part patients) or
-            ``external`` (all images of another set are tested).
+        kind: ``official``, ``holdout``, ``folds``, ``official-folds``, ``regroup`` (an official split cut anew),
+            ``slice`` (folds that part patients) or ``external`` (all images of another set are tested).
         fold, folds: which one this is, from 1, and of how many; ``None`` where there are no folds.
         scheme: SHA-256 of the whole cross-validation, equal for all its folds; empty where there are no folds.
     """

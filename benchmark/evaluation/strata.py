@@ -25,7 +25,7 @@ class Stratum:
 
     Args:
         images, clusters: how many; a cluster is a patient where patients are known.
-        recall: share of its images that are read as their class, with its 95 % interval.
+        recall: share of its images that are read as their class, with its 95 % interval where it varies.
         expected: what that share would be if each class were read there as it is everywhere.
         missed: of its tumours the share that is called healthy, with its interval; ``None`` without a negative class
             or without tumours.
@@ -35,7 +35,7 @@ class Stratum:
     images: int
     clusters: int
     recall: float
-    interval: Interval
+    interval: Interval | None
     expected: float
     missed: float | None = None
     missed_interval: Interval | None = None

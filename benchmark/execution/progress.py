@@ -49,10 +49,11 @@ class Steps:
     Args:
         console: the terminal or file that is written to.
         text: what is being done first.
+        lines: whether steps are told where there is no terminal.
     """
 
-    def __init__(self, console: Console, text: str) -> None:
-        self._console, self._text = console, text
+    def __init__(self, console: Console, text: str, *, lines: bool = True) -> None:
+        self._console, self._lines = console, lines
         self._status = console.status(escape(text))
         self._fourths = -1
 
@@ -74,6 +75,8 @@ class Steps:
         """
         if self._console.is_terminal:
             self._status.update(escape(text))
+            return
+        if not self._lines:
             return
         fourths = -1 if share is None else int(4 * share)
         if share is None or fourths != self._fourths:

@@ -42,8 +42,8 @@ class SplitFacts(_Part):
         limit: the number of images that ``--limit`` left, ``None`` without.
         n_train, n_validation, n_test: numbers of images.
         leaks: a sentence for each way in which the test images are not independent.
-        split_kind: ``official``, ``holdout``, ``folds``, ``official-folds``, ``slice`` (folds that part patients)
-            or ``external`` (all images of another set).
+        split_kind: ``official``, ``holdout``, ``folds``, ``official-folds``, ``regroup``, ``slice`` (folds that part
+            patients) or ``external`` (all images of another set).
         fold, folds: which one this is, from 1, and of how many; ``None`` where there are no folds.
         scheme: SHA-256 of the whole cross-validation, equal for all its folds; empty where there are no folds.
         removed: how many training images were left out because they also stand in test (``--dedupe``); ``None``

@@ -37,8 +37,8 @@ To look at:
   leaderboard.csv    a line for each row of the board; columns.csv explains its columns
   runs.csv           a line for each run, those that failed included
   comparisons.csv    each pair of rows: difference, interval, p-values
-  strata.csv         recall by lesion area, plane, scanner ... where they are known
-  cross_matrix.csv   of several data sets (--cross): trained on each, tested on each
+  strata.csv         recall and missed tumours by lesion area, plane, scanner, source, as far as they are known
+  cross_matrix.csv   with --cross: each data set that trained by each that tested
   report.md          a reporting checklist (CLAIM), filled in as far as records tell
   gallery.md         every tumour that was missed, with its image
   plot_*             the figures
@@ -53,7 +53,7 @@ What these are made from, to be kept and copied together:
   splits/            which image was for training, validation and test, as CSV, and as NumPy's file for the program
   suites/            which runs belong to a suite
   thumbnails/        small copies of the test images, for the page and the gallery
-  image_facts/       plane, scanner, lesion area ... of test images, as far as they are known
+  image_facts/       what is known of test images: plane, scanner, source, slice thickness, lesion area
   parity/, audit/    what "python -m benchmark parity" and "python -m benchmark data SOURCE --audit" wrote, if any
 
 What the program needs for itself:

@@ -10,13 +10,14 @@ from benchmark.evaluation.costs import Costs
 from benchmark.records.results_folder import RECORDS, VIEW_MARK, write_guide
 from benchmark.reporting.board.board import Board, make_board
 from benchmark.reporting.board.filters import View
-from benchmark.reporting.board.head_energy import Heads
 from benchmark.reporting.board.load_records import gather
 from benchmark.reporting.board.parity import with_certificates
 from benchmark.reporting.board.rows import evaluate
 from benchmark.reporting.breakdown.cross_matrix import cross_sentences
+from benchmark.reporting.figures.head_masks import Heads
 from benchmark.reporting.figures.thumbnails import Thumbnails
 from benchmark.reporting.summary.answers import answer_lines
+from benchmark.reporting.summary.reference_rows import with_references
 from benchmark.text import plain
 
 
@@ -51,7 +52,8 @@ def read_board(*folders: Path, costs: Costs | None = None) -> Board:
         evaluate(record, predictions, stored.cams.get(record.key), heads[record.data.fingerprint])
         for record, predictions in stored
     )
-    return with_certificates(make_board(results, stored.problems, costs), folders)
+    board = with_certificates(make_board(results, stored.problems, costs), folders)
+    return with_references(board, costs)
 
 
 def require_no_full_tables(out: Path) -> None:

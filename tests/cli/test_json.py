@@ -71,7 +71,7 @@ def test_checks_of_a_backbone(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     found = answer(capsys, "check", str(plugin), "--only", "builds", code=1)
     assert found["sound"] is False
     (check,) = found["checks"]
-    assert (check["backbone"], check["check"], check["status"]) == ("own/mine", "builds", "failed")
+    assert (check["backbone"], check["check"], check["status"]) == ("own/mine", "builds", "error")
     assert check["detail"]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.data import DataSet, load_split, make_split, open_dataset, save_split
+from benchmark.data import DataSet, SplitOptions, load_split, make_split, make_splits, open_dataset, save_split
 from benchmark.errors import UserError
 
 
@@ -151,3 +151,23 @@ def test_a_split_is_pinned():
     """Another hash here means that every stored run changes its identity: raise the protocol version."""
     split = make_split(cohort(), seed=3, validation_fraction=0.2, limit=90)
     assert split.hash[:16] == "07662f8cda58df5f"
+
+
+def test_regroup_cuts_an_official_split_anew_and_keeps_near_duplicates_together():
+    data = cohort(patients=80)
+    parts_of = np.where(np.arange(len(data)) % 5 == 0, "test", "train")  # slices of a patient on both sides
+    lopsided = replace(data, parts=parts_of, groups=None, identical=np.unique(data.groups, return_inverse=True)[1])
+    lopsided = replace(lopsided, pixels=np.random.default_rng(0).integers(0, 256, lopsided.pixels.shape, np.uint8))
+    (official,) = make_splits(lopsided, SplitOptions(kind="official", dedupe=True))
+    (regrouped,) = make_splits(lopsided, SplitOptions(kind="regroup"))
+    assert (regrouped.name, regrouped.kind) == ("regroup", "regroup")
+    assert official.removed > 0
+    for one, other in ((regrouped.train, regrouped.test), (regrouped.validation, regrouped.test)):
+        assert not np.isin(lopsided.identical[one], lopsided.identical[other]).any()
+    assert sum(map(len, parts(regrouped))) == len(data)  # nothing is left out
+    assert len(regrouped.test) / len(data) == pytest.approx((parts_of == "test").mean(), abs=0.05)
+    shares = [np.bincount(lopsided.labels[part], minlength=3) / len(part) for part in parts(regrouped)]
+    assert np.abs(shares[0] - shares[2]).sum() / 2 < 0.05
+    folds = make_splits(lopsided, SplitOptions(kind="regroup", folds="all"))
+    assert [fold.name for fold in folds] == [f"regroup-fold-{k}-of-5" for k in range(1, 6)]
+    assert sorted(np.concatenate([fold.test for fold in folds]).tolist()) == list(range(len(data)))

@@ -10,6 +10,7 @@ import click
 import pytest
 
 from benchmark.cli.main import cli
+from benchmark.records.results_folder import GUIDE, write_guide
 from benchmark.version import __version__
 from tests.docs.pages import LANGUAGES, PAGES, ROOT, Block, blocks, commands, inline, why_not_run
 
@@ -128,6 +129,18 @@ def test_the_results_folder_is_described_file_by_file() -> None:
     patterns = [name.replace(".", r"\.").replace("*", ".*").rstrip("/") for name in re.findall(r"`([^`\s]+)`", text)]
     strays = [path.name for path in BOARD.iterdir() if not any(re.fullmatch(each, path.name) for each in patterns)]
     assert strays == []
+
+
+def test_the_folder_s_own_readme_names_what_the_page_names(tmp_path: Path) -> None:
+    write_guide(tmp_path)
+    guide = (tmp_path / GUIDE).read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "results-folder.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `([^`*]+)", page, re.MULTILINE)
+    assert len(named) > 15
+    reports = {"seed-notebook.md"}  # bears the name of its suite
+    assert [name for name in named if name.removeprefix("internal/") not in guide and name not in reports] == []
+    explained = re.findall(r"^  ([a-z_.]+/?)(?:\*|, |  )", guide, re.MULTILINE)
+    assert [name for name in explained if f"`{name}" not in page] == []
 
 
 def test_every_extra_is_described() -> None:

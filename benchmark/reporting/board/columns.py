@@ -11,6 +11,8 @@ from typing import Literal
 from benchmark.evaluation import cam_metrics, metrics
 from benchmark.evaluation.bootstrap import Measure
 from benchmark.evaluation.calibration import brier, reliability
+from benchmark.evaluation.decisions.net_benefit import PREVALENCE, THRESHOLDS, bounds, column_name
+from benchmark.evaluation.predictions import DESIGN_EFFECTS
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import DataFacts, Record
 from benchmark.reporting.board.column import Average, Column, Kind, Output, Section, Values
@@ -90,17 +92,22 @@ _whole = partial(Column, kind=Kind.WHOLE)
 _pooled = partial(Column, kind=Kind.SCORE, average=Average.POOLED, better="higher")
 _score = partial(_pooled, section="scores", outputs=("page", "checklist"))
 _calibration = partial(_pooled, section="calibration", outputs=("page", "checklist"))
+_selective = partial(_pooled, section="selective", average=Average.FOLDS_BY_IMAGES, outputs=("page",))
 _errors = partial(Column, kind=Kind.COUNT, average=Average.POOLED, better="lower", digits=1)
 _image_errors = partial(_errors, section="errors", outputs=("page", "front", "checklist", "latex"))
 _patient_errors = partial(_errors, section="patient errors", patients=True)
 _support = partial(Column, kind=Kind.WHOLE, average=Average.ALL_FOLDS, per="class")
 _cam = partial(Column, kind=Kind.SCORE, average=Average.RUNS)
-BASELINES = {cam_metrics.GAUSSIAN: "gaussian", cam_metrics.UNIFORM: "uniform", cam_metrics.MEAN_MASK: "mean_mask"}
+
+
+def _said(score: str) -> str:
+    return score.replace("_", " ")
+
 
 # fmt: off
 COLUMNS: tuple[Column, ...] = (
     # --- which row it is
-    _whole("rank", "rank", "1 + the number of rows of the block that are significantly better.",
+    _whole("rank", "rank", "The best rank left open: 1 + the rows of the block that are significantly better.",
         outputs=("page", "front", "latex")),
     _shown("block", "block", "The group of rows among which the rank is given."),
     Column("backbone", "backbone", "The network.", outputs=("page", "front", "latex"), of_record="backbone.name"),
@@ -138,7 +145,11 @@ COLUMNS: tuple[Column, ...] = (
         section="speed", outputs=("page",), of_record="network.gmacs"),
     _shown("device", "device", "What the runs were done on.", of_record="device"),
     Column("speed_block", "speed block", "The conditions under which speeds can be compared.", of_record=speed_block),
-    # --- further scores of the test images; new ones stand here, as the order of all columns above is a contract
+    # --- further columns; new ones stand here, as the order of all columns above is a contract
+    _whole("rank_last", "last rank",
+        "The worst rank that is left open: all ranked rows of the block less those that are significantly worse."),
+    Column("p_guessing", "p of guessing", "Permutation p of as high an AUROC by guessing alone.", Kind.SCORE,
+        outputs=("page",), digits=4),
     _score("cohen_kappa", "Cohen's kappa", "Agreement of predictions and labels beyond chance, -1 to 1.",
         lowest=-1.0, of_confusion=metrics.cohen_kappa),
     _pooled("f1_{}", "F1 {}",
@@ -155,13 +166,41 @@ COLUMNS: tuple[Column, ...] = (
     _calibration("brier", "Brier",
         "Mean squared difference between the probabilities and the truth, 0 to 2.", better="lower",
         of_test=lambda scores, test: brier(test.labels, test.probabilities)),
-    # the values of the next three come from derived_scores: they need validation images, or costs
+    # the values of the next ones come from derived_scores: they need validation images, or costs
     _calibration("sensitivity_at_95", "sensitivity",
         "Share of the tumours that are found, at the threshold that has a specificity of 95 % on validation images.",
         average=Average.FOLDS_BY_ILL),
     _calibration("specificity_at_95", "specificity reached",
         "Share of the test images without a tumour that are called healthy at the same threshold.",
         average=Average.FOLDS_BY_HEALTHY),
+    _calibration("sensitivity_matched", "sensitivity, matched",
+        "Of tumour or not, where the specificity on test images is 95 % for each row alike.",
+        average=Average.FOLDS_BY_ILL),
+    *(
+        _pooled(f"macro_f1_deff{effect}", f"macro-F1, design effect {effect}",
+            f"Macro-F1 with the interval of {effect} times as much dependence between images.", section="dependence")
+        for effect in DESIGN_EFFECTS
+    ),
+    _calibration("macro_f1_prior", "macro-F1, prior-corrected",
+        "With probabilities corrected for the test images' own shares of classes, estimated without labels.",
+        average=Average.FOLDS_BY_IMAGES),
+    _calibration("ece_prior", "ECE, prior-corrected", "Calibration error of the same probabilities.", better="lower",
+        average=Average.FOLDS_BY_IMAGES),
+    _selective("aurc", "AURC", "Mean share of wrong answers over all shares of images that are answered.",
+        better="lower"),
+    _selective("coverage_at_5", "coverage at 5 % risk",
+        "The largest share of images, the surest first, of whose answers at most 5 % are wrong."),
+    _selective("conformal_coverage", "coverage of sets", "Share of images whose conformal set holds their class."),
+    _selective("conformal_least_coverage", "least coverage of a class", "The same of the class where it is least."),
+    _selective("conformal_size", "classes in a set", "Mean number of classes in a conformal set.", better="lower"),
+    *(
+        _pooled(column_name(threshold, variant), f"at {100 * threshold:.0f} %{said}",
+            f"Net benefit at a prevalence of {100 * PREVALENCE:.0f} % of acting from a probability of "
+            f"{100 * threshold:.0f} %{said}.", average=Average.FOLDS_BY_IMAGES, section="net benefit",
+            outputs=("page",), lowest=bounds(threshold)[0])
+        for threshold in THRESHOLDS
+        for variant, said in (("", ""), ("_temperature", ", temperature"), ("_both", ", temperature and prior"))
+    ),
     _calibration("cost", "expected cost", "Mean cost of a decision by --costs.", average=Average.FOLDS_BY_IMAGES,
         outputs=("page",), better="lower"),
     _calibration("patient_macro_f1", "macro-F1 by patient", "Macro-F1 of patients, whose slices are pooled.",
@@ -183,16 +222,36 @@ COLUMNS: tuple[Column, ...] = (
         "Overlap of the lesion with the map's highest points, as many as it has pixels.", better="higher"),
     _cam("cam_images", "images", "Images whose maps have scores.", kind=Kind.WHOLE),
     *(
-        _cam(f"{score}_{name}", f"{score.replace('_', ' ')}, {baseline}",
-            "The same score of a map made without the image.")
+        _cam(f"{score}_{name}", f"{_said(score)}, {baseline}",
+            "The same score of a map of the same size made without the image.")
         for score in cam_metrics.SCORES
-        for baseline, name in BASELINES.items()
+        for baseline, name in cam_metrics.BASELINES.items()
     ),
     _cam("cam_outside_head", "outside the head", "Share of a map on the background around the head.", better="lower"),
     _cam("cam_outside_head_uniform", "outside the head, uniform map",
         "The same share of a map that is the same everywhere: the background's share of the images."),
     _cam("cam_randomized", "left when randomised",
         "Rank correlation of the maps with those after all weights were replaced by random ones.", better="lower"),
+    *(
+        _cam(f"{score}_oracle", f"{_said(score)}, ceiling", "The same score of the lesion itself at that size.")
+        for score in cam_metrics.SCORES
+    ),
+    *(
+        _cam(f"{score}_less_{name}", f"{_said(score)} less {baseline}", "Mean difference to that map, by image.",
+            lowest=-1.0, better="higher")
+        for score in cam_metrics.SCORES
+        for baseline, name in cam_metrics.BASELINES.items()
+    ),
+    *(
+        _cam(f"{score}_{side}", f"{_said(score)}, {side}", f"The same score where the prediction is {side}.",
+            better="higher")
+        for score in cam_metrics.SCORES
+        for side in ("right", "wrong")
+    ),
+    *(
+        _cam(f"cam_images_{side}", f"images, {side}", f"Images whose prediction is {side}.", kind=Kind.WHOLE)
+        for side in ("right", "wrong")
+    ),
     # --- facts of the runs
     Column("precision", "precision", "The number format of the computation.", of_record="identity.precision"),
     _whole("batch_size", "batch size", "Images at once while speeds were measured.",

@@ -118,6 +118,7 @@ class View:
         return replace(
             board,
             rows=tuple(rows),
+            references={} if conditions else board.references,
             results=tuple(result for row in rows for result in row.results),
             hidden=tuple(row for row in board.rows if id(row) not in shown),
             columns=self.columns,

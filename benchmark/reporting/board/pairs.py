@@ -8,6 +8,7 @@ from benchmark.evaluation.statistics import Pair, compare_each
 from benchmark.reporting.board.board import Board, BoardRow, setting_of
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.folds import predictions_by_fold
+from benchmark.reporting.board.phrases import p_text
 from benchmark.reporting.documents.markdown_cells import HIGHER, LOWER, escaped, table
 from benchmark.reporting.figures.labels import full_names
 
@@ -19,7 +20,7 @@ COMPARISONS = {  # the columns of comparisons.csv, and what each means
     "difference_low": "Lower end of the difference's 95 % interval, of this pair alone: not corrected.",
     "difference_high": "Upper end of the difference's 95 % interval, of this pair alone: not corrected.",
     "p": "p-value of the paired bootstrap of macro-F1, of this pair alone: not corrected.",
-    "p_holm": "The same after Holm's correction for all pairs of the block: it decides.",
+    "p_adjusted": "The same corrected for all pairs of the block (Romano and Wolf's step-down): it decides.",
     "better": "The row that is significantly better; empty where the two can't be told apart.",
     "p_mcnemar": "p-value of McNemar's test of accuracy, of this pair alone.",
     "p_nadeau_bengio": "p-value of Nadeau and Bengio's test over folds, of this pair alone; empty without folds.",
@@ -71,8 +72,8 @@ def sentence(pair: RowPair) -> str:
     compared = pair.statistics.comparison
     return (
         f"{_verdict(pair.better)}: {_more(pair.names, compared)} on the same images, p "
-        f"{_p(compared.p_holm)} after Holm's correction for all pairs of the block. Of this pair alone: "
-        f"{_interval(compared)}, p {_p(compared.p)}; McNemar's p of accuracy {_p(pair.statistics.p_mcnemar)}."
+        f"{p_text(compared.p_adjusted)} corrected for all pairs of the block. Of this pair alone: "
+        f"{_interval(compared)}, p {p_text(compared.p)}; McNemar's p of accuracy {p_text(pair.statistics.p_mcnemar)}."
     )
 
 
@@ -96,7 +97,7 @@ def sentences_across(rows: Sequence[BoardRow]) -> dict[tuple[int, int], str]:
             pair = names[compared.first], names[compared.second]
             found[compared.first, compared.second] = (
                 f"{_verdict(better)}: {_more(pair, compared)} on the same images; of this pair alone: "
-                f"{_interval(compared)}, p {_p(compared.p)}. The two stand in different blocks "
+                f"{_interval(compared)}, p {p_text(compared.p)}. The two stand in different blocks "
                 f"({first.block.place}; {second.block.place}): their starting weights or their runs differ."
             )
     return found
@@ -131,7 +132,7 @@ def comparison_lines(board: Board) -> list[Values]:
             "difference_low": pair.statistics.comparison.interval.low,
             "difference_high": pair.statistics.comparison.interval.high,
             "p": pair.statistics.comparison.p,
-            "p_holm": pair.statistics.comparison.p_holm,
+            "p_adjusted": pair.statistics.comparison.p_adjusted,
             "better": pair.better,
             "p_mcnemar": pair.statistics.p_mcnemar,
             "p_nadeau_bengio": pair.statistics.p_folds,
@@ -164,10 +165,11 @@ def pair_tables(board: Board, blocks: Sequence[str]) -> list[str]:
 
 _READING = (
     "Difference of macro-F1 on the same test images. The 95 % interval and the p beside it (paired bootstrap) are of "
-    "this pair alone. p (Holm) is corrected for all pairs of the block, and it decides: bold where it tells the rows "
-    "apart. McNemar's p is of accuracy, of this pair alone. All pairs: [comparisons.csv](comparisons.csv)."
+    "this pair alone. p (corrected) allows for all pairs of the block (Romano and Wolf's step-down), and it decides: "
+    "bold where it tells the rows apart. McNemar's p is of accuracy, of this pair alone. All pairs: "
+    "[comparisons.csv](comparisons.csv)."
 )
-_ALL = "All pairs: macro-F1 of the line's row less that of the column's; bold where p (Holm) tells the two apart."
+_ALL = "All pairs: macro-F1 of the line's row less that of the column's; bold where the two are told apart."
 
 
 def _list(pairs: Sequence[RowPair]) -> str:
@@ -177,21 +179,21 @@ def _list(pairs: Sequence[RowPair]) -> str:
         LOWER,
         "difference (95 % interval)",
         "p",
-        "p (Holm)",
+        "p (corrected)",
         "p (McNemar)",
         *(["p over folds"] if folds else []),
     ]
     lines = []
     for pair in pairs:
-        compared, p = pair.statistics.comparison, escaped(_p(pair.statistics.comparison.p_holm))
+        compared, p = pair.statistics.comparison, escaped(p_text(pair.statistics.comparison.p_adjusted))
         cells = [
             *map(escaped, pair.names),
             f"{compared.difference:.3f} ({compared.interval.low:.3f} to {compared.interval.high:.3f})",
-            escaped(_p(compared.p)),
+            escaped(p_text(compared.p)),
             f"**{p}**" if pair.better else p,
-            escaped(_p(pair.statistics.p_mcnemar)),
+            escaped(p_text(pair.statistics.p_mcnemar)),
         ]
-        lines.append([*cells, escaped(_p(pair.statistics.p_folds))] if folds else cells)
+        lines.append([*cells, escaped(p_text(pair.statistics.p_folds))] if folds else cells)
     return table(head, lines)
 
 
@@ -210,9 +212,3 @@ def _matrix(pairs: Sequence[RowPair], rows: dict[int, str]) -> str:
     numbered = list(enumerate(rows.values(), 1))
     lines = [[f"{number} {escaped(name)}", *line[1:]] for (number, name), line in zip(numbered, cells, strict=True)]
     return table(["backbone", *(str(number) for number, _ in numbered[1:])], lines[:-1])
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return ""
-    return "<0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"

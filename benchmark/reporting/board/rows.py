@@ -17,9 +17,9 @@ from benchmark.reporting.board.cam_scores import CamScores, cam_columns, cam_sco
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import COLUMNS
 from benchmark.reporting.board.derived_scores import scores_of
-from benchmark.reporting.board.head_energy import head_columns
+from benchmark.reporting.figures.head_masks import head_columns
 
-_FOLDS = {"official-folds": "official folds", "slice": "slice folds"}
+_FOLDS = {"official-folds": "official folds", "regroup": "regrouped folds", "slice": "slice folds"}
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ class _Read:
         if not folds:
             return None
         images = ClusteredImages.of([folds[name][0].part("test") for name in sorted(folds)])
-        readings = Readings.of(folds, images, None)
+        readings = Readings.of(folds, images)
         if readings is None or not readings.trainings:
             return None
         said = np.stack([decide(each) for each in readings.probabilities])
@@ -182,13 +182,13 @@ def strata_lines(strata: Strata) -> list[Values]:
 
 
 def _values(stratum: Stratum) -> Values:
-    missed = stratum.missed_interval
+    recall, missed = stratum.interval, stratum.missed_interval
     return {
         "n_images": stratum.images,
         "n_patients": stratum.clusters,
         "recall": stratum.recall,
-        "recall_low": stratum.interval.low,
-        "recall_high": stratum.interval.high,
+        "recall_low": None if recall is None else recall.low,
+        "recall_high": None if recall is None else recall.high,
         "expected": stratum.expected,
         "difference": stratum.recall - stratum.expected,
         "missed": stratum.missed,

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.evaluation.intervals import Interval
 from benchmark.reporting.breakdown.strata import Strata
 from benchmark.reporting.figures.labels import wrapped
 from benchmark.reporting.figures.style import GREY, set_height, title
@@ -24,8 +25,8 @@ def draw_strata(made: Any, strata: Strata) -> None:
         for k, (stratified, colour) in enumerate(zip(facet.rows[:count], _COLOURS, strict=False)):
             at = np.arange(len(labels)) + (k - (count - 1) / 2) * 0.72 / count
             recall = np.array([each.recall for each in stratified.strata])
-            low = np.array([each.interval.low for each in stratified.strata])
-            high = np.array([each.interval.high for each in stratified.strata])
+            ends = [each.interval or Interval(each.recall, each.recall) for each in stratified.strata]
+            low, high = np.array([each.low for each in ends]), np.array([each.high for each in ends])
             axes.hlines(at, low, high, color=colour, linewidth=1.0)
             axes.plot(recall, at, "o", color=colour, markersize=3, label=strata.names[k])
             expected = [each.expected for each in stratified.strata]

@@ -62,7 +62,8 @@ def _table(strata: Strata, facet: Facet) -> tuple[list[str], list[list[str]]]:
 
 def _cell(stratum: Stratum) -> str:
     ends = stratum.interval
-    text = f"{stratum.recall:.3f} ({ends.low:.3f}-{ends.high:.3f}), expected {stratum.expected:.3f}"
+    interval = "" if ends is None else f" ({ends.low:.3f}-{ends.high:.3f})"
+    text = f"{stratum.recall:.3f}{interval}, expected {stratum.expected:.3f}"
     if stratum.missed is not None and stratum.missed_interval is not None:
         ends = stratum.missed_interval
         text += f"; missed {stratum.missed:.3f} ({ends.low:.3f}-{ends.high:.3f})"

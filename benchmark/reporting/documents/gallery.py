@@ -15,7 +15,7 @@ from benchmark.reporting.board.phrases import DISCLAIMER
 from benchmark.reporting.documents.markdown_cells import escaped, table
 from benchmark.reporting.figures.labels import shortened
 from benchmark.reporting.figures.overlays import Line, draw_outline, grey, no_picture, outline
-from benchmark.reporting.figures.style import DPI_OF_PICTURES, MM, figure, remove_others, save, set_height, title
+from benchmark.reporting.figures.style import MM, figure, remove_others, save, set_height, title
 
 STEM = "gallery"
 MOST_SHEETS = 8  # of a comparison group: rows that read next to nothing would fill hundreds
@@ -91,7 +91,7 @@ def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], o
             with figure(width_mm=WIDTH_MM) as made:
                 shown = drawn[start : start + sheet.across * sheet.down]
                 draw_sheet(made, sheet, cases, shown, start, pictures, lesions)
-                sheets += save(made, out, stem, DPI_OF_PICTURES)
+                sheets += save(made, out, stem)
             stems.append(stem)
         parts += _text(cases, title(rows), stems, len(drawn))
     remove_others(out, STEM, sheets)

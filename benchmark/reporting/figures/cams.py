@@ -11,7 +11,7 @@ from benchmark.reporting.board.image_cases import Cases, HeatMap, cam_source, fi
 from benchmark.reporting.figures.labels import full_names, shortened, wrapped
 from benchmark.reporting.figures.overlays import draw_outline, grey, no_picture, outline, under_heat
 from benchmark.reporting.figures.style import (
-    DPI_OF_PICTURES,
+    DPI_OF_HEAT_MAPS,
     GREY,
     figure,
     remove_others,
@@ -62,7 +62,7 @@ def write_cam_plots(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]],
             assert cases is not None
             with figure(width_mm=WIDTH_MM) as made:
                 draw_cams(made, cases, row, thumbnails.get(row.first.record.data.fingerprint, {}))
-                paths += save(made, out, stem, DPI_OF_PICTURES)
+                paths += save(made, out, stem, DPI_OF_HEAT_MAPS)
     remove_others(out, f"{CAM_STEM}_", paths)
     return paths
 

@@ -23,7 +23,7 @@ OTHER_COLOURS = ("#007A5A", "#7A6000", "#2F6F99")
 FRAMEWORK_MARKERS = {"torch": "o", "tensorflow": "s", "jax": "^"}
 GREY = "#666666"
 GRID = "#DDDDDD"
-DPI, DPI_OF_PICTURES = 300, 200  # of plots; of sheets of small pictures, which have no more to show
+DPI, DPI_OF_HEAT_MAPS = 300, 200  # of plots; of pictures of heat maps, which have no more to show
 _LONGEST_SLUG = 80  # characters: a file's name has 255 at most, and some have two such parts
 NARROW = 5.0  # below this ratio of its ends, a logarithmic axis has too few round numbers for its ticks
 

@@ -154,7 +154,7 @@ def _details(row: BoardRow) -> dict[str, Any]:
         "tuning": [trial.model_dump(mode="json") for trial in record.trials] or None,
         "network": network,
         "data": record.data.model_dump(mode="json"),
-        "data audit": None if record.audit is None else record.audit.model_dump(mode="json"),
+        "data audit": None if record.audit is None else record.audit.model_dump(mode="json", exclude={"references"}),
         "grad-cam": None if record.cam is None else record.cam.model_dump(mode="json", exclude={"randomized"}),
         "timings": record.timings.model_dump(mode="json"),
         "provenance": record.provenance,

@@ -6,8 +6,8 @@ from statistics import fmean
 
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.columns import named
-from benchmark.reporting.board.head_energy import OUTSIDE, OUTSIDE_UNIFORM
 from benchmark.reporting.board.image_cases import cam_source, finest_first
+from benchmark.reporting.figures.head_masks import OUTSIDE, OUTSIDE_UNIFORM
 from benchmark.reporting.figures.labels import full_names
 
 
