@@ -230,7 +230,13 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     metavar="SECONDS",
     help="How often a run saves its state, between epochs; a run that is killed loses about as much.",
 )
-@click.option("--keep-weights", is_flag=True, help="Keep the checkpoints of finished runs.")
+@click.option(
+    "--keep-models",
+    type=click.Choice(["all", "best", "none"]),
+    default="best",
+    show_default=True,
+    help="Which trained models to keep, whole, in the results folder: best is that of the board's best row.",
+)
 @click.option("--note", default="", metavar="TEXT", help="Words of your own to keep with the new runs.")
 @click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong.")
 @click.version_option(package_name="tumorboard", prog_name="tumorboard")

@@ -83,9 +83,29 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    summary = replace(summary, problems=(*summary.problems, *problems))
+    models, model_problems = settled_models(plan, request, board)
+    summary = replace(summary, problems=(*summary.problems, *problems, *model_problems))
     show_summary(console, summary, board.page if board else None, board.answers if board else ())
+    for folder in models:
+        console.print(f"Best model: {folder}", highlight=False, markup=False, soft_wrap=True)
     return summary
+
+
+def settled_models(
+    plan: "Plan", request: "Request", board: "WrittenBoard | None"
+) -> tuple[list[Path], tuple[str, ...]]:
+    """Bring the kept models in line with the board; return those of its best rows, and what prevented it."""
+    if board is None or request.settings.keep_models == "none":
+        return [], ()
+    from filelock import FileLock
+
+    from benchmark.models.best import settle_models
+
+    try:
+        with FileLock(plan.out / "claims" / "leaderboard.lock"):
+            return settle_models(plan.out, board.board), ()
+    except OSError as error:
+        return [], (f"The kept models could not be brought in line with the board: {error.strerror or error}.",)
 
 
 def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard | None", tuple[str, ...]]:

@@ -21,10 +21,12 @@ class WrittenBoard:
     Args:
         page: the path of ``leaderboard.html``.
         answers: the board's answer, a sentence an entry.
+        board: what stands in it.
     """
 
     page: Path
     answers: tuple[str, ...]
+    board: Board
 
 
 def read_board(*folders: Path, costs: Costs | None = None) -> Board:
@@ -90,4 +92,4 @@ def write_leaderboard(
     write_reports(reports, out)
     page_file = out / "leaderboard.html"
     write_atomically(page_file, page(board, thumbnails))
-    return WrittenBoard(page_file, tuple(answer_lines(board)))
+    return WrittenBoard(page_file, tuple(answer_lines(board)), board)
