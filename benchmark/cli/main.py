@@ -29,6 +29,14 @@ COMMANDS = {
         "benchmark.cli.leaderboard:leaderboard_command",
         "Write the leaderboard of one results folder, or several, anew.",
     ),
+    "predict": (
+        "benchmark.cli.predict:predict_command",
+        "Ask a kept model about images.",
+    ),
+    "export": (
+        "benchmark.cli.export:export_command",
+        "Write a kept model for another runtime, and prove it there.",
+    ),
     "data": ("benchmark.cli.data:data_command", "Look at a data set: classes, patients, duplicates, split."),
     "check": ("benchmark.cli.check:check_command", "Check that a backbone is sound."),
     "parity": ("benchmark.conformance.parity:parity_command", "Compare one network in two frameworks."),

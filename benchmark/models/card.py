@@ -83,7 +83,9 @@ def _scores(model: Model) -> str:
         model.board.scores if model.board else {name: Score(value=value) for name, value in model.scores.items()}
     )
     for name, score in shown.items():
-        title = _SHOWN.get(name) or name.replace("_", " ", 1)
+        title = _SHOWN.get(name) or (name.replace("recall_", "Recall of ") if name.startswith("recall_") else "")
+        if not title:  # all are in model.json
+            continue
         interval = "" if score.low is None or score.high is None else f" ({score.low:.3f} to {score.high:.3f})"
         lines.append(f"| {title} | {score.value:.3f}{interval} |")
     if model.board:
@@ -192,8 +194,8 @@ def _made(model: Model) -> str:
     lines = [
         f"- Recipe: {model.recipe_name}, seed {model.seed}, on {model.device}; every value is in `model.json`.",
         f"- Images: {model.data.name}, fingerprint `{model.data.fingerprint[:16]}`"
-        + (f", licence {model.data_licence}" if model.data_licence else "")
-        + (f". {model.data_citation}" if model.data_citation else ""),
+        + (f", licence: {_short(model.data_licence)}" if model.data_licence else "")
+        + (f". Cite: {_short(model.data_citation)}" if model.data_citation else ""),
         f"- Initial weights: {model.weights.requested}"
         + (f", licence: {model.weights_licence}" if model.weights_licence else "")
         + ".",
@@ -227,3 +229,8 @@ def _files(model: Model) -> str:
             proof = f"{each.images} | {each.largest_difference:.2g} | {each.changed_decisions}"
             lines.append(f"| {each.file} | {each.runtime} | {proof} |")
     return "\n".join(lines)
+
+
+def _short(text: str) -> str:
+    """Return the beginning of a text; the whole is in ``model.json``."""
+    return text if len(text) <= 200 else text[:200].rsplit(" ", 1)[0] + " ..."

@@ -20,6 +20,7 @@ FORMAT = 1  # raised by hand when older versions can't use what newer ones keep
 FILE, CARD, EXPORTS = "model.json", "README.md", "exports"
 MAX_JSON_BYTES = 4 * 2**20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_TIMM_NAME = re.compile(r"\w+(\.\w+)?")
 
 
 class _Part(BaseModel):
@@ -275,6 +276,12 @@ def _require_sound(model: Model) -> None:
         raise ValueError("its size or temperature is out of range")
     if model.data.negative_class is not None and model.data.negative_class not in model.class_names:
         raise ValueError("its class without a tumour is not among its classes")
+    arguments = model.saved.arguments
+    if set(arguments) - {"model_name", "num_classes", "img_size"} or not all(
+        isinstance(value, int) or (name == "model_name" and isinstance(value, str) and _TIMM_NAME.fullmatch(value))
+        for name, value in arguments.items()
+    ):
+        raise ValueError("it names no network of timm")  # a hub's address, or a file, would be fetched and trusted
     _ = model.input.as_preprocessing, model.recipe
 
 

@@ -17,6 +17,7 @@ FILE = "features.safetensors"
 MOST_TRAINING, MOST_VALIDATION = 300, 200  # images whose features are computed: each costs a forward pass
 NEIGHBOUR = 5
 ORDINARY = 0.99  # share of ordinary images that are to lie below the threshold
+HASH_BYTES = 8  # of a SHA-256: two of a million images share them by chance once in ten million sets
 _CHUNK = 4_000_000  # products that are held at once
 
 Features = npt.NDArray[np.float32]
@@ -29,13 +30,18 @@ class TrainingFeatures:
     Args:
         features: float32, shape (M, K), of length 1 each.
         threshold: a distance above which an image is unlike them.
+        trained_on: the beginnings of the SHA-256 of the native pixels of every image on which the network was trained
+            or chosen (:func:`image_hash`).
     """
 
     features: Features
     threshold: float
+    trained_on: frozenset[bytes] = frozenset()
 
     @classmethod
-    def of(cls, training: Features, validation: Features) -> "TrainingFeatures":
+    def of(
+        cls, training: Features, validation: Features, trained_on: frozenset[bytes] = frozenset()
+    ) -> "TrainingFeatures":
         """Return what is kept of features, shapes (M, K) and (V, K).
 
         Of V + 1 exchangeable images, the last one's distance lies above the threshold with a chance of 1 % at most
@@ -45,7 +51,7 @@ class TrainingFeatures:
         kept = cls(_of_length_one(training), np.inf)
         distances = np.sort(kept.distances(validation))
         place = min(len(distances), int(np.ceil((len(distances) + 1) * ORDINARY)))
-        return cls(kept.features, float(distances[place - 1]) if len(distances) else float("inf"))
+        return cls(kept.features, float(distances[place - 1]) if len(distances) else float("inf"), trained_on)
 
     def distances(self, features: Features) -> npt.NDArray[np.float64]:
         """Return each image's distance to its fifth nearest training image, 0 to 2: shape (N,)."""
@@ -63,7 +69,8 @@ class TrainingFeatures:
         """Write the features, as float16, into a folder; return the file's name."""
         from safetensors.numpy import save_file
 
-        save_file({"features": self.features.astype(np.float16)}, folder / FILE)
+        hashes = np.frombuffer(b"".join(sorted(self.trained_on)), dtype=np.uint8).reshape(-1, HASH_BYTES)
+        save_file({"features": self.features.astype(np.float16), "trained_on": hashes}, folder / FILE)
         return FILE
 
     @classmethod
@@ -73,10 +80,11 @@ class TrainingFeatures:
         from safetensors.numpy import load_file
 
         try:
-            features = load_file(folder / FILE)["features"]
+            arrays = load_file(folder / FILE)
+            features, hashes = arrays["features"], arrays["trained_on"]
         except (OSError, SafetensorError, KeyError) as error:
             raise UserError(f"'{folder / FILE}' can't be read ({error}); keep the model anew.") from None
-        return cls(_of_length_one(features.astype(np.float32)), threshold)
+        return cls(_of_length_one(features.astype(np.float32)), threshold, frozenset(map(bytes, hashes)))
 
 
 def _of_length_one(features: npt.NDArray[np.floating]) -> Features:

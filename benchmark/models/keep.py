@@ -24,7 +24,7 @@ from benchmark.evaluation.temperature import fit_temperature, scaled
 from benchmark.hashing import hash_file
 from benchmark.models.card import card
 from benchmark.models.description import CARD, Calibration, Input, Model, TrainingImages
-from benchmark.models.feature_distance import MOST_TRAINING, MOST_VALIDATION, TrainingFeatures
+from benchmark.models.feature_distance import HASH_BYTES, MOST_TRAINING, MOST_VALIDATION, TrainingFeatures
 from benchmark.models.licences import licence_of_weights
 from benchmark.records.record import DataFacts, Predictions, Record
 from benchmark.training.prefetch import near_equal_batches
@@ -139,7 +139,9 @@ def _keep_features(engine: Engine, data: DataSet, split: Split, folder: Path) ->
         validation = features_of(engine, data, sample(data, split.validation, MOST_VALIDATION), 32)
     except NotKept:
         return None
-    kept = TrainingFeatures.of(training, validation)
+    seen = np.concatenate([split.train, split.validation])
+    hashes = () if data.hashes is None else (bytes(each[:HASH_BYTES]) for each in data.hashes[seen, 1])
+    kept = TrainingFeatures.of(training, validation, frozenset(hashes))
     kept.save(folder)
     return kept.threshold
 

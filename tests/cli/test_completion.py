@@ -31,7 +31,7 @@ def test_a_shell_gets_its_script(shell: str) -> None:
     ("typed", "place", "offers"),
     [
         ("tumorboard lea", 1, "plain,leaderboard"),
-        ("tumorboard --keep", 1, "plain,--keep-weights"),
+        ("tumorboard --keep", 1, "plain,--keep-models"),
         ("tumorboard --device c", 2, "plain,cuda"),
         ("tumorboard leaderboard --so", 2, "plain,--sort"),
         ("tumorboard unheard --so", 2, ""),

@@ -85,6 +85,7 @@ class KerasOnTorch:
         self.split_head = (*self.stages[:-1], *(_stage(name, model, named) for name, model in parts))
         self._first_kernel_input = first_layer_input(stages)
         self._whole = stages.whole
+        self.modules = (stages.whole,)
 
     def set_training(self, first_trainable: int | None) -> None:
         """Do nothing: each call says whether it trains."""

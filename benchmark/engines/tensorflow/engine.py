@@ -269,11 +269,12 @@ class TensorFlowEngine(SharedEngine):
         """Do nothing: the adapter of a kept Keras network reads its file, which holds its weights."""
 
     def export(self, target: str, path: Path, graph: ExportedGraph) -> None:
-        from benchmark.engines.tensorflow.export import export
+        from benchmark.engines.tensorflow.export import ExportedNetwork, export
 
         self._show_ema(True)
+        whole = self._network.stages.whole
         with failures(), forgotten_custom_gradients():
-            export(target, path, graph, self._logits, self._pixels, self._network.stages.whole, self._size)
+            export(target, path, ExportedNetwork(whole, self._logits, self._pixels.normalized, graph, self._size))
 
     def _find_cam(self) -> TensorFlowGradCam:
         with failures(), tf.device(self._place):

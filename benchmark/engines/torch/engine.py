@@ -294,12 +294,13 @@ class TorchEngine(SharedEngine):
 
     @guarded
     def export(self, target: str, path: Path, graph: ExportedGraph) -> None:
-        from benchmark.engines.torch.export import export
+        from benchmark.engines.torch.export import ExportedNetwork, export
 
         self._set_mode(None)
         network = self._network
         calls = [stage.call for stage in network.stages]
-        export(target, path, graph, calls, network.preprocessing, network.layout, self._size)
+        exported = ExportedNetwork(calls, network.modules, graph, network.preprocessing, network.layout)
+        export(target, path, exported, self._size)
 
     @guarded
     def _find_cam(self) -> TorchGradCam:

@@ -114,6 +114,7 @@ class ModuleNetwork:
         self._biased = biased
         self._correction: BiasedVariance | None = None
         self._library_network = library_network
+        self.modules = tuple(dict.fromkeys(module for piece in self._pieces for module in piece.modules))
 
     def set_training(self, first_trainable: int | None) -> None:
         """Put stages from ``first_trainable`` on into training mode, all others into inference mode."""

@@ -63,6 +63,8 @@ class TorchNetwork(Protocol):
     """``none``, or where the weights came from."""
     conventions: Mapping[str, str]
     """What was fixed explicitly because frameworks differ, for the record."""
+    modules: tuple[torch.nn.Module, ...]
+    """Those that hold the weights, each once."""
     fixed_parameters: int
     """Number of scalars that are frozen layer by layer, and so are no stage's parameters."""
 

@@ -161,6 +161,17 @@ def _timm_arguments(config: Mapping[str, Any], num_classes: int, size: int) -> d
     return {"model_name": name, "num_classes": num_classes, **({"img_size": size} if fixed else {})}
 
 
+def timm_network(arguments: Mapping[str, Any]) -> Any:
+    """Return the network of ``timm.create_model``; raises :class:`NotKept` where timm knows none of that name."""
+    import timm
+
+    try:
+        return timm.create_model(**arguments)
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise NotKept(f"timm can't build {arguments.get('model_name')} ({reason})") from error
+
+
 def _timm_model(arguments: Mapping[str, Any], state: State) -> Any:
     """Return timm's own model with these weights, ``None`` where they don't fit it, name by name."""
     import timm
