@@ -1,6 +1,7 @@
 """``python -m benchmark leaderboard``: tables, plots and pages from records; nothing is trained."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -27,6 +28,21 @@ from benchmark.errors import UserError
     metavar="FILE",
     help="A TOML file that says what each error costs: wrong = 1.0, and [costs.glioma] with notumor = 20.0.",
 )
+@click.option(
+    "--ensemble",
+    "asked",
+    multiple=True,
+    metavar="WHICH",
+    help="Add the averaged probabilities of several rows as a row: top3 (the best three by validation), seeds (each "
+    "row's seeds together), or NAME+NAME (repeatable).",
+)
+@click.option(
+    "--ensemble-weights",
+    type=click.Choice(["none", "validation"]),
+    default="none",
+    show_default=True,
+    help="Whether an ensemble's members count alike, or as their validation images say.",
+)
 def leaderboard_command(
     folders: tuple[Path, ...],
     out: Path | None,
@@ -34,6 +50,8 @@ def leaderboard_command(
     sort: str,
     columns: str,
     costs: Path | None,
+    asked: tuple[str, ...],
+    ensemble_weights: Literal["none", "validation"],
 ) -> None:
     """Write the leaderboard of one results folder or several anew, from their records; nothing is trained.
 
@@ -45,7 +63,7 @@ def leaderboard_command(
     from benchmark.evaluation.costs import load_costs
     from benchmark.execution.progress import show_answers
     from benchmark.reporting.board.filters import View
-    from benchmark.reporting.leaderboard import write_leaderboard
+    from benchmark.reporting.leaderboard import Ensembles, write_leaderboard
 
     for folder in folders:
         if not folder.is_dir():
@@ -55,7 +73,10 @@ def leaderboard_command(
     target = out or folders[0]
     try:
         with Console(stderr=True).status("Reading records") as status:
-            written = write_leaderboard(target, folders, View(filters, sort, chosen), price, say=status.update)
+            written = write_leaderboard(
+                target, folders, View(filters, sort, chosen), price, say=status.update,
+                ensembles=Ensembles(asked, ensemble_weights) if asked else None,
+            )  # fmt: skip
     except OSError as error:
         raise UserError(f"'{target}' can't be written: {error.strerror or error}.") from None
     show_answers(Console(), written.answers)

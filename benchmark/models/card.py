@@ -202,12 +202,12 @@ def _made(model: Model) -> str:
         f"- Temperature {chosen.temperature:.3f}, chosen on {chosen.n_validation} validation images"
         + (
             ""
-            if chosen.ece_before is None
+            if chosen.ece_before is None or chosen.ece_after is None
             else f": the calibration error on test images goes from {chosen.ece_before:.3f} to {chosen.ece_after:.3f}"
         )
         + ".",
     ]
-    if chosen.threshold is not None:
+    if None not in (chosen.threshold, chosen.specificity, chosen.test_sensitivity, chosen.test_specificity):
         lines.append(
             f"- A tumour is reported from a probability of {chosen.threshold:.4f} on, chosen for a specificity of "
             f"{chosen.specificity:.0%} on validation images: on test images sensitivity "

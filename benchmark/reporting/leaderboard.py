@@ -11,6 +11,7 @@ from benchmark.reporting.board.filters import View
 from benchmark.reporting.board.load_records import gather
 from benchmark.reporting.board.parity import with_certificates
 from benchmark.reporting.board.rows import evaluate
+from benchmark.reporting.ensembles import Weights, with_ensembles
 from benchmark.reporting.summary.answers import answer_lines
 
 
@@ -29,18 +30,29 @@ class WrittenBoard:
     board: Board
 
 
-def read_board(*folders: Path, costs: Costs | None = None) -> Board:
+@dataclass(frozen=True)
+class Ensembles:
+    """Which ensembles are shown; see :func:`benchmark.reporting.ensembles.with_ensembles`."""
+
+    asked: tuple[str, ...]
+    weights: Weights = "none"
+
+
+def read_board(*folders: Path, costs: Costs | None = None, ensembles: Ensembles | None = None) -> Board:
     """Score every record in results folders and gather them into a board; what can't be used is named on it.
 
     Args:
         folders: the results folders.
         costs: what each error costs, for the column ``cost``; without them it is empty.
+        ensembles: rows that are averages of others.
 
     Raises:
-        UserError: a folder has no record at all.
+        UserError: a folder has no record at all, or an ensemble can't be made.
     """
     stored = gather(folders)
-    results = (evaluate(record, predictions, stored.cams.get(record.key)) for record, predictions in stored)
+    results = [evaluate(record, predictions, stored.cams.get(record.key)) for record, predictions in stored]
+    if ensembles is not None:
+        results = with_ensembles(results, ensembles.asked, ensembles.weights)
     return with_certificates(make_board(results, stored.problems, costs), folders)
 
 
@@ -50,6 +62,7 @@ def write_leaderboard(
     view: View = View(),  # noqa: B008 - frozen
     costs: Costs | None = None,
     say: Callable[[str], None] = lambda text: None,
+    ensembles: Ensembles | None = None,
 ) -> WrittenBoard:
     """Write the tables (CSV, Markdown, LaTeX), the plots, the gallery and the interactive page of results folders.
 
@@ -59,9 +72,10 @@ def write_leaderboard(
         view: which rows and columns are shown.
         costs: what each error costs, for the column ``cost``; without them it is empty.
         say: is told what is being done, a few words at a time.
+        ensembles: rows that are averages of others.
 
     Raises:
-        UserError: there is no record at all, or the view asks for what is not there.
+        UserError: there is no record at all, an ensemble can't be made, or the view asks for what is not there.
     """
     from benchmark.reporting.documents.gallery import write_gallery
     from benchmark.reporting.documents.reference_report import free_for_reports, with_reports, write_reports
@@ -74,7 +88,7 @@ def write_leaderboard(
 
     folders = list(folders) or [out]
     say("Reading records, computing intervals")
-    board, reports = with_reports(view.of(read_board(*folders, costs=costs)), folders)
+    board, reports = with_reports(view.of(read_board(*folders, costs=costs, ensembles=ensembles)), folders)
     board, reports = free_for_reports(board, reports, out)
     out.mkdir(parents=True, exist_ok=True)
     for folder in folders:
