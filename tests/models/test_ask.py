@@ -21,10 +21,10 @@ PLUGIN = (
     GOOD
     + """
 @backbone("test/keras", framework="keras", input_size=16)
-def of_keras(num_classes):
+def of_keras(num_classes, input_size):
     import keras
     layers = keras.layers
-    return keras.Sequential([keras.Input((16, 16, 3)), layers.Conv2D(8, 3, strides=2), layers.BatchNormalization(),
+    return keras.Sequential([keras.Input((input_size, input_size, 3)), layers.Conv2D(8, 3, strides=2), layers.BatchNormalization(),
                              layers.ReLU(), layers.Flatten(), layers.Dense(num_classes)])
 
 
@@ -46,7 +46,8 @@ def command(bench: Bench, *words: str) -> subprocess.CompletedProcess[str]:
     """Do a command of the program beside a bench's folder of images."""
     return subprocess.run(
         [sys.executable, "-m", "benchmark", *words],
-        capture_output=True, text=True, timeout=PATIENCE, env=bench.environment(), cwd=bench.images.parent, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, env=bench.environment(), check=False,
+        cwd=bench.images.parent,
     )  # fmt: skip
 
 
@@ -225,8 +226,8 @@ def test_torch_alone_reads_it_and_gives_the_same_probabilities(bench: Bench, tmp
 @pytest.mark.slow
 def test_timm_and_keras_alone_read_what_was_kept(tmp_path: Path) -> None:
     """A frozen run of timm, head alone trained, and a Keras network; every model is kept when that is asked for."""
-    bench = trained(tmp_path, "--backbone", "timm:test_resnet", "test/keras", "--keep-models", "all", "--weights", "none",
-                    "--set", "trainable_from=head", "--size", "32")  # fmt: skip
+    bench = trained(tmp_path, "--backbone", "timm:test_resnet", "test/keras", "--keep-models", "all",
+                    "--weights", "none", "--set", "trainable_from=head", "--size", "32")  # fmt: skip
     folders = {Model.read(folder).backbone.name: folder for folder in kept_models(bench.out)}
     assert set(folders) == {"timm:test_resnet", "test/keras"}
     for name, script in (("timm:test_resnet", "read_torch.py"), ("test/keras", "read_keras.py")):
@@ -282,7 +283,9 @@ def test_an_export_that_computes_something_else_is_not_kept(
         with np.load(asked["images"]) as given:
             count = len(given["pixels"])
         right = np.tile([0.9, 0.1], (count, 1))
-        np.savez(asked["leave"], probabilities=right if asked["do"] == "reference" else right + [-0.01, 0.01])
+        np.savez(
+            asked["leave"], probabilities=right if asked["do"] == "reference" else right + np.array([-0.01, 0.01])
+        )
         Path(asked.get("path", tmp_path / "x")).write_bytes(b"file")
         return {"runtime": "a runtime", "latency_p50_ms": 1.0, "made_by": {}}
 
