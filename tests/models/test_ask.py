@@ -24,8 +24,8 @@ PLUGIN = (
 def of_keras(num_classes, input_size):
     import keras
     layers = keras.layers
-    return keras.Sequential([keras.Input((input_size, input_size, 3)), layers.Conv2D(8, 3, strides=2), layers.BatchNormalization(),
-                             layers.ReLU(), layers.Flatten(), layers.Dense(num_classes)])
+    x = [keras.Input((input_size, input_size, 3)), layers.Conv2D(8, 3, strides=2), layers.BatchNormalization()]
+    return keras.Sequential([*x, layers.ReLU(), layers.Flatten(), layers.Dense(num_classes)])
 
 
 def build(num_classes):
