@@ -161,7 +161,8 @@ class Answers:
     def patient_frame(self) -> "pd.DataFrame | None":
         """Return a table with a row for each patient, whose answered slices are pooled; ``None`` without patients.
 
-        Probabilities are means over slices; a tumour is reported where any of the slices is.
+        Probabilities are means over slices. Whether a patient has a tumour is not said: the threshold was chosen for
+        single slices, of which a volume has so many that some are reported by chance.
         """
         import pandas as pd
 
@@ -178,9 +179,9 @@ class Answers:
                 mean = self.probabilities[answered].mean(axis=0)
                 row["decision"] = self.class_names[int(mean.argmax())]
                 row |= {f"p_{name}": mean[c] for c, name in enumerate(self.class_names)}
-                if tumour is not None:
-                    row["tumour"] = "yes" if tumour[answered].any() else "no"
+                if tumour is not None and self.negative is not None:
                     row["slices_with_tumour"] = int(tumour[answered].sum())
+                    row["highest_p_tumour"] = float((1 - self.probabilities[answered, self.negative]).max())
             known = self.labels[mine]
             if (known >= 0).all():
                 kinds = {self.class_names[k] for k in known.tolist() if k != self.negative}

@@ -35,6 +35,7 @@ PROOF_IMAGES = 64
 _SAMPLE_KEY = 0x30DE1
 _RESERVE_BYTES = 2 * 2**30  # that are left free on the disk
 
+_BYTES = 4  # of a parameter, kept as float32
 _PROVENANCE = ("git_commit", "python", "platform", "cpu", "gpu", "at")
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -80,7 +81,7 @@ def keep_model(
     report({"event": "phase", "phase": "keeping the model"})
     final = model_folder(out, record.backbone.name, record.key)
     home = inside(out, FOLDER, final.name).parent
-    require_room(home, engine)
+    require_room(home, record)
     new, old = (home / f".{word}-{final.name}-{uuid4().hex[:8]}" for word in ("new", "old"))
     new.mkdir()
     try:
@@ -106,9 +107,9 @@ def keep_model(
     return final
 
 
-def require_room(folder: Path, engine: Engine) -> None:
+def require_room(folder: Path, record: Record) -> None:
     """Raise ``NotKept`` where the disk has too little room for the network."""
-    needed = sum(array.nbytes for array in engine.weights().values()) + 2**20
+    needed = _BYTES * (0 if record.network is None else record.network.parameters) + 2**24
     free = shutil.disk_usage(folder).free
     if free - needed < _RESERVE_BYTES:
         raise NotKept(

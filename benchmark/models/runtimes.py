@@ -52,7 +52,7 @@ def compute(loaded: LoadedModel, target: str, path: Path, pixels: npt.NDArray[np
         NotKept: the runtime can't read it, or gives other answers for one image alone.
         UserError: the runtime is not installed.
     """
-    run, runtime = _runtime(target, path)
+    run, runtime = runtime_of(target, path)
     engine = loaded.engine
     inputs = pixels if whole else np.ascontiguousarray(engine.fetch([engine.normalize(engine.upload(pixels))])[0])
     outputs, alone = run(inputs), run(inputs[:1])
@@ -68,7 +68,13 @@ def compute(loaded: LoadedModel, target: str, path: Path, pixels: npt.NDArray[np
     return Computed(probabilities, runtime, _latency(run, inputs[:1]), installed_versions(libraries))
 
 
-def _runtime(target: str, path: Path) -> tuple[Compute, str]:
+def runtime_of(target: str, path: Path) -> tuple[Compute, str]:
+    """Return what computes an exported file, and the name and version of that runtime.
+
+    Raises:
+        NotKept: it can't read the file.
+        UserError: it is not installed.
+    """
     if target == "onnx":
         return _onnx(path), _named("onnxruntime")
     if target in ("torchscript", "torch-export"):

@@ -108,7 +108,8 @@ def test_slices_of_a_patient_are_pooled() -> None:
     assert table is not None
     assert table["patient"].tolist() == ["a", "b"]
     assert table["decision"].tolist() == ["glioma", "notumor"]
-    assert table["tumour"].tolist() == ["yes", "no"]
+    assert table["slices_with_tumour"].tolist() == [1, 0]
+    np.testing.assert_allclose(table["highest_p_tumour"][0], 1 / (1 + np.exp(-4)))
     assert table["label"].tolist() == ["glioma", "notumor"]
     assert table["slices"].tolist() == [2, 1]
     judged = judge(said)

@@ -115,12 +115,23 @@ def test_features_are_what_reaches_the_head() -> None:
 
 
 def test_no_features_where_nothing_is_before_the_head() -> None:
-    def one_layer(num_classes: int) -> Any:
+    def opaque(num_classes: int) -> Any:
+        """A forward pass that can't be traced, and ends in no dense layer."""
+        import torch
         from torch import nn
 
-        return nn.Sequential(nn.Sequential(nn.Flatten(), nn.Linear(16 * 16 * 3, num_classes)))
+        class Opaque(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.kernel = nn.Parameter(torch.randn(3, num_classes))
 
-    engine, network = built(one_layer)
+            def forward(self, x: Any) -> Any:
+                pooled = x.mean((2, 3))
+                return pooled @ self.kernel if float(pooled.sum()) < 1e9 else pooled @ -self.kernel
+
+        return Opaque()
+
+    engine, network = built(opaque)
     assert network.stages == ("head",)
     with pytest.raises(NotKept, match="can't be told from the rest"):
         engine.forward_with_features(engine.normalize(engine.upload(images())))
