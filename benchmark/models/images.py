@@ -16,10 +16,10 @@ from benchmark.data.sources.base import Item, Source
 from benchmark.data.sources.dicom_headers import with_headers
 from benchmark.data.sources.files import decode_file, is_image, suffix_of
 from benchmark.data.sources.layout import tidy_class
-from benchmark.data.sources.manifest_table import MANIFESTS
+from benchmark.data.sources.manifest_table import MANIFESTS, Cells, read_table
 from benchmark.data.sources.medical import MEDICAL_SUFFIXES, Volumes, require_libraries
 from benchmark.data.sources.remote import KNOWN_SETS, is_remote
-from benchmark.data.sources.tree import FileTree, read_bytes
+from benchmark.data.sources.tree import FileTree, inside, read_bytes
 from benchmark.errors import UserError
 
 Pixels = npt.NDArray[np.uint8]
@@ -63,10 +63,37 @@ def open_images(spec: str, class_names: Sequence[str], *, unlabelled: bool = Fal
             file.lower().endswith(".mat") for file in tree.files
         ):
             return _of_tree(tree, class_names, unlabelled=unlabelled)
-    elif not named and path.exists() and path.suffix.lower() not in MANIFESTS:
+    elif not named and path.is_file() and path.suffix.lower() in MANIFESTS:
+        lines = read_table(read_bytes(path), str(path), required=("path",))
+        if unlabelled or not all(cells.get("label") for cells in lines):
+            return _of_table(path.resolve(), lines)
+    elif not named and path.exists():
         kinds = ", ".join((".zip", *MANIFESTS))
         raise UserError(f"'{spec}' is no image and no folder, {kinds} of images.")
     return _of_source(open_source(spec), spec, class_names, unlabelled=unlabelled)
+
+
+def _of_table(table: Path, lines: Sequence[Cells]) -> list[AskedImage]:
+    """Return the images of a manifest without labels: paths are relative to its folder, and stay in it."""
+    volumes, found = Volumes(), []
+    for number, cells in enumerate(lines, start=1):
+        name, slice_number = cells["path"].replace("\\", "/"), cells.get("slice", "")
+        file = inside(table.parent, name)
+        if file is None or not file.is_file() or not is_image(name):
+            raise UserError(f"'{table}' names '{name[:200]}' in row {number}, which is no image in its folder.")
+        if slice_number and not slice_number.isdecimal():
+            raise UserError(f"'{table}' has the slice '{slice_number[:20]}' in row {number}: give a number from 0.")
+        frame = int(slice_number) if slice_number else None
+        image_id = name if frame is None else f"{name}#{frame}"
+        found.append(AskedImage(image_id, _frame(file, volumes, frame), None, cells.get("group") or None))
+    require_libraries(image.image_id.partition("#")[0] for image in found)
+    return found
+
+
+def _frame(file: Path, volumes: Volumes, frame: int | None) -> Callable[[], Pixels]:
+    if suffix_of(file.name) in MEDICAL_SUFFIXES:
+        return lambda: volumes.at(str(file), str(file), lambda: read_bytes(file)).image(frame)
+    return lambda: decode_file(read_bytes(file), str(file), frame)
 
 
 def _of_source(source: Source, spec: str, class_names: Sequence[str], *, unlabelled: bool) -> list[AskedImage]:
