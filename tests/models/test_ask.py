@@ -39,6 +39,7 @@ def of_torch(num_classes):
     return build(num_classes)
 """
 )
+pytestmark = pytest.mark.slow  # each needs a trained model, and asks it in processes of their own
 OUTSIDE = Path(__file__).with_name("outside")
 
 
@@ -223,7 +224,6 @@ def test_torch_alone_reads_it_and_gives_the_same_probabilities(bench: Bench, tmp
     np.testing.assert_allclose(after, before, atol=2e-4)
 
 
-@pytest.mark.slow
 def test_timm_and_keras_alone_read_what_was_kept(tmp_path: Path) -> None:
     """A frozen run of timm, head alone trained, and a Keras network; every model is kept when that is asked for."""
     bench = trained(tmp_path, "--backbone", "timm:test_resnet", "test/keras", "--keep-models", "all",
@@ -239,7 +239,6 @@ def test_timm_and_keras_alone_read_what_was_kept(tmp_path: Path) -> None:
     assert "disagreement" in predictions(tmp_path / "both")[0]
 
 
-@pytest.mark.slow
 def test_none_is_kept_where_none_is_wanted_and_a_better_row_takes_the_place(tmp_path: Path) -> None:
     bench = trained(tmp_path, "--backbone", "test/good", "--keep-models", "none")
     assert not kept_models(bench.out)
@@ -254,7 +253,6 @@ def test_none_is_kept_where_none_is_wanted_and_a_better_row_takes_the_place(tmp_
     assert f"Best model: {left}" in done.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("target", ["torchscript", "torch-export", "onnx"])
 @pytest.mark.parametrize("whole", [True, False])
 def test_an_export_is_proven_by_its_own_runtime(bench: Bench, target: str, whole: bool) -> None:
