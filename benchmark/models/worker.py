@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmark.child_process import send, take_standard_streams
 from benchmark.engines.base import ExportedGraph, NotKept
@@ -58,13 +59,26 @@ def predict(loaded: LoadedModel, asked: dict[str, Any], answers: Any) -> dict[st
     arrays["patients"] = np.array([image.patient or "" for image in images], dtype=np.str_)
     reason = ""
     if asked["explain"]:
-        chosen = np.flatnonzero(seen.read)[: asked["explain"]]
-        if len(chosen):
-            predicted = seen.logits.argmax(axis=1)[: len(chosen)]
+        rows = spread(seen.trained_on, asked["explain"])
+        if len(rows):
+            chosen = np.flatnonzero(seen.read)[rows]
+            predicted = seen.logits[rows].argmax(axis=1)
             pixels, maps, reason = loaded.explain([images[k] for k in chosen], predicted.astype(np.int64))
             arrays |= {"explained": chosen, "explained_pixels": pixels, "maps": maps}
     np.savez(asked["leave"], **arrays)
     return {"reason": reason}
+
+
+def spread(trained_on: npt.NDArray[np.bool_], most: int) -> npt.NDArray[np.int64]:
+    """Return which images are explained: evenly spread over those that the network was not trained on, else over all.
+
+    Args:
+        trained_on: bool, shape (N,).
+        most: how many.
+    """
+    candidates = np.flatnonzero(~trained_on) if not trained_on.all() else np.arange(len(trained_on))
+    places = np.linspace(0, len(candidates) - 1, min(most, len(candidates)))
+    return np.asarray(candidates[np.unique(places.round().astype(np.int64))], dtype=np.int64)
 
 
 class _Told(Sequence[AskedImage]):

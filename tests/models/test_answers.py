@@ -142,3 +142,13 @@ def test_entropy_and_disagreement_by_hand() -> None:
     members = np.array([[[1.0, 0.0]], [[0.0, 1.0]]])
     np.testing.assert_allclose(disagreement(members), [1.0])
     np.testing.assert_allclose(softmax_at(np.array([[2.0, 0.0]]), 2.0)[0, 0], 1 / (1 + np.exp(-1)))
+
+
+def test_the_page_shows_images_from_all_over_the_source_that_were_not_trained_on() -> None:
+    from benchmark.models.worker import spread
+
+    seen_before = np.array([True] * 5 + [False] * 9)
+    assert spread(seen_before, 3).tolist() == [5, 9, 13]
+    assert spread(seen_before, 50).tolist() == list(range(5, 14))
+    assert spread(np.ones(4, dtype=bool), 2).tolist() == [0, 3]
+    assert spread(np.zeros(0, dtype=bool), 2).tolist() == []
