@@ -322,7 +322,8 @@ def _warnings(
     found: list[list[str]] = [[] for _ in asked]
     for number, distance in enumerate(distances):
         if distance > 1:
-            found[number].append(f"unlike the training images (features {distance:.2f} times as far as the farthest)")
+            far = f"{distance:.1f} times as far from theirs as is usual"
+            found[number].append(f"unlike the training images (its features are {far})")
     for model, seen in members:
         problems = iter(seen.problems)
         places = np.cumsum(seen.read) - 1

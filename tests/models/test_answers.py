@@ -47,7 +47,7 @@ def test_no_decision_is_given_for_an_image_unlike_the_training_images() -> None:
     assert frame["abstained"].tolist() == [False, True, False]
     assert frame["decision"].tolist() == ["glioma", "", "glioma"]
     assert frame["tumour"][1] == ""
-    assert "1.20 times as far" in frame["warning"][1]
+    assert "1.2 times as far" in frame["warning"][1]
     assert not frame["p_glioma"].isna().any(), "the probabilities are still there to be looked at"
     warned = answers([(a_model(), given)], asked(), "warn").frame()
     assert warned["decision"][1] == "notumor"
