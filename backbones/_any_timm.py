@@ -16,8 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_cache_path
-
+from backbones._cache import cache_root
 from backbones._timm import cached_weights, create
 from backbones.registry import Backbone, Preprocessing
 
@@ -67,7 +66,7 @@ def known_names() -> tuple[str, ...]:
 def _models() -> dict[str, dict[str, Any]]:
     """Return what timm says of each of its models, none where timm is not installed or can't be imported."""
     try:
-        path = _cache_folder() / f"timm-{version('timm')}.json"
+        path = cache_root() / f"timm-{version('timm')}.json"
     except PackageNotFoundError:
         return {}
     try:
@@ -90,11 +89,6 @@ def _models() -> dict[str, dict[str, Any]]:
         pass  # a cache that can't be written costs the next command a few seconds
     found: dict[str, dict[str, Any]] = json.loads(text)
     return found
-
-
-def _cache_folder() -> Path:
-    named = os.environ.get("TUMORBOARD_CACHE")
-    return Path(named).expanduser() if named else user_cache_path("tumorboard")
 
 
 def _read_from_timm() -> dict[str, dict[str, Any]]:

@@ -3,20 +3,33 @@
 Nothing is imported with the module but the standard library: listing and planning ask here for weights at hand.
 """
 
-import io
 import math
 import os
 import socket
+import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from backbones._network import answers, without_network
+from backbones._weight_files import (
+    Unfit,
+    allowed_bytes,
+    problem_with_file,
+    problem_with_hdf5,
+    require_bounded_archive,
+)
 from backbones.registry import CAFFE, HALF, IMAGENET, RAW, MissingWeights, Preprocessing
 
-_SECONDS = 20  # without an answer for so long, the network counts as absent
+_SECONDS = 20  # without an answer for so long, a download has stopped
+# Where keras.applications and kagglehub fetch from.
+_APPLICATIONS, _KAGGLE = "https://storage.googleapis.com", "https://www.kaggle.com"
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_PIECE = 2**20  # bytes that are unpacked at once
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -36,10 +49,12 @@ def application(name: str, num_classes: int, weights: Path | str | None, input_s
     import keras
 
     build = getattr(keras.applications, name)
-    with fetching(f"The ImageNet weights of keras.applications.{name}"):
-        wanted = "imagenet" if weights == "imagenet" else None
-        shape = (input_size, input_size, 3)
-        features = build(include_top=False, weights=wanted, input_shape=shape, **arguments)
+    features_of = partial(build, include_top=False, input_shape=(input_size, input_size, 3), **arguments)
+    if weights == "imagenet":
+        with fetching(f"The ImageNet weights of keras.applications.{name}", _APPLICATIONS):
+            features = features_of(weights="imagenet")
+    else:
+        features = features_of(weights=None)
     model = with_head(features, num_classes, weights if isinstance(weights, Path) else None)
     model.library_preprocessing = _library_preprocessing(build)
     model.classifier_is_new = model.classifier_is_new or weights == "imagenet"
@@ -89,42 +104,73 @@ def load(model: Any, features: Any, path: Path) -> str:
     Raises:
         MissingWeights: the file can't be read, or does not fit.
     """
-    reads: Callable[[Any, Path], None] = _load_legacy if _is_legacy(path) else _load_keras3
-    try:
-        reads(model, path)
-    except (ValueError, KeyError):
-        pass  # with another head, or with none
-    except OSError as error:
-        raise MissingWeights(f"The weights in {path} can't be read: {_first_line(error)}") from error
-    else:
-        return "all layers"
-    try:
-        reads(features, path)
-    except (ValueError, KeyError, OSError) as error:
-        raise MissingWeights(f"The weights in {path} don't fit {model.name}: {_first_line(error)}") from error
+    with _looked_through(path) as hdf5:
+        reads: Callable[[Any, Path], None] = _load_legacy if _is_legacy(hdf5) else _load_keras3
+        try:
+            reads(model, hdf5)
+        except (ValueError, KeyError):
+            pass  # with another head, or with none
+        except OSError as error:
+            raise MissingWeights(f"The weights in {path} can't be read: {_first_line(error)}") from error
+        else:
+            return "all layers"
+        try:
+            reads(features, hdf5)
+        except (ValueError, KeyError, OSError) as error:
+            raise MissingWeights(f"The weights in {path} don't fit {model.name}: {_first_line(error)}") from error
     return "all layers but the head"
+
+
+@contextmanager
+def _looked_through(path: Path) -> Iterator[Path]:
+    """Give the HDF5 file that a file of weights is, or that a ``.keras`` archive holds, when it was looked through:
+    it leads to no other file, and its arrays take about as much memory as it has bytes.
+
+    Raises:
+        MissingWeights: it is no such file.
+    """
+    wrong = problem_with_file(path)
+    if wrong:
+        raise MissingWeights(f"The weights in {path} are not read: {wrong}.")
+    with tempfile.TemporaryDirectory(prefix="tumorboard-") as folder:
+        try:
+            hdf5 = _from_archive(path, Path(folder)) if zipfile.is_zipfile(path) else path
+            wrong = problem_with_hdf5(hdf5, allowed_bytes(path))
+            if wrong:
+                raise Unfit(wrong)
+        except Unfit as unfit:
+            raise MissingWeights(f"The weights in {path} are not read: {unfit}.") from None
+        except (OSError, KeyError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise MissingWeights(
+                f"{path} is not a file of Keras weights (.weights.h5, .h5, .keras), or it is broken: "
+                f"{_first_line(error)}"
+            ) from error
+        yield hdf5
+
+
+def _from_archive(path: Path, folder: Path) -> Path:
+    """Unpack the weights of a ``.keras`` archive into a folder, and nothing else of it; return their path."""
+    require_bounded_archive(path)
+    hdf5 = folder / "model.weights.h5"
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo(hdf5.name)
+        left = entry.file_size  # read by pieces: a member may unpack to more than its entry says
+        with archive.open(entry) as packed, hdf5.open("wb") as unpacked:
+            while left > 0 and (piece := packed.read(min(left, _PIECE))):
+                left -= unpacked.write(piece)
+    return hdf5
 
 
 def _is_legacy(path: Path) -> bool:
     """Return whether a file has the layout of Keras 1 and 2, that of the files of ``keras.applications``."""
     import h5py
 
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member:
-                _refuse_links(h5py.File(io.BytesIO(member.read()), "r"))
-            return False
-        with h5py.File(path, "r") as file:
-            _refuse_links(file)
-            return "layer_names" in _root(file).attrs or "layer_names0" in _root(file).attrs
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise MissingWeights(
-            f"{path} is not a file of Keras weights (.weights.h5, .h5, .keras), or it is broken: {_first_line(error)}"
-        ) from error
+    with h5py.File(path, "r") as file:
+        return "layer_names" in _root(file).attrs or "layer_names0" in _root(file).attrs
 
 
 def _load_keras3(model: Any, path: Path) -> None:
-    if not path.name.endswith((".weights.h5", ".keras")):
+    if not path.name.endswith(".weights.h5"):
         raise MissingWeights(f"{path}: Keras 3 asks that its files of weights end in .weights.h5 or .keras.")
     model.load_weights(path)
 
@@ -152,21 +198,6 @@ def _load_legacy(model: Any, path: Path) -> None:
     for layer in layers:
         if hasattr(layer, "finalize_state"):  # Normalization computes with what it derives from its weights
             layer.finalize_state()
-
-
-def _refuse_links(file: Any) -> None:
-    """Raise ``OSError`` where a file would have content of other files read as its weights."""
-    import h5py
-
-    def look(name: str, item: Any) -> None:
-        outside = isinstance(item, h5py.Dataset) and (item.external or item.is_virtual)
-        for child in item if isinstance(item, h5py.Group) else ():
-            outside = outside or isinstance(item.get(child, getlink=True), h5py.ExternalLink)
-        if outside:
-            raise OSError(f"'{name}' leads out of the file")
-
-    look("/", file)
-    file.visititems(look)
 
 
 def _root(file: Any) -> Any:
@@ -238,12 +269,18 @@ def _library_preprocessing(build: Any) -> Preprocessing | None:
 
 
 @contextmanager
-def fetching(what: str) -> Iterator[None]:
-    """Raise ``MissingWeights`` where the network fails inside, and don't wait for it for long."""
+def fetching(what: str, server: str) -> Iterator[None]:
+    """Raise ``MissingWeights`` where the network fails inside, and don't wait for it for long.
+
+    Where the server doesn't answer, what the downloader finds on this machine still does.
+    """
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SECONDS)
     try:
-        yield
+        with ExitStack() as stack:
+            if not answers(server):
+                stack.enter_context(without_network(f"{server} can't be reached"))
+            yield
     except Exception as error:  # Keras raises a bare Exception, kagglehub those of requests
         if not isinstance(error, OSError) and "URL fetch failure" not in str(error):
             raise
@@ -280,7 +317,7 @@ def kaggle(handle: str, weights: Path | str | None, file_name: str = "model.weig
         return cached
     import kagglehub  # type: ignore[import-untyped]
 
-    with fetching(f"The weights of {handle} on Kaggle"):
+    with fetching(f"The weights of {handle} on Kaggle", _KAGGLE):
         return Path(kagglehub.model_download(handle, file_name))
 
 

@@ -6,15 +6,15 @@ pretrained network can be compared across frameworks; ``parity`` certifies that 
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_cache_path
-
+from backbones._cache import cache_root
 from backbones._timm import check_hub
+from backbones._weight_files import problem_with_file
 from backbones.registry import MissingWeights
 
 _CONVERSION_SECONDS = 300
@@ -126,6 +126,9 @@ def _read(path: Path) -> dict[str, Any]:
     """Return the tensors of a file by name, as NumPy arrays, in the order of the network."""
     from safetensors import SafetensorError, safe_open
 
+    wrong = problem_with_file(path)
+    if wrong:
+        raise MissingWeights(f"The weights in {path} are not read: {wrong}.")
     file = path if path.suffix == ".safetensors" else _as_safetensors(path)
     try:
         with safe_open(file, framework="numpy") as tensors:
@@ -141,10 +144,10 @@ def _as_safetensors(path: Path) -> Path:
     torch reads it, in a process of its own since TensorFlow and torch crash in one, and unpickles nothing but
     tensors.
     """
-    named = os.environ.get("TUMORBOARD_CACHE")
-    home = Path(named).expanduser() if named else user_cache_path("tumorboard")
     try:
-        target = home / "weights" / f"{hashlib.sha256(path.read_bytes()).hexdigest()}.safetensors"
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        target = cache_root() / "weights" / f"{digest}.safetensors"
     except OSError as error:
         raise MissingWeights(f"The weights in {path} can't be read: {error}") from error
     if not target.exists():
@@ -163,10 +166,12 @@ def _convert(source: Path, target: Path) -> None:
     from backbones._timm import read_tensors
 
     state = read_tensors(source)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.stem}.{os.getpid()}.part")
-    save_file({name: value.contiguous() for name, value in state.items()}, part, {"order": json.dumps(list(state))})
-    part.replace(target)
+    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)  # for others to read, whatever the umask
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        part = Path(folder) / target.name
+        tensors = {name: value.contiguous() for name, value in state.items()}
+        save_file(tensors, part, {"order": json.dumps(list(state))})
+        part.replace(target)
 
 
 if __name__ == "__main__":

@@ -4,16 +4,15 @@ Nothing is imported with the module but the standard library: listing and planni
 """
 
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from backbones._network import answers
+from backbones._weight_files import Unfit, problem_with_file, require_bounded_archive, require_bounded_tensors
 from backbones.registry import MissingWeights
 
 _FILES = ("model.safetensors", "pytorch_model.bin")
-_PROBE_SECONDS = 10
 
 State = dict[str, Any]
 Rename = Callable[[State, list[str]], State]
@@ -90,12 +89,18 @@ def read_tensors(path: Path) -> State:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    wrong = problem_with_file(path)
+    if wrong:
+        raise MissingWeights(f"The weights in {path} are not read: {wrong}.")
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
+        require_bounded_archive(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise MissingWeights(f"The weights in {path} can't be read: {_first_line(error)}") from error
+    except Unfit as unfit:
+        raise MissingWeights(f"The weights in {path} are not read: {unfit}.") from None
     except Exception as error:  # pickle's own errors: not a file of tensors
         raise MissingWeights(
             f"{path} is not a file of tensors alone, and no other kind of torch file is loaded: {_first_line(error)}"
@@ -106,6 +111,10 @@ def read_tensors(path: Path) -> State:
             break
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise MissingWeights(f"{path} holds no state dictionary of tensors.")
+    try:
+        require_bounded_tensors(path, loaded.values())
+    except Unfit as unfit:
+        raise MissingWeights(f"The weights in {path} are not read: {unfit}.") from None
     return {name.removeprefix("module."): value for name, value in loaded.items()}
 
 
@@ -138,14 +147,8 @@ def check_hub(hub_id: str) -> None:
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         raise MissingWeights(f"{hub_id} is not in the hub's cache, and HF_HUB_OFFLINE is set.")
-    try:
-        request = urllib.request.Request(endpoint, method="HEAD")
-        with urllib.request.urlopen(request, timeout=_PROBE_SECONDS):
-            return
-    except urllib.error.HTTPError:
-        return  # it answered
-    except (OSError, ValueError) as error:
-        raise MissingWeights(f"{hub_id} is not on this machine, and {endpoint} can't be reached.") from error
+    if not answers(endpoint):
+        raise MissingWeights(f"{hub_id} is not on this machine, and {endpoint} can't be reached.")
 
 
 def cached_weights(hub_id: str) -> Path | None:

@@ -18,7 +18,8 @@ __all__ = ["__version__", "audit", "list_backbones", "load_model", "load_results
 def run(
     backbones: "Sequence[str]" = (),
     *,
-    data: "Path | str" = "phantom",
+    data: "Path | str | Sequence[Path | str]" = "phantom",
+    cross: bool = False,
     recipe: "Path | str | None" = None,
     changes: "Mapping[str, object] | None" = None,
     seeds: "Sequence[int]" = (),
@@ -37,7 +38,8 @@ def run(
     Args:
         backbones: names as ``python -m benchmark list`` shows them, ``timm:NAME`` and ``keras:NAME`` too; none is all
             that are registered.
-        data: a source, as for ``--data``.
+        data: a source, as for ``--data``; several where they are crossed.
+        cross: whether to train on each source and test on each, as ``--cross`` does.
         recipe: name or path; by default ``quick`` for the phantom, else ``default``.
         changes: recipe fields by dotted name, such as ``{"optimizer.learning_rate": 3e-4}``.
         seeds: of the runs; by default 0.
@@ -62,15 +64,19 @@ def run(
     from benchmark.cli.run import carry_out, planned
     from benchmark.data.options import DataOptions
     from benchmark.data.splits.splits import SplitOptions
-    from benchmark.execution.planning.request import SPLIT_SEED, Request
+    from benchmark.execution.planning.request import SPLIT_SEED, Request, crossed_sources
     from benchmark.records.settings import Settings
 
     chosen_folds = folds if folds is None or isinstance(folds, str) else tuple(folds)
+    sources = (str(data),) if isinstance(data, str | Path) else tuple(map(str, data))
+    options = DataOptions(source=sources[0] if sources else "", size=0)
+    split = SplitOptions(seed=SPLIT_SEED, limit=limit, folds=chosen_folds)
     request = Request(
         backbones=tuple(backbones),
         all=not backbones,
-        data=DataOptions(source=str(data), size=0),
-        split=SplitOptions(seed=SPLIT_SEED, limit=limit, folds=chosen_folds),
+        data=options,
+        cross=crossed_sources(sources, options, split, cross=cross),
+        split=split,
         recipe=None if recipe is None else str(recipe),
         changes=dict(changes or {}),
         seeds=tuple(seeds),

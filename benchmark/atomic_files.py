@@ -59,7 +59,8 @@ def flush(path: Path) -> None:
     """Wait until the content of a file or folder is on the disk."""
     if path.is_dir() and os.name != "posix":
         return  # only POSIX opens folders
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows flushes only what is open for writing; elsewhere a file may be another user's
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.foreign_files import Refused, foreign_zip
+from benchmark.foreign_files import Refused, foreign_zip, read_member
 
 MAX_TEXT = 4096  # characters of one text in an array
 
@@ -38,9 +38,10 @@ def read_arrays(
     with foreign_zip(data, members=4 * len(kinds), unpacked=unpacked) as archive:
         for name, (kind, axes) in kinds.items():
             member = f"{name}.npy"
-            if [entry.filename for entry in archive.infolist()].count(member) != 1:
+            entries = [entry for entry in archive.infolist() if entry.filename == member]
+            if len(entries) != 1:
                 raise Refused(f"it has not one array '{name}'")
-            array = _array(archive.read(member), name, longest)
+            array = _array(read_member(archive, entries[0]), name, longest)
             if array.dtype.kind != kind or array.ndim != axes:
                 raise Refused(f"its array '{name}' is {array.dtype} with {array.ndim} axes, not {_KINDS[kind]} "
                               f"with {axes}")  # fmt: skip

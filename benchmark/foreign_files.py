@@ -152,6 +152,16 @@ def foreign_zip(data: bytes, *, members: int, unpacked: int) -> Iterator[zipfile
         raise Refused(f"it is damaged ({error})") from None
 
 
+def read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """Return what a member unpacks to, and never more bytes than its entry says; read whole, it may be any size.
+
+    Raises:
+        zipfile.BadZipFile, zlib.error, OSError, EOFError: it is damaged.
+    """
+    with archive.open(entry) as stream:
+        return stream.read(entry.file_size)
+
+
 def _open_below(root: Path, names: tuple[str, ...]) -> int:
     """Return a descriptor of a file, opened folder by folder so that no link is followed, and without waiting."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from unicodedata import category
 
 _LONGEST_LINE = 300
 
@@ -12,6 +13,15 @@ def plain(text: str) -> str:
     Spaces of any kind become one; any other character that is not printable becomes ``\\ufffd``.
     """
     return " ".join("".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text).split())
+
+
+def shown(text: str) -> str:
+    """Return a text for the terminal as :func:`plain` does, but for its lines and spaces, which stay."""
+    return "".join(c if c.isprintable() or c == "\n" or category(c) == "Zs" else _in_place_of(c) for c in text)
+
+
+def _in_place_of(character: str) -> str:
+    return " " if character.isspace() else "\ufffd"
 
 
 def last_lines(provenance: Mapping[str, Any], count: int) -> list[str]:

@@ -1,5 +1,7 @@
 """TOML that a user wrote: read within bounds, refused in a sentence."""
 
+import os
+import stat
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ def read_toml(path: Path, what: str, where: str) -> dict[str, Any]:
         UserError: it can't be read, is too large, or is not TOML.
     """
     try:
-        with path.open("rb") as stream:
+        with open(path, "rb", opener=_without_waiting) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise UserError(f"{what} can't be read: it is not a regular file.")
             data = stream.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
             raise UserError(f"{what} can't be read: it has more than {_MAX_BYTES // 2**10} KiB.")
@@ -29,6 +33,11 @@ def read_toml(path: Path, what: str, where: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name with a null in it
         raise UserError(f"{what} can't be read: {error}.") from None
     return parse_toml(text, where)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; of a pipe or a device, without waiting for someone at its other end."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:

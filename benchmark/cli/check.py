@@ -1,14 +1,17 @@
 """``python -m benchmark check`` and ``python -m benchmark new``."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from benchmark.cli.json_output import json_option, print_json
 from benchmark.conformance.checks import CHECKS
 from benchmark.conformance.report import Result, as_markdown
 from benchmark.conformance.runner import examine
 from benchmark.conformance.selection import find_backbones
 from benchmark.errors import UserError, nearest
+from benchmark.text import plain, shown
 
 
 @click.command(name="check")
@@ -20,6 +23,7 @@ from benchmark.errors import UserError, nearest
 @click.option("--only", multiple=True, metavar="CHECK", help="Carry out only this check (repeatable).")
 @click.option("--keras-backend", type=click.Choice(["tensorflow", "torch"]), default="tensorflow", show_default=True)
 @click.option("--report", "report_file", type=click.Path(path_type=Path), help="Also write the report to this file.")
+@json_option
 @click.pass_context
 def check_command(
     context: click.Context,
@@ -29,8 +33,9 @@ def check_command(
     only: tuple[str, ...],
     keras_backend: str,
     report_file: Path | None,
+    as_json: bool,
 ) -> None:
-    """Check that backbones are sound; prints a report in Markdown. Exit code 1 where something has to be mended."""
+    """Check that backbones are sound; print a report in Markdown. Exit code 1 where something has to be mended."""
     check_names = tuple(check.name for check in CHECKS)
     for name in only:
         if name not in check_names:
@@ -38,16 +43,19 @@ def check_command(
     backbones, needed = find_backbones(names, plugins, everything=everything)
 
     def show(result: Result) -> None:
-        click.echo(f"{result.backbone}: {result.check}: {result.status} ({result.seconds:.1f} s)", err=True)
+        click.echo(plain(f"{result.backbone}: {result.check}: {result.status} ({result.seconds:.1f} s)"), err=True)
 
     results: list[Result] = []
     for backbone in backbones:
         results += examine(backbone, needed, keras_backend=keras_backend, only=only, report=show)
-    text = as_markdown(results)
-    click.echo(text)
+    text, sound = as_markdown(results), all(result.good for result in results)
+    if as_json:
+        print_json({"sound": sound, "checks": [asdict(result) for result in results]})
+    else:
+        click.echo(shown(text))
     if report_file is not None:
         report_file.write_text(text + "\n", encoding="utf-8")
-    if not all(result.good for result in results):
+    if not sound:
         context.exit(1)
 
 

@@ -11,9 +11,12 @@ import click
 
 from benchmark.atomic_files import write_atomically
 from benchmark.cli.data_options import data_options
+from benchmark.cli.json_output import json_option, print_json
 from benchmark.errors import UserError
+from benchmark.text import plain, shown
 
 if TYPE_CHECKING:
+    from benchmark.data.audit.audit import Audit
     from benchmark.data.dataset import DataSet, Split
 
 
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
 @click.option("--audit", "audited", is_flag=True, help="Look for duplicates, leaks and shortcuts.")
 @click.option("--size", type=int, default=224, show_default=True, metavar="PIXELS", help="Side of prepared images.")
 @click.option("--resize", type=click.Choice(["squash", "pad"]), default="squash", show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Moves the validation images.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, metavar="N", help="Another seed takes other validation images."
+)
 @click.option("--validation-fraction", type=float, default=0.1, show_default=True, metavar="SHARE")
 @click.option("--limit", type=int, metavar="N", help="Use N images only.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that can't be read.")
@@ -33,9 +38,17 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Where the audit's files go. [default: results/<data>/audit]",
 )
+@json_option
 @data_options
 def data_command(
-    source: str | None, listed: bool, audited: bool, size: int, seed: int, out: Path | None, **options: Any
+    source: str | None,
+    listed: bool,
+    audited: bool,
+    size: int,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Look at a data set: classes, patients, split; with --audit also duplicates, leaks and shortcuts.
 
@@ -44,7 +57,10 @@ def data_command(
     printed and written as audit.txt, audit.json, worst.png and split.csv.
     """
     if listed:
-        click.echo(known_sets())
+        if as_json:
+            print_json({"data_sets": known_facts()})
+        else:
+            click.echo(known_sets())
         return
     if source is None:
         raise UserError("Name the data: python -m benchmark data SOURCE, or --list for those that are known by name.")
@@ -58,12 +74,16 @@ def data_command(
     if not are_known(data):
         click.echo(f"Looking for near-duplicates among {len(data)} images", err=True)
     splits = make_splits(data, split_asked)
-    if not audited:
-        click.echo(summary(data, splits))
-        return
-    folder = out or Path("results") / re.sub(r"[^\w.-]+", "-", data.name) / "audit"
-    click.echo(write_audits(data, splits, folder))
-    click.echo(f"\nWritten to {folder}/")
+    facts, text = data_facts(data, splits), ""
+    if audited:
+        folder = out or Path("results") / re.sub(r"[^\w.-]+", "-", data.name) / "audit"
+        audits, text = write_audits(data, splits, folder)
+        text += f"\n\nWritten to {folder}/"
+        facts |= {"audits": [audit.model_dump(mode="json") for audit in audits], "written_to": folder}
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(shown(text or summary(data, splits)))
 
 
 @contextmanager
@@ -83,17 +103,21 @@ def decoding_progress(source: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(task, completed=done, total=total)
             if not console.is_terminal and 5 * done // max(1, total) > fifths:
                 fifths = 5 * done // max(1, total)
-                print(f"Preparing {source}: {done} of {total} images", file=sys.stderr)
+                print(plain(f"Preparing {source}: {done} of {total} images"), file=sys.stderr)
 
         yield progress
 
 
 def known_sets() -> str:
     """Return the data sets that are known by name, with their faults, in lines."""
+    from benchmark.data.sources.phantom import PhantomSource
     from benchmark.data.sources.remote import KNOWN_SETS
 
+    phantom = PhantomSource()
+    patients = len({item.group for item in phantom.items})
     lines = [
-        "phantom: 600 images, 4 classes (glioma, meningioma, notumor, pituitary), 120 patients; at hand",
+        f"{phantom.name}: {len(phantom.items)} images, {len(phantom.class_names)} classes "
+        f"({', '.join(phantom.class_names)}), {patients} patients; at hand",
         "  simulated: no conclusion about patients can be drawn",
     ]
     for known in KNOWN_SETS.values():
@@ -108,6 +132,68 @@ def known_sets() -> str:
             f"  page: {known.page}",
         ]
     return "\n".join(lines)
+
+
+def known_facts() -> list[dict[str, Any]]:
+    """Return what is known of each data set that has a name, for programs."""
+    from benchmark.data.sources.phantom import PhantomSource
+    from benchmark.data.sources.remote import KNOWN_SETS
+
+    phantom = PhantomSource()
+    first = {
+        "name": phantom.name,
+        "images": len(phantom.items),
+        "classes": phantom.class_names,
+        "patients": str(len({item.group for item in phantom.items})),
+        "faults": ["simulated: no conclusion about patients can be drawn"],
+        "licence": "",
+        "citation": "",
+        "page": "",
+        "at_hand": True,
+    }
+    names = [name for name in first if name != "at_hand"]
+    known = [
+        {**{name: getattr(each, name) for name in names}, "at_hand": each.at_hand()} for each in KNOWN_SETS.values()
+    ]
+    return [first, *known]
+
+
+_PARTS = ("train", "validation", "test")
+
+
+def data_facts(data: "DataSet", splits: "tuple[Split, ...]") -> dict[str, Any]:
+    """Return what a data set is, for programs: its images, classes and patients, and how many are in which part."""
+    import numpy as np
+
+    def counts(positions: Any) -> dict[str, int]:
+        return {name: int((data.labels[positions] == number).sum()) for number, name in enumerate(data.class_names)}
+
+    return {
+        "name": data.name,
+        "synthetic": data.synthetic,
+        "images": len(data),
+        "classes": data.class_names,
+        "negative_class": data.negative_class,
+        "patients": None if data.groups is None else len(np.unique(data.groups)),
+        "masks": data.masks is not None,
+        "fingerprint": data.fingerprint,
+        "licence": data.licence,
+        "citation": data.citation,
+        "notes": [note for note in (*data.notes, data.grouping) if note],
+        "left_out": data.skipped,
+        "folder": data.folder,
+        "splits": [
+            {
+                "name": split.name,
+                "hash": split.hash,
+                "images": {part: counts(getattr(split, part)) for part in _PARTS},
+                "left_out": split.removed,
+                "notes": split.notes,
+                "leaks": split.leaks,
+            }
+            for split in splits
+        ],
+    }
 
 
 def summary(data: "DataSet", splits: "tuple[Split, ...]") -> str:
@@ -135,15 +221,15 @@ def summary(data: "DataSet", splits: "tuple[Split, ...]") -> str:
             ]
             lines.append(f"{name:{width}}  " + "  ".join(f"{count:>10}" for count in counts))
         if split.removed is not None:
-            lines.append(f"{split.removed} training images that also stand in test were left out")
+            lines.append(f"{split.removed} training images that are also in test were left out")
         lines += [f"note: {note}" for note in split.notes]
         lines += [f"leak: {leak}" for leak in split.leaks]
     lines += ["", f"prepared in {data.folder}"]
     return "\n".join(lines)
 
 
-def write_audits(data: "DataSet", splits: "tuple[Split, ...]", folder: Path) -> str:
-    """Audit each split, write the files, and return the text of all.
+def write_audits(data: "DataSet", splits: "tuple[Split, ...]", folder: Path) -> tuple[list["Audit"], str]:
+    """Audit each split and write the files; return the audits, and the text of all.
 
     Raises:
         UserError: the folder can't be written.
@@ -155,16 +241,14 @@ def write_audits(data: "DataSet", splits: "tuple[Split, ...]", folder: Path) -> 
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        texts = []
-        for split in splits:
-            audit = audit_data(data, split)
+        audits = [audit_data(data, split) for split in splits]
+        for split, audit in zip(splits, audits, strict=True):
             suffix = "" if len(splits) == 1 else f"-{split.name}"
             save_audit(audit, folder / f"audit{suffix}.json")
             save_worst(data, audit, folder / f"worst{suffix}.png")
-            texts.append(audit_text(audit))
         save_split_table(data, splits, folder / "split.csv")
-        text = "\n\n\n".join(texts)
+        text = "\n\n\n".join(map(audit_text, audits))
         write_atomically(folder / "audit.txt", text + "\n")
     except OSError as error:
         raise UserError(f"--out {folder} can't be written: {error.strerror or error}.") from None
-    return text
+    return audits, text

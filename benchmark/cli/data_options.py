@@ -10,24 +10,28 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _OPTIONS = (
     click.option(
         *("--split", "split"),
-        type=click.Choice(["auto", "official", "holdout", "folds", "slice"]),
+        type=click.Choice(["auto", "official", "holdout", "folds", "regroup", "slice"]),
         default="auto",
         show_default=True,
-        help="auto: the official split, or a hold-out by patient where there is none. slice: slices of a patient can "
-        "be in training and in test; its rows are marked.",
+        help="auto: the official split, or a hold-out by patient where there is none. regroup: an official split cut "
+        "anew, near-duplicates kept together (with --folds: into folds). slice: slices of a patient can be in "
+        "training and in test; its rows are marked.",
     ),
     click.option(
         "--folds", metavar="all|K,...", help="Run each fold, or some: the official ones, else five by patient."
     ),
     click.option(
-        "--dedupe", is_flag=True, help="Leave out training images that also stand in test; rows are marked."
+        "--dedupe",
+        is_flag=True,
+        help="Leave out training images that are also in test (copies and near-copies); rows are marked.",
     ),
     click.option(
         *("--groups", "groups"),
         type=click.Choice(["auto", "pid", "merged"]),
         default="auto",
         show_default=True,
-        help="Patients by their ids, or ids that differ by a letter at the end as one; auto: what is known.",
+        help="What one patient is. pid: each id of the data; merged: ids that differ only in a letter at the end; "
+        "auto: merged where the data is known to give one person several such ids.",
     ),
     click.option(
         *("--groups-from", "groups_from"),

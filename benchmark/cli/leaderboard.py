@@ -1,17 +1,30 @@
 """``python -m benchmark leaderboard``: tables, plots and pages from records; nothing is trained."""
 
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
+from benchmark.cli.json_output import json_option, print_json
 from benchmark.errors import UserError
+from benchmark.records.results_folder import VIEW
+from benchmark.text import shown
+
+if TYPE_CHECKING:
+    from benchmark.evaluation.costs import Costs
+    from benchmark.reporting.board.filters import View
+    from benchmark.reporting.ensembles import Ensembles
 
 
 @click.command("leaderboard")
 @click.argument("folders", metavar="DIR ...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Where to write.  [default: the first folder]"
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where to write.  [default: the first folder, or view in it]",
 )
 @click.option(
     "--filter",
@@ -43,6 +56,14 @@ from benchmark.errors import UserError
     show_default=True,
     help="Whether an ensemble's members count alike, or as their validation images say.",
 )
+@click.option(
+    "--compare",
+    "pair",
+    nargs=2,
+    metavar="A B",
+    help="Print how two rows differ, and the images that they predict differently; nothing is written.",
+)
+@json_option
 def leaderboard_command(
     folders: tuple[Path, ...],
     out: Path | None,
@@ -52,32 +73,73 @@ def leaderboard_command(
     costs: Path | None,
     asked: tuple[str, ...],
     ensemble_weights: Literal["none", "validation"],
+    pair: tuple[str, str] | None,
+    as_json: bool,
 ) -> None:
-    """Write the leaderboard of one results folder or several anew, from their records; nothing is trained.
+    """Write the leaderboard of one results folder, or of several, from their records; nothing is trained.
 
     Several folders (of several machines, of several days) become one board; a run that is in two is shown once.
-    Columns are those of leaderboard.csv. Rows that are not shown still count in ranks and corrections.
+    Columns are those of leaderboard.csv. Rows that are not shown still count in ranks and corrections. A part of the
+    board (--filter, --sort, --columns) is written to the folder view in the first folder, or to --out: the full
+    tables stay as they are.
     """
-    from rich.console import Console
-
     from benchmark.evaluation.costs import load_costs
-    from benchmark.execution.progress import show_answers
     from benchmark.reporting.board.filters import View
-    from benchmark.reporting.leaderboard import Ensembles, write_leaderboard
+    from benchmark.reporting.ensembles import Ensembles
 
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"There is no folder '{folder}'; give the folder that was --out of a run.")
     chosen = tuple(name.strip() for name in columns.split(",") if name.strip())
-    price = None if costs is None else load_costs(costs)
-    target = out or folders[0]
+    view = View(filters, sort, chosen)
+    if pair is not None:
+        if view or out or costs or asked:
+            raise UserError("--compare prints two rows and writes nothing: give it without other options but --json.")
+        _compare(folders, pair, as_json=as_json)
+        return
+    target = out or (folders[0].joinpath(*VIEW) if view else folders[0])
+    ensembles = Ensembles(asked, ensemble_weights) if asked else None
+    _write(folders, target, view, None if costs is None else load_costs(costs), ensembles, as_json=as_json)
+
+
+def _write(
+    folders: Sequence[Path],
+    target: Path,
+    view: "View",
+    costs: "Costs | None",
+    ensembles: "Ensembles | None",
+    *,
+    as_json: bool,
+) -> None:
+    from rich.console import Console
+
+    from benchmark.execution.progress import Steps, show_answers
+    from benchmark.reporting.leaderboard import write_leaderboard
+
     try:
-        with Console(stderr=True).status("Reading records") as status:
-            written = write_leaderboard(
-                target, folders, View(filters, sort, chosen), price, say=status.update,
-                ensembles=Ensembles(asked, ensemble_weights) if asked else None,
-            )  # fmt: skip
+        with Steps(Console(stderr=True), "Reading records", lines=False) as say:
+            written = write_leaderboard(target, folders, view, costs, say=say, ensembles=ensembles)
     except OSError as error:
         raise UserError(f"'{target}' can't be written: {error.strerror or error}.") from None
+    if as_json:
+        rows = [row.line for row in written.board.rows]
+        kept = [{name: line.get(name) for name in view.columns} for line in rows] if view.columns else rows
+        print_json(
+            {"page": written.page, "answers": written.answers, "rows": kept, "problems": written.board.problems}
+        )
+        return
     show_answers(Console(), written.answers)
     click.echo(f"Leaderboard: {written.page}")
+
+
+def _compare(folders: Sequence[Path], pair: tuple[str, str], *, as_json: bool) -> None:
+    from benchmark.reporting.results import load_results
+
+    first, second = pair
+    compared = load_results(*folders).compare(first, second)
+    if as_json:
+        images = compared.images.astype(object).where(compared.images.notna(), None).to_dict("records")
+        numbers = {field.name: getattr(compared, field.name) for field in fields(compared)}
+        print_json({"first": first, "second": second, **numbers, "images": images})
+    else:
+        click.echo(shown(compared.text(first, second)))

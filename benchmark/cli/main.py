@@ -1,21 +1,37 @@
 """The command line: ``python -m benchmark``. Imports little, so that help and ``list`` answer at once."""
 
+import errno
 import importlib.util
 import io
 import os
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from benchmark.cli.data_options import data_options
+from benchmark.cli.option_values import (
+    backbone_names,
+    budget,
+    cams,
+    offered,
+    recipe_names,
+    seconds,
+    seeds,
+    suite_names,
+    workers,
+)
+from benchmark.cli.standard_streams import open_missing, silence
 from benchmark.errors import UserError, nearest
 from benchmark.text import plain
 
 # Commands by where they are: nothing is imported until it is used. (attribute, one line of help)
 COMMANDS = {
+    "run": ("benchmark.cli.main:run_command", "Train, evaluate, write the leaderboard; the word may be left out."),
     "list": ("benchmark.cli.run:list_command", "Show every backbone, with the weights at hand."),
     "recipe": (
         "benchmark.cli.run:recipe_command",
@@ -27,7 +43,7 @@ COMMANDS = {
     ),
     "leaderboard": (
         "benchmark.cli.leaderboard:leaderboard_command",
-        "Write the leaderboard of one results folder, or several, anew.",
+        "Write the leaderboard of one results folder, or of several.",
     ),
     "predict": (
         "benchmark.cli.predict:predict_command",
@@ -43,11 +59,33 @@ COMMANDS = {
     "new": ("benchmark.cli.check:new_command", "Write a starting file for a backbone of your own."),
 }
 _COMPLETION = "_TUMORBOARD_COMPLETE"  # the variable by which a shell asks for completions
-_SEVERAL = ("--backbone", "--seed", "--entry")  # options that take every word up to the next option
+_SEVERAL = ("--backbone", "--data", "--seed", "--entry")  # options that take every word up to the next option
+
+
+# What the machine lacks, and what to do about it: no fault of the program.
+_OUTSIDE = {
+    errno.ENOSPC: "Free some space and give the same command again",
+    errno.EDQUOT: "Free some space and give the same command again",
+    errno.EROFS: "Make the disk writable, or name another folder",
+    errno.EMFILE: "Raise the number of files that a process may open (ulimit -n 1024)",
+    errno.ENFILE: "End other programs",
+    errno.EIO: "Look after the disk or terminal, and give the same command again",
+}
+
+
+class Unread(Exception):
+    """Nobody reads what is printed, as after ``| head -1``."""
 
 
 class Commands(click.Group):
     """A group that knows its commands by name and imports one when it is used."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Do a command; raises :class:`Unread` in place of what click would make of a closed pipe."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise Unread from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -89,46 +127,6 @@ def _one_value_each(args: list[str]) -> list[str]:
     return spread
 
 
-def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    """Read a duration: seconds, or a number with s, m or h."""
-    if value is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value.strip())
-    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
-    if seconds <= 0:
-        raise UserError(f"--timeout {value}: give seconds, or a number with s, m or h, such as 90, 30m or 2h.")
-    return seconds
-
-
-def _budget(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
-    """Read a size on the disk."""
-    if value is None:
-        return None
-    from benchmark.training.feature_store import parse_size
-
-    try:
-        return parse_size(value)
-    except ValueError:
-        raise UserError(f"--cache-budget {value}: give a size such as 500MB or 20GB; 0 keeps nothing.") from None
-
-
-def _seeds(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
-    words = [word for value in values for word in value.split(",") if word.strip()]
-    try:
-        return tuple(dict.fromkeys(int(word) for word in words))
-    except ValueError:
-        raise UserError(f"--seed {' '.join(values)}: give whole numbers, such as --seed 0,1,2.") from None
-
-
-def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
-    """Read how many images are explained: a number, or ``none`` for 0."""
-    if value is None or value.strip().isdecimal():
-        return None if value is None else int(value)
-    if value.strip().lower() == "none":
-        return 0
-    raise UserError(f"--cam {value}: give a number of test images, or none.")
-
-
 @click.group(
     cls=Commands,
     invoke_without_command=True,
@@ -140,23 +138,31 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     "backbones",
     multiple=True,
     metavar="NAME ...",
+    shell_complete=offered(backbone_names, files=False),
     help="Backbones by name; also timm:NAME and keras:NAME.",
 )
 @click.option(
     "--data",
-    default="phantom",
-    show_default=True,
-    metavar="SOURCE",
-    help="A folder or zip of images, or a known name.",
+    multiple=True,
+    default=("phantom",),
+    metavar="SOURCE ...",
+    help="A folder or zip of images, or a known name; several with --cross.  [default: phantom]",
+)
+@click.option(
+    "--cross",
+    is_flag=True,
+    help="Train on each of the sources and test on each, without what two of them share: the external matrix.",
 )
 @click.option(
     "--recipe",
     metavar="NAME",
+    shell_complete=offered(recipe_names),
     help="Training recipe, shipped or a .toml file. [default: quick for the phantom, else default]",
 )
 @click.option(
     "--suite",
     metavar="NAME",
+    shell_complete=offered(suite_names),
     help="Runs that belong together, shipped or a .toml file: backbones x recipes x seeds x folds.",
 )
 @click.option(
@@ -174,11 +180,11 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     help="Change one recipe field, such as schedule.name=cosine.",
 )
 @click.option("--size", type=int, metavar="PIXELS", help="Side of the square input; 0 is each backbone's own.")
-@click.option("--epochs", type=int, metavar="N")
-@click.option("--batch-size", type=int, metavar="N")
-@click.option("--learning-rate", type=float, metavar="RATE")
+@click.option("--epochs", type=int, metavar="N", help="Epochs of training, at most.")
+@click.option("--batch-size", type=int, metavar="N", help="Images in a training batch.")
+@click.option("--learning-rate", type=float, metavar="RATE", help="Learning rate of the optimizer.")
 @click.option(
-    "--seed", "seeds", multiple=True, callback=_seeds, metavar="N ...", help="One run for each seed.  [default: 0]"
+    "--seed", "seeds", multiple=True, callback=seeds, metavar="N ...", help="One run for each seed.  [default: 0]"
 )
 @click.option(
     "--weights",
@@ -202,10 +208,10 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Results folder. [default: results/<data>]"
 )
-@click.option("--timeout", callback=_seconds, metavar="TIME", help="Longest time for one run: seconds, or 30m, 2h.")
+@click.option("--timeout", callback=seconds, metavar="TIME", help="Longest time for one run: seconds, or 30m, 2h.")
 @click.option(
     "--cache-budget",
-    callback=_budget,
+    callback=budget,
     metavar="SIZE",
     help="Disk for the outputs of frozen stages, which runs share; the least recently used go first, 0 keeps none. "
     "[default: 20GB, or half of what is free]",
@@ -220,16 +226,20 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
 @click.option(
     "--cam",
     "cams",
-    callback=_cams,
+    callback=cams,
     metavar="N",
     help="Explain N test images of each new run by Grad-CAM, or none. [default: 1000 with lesions' masks, else 96]",
 )
-@click.option("--cam-check", is_flag=True, help="Also see whether those maps change when weights are drawn anew.")
+@click.option(
+    "--cam-check",
+    is_flag=True,
+    help="Also check whether those maps change when the weights are replaced by random ones.",
+)
 @click.option(
     "--dry-run", is_flag=True, help="Check everything, measure a few steps, say how long it may take; do nothing."
 )
-@click.option("--rerun", is_flag=True, help="Do again what is done.")
-@click.option("--only-failed", is_flag=True, help="Do only what was tried and failed.")
+@click.option("--rerun", is_flag=True, help="Do finished runs again.")
+@click.option("--only-failed", is_flag=True, help="Do only runs that failed before.")
 @click.option(
     "--checkpoint-every",
     type=click.FloatRange(min=0),
@@ -245,12 +255,22 @@ def _cams(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
     show_default=True,
     help="Which trained models to keep, whole, in the results folder: best is that of the board's best row.",
 )
+@click.option(
+    "--workers",
+    default="auto",
+    callback=workers,
+    metavar="N",
+    help="How many runs go on side by side on this machine, each with a GPU, or with its share of the cores; auto is "
+    "one for each GPU.  [default: auto]",
+)
 @click.option("--note", default="", metavar="TEXT", help="Words of your own to keep with the new runs.")
-@click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong.")
+@click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong; also after a command.")
 @click.version_option(package_name="tumorboard", prog_name="tumorboard")
 @click.pass_context
 def cli(ctx: click.Context, /, debug: bool, **options: Any) -> None:
     """Train and evaluate vision backbones on brain-tumour MRI, all alike, and write one leaderboard.
+
+    Without a command, the options are those of the command run.
 
     \b
     python -m benchmark --all                       every backbone on the embedded phantom
@@ -259,12 +279,37 @@ def cli(ctx: click.Context, /, debug: bool, **options: Any) -> None:
 
     The same command again keeps what is done and does the rest. Research software, not for clinical use.
     """
-    ctx.ensure_object(dict)["debug"] = debug
     if ctx.invoked_subcommand is None:
-        from benchmark.cli.run import run
-        from benchmark.execution.planning.request import request_of
+        _run(**options)
+    for parameter in ctx.command.params:
+        typed = ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if typed and parameter.name != "debug":  # the command would not see it
+            raise UserError(
+                f"{parameter.opts[0]} stands before the command '{ctx.invoked_subcommand}': put it after the command."
+            )
 
-        sys.exit(run(request_of(options)))
+
+def _run(**options: Any) -> NoReturn:
+    from benchmark.cli.run import run
+    from benchmark.execution.planning.request import request_of
+
+    sys.exit(run(request_of(options)))
+
+
+run_command = click.Command(
+    "run",
+    callback=_run,
+    params=[parameter for parameter in cli.params if parameter.name not in ("debug", "version")],
+    help="""Train and evaluate backbones, and write the leaderboard. The word run may be left out: these are the
+    options of python -m benchmark itself.
+
+    \b
+    python -m benchmark run --all --data archive.zip
+    python -m benchmark run --backbone timm/resnet50 timm:convnext_tiny --seed 0 1 2
+
+    The same command again keeps what is done and does the rest.
+    """,
+)
 
 
 def _check_own_backbones() -> None:
@@ -280,8 +325,11 @@ def _check_own_backbones() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return the exit code: 0, 1 where some row is not ok, 2 for bad input, 130 interrupted."""
+    """Run a command; return the exit code: 0, 1 where some row is not ok, 2 for bad input, 130 interrupted, 141 where
+    nobody reads what it prints.
+    """
     words = sys.argv[1:] if arguments is None else arguments
+    open_missing()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a letter that a terminal can't show must not end a run
             stream.reconfigure(errors="replace")
@@ -289,7 +337,8 @@ def main(arguments: list[str] | None = None) -> int:
     name = "tumorboard" if _COMPLETION in os.environ else "python -m benchmark"
     try:
         _check_own_backbones()
-        result = cli.main(args=words, prog_name=name, complete_var=_COMPLETION, standalone_mode=False)
+        own = [word for word in words if word != "--debug"]  # it may stand anywhere
+        result = cli.main(args=own, prog_name=name, complete_var=_COMPLETION, standalone_mode=False)
         return result if isinstance(result, int) else 0
     except (UserError, click.ClickException) as error:
         if "--debug" in words:
@@ -302,3 +351,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
+    except Unread:
+        silence()
+        return 141  # as a shell has it for SIGPIPE, by which other programs end then
+    except OSError as error:
+        if error.errno not in _OUTSIDE or "--debug" in words:
+            raise
+        with suppress(OSError):
+            where = f" ('{error.filename}')" if error.filename else ""
+            print(plain(f"{error.strerror}{where}. {_OUTSIDE[error.errno]}."), file=sys.stderr)
+        silence()
+        return 2

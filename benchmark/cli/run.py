@@ -1,6 +1,5 @@
 """What the commands do, once one is chosen: run, list, recipe."""
 
-import json
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark.cli.json_output import json_option, print_json
+from benchmark.cli.standard_streams import silence
 from benchmark.dependencies import how_to_install, require_posix
 from benchmark.errors import UserError
 from benchmark.ownership import other_writers
+from benchmark.text import plain, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,17 +47,19 @@ def planned(request: "Request", console: "Console") -> "Plan":
     """
     require_posix()
     from benchmark.execution.planning.plan import make_plan
+    from benchmark.execution.progress import Steps, tell
 
-    plan = make_plan(request, say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True))
+    with Steps(console, "Looking at the images and backbones") as say:
+        plan = make_plan(request, say)
     for note in plan.notes:
-        console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
+        tell(console, f"Note: {note}")
     others = other_writers(plan.out)
     if others:
-        console.print(
+        tell(
+            console,
             f"Note: of '{plan.out}', {others}: it is trusted for records only, and a run there that goes on from "
             f"checkpoints goes on from what others may have changed.",
-            highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
+        )
     return plan
 
 
@@ -64,25 +68,33 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     from benchmark.execution.controller import Controller
     from benchmark.execution.executors.base import Control
     from benchmark.execution.executors.local import LocalExecutor
-    from benchmark.execution.progress import Display, show_summary
+    from benchmark.execution.progress import Display, Steps, show_summary
     from benchmark.records.suite_membership import save_experiments
 
+    make_ready(plan.out)
     plan.images.save(plan.out)
     if plan.suite is not None:
         save_experiments(plan.out, plan.suite, plan.members, request.changes)
     control = Control()
-    before = {
-        number: signal.signal(number, lambda *_: control.ask() and None) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    before = {number: signal.signal(number, lambda *_: control.ask() and None) for number in _ends_by()}
     try:
-        with Display(console, len(plan.jobs)) as display:
-            executor = LocalExecutor(request.timeout)
+        with Display(console, len(plan.jobs), on_unread=control.ask) as display:
+            executor = LocalExecutor(request.timeout, plan.environments)
             summary = Controller(plan, request, executor, control, display).carry_out()
-        with console.status("Writing the leaderboard") as status:
-            board, problems = write_board(plan, status.update) if summary.finished else (None, ())
+        if display.unread:
+            silence()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if summary.finished:
+        try:
+            with Steps(console, "Writing the leaderboard", lines=False) as say:
+                board, problems = write_board(plan, say)
+        except KeyboardInterrupt:  # all records are there
+            board, problems = None, (f"The leaderboard is not written: python -m benchmark leaderboard {plan.out}",)
+            summary = replace(summary, interrupted=True)
+    else:
+        board, problems = None, ()
     models, model_problems = settled_models(plan, request, board)
     summary = replace(summary, problems=(*summary.problems, *problems, *model_problems))
     show_summary(console, summary, board.page if board else None, board.answers if board else ())
@@ -99,48 +111,91 @@ def settled_models(
         return [], ()
     from filelock import FileLock
 
+    from benchmark.atomic_files import inside
     from benchmark.models.best import settle_models
+    from benchmark.records.results_folder import CLAIMS
 
     try:
-        with FileLock(plan.out / "claims" / "leaderboard.lock"):
+        with FileLock(inside(plan.out, *CLAIMS, "leaderboard.lock")):
             return settle_models(plan.out, board.board), ()
     except OSError as error:
         return [], (f"The kept models could not be brought in line with the board: {error.strerror or error}.",)
 
 
+def make_ready(out: Path) -> None:
+    """Make a results folder, with the file that explains it, and move what an earlier version kept elsewhere.
+
+    Raises:
+        UserError: it can't be written, or an earlier version is working there.
+    """
+    from benchmark.execution.old_layout import take_over
+    from benchmark.records.results_folder import write_guide
+
+    try:
+        take_over(out)
+        out.mkdir(parents=True, exist_ok=True)
+        write_guide(out)
+    except OSError as error:
+        raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
+
+
+def _ends_by() -> tuple[signal.Signals, ...]:
+    """Return the signals that ask for the end; the terminal's own is none where it is ignored (``nohup``)."""
+    hang_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    return signal.SIGINT, signal.SIGTERM, *hang_up
+
+
 def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard | None", tuple[str, ...]]:
-    """Write the leaderboard of all records in a plan's results folder, with a montage of the largest images and small
-    copies of all test images; return it, or ``None`` and a sentence on what prevented it.
+    """Write the leaderboard of all records in a plan's results folder, with a montage of the largest images, small
+    copies of all test images and what is known of them; return it, or ``None`` and a sentence on what prevented it.
 
     Args:
         say: is told what is being done.
     """
     from filelock import FileLock
 
-    from benchmark.data import load_prepared, load_split
-    from benchmark.reporting.figures.montage import write_montage
-    from benchmark.reporting.figures.thumbnails import write_thumbnails
+    from benchmark.atomic_files import inside
+    from benchmark.records.results_folder import CLAIMS
     from benchmark.reporting.leaderboard import write_leaderboard
 
-    largest = max(plan.jobs, key=lambda job: job.run.recipe.size)
-    # every fold has test images of its own
-    splits = {(job.data.fingerprint, job.split_file): job for job in plan.jobs}
     try:
-        with FileLock(plan.out / "claims" / "leaderboard.lock"):
-            data = load_prepared(largest.data_folder)
-            write_montage(data, plan.out)
-            for job in splits.values():
-                own = data if job.data.fingerprint == data.fingerprint else load_prepared(job.data_folder)
-                write_thumbnails(own, load_split(job.split_file).test, plan.out)
-            return write_leaderboard(plan.out, say=say), ()
+        with FileLock(inside(plan.out, *CLAIMS, "leaderboard.lock")):
+            problems = _keep_pictures(plan)
+            return write_leaderboard(plan.out, say=say), problems
     except UserError as error:
         return None, (str(error),)
     except OSError as error:
         return None, (f"The leaderboard could not be written: {error.strerror or error}.",)
 
 
+def _keep_pictures(plan: "Plan") -> tuple[str, ...]:
+    """Write the montage, the small images and what is known of them; return a sentence on what prevented it, if
+    anything did.
+    """
+    from benchmark.data import load_prepared
+    from benchmark.execution.worker.inputs import load_images
+    from benchmark.records.outcomes import RunFailure
+    from benchmark.reporting.breakdown.image_facts import write_image_facts
+    from benchmark.reporting.figures.montage import write_montage
+    from benchmark.reporting.figures.thumbnails import write_thumbnails
+
+    largest = max(plan.jobs, key=lambda job: job.run.recipe.size)
+    # every fold has test images of its own
+    splits = {(job.data.fingerprint, job.split_file): job for job in plan.jobs}
+    try:
+        write_montage(load_prepared(largest.data_folder), plan.out)
+        for job in splits.values():
+            data, split = load_images(job)
+            write_thumbnails(data, split.test, plan.out)
+            write_image_facts(data, split.test, plan.out)
+    except (UserError, RunFailure, OSError) as error:
+        why = error.strerror or error if isinstance(error, OSError) else error
+        return (f"The board shows only images that earlier commands kept: {str(why).rstrip('.')}.",)
+    return ()
+
+
 @click.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@json_option
 @click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), metavar="FILE")
 def list_command(as_json: bool, plugins: tuple[Path, ...]) -> None:
     """Show every backbone, with the weights at hand, and plug-ins that can't be used, with the reason."""
@@ -153,18 +208,22 @@ def list_command(as_json: bool, plugins: tuple[Path, ...]) -> None:
     entries = [_facts(registry.get(name)) for name in registry.names()]
     broken = [{"name": each.name, "origin": each.origin, "reason": each.reason} for each in registry.broken]
     if as_json:
-        click.echo(json.dumps({"backbones": entries, "broken": broken}, indent=1))
+        print_json({"backbones": entries, "broken": broken})
         return
     lines = [tuple(_LISTED.values()), *(tuple(_cell(entry[column]) for column in _LISTED) for entry in entries)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(_LISTED))]
     for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    click.echo("\nAlso every model of two libraries: timm:NAME, keras:NAME.")
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo(shown("  ".join(cells).rstrip()))
+    click.echo(
+        "\nAlso every model of two libraries: timm:NAME, keras:NAME. timm/resnet50 and timm:resnet50 are two rows:\n"
+        "the first is declared above, with fixed weights, the second is what the installed timm makes of that name."
+    )
     missing = sorted({module for name in registry.names() for module in registry.get(name).missing_modules()})
     if missing:
         click.echo(f"Not installed: {', '.join(missing)}. To train with them: {how_to_install(missing)}")
     for each in broken:
-        click.echo(f"Not usable: {each['name']} ({each['origin']}): {each['reason']}")
+        click.echo(plain(f"Not usable: {each['name']} ({each['origin']}): {each['reason']}"))
 
 
 # what `list` shows in its table, and how it is headed
@@ -204,7 +263,7 @@ def _facts(entry: "Backbone") -> dict[str, Any]:
         note = f"not installed: {', '.join(missing)}" + (f"; {note}" if note else "")
     return {
         "name": entry.name,
-        "framework": entry.framework,
+        "framework": _executed_by(entry),
         "library": entry.library,
         "input_size": entry.input_size,
         "parameters": entry.parameters,
@@ -215,6 +274,17 @@ def _facts(entry: "Backbone") -> dict[str, Any]:
         "note": note,
         "origin": entry.origin,
     }
+
+
+def _executed_by(entry: "Backbone") -> str:
+    """Return the framework that executes a network, as boards name it; a plug-in's own where no engine runs it."""
+    from benchmark.engines import engine_of
+    from benchmark.records.settings import Settings
+
+    try:
+        return engine_of(entry, Settings().keras_backend)
+    except UserError:
+        return entry.framework
 
 
 @click.command("recipe")
@@ -244,13 +314,13 @@ def suite_command(name: str | None) -> None:
             click.echo(f"{shipped}: {load_suite(shipped).about}")
         return
     suite = load_suite(name)
-    click.echo(suite.about)
+    click.echo(plain(suite.about))
     for entry in suite.entries:
         facts = [", ".join(entry.backbones or suite.backbones or ())]
         facts += [f"continues from '{entry.init_from}'"] if entry.init_from else []
         facts += ["for a GPU, or --limit"] if entry.gpu else []
         facts += [entry.note] if entry.note else []
-        click.echo(f"{entry.name}: {'; '.join(facts)}")
+        click.echo(plain(f"{entry.name}: {'; '.join(facts)}"))
 
 
 def as_toml(recipe: "Recipe") -> str:

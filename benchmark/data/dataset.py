@@ -36,10 +36,12 @@ class DataSet:
             stop; empty where there are none.
         negative_class: the class without a tumour, ``None`` where there is none.
         synthetic: whether the images are simulated; every output says so.
-        planes: str, shape (N,), ``axial``, ``coronal`` or ``sagittal``; ``None`` where unknown.
+        planes: str, shape (N,), ``axial``, ``coronal`` or ``sagittal``, empty where unknown; ``None`` where all are.
         folds: int64, shape (N,), the source's official folds, from 1; ``None`` where there are none.
-        scanners: str, shape (N,), manufacturer and field strength; ``None`` where unknown.
-        thicknesses: float64, shape (N,), of the slices, in mm; ``None`` where unknown.
+        scanners: str, shape (N,), manufacturer and field strength, empty where unknown; ``None`` where all are.
+        thicknesses: float64, shape (N,), of the slices, in mm, ``nan`` where unknown; ``None`` where all are.
+        sources: str, shape (N,), the hospital or collection of each image, empty where unknown; ``None`` where all
+            are.
         native_sizes: int64, shape (N, 2), height and width before resizing, in pixels.
         hashes: uint8, shape (N, 2, 32), SHA-256 of each image's stored bytes (zeros where it is made and not
             read) and of its native pixels.
@@ -62,6 +64,7 @@ class DataSet:
     planes: npt.NDArray[np.str_] | None = None
     scanners: npt.NDArray[np.str_] | None = None
     thicknesses: npt.NDArray[np.float64] | None = None
+    sources: npt.NDArray[np.str_] | None = None
     folds: Labels | None = None
     native_sizes: Labels | None = None
     hashes: npt.NDArray[np.uint8] | None = None
@@ -92,6 +95,7 @@ class DataSet:
             "folds",
             "scanners",
             "thicknesses",
+            "sources",
             "native_sizes",
             "hashes",
         )
@@ -125,7 +129,8 @@ class Split:
         removed: how many training images were left out because they also stand in test; ``None`` where that was
             not asked for.
         unscored: classes without test images; averages over classes leave them out.
-        kind: ``official``, ``holdout``, ``folds``, ``official-folds`` or ``slice`` (folds that part patients).
+        kind: ``official``, ``holdout``, ``folds``, ``official-folds``, ``regroup`` (an official split cut anew),
+            ``slice`` (folds that part patients) or ``external`` (all images of another set are tested).
         fold, folds: which one this is, from 1, and of how many; ``None`` where there are no folds.
         scheme: SHA-256 of the whole cross-validation, equal for all its folds; empty where there are no folds.
     """

@@ -33,6 +33,7 @@ class DataOptions:
         permute_labels: seed of the negative control; ``None`` keeps the true labels.
         test_data: a second source, whose images are the test images.
         test_classes: pairs (class of the test data, class of the training data) that name one class differently.
+        whole: whether all images of ``source`` are kept beside those of ``test_data``: a split says which train.
     """
 
     source: str = "phantom"
@@ -44,6 +45,7 @@ class DataOptions:
     permute_labels: int | None = None
     test_data: str | None = None
     test_classes: tuple[tuple[str, str], ...] = ()
+    whole: bool = False
 
 
 def open_data(options: DataOptions, *, cache: Path | None = None, progress: Progress | None = None) -> DataSet:
@@ -56,9 +58,11 @@ def open_data(options: DataOptions, *, cache: Path | None = None, progress: Prog
     source: str | CombinedSource = options.source
     if options.test_data is not None:
         mapping = {tidy_class(name): tidy_class(target) for name, target in options.test_classes}
-        source = CombinedSource(open_source(options.source), open_source(options.test_data), mapping)
+        source = CombinedSource(
+            open_source(options.source), open_source(options.test_data), mapping, whole=options.whole
+        )
     elif options.test_classes:
-        raise UserError("A class mapping needs --test-data.")
+        raise UserError("A class mapping needs --test-data, or --cross.")
     data = open_dataset(
         source,
         size=options.size,

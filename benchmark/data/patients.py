@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from benchmark.data.sources.base import Item
 from benchmark.errors import UserError
 
+ALONE = "image "  # how the patient of an image begins whose patient is unknown, where others are known
 _MOSTLY_SEVERAL = 0.7  # patients for each image, at most: else most have one image only
 _LETTER = re.compile(r"(?<=\d)[A-Za-z]$")
 
@@ -45,7 +46,7 @@ def kept_apart(patients: Iterable[str]) -> str:
 
 def joined_by_letter(patients: Iterable[str]) -> str:
     """Say that ids which differ by a letter at the end only are taken for one patient, with the numbers."""
-    ids = set(patients)
+    ids = {patient for patient in patients if ALONE not in patient}  # those that are known
     persons = {without_letter(patient) for patient in ids}
     numbers = f"{len(ids)} ids, {len(persons)} patients"
     return f"patient ids that differ by a letter at the end only are one patient: {numbers}"

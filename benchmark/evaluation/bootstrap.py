@@ -11,8 +11,9 @@ and clusters are drawn from all of them. What the networks of the folds have in 
 data) is not resampled; over folds there is Nadeau and Bengio's test (:mod:`benchmark.evaluation.comparison`).
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -58,9 +59,21 @@ class Estimate:
         seeds = min(self.seed_variance, total)
         return satterthwaite((total - seeds, self.clusters - 1), (seeds, self.seed_freedom))
 
-    def interval(self, low: float = 0.0, high: float = 1.0) -> Interval:
-        """Return the 95 % interval of a score that lies between ``low`` and ``high``."""
+    def interval(self, low: float = 0.0, high: float = 1.0) -> Interval | None:
+        """Return the 95 % interval of a score from ``low`` to ``high``; ``None`` where nothing varies."""
         return logit_interval(self.value, self.error, self.freedom, self.clusters, low, high)
+
+    def at_design_effect(self, effect: float) -> "Estimate":
+        """Return the estimate as if ``effect`` times as many images depended on each other as its clusters say.
+
+        The variance grows by the design effect, the number of clusters falls by it (Kish 1965, section 5.4).
+        """
+        centre = float(np.nanmean(self.replicates)) if len(self.replicates) else self.value
+        return replace(
+            self,
+            replicates=centre + (self.replicates - centre) * math.sqrt(effect),
+            clusters=max(2, round(self.clusters / effect)),
+        )
 
     def minus(self, other: "Estimate") -> "Estimate":
         """Return the difference to another row's score on the same clusters and draws."""
@@ -95,12 +108,12 @@ class Resampled:
             clusters: how many the score depends on, such as those that have images of one class; ``None``: all.
         """
         values = measure(self.parts.sum(axis=1))
-        resampled = len(values) >= SEEDS_TO_RESAMPLE
+        seed_variance, seed_freedom = Bootstrap.seed_variance(values)
         return Estimate(
             value=float(values.mean()),
             replicates=np.asarray((self.seeds * measure(self.sums)).sum(axis=1)),
-            seed_variance=float(values.var(ddof=1)) / len(values) if resampled else 0.0,
-            seed_freedom=len(values) - 1 if resampled else 0,
+            seed_variance=seed_variance,
+            seed_freedom=seed_freedom,
             clusters=self.parts.shape[1] if clusters is None else clusters,
         )
 
@@ -120,7 +133,7 @@ class Bootstrap:
     def __init__(self, clusters: int, seed: int = 0, resamples: int = RESAMPLES) -> None:
         self.seed = seed
         self.resamples = resamples
-        self._draws = self._draw(clusters)
+        self.draws = self._draw(clusters)  # uint16, shape (B, G): how often each cluster is drawn
 
     def resample(self, parts: Floats, row: int = 0) -> Resampled:
         """Return a row's sums in every resample.
@@ -133,16 +146,28 @@ class Bootstrap:
             ValueError: the parts are of another number of clusters.
         """
         seeds, count, *shape = parts.shape
-        if count != self._draws.shape[1]:
+        if count != self.draws.shape[1]:
             raise ValueError("parts and draws are of different clusters")
         flat = np.moveaxis(parts, 0, 1).reshape(count, -1).astype(np.float64)
         step = max(1, _CHUNK // count)
-        sums = [self._draws[i : i + step].astype(np.float64) @ flat for i in range(0, self.resamples, step)]
+        sums = [self.draws[i : i + step].astype(np.float64) @ flat for i in range(0, self.resamples, step)]
+        drawn = np.concatenate(sums).reshape(self.resamples, seeds, *shape)
+        return Resampled(parts, drawn, self.seed_weights(seeds, row))
+
+    def seed_weights(self, seeds: int, row: int = 0) -> Floats:
+        """Return the weight of each of S seeds in each resample, float64 of shape (B, S); rows sum to 1."""
         weights = np.full((self.resamples, seeds), 1 / seeds)
         if seeds >= SEEDS_TO_RESAMPLE:
             generator = np.random.default_rng([self.seed, 1, row])
             weights = generator.multinomial(seeds - 1, weights[0], self.resamples) / (seeds - 1)
-        return Resampled(parts, np.concatenate(sums).reshape(self.resamples, seeds, *shape), weights)
+        return weights
+
+    @staticmethod
+    def seed_variance(values: Floats) -> tuple[float, int]:
+        """Return the variance of a mean over seeds, shape (S,), and its degrees of freedom; 0 where there are few."""
+        if len(values) < SEEDS_TO_RESAMPLE:
+            return 0.0, 0
+        return float(values.var(ddof=1)) / len(values), len(values) - 1
 
     def _draw(self, count: int) -> npt.NDArray[np.uint16]:
         """Return how often each cluster is drawn in each resample: shape (B, G)."""

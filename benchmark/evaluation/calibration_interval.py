@@ -10,7 +10,7 @@ from benchmark.evaluation.metrics import Floats
 _SCALES = np.concatenate([np.linspace(0, 1.5, 31), np.linspace(1.6, 4, 25)])
 
 
-def calibration_interval(gaps: Resampled, confidence: float = 0.95) -> Interval:
+def calibration_interval(gaps: Resampled, confidence: float = 0.95) -> Interval | None:
     """Return an interval of the calibration error that allows for its bias.
 
     The error is a sum of absolute values, so that what is observed lies above the truth, the more the fewer images
@@ -29,6 +29,9 @@ def calibration_interval(gaps: Resampled, confidence: float = 0.95) -> Interval:
 
     Args:
         gaps: of :func:`~benchmark.evaluation.clusters.gaps_by_cluster`, resampled.
+
+    Returns:
+        ``None`` where nothing varies between resamples.
     """
     from scipy.stats import norm, t
 
@@ -40,7 +43,7 @@ def calibration_interval(gaps: Resampled, confidence: float = 0.95) -> Interval:
     drawn = gaps.sums[..., 0] / gaps.sums[..., 1].sum(axis=-1, keepdims=True)  # (B, S, bins)
     tail = 0.5 + confidence / 2
     noise = (drawn - observed) * float(t.ppf(tail, max(1, clusters - 1)) / norm.ppf(tail))
-    if value == 0 or not noise.any():
+    if usual is None or value == 0 or not noise.any():
         return usual
     low, _ = _ends(_shrunken(observed, noise), noise, gaps.seeds, value, tail)
     _, high = _ends(observed, noise, gaps.seeds, value, tail)

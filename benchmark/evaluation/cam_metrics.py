@@ -16,6 +16,8 @@ Masks = npt.NDArray[np.bool_]
 POINTING, ENERGY, IOU = "cam_pointing", "cam_energy", "cam_iou"
 SCORES = (POINTING, ENERGY, IOU)
 GAUSSIAN, UNIFORM, MEAN_MASK = "centred Gaussian", "uniform map", "mean training mask"
+BASELINES = {GAUSSIAN: "gaussian", UNIFORM: "uniform", MEAN_MASK: "mean_mask"}  # names, and how columns end
+ORACLE = "the lesion itself"
 GAUSSIAN_SIGMA = 0.25  # of the image's side
 _CHUNK, _CHUNK_PIXELS = 64, 2**22  # maps that are held at full size at once, and their pixels at most
 
@@ -69,6 +71,29 @@ def upsample(maps: Floats, size: int) -> npt.NDArray[np.float32]:
     rows, columns = _weights(maps.shape[1], size), _weights(maps.shape[2], size)
     enlarged: npt.NDArray[np.float32] = rows @ maps.astype(np.float32) @ columns.T
     return enlarged
+
+
+def averaged(maps: npt.NDArray[np.generic], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Return maps at a coarser size, each pixel the mean over the area that it covers: float32, shape (M, h, w).
+
+    Args:
+        maps: shape (M, S, S).
+        shape: h and w, at most S, of which S need not be a multiple.
+    """
+    rows, columns = (_areas(maps.shape[axis + 1], small) for axis, small in enumerate(shape))
+    found = np.empty((len(maps), *shape), dtype=np.float32)
+    step = max(1, min(_CHUNK, _CHUNK_PIXELS // max(1, maps.shape[1] * maps.shape[2])))
+    for start in range(0, len(maps), step):
+        found[start : start + step] = rows @ maps[start : start + step].astype(np.float32) @ columns.T
+    return found
+
+
+def _areas(large: int, small: int) -> npt.NDArray[np.float32]:
+    """Return means over ``small`` intervals of ``large`` samples as a matrix, shape (small, large)."""
+    edges = np.arange(small + 1) * (large / small)
+    starts = np.arange(large)
+    overlap = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
+    return np.asarray(np.maximum(overlap, 0) * (small / large), dtype=np.float32)
 
 
 def _weights(small: int, large: int) -> npt.NDArray[np.float32]:
@@ -176,10 +201,37 @@ def baseline_maps(size: int, mean_mask: Floats | None) -> dict[str, npt.NDArray[
     return maps
 
 
-def score_baselines(masks: Masks, mean_mask: Floats | None) -> Mapping[str, MapScores]:
-    """Return what each baseline scores on the same masks, by name."""
-    maps = baseline_maps(masks.shape[1], mean_mask)
-    return {name: score_maps(np.broadcast_to(each, masks.shape), masks) for name, each in maps.items()}
+def score_baselines(
+    masks: Masks, mean_mask: Floats | None, shape: tuple[int, int] | None = None
+) -> Mapping[str, MapScores]:
+    """Return what each baseline scores on the same masks at a map's own resolution, by name.
+
+    Args:
+        masks: bool, shape (M, S, S).
+        mean_mask: as in :func:`baseline_maps`.
+        shape: of the maps that they stand beside: a baseline is averaged to it, and enlarged again as they are.
+            ``None``: as fine as the masks.
+    """
+    size = masks.shape[1]
+    maps = baseline_maps(size, mean_mask)
+    found = {}
+    for name, each in maps.items():
+        coarse = averaged(each[None], shape or (size, size))
+        found[name] = score_maps(np.broadcast_to(coarse, (len(masks), *coarse.shape[1:])), masks)
+    return found
+
+
+def score_oracle(masks: Masks, shape: tuple[int, int]) -> MapScores:
+    """Return what the lesions themselves score as maps of some size: the ceiling of what that size can show.
+
+    Each mask is averaged to the size of the map and enlarged again. At 2 x 2 pixels the highest point of an enlarged
+    map can only lie in a corner, where no lesion is.
+
+    Args:
+        masks: bool, shape (M, S, S), each with a pixel at least.
+        shape: height and width of the maps.
+    """
+    return score_maps(averaged(masks, shape), masks)
 
 
 def mean_mask(masks: npt.NDArray[np.generic]) -> npt.NDArray[np.float32] | None:

@@ -42,10 +42,9 @@ class ClusteredImages:
             np.concatenate([getattr(test, name)[order] for test, order in zip(tests, orders, strict=True)])
             for name in ("image_ids", "labels", "groups")
         )
-        names = np.where(groups == "", np.char.add("\n", ids), groups)  # no group has a line break
-        known, clusters = np.unique(names, return_inverse=True)
+        clusters, count = numbered_clusters(ids, groups)
         folds = np.repeat(np.arange(len(tests)), [len(test.labels) for test in tests])
-        return cls(ids, labels, groups, folds.astype(np.int64), clusters.astype(np.int64), len(known))
+        return cls(ids, labels, groups, folds.astype(np.int64), clusters, count)
 
     @property
     def n_folds(self) -> int:
@@ -74,17 +73,22 @@ class ClusteredImages:
         return flat.reshape(self.count, size).astype(np.float64)
 
 
+def numbered_clusters(ids: npt.NDArray[np.str_], groups: npt.NDArray[np.str_]) -> tuple[Counts, int]:
+    """Return the number of each image's cluster, int64 of shape (N,), and how many there are.
+
+    Args:
+        ids, groups: str, shape (N,); an image without a group is a cluster of its own.
+    """
+    names = np.where(groups == "", np.char.add("\n", ids), groups)  # no group has a line break
+    known, clusters = np.unique(names, return_inverse=True)
+    return clusters.astype(np.int64), len(known)
+
+
 def confusion_by_cluster(images: ClusteredImages, probabilities: npt.NDArray[np.floating]) -> Floats:
     """Return confusion matrices per cluster: float64, shape (G, C, C); their sum is the whole one."""
     classes = probabilities.shape[1]
     found = images.sums(images.labels * classes + decide(probabilities), classes**2)
     return found.reshape(images.count, classes, classes)
-
-
-def reports_by_cluster(images: ClusteredImages, reported: npt.NDArray[np.bool_], negative: int) -> Floats:
-    """Return matrices of "tumour or not" per cluster: float64, shape (G, 2, 2), truth by row, report by column."""
-    ill = (images.labels != negative).astype(np.int64)
-    return images.sums(ill * 2 + reported.astype(np.int64), 4).reshape(images.count, 2, 2)
 
 
 def gaps_by_cluster(images: ClusteredImages, probabilities: npt.NDArray[np.floating]) -> Floats:

@@ -10,6 +10,7 @@ import numpy as np
 from benchmark.evaluation.bootstrap import Estimate
 from benchmark.evaluation.intervals import Interval
 from benchmark.evaluation.metrics import Counts, Floats
+from benchmark.evaluation.multiple_testing import romano_wolf
 
 ALPHA = 0.05
 
@@ -23,7 +24,7 @@ class Comparison:
         difference: score of the first less that of the second.
         interval: of the difference, 95 %, without correction.
         p: two-sided, without correction.
-        p_holm: corrected for all pairs of the block.
+        p_adjusted: corrected for all pairs of the block (:func:`~benchmark.evaluation.multiple_testing.romano_wolf`).
     """
 
     first: int
@@ -31,18 +32,36 @@ class Comparison:
     difference: float
     interval: Interval
     p: float
-    p_holm: float
+    p_adjusted: float
 
     @property
     def better(self) -> int | None:
         """The row that is significantly better, ``None`` where they can't be told apart."""
-        if self.p_holm >= ALPHA or self.difference == 0:
+        if self.p_adjusted >= ALPHA or self.difference == 0:
             return None
         return self.first if self.difference > 0 else self.second
 
 
+@dataclass(frozen=True)
+class RankInterval:
+    """The ranks that a row may have: from 1 + the rows that are significantly better to all less the worse ones.
+
+    With decisions on all pairs whose common error is at most 5 %, the true ranks of all rows lie in their intervals
+    at once with at least 95 % confidence (Mogstad, Romano, Shaikh & Wilhelm 2024, "Inference for ranks with
+    applications to mobility across neighbourhoods and academic achievement across countries", Review of Economic
+    Studies 91(1), section 3, simultaneous confidence sets).
+
+    Args:
+        first: the best rank that is left open, from 1.
+        last: the worst.
+    """
+
+    first: int
+    last: int
+
+
 def compare(estimates: Sequence[Estimate]) -> list[Comparison]:
-    """Compare all pairs of rows by a paired bootstrap of clusters, with Holm's correction.
+    """Compare all pairs of rows by a paired bootstrap of clusters, corrected by Romano and Wolf's step-down.
 
     The rows' replicates come from the same draws of clusters, so that the difference's standard error keeps
     what they have in common; their ratio is referred to Student's t (Efron & Tibshirani 1993, section 12.4), so
@@ -50,36 +69,30 @@ def compare(estimates: Sequence[Estimate]) -> list[Comparison]:
     """
     from scipy.stats import t
 
-    found = []
+    found, deviations = [], []
     for first, second in itertools.combinations(range(len(estimates)), 2):
         both = estimates[first].minus(estimates[second])
         error, freedom = both.error, both.freedom
         p = float(2 * t.sf(abs(both.value) / error, freedom)) if error > 0 else 1.0
         reach = float(t.ppf(0.975, freedom)) * error
         found.append((first, second, both.value, Interval(both.value - reach, both.value + reach), p))
-    corrected = holm([p for *_, p in found])
-    return [Comparison(*pair, p_holm) for pair, p_holm in zip(found, corrected, strict=True)]
+        drawn = both.replicates - np.nanmean(both.replicates) if error > 0 else np.zeros(len(both.replicates))
+        deviations.append(np.nan_to_num(drawn) / (error or 1.0))
+    if not found:
+        return []
+    adjusted = romano_wolf([p for *_, p in found], np.column_stack(deviations))
+    return [Comparison(*pair, p_adjusted) for pair, p_adjusted in zip(found, adjusted, strict=True)]
 
 
-def ranks(count: int, comparisons: Sequence[Comparison]) -> list[int]:
-    """Return for each of ``count`` rows 1 + the number of rows that are significantly better."""
-    worse = [
-        comparison.second if comparison.better == comparison.first else comparison.first
-        for comparison in comparisons
-        if comparison.better is not None
-    ]
-    return [1 + worse.count(row) for row in range(count)]
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number (Holm 1979), as R's ``p.adjust(method = "holm")``."""
-    order = np.argsort(p_values, kind="stable")
-    corrected = [0.0] * len(p_values)
-    largest = 0.0
-    for place, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
-        corrected[index] = largest
-    return corrected
+def rank_intervals(count: int, comparisons: Sequence[Comparison]) -> list[RankInterval]:
+    """Return the ranks that each of ``count`` rows may have, by the decisions on all pairs of them."""
+    better, worse = [0] * count, [0] * count
+    for comparison in comparisons:
+        if comparison.better is not None:
+            other = comparison.second if comparison.better == comparison.first else comparison.first
+            better[other] += 1
+            worse[comparison.better] += 1
+    return [RankInterval(1 + better[row], count - worse[row]) for row in range(count)]
 
 
 def mcnemar(first_only: int, second_only: int) -> float:

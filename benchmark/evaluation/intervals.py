@@ -1,5 +1,6 @@
 """Intervals for counts, such as false negatives, when images come in clusters."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,14 +37,39 @@ def wilson(count: float, trials: float, confidence: float = 0.95) -> Interval:
     return Interval(low, high)
 
 
+def clopper_pearson(count: float, trials: float, confidence: float = 0.95) -> Interval:
+    """Return the exact interval of a share (Clopper & Pearson 1934), which covers at least as often as it says.
+
+    Quantiles of beta distributions (Brown, Cai & DasGupta 2001, section 4.2.1), so that an effective number of trials
+    need not be whole (Korn & Graubard 1998).
+
+    Args:
+        count: successes, 0 to ``trials``.
+        trials: number of independent trials, or an effective number, above 0.
+    """
+    from scipy.stats import beta
+
+    if trials <= 0:
+        return Interval(0.0, 1.0)
+    tail = (1 - confidence) / 2
+    low = 0.0 if count <= 0 else float(beta.ppf(tail, count, trials - count + 1))
+    high = 1.0 if count >= trials else float(beta.ppf(1 - tail, count + 1, trials - count))
+    return Interval(low, high)
+
+
+def known(intervals: Mapping[str, Interval | None]) -> dict[str, Interval]:
+    """Return the intervals that are known, by name."""
+    return {name: interval for name, interval in intervals.items() if interval is not None}
+
+
 def logit_interval(
     value: float, error: float, freedom: float, clusters: int, low: float = 0.0, high: float = 1.0
-) -> Interval:
+) -> Interval | None:
     """Return the 95 % interval of a score that lies between ``low`` and ``high``.
 
     ``logit(value) +/- t * error / (value (1 - value))`` for a score from 0 to 1: the delta method (Agresti 2013,
-    section 16.1) with Student's t. A score without a standard error, such as one at its limit, gets Wilson's
-    interval for as many trials as there are clusters.
+    section 16.1) with Student's t. A score at its limit, where nothing varies, gets Wilson's interval for as many
+    trials as there are clusters.
 
     Args:
         value: the score.
@@ -51,11 +77,18 @@ def logit_interval(
         freedom: degrees of freedom of the error.
         clusters: number of independent clusters behind it.
         low, high: least and greatest score that is possible.
+
+    Returns:
+        ``None`` for a score between its limits that does not vary, such as the correlation of a constant answer:
+        nothing is known of its error.
     """
     from scipy.stats import t
 
     share = (value - low) / (high - low)
-    if not 1e-9 < share < 1 - 1e-9 or error == 0:
+    at_limit = not 1e-9 < share < 1 - 1e-9
+    if error == 0 and not at_limit:
+        return None
+    if at_limit:
         ends = wilson(share * clusters, clusters)
     else:
         reach = float(t.ppf(0.975, freedom)) * error / (high - low) / (share * (1 - share))
@@ -130,6 +163,9 @@ def effective_size(sizes: Counts, correlation: float, confidence: float = 0.95) 
 def count_interval(count: float, clusters: Counts, correlation: float, confidence: float = 0.95) -> Interval:
     """Return an interval for a count of events among images that come in clusters, in images.
 
+    Wilson's; where there is no event, or nothing but events, the exact one of Clopper and Pearson: its end for 0 of n
+    is the share at which n images without an event have a chance of 2.5 %.
+
     Args:
         count: events.
         clusters: int64, shape (n,), the cluster of each image.
@@ -139,5 +175,6 @@ def count_interval(count: float, clusters: Counts, correlation: float, confidenc
     if total == 0:
         return Interval(0.0, 0.0)
     effective = effective_size(np.unique(clusters, return_counts=True)[1].astype(np.int64), correlation, confidence)
-    share = wilson(count * effective / total, effective, confidence)
+    exact = count <= 0 or count >= total
+    share = (clopper_pearson if exact else wilson)(count * effective / total, effective, confidence)
     return Interval(share.low * total, share.high * total)

@@ -8,7 +8,6 @@ stale, and is shown no more until the comparison is made again.
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated
 
@@ -16,11 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark.atomic_files import write_atomically
 from benchmark.errors import UserError
+from benchmark.foreign_files import Refused, list_foreign, read_foreign
+from benchmark.text import plain
 
 # What float32 on a CPU allows two libraries that add in another order.
 LOGITS_TOLERANCE, CURVE_TOLERANCE = 1e-4, 1e-3
 FOLDER = "parity"
 _LONGEST = 20_000  # bytes; a certificate has about one thousand
+_SHOWN = 80  # characters of a file's name in a message
 
 _Name = Annotated[str, Field(max_length=300)]
 _Difference = Annotated[float, Field(ge=0)]
@@ -134,22 +136,28 @@ def store(certificate: Certificate, folder: Path) -> Path:
 def shipped() -> list[Certificate]:
     """Return the certificates of the built-in pairs."""
     folder = files("benchmark.evaluation") / "certificates"
-    found = (_read(file) for file in sorted(folder.iterdir(), key=lambda file: file.name) if _is_one(file))
-    return [certificate for certificate in found if isinstance(certificate, Certificate)]
+    shipped_files = sorted((file for file in folder.iterdir() if _is_one(file.name)), key=lambda file: file.name)
+    return [Certificate.model_validate_json(file.read_bytes()) for file in shipped_files]
 
 
 def of_results(folders: Iterable[Path]) -> tuple[list[Certificate], list[str]]:
     """Return the certificates beside the records of results folders, and a sentence for each that can't be read."""
-    places = [place / FOLDER for folder in folders for place in (folder.resolve(), folder.resolve().parent)]
+    places = [place for folder in folders for place in (folder.resolve(), folder.resolve().parent)]
     found: list[Certificate] = []
     problems: list[str] = []
     for place in dict.fromkeys(places):
-        for file in sorted(place.glob("*.json")):
-            read = _read(file)
+        try:
+            names = [name for name in list_foreign(place, FOLDER) if _is_one(name)]
+        except Refused as refused:
+            problems.append(f"{FOLDER} is not used: {refused}.")
+            continue
+        for name in names:
+            read = _read(place, name)
             if isinstance(read, Certificate):
                 found.append(read)
             else:
-                problems.append(f"The certificate {file.name} is not used: {read}; make it again with parity.")
+                sentence = f"The certificate {name[:_SHOWN]} is not used: {read}; make it again with parity."
+                problems.append(plain(sentence))
     return found, problems
 
 
@@ -170,19 +178,15 @@ def speaking_of(
     return list(kept.values())
 
 
-def _is_one(file: Traversable) -> bool:
-    return file.name.endswith(".json")
+def _is_one(name: str) -> bool:
+    return name.endswith(".json") and not name.startswith(".")
 
 
-def _read(file: Traversable) -> Certificate | str:
-    """Return a certificate, or why a file holds none."""
+def _read(place: Path, name: str) -> Certificate | str:
+    """Return a certificate of a results folder, or why a file there holds none."""
     try:
-        with file.open("rb") as stream:
-            data = stream.read(_LONGEST + 1)
-        if len(data) > _LONGEST:
-            return "it is too long"
-        return Certificate.model_validate(json.loads(data))
-    except OSError as error:
-        return error.strerror or "it can't be read"
+        return Certificate.model_validate(json.loads(read_foreign(place, FOLDER, name, limit=_LONGEST)))
+    except (Refused, OSError) as error:
+        return str(error)
     except (ValueError, ValidationError, RecursionError):
         return "it is not what parity writes"

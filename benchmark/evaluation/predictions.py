@@ -9,14 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.evaluation import metrics
-from benchmark.evaluation.bootstrap import Bootstrap, Estimate, Measure
+from benchmark.evaluation.bootstrap import Bootstrap, Estimate, Measure, Resampled
 from benchmark.evaluation.calibration import (
-    OPERATING_SPECIFICITY,
     brier_by_image,
     by_patient,
     expected_cost,
-    reports,
-    threshold_at,
 )
 from benchmark.evaluation.calibration_interval import calibration_interval
 from benchmark.evaluation.clusters import (
@@ -24,12 +21,22 @@ from benchmark.evaluation.clusters import (
     confusion_by_cluster,
     gaps_by_cluster,
     means_by_cluster,
-    reports_by_cluster,
 )
-from benchmark.evaluation.intervals import Interval, correlation, count_interval, logit_interval, satterthwaite
+from benchmark.evaluation.decisions.net_benefit import (
+    THRESHOLDS,
+    VARIANTS,
+    bounds,
+    column_name,
+    net_benefit_estimates,
+)
+from benchmark.evaluation.decisions.operating_point import operating_point
+from benchmark.evaluation.decisions.selective import conformal_estimates, selective_estimates
+from benchmark.evaluation.intervals import Interval, correlation, count_interval, known, logit_interval, satterthwaite
 from benchmark.evaluation.roc import clustered_variance, influence
 from benchmark.records.record import Predictions
 
+DESIGN_EFFECTS = (2, 4)  # at which the interval of macro-F1 is told where patients are unknown
+Intervals = dict[str, Interval | None]  # by column name; None: not known
 Folds = Mapping[str, Sequence[Predictions]]  # a row's runs by split, each with one run for each seed, in order
 
 
@@ -66,32 +73,45 @@ class Readings:
 
     Args:
         probabilities: float32, shape (S, N, C), of S trainings.
-        reported: bool, shape (S, N): whether a tumour is reported at the threshold that each run's validation images
-            gave; ``None`` where there is no class without a tumour, or no such validation images.
+        validation: for each training, and each of its folds, the predictions of its validation images.
+        trained_shares: float64, shape (C,), of the classes in training as the loss weighs them; ``None`` where they
+            are not known.
     """
 
     probabilities: npt.NDArray[np.float32]
-    reported: npt.NDArray[np.bool_] | None
+    validation: tuple[tuple[Predictions, ...], ...]
+    trained_shares: metrics.Floats | None = None
 
     @classmethod
-    def of(cls, row: Folds, images: ClusteredImages, negative: int | None) -> "Readings | None":
+    def of(
+        cls, row: Folds, images: ClusteredImages, trained_shares: metrics.Floats | None = None
+    ) -> "Readings | None":
         """Return a row's readings, ``None`` where its folds, images or labels are others."""
         if len(row) != images.n_folds:
             return None
-        chances, flags = [], []
+        chances, validation = [], []
         for runs in zip(*(row[name] for name in sorted(row)), strict=False):  # as many trainings as all folds have
             aligned = images.aligned([run.part("test") for run in runs])
             if aligned is None:
                 return None
             chances.append(aligned)
-            flags.append(None if negative is None else _reported(runs, aligned, images, negative))
-        known = [each for each in flags if each is not None]
-        return cls(np.stack(chances), np.stack(known) if len(known) == len(chances) else None)
+            validation.append(tuple(run.part("validation") for run in runs))
+        return cls(np.stack(chances), tuple(validation), trained_shares)
 
     @property
     def trainings(self) -> int:
         """Number of trainings: of seeds."""
         return len(self.probabilities)
+
+    def constant(self, images: ClusteredImages) -> bool:
+        """Return whether every network answers one class for every image that it reads, of several classes."""
+        if len(np.unique(images.labels)) < 2:
+            return False
+        for chances in self.probabilities:
+            said = metrics.decide(chances)
+            if any(len(np.unique(said[images.folds == fold])) > 1 for fold in range(images.n_folds)):
+                return False
+        return True
 
     def confusions(self, images: ClusteredImages) -> metrics.Floats:
         """Return confusion matrices by training and cluster: shape (S, G, C, C)."""
@@ -115,20 +135,6 @@ class Readings:
         return np.array(found)
 
 
-def _reported(
-    runs: Sequence[Predictions], aligned: npt.NDArray[np.float32], images: ClusteredImages, negative: int
-) -> npt.NDArray[np.bool_] | None:
-    """Return which images a training reports, each fold at the threshold of its own validation images."""
-    found = np.zeros(len(images.labels), dtype=bool)
-    for fold, run in enumerate(runs):
-        validation, mine = run.part("validation"), images.folds == fold
-        threshold = threshold_at(validation.labels, validation.probabilities, negative, OPERATING_SPECIFICITY)
-        if threshold is None:
-            return None
-        found[mine] = reports(aligned[mine], negative, threshold)
-    return found
-
-
 def estimates_of(
     readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, setting: Setting, number: int
 ) -> tuple[Estimate, dict[str, Interval]]:
@@ -140,10 +146,30 @@ def estimates_of(
     """
     resampled = bootstrap.resample(readings.confusions(images), number)
     macro_f1 = resampled.estimate()
-    found = {
-        name: (macro_f1 if measure is metrics.macro_f1 else resampled.estimate(measure)).interval(lowest)
-        for name, (measure, lowest) in setting.measures.items()
-    }
+    found = _calibration(readings, images, bootstrap, number)
+    found |= _operating_point(readings, images, bootstrap, setting, number)
+    found |= _auroc(readings, images)
+    found |= _further(readings, images, bootstrap, setting, number)
+    if readings.constant(images):  # what it reaches follows from the classes' sizes: no error can be told
+        return macro_f1, known(found)
+    for name, (measure, lowest) in setting.measures.items():
+        estimate = macro_f1 if measure is metrics.macro_f1 else resampled.estimate(measure)
+        found[name] = estimate.interval(lowest)
+    if not setting.grouped:  # patients are unknown: how much too narrow an interval may be
+        found |= {f"macro_f1_deff{n}": macro_f1.at_design_effect(n).interval() for n in DESIGN_EFFECTS}
+    found |= _by_class(readings, images, resampled, setting)
+    if setting.costs is not None and setting.costs.min() < setting.costs.max():
+        cost = resampled.estimate(partial(expected_cost, costs=setting.costs))
+        found["cost"] = cost.interval(float(setting.costs.min()), float(setting.costs.max()))
+    found |= _counts(readings, images, setting)
+    if setting.grouped and (images.groups != "").all():
+        found |= _by_patient(readings, images, setting, bootstrap.seed, number)
+    return macro_f1, known(found)
+
+
+def _by_class(readings: Readings, images: ClusteredImages, resampled: Resampled, setting: Setting) -> Intervals:
+    """Return intervals of each class's F1, precision and recall."""
+    found: Intervals = {}
     said = np.stack([metrics.decide(chances) for chances in readings.probabilities])
     for number_of_class, name in enumerate(setting.class_names):
         true, called = images.labels == number_of_class, (said == number_of_class).any(axis=0)
@@ -156,16 +182,7 @@ def estimates_of(
             estimate = resampled.estimate(of_class, images.containing(concerned))
             if not math.isnan(estimate.value):
                 found[f"{kind}_{name}"] = estimate.interval()
-    if setting.costs is not None and setting.costs.min() < setting.costs.max():
-        cost = resampled.estimate(partial(expected_cost, costs=setting.costs))
-        found["cost"] = cost.interval(float(setting.costs.min()), float(setting.costs.max()))
-    found |= _calibration(readings, images, bootstrap, number)
-    found |= _operating_point(readings, images, bootstrap, setting, number)
-    found |= _auroc(readings, images)
-    found |= _counts(readings, images, setting)
-    if setting.grouped and (images.groups != "").all():
-        found |= _by_patient(readings, images, setting, bootstrap.seed, number)
-    return macro_f1, found
+    return found
 
 
 def _of_class(measure: Measure, number: int, matrices: npt.NDArray[np.generic]) -> metrics.Floats:
@@ -178,9 +195,7 @@ def mean_of(sums: npt.NDArray[np.generic]) -> metrics.Floats:
     return np.asarray(values[..., 0] / values[..., 1])
 
 
-def _calibration(
-    readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, number: int
-) -> dict[str, Interval]:
+def _calibration(readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, number: int) -> Intervals:
     squares = [brier_by_image(images.labels, chances) for chances in readings.probabilities]
     brier = bootstrap.resample(np.stack([means_by_cluster(images, each) for each in squares]), number)
     gaps = bootstrap.resample(np.stack([gaps_by_cluster(images, each) for each in readings.probabilities]), number)
@@ -189,28 +204,31 @@ def _calibration(
 
 def _operating_point(
     readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, setting: Setting, number: int
-) -> dict[str, Interval]:
-    """Return intervals of sensitivity and specificity at the thresholds that validation images gave: those of these
-    trained models, so that the thresholds are not drawn anew.
-    """
+) -> Intervals:
+    """Return intervals of sensitivity and specificity of "tumour or not"."""
     negative = setting.negative
-    if readings.reported is None or negative is None:
+    if negative is None:
         return {}
-    ill = images.labels != negative
-    if ill.all() or not ill.any():
-        return {}
-    matrices = np.stack([reports_by_cluster(images, reported, negative) for reported in readings.reported])
-    resampled = bootstrap.resample(matrices, number)
-    rates = {"specificity_at_95": (0, ~ill), "sensitivity_at_95": (1, ill)}
-    return {
-        name: resampled.estimate(partial(_of_class, metrics.recall_per_class, c), images.containing(mine)).interval()
-        for name, (c, mine) in rates.items()
-    }
+    return operating_point(readings.probabilities, readings.validation, images, bootstrap, negative, number)
 
 
-def _by_patient(
-    readings: Readings, images: ClusteredImages, setting: Setting, seed: int, number: int
-) -> dict[str, Interval]:
+def _further(
+    readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, setting: Setting, number: int
+) -> Intervals:
+    """Return intervals of what follows where a network may say nothing, says several classes, or is acted upon."""
+    chances, validation, negative = readings.probabilities, readings.validation, setting.negative
+    estimates = selective_estimates(chances, images, bootstrap, number)
+    estimates |= conformal_estimates(chances, validation, images, bootstrap, number)
+    found = {name: estimate.interval() for name, estimate in estimates.items()}
+    if negative is None:
+        return found
+    shares = readings.trained_shares
+    benefits = net_benefit_estimates(chances, validation, images, bootstrap, negative, shares, number)
+    limits = {column_name(threshold, variant): bounds(threshold) for threshold in THRESHOLDS for variant in VARIANTS}
+    return found | {name: estimate.interval(*limits[name]) for name, estimate in benefits.items()}
+
+
+def _by_patient(readings: Readings, images: ClusteredImages, setting: Setting, seed: int, number: int) -> Intervals:
     """Return intervals of scores of patients, whose slices are pooled; patients are drawn."""
     matrices = []
     for chances in readings.probabilities:
@@ -227,7 +245,7 @@ def _by_patient(
     }
 
 
-def _auroc(readings: Readings, images: ClusteredImages) -> dict[str, Interval]:
+def _auroc(readings: Readings, images: ClusteredImages) -> Intervals:
     """Return the interval of AUROC, the mean over folds: networks of two folds have no common scale of probability.
 
     Its variance is that of its influences by cluster, and that between seeds.
@@ -252,7 +270,7 @@ def _auroc(readings: Readings, images: ClusteredImages) -> dict[str, Interval]:
     }
 
 
-def _counts(readings: Readings, images: ClusteredImages, setting: Setting) -> dict[str, Interval]:
+def _counts(readings: Readings, images: ClusteredImages, setting: Setting) -> Intervals:
     """Return intervals of false negatives of both kinds, in images of all folds."""
     labels, clusters, negative = images.labels, images.clusters, setting.negative
     classes = list(range(len(setting.class_names)))
@@ -266,9 +284,11 @@ def _counts(readings: Readings, images: ClusteredImages, setting: Setting) -> di
         missed_alike = correlation(shares[tumours, negative], labels[tumours], clusters[tumours])
         ill = [c for c in classes if c != negative]
         kinds.append(("missed", shares[:, negative], ill, kinds[0][3] if missed_alike is None else missed_alike))
-    found: dict[str, Interval] = {}
+    found: Intervals = {}
     for kind, events, affected, rho in kinds:
         for c in affected:
             mine = labels == c
+            if not mine.any():
+                continue
             found[f"{kind}_{setting.class_names[c]}"] = count_interval(float(events[mine].sum()), clusters[mine], rho)
     return found

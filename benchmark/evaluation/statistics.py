@@ -11,8 +11,18 @@ import numpy as np
 
 from benchmark.evaluation.bootstrap import Bootstrap
 from benchmark.evaluation.clusters import ClusteredImages
-from benchmark.evaluation.comparison import Comparison, compare, mcnemar, mcnemar_clustered, nadeau_bengio, ranks
+from benchmark.evaluation.comparison import (
+    Comparison,
+    RankInterval,
+    compare,
+    mcnemar,
+    mcnemar_clustered,
+    nadeau_bengio,
+    rank_intervals,
+)
 from benchmark.evaluation.intervals import Interval
+from benchmark.evaluation.metrics import Floats
+from benchmark.evaluation.permutation import ChanceTest, chance_test
 from benchmark.evaluation.predictions import Folds, Readings, Setting, estimates_of
 
 
@@ -36,9 +46,11 @@ class BlockStatistics:
     """Statistics of one block.
 
     Args:
-        intervals: for each row, 95 % intervals by column name; empty for a row that could not be compared.
-        ranks: for each row, ``None`` where it could not be compared.
-        pairs: all pairs of rows that could.
+        intervals: for each row, 95 % intervals by column name; empty for a row that could not be read. A row that
+            answers one class for every image has none of its decisions: they follow from the classes' sizes alone.
+        ranks: for each row, ``None`` where it could not be compared, or answers one class.
+        chance: for each row, its test against guessing; ``None`` where it could not be read.
+        pairs: all pairs of rows that were compared; those that answer one class are not among them.
         clusters: number of independent clusters of test images, over all folds.
         n_test: number of test images, over all folds.
         folds: number of folds, 1 without cross-validation.
@@ -46,7 +58,8 @@ class BlockStatistics:
     """
 
     intervals: tuple[dict[str, Interval], ...]
-    ranks: tuple[int | None, ...]
+    ranks: tuple[RankInterval | None, ...]
+    chance: tuple[ChanceTest | None, ...]
     pairs: tuple[Pair, ...] = field(repr=False)
     clusters: int
     n_test: int
@@ -54,59 +67,81 @@ class BlockStatistics:
     seeds: int
 
 
-def analyse(rows: Sequence[Folds], setting: Setting, seed: int = 0) -> BlockStatistics:
+def analyse(
+    rows: Sequence[Folds], setting: Setting, seed: int = 0, shares: Sequence[Floats | None] = ()
+) -> BlockStatistics:
     """Return intervals, comparisons and ranks of the rows of one block.
 
     Args:
         rows: each with the same folds, at least one.
         seed: of the bootstrap.
+        shares: for each row, those of the classes in training, float64 of shape (C,), where they are known.
     """
     images = ClusteredImages.of([rows[0][name][0].part("test") for name in sorted(rows[0])])
-    read = [Readings.of(row, images, setting.negative) if set(row) == set(rows[0]) else None for row in rows]
+    read = [
+        Readings.of(row, images, of_row) if set(row) == set(rows[0]) else None
+        for row, of_row in zip(rows, shares or [None] * len(rows), strict=True)
+    ]
     usable = [(number, row) for number, row in enumerate(read) if row is not None]
     bootstrap = Bootstrap(images.count, seed)
-    found = [estimates_of(row, images, bootstrap, setting, number) for number, row in usable]
     intervals: list[dict[str, Interval]] = [{} for _ in rows]
-    for (number, _), (_, of_row) in zip(usable, found, strict=True):
-        intervals[number] = of_row
-    compared = compare([macro_f1 for macro_f1, _ in found])
-    placed: list[int | None] = [None] * len(rows)
-    for (number, _), rank in zip(usable, ranks(len(usable), compared), strict=True):
+    chance: list[ChanceTest | None] = [None] * len(rows)
+    compared_rows, estimates = [], []
+    for number, row in usable:
+        macro_f1, intervals[number] = estimates_of(row, images, bootstrap, setting, number)
+        chance[number] = chance_test(row.probabilities, images, seed)
+        if not row.constant(images):
+            compared_rows.append((number, row))
+            estimates.append(macro_f1)
+    compared = compare(estimates)
+    placed: list[RankInterval | None] = [None] * len(rows)
+    for (number, _), rank in zip(compared_rows, rank_intervals(len(estimates), compared), strict=True):
         placed[number] = rank
-    used = [row for _, row in usable]
+    used, numbers = [row for _, row in compared_rows], [number for number, _ in compared_rows]
     return BlockStatistics(
         intervals=tuple(intervals),
         ranks=tuple(placed),
-        pairs=tuple(_pair(each, used, images, setting, [number for number, _ in usable]) for each in compared),
+        chance=tuple(chance),
+        pairs=tuple(_pair(each, used, images, setting, numbers) for each in compared),
         clusters=images.count,
         n_test=len(images.labels),
         folds=images.n_folds,
-        seeds=min((row.trainings for row in used), default=0),
+        seeds=min((row.trainings for _, row in usable), default=0),
     )
 
 
 def compare_two(first: Folds, second: Folds, setting: Setting, seed: int = 0) -> Comparison | None:
-    """Compare the macro-F1 of two rows on the same test images, in pairs; there is no correction for other pairs.
-
-    The two may be of different blocks, such as a pretrained row and one from random weights.
-
-    Args:
-        seed: of the bootstrap.
+    """Compare the macro-F1 of two rows on the same test images; see :func:`compare_each`.
 
     Returns:
         The comparison, ``None`` where the rows were not read on the same images.
     """
-    if not first or set(first) != set(second):
-        return None
-    images = ClusteredImages.of([first[name][0].part("test") for name in sorted(first)])
-    read = [Readings.of(row, images, setting.negative) for row in (first, second)]
+    return next(iter(compare_each((first, second), setting, seed)), None)
+
+
+def compare_each(rows: Sequence[Folds], setting: Setting, seed: int = 0) -> list[Comparison]:
+    """Compare the macro-F1 of all pairs of rows on the same test images, each pair for itself: without correction.
+
+    The rows may be of different blocks, such as a pretrained row and one from random weights.
+
+    Args:
+        rows: those that were not read on the images of the first are left out.
+        seed: of the bootstrap.
+    """
+    if not rows or not rows[0]:
+        return []
+    images = ClusteredImages.of([rows[0][name][0].part("test") for name in sorted(rows[0])])
     bootstrap = Bootstrap(images.count, seed)
-    estimates = [
-        bootstrap.resample(row.confusions(images), number).estimate()
-        for number, row in enumerate(read)
-        if row is not None
+    numbers, estimates = [], []
+    for number, row in enumerate(rows):
+        read = Readings.of(row, images) if set(row) == set(rows[0]) else None
+        if read is not None:
+            numbers.append(number)
+            estimates.append(bootstrap.resample(read.confusions(images), number).estimate())
+    return [
+        replace(each, first=numbers[each.first], second=numbers[each.second], p_adjusted=each.p)
+        for each in compare(estimates)
     ]
-    return compare(estimates)[0] if len(estimates) == len(read) else None
 
 
 def _pair(

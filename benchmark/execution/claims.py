@@ -25,6 +25,7 @@ from typing import Any
 from uuid import uuid4
 
 from benchmark.host import lives, started_at, this_machine
+from benchmark.records.results_folder import CLAIMS
 from benchmark.records.store import short
 
 LEASE_SECONDS = 60.0
@@ -84,7 +85,7 @@ class Claims:
         clock: Callable[[], float] = time.monotonic,
         machine: str | None = None,
     ) -> None:
-        self._folder, self._lease, self._on_lost, self._clock = out / "claims", lease, on_lost, clock
+        self._folder, self._lease, self._on_lost, self._clock = out.joinpath(*CLAIMS), lease, on_lost, clock
         self._machine, self._started = machine or this_machine(), started_at()
         self._held: dict[str, _Held] = {}
         self._before: dict[str, Holder] = {}
@@ -103,7 +104,7 @@ class Claims:
         chain = self._chain(key)
         if chain and not self._is_stale(key, chain[-1]):
             return False
-        gone = _read(chain[-1])[1] if chain else None
+        gone = read_claim(chain[-1])[1] if chain else None
         target = self._successor(chain[-1]) if chain else self._root(key)
         if not self._create(key, target):
             return False
@@ -119,7 +120,7 @@ class Claims:
     def holder(self, key: str) -> Holder | None:
         """Return who has a run, ``None`` where nobody has it or it can't be read just now."""
         chain = self._chain(key)
-        return _read(chain[-1])[1] if chain else None
+        return read_claim(chain[-1])[1] if chain else None
 
     def taken_from(self, key: str) -> Holder | None:
         """Return whose stale claim this process took over, ``None`` where it took none."""
@@ -170,7 +171,7 @@ class Claims:
     def _successor(self, path: Path) -> Path:
         """Return where the successor of a claim is made."""
         root = path.name.partition(".")[0]
-        token = _read(path)[1]
+        token = read_claim(path)[1]
         return path.with_name(f"{root}.{token.token if token else 'unreadable'}.claim")
 
     def _chain(self, key: str) -> list[Path]:
@@ -183,7 +184,7 @@ class Claims:
         return chain
 
     def _is_stale(self, key: str, path: Path) -> bool:
-        content, holder = _read(path)
+        content, holder = read_claim(path)
         if holder is not None and holder.machine == self._machine:
             alive = lives(holder.pid, holder.started)
             if alive is not None:
@@ -233,11 +234,14 @@ def _write(descriptor: int, holder: Holder) -> None:
     os.fsync(descriptor)  # another host sees it then
 
 
-def _read(path: Path) -> tuple[bytes, Holder | None]:
+def read_claim(path: Path) -> tuple[bytes, Holder | None]:
     """Return what a claim says, and as a record where it can be read as one."""
     try:
-        with path.open("rb") as stream:
-            content = stream.read(_FILE_BYTES)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)  # a pipe is not waited for
+        try:
+            content = os.read(descriptor, _FILE_BYTES)
+        finally:
+            os.close(descriptor)
         values: dict[str, Any] = json.loads(content)
         holder = Holder(**values)
         sound = (

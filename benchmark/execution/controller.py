@@ -17,10 +17,10 @@ from benchmark.execution.planning.request import Request
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Record, Timings
+from benchmark.records.results_folder import CLAIMS
 from benchmark.records.store import RecordStore
 
 _BEST_WITHIN = 0.05  # of the best macro-F1 so far: models of runs within it are held until the board is written
-_OTHERS_SECONDS = 0.5  # how often a run that another command is doing is looked at
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,12 @@ class Controller:
         self.control, self.watcher = control, watcher
         self.store = RecordStore(plan.out)
         self.claims = Claims(plan.out, on_lost=control.given_up.add)
-        self.reserve = Reserve(plan.out / "claims")
+        self.reserve = Reserve(plan.out.joinpath(*CLAIMS))
         self.finished: dict[str, FinishedRun] = {}
         self.problems: list[str] = []
         self.undecided = {job.key for job in plan.jobs}
+        self.running: dict[str, tuple[int, Job]] = {}  # what the executor has, with its number in the plan
+        self.again: list[tuple[int, Job]] = []  # what another command took over meanwhile
         self.attempts_before = {job.key: self._attempt(job) for job in plan.jobs}
 
     def carry_out(self) -> Summary:
@@ -119,20 +121,24 @@ class Controller:
                         self._settle(job, ending)
                 finally:
                     self.claims.release(job.key)
+                    numbered = self.running.pop(job.key)
+                    if job.key in self.control.given_up:
+                        self.again.append(numbered)
         finally:
             self.claims.close()
             self.reserve.give_back()
         finished = tuple(self.finished[job.key] for job in self.plan.jobs if job.key in self.finished)
         return Summary(finished, len(self.plan.jobs), tuple(self.problems), self.control.stop is not Stop.NO)
 
-    def _jobs(self) -> Iterator[Job]:
+    def _jobs(self) -> Iterator[Job | None]:
         """Yield jobs to do, claimed. Those that another command is doing come last, if they still need doing; with
-        them what continues from a run of which it is not known yet how it ends.
+        them what continues from a run of which it is not known yet how it ends. ``None`` where there is nothing but
+        these.
         """
         numbered = list(enumerate(self.plan.jobs, start=1))
         announced = False
-        while numbered:
-            with_others = []
+        while numbered or self.running:
+            with_others: list[tuple[int, Job]] = []
             for number, job in numbered:
                 if self.control.stop is not Stop.NO:
                     return
@@ -151,16 +157,17 @@ class Controller:
                     self.watcher.took_over(job, str(gone))
                 self._prepare(job)
                 self.watcher.started(job, number)
+                self.running[job.key] = number, job
                 yield job.model_copy(update={"keep_model_from": self._least_of_a_best(job)})
-                if job.key in self.control.given_up:
-                    with_others.append((number, job))
-            if with_others and len(with_others) == len(numbered):
+            with_others += self.again
+            self.again = []
+            if len(with_others) >= len(numbered):
                 held = [job for _, job in with_others if job.run.init_from not in self.undecided]
                 if held and not announced:
                     holders = dict.fromkeys(str(self.claims.holder(job.key) or "unknown") for job in held)
                     self.watcher.waiting(len(with_others), ", ".join(holders))
                     announced = True
-                self.control.wait(_OTHERS_SECONDS)
+                yield None
             numbered = with_others
 
     def _least_of_a_best(self, job: Job) -> float:

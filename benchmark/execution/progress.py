@@ -1,7 +1,8 @@
 """What the user sees while runs go on: a live display in a terminal, plain lines elsewhere, a table at the end."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,10 +15,10 @@ from rich.table import Table
 from benchmark.execution.controller import FinishedRun, Summary
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
-from benchmark.text import last_lines, plain
+from benchmark.text import last_lines, plain, shown
 
 _LOG_LINES = 3  # of a failed run's log, in the summary
-_TRAINING, _FINISHING = "training", "finishing the epoch"
+_TRAINING, _FINISHING = "training", "finishing the epoch (Ctrl-C again stops at once)"
 
 
 def clock(seconds: float) -> str:
@@ -25,6 +26,62 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def time_left(seconds: float | None) -> str:
+    """Return ``2:03 left``; empty where it is not known, or below half a second: training may be at its end, and how
+    long the rest of a run takes is not known.
+    """
+    return f"{clock(seconds)} left" if seconds and round(seconds) else ""
+
+
+def tell(console: Console, text: str) -> None:
+    """Print a sentence. A terminal's lines break between words; those of a file, or of a pipe, do not break."""
+    console.print(shown(text), highlight=False, markup=False, soft_wrap=not console.is_terminal)
+
+
+class Steps:
+    """Tells what is being done before and after the runs; a context manager.
+
+    On a terminal it is one line, which the next one takes the place of; elsewhere each step is a line, and of a step
+    that counts there is a line at every fourth of it.
+
+    Args:
+        console: the terminal or file that is written to.
+        text: what is being done first.
+        lines: whether steps are told where there is no terminal.
+    """
+
+    def __init__(self, console: Console, text: str, *, lines: bool = True) -> None:
+        self._console, self._lines = console, lines
+        self._status = console.status(escape(text))
+        self._fourths = -1
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._status.stop()
+
+    def __call__(self, text: str, share: float | None = None, /) -> None:
+        """Tell the next step, or how far it is.
+
+        Args:
+            share: how much of a step that counts is done, 0 to 1; ``None`` for one that does not count.
+        """
+        if self._console.is_terminal:
+            self._status.update(escape(text))
+            return
+        if not self._lines:
+            return
+        fourths = -1 if share is None else int(4 * share)
+        if share is None or fourths != self._fourths:
+            tell(self._console, text)
+        self._fourths = fourths
 
 
 class RunProgress:
@@ -59,6 +116,11 @@ class RunProgress:
             if self._trained_from is None:
                 self._trained_from = (now, self.share)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the user wants the end."""
+        return self.phase == _FINISHING
+
     def left(self, now: float) -> float | None:
         """Return the seconds that training still takes at its pace so far, ``None`` before there is one."""
         if self._trained_from is None:
@@ -71,7 +133,7 @@ class RunProgress:
     def describe(self, now: float) -> str:
         """Return the phase in one line; during training with epoch, loss, speed and time left."""
         parts = [self.phase]
-        if self.phase not in (_TRAINING, _FINISHING):
+        if self.phase != _TRAINING:
             return self.phase
         if self.epoch:
             parts.append(f"epoch {self.epoch}/{self.epochs}")
@@ -79,10 +141,25 @@ class RunProgress:
             parts.append(f"loss {self.loss:.3f}")
         if self.images_per_s:
             parts.append(f"{self.images_per_s:.0f} images/s")
-        left = self.left(now)
-        if left:  # after the last step there is more to do than training: nothing is said of how long it takes
-            parts.append(f"{clock(left)} left")
-        return " · ".join(parts)
+        left = time_left(self.left(now))
+        return " · ".join([*parts, left] if left else parts)
+
+
+@dataclass
+class _Shown:
+    """A run that goes on, as it is shown.
+
+    Args:
+        name: the run, with its number.
+        began: when, by the monotonic clock.
+        progress: how far it is.
+        task: its line of the live display.
+    """
+
+    name: str
+    began: float
+    progress: RunProgress
+    task: TaskID | None = None
 
 
 class Display:
@@ -91,9 +168,11 @@ class Display:
     Args:
         console: the terminal or file that is written to; on a terminal the display is live.
         total: the number of runs in the plan.
+        on_unread: is called once where nobody reads any more: the terminal is closed, or a pipe's other end.
     """
 
-    def __init__(self, console: Console, total: int) -> None:
+    def __init__(self, console: Console, total: int, on_unread: Callable[[], object] = lambda: None) -> None:
+        self._on_unread, self.unread = on_unread, False
         self.console, self.total = console, total
         self.live = console.is_terminal
         self._progress = Progress(
@@ -104,11 +183,7 @@ class Display:
             transient=True,
         )
         self._all: TaskID | None = None
-        self._one: TaskID | None = None
-        self._begun = time.monotonic()
-        self._run: RunProgress | None = None
-        self._run_began = self._begun
-        self._name = ""
+        self._runs: dict[str, _Shown] = {}  # those that go on, by their keys
         self._settled = 0
         self._taken: list[float] = []
 
@@ -126,8 +201,13 @@ class Display:
 
     def note(self, text: str) -> None:
         """Show a sentence."""
-        # a terminal's lines break between words; a file's do not break
-        self.console.print(escape(text), highlight=False, soft_wrap=not self.live)
+        if self.unread:
+            return
+        try:
+            tell(self.console, text)
+        except (OSError, SystemExit):  # rich ends the program on a closed pipe
+            self.unread = True
+            self._on_unread()
 
     # what the controller tells
 
@@ -139,39 +219,40 @@ class Display:
 
     def started(self, job: Job, number: int) -> None:
         """Show that a run begins."""
-        self._run = RunProgress(job.run.recipe.epochs)
-        self._run_began = time.monotonic()
-        self._name = f"Run {number} of {self.total}: {_title(job)}"
+        name = f"Run {number} of {self.total}: {_title(job)}"
+        shown = self._runs[job.key] = _Shown(name, time.monotonic(), RunProgress(job.run.recipe.epochs))
         if self.live:
-            self._one = self._progress.add_task(escape(self._name), total=1.0, state="starting")
+            shown.task = self._progress.add_task(escape(name), total=1.0, state="starting")
         else:
-            self.note(f"{self._name} on {job.device}")
+            self.note(f"{name} on {job.device}")
 
     def event(self, job: Job, event: Mapping[str, Any]) -> None:
         """Show what a worker reports."""
         now = time.monotonic()
         if event.get("event") == "note":
             self.note(f"{_title(job)}: {plain(str(event.get('note')))}")
-        if self._run is None:
+        shown = self._runs.get(job.key)
+        if shown is None:
             return
-        self._run.take(event, now)
-        if self.live and self._one is not None:
-            self._progress.update(self._one, completed=self._run.share, state=escape(self._run.describe(now)))
+        run = shown.progress
+        run.take(event, now)
+        if self.live and shown.task is not None:
+            self._progress.update(shown.task, completed=run.share, state=escape(run.describe(now)))
             self._show_all()
-        elif event.get("event") in ("epoch", "stopping"):
-            whole = self._left_in_all(now)
-            rest = f"; all runs: {clock(whole)} left" if whole else ""
-            self.note(f"  {self._run.describe(now)}{rest}")
+        elif event.get("event") == ("stopping" if run.stopping else "epoch"):
+            whole = time_left(self._left_in_all(now))
+            rest = f"; all runs: {whole}" if whole else ""
+            which = f"{_title(job)}: " if len(self._runs) > 1 else ""
+            self.note(f"  {which}{run.describe(now)}{rest}")
 
     def ended(self, run: FinishedRun) -> None:
         """Show how a run ended."""
         self._settled += 1
-        if self._run is not None:
-            self._taken.append(time.monotonic() - self._run_began)
-        self._run = None
-        if self.live and self._one is not None:
-            self._progress.remove_task(self._one)
-            self._one = None
+        shown = self._runs.pop(run.job.key, None)
+        if shown is not None:
+            self._taken.append(time.monotonic() - shown.began)
+            if shown.task is not None:
+                self._progress.remove_task(shown.task)
         self.note(f"{_title(run.job)}: {_result(run)} ({clock(run.record.timings.total_s)})")
         self._show_all()
 
@@ -185,20 +266,20 @@ class Display:
         self.note(f"{_title(job)}: {holder} had begun it and is gone; it is done here.")
 
     def _left_in_all(self, now: float) -> float | None:
-        """Return seconds until all runs are done: the present one's, and the others at the mean of those done."""
-        if self._run is None:
+        """Return seconds until all runs are done: the present ones', and the others at the mean of those done."""
+        present = {key: shown.progress.left(now) for key, shown in self._runs.items()}
+        known = {key: seconds for key, seconds in present.items() if seconds is not None}
+        if not known or any(shown.progress.stopping for shown in self._runs.values()):
             return None
-        present = self._run.left(now)
-        others = self.total - self._settled - 1
-        if present is None:
-            return None
-        each = self._taken or [now - self._run_began + present]
-        return present + max(0, others) * sum(each) / len(each)
+        others = max(0, self.total - self._settled - len(known))
+        each = self._taken or [now - self._runs[key].began + seconds for key, seconds in known.items()]
+        whole = sum(known.values()) + others * sum(each) / len(each)
+        return max(max(known.values()), whole / len(self._runs))
 
     def _show_all(self) -> None:
         if self.live and self._all is not None:
-            left = self._left_in_all(time.monotonic())
-            state = f"{self._settled} of {self.total} done" + (f" · {clock(left)} left" if left else "")
+            left = time_left(self._left_in_all(time.monotonic()))
+            state = f"{self._settled} of {self.total} done" + (f" · {left}" if left else "")
             self._progress.update(self._all, completed=self._settled, state=state)
 
 
@@ -207,7 +288,7 @@ def show_answers(console: Console, answers: Sequence[str]) -> None:
     if answers:
         console.print()
     for sentence in answers:
-        console.print(escape(plain(sentence)), highlight=False, soft_wrap=not console.is_terminal)
+        tell(console, plain(sentence))
 
 
 def show_summary(console: Console, summary: Summary, board: Path | None, answers: Sequence[str] = ()) -> None:
@@ -215,7 +296,9 @@ def show_summary(console: Console, summary: Summary, board: Path | None, answers
     if summary.finished:
         table = Table(box=None, pad_edge=False)
         folded = any(row.job.data.fold is not None for row in summary.finished)
-        columns = {"backbone": "left", "seed": "right", **({"fold": "right"} if folded else {}), "status": "left"}
+        crossed = len({run.job.data.name for run in summary.finished}) > 1
+        columns = {"backbone": "left", **({"data": "left"} if crossed else {}), "seed": "right"}
+        columns |= {**({"fold": "right"} if folded else {}), "status": "left"}
         for heading, side in {**columns, "macro-F1": "right", "time": "right"}.items():
             table.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
         best_first = sorted(
@@ -226,7 +309,8 @@ def show_summary(console: Console, summary: Summary, board: Path | None, answers
             status = f"{run.record.outcome} (kept)" if run.kept else str(run.record.outcome)
             name, seconds = escape(run.job.run.backbone), clock(run.record.timings.total_s)
             fold = [str(run.job.data.fold or "")] if folded else []
-            table.add_row(name, str(run.job.run.seed), *fold, status, score, seconds)
+            data = [escape(run.job.data.name)] if crossed else []
+            table.add_row(name, *data, str(run.job.run.seed), *fold, status, score, seconds)
         console.print()
         console.print(table)
     for run in summary.finished:
@@ -234,16 +318,16 @@ def show_summary(console: Console, summary: Summary, board: Path | None, answers
             log = f" Log: {run.job.log}" if run.job.log.exists() else ""
             stands = " Its earlier result stands." if run.stands else ""
             sentence = f"{_title(run.job)}: {run.record.outcome}: {run.record.reason}{stands}{log}"
-            console.print(escape(plain(sentence)), highlight=False, soft_wrap=True)
+            tell(console, plain(sentence))
             for line in last_lines(run.record.provenance, _LOG_LINES):
-                console.print(f"    | {escape(line)}", highlight=False, soft_wrap=True)
-            console.print(f"    {escape(run.record.outcome.advice)}", highlight=False, soft_wrap=True)
+                tell(console, f"    | {line}")
+            tell(console, f"    {run.record.outcome.advice}")
     for problem in summary.problems:
-        console.print(escape(plain(problem)), highlight=False, soft_wrap=True)
+        tell(console, plain(problem))
     missing = summary.planned - len(summary.finished)
     if summary.interrupted:
         rest = f" {missing} of {summary.planned} runs were not reached." if missing else ""
-        console.print(f"Interrupted.{rest} The same command goes on from here.", highlight=False)
+        tell(console, f"Interrupted.{rest} Give the same command again to go on from here.")
     show_answers(console, answers)
     if board is not None:
         console.print(f"Leaderboard: {escape(str(board))}", highlight=False, soft_wrap=True)
@@ -260,5 +344,5 @@ def _result(run: FinishedRun) -> str:
         fell = ", without the weights that were asked for" if run.record.weights.fell_back else ""
         return f"ok, macro-F1 {run.macro_f1:.3f}{fell}"
     if run.record.outcome is Outcome.INTERRUPTED:
-        return plain(run.record.reason).partition(";")[0].rstrip(".").lower() or str(run.record.outcome)
+        return plain(run.record.reason).rstrip(".").lower() or str(run.record.outcome)
     return str(run.record.outcome) + (f": {plain(run.record.reason)}" if run.record.reason else "")

@@ -19,7 +19,7 @@ from benchmark.training.threads import Watch
 _WINDOW_SECONDS = 0.2
 _FEWEST, _MOST = 3, 15  # windows
 _STEADY = 0.03  # interquartile range over median at which more windows would say nothing new
-_BUDGET_SECONDS = 4.0
+_BUDGET_SECONDS = 2.0
 _LATENCY_CALLS = 100
 _LATENCY_SECONDS = 2.5
 
@@ -28,7 +28,7 @@ def _images_per_s(call: Callable[[], object], images: int, finish: Callable[[], 
     """Return median and interquartile range over windows of images per second.
 
     Three windows are measured, each of at least one call, and further ones for as long as they differ: until their
-    interquartile range is 3 % of the median, fifteen have been measured, or four seconds are over. ``finish`` waits
+    interquartile range is 3 % of the median, fifteen have been measured, or two seconds are over. ``finish`` waits
     for the device.
     """
     for _ in range(2):  # the first call may compile, the second settles caches and clocks

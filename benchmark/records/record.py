@@ -42,7 +42,8 @@ class SplitFacts(_Part):
         limit: the number of images that ``--limit`` left, ``None`` without.
         n_train, n_validation, n_test: numbers of images.
         leaks: a sentence for each way in which the test images are not independent.
-        split_kind: ``official``, ``holdout``, ``folds``, ``official-folds`` or ``slice`` (folds that part patients).
+        split_kind: ``official``, ``holdout``, ``folds``, ``official-folds``, ``regroup``, ``slice`` (folds that part
+            patients) or ``external`` (all images of another set).
         fold, folds: which one this is, from 1, and of how many; ``None`` where there are no folds.
         scheme: SHA-256 of the whole cross-validation, equal for all its folds; empty where there are no folds.
         removed: how many training images were left out because they also stand in test (``--dedupe``); ``None``
@@ -88,11 +89,30 @@ class SplitFacts(_Part):
         )
 
 
+class ExternalFacts(_Part):
+    """Of a run that was trained on one data set and tested on another, as one of several pairs (``--cross``).
+
+    Args:
+        trained_on, tested_on: names of the sets.
+        trained_fingerprint, tested_fingerprint: their fingerprints.
+        home_split_hash: SHA-256 of the split table by which the set that trained is tested at home.
+        of_training: images of that split that train or choose; those that the other set holds too were left out.
+    """
+
+    trained_on: str
+    tested_on: str
+    trained_fingerprint: str
+    tested_fingerprint: str
+    home_split_hash: str
+    of_training: int
+
+
 class DataFacts(SplitFacts):
     """On what a run was done: the data set, and how it was split. Stored as one flat object.
 
     Args:
         grouped: whether patients are known.
+        external: the two data sets, where it was trained on one and tested on another by ``--cross``.
     """
 
     name: str
@@ -101,6 +121,7 @@ class DataFacts(SplitFacts):
     negative_class: str | None
     synthetic: bool
     grouped: bool
+    external: ExternalFacts | None = None
 
     @property
     def negative(self) -> int | None:
@@ -300,7 +321,10 @@ class Predictions:
 
     def part(self, name: str) -> "Predictions":
         """Return those of one part."""
-        chosen = self.parts == name
+        return self.of(self.parts == name)
+
+    def of(self, chosen: npt.NDArray[np.bool_]) -> "Predictions":
+        """Return those of the chosen images, bool of shape (M,)."""
         return Predictions(
             self.image_ids[chosen],
             self.parts[chosen],

@@ -25,6 +25,7 @@ class Settings(BaseModel):
         cam_check: whether Grad-CAM maps are also compared with those of weights drawn anew.
         checkpoint_every: seconds that lie at least between two checkpoints of a run; 0 is after each epoch.
         keep_models: which trained models are kept: ``all``, that of the ``best`` row of the board, or ``none``.
+        workers: how many runs of this machine go on side by side; ``auto`` until the plan has resolved it.
         note: words of the user's own, which are kept with the runs that this command does; on one line.
     """
 
@@ -39,6 +40,7 @@ class Settings(BaseModel):
     cam_check: bool = False
     checkpoint_every: Annotated[float, Field(ge=0)] = 30.0
     keep_models: Literal["all", "best", "none"] = "best"
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     note: Annotated[str, Field(max_length=1000), AfterValidator(plain)] = ""
 
     @model_validator(mode="before")

@@ -1,7 +1,7 @@
 """The record store: one folder per run under ``OUT/records``, each complete or absent.
 
 A failure never takes the place of a result: where the run's record is ``ok`` and a later try of it fails, the failure
-is kept apart, under ``OUT/failed``, until a new result replaces both.
+is kept apart, under ``OUT/internal/failed``, until a new result replaces both.
 
 A folder holds ``record.json``, ``predictions.npz`` and ``cams.npz`` where the run gave any, and ``SHA256SUMS``
 (readable by ``sha256sum -c``), by which a damaged or edited record is noticed. Nothing in it can carry code: JSON,
@@ -28,6 +28,7 @@ from benchmark.foreign_files import Refused, is_own_folder, list_foreign, read_f
 from benchmark.hashing import hash_bytes, hash_file, hash_json
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import FORMAT, Cams, Predictions, Record
+from benchmark.records.results_folder import FAILED, RECORDS, Place, has_old_layout
 from benchmark.records.soundness import problem_with, problem_with_cams, problem_with_record
 from benchmark.text import plain
 
@@ -83,8 +84,8 @@ class RecordStore:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.folder = out / "records"
-        self.failed = out / "failed"
+        self.folder = out.joinpath(*RECORDS)
+        self.failed = out.joinpath(*FAILED)
 
     def write(self, record: Record, predictions: Predictions | None = None, cams: Cams | None = None) -> Path:
         """Store a record, in place of an earlier one of the same key but of a result by a failure; return its folder.
@@ -93,16 +94,17 @@ class RecordStore:
         absent. Raises ``OSError`` where the disk is full or the folder can't be written.
         """
         ok = record.outcome is Outcome.OK
-        home = self.folder if ok or not self.done(record.key) else self.failed
-        final = inside(self.out, home.name, short(record.key))
-        new = home / f".new-{final.name}-{uuid4().hex[:8]}"
-        old = home / f".old-{final.name}-{uuid4().hex[:8]}"
+        place = RECORDS if ok or not self.done(record.key) else FAILED
+        final = inside(self.out, *place, short(record.key))
+        home = final.parent
+        new = home / f".new-{final.name}-{uuid4().hex}"
+        old = home / f".old-{final.name}-{uuid4().hex}"
         new.mkdir()
         try:
             (new / _JSON).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
             if predictions is not None:
                 arrays = {field.name: getattr(predictions, field.name) for field in fields(Predictions)}
-                np.savez(new / _ARRAYS, **arrays)
+                np.savez_compressed(new / _ARRAYS, **arrays)  # ids and patients repeat: packed, they are a sixth
             if cams is not None:  # masks are mostly empty: packed, they are a tenth
                 maps = {field.name: getattr(cams, field.name) for field in fields(Cams)}
                 np.savez_compressed(new / _CAMS, **maps)
@@ -137,19 +139,19 @@ class RecordStore:
 
     def read(self, key: str) -> Record | None:
         """Return the record of one run, or ``None`` where there is none that can be used."""
-        return _usable(lambda: self._read_record("records", short(key)))
+        return _usable(lambda: self._read_record(RECORDS, short(key)))
 
     def problem(self, key: str) -> str | None:
         """Return in one clause why a run's stored result can't be used, ``None`` where it can."""
         try:
-            self._read_record(self.folder.name, short(key))
+            self._read_record(RECORDS, short(key))
         except (Refused, OSError) as error:
             return str(error)
         return None
 
     def last_try(self, key: str) -> Record | None:
         """Return the record of a run's latest try: a failure beside a result, else the run's record."""
-        return _usable(lambda: self._read_record("failed", short(key))) or self.read(key)
+        return _usable(lambda: self._read_record(FAILED, short(key))) or self.read(key)
 
     def predictions(self, record: Record) -> Predictions | None:
         """Return a record's predictions, or ``None`` where there are none that can be used."""
@@ -169,40 +171,40 @@ class RecordStore:
         named and skipped.
         """
         entries, problems, held = [], [], _Held()
-        for home in ("records", "failed"):
+        for place in (RECORDS, FAILED[-1:] if has_old_layout(self.out) else FAILED):
+            shown = "/".join(place)
             try:
-                names = list_foreign(self.out, home)
+                names = list_foreign(self.out, *place)
             except Refused as refused:
-                problems.append(plain(f"{home} is not used: {refused}."))
+                problems.append(plain(f"{shown} is not used: {refused}."))
                 continue
             for name in names:
                 # a leading dot is a write that was cut short, or is under way; files are a file manager's (Thumbs.db)
-                if name.startswith(".") or (self.out / home / name).is_file():
+                if name.startswith(".") or self.out.joinpath(*place, name).is_file():
                     continue
                 try:
-                    record = self._read_record(home, name)
-                    if home == "records":
+                    record = self._read_record(place, name)
+                    if place == RECORDS:
                         entries.append((record, self._read_predictions(name, record, held)))
                     else:
                         problems.append(_earlier_stands(record))
                 except (Refused, OSError) as error:
-                    problems.append(plain(f"{home}/{name[:_LONGEST_NAME]} is not used: {error}."))
+                    problems.append(plain(f"{shown}/{name[:_LONGEST_NAME]} is not used: {error}."))
         return Stored(tuple(entries), tuple(problems))
 
-    def _read_record(self, home: str, name: str) -> Record:
+    def _read_record(self, place: Place, name: str) -> Record:
         """Return the record of a folder; raises ``Refused``, or ``OSError`` where there is none."""
-        if not is_own_folder(self.out / home / name):
-            raise Refused(
-                "it is a link or no folder" if os.path.lexists(self.out / home / name) else "it is not there"
-            )
-        sums = _sums(self.out, home, name)
+        folder = self.out.joinpath(*place, name)
+        if not is_own_folder(folder):
+            raise Refused("it is a link or no folder" if os.path.lexists(folder) else "it is not there")
+        sums = _sums(self.out, place, name)
         if _JSON not in sums:
             raise Refused("it has no complete record.json")
-        text = self._read_file(home, name, _JSON, MAX_JSON_BYTES)
+        text = self._read_file(place, name, _JSON, MAX_JSON_BYTES)
         if hash_bytes(text) != sums[_JSON]:
             raise Refused(f"{_JSON} is not as it was written")
         for other, expected in sums.items():
-            if other != _JSON and hash_bytes(self._read_file(home, name, other, MAX_ARRAY_BYTES)) != expected:
+            if other != _JSON and hash_bytes(self._read_file(place, name, other, MAX_ARRAY_BYTES)) != expected:
                 raise Refused(f"{other} is not as it was written")
         try:
             record = Record.model_validate_json(text)
@@ -219,10 +221,10 @@ class RecordStore:
             raise Refused("it says ok but has no predictions")
         return record
 
-    def _read_file(self, home: str, name: str, file: str, limit: int) -> bytes:
+    def _read_file(self, place: Place, name: str, file: str, limit: int) -> bytes:
         """Return a file of a record's folder, which has to be there; raises ``Refused`` with the file's name."""
         try:
-            return read_foreign(self.out, home, name, file, limit=limit)
+            return read_foreign(self.out, *place, name, file, limit=limit)
         except FileNotFoundError:
             raise Refused(f"{file} is not as it was written") from None
         except Refused as refused:
@@ -254,7 +256,7 @@ class RecordStore:
         """Return the arrays of a file by name, ``None`` where there is no file; raises ``Refused``."""
         what = file.partition(".")[0]
         try:
-            data = read_foreign(self.out, "records", name, file, limit=MAX_ARRAY_BYTES)
+            data = read_foreign(self.out, *RECORDS, name, file, limit=MAX_ARRAY_BYTES)
             return read_arrays(data, kinds, unpacked=MAX_ARRAY_BYTES)
         except FileNotFoundError:
             return None
@@ -305,10 +307,10 @@ def _earlier_stands(record: Record) -> str:
     )
 
 
-def _sums(out: Path, home: str, name: str) -> dict[str, str]:
+def _sums(out: Path, place: Place, name: str) -> dict[str, str]:
     """Return the checksums by file name; only the known names count."""
     try:
-        text = read_foreign(out, home, name, _SUMS, limit=4096).decode("utf-8", errors="replace")
+        text = read_foreign(out, *place, name, _SUMS, limit=4096).decode("utf-8", errors="replace")
     except (Refused, OSError):
         return {}
     lines = [line.split("  ", 1) for line in text.splitlines()]

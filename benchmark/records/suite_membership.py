@@ -5,6 +5,7 @@ command with a suite leaves ``suites/NAME.json`` in the folder.
 """
 
 import csv
+import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from benchmark.atomic_files import inside, write_atomically
 from benchmark.errors import UserError
 from benchmark.foreign_files import MAX_NAME, Refused, is_plain_name, list_foreign, read_foreign
-from benchmark.recipe.suite import Conclusion, Suite
+from benchmark.recipe.suite import SHIPPED, Conclusion, Suite
+from benchmark.records.results_folder import SUITES
 from benchmark.text import plain
 
-_FOLDER = "suites"
 _MAX_BYTES = 4 * 2**20  # of a file on a suite
 _MAX_TEXT = 10_000  # characters
 # Reports stand beside the board and beside what people write there themselves.
@@ -74,9 +75,17 @@ def known_figures(suite: Suite) -> dict[str, dict[str, str]]:
         return {}
     path = suite.folder / suite.reference
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            figures = {line["id"]: line for line in csv.DictReader(stream)}
-    except (OSError, ValueError) as error:
+        if path.name != suite.reference:  # a suite's table goes into its report: no other file is put there
+            raise Refused("give the name of a file that stands beside the suite")
+        own = suite.folder == SHIPPED  # where installers may lay links
+        data = path.read_bytes() if own else read_foreign(suite.folder, suite.reference, limit=_MAX_BYTES)
+        text = data.decode("utf-8-sig")
+        lines = list(csv.DictReader(io.StringIO(text, newline="")))
+        for number, line in enumerate(lines, start=1):
+            if None in line or None in line.values():
+                raise Refused(f"line {number} below its heading has more cells than that, or fewer")
+        figures = {line["id"]: line for line in lines}
+    except (OSError, ValueError, csv.Error, Refused) as error:
         raise UserError(f"In {suite.where}, reference: {path} can't be read: {error}.") from None
     except KeyError:
         raise UserError(f"In {suite.where}, reference: {path} has no column 'id'.") from None
@@ -110,7 +119,25 @@ def save_experiments(
     if wrong:
         raise UserError(f"In {suite.where}: its name '{plain(suite.name)}' {wrong}; give the file another name.")
     label = ", ".join(f"{field}={value}" for field, value in sorted(changes.items()))
-    old = _read(out, f"{suite.name}.json")
+    known = known_figures(suite)
+    try:
+        experiments = _with_runs(suite, known, _read(out, f"{suite.name}.json"), members, label)
+    except ValidationError as error:
+        raise UserError(f"In {suite.where}: {_first_problem(error)}.") from None
+    try:
+        write_atomically(inside(out, *SUITES, f"{suite.name}.json"), experiments.model_dump_json(indent=1))
+    except OSError as error:
+        raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
+
+
+def _with_runs(
+    suite: Suite,
+    known: Mapping[str, Mapping[str, str]],
+    old: Experiments | str,
+    members: Mapping[str, Iterable[str]],
+    label: str,
+) -> Experiments:
+    """Return what is known of a suite: as it is now, with the runs of earlier commands and those of this one."""
     before = {each.name: each.runs for each in old.entries} if isinstance(old, Experiments) else {}
     entries = []
     for entry in suite.entries:
@@ -120,19 +147,15 @@ def save_experiments(
         entries.append(
             Experiment(name=entry.name, reference=entry.reference, gpu=entry.gpu, note=entry.note, runs=runs)
         )
-    experiments = Experiments(
+    return Experiments(
         suite=suite.name,
         about=suite.about,
         notes=suite.notes,
         source=suite.source,
         conclusions=suite.conclusions,
-        known=known_figures(suite),
+        known=known,
         entries=tuple(entries),
     )
-    try:
-        write_atomically(inside(out, _FOLDER, f"{suite.name}.json"), experiments.model_dump_json(indent=1))
-    except OSError as error:
-        raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
 
 
 def problem_with_suite_name(name: str) -> str:
@@ -155,17 +178,23 @@ def read_experiments(folders: Iterable[Path]) -> tuple[tuple[Experiments, ...], 
     problems: list[str] = []
     for folder in folders:
         try:
-            names = [name for name in list_foreign(folder, _FOLDER) if name.endswith(".json") and name[0] != "."]
+            names = [name for name in list_foreign(folder, *SUITES) if name.endswith(".json") and name[0] != "."]
         except Refused as refused:
-            problems.append(f"{_FOLDER} is not used: {refused}.")
+            problems.append(f"{SUITES[-1]} is not used: {refused}.")
             continue
         for name in names:
             here = _read(folder, name)
             if isinstance(here, Experiments):
                 suites[here.suite] = _together(suites[here.suite], here) if here.suite in suites else here
             elif here:
-                problems.append(plain(f"{_FOLDER}/{name[:MAX_NAME]} is not used: {here}."))
+                problems.append(plain(f"{SUITES[-1]}/{name[:MAX_NAME]} is not used: {here}."))
     return tuple(suites[name] for name in sorted(suites)), tuple(problems)
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    place = ".".join(str(part)[:MAX_NAME] for part in first["loc"])
+    return f"{place + ': ' if place else ''}{first['msg'][:200]}"
 
 
 def _together(first: Experiments, second: Experiments) -> Experiments:
@@ -181,15 +210,13 @@ def _together(first: Experiments, second: Experiments) -> Experiments:
 def _read(out: Path, name: str) -> Experiments | str:
     """Return what a file says, or why it can't be used, empty where it is not there: the next command writes it."""
     try:
-        experiments = Experiments.model_validate_json(read_foreign(out, _FOLDER, name, limit=_MAX_BYTES))
+        experiments = Experiments.model_validate_json(read_foreign(out, *SUITES, name, limit=_MAX_BYTES))
     except FileNotFoundError:
         return ""
     except Refused as refused:
         return str(refused)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part)[:MAX_NAME] for part in first["loc"])
-        return f"it is not what a suite leaves ({place + ': ' if place else ''}{first['msg'][:200]})"
+        return f"it is not what a suite leaves ({_first_problem(error)})"
     wrong = problem_with_suite_name(experiments.suite)
     if wrong:
         return f"the suite's name '{experiments.suite[:MAX_NAME]}' {wrong}"

@@ -30,6 +30,14 @@ _LATENCIES = ("latency_p50_ms",)
 
 
 @dataclass(frozen=True)
+class Ensembles:
+    """Which ensembles are shown; see :func:`with_ensembles`."""
+
+    asked: tuple[str, ...]
+    weights: Weights = "none"
+
+
+@dataclass(frozen=True)
 class _Row:
     """The runs that a row of the board will be of."""
 

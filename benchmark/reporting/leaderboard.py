@@ -1,18 +1,25 @@
 """The leaderboard: records in, tables and plots out. Scores are computed anew from the records each time."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.atomic_files import write_atomically
+from benchmark.errors import UserError
 from benchmark.evaluation.costs import Costs
+from benchmark.records.results_folder import RECORDS, VIEW_MARK, write_guide
 from benchmark.reporting.board.board import Board, make_board
 from benchmark.reporting.board.filters import View
 from benchmark.reporting.board.load_records import gather
 from benchmark.reporting.board.parity import with_certificates
 from benchmark.reporting.board.rows import evaluate
-from benchmark.reporting.ensembles import Weights, with_ensembles
+from benchmark.reporting.breakdown.cross_matrix import cross_sentences
+from benchmark.reporting.ensembles import Ensembles, with_ensembles
+from benchmark.reporting.figures.head_masks import Heads
+from benchmark.reporting.figures.thumbnails import Thumbnails
 from benchmark.reporting.summary.answers import answer_lines
+from benchmark.reporting.summary.reference_rows import with_references
+from benchmark.text import plain
 
 
 @dataclass(frozen=True)
@@ -22,20 +29,12 @@ class WrittenBoard:
     Args:
         page: the path of ``leaderboard.html``.
         answers: the board's answer, a sentence an entry.
-        board: what stands in it.
+        board: what was written, without the rows that were not asked for.
     """
 
     page: Path
     answers: tuple[str, ...]
     board: Board
-
-
-@dataclass(frozen=True)
-class Ensembles:
-    """Which ensembles are shown; see :func:`benchmark.reporting.ensembles.with_ensembles`."""
-
-    asked: tuple[str, ...]
-    weights: Weights = "none"
 
 
 def read_board(*folders: Path, costs: Costs | None = None, ensembles: Ensembles | None = None) -> Board:
@@ -50,10 +49,29 @@ def read_board(*folders: Path, costs: Costs | None = None, ensembles: Ensembles 
         UserError: a folder has no record at all, or an ensemble can't be made.
     """
     stored = gather(folders)
-    results = [evaluate(record, predictions, stored.cams.get(record.key)) for record, predictions in stored]
+    heads = {name: Heads(Thumbnails(folders, name)) for name in {record.data.fingerprint for record, _ in stored}}
+    results = [
+        evaluate(record, predictions, stored.cams.get(record.key), heads[record.data.fingerprint])
+        for record, predictions in stored
+    ]
     if ensembles is not None:
         results = with_ensembles(results, ensembles.asked, ensembles.weights)
-    return with_certificates(make_board(results, stored.problems, costs), folders)
+    board = with_certificates(make_board(results, stored.problems, costs), folders)
+    return with_references(board, costs)
+
+
+def require_no_full_tables(out: Path) -> None:
+    """Raise ``UserError`` where a folder holds records, or tables that are not known to be a part of others."""
+    full = (out / "leaderboard.csv").exists() and not (out / VIEW_MARK).exists()
+    if full or out.joinpath(*RECORDS).exists():
+        raise UserError(
+            f"'{out}' holds the full tables, and a part of them (--filter, --sort, --columns) would take their "
+            "place: leave --out away, or give another folder."
+        )
+
+
+def _shown(folders: Sequence[Path]) -> str:
+    return ", ".join(plain(str(folder)) for folder in folders)
 
 
 def write_leaderboard(
@@ -75,35 +93,50 @@ def write_leaderboard(
         ensembles: rows that are averages of others.
 
     Raises:
-        UserError: there is no record at all, an ensemble can't be made, or the view asks for what is not there.
+        UserError: there is no record at all, an ensemble can't be made, the view asks for what is not there, or the
+            folder holds full tables, which a view would replace.
     """
+    from benchmark.reporting.breakdown.breakdowns import breakdowns_of, write_breakdown_plots
+    from benchmark.reporting.breakdown.image_facts import read_image_facts
     from benchmark.reporting.documents.gallery import write_gallery
     from benchmark.reporting.documents.reference_report import free_for_reports, with_reports, write_reports
     from benchmark.reporting.documents.tables import write_tables
     from benchmark.reporting.figures.cams import write_cam_plots
+    from benchmark.reporting.figures.fonts import letters_note
     from benchmark.reporting.figures.montage import copy_montages
     from benchmark.reporting.figures.plots import write_plots  # matplotlib takes its time
-    from benchmark.reporting.figures.thumbnails import Thumbnails
     from benchmark.reporting.page.page import page
 
     folders = list(folders) or [out]
+    if view:
+        require_no_full_tables(out)
     say("Reading records, computing intervals")
     board, reports = with_reports(view.of(read_board(*folders, costs=costs, ensembles=ensembles)), folders)
     board, reports = free_for_reports(board, reports, out)
+    board = replace(board, notes=(*board.notes, *letters_note(board.class_names)))
     out.mkdir(parents=True, exist_ok=True)
+    if view:
+        write_atomically(out / VIEW_MARK, f"A part of the board of {_shown(folders)}: {view}\n")
+    else:
+        write_guide(out)
+        (out / VIEW_MARK).unlink(missing_ok=True)
     for folder in folders:
         copy_montages(folder, out)
     fingerprints = {result.record.data.fingerprint for result in board.results}
     thumbnails = {fingerprint: Thumbnails(folders, fingerprint) for fingerprint in fingerprints}
+    say("Breaking scores down")
+    facts = {fingerprint: read_image_facts(folders, fingerprint) for fingerprint in fingerprints}
+    breakdowns = breakdowns_of(board, facts)
     say("Drawing figures")
     write_plots(board, out)
+    write_breakdown_plots(board, breakdowns, out)
     say("Drawing heat maps")
     write_cam_plots(board, thumbnails, out)
     say("Drawing the gallery")
     write_gallery(board, thumbnails, out)
     say("Writing tables and the page")
-    write_tables(board, out)
+    write_tables(board, out, breakdowns)
     write_reports(reports, out)
     page_file = out / "leaderboard.html"
-    write_atomically(page_file, page(board, thumbnails))
-    return WrittenBoard(page_file, tuple(answer_lines(board)), board)
+    write_atomically(page_file, page(board, thumbnails, breakdowns))
+    return WrittenBoard(page_file, (*cross_sentences(breakdowns.matrices), *answer_lines(board)), board)

@@ -14,8 +14,11 @@ from benchmark.reporting.board.columns import columns
 from benchmark.reporting.board.flat_rows import board_lines, run_lines
 from benchmark.reporting.board.pairs import RowPair, row_pairs
 from benchmark.reporting.board.rows import Result
+from benchmark.reporting.breakdown.cross_matrix import COLUMNS as CROSS_COLUMNS
+from benchmark.reporting.breakdown.cross_matrix import cross_lines, cross_matrices
 from benchmark.reporting.figures.labels import full_names
 from benchmark.reporting.leaderboard import read_board
+from benchmark.text import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,17 +58,30 @@ class Results:
 
     def leaderboard(self) -> "pd.DataFrame":
         """Return the rows of the board in its order, with the columns of ``leaderboard.csv``; numbers are means over
-        the runs of a row, and so of a floating type but for ``rank`` and ``n_runs``.
+        the runs of a row, and so of a floating type but for ``rank``, ``rank_last`` and ``n_runs``.
         """
         import pandas as pd
 
         known = columns(self.board.class_names, self.board.tumour_names)
         types = {column.name: _TYPES[column.kind] for column in known}
         types = {name: "float64" if kind == "Int64" else kind for name, kind in types.items()}
-        types |= {"rank": "Int64", "n_runs": "Int64", "seed": "string"}  # a row's seeds are text: 0,1,2
+        types |= {
+            "rank": "Int64",
+            "rank_last": "Int64",
+            "n_runs": "Int64",
+            "seed": "string",
+        }  # a row's seeds are text: 0,1,2
         lines = board_lines(self.board)
         types |= {name: "float64" for line in lines for name in line if name.endswith(_BESIDE) and name not in types}
         return pd.DataFrame(lines, columns=list(types), dtype=object).astype(types)
+
+    def cross_matrix(self) -> "pd.DataFrame":
+        """Return the cells of the cross matrix, with the columns of ``cross_matrix.csv``: a line for each network,
+        set that trained and set that tested; none where nothing was crossed.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(cross_lines(cross_matrices(self.board)), columns=list(CROSS_COLUMNS))
 
     def compare(self, first: str, second: str) -> "Comparison":
         """Return how two rows differ, on the same test images.
@@ -108,7 +124,7 @@ class Results:
             difference=sign * compared.difference,
             low=bounds[0],
             high=bounds[1],
-            p_holm=compared.p_holm,
+            p_adjusted=compared.p_adjusted,
             p_mcnemar=p_mcnemar,
             better=pair.better,
             images=self._disagreements(rows),
@@ -136,7 +152,8 @@ class Comparison:
     Args:
         difference: macro-F1 of the first less that of the second.
         low, high: its 95 % interval, not corrected for the other pairs.
-        p_holm: p-value of the paired bootstrap, corrected by Holm's method for all pairs of the block.
+        p_adjusted: p-value of the paired bootstrap, corrected for all pairs of the block by Romano and Wolf's
+            step-down.
         p_mcnemar: p-value of McNemar's test of accuracy, not corrected.
         better: name of the row that is significantly better, empty where they can't be told apart.
         images: a line per seed and test image that the two predict differently: ``seed``, ``image_id``, ``label``,
@@ -146,10 +163,37 @@ class Comparison:
     difference: float
     low: float
     high: float
-    p_holm: float
+    p_adjusted: float
     p_mcnemar: float
     better: str
     images: "pd.DataFrame"
+
+    def text(self, first: str, second: str, most: int = 20) -> str:
+        """Return the comparison in lines.
+
+        Args:
+            first, second: what the two rows are called in it.
+            most: at most so many of the images are listed.
+        """
+        images = self.images
+        lines = [
+            f"macro-F1 of {first} less that of {second}: {self.difference:+.3f} "
+            f"(95 % interval {self.low:+.3f} to {self.high:+.3f})",
+            f"paired bootstrap, corrected for all pairs of the block: p = {self.p_adjusted:.2g}",
+            f"McNemar's test of accuracy, not corrected: p = {self.p_mcnemar:.2g}",
+            f"significantly better: {self.better}" if self.better else "The test images can't tell them apart.",
+            f"They predict {len(images):,} test images differently (the first is right in "
+            f"{int(images['correct_first'].sum()):,}, the second in {int(images['correct_second'].sum()):,}; each "
+            f"seed counts).",
+        ]
+        if len(images):
+            shown = images.head(most).drop(columns=["correct_first", "correct_second"]).astype(str)
+            lines += ["", shown.map(plain).to_string(index=False)]
+        if len(images) > most:
+            lines.append(
+                f"... and {len(images) - most:,} more: --json, or Results.compare in Python, has all of them."
+            )
+        return "\n".join(lines)
 
 
 def load_results(*folders: Path | str) -> Results:

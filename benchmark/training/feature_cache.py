@@ -80,7 +80,7 @@ def _read_features(
             entry, computed, reused = loop.within_memory(lambda: _completed(loop, network, spec, caching, stack))
     except (NoRoom, OSError) as error:
         reason = str(error) if isinstance(error, NoRoom) else f"its files can't be used ({error.strerror or error})"
-        loop.report({"event": "note", "note": f"The frozen stages are computed anew in each epoch: {reason}."})
+        loop.report({"event": "note", "note": f"The frozen stages are computed again in each epoch: {reason}."})
         return {"cached": False, "reason": reason}
     loop.read_features(entry.rows())
     return {
@@ -118,7 +118,12 @@ def _completed(
             kept = np.setdiff1d(positions, missing)
             if len(kept) and not _agrees(loop, spec, entry, kept):
                 entry.discard()
-                loop.report({"event": "note", "note": "Kept outputs of the frozen stages were wrong; computed anew."})
+                loop.report(
+                    {
+                        "event": "note",
+                        "note": "The kept outputs of the frozen stages were wrong; they are computed again.",
+                    }
+                )
                 continue
             if len(missing):
                 entry.make_room(len(missing))
@@ -189,6 +194,4 @@ def _key(loop: Loop, network: Network, spec: FeatureSpec, origin: Mapping[str, A
 
 
 def _stopped() -> RunFailure:
-    return RunFailure(
-        Outcome.INTERRUPTED, "Stopped while the frozen stages were computed; the same command goes on from there."
-    )
+    return RunFailure(Outcome.INTERRUPTED, "Stopped while the frozen stages were computed.")

@@ -19,9 +19,14 @@ _AHEAD = 2
 def near_equal_batches(positions: Positions, batch_size: int) -> list[Positions]:
     """Cut ``positions`` into ceil(N / batch_size) batches whose sizes differ by at most one.
 
-    A remainder of one or two images would spoil BatchNorm's statistics, and dropping it would hide images.
+    A remainder of one or two images would spoil BatchNorm's statistics, and dropping it would hide images. A batch of
+    one image has no statistics at all: unless that is asked for, an odd number in batches of two ends in a batch of
+    three.
     """
-    return np.array_split(positions, max(1, -(-len(positions) // batch_size)))
+    count = -(-len(positions) // batch_size)
+    if batch_size > 1:
+        count = min(count, len(positions) // 2)
+    return np.array_split(positions, max(1, count))
 
 
 class Feed:

@@ -170,9 +170,7 @@ def fit(
                 measure_threads(loop, network, progress.choices)
         if loop.should_stop() and epoch < loop.recipe.epochs:
             save()
-            raise RunFailure(
-                Outcome.INTERRUPTED, f"Stopped after epoch {epoch}; the same command goes on from there."
-            )
+            raise RunFailure(Outcome.INTERRUPTED, f"Stopped after epoch {epoch}.")
 
     last = len(progress.history)
     if stopping.restore_best and best is not None and progress.best_epoch != last:

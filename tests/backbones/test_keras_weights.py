@@ -178,7 +178,7 @@ def test_imagenet_without_a_network_is_missing_weights_at_once(
 def test_errors_that_are_not_the_networks_stay_what_they_are() -> None:
     from backbones._keras import fetching
 
-    with pytest.raises(ZeroDivisionError), fetching("nothing"):
+    with pytest.raises(ZeroDivisionError), fetching("nothing", "http://127.0.0.1:9"):
         _ = 1 / 0
 
 

@@ -4,11 +4,14 @@ import json
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmark.cli.main import main
+from benchmark.cli.main import cli, main, run_command
+from benchmark.errors import UserError
+from benchmark.execution.planning.request import Request
 from benchmark.recipe import Recipe, load_recipe, shipped_names
 
 PLUGIN = """
@@ -56,6 +59,11 @@ def test_alone_it_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["--backbone", "keras/resnet50", "--rerun", "--only-failed"], "give one of them"),
         (["--backbone", "keras/resnet50", "--cam", "few"], "--cam few: give a number of test images, or none"),
         (["--seed", "1"], "Name at least one backbone"),
+        (["run", "--seed", "1"], "Name at least one backbone"),
+        (["run"], "Name at least one backbone"),
+        (["run", "--backbone", "keras/resnet50", "keras/resnet5"], "Unknown backbone 'keras/resnet5'."),
+        (["--all", "run"], "--all stands before the command 'run': put it after the command."),
+        (["--out", "here", "list"], "--out stands before the command 'list': put it after the command."),
         (["leaderboard", "nowhere"], "There is no folder 'nowhere'"),
     ],
 )  # fmt: skip
@@ -102,6 +110,10 @@ def test_list_shows_plugins_and_weights_without_building(capsys: pytest.CaptureF
     assert listed["torch/mine"]["note"] == "only a test"
     assert listed["torch/mine"]["weights"] == "to fetch"
     assert listed["keras/baseline_cnn"]["weights"] == "none"
+    # the framework is named as on boards: what executes the network
+    frameworks = {name: entry["framework"] for name, entry in listed.items()}
+    assert frameworks["keras/resnet50"] == frameworks["keras_cv/resnet50"] == "tensorflow"
+    assert frameworks["timm/resnet50"] == frameworks["torch/mine"] == "torch"
     assert (listed["timm/vgg16"]["parameters"], listed["timm/vgg16"]["stages"]) == (134_276_932, 14)
     _, shown, _ = said(capsys, "list")
     lines = {line.split()[0]: line for line in shown.splitlines() if "/" in line}
@@ -110,6 +122,29 @@ def test_list_shows_plugins_and_weights_without_building(capsys: pytest.CaptureF
     assert "134.3 M" in lines["timm/vgg16"]
     assert "14.7 M" in lines["keras/vgg16"]
     assert len({listed[name]["note"] for name in listed if name.endswith(("/resnet50", "/vgg16"))}) == 6
+
+
+def test_run_is_the_verb_behind_the_bare_options(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Request] = []
+    monkeypatch.setattr("benchmark.cli.run.run", lambda request: asked.append(request) or 0)
+    words = ["--backbone", "keras/vgg16", "timm/vgg16", "--seed", "0", "1", "--epochs", "2", "--data", "x.zip"]
+    assert [main(words), main(["run", *words])] == [0, 0]
+    bare, verb = (replace(each, command="") for each in asked)
+    assert bare == verb
+    assert bare.backbones == ("keras/vgg16", "timm/vgg16")
+    _, helped, _ = said(capsys, "--help")
+    assert "the options are those of the command run" in helped
+    _, of_verb, _ = said(capsys, "run", "--help")
+    assert "The word run may be left out" in " ".join(of_verb.split())
+    own = {parameter.name for parameter in cli.params} - {"debug", "version"}
+    assert own == {parameter.name for parameter in run_command.params}
+
+
+def test_debug_may_stand_after_a_command() -> None:
+    with pytest.raises(UserError):
+        main(["leaderboard", "nowhere", "--debug"])
 
 
 @pytest.mark.parametrize("words", [["list"], ["--help"], ["recipe", "quick"], ["recipe"]])

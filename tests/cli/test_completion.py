@@ -32,6 +32,13 @@ def test_a_shell_gets_its_script(shell: str) -> None:
     [
         ("tumorboard lea", 1, "plain,leaderboard"),
         ("tumorboard --keep", 1, "plain,--keep-models"),
+        ("tumorboard --checkp", 1, "plain,--checkpoint-every"),
+        ("tumorboard ru", 1, "plain,run"),
+        ("tumorboard run --checkp", 2, "plain,--checkpoint-every"),
+        ("tumorboard --backbone timm/resn", 2, "plain,timm/resnet50"),
+        ("tumorboard --recipe qu", 2, "plain,quick"),
+        ("tumorboard --recipe my-", 2, "file,my-"),
+        ("tumorboard run --suite seed", 3, "plain,seed-notebook"),
         ("tumorboard --device c", 2, "plain,cuda"),
         ("tumorboard leaderboard --so", 2, "plain,--sort"),
         ("tumorboard unheard --so", 2, ""),

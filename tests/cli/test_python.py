@@ -58,12 +58,16 @@ def test_runs_from_python_are_those_of_the_command(tmp_path: Path) -> None:
     tiny = {"epochs": 1, "size": 16, "batch_size": 8}
     results = benchmark.run(["torch/baseline_cnn"], data=source, recipe="quick", changes=tiny, out=out, device="cpu")
     board = results.leaderboard()
-    assert board["backbone"].tolist() == ["torch/baseline_cnn"]
+    assert board["backbone"].tolist()[0] == "torch/baseline_cnn"
+    assert board["backbone"][1:].str.startswith("no network: ").all()
     assert results.runs["status"].tolist() == ["ok"]
     assert (out / "leaderboard.html").is_file()
     words = ["--backbone", "torch/baseline_cnn", "--data", str(source), "--recipe", "quick", "--out", str(out)]
     words += ["--device", "cpu", *(part for name, value in tiny.items() for part in ("--set", f"{name}={value}"))]
     assert main([*words]) == 0  # the command finds it done: one run, one key
     assert benchmark.load_results(out).runs["key"].tolist() == results.runs["key"].tolist()
+    assert results.cross_matrix().empty
+    with pytest.raises(UserError, match="give --cross"):
+        benchmark.run(["torch/baseline_cnn"], data=[source, "phantom"], out=out)
     with pytest.raises(UserError, match="Unknown backbone 'torch/base'"):
         benchmark.run(["torch/base"], data=source, out=out)

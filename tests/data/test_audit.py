@@ -11,8 +11,10 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from benchmark.cli.data import data_command
 from benchmark.data import SplitOptions, audit_data, make_split, make_splits, open_dataset
+from benchmark.data.audit.audit import _shifted
 from benchmark.data.audit.table import audit_text
-from benchmark.data.duplicates.near_duplicates import find_pairs, near_duplicates
+from benchmark.data.duplicates.groups import near_kinds
+from benchmark.data.duplicates.near_duplicates import NearPairs, find_pairs, near_duplicates
 from benchmark.data.relabel import with_permuted_labels
 from tests.data.test_splits import cohort
 
@@ -67,7 +69,7 @@ def test_exact_copies_are_counted_within_and_across_parts(heads):
     assert (found.pixel_identical.groups, found.pixel_identical.across) == (4, 3)
     assert found.pixel_identical.test_images == 3
     assert found.pixel_identical.conflicting == 1
-    assert found.leaks == ("3 of 27 test images are identical to training images (3 groups of copies stand in both)",)
+    assert found.leaks == ("3 of 27 test images are identical to training images (3 groups of copies are in both)",)
     worst = found.worst[0]
     assert {worst.first_class, worst.second_class} == {"glioma", "notumor"}
     assert "two labels" in audit_text(found)
@@ -204,7 +206,7 @@ def test_the_command_shows_what_dedupe_removes(heads):
     shutil.copy(heads / "Training/glioma/00.png", heads / "Testing/glioma/copy.png")
     result = CliRunner().invoke(data_command, [str(heads), "--size", "32", "--dedupe"])
     assert "split official-deduplicated" in result.output
-    assert "1 training images that also stand in test were left out" in result.output
+    assert "1 training images that are also in test were left out" in result.output
     assert "leak:" not in result.output
 
 
@@ -217,9 +219,69 @@ def test_an_audit_is_done_once(heads, monkeypatch):
 
 def test_damaged_caches_are_made_anew(heads):
     data, first = audited(heads)
-    kept = [path for path in data.folder.parent.iterdir() if path.name.startswith(("audit-", "probe-", "near-"))]
-    assert len(kept) == 3
+    kept = [path for path in data.folder.parent.iterdir() if path.name.startswith(("audit-", "near-"))]
+    assert len(kept) == 2
     for path in kept:
         path.write_bytes(b"damaged")
     assert audited(heads)[1] == first
     assert b"damaged" not in [path.read_bytes() for path in kept]
+
+
+def test_the_probe_is_fitted_to_training_images_and_judged_on_the_test_images():
+    data = noisy(cohort(patients=90))
+    split = make_split(data, seed=0, validation_fraction=0.2)
+    pixels = data.pixels.copy()
+    pixels[data.labels == 2, 0] = 255
+    # what gives the class away in training is not in the test images
+    pixels[split.test, 0] = data.pixels[split.test, 0]
+    (border,) = (
+        row
+        for row in audit_data(replace(data, pixels=pixels), split).probe
+        if (row.features, row.target) == ("border brightness", "class")
+    )
+    assert not border.suspicious
+    assert border.p > 0.01
+    pixels[data.labels == 2, 0] = 255
+    found = audit_data(replace(data, pixels=pixels), split)
+    rows = {row.features: row for row in found.probe if row.target == "class"}
+    assert rows["border brightness"].p < 0.01
+    (everything,) = (each for each in found.references if each.features == "all of them together")
+    said = everything.decoded(len(split.test), 3)
+    order = np.argsort(data.image_ids[split.test])
+    assert ((said.argmax(axis=1) == 2) == (data.labels[split.test][order] == 2)).mean() > 0.95
+    assert everything.decoded(len(split.test) + 1, 3) is None
+
+
+def test_near_duplicates_are_told_as_direct_chained_and_turned():
+    # six images: 0 and 1 identical; 1-2 and 2-3 near, 4-5 near when mirrored. Only image 3 is tested
+    cluster = np.array([0, 0, 2, 3, 4, 5])
+    near = NearPairs(
+        *(np.array(column) for column in ([0, 2, 4], [2, 3, 5])), np.full(3, 0.98, np.float32), np.array([0, 0, 1])
+    )
+    part = np.array(["train", "train", "train", "test", "train", ""])
+    kinds = near_kinds(cluster, near, part)
+    assert kinds.groups_unturned == 1  # 0, 1, 2, 3
+    assert (kinds.beside_direct, kinds.beside_chained) == (1, 2)  # 2; 0 and 1
+    assert (kinds.pairs, kinds.pairs_below) == (3, 1)  # of 0, 2, 3: the pair 0-3
+    in_test = near_kinds(cluster, near, np.array(["test", "train", "train", "train", "train", "test"]))
+    assert (in_test.beside_direct, in_test.beside_chained) == (3, 1)  # 1, 2 and 4; 3
+
+
+def test_class_shares_of_the_parts_are_told_and_how_far_they_are_apart(heads):
+    _, found = audited(heads)
+    assert found.shift() < 0.1
+    balance = {
+        "glioma": {"train": 60, "validation": 6, "test": 30},
+        "notumor": {"train": 20, "validation": 2, "test": 50},
+        "pituitary": {"train": 20, "validation": 2, "test": 20},
+    }
+    shifted = found.model_copy(update={"balance": balance})
+    assert shifted.shift() == pytest.approx(0.3)  # 60, 20, 20 % and 30, 50, 20 %
+    assert shifted.shift("train", "validation") == pytest.approx(0)
+    text = " ".join(audit_text(shifted).split())
+    assert "train and test 0.30" in text
+    assert "notumor 20.0 % 20.0 % 50.0 %" in text
+    split = make_split(open_dataset(str(heads), size=32), seed=0, validation_fraction=0.2)
+    (said,) = _shifted(shifted, replace(split, removed=40))
+    assert "glioma is 60.0 % of training and 30.0 % of test images" in said.text
+    assert "--split regroup" in said.text

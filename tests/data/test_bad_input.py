@@ -130,7 +130,7 @@ def test_a_zip_with_the_same_image_twice(kaggle, zipped):
     path = zipped(kaggle)
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         archive.writestr("Training/no_tumor/05.png", b"x")
-    refused(path, "its member 'Training/no_tumor/05.png' stands in it twice")
+    refused(path, "its member 'Training/no_tumor/05.png' is in it twice")
 
 
 def test_a_zip_bomb(kaggle, zipped):

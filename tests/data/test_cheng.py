@@ -154,7 +154,7 @@ def test_folds_of_fewer_slices_are_refused(cheng):
 
 def test_a_slice_that_stands_there_twice(cheng):
     shutil.copytree(cheng, cheng / "again")
-    refused(cheng, r"Slice \d+ stands there twice")
+    refused(cheng, r"Slice \d+ is there twice")
 
 
 def test_a_truncated_slice_is_named_and_can_be_skipped(cheng):

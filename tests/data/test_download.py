@@ -344,7 +344,7 @@ def test_known_sets_are_listed():
     result = CliRunner().invoke(data_command, ["--list"])
     assert result.exit_code == 0
     for line in (
-        "phantom: 600 images",
+        "phantom: 1200 images, 4 classes (glioma, meningioma, notumor, pituitary), 240 patients; at hand",
         "cheng: 3064 images, 3 classes (glioma, meningioma, pituitary), patients 233 ids, 209 persons; not at hand",
         "fault: its test gliomas are widely thought mislabelled",
         "fault: Br35H is the only source of notumor",

@@ -81,7 +81,7 @@ def test_official_folds_that_part_the_chosen_patients_are_cut_anew(tmp_path):
         assert {split.kind for split in anew} == {"folds"}
         assert {split.leaks for split in anew} == {()}
         assert anew[0].notes == (
-            "folds are cut anew: the official ones part 15 of the patients as they are grouped here",
+            "new folds are made: the official ones have 15 of the patients, as they are grouped here, on both sides",
         )
         for split in anew:
             learned = np.concatenate([split.train, split.validation])

@@ -297,3 +297,17 @@ def test_a_missing_library_is_named_and_no_image_blamed(listed, tmp_path, monkey
     path = listed("path,label", [(0, "path", "images/a.dcm")])
     with pytest.raises(UserError, match=r"needs pydicom: pip install 'tumorboard\[medical\]'\.$"):
         open_dataset(str(path), size=8, skip_corrupt=skip_corrupt)
+
+
+def test_scanner_and_source_of_a_table_are_known_where_it_says_them(tmp_path, draw):
+    rows = ["path,label,plane,scanner,source"]
+    for k in range(12):
+        draw(f"own/{k}.png", k)
+        rows.append(f"{k}.png,{'ab'[k % 2]},{('axial', '')[k > 5]},SIEMENS 3 T,{('Lyon', '')[k == 3]}")
+    (tmp_path / "own/table.csv").write_text("\n".join(rows))
+    data = open_dataset(str(tmp_path / "own/table.csv"), size=8)
+    assert data.planes.tolist() == ["axial"] * 6 + [""] * 6, "known of some images, not of others"
+    assert data.scanners.tolist() == ["SIEMENS 3 T"] * 12
+    assert data.sources.tolist() == ["Lyon"] * 3 + [""] + ["Lyon"] * 8
+    assert load_prepared(data.folder).sources.tolist() == data.sources.tolist()
+    assert data.thicknesses is None

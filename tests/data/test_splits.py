@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.data import DataSet, load_split, make_split, open_dataset, save_split
+from benchmark.data import DataSet, SplitOptions, load_split, make_split, make_splits, open_dataset, save_split
 from benchmark.errors import UserError
 
 
@@ -83,7 +83,7 @@ def test_copies_in_training_and_test_are_told_with_numbers(kaggle):
         shutil.copy(kaggle / f"Training/no_tumor/{k:02d}.png", kaggle / f"Testing/no_tumor/copy{k}.png")
     shutil.copy(kaggle / "Training/no_tumor/00.png", kaggle / "Testing/no_tumor/again.png")
     split = make_split(open_dataset(str(kaggle), size=8), seed=0, validation_fraction=0.25)
-    assert split.leaks == ("4 of 16 test images are identical to training images (3 groups of copies stand in both)",)
+    assert split.leaks == ("4 of 16 test images are identical to training images (3 groups of copies are in both)",)
 
 
 def test_patients_in_training_and_test_are_told():
@@ -151,3 +151,23 @@ def test_a_split_is_pinned():
     """Another hash here means that every stored run changes its identity: raise the protocol version."""
     split = make_split(cohort(), seed=3, validation_fraction=0.2, limit=90)
     assert split.hash[:16] == "07662f8cda58df5f"
+
+
+def test_regroup_cuts_an_official_split_anew_and_keeps_near_duplicates_together():
+    data = cohort(patients=80)
+    parts_of = np.where(np.arange(len(data)) % 5 == 0, "test", "train")  # slices of a patient on both sides
+    lopsided = replace(data, parts=parts_of, groups=None, identical=np.unique(data.groups, return_inverse=True)[1])
+    lopsided = replace(lopsided, pixels=np.random.default_rng(0).integers(0, 256, lopsided.pixels.shape, np.uint8))
+    (official,) = make_splits(lopsided, SplitOptions(kind="official", dedupe=True))
+    (regrouped,) = make_splits(lopsided, SplitOptions(kind="regroup"))
+    assert (regrouped.name, regrouped.kind) == ("regroup", "regroup")
+    assert official.removed > 0
+    for one, other in ((regrouped.train, regrouped.test), (regrouped.validation, regrouped.test)):
+        assert not np.isin(lopsided.identical[one], lopsided.identical[other]).any()
+    assert sum(map(len, parts(regrouped))) == len(data)  # nothing is left out
+    assert len(regrouped.test) / len(data) == pytest.approx((parts_of == "test").mean(), abs=0.05)
+    shares = [np.bincount(lopsided.labels[part], minlength=3) / len(part) for part in parts(regrouped)]
+    assert np.abs(shares[0] - shares[2]).sum() / 2 < 0.05
+    folds = make_splits(lopsided, SplitOptions(kind="regroup", folds="all"))
+    assert [fold.name for fold in folds] == [f"regroup-fold-{k}-of-5" for k in range(1, 6)]
+    assert sorted(np.concatenate([fold.test for fold in folds]).tolist()) == list(range(len(data)))

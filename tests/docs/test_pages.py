@@ -10,6 +10,7 @@ import click
 import pytest
 
 from benchmark.cli.main import cli
+from benchmark.records.results_folder import GUIDE, write_guide
 from benchmark.version import __version__
 from tests.docs.pages import LANGUAGES, PAGES, ROOT, Block, blocks, commands, inline, why_not_run
 
@@ -39,6 +40,13 @@ def test_every_command_is_one_that_the_program_takes(place: str, text: str) -> N
             assert isinstance(verb, click.Command), place
             verb.params = [_anything(parameter) for parameter in verb.params]
             verb.make_context(left[0], left[1:], parent=context)
+
+
+def test_every_fault_has_its_test() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / "faults.md").read_text(encoding="utf-8"))
+    assert len(named) > 20
+    missing = [name for file, name in named if f"def {name}(" not in (ROOT / file).read_text(encoding="utf-8")]
+    assert missing == []
 
 
 def _anything(parameter: click.Parameter) -> click.Parameter:
@@ -121,6 +129,18 @@ def test_the_results_folder_is_described_file_by_file() -> None:
     patterns = [name.replace(".", r"\.").replace("*", ".*").rstrip("/") for name in re.findall(r"`([^`\s]+)`", text)]
     strays = [path.name for path in BOARD.iterdir() if not any(re.fullmatch(each, path.name) for each in patterns)]
     assert strays == []
+
+
+def test_the_folder_s_own_readme_names_what_the_page_names(tmp_path: Path) -> None:
+    write_guide(tmp_path)
+    guide = (tmp_path / GUIDE).read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "results-folder.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `([^`*]+)", page, re.MULTILINE)
+    assert len(named) > 15
+    reports = {"seed-notebook.md"}  # bears the name of its suite
+    assert [name for name in named if name.removeprefix("internal/") not in guide and name not in reports] == []
+    explained = re.findall(r"^  ([a-z_.]+/?)(?:\*|, |  )", guide, re.MULTILINE)
+    assert [name for name in explained if f"`{name}" not in page] == []
 
 
 def test_every_extra_is_described() -> None:

@@ -7,11 +7,13 @@ from benchmark.evaluation.cam_metrics import (
     GAUSSIAN,
     MEAN_MASK,
     UNIFORM,
+    averaged,
     grad_cam,
     mean_mask,
     rank_correlation,
     score_baselines,
     score_maps,
+    score_oracle,
     upsample,
 )
 
@@ -70,6 +72,33 @@ def test_baselines_know_where_lesions_usually_are() -> None:
     assert on_usual[GAUSSIAN].pointing[0] == 0
     assert on_usual[UNIFORM].pointing[0] == pytest.approx(usual.mean())
     assert mean_mask(np.zeros((3, 8, 8))) is None
+
+
+def test_maps_are_averaged_by_area_as_torch_does() -> None:
+    import torch
+
+    large = np.random.default_rng(0).random((3, 24, 24), dtype=np.float32)
+    for shape in ((4, 4), (7, 5), (24, 24)):
+        found = averaged(large, shape)
+        # each pixel on a grid that both sizes divide
+        fine = np.kron(large, np.ones((1, shape[0], shape[1]), dtype=np.float32))
+        expected = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(fine)[None], shape)[0]
+        np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+
+
+def test_at_two_by_two_not_even_the_lesion_itself_points_at_the_lesion() -> None:
+    # the maximum of an enlarged map of 2 x 2 lies in a corner of a quarter of the side, where these lesions are not
+    masks = np.concatenate([lesion(slice(9 + k, 15 + k), slice(12, 18)) for k in range(8)])
+    at_two, at_eight = score_oracle(masks, (2, 2)), score_oracle(masks, (8, 8))
+    assert at_two.pointing.tolist() == [0.0] * 8
+    assert at_eight.pointing.mean() > 0.9
+    assert at_two.iou.mean() < 0.1 < at_eight.iou.mean() / 5
+    fine, coarse = (score_baselines(masks, None, shape)[GAUSSIAN] for shape in ((32, 32), (2, 2)))
+    assert fine.pointing.mean() > 0.5
+    assert coarse.pointing == pytest.approx(masks.mean(axis=(1, 2)))  # four equal points: it says nothing
+    exact = score_oracle(masks, (32, 32))
+    for score in exact.by_column().values():
+        np.testing.assert_allclose(score, 1)
 
 
 def test_maps_are_enlarged_as_torch_does() -> None:

@@ -13,27 +13,32 @@ from benchmark.evaluation.calibration import (
     calibration_error,
     expected_cost,
     reliability,
+    threshold_at,
 )
 from benchmark.evaluation.calibration_interval import calibration_interval
 from benchmark.evaluation.clusters import ClusteredImages, confusion_by_cluster, gaps_by_cluster
 from benchmark.evaluation.comparison import (
     Comparison,
+    RankInterval,
     compare,
-    holm,
     mcnemar,
     mcnemar_clustered,
     nadeau_bengio,
-    ranks,
+    rank_intervals,
 )
+from benchmark.evaluation.decisions.operating_point import thresholds
 from benchmark.evaluation.intervals import (
     Interval,
+    clopper_pearson,
     correlation,
     count_interval,
     effective_size,
+    logit_interval,
     satterthwaite,
     wilson,
 )
 from benchmark.evaluation.metrics import accuracy, macro_f1
+from benchmark.evaluation.multiple_testing import holm, romano_wolf
 from benchmark.evaluation.predictions import Readings, Setting, estimates_of
 from benchmark.evaluation.roc import clustered_variance, influence
 from benchmark.records.record import Predictions
@@ -54,11 +59,30 @@ def test_intervals_of_shares(count: int, trials: int, published: tuple[float, fl
     assert (round(interval.low, 4), round(interval.high, 4)) == published
 
 
+def test_exact_intervals_of_shares() -> None:
+    # Newcombe 1998, table I, method 5 (Clopper and Pearson)
+    for (count, trials), published in {
+        (81, 263): (0.2527, 0.3676),
+        (15, 148): (0.0578, 0.1617),
+        (0, 20): (0.0, 0.1684),
+        (1, 29): (0.0009, 0.1776),
+    }.items():
+        interval = clopper_pearson(count, trials)
+        assert (round(interval.low, 4), round(interval.high, 4)) == published
+
+
+def test_what_does_not_vary_has_no_interval() -> None:
+    assert logit_interval(0.0, 0.0, 10, 20, -1.0, 1.0) is None  # the correlation of a constant answer
+    whole = logit_interval(1.0, 0.0, 10, 20)
+    assert whole is not None
+    assert whole.low == pytest.approx(wilson(20, 20).low)
+
+
 def test_no_event_in_300_is_not_an_interval_of_zero() -> None:
     alone = count_interval(0, np.arange(300), 0.0)
     of_sixty_patients = count_interval(0, np.repeat(np.arange(60), 5), 1.0)
     assert alone.low == of_sixty_patients.low == 0
-    assert alone.high == pytest.approx(300 * wilson(0, 300).high)
+    assert alone.high == pytest.approx(300 * (1 - 0.025 ** (1 / 300)))  # Clopper and Pearson
     assert of_sixty_patients.high > 4 * alone.high
 
 
@@ -93,6 +117,46 @@ def test_holm_as_in_r() -> None:
     assert holm([0.04, 0.01, 0.05, 0.02, 0.03]) == pytest.approx([0.09, 0.05, 0.09, 0.08, 0.09])
     assert holm([0.6, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_romano_wolf_of_all_pairs_is_tukeys() -> None:
+    # means of 5 groups with one known variance: the largest of all differences has Tukey's studentized range
+    from scipy.stats import norm, studentized_range
+
+    generator = np.random.default_rng(0)
+    pairs = [(i, j) for i in range(5) for j in range(i + 1, 5)]
+    drawn = generator.normal(size=(200_000, 5))
+    deviations = np.stack([(drawn[:, i] - drawn[:, j]) / np.sqrt(2) for i, j in pairs], axis=1)
+    statistics = np.zeros(len(pairs))
+    statistics[3] = 2.9
+    adjusted = romano_wolf((2 * norm.sf(statistics)).tolist(), deviations)
+    exact = studentized_range.sf(2.9 * np.sqrt(2), 5, np.inf)
+    assert adjusted[3] == pytest.approx(exact, rel=0.02)
+    assert exact < holm((2 * norm.sf(statistics)).tolist())[3]  # Holm's allows for any dependence
+
+
+def test_romano_wolf_steps_down_as_it_is_defined() -> None:
+    # Romano & Wolf 2005, algorithm 2.1 in p-values: in each step the largest statistic of those that are left
+    from scipy.stats import norm
+
+    generator = np.random.default_rng(1)
+    common = generator.normal(size=(999, 1))
+    deviations = 0.7 * common + 0.7 * generator.normal(size=(999, 6))
+    statistics = np.array([2.4, 0.3, 3.1, 1.9, 2.4, 1.0])
+    expected: dict[int, float] = {}
+    floor, left = 0.0, list(range(6))
+    for test in np.argsort(-statistics, kind="stable"):
+        largest = np.abs(deviations[:, left]).max(axis=1)
+        floor = max(floor, (np.sum(largest >= statistics[test]) + 1) / 1000)
+        expected[int(test)] = floor
+        left.remove(int(test))
+    p_values = (2 * norm.sf(statistics)).tolist()
+    bound = holm(p_values)
+    assert romano_wolf(p_values, deviations) == pytest.approx(
+        [max(p_values[k], min(expected[k], bound[k])) for k in range(6)]
+    )
+    assert romano_wolf([], np.zeros((999, 0))) == []
+    assert romano_wolf([1e-9], deviations[:, :1]) == [1e-9]  # the resamples do not limit one test
 
 
 def test_mcnemar_exact() -> None:
@@ -157,6 +221,21 @@ def test_threshold_is_chosen_on_validation_images() -> None:
     assert point.sensitivity == pytest.approx(2 / 3)
     only_ill = at_specificity((labels[20:], both[20:]), (labels, both), negative=0)
     assert only_ill is None
+
+
+def test_a_resampled_threshold_is_that_of_the_images_drawn() -> None:
+    generator = np.random.default_rng(3)
+    scores = generator.random(33).round(2)  # with ties
+    weights = generator.multinomial(32, np.full(33, 1 / 33), 20)
+    weights[0] = 1
+    weights[1] = 0
+    found = thresholds(scores, weights)
+    for drawn, threshold in zip(weights, found, strict=True):
+        healthy = np.repeat(scores, drawn)
+        chances = np.column_stack([1 - healthy, healthy])
+        labels = np.append(np.zeros(len(healthy), dtype=np.int64), 1)
+        expected = threshold_at(labels, np.append(chances, [[0.5, 0.5]], axis=0), 0, 0.95)
+        assert threshold == pytest.approx(expected, nan_ok=True) if len(healthy) else np.isnan(threshold)
 
 
 def test_slices_of_a_patient_are_pooled() -> None:
@@ -240,8 +319,8 @@ def test_rows_that_cannot_be_told_apart_share_a_rank() -> None:
     bootstrap = Bootstrap(150)
     estimates = [bootstrap.resample(row, i).estimate() for i, row in enumerate((good, same, poor))]
     found = compare(estimates)
-    assert ranks(3, found) == [1, 1, 3]
-    smallest = min(pair.p_holm for pair in found)
+    assert rank_intervals(3, found) == [RankInterval(1, 2), RankInterval(1, 2), RankInterval(3, 3)]
+    smallest = min(pair.p_adjusted for pair in found)
     assert smallest < 1e-6  # far below one in the number of resamples
 
 
@@ -252,7 +331,7 @@ def test_rank_counts_the_rows_that_are_significantly_better() -> None:
         Comparison(0, 2, 0.10, nothing, 0.001, 0.003),
         Comparison(1, 2, 0.08, nothing, 0.06, 0.12),
     ]
-    assert ranks(3, found) == [1, 1, 2]
+    assert rank_intervals(3, found) == [RankInterval(1, 2), RankInterval(1, 3), RankInterval(2, 3)]
 
 
 def test_a_row_compared_with_itself_is_not_different() -> None:
@@ -271,7 +350,8 @@ def perfect_study() -> tuple[ClusteredImages, Readings]:
     ids = np.array([f"{number:03d}" for number in range(120)])
     groups = np.array([f"p{number // 2:02d}" for number in range(120)])
     images = ClusteredImages.of([Predictions(ids, np.full(120, "test"), labels, groups, chances)])
-    return images, Readings(chances[None], (said != 2)[None])
+    healthy = Predictions(ids[:4], np.full(4, "validation"), np.array([2, 2, 0, 0]), ids[:4], chances[[60, 61, 0, 1]])
+    return images, Readings(chances[None], ((healthy,),))
 
 
 def test_scores_at_their_limit_rest_on_the_patients_of_their_class() -> None:
@@ -316,8 +396,8 @@ def test_folds_are_aligned_one_after_the_other() -> None:
     images = ClusteredImages.of(folds)
     assert images.image_ids.tolist() == ["0a", "0b", "1a", "1b"]
     assert images.count == 3  # p is in both folds
-    readings = Readings.of({"x": [folds[0]], "y": [folds[1]]}, images, None)
+    readings = Readings.of({"x": [folds[0]], "y": [folds[1]]}, images)
     assert readings is not None
     assert readings.macro_f1_by_fold(images).tolist() == [1.0, pytest.approx(1 / 3)]
     assert readings.right(images).tolist() == [1, 1, 1, 0]
-    assert Readings.of({"x": [folds[0]]}, images, None) is None
+    assert Readings.of({"x": [folds[0]]}, images) is None

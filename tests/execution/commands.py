@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmark.data import DataOptions
 from benchmark.execution.planning.request import Request
+from benchmark.records.results_folder import INTERNAL, MOVED
 from benchmark.records.settings import Settings
 
 # A backbone that is sound, and small enough that a run is mostly the framework's import.
@@ -64,6 +65,15 @@ def request_on(images: Path, folder: Path, plugin: str, **changes: Any) -> Reque
         backbones=("test/good",), settings=Settings(plugins=(file,)), data=DataOptions(str(images)), recipe="quick",
         changes=changes, device="cpu", out=folder / "out",
     )  # fmt: skip
+
+
+def as_an_earlier_version_left_it(out: Path) -> Path:
+    """Move what stands below ``internal/`` to the top of a results folder, where it was before there was any."""
+    for place in MOVED:
+        if out.joinpath(*place).exists():
+            out.joinpath(*place).rename(out / place[-1])
+    out.joinpath(*INTERNAL).rmdir()
+    return out
 
 
 @dataclass(frozen=True)

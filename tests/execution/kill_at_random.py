@@ -9,6 +9,7 @@ before the kills are, they are compared and a fresh results folder is begun.
 """
 
 import argparse
+import math
 import os
 import random
 import signal
@@ -115,6 +116,7 @@ def main() -> int:
     )
     parser.add_argument("--longest", type=float, default=16.0, help="seconds until a kill, at most")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="no more kills after so long")
     options = parser.parse_args()
     chance = random.Random(options.seed)
     home = Path(tempfile.mkdtemp(prefix="kills-"))
@@ -129,7 +131,11 @@ def main() -> int:
     moments: Counter[str] = Counter()
     wrong, rounds, kills = 0, 0, 0
 
+    last = time.monotonic() + 60 * options.minutes
+
     def enough() -> bool:
+        if time.monotonic() > last:
+            return True
         return kills >= options.kills and moments["training in TensorFlow"] >= options.in_tensorflow
 
     while not enough():

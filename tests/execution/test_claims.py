@@ -44,7 +44,7 @@ def test_a_run_is_one_commands_until_it_is_given_back(tmp_path: Path) -> None:
     assert second.take(KEY)
     assert second.taken_from(KEY) is None
     second.close()
-    assert not list((tmp_path / "claims").iterdir())
+    assert not list((tmp_path / "internal/claims").iterdir())
 
 
 CLAIM_AND_DIE = """
@@ -63,7 +63,7 @@ def test_on_this_machine_a_dead_process_holds_nothing(tmp_path: Path) -> None:
     assert claims.take(KEY)
     assert claims.taken_from(KEY) is not None
     claims.close()
-    assert not list((tmp_path / "claims").iterdir())
+    assert not list((tmp_path / "internal/claims").iterdir())
 
 
 def test_the_number_of_a_dead_process_may_be_anothers(tmp_path: Path, clock: Clock) -> None:
@@ -107,7 +107,7 @@ def test_a_command_that_was_only_suspended_gives_the_run_up(tmp_path: Path, cloc
     there.release(KEY)
     assert not Claims(tmp_path).take(KEY), "the loser deleted the winner's claim"
     here.release(KEY)
-    assert not list((tmp_path / "claims").iterdir())
+    assert not list((tmp_path / "internal/claims").iterdir())
 
 
 def test_of_two_that_see_a_stale_claim_one_gets_it(tmp_path: Path, clock: Clock) -> None:
@@ -123,7 +123,7 @@ def test_of_two_that_see_a_stale_claim_one_gets_it(tmp_path: Path, clock: Clock)
     clock.now += 61
     assert several[2].take(KEY)
     several[2].release(KEY)
-    assert not list((tmp_path / "claims").iterdir())
+    assert not list((tmp_path / "internal/claims").iterdir())
 
 
 def test_one_that_decided_too_late_gets_nothing(
@@ -147,28 +147,61 @@ def test_one_that_decided_too_late_gets_nothing(
     assert not late.take(KEY)
     assert not elsewhere(tmp_path, clock).take(KEY)
     quick.release(KEY)
-    assert not list((tmp_path / "claims").iterdir())
+    assert not list((tmp_path / "internal/claims").iterdir())
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[" * 2000, b"null", b'{"pid": 1}', b'{"machine": "x", "pid": -1, '
     b'"started": 0, "token": "../../x", "lease": 1e99}'])  # fmt: skip
 def test_a_claim_that_makes_no_sense_is_stale_after_the_lease(tmp_path: Path, clock: Clock, content: bytes) -> None:
-    (tmp_path / "claims").mkdir()
-    (tmp_path / "claims" / f"{KEY[:20]}.claim").write_bytes(content)
+    (tmp_path / "internal/claims").mkdir(parents=True)
+    (tmp_path / "internal/claims" / f"{KEY[:20]}.claim").write_bytes(content)
     claims = Claims(tmp_path, clock=clock)
     assert not claims.take(KEY)
     clock.now += 61
     assert claims.take(KEY)
     claims.release(KEY)
-    assert not list((tmp_path / "claims").iterdir())
-    assert [path.name for path in tmp_path.iterdir()] == ["claims"]
+    assert not list((tmp_path / "internal/claims").iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["internal"]
 
 
 def test_the_heart_beats_by_itself(tmp_path: Path) -> None:
     claims = Claims(tmp_path, lease=0.06)
     assert claims.take(KEY)
-    [path] = (tmp_path / "claims").iterdir()
+    [path] = (tmp_path / "internal/claims").iterdir()
     beats = {json.loads(path.read_bytes())["beat"]}
     while len(beats) < 3:
         beats.add(json.loads(path.read_bytes())["beat"])
+    claims.close()
+
+
+@pytest.mark.parametrize("days", [1, -1])
+def test_no_claim_is_lost_when_the_clock_is_moved_by_a_day(tmp_path: Path, clock: Clock, days: int) -> None:
+    """When a process began seems to move with the clock; its heart beats on, and a lease is timed by another."""
+    holder = Claims(tmp_path, clock=clock)
+    holder._started -= days * 86_400
+    assert holder.take(KEY)
+    here = Claims(tmp_path, clock=clock)
+    for _ in range(5):
+        assert not here.take(KEY)
+        clock.now += 59
+        holder.beat()
+    assert not holder.lost(KEY)
+    holder.release(KEY)
+    assert here.take(KEY)
+    here.close()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_a_claim_that_is_no_file_is_not_waited_for(tmp_path: Path, clock: Clock, kind: str) -> None:
+    """Who may write to a lab's folder can put anything there."""
+    (tmp_path / "claims").mkdir()
+    path = tmp_path / "claims" / f"{KEY[:20]}.claim"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    claims = Claims(tmp_path, clock=clock)
+    assert not claims.take(KEY)
+    clock.now += 61
+    assert claims.take(KEY)
     claims.close()

@@ -84,7 +84,7 @@ def test_a_run_continues_from_another_s_final_weights_which_are_then_removed(ben
     assert then.identity["init_from"] == first.key
     assert then.weights.loaded == f"run {first.key[:20]}"
     assert then.weights.hash != first.weights.hash, "the hash is of the weights with which it began"
-    assert not list((bench.out / "work").rglob("*.safetensors"))
+    assert not list((bench.out / "internal/work").rglob("*.safetensors"))
     said = ask(bench, backbone)
     assert said.count(": kept, ") == 3
 
@@ -106,9 +106,9 @@ def test_what_continues_from_a_failure_says_so_and_is_done_once_that_is_mended(b
 
 def test_a_run_whose_weights_are_gone_is_done_again_for_the_one_that_needs_them(bench: Bench) -> None:
     ask(bench, "test/good", "--entry", "first")
-    assert list((bench.out / "work").rglob("final.safetensors")), "an entry of the suite continues from it"
+    assert list((bench.out / "internal/work").rglob("final.safetensors")), "an entry of the suite continues from it"
     (attempt,) = [record.provenance["attempt"] for record, _ in results(bench).values()]
-    shutil.rmtree(bench.out / "work")
+    shutil.rmtree(bench.out / "internal/work")
     ask(bench, "test/good", "--entry", "then")
     found = results(bench)
     assert found["then"][0].outcome is Outcome.OK

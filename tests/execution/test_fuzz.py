@@ -1,18 +1,22 @@
 """Whatever stands in a recipe, a suite, a manifest or a record: one sentence, or it is used. Never a traceback."""
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tomli_w
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backbones.registry import load_registry
 from benchmark.data.sources.manifest import ManifestSource
 from benchmark.errors import UserError
+from benchmark.evaluation.costs import load_costs
 from benchmark.execution.planning.request import Request, parse_setting
 from benchmark.execution.planning.suite_expansion import entries_of
 from benchmark.execution.planning.weights import check_policy
@@ -24,11 +28,11 @@ from benchmark.reporting.board.board import make_board
 from benchmark.reporting.board.flat_rows import board_lines, run_lines
 from benchmark.reporting.board.rows import evaluate
 from benchmark.reporting.documents.markdown import markdown
+from benchmark.text import plain
 from tests.execution.samples import a_record, some_predictions
+from tests.watching import fuzzed, watched
 
-QUICKLY = settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+QUICKLY = fuzzed(150)
 
 NASTY = st.sampled_from([
     "", " ", "../../etc/passwd", "/etc/passwd", "\x00", "\x1b[31m", "<script>alert(1)</script>", "=1+1", "\u202e",
@@ -95,6 +99,42 @@ def test_what_is_no_toml(tmp_path: Path, data: bytes) -> None:
             load(str(path))
         except UserError as error:
             sentence(error)
+
+
+CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
+CLASS = st.sampled_from(CLASSES) | TEXT
+COST = SCALARS | st.sampled_from([0, 1.5, float("nan"), float("inf"), 10**400])
+
+
+@QUICKLY
+@given(
+    st.dictionaries(st.sampled_from(["wrong", "costs", "more"]), VALUES, max_size=2),
+    st.dictionaries(CLASS, st.dictionaries(CLASS, COST, max_size=2), max_size=2),
+)
+def test_costs(tmp_path: Path, values: dict[str, Any], tables: dict[str, Any]) -> None:
+    path = tmp_path / "costs.toml"
+    path.write_text(tomli_w.dumps({"wrong": 1, "costs": tables, **values}), encoding="utf-8")
+    with watched(tmp_path):
+        try:
+            costs = load_costs(path)
+            costs.check(CLASSES)
+        except UserError as error:
+            sentence(error)
+            return
+    matrix = costs.matrix(CLASSES)
+    assert matrix is None or (np.isfinite(matrix).all() and (matrix >= 0).all())
+    assert "\x1b" not in plain(costs.sentence())
+
+
+@pytest.mark.parametrize("load", [load_recipe, load_suite, lambda name: load_costs(Path(name))])
+def test_a_pipe_and_a_file_without_end_are_not_waited_for(tmp_path: Path, load: Callable[[str], object]) -> None:
+    pipe, large = tmp_path / "pipe.toml", tmp_path / "large.toml"
+    os.mkfifo(pipe)
+    large.touch()
+    os.truncate(large, 2**41)
+    for path, why in ((pipe, "it is not a regular file"), (large, "it has more than 1024 KiB")):
+        with watched(tmp_path), pytest.raises(UserError, match=why):
+            load(str(path))
 
 
 ENTRY = st.dictionaries(st.sampled_from(sorted(SuiteEntry.model_fields)) | TEXT, VALUES, max_size=4)
@@ -166,7 +206,7 @@ WHOLE = json.loads(a_record().model_dump_json())
 PLACES = places(WHOLE)
 
 
-@settings(QUICKLY, max_examples=40)  # each makes a board, with its statistics
+@fuzzed(40)  # each makes a board, with its statistics
 @given(st.lists(st.tuples(st.sampled_from(PLACES), JSON), min_size=1, max_size=2))
 def test_records(tmp_path: Path, changes: list[tuple[tuple[Any, ...], Any]]) -> None:
     """Someone edits a record and makes its hashes fit: it is used or named, and a board can be written."""

@@ -211,7 +211,7 @@ def test_nothing_is_left_running(done: Done) -> None:
 @pytest.mark.slow
 def test_a_log_is_bounded_and_keeps_its_beginning_and_its_end(done: Done) -> None:
     bench, _ = done
-    [log] = (bench.out / "logs").glob("test-prints_for_ever-*")
+    [log] = (bench.out / "internal/logs").glob("test-prints_for_ever-*")
     text = log.read_text()
     assert log.stat().st_size < 17 * 2**20  # of 40 MiB that were printed
     assert "this is how it began" in text[:10_000]

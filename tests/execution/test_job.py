@@ -43,7 +43,7 @@ def test_a_worker_gets_the_job_that_was_sent_and_not_one_that_lies_in_a_folder(t
     send(pipe, {"job": job.message(), "attempt": "1"})
     pipe.seek(0)
     channel = object.__new__(Channel)
-    channel._stop, channel._runs = threading.Event(), queue.SimpleQueue()
+    channel._stop, channel._alone, channel._runs = threading.Event(), threading.Event(), queue.SimpleQueue()
     channel._requests = _OneLine(pipe)  # type: ignore[assignment]
     with pytest.raises(_End):
         channel._listen()

@@ -191,3 +191,15 @@ def test_a_gpu_is_used_only_by_the_framework_that_sees_it(
     assert (job.run.device_kind, job.run.precision, job.device) == ("cuda", "bfloat16", "a GPU")
     [on_cpu] = make_plan(replace(automatic, device="cpu")).jobs
     assert on_cpu.run.precision == "float32"
+
+
+def test_a_library_s_network_is_told_from_the_declared_one(tmp_path: Path) -> None:
+    images = make_images(tmp_path / "images")
+    words = {"device": "cpu", "recipe": "quick", "weights": "none", "out": tmp_path / "out"}
+    chosen = ("timm:resnet50", "timm:resnet50.a1_in1k", "keras:EfficientNetB0", "timm:resnet18", "timm/vgg16")
+    notes = make_plan(Request(backbones=chosen, data=DataOptions(str(images)), **words)).notes  # type: ignore[arg-type]
+    told = [note.partition(" is what")[0] for note in notes if "makes of that name" in note]
+    assert told == ["timm:resnet50", "timm:resnet50.a1_in1k", "keras:EfficientNetB0"]
+    assert any(
+        "It is not timm/resnet50, whose weights are timm/resnet50.a1_in1k: they are two rows" in n for n in notes
+    )

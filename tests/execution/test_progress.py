@@ -6,8 +6,9 @@ import pytest
 from rich.console import Console
 
 from benchmark.execution.controller import FinishedRun, Summary
+from benchmark.execution.planning.datasets import _progress_lines
 from benchmark.execution.planning.weights import Weights
-from benchmark.execution.progress import Display, RunProgress, clock, show_summary
+from benchmark.execution.progress import Display, RunProgress, Steps, clock, show_summary, tell
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 from benchmark.records.settings import Settings
@@ -41,6 +42,75 @@ def test_time_left_follows_the_pace_of_training_and_not_of_starting() -> None:
     assert run_progress.describe(40.0) == "training · epoch 2/4 · loss 0.500 · 120 images/s · 0:25 left"
     run_progress.take({"event": "phase", "phase": "measuring"}, now=60.0)
     assert run_progress.describe(60.0) == "measuring"
+
+
+def test_nothing_is_said_of_the_time_left_once_training_is_at_its_end() -> None:
+    run_progress = RunProgress(epochs=4)
+    run_progress.take(a_step(1, 5), now=30.0)
+    run_progress.take({"event": "epoch", "epoch": 4, "epochs": 4, "train_loss": 0.5}, now=60.0)
+    assert "left" not in run_progress.describe(60.0)
+    run_progress.take(a_step(4, 10), now=60.4)
+    assert "0:00" not in run_progress.describe(60.4)
+
+
+def test_nothing_is_said_of_the_time_left_once_the_user_stops_the_runs(job: Job) -> None:
+    said = io.StringIO()
+    with Display(Console(file=said, width=200), total=3) as display:
+        display.started(job, 1)
+        display.event(job, a_step(1, 1))
+        display.event(job, a_step(1, 5))
+        display.event(job, {"event": "stopping"})
+        display.event(job, a_step(1, 6))
+        display.event(job, {"event": "epoch", "epoch": 1, "epochs": 4, "train_loss": 0.25})
+    lines = said.getvalue().splitlines()
+    assert lines[1].strip() == "finishing the epoch (Ctrl-C again stops at once)"
+    assert len(lines) == 2
+
+
+def test_preparing_a_large_data_set_is_a_few_lines_in_a_file_and_one_on_a_terminal() -> None:
+    for terminal in (False, True):
+        said = io.StringIO()
+        with Steps(Console(file=said, width=200, force_terminal=terminal), "Looking") as say:
+            progress = _progress_lines("phantom", 128, 60, say)
+            for done in range(64, 600, 64):
+                progress(done, 600)
+            progress(600, 600)
+        lines = [line for line in said.getvalue().splitlines() if "Preparing" in line]
+        assert "--limit takes 60 of them" in lines[0]
+        if terminal:
+            assert said.getvalue().endswith("\x1b[2K")  # the line is gone at the end
+        else:
+            assert [int(line.split(": ")[1].split()[0]) for line in lines] == [64, 192, 320, 512, 600]
+
+
+def test_sentences_break_between_words_on_a_terminal_and_not_in_a_file() -> None:
+    sentence = "A note that is longer than the terminal is wide, and that says so in words."
+    for terminal in (False, True):
+        said = io.StringIO()
+        tell(Console(file=said, width=30, force_terminal=terminal), sentence)
+        lines = [line.strip() for line in said.getvalue().splitlines()]
+        assert " ".join(lines) == sentence
+        assert (len(lines) > 2) is terminal
+
+
+def test_an_interruption_is_said_once_and_without_a_traceback(job: Job, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    said = io.StringIO()
+    stopped = a_record(Outcome.INTERRUPTED).model_copy(
+        update={
+            "reason": "Stopped after epoch 2.",
+            "provenance": {"log_tail": ["Traceback (most recent call last):"]},
+        }
+    )
+    run = FinishedRun(job, stopped, None, kept=False)
+    console = Console(file=said, width=200)
+    with Display(console, total=2) as display:
+        display.started(job, 1)
+        display.ended(run)
+    show_summary(console, Summary((run,), 2, (), interrupted=True), tmp_path / "leaderboard.html")
+    text = said.getvalue()
+    assert "torch/tiny, seed 0: stopped after epoch 2 (" in text
+    assert text.count("go on from") == 1
+    assert "Traceback" not in text
 
 
 def test_a_resumed_run_is_not_thought_faster_than_it_is() -> None:

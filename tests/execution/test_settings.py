@@ -30,10 +30,12 @@ def request_by(*words: str) -> Request:
 def test_every_setting_is_an_option_of_the_command() -> None:
     assert set(Settings.model_fields) <= {parameter.name for parameter in cli.params}
     words = ("--plugin", "p.py", "--keras-backend", "torch", "--allow-scratch", "--oom", "accumulate", "--cam", "5",
-             "--cache-budget", "1MB", "--cam-check", "--keep-models", "all", "--checkpoint-every", "7")  # fmt: skip
+             "--cache-budget", "1MB", "--cam-check", "--keep-models", "all", "--checkpoint-every", "7",
+             "--workers", "2")  # fmt: skip
     asked = request_by("--all", *words).settings
     assert (asked.plugins, asked.keras_backend, asked.oom) == ((Path("p.py"),), "torch", "accumulate")
     assert (asked.cams, asked.cache_budget, asked.checkpoint_every) == (5, 10**6, 7.0)
+    assert asked.workers == 2
     assert asked.allow_scratch
     assert asked.cam_check
     assert asked.keep_models == "all"
@@ -49,7 +51,7 @@ def test_a_setting_that_is_not_allowed_is_named_as_its_option() -> None:
 
 def test_they_reach_the_record_and_change_no_identity(tmp_path: Path) -> None:
     request = request_on(make_images(tmp_path / "images"), tmp_path, GOOD)
-    chosen = request.settings.model_copy(update={"cams": 0, "oom": "accumulate", "allow_scratch": True})
+    chosen = request.settings.model_copy(update={"cams": 0, "oom": "accumulate", "allow_scratch": True, "workers": 1})
     (plain,), (job,) = make_plan(request).jobs, make_plan(replace(request, settings=chosen)).jobs
     assert job.key == plain.key
     assert job.settings == chosen

@@ -156,7 +156,7 @@ def test_one_plugin_s_backbones_do_not_share_and_each_run_has_its_log(bench: Ben
     first, second = set(pids(bench, "sociable")), set(pids(bench, "another"))
     assert len(first) == len(second) == 1
     assert first != second
-    assert len(list((bench.out / "logs").glob("*.log"))) == 4
+    assert len(list((bench.out / "internal/logs").glob("*.log"))) == 4
 
 
 @pytest.mark.slow
@@ -165,7 +165,7 @@ def test_a_run_that_a_used_worker_spoils_is_done_again_in_a_new_one(bench: Bench
     assert done.returncode == 0, done.stdout
     assert len(records(bench)) == 3
     assert len(set(pids(bench, "spoils"))) == 3
-    assert not list((bench.out / "failed").glob("*")), "what was spoilt must leave no failure behind"
+    assert not list((bench.out / "internal/failed").glob("*")), "what was spoilt must leave no failure behind"
 
 
 @pytest.mark.slow

@@ -15,7 +15,16 @@ import pytest
 
 from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
-from tests.execution.commands import GOOD, PATIENCE, Bench, follow_until, gone, interrupt, make_images
+from tests.execution.commands import (
+    GOOD,
+    PATIENCE,
+    Bench,
+    as_an_earlier_version_left_it,
+    follow_until,
+    gone,
+    interrupt,
+    make_images,
+)
 
 PLUGIN = (
     GOOD
@@ -95,7 +104,7 @@ def test_ctrl_c_saves_the_epoch_and_the_same_command_goes_on_to_the_same_result(
     resumed, probabilities = the_record(bench)
     assert resumed.provenance["resumed_from_epoch"] >= 2
     assert [epoch.epoch for epoch in resumed.history] == list(range(1, 9))
-    assert not list((bench.out / "work").glob("*/checkpoints/*")), "checkpoints of a finished run were left"
+    assert not list((bench.out / "internal/work").glob("*/checkpoints/*")), "checkpoints of a finished run were left"
 
     uninterrupted = Bench(bench.images, bench.plugin, tmp_path / "elsewhere")
     assert uninterrupted.run("--backbone", "test/slow", *EPOCHS).returncode == 0
@@ -104,6 +113,19 @@ def test_ctrl_c_saves_the_epoch_and_the_same_command_goes_on_to_the_same_result(
     assert whole.provenance["resumed_from_epoch"] == 0
     np.testing.assert_array_equal(probabilities, expected)
     assert [e.train_loss for e in whole.history] == [e.train_loss for e in resumed.history]
+
+
+@pytest.mark.slow
+def test_what_an_earlier_version_began_is_gone_on_with(bench: Bench) -> None:
+    process = bench.start("--backbone", "test/slow", *EPOCHS)
+    follow_until(process, "epoch 2/8")
+    interrupt(process)
+    process.communicate(timeout=PATIENCE)
+    as_an_earlier_version_left_it(bench.out)
+    again = bench.run("--backbone", "test/slow", *EPOCHS)
+    assert again.returncode == 0, again.stdout
+    assert the_record(bench)[0].provenance["resumed_from_epoch"] >= 2
+    assert not any((bench.out / name).exists() for name in ("work", "logs", "claims", "failed"))
 
 
 @pytest.mark.slow
@@ -187,13 +209,13 @@ def test_a_claim_from_another_host_is_waited_for_and_taken_over_when_it_is_stale
     assert first.returncode == 0, first.stdout
     key = the_record(bench)[0].key
     there = {"machine": "far-away boot pid", "pid": 7, "started": 0.0, "token": "abc", "lease": 2.0, "beat": 3}
-    claim = bench.out / "claims" / f"{key[:20]}.claim"
+    claim = bench.out / "internal/claims" / f"{key[:20]}.claim"
     claim.write_text(json.dumps(there))
     again = bench.run("--backbone", "test/good", "--epochs", "1", "--rerun")
     assert again.returncode == 0, again.stdout
     assert "being done by another command on this folder (process 7 on far-away); waiting for it" in again.stdout
     assert "process 7 on far-away had begun it and is gone; it is done here" in again.stdout
-    assert not list((bench.out / "claims").glob("*.claim"))
+    assert not list((bench.out / "internal/claims").glob("*.claim"))
 
 
 @pytest.mark.slow
@@ -234,7 +256,7 @@ def moody(num_classes):
     assert "Run 1 of 1: test/moody" in mended.stdout
     assert the_record(bench)[0].provenance["attempt"] != before.provenance["attempt"]
     assert "The last try of" not in (bench.out / "leaderboard.md").read_text()
-    assert not list((bench.out / "failed").iterdir())
+    assert not list((bench.out / "internal/failed").iterdir())
 
 
 @pytest.mark.slow
@@ -253,4 +275,4 @@ def test_rerun_and_only_failed_are_explicit(bench: Bench) -> None:
     assert rerun.returncode == 0
     assert the_record(bench)[0].provenance["attempt"] != attempt
     assert the_record(bench)[0].provenance["resumed_from_epoch"] == 0
-    assert not list((bench.out / "work").glob("*/checkpoints/*"))
+    assert not list((bench.out / "internal/work").glob("*/checkpoints/*"))

@@ -81,7 +81,7 @@ def test_a_write_that_fails_half_way_leaves_the_earlier_record(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(np, "savez_compressed", full)
     with pytest.raises(OSError, match="No space"):
         store.write(a_record(), some_predictions(0.5))
     [(_, predictions)] = store.read_all()

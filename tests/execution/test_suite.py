@@ -1,6 +1,7 @@
 """What the main command plans for folds, other choices of images, and suites."""
 
 import csv
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from benchmark.execution.planning.plan import make_plan
 from benchmark.execution.planning.request import Request
 from benchmark.hashing import hash_file
 from benchmark.recipe.suite import load_suite
+from benchmark.records.suite_membership import save_experiments
 from tests.execution.commands import GOOD, make_images, request_on
 
 PLUGIN = (
@@ -236,3 +238,36 @@ def test_what_is_not_in_a_suite_can_not_be_chosen(of_suite: Request) -> None:
         make_plan(replace(of_suite, suite=None, entries=("plain",)))
     with pytest.raises(UserError, match=r"Or give the path of a \.toml file"):
         load_suite("nothing")
+
+
+@pytest.mark.parametrize(
+    ("reference", "table", "why"),
+    [
+        ("../secret.csv", "id,accuracy\n1,0.9\n", "give the name of a file that stands beside the suite"),
+        ("{folder}/secret.csv", "id\n1\n", "give the name of a file that stands beside the suite"),
+        ("link.csv", "", "it is a link, and links are not followed"),
+        ("pipe.csv", "", "it is not a regular file"),
+        ("known.csv", "id,accuracy\n1\n", "line 1 below its heading has more cells than that, or fewer"),
+        ("known.csv", "id,accuracy\n1,2,3\n", "line 1 below its heading has more cells than that, or fewer"),
+        ("known.csv", "name\n1\n", "has no column 'id'"),
+        ("known.csv", "id,note\n1," + "x" * 10_001 + "\n", "String should have at most 10000 characters"),
+    ],
+)
+def test_a_table_of_known_figures_is_a_sound_one_beside_the_suite(
+    tmp_path: Path, reference: str, table: str, why: str
+) -> None:
+    """What stands in it goes into a report that is published."""
+    folder = tmp_path / "suite"
+    folder.mkdir()
+    (tmp_path / "secret.csv").write_text(table)
+    (folder / "secret.csv").write_text(table)
+    (folder / "known.csv").write_text(table)
+    (folder / "link.csv").symlink_to(tmp_path / "secret.csv")
+    os.mkfifo(folder / "pipe.csv")
+    named = reference.format(folder=folder)
+    (folder / "mine.toml").write_text(f'reference = "{named}"\n[[entries]]\nname = "a"\nbackbones = ["x"]\n')
+    suite = load_suite(str(folder / "mine.toml"))
+    with pytest.raises(UserError) as refused:
+        save_experiments(tmp_path / "out", suite, {}, {})
+    assert why in str(refused.value)
+    assert not (tmp_path / "out").exists()

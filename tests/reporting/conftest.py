@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from foreign import GOOD, OTHER, used
 
 from benchmark.evaluation.bootstrap import Bootstrap
 from benchmark.records.record import Predictions, Record
@@ -56,3 +57,12 @@ def tables(results: Callable[[Runs], Path]) -> Callable[[Runs], tuple[pd.DataFra
         return frames[0], frames[1], (out / "leaderboard.md").read_text()
 
     return write
+
+
+@pytest.fixture(scope="module")
+def tables_of_the_good(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return the tables of the two good runs of :mod:`foreign`, without a third."""
+    out = tmp_path_factory.mktemp("good")
+    RecordStore(out).write(*GOOD)
+    RecordStore(out).write(*OTHER)
+    return used(out)[1]

@@ -244,11 +244,12 @@ def explained(study: Study, reader: Reader, *, finds: bool, seed: int = 0) -> tu
     count = len(test.labels)
     ill = np.array([study.classes[label] != study.negative_class for label in test.labels])
     masks = np.zeros((count, 32, 32), dtype=bool)
-    maps = np.full((count, 4, 4), 0.25, dtype=np.float16)
+    maps = np.full((count, 8, 8), 0.25, dtype=np.float16)
     for i in range(count):
         row, column = i % 2, (i // 2) % 4  # in the upper half, so that the opposite corner is another
         masks[i, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = ill[i]
-        maps[i, row if finds else 3 - row, column if finds else 3 - column] = 1
+        high, wide = (row, column) if finds else (3 - row, 3 - column)
+        maps[i, 2 * high : 2 * high + 2, 2 * wide : 2 * wide + 2] = 1
     cams = Cams(
         image_ids=test.image_ids,
         predicted=test.probabilities.argmax(axis=1),

@@ -1,5 +1,7 @@
 """What the leaderboard says of the audit that each record carries."""
 
+import base64
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmark.data import Audit, SplitOptions, audit_data, make_splits
+from benchmark.data.audit.shortcut_probe import ReferencePredictions
 from benchmark.records.store import RecordStore
 from benchmark.reporting.leaderboard import write_leaderboard
 from tests.data.test_splits import cohort
@@ -45,7 +48,7 @@ def test_the_audit_of_each_split_stands_on_the_leaderboard(tmp_path: Path, audit
     assert f"| {patients.across} of 60 |  |" in markdown
     assert markdown.count("### Audit of the images") == 1, "two rows on one split have one audit"
     for text in (markdown, page):
-        assert "Shortcut probe: balanced accuracy for the class from features that know nothing of tumours" in text
+        assert "Shortcut probe: balanced accuracy for the class from trivial features, fitted to training" in text
         assert "c against the rest" in text
         assert f"{patients.across} of 60" in text
 
@@ -59,3 +62,39 @@ def test_what_dedupe_left_out_is_printed(tmp_path: Path, audits: tuple[Audit, ..
 def test_records_without_an_audit_have_no_block(tmp_path: Path) -> None:
     markdown, page = written(tmp_path, Study(patients=8, slices=2).run(FOUR[0]))
     assert "Audit of the images" not in markdown + page
+
+
+def test_what_needs_no_network_stands_below_the_rows_and_is_not_ranked(tmp_path: Path) -> None:
+    study = Study(patients=24, slices=2)
+    record, predictions = study.run(FOUR[0])
+    test = predictions.part("test")
+    order = np.argsort(test.image_ids)
+    said = np.full((len(order), 4), 20, dtype=np.uint8)
+    said[np.arange(len(order)), test.labels[order]] = np.where(
+        np.arange(len(order)) % 3, 195, 10
+    )  # two of three are right
+    packed = base64.b64encode(said.tobytes()).decode()
+    data = cohort(patients=60)
+    audit = audit_data(data, make_splits(data, SplitOptions(kind="slice", folds=(1,)))[0])
+    balance = {name: {"train": 40 + 10 * k, "validation": 4, "test": 12} for k, name in enumerate(study.classes)}
+    references = (ReferencePredictions(features="histogram", probabilities=packed),)
+    audit = audit.model_copy(update={"balance": balance, "references": references})
+    markdown, page = written(tmp_path, (record.model_copy(update={"audit": audit}), predictions))
+    lines = {line["backbone"]: line for line in csv.DictReader((tmp_path / "leaderboard.csv").open())}
+    histogram, majority = (lines[f"no network: {name}"] for name in ("histogram", "majority class"))
+    right = said.argmax(axis=1) == test.labels[order]
+    assert float(histogram["accuracy"]) == pytest.approx(right.mean())
+    assert float(histogram["accuracy_low"]) < right.mean() < float(histogram["accuracy_high"])
+    assert float(histogram["p_guessing"]) < 0.05
+    assert float(majority["macro_f1"]) == pytest.approx(0.1)  # one class of four: F1 0.4, and 0 of the others
+    assert majority["macro_f1_low"] == ""
+    assert majority["reason"].startswith("Answers one class ('pituitary' for every image")
+    assert {line["rank"] for line in (histogram, majority)} == {""}
+    assert lines[FOUR[0].name]["rank"] == "1"
+    for text in (markdown, page):
+        assert "no network: histogram" in text
+    assert "majority" not in (tmp_path / "runs.csv").read_text()
+    damaged = ReferencePredictions(features="histogram", probabilities=packed[4:])
+    audit = audit.model_copy(update={"references": (damaged,)})
+    written(tmp_path / "damaged", (record.model_copy(update={"audit": audit}), predictions))
+    assert "no network: histogram" not in (tmp_path / "damaged" / "leaderboard.csv").read_text()

@@ -32,14 +32,35 @@ def test_what_the_records_tell_is_filled_in(results: Callable[..., Path]) -> Non
     }
     out = results([SMALL.run(reader, provenance=told) for reader in FOUR[:2]])
     found = answers(out)
-    assert found["Level at which parts are disjoint"] == "Patient."
-    assert found["Sample size"].startswith("144 images to train, 16 for validation, 48 to test (glioma 12,")
-    assert "3.28 M parameters" in found["Networks"]
+    assert found["Level at which partitions are disjoint"] == "Patient."
+    flow = found["Numbers included and excluded"]
+    assert flow.startswith("208 images; none left out; 144 to train, 16 for validation, 48 to test.")
+    assert "24 patients in test; test images by class: glioma 12," in flow
+    assert "3.28 M parameters" in found["Description of the model"]
     assert "torch 2.14.1" in found["Software"]
-    assert "10 epochs of at most 10, batch 32, adamw at 0.001" in found["Choices"]
-    assert "rest on 24 patients (48 images)" in found["Uncertainty"]
+    approach = found["Details of the training approach"]
+    for choice in (
+        "10 epochs of at most 10",
+        "batch size 32",
+        "optimizer: name adamw, learning rate 0.001",
+        "clip norm none",
+        "loss: label smoothing 0.0, focal gamma 0.0, class weights none",
+        "head: kind native",
+        "ema: decay 0.0",
+        "regularization: l1 0.0",
+        "batch norm: momentum 0.1",
+    ):
+        assert choice in approach
+    chosen = "weights of the epoch with the lowest loss on validation images (9 of 10)"
+    assert found["Selection of the final model"] == chosen
+    assert found["Robustness or sensitivity analysis"].startswith("No corruption of the images")
+    assert "One seed: nothing is known" in found["Robustness or sensitivity analysis"]
+    assert found["Testing on external data"].startswith("None: ")
+    assert "are computed from 24 patients (48 images)" in found["Statistical significance and uncertainty"]
     assert found["Failure analysis"].startswith("Most frequent over all runs: ")
     assert "synthetic" in found["Limitations"]
+    assert found["Class imbalance"].startswith("Class weights: none.")
+    assert found["Fairness, subgroups"].startswith("By class only")
     text = (out / "report.md").read_text(encoding="utf-8")
     board = (out / "leaderboard.md").read_text(encoding="utf-8")
     score = next(line for line in text.splitlines() if line.startswith("| macro-F1 |")).split(" | ")[1]
@@ -50,9 +71,9 @@ def test_what_the_records_tell_is_filled_in(results: Callable[..., Path]) -> Non
 def test_what_they_do_not_tell_is_said_not_to_be_recorded(results: Callable[..., Path]) -> None:
     study = replace(SMALL, grouped=False, leaks=("7 of 48 test images are identical to training images",))
     found = answers(results([study.run(FOUR[0])]))
-    for item in ("De-identification", "Annotators, tools, agreement", "Software", "Where the networks look"):
+    for item in ("De-identification", "Source of annotations", "Software", "Explainability", "Missing data"):
         assert found[item] == "*not recorded*"
-    assert "patients are not known" in found["Level at which parts are disjoint"]
+    assert "patients are not known" in found["Level at which partitions are disjoint"]
     assert "7 of 48 test images are identical" in found["Leakage audit"]
     assert "No further audit is recorded." in found["Leakage audit"]
 
@@ -66,13 +87,36 @@ def test_the_audit_of_the_images_is_told(results: Callable[..., Path]) -> None:
     (split,) = make_splits(data, SplitOptions(kind="slice", folds=(1,)))
     audit = audit_data(data, split)
     found = answers(results([SMALL.run(FOUR[0], audit=audit)]))
-    assert "1 of pixel-identical and 1 of nearly identical" in found["Leakage audit"]
+    assert "1 of pixel-identical and 1 of near-duplicate" in found["Leakage audit"]
     assert "patients" in found["Leakage audit"]
-    assert f"a train {audit.balance['a']['train']}" in found["Classes in each part"]
+    assert f"a train {audit.balance['a']['train']}" in found["Classes in each partition"]
 
 
 def test_names_with_markup_stay_text(results: Callable[..., Path]) -> None:
     record, predictions = SMALL.run(FOUR[0])
     data = record.data.model_copy(update={"name": "<script>alert(1)</script> | x"})
     out = results([(record.model_copy(update={"data": data}), predictions)])
-    assert answers(out)["Data source"].startswith(r"&lt;script&gt;alert(1)&lt;/script&gt; \| x (simulated images)")
+    assert answers(out)["Data sources"].startswith(r"&lt;script&gt;alert(1)&lt;/script&gt; \| x (simulated images)")
+
+
+def test_all_items_of_claim_2024_stand_there_once_by_number(results: Callable[..., Path]) -> None:
+    out = results([SMALL.run(FOUR[0])])
+    answers(out)
+    lines = (out / "report.md").read_text(encoding="utf-8").split("### Of TRIPOD+AI")[0].splitlines()
+    numbers = [line.split(" | ")[0].strip("| ") for line in lines if line.startswith("| ") and line[2].isdigit()]
+    assert list(dict.fromkeys(map(int, numbers))) == list(range(1, 45))
+
+
+def test_the_flow_of_cases_says_who_is_left_out_and_why(results: Callable[..., Path]) -> None:
+    data = cohort(patients=60)
+    audit = audit_data(data, make_splits(data, SplitOptions(kind="slice", folds=(1,)))[0])
+    audit = audit.model_copy(update={"unreadable": 3, "notes": ("tested on all images of clinic B",)})
+    record, predictions = replace(SMALL, removed=40).run(FOUR[0], audit=audit)
+    found = answers(results([(record, predictions)]))
+    flow = found["Numbers included and excluded"]
+    assert flow.startswith(
+        "251 images; 43 left out (3 could not be read; 40 training images show a slice of the test"
+    )
+    assert found["Missing data"].startswith("3 images that could not be read")
+    assert found["Testing on external data"] == "Tested on all images of clinic B."
+    assert found["Evaluation on internal data"] == "*not recorded*"

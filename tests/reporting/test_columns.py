@@ -1,5 +1,6 @@
 """The table of columns: what is declared there once stands in every output."""
 
+import csv
 import re
 from collections import Counter
 
@@ -58,6 +59,19 @@ def test_a_score_of_the_confusion_matrix_stands_in_every_output(column, results,
     html = page(board, {})
     assert f'title="{column.tooltip.replace(chr(39), "&#39;")}"' in html
     assert f"{text} <span" in html
+
+
+def test_the_dictionary_tells_every_column_of_every_csv_file(results) -> None:
+    out = results([STUDY.run(reader, seed) for reader in FOUR for seed in (0, 1)])
+    write_tables(read_board(out), out)
+    with (out / "columns.csv").open(newline="", encoding="utf-8") as stream:
+        lines = list(csv.DictReader(stream))
+    assert all(line["meaning"].endswith(".") for line in lines)
+    for name in ("leaderboard.csv", "runs.csv", "comparisons.csv"):
+        told = {line["column"] for line in lines if name in line["file"].split(", ")}
+        head = (out / name).read_text(encoding="utf-8").splitlines()[0].split(",")
+        assert set(head) <= told
+        assert len(head) == len(set(head))
 
 
 def test_latex_has_the_columns_that_say_so(results) -> None:

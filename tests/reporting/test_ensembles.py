@@ -14,8 +14,8 @@ from benchmark.errors import UserError
 from benchmark.evaluation.metrics import confusion_matrix as confusion
 from benchmark.evaluation.metrics import decide, macro_f1
 from benchmark.reporting.board.rows import evaluate
-from benchmark.reporting.ensembles import fit_shares, with_ensembles
-from benchmark.reporting.leaderboard import Ensembles, read_board
+from benchmark.reporting.ensembles import Ensembles, fit_shares, with_ensembles
+from benchmark.reporting.leaderboard import read_board
 from tests.reporting.conftest import Runs
 from tests.reporting.simulated import FOUR, TWELVE, Reader, Study
 

@@ -1,6 +1,7 @@
 """``python -m benchmark leaderboard DIR [DIR ...] --filter --sort --columns``, as a user types it."""
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,11 +68,12 @@ def test_rows_and_columns_are_chosen_and_ranks_stay(two: tuple[Path, Path]) -> N
     options = ["--filter", "framework=torch", "--filter", "params_m<10"]
     options += ["--columns", "backbone,rank,data,macro_f1,fn_glioma"]
     assert main(["leaderboard", str(folder), *options]) == 0
-    rows = rows_of(folder)
+    assert {row["backbone"] for row in rows_of(folder)} == set(ranks), "the full table was written over"
+    rows = rows_of(folder / "view")
     assert list(rows[0]) == ["backbone", "rank", "data", "macro_f1", "fn_glioma"]
     assert [row["backbone"] for row in rows] == ["timm/tf_efficientnet_lite0"]
     assert rows[0]["rank"] == ranks["timm/tf_efficientnet_lite0"]
-    text = (folder / "leaderboard.md").read_text()
+    text = (folder / "view" / "leaderboard.md").read_text()
     assert "1 of 3 rows are shown (framework=torch; params_m&lt;10); ranks are among all." in text
     assert "| backbone | rank | data | macro_f1 | fn_glioma |" in text
     assert "keras/resnet50" not in text
@@ -89,7 +91,7 @@ def test_rows_and_columns_are_chosen_and_ranks_stay(two: tuple[Path, Path]) -> N
 )
 def test_conditions(two: tuple[Path, Path], condition: str, names: set[str]) -> None:
     assert main(["leaderboard", str(two[1]), "--filter", condition, "--columns", "backbone"]) == 0
-    assert {row["backbone"] for row in rows_of(two[1])} == names
+    assert {row["backbone"] for row in rows_of(two[1] / "view")} == names
 
 
 def test_sorting_both_ways_leaves_empty_cells_last(tmp_path: Path) -> None:
@@ -100,7 +102,7 @@ def test_sorting_both_ways_leaves_empty_cells_last(tmp_path: Path) -> None:
         RecordStore(tmp_path).write(*SMALL.run(reader))
     for sort, best in (("infer_images_per_s", "keras_cv/resnet50"), ("-infer_images_per_s", "timm/resnet50")):
         assert main(["leaderboard", str(tmp_path), "--sort", sort]) == 0
-        rows = rows_of(tmp_path)
+        rows = rows_of(tmp_path / "view")
         assert rows[0]["backbone"] == best
         assert rows[-1]["backbone"] == FOUR[0].name
 
@@ -110,10 +112,11 @@ def test_sorting_both_ways_leaves_empty_cells_last(tmp_path: Path) -> None:
     [
         (["--filter", "macro_f1"], "give a column, one of = != < <= > >=, and a value"),
         (["--filter", "macro_f1>high"], "'high' is not a number"),
-        (["--filter", "macrof1>0.5"], "there is no column 'macrof1'. Did you mean 'macro_f1'? The columns are rank,"),
+        (["--filter", "macrof1>0.5"], "there is no column 'macrof1'. Did you mean 'macro_f1'? columns.csv has"),
         (["--sort", "speed"], "--sort speed: there is no column 'speed'."),
+        (["--sort", "macro_f1_hihg"], "Did you mean 'macro_f1_high'?"),
         (["--columns", "rank,nonsense"], "there is no column 'nonsense'."),
-        (["--filter", "backbone=alexnet"], "none of the 3 rows is so; nothing was written."),
+        (["--filter", "backbone=alexnet"], "none of the 3 rows meets this; nothing is written."),
     ],
 )
 def test_a_wrong_view_is_one_sentence_and_writes_nothing(
@@ -121,10 +124,51 @@ def test_a_wrong_view_is_one_sentence_and_writes_nothing(
 ) -> None:
     before = sorted(two[0].iterdir())
     assert main(["leaderboard", str(two[0]), *options]) == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert len(error.splitlines()) == 1
+    *progress, sentence = capsys.readouterr().err.splitlines()
+    assert said in sentence
+    assert len(sentence) < 250
+    assert len(progress) <= 1
     assert sorted(two[0].iterdir()) == before
+
+
+def test_a_part_of_the_board_never_takes_the_place_of_the_whole(
+    two: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = map(str, two)
+    part, both = ["--filter", "library=keras"], tmp_path / "both"
+    assert main(["leaderboard", first, second, "--out", str(both)]) == 0
+    whole = (both / "leaderboard.csv").read_bytes()
+    for target in (first, str(both)):
+        assert main(["leaderboard", first, second, "--out", target, *part]) == 2
+        assert "holds the full tables" in capsys.readouterr().err
+    assert (both / "leaderboard.csv").read_bytes() == whole
+    assert not (two[0] / "leaderboard.csv").exists()
+
+    own = tmp_path / "keras"
+    for sort in ("macro_f1", "-macro_f1"):  # a part may take the place of a part
+        assert main(["leaderboard", first, second, "--out", str(own), *part, "--sort", sort]) == 0
+    assert {row["backbone"] for row in rows_of(own)} == {"keras/baseline_cnn", "keras/resnet50"}
+    said = (own / "view.txt").read_text()
+    assert said == f"A part of the board of {first}, {second}: --filter library=keras --sort=-macro_f1\n"
+    assert main(["leaderboard", first, second, "--out", str(own)]) == 0
+    assert (own / "leaderboard.csv").read_bytes() == whole
+    assert not (own / "view.txt").exists()
+    assert main(["leaderboard", first, second, "--out", str(own), *part]) == 2
+
+
+def test_the_rows_for_programs(two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["leaderboard", str(two[0]), "--json"]
+    assert main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    table = {row["backbone"]: row for row in rows_of(two[0])}
+    assert set(table) == {row["backbone"] for row in found["rows"]}
+    for row in found["rows"]:
+        assert row["macro_f1"] == (float(text) if (text := table[row["backbone"]]["macro_f1"]) else None)
+    assert Path(found["page"]).is_file()
+    assert found["answers"]
+    assert found["problems"] == []
+    assert main([*words, "--columns", "backbone,rank", "--sort", "-rank"]) == 0
+    assert all(list(row) == ["backbone", "rank"] for row in json.loads(capsys.readouterr().out)["rows"])
 
 
 def test_classes_in_another_order_are_matched_by_name(tmp_path: Path) -> None:

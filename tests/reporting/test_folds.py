@@ -132,7 +132,7 @@ def test_a_patient_in_several_folds_is_one_cluster(tables) -> None:
     _, board, text = tables(runs)
     assert np.isnan(board["rank"].item())
     assert board["patients"].item() == 24
-    assert "rest on 24 patients (96 images)" in text
+    assert "are computed from 24 patients (96 images)" in text
 
 
 def test_folds_are_compared_by_the_corrected_t_test(tables, tmp_path: Path) -> None:

@@ -11,87 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from foreign import BAD, GOOD, folder_of, put, sealed, spoiled, suite, used
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from simulated import FOUR, Study, explained
 
-from benchmark.hashing import hash_file, hash_json
-from benchmark.records.store import RecordStore, short
+from benchmark.records.store import RecordStore
 from benchmark.reporting.board.board import Board
 from benchmark.reporting.documents.reference_report import free_for_reports, with_reports, write_reports
 from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.figures.montage import copy_montages
 from benchmark.reporting.figures.thumbnails import Thumbnails, read_thumbnails, thumbnail_path
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
-from benchmark.reporting.page.page import page
-from benchmark.reporting.results import load_results
 
-SMALL = Study(patients=8, slices=1)
-GOOD, OTHER = SMALL.run(FOUR[0]), SMALL.run(FOUR[1])
-BAD = explained(SMALL, FOUR[2], finds=True)
 SECRET = "-----BEGIN OPENSSH PRIVATE KEY-----"
-FUZZED = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-
-
-def folder_of(out: Path) -> Path:
-    """Store two good runs and one that a test spoils; return its folder."""
-    store = RecordStore(out)
-    store.write(*GOOD)
-    store.write(*OTHER)
-    return store.write(*BAD)
-
-
-def sealed(folder: Path) -> None:
-    """Write the checksums anew, and call the folder by its key, as one who tampers with care would."""
-    names = sorted(path.name for path in folder.iterdir() if path.name != "SHA256SUMS" and path.is_file())
-    (folder / "SHA256SUMS").write_text("".join(f"{hash_file(folder / name)}  {name}\n" for name in names))
-
-
-def spoiled(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """Change a record and make its key, its checksums and its folder's name agree with that; return the folder."""
-    path = folder / "record.json"
-    values = json.loads(path.read_text())
-    change(values)
-    values["key"] = hash_json(values["identity"])
-    path.write_text(json.dumps(values))
-    sealed(folder)
-    return folder.rename(folder.with_name(short(values["key"])))
-
-
-def used(out: Path) -> tuple[Board, list[str]]:
-    """Read a folder as every command does; return the board and the texts of its tables."""
-    board, _ = with_reports(read_board(out), [out])
-    board_folder = out / "board"
-    board_folder.mkdir(exist_ok=True)
-    write_tables(board, board_folder)
-    page(board, {result.record.data.fingerprint: Thumbnails([out], result.record.data.fingerprint)
-                 for result in board.results})  # fmt: skip
-    load_results(out)
-    return board, [(board_folder / name).read_text() for name in ("leaderboard.csv", "runs.csv", "comparisons.csv")]
-
-
-@pytest.fixture(scope="module")
-def tables_of_the_good(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    out = tmp_path_factory.mktemp("good")
-    RecordStore(out).write(*GOOD)
-    RecordStore(out).write(*OTHER)
-    return used(out)[1]
-
-
-def suite(out: Path, name: str, file: str | None = None) -> None:
-    """Leave what a suite of that name would, with a table of known figures, so that it asks for a report."""
-    key = GOOD[0].key
-    values = {
-        "suite": name, "about": "About", "notes": [], "source": "known", "conclusions": [],
-        "known": {"1": {"id": "1", "accuracy": "0.9"}},
-        "entries": [{"name": "a", "reference": "1", "gpu": False, "note": "", "runs": {"": [key]}}],
-    }  # fmt: skip
-    (out / "suites").mkdir(exist_ok=True)
-    (out / "suites" / f"{file or 'x'}.json").write_text(json.dumps(values))
 
 
 def reported(out: Path) -> Board:
@@ -270,15 +202,6 @@ def test_a_thumbnail_is_a_picture_of_our_own(tmp_path: Path) -> None:
 # --- what a record may say ---------------------------------------------------------------------------------------
 
 
-def put(*place: Any, value: Any) -> Callable[[dict[str, Any]], None]:
-    def change(values: Any) -> None:
-        for name in place[:-1]:
-            values = values[name]
-        values[place[-1]] = value
-
-    return change
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -410,102 +333,3 @@ def test_a_name_is_no_formula_and_steers_no_terminal(tmp_path: Path, name: str, 
         text = (tmp_path / table).read_text(encoding="utf-8")
         assert "\x1b" not in text
         assert "\u202e" not in text
-
-
-# --- whatever stands there ---------------------------------------------------------------------------------------
-
-TEXTS = ["", "../x", "/etc/passwd", "\0", "\x1b[31mred", "\u202eabc", "<script>alert(1)</script>", "=1+1", "+1", "-1",
-         "@SUM(A1)", "\t=1", "| a |", "\\input{/etc/passwd}", "$x$", "a\nb", "x" * 2000]  # fmt: skip
-VALUES = st.sampled_from(
-    [None, True, 0, -1, 1, 0.5, 2**63, 10**19, 1e300, -1e15, float("nan"), float("inf"), [], {}, [1], {"a": [{}]},
-     *TEXTS]
-) | st.text(max_size=20) | st.integers() | st.floats()  # fmt: skip
-
-
-def places(values: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Return where a record has values: the first two of each list."""
-    if isinstance(values, dict):
-        inner: Any = values.items()
-    elif isinstance(values, list):
-        inner = list(enumerate(values))[:2]
-    else:
-        return [place]
-    return [*([place] if place else []), *(each for name, value in inner for each in places(value, (*place, name)))]
-
-
-PLACES = places(json.loads(BAD[0].model_dump_json()))
-
-
-@FUZZED
-@given(changes=st.lists(st.tuples(st.sampled_from(PLACES), VALUES), min_size=1, max_size=2))
-def test_whatever_a_record_says(
-    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[Any, Any]], tables_of_the_good: list[str]
-) -> None:
-    out = tmp_path_factory.mktemp("fuzz")
-    folder = folder_of(out)
-    values = json.loads((folder / "record.json").read_text())
-    for place, value in changes:
-        try:
-            put(*place, value=value)(values)
-        except (KeyError, TypeError, IndexError):
-            continue  # the first change took the place away
-    (folder / "record.json").write_text(json.dumps(values))
-    try:
-        key = hash_json(values["identity"])
-    except ValueError:
-        key = values["key"]
-    if isinstance(values["key"], str):
-        (folder / "record.json").write_text(json.dumps({**values, "key": key}))
-        sealed(folder)
-        folder.rename(folder.with_name(short(key)))
-    board, tables = used(out)
-    if len(board.results) == 2:
-        assert tables == tables_of_the_good
-        assert len(board.problems) == 1
-    else:
-        assert all(key in tables[1] for key in (GOOD[0].key, OTHER[0].key))
-
-
-@FUZZED
-@given(data=st.data())
-def test_whatever_the_bytes_of_a_file_are(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, tables_of_the_good: list[str]
-) -> None:
-    out = tmp_path_factory.mktemp("bytes")
-    folder = folder_of(out)
-    suite(out, "study", "study")
-    path = thumbnail_path(out, BAD[0].data.fingerprint)
-    path.parent.mkdir()
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a", b"\xff\xd8")
-    files = [folder / "predictions.npz", folder / "cams.npz", folder / "record.json", path, out / "suites/study.json"]
-    file = data.draw(st.sampled_from(files))
-    content = bytearray(file.read_bytes())
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(content) - 1))
-        content[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=6))
-    file.write_bytes(bytes(content))
-    sealed(folder)
-    board, tables = used(out)
-    if len(board.results) == 2:
-        assert tables == tables_of_the_good
-
-
-@FUZZED
-@given(
-    values=st.recursive(VALUES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["suite", "entries", "known", "about", "runs"]) | st.text(max_size=5), inner, max_size=4))
-)  # fmt: skip
-def test_whatever_a_suite_file_says(
-    tmp_path_factory: pytest.TempPathFactory, values: Any, tables_of_the_good: list[str]
-) -> None:
-    out = tmp_path_factory.mktemp("suite")
-    RecordStore(out).write(*GOOD)
-    RecordStore(out).write(*OTHER)
-    suite(out, "study", "study")
-    path = out / "suites" / "study.json"
-    path.write_text(
-        json.dumps({**json.loads(path.read_text()), **(values if isinstance(values, dict) else {"x": values})})
-    )
-    _, tables = used(out)
-    assert tables == tables_of_the_good

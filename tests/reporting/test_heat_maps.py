@@ -57,6 +57,16 @@ def test_maps_are_scored_beside_what_knows_nothing_of_the_image(looked: Path) ->
     assert float(finds["cam_energy_low"]) < float(finds["cam_energy"]) < float(finds["cam_energy_high"])
     assert without["cam_pointing"] == ""
     for line in (finds, looks_away):
+        assert float(line["cam_pointing_oracle"]) == 1
+        assert float(line["cam_iou"]) <= float(line["cam_iou_oracle"]) <= 1
+        for name in ("gaussian", "uniform", "mean_mask"):
+            less = float(line[f"cam_energy_less_{name}"])
+            assert less == pytest.approx(float(line["cam_energy"]) - float(line[f"cam_energy_{name}"]))
+            assert float(line[f"cam_energy_less_{name}_low"]) < less < float(line[f"cam_energy_less_{name}_high"])
+        sides = {side: int(line[f"cam_images_{side}"]) for side in ("right", "wrong")}
+        assert min(sides.values()) > 0
+        parts = sum(count * float(line[f"cam_energy_{side}"]) for side, count in sides.items())
+        assert parts == pytest.approx(sum(sides.values()) * float(line["cam_energy"]))
         assert float(line["cam_pointing_uniform"]) == pytest.approx(64 / 32**2)  # the lesion's share of the image
         assert 1 / 8 <= float(line["cam_pointing_mean_mask"]) < 1 / 4  # lesions are in 8 places
         assert float(line["cam_energy_gaussian"]) > float(line["cam_energy_uniform"]) / 2
@@ -64,9 +74,12 @@ def test_maps_are_scored_beside_what_knows_nothing_of_the_image(looked: Path) ->
     text = (looked / "leaderboard.md").read_text()
     for words in (
         "Where it looks",
-        "*centred Gaussian*",
-        "*uniform map*",
-        "*mean training mask*",
+        "*centred Gaussian (8 x 8)*",
+        "*uniform map (8 x 8)*",
+        "*mean training mask (8 x 8)*",
+        "*the lesion itself: ceiling (8 x 8)*",
+        "paired by image",
+        "where the prediction is right",
         "tokens &lt;b&gt;",
     ):
         assert words in text
@@ -75,6 +88,23 @@ def test_maps_are_scored_beside_what_knows_nothing_of_the_image(looked: Path) ->
     for stem in stems:
         assert f"({stem}.png)" in text
         assert "says glioma" in (looked / f"{stem}.svg").read_text()
+
+
+def test_maps_too_coarse_for_a_lesion_have_no_scores_and_say_what_the_lesion_itself_would_reach(
+    tmp_path: Path, undrawn
+) -> None:
+    record, predictions, cams = explained(STUDY, FOUR[0], finds=True)
+    coarse = cams.maps.astype(np.float32).reshape(-1, 2, 4, 2, 4).mean(axis=(2, 4)).astype(np.float16)
+    RecordStore(tmp_path).write(record, predictions, replace(cams, maps=coarse))
+    write_leaderboard(tmp_path)
+    line = lines_of(tmp_path)[FOUR[0].name]
+    assert line["cam_pointing"] == line["cam_iou_less_gaussian"] == line["cam_energy_right"] == ""
+    assert float(line["cam_iou_oracle"]) < 0.6
+    text = (tmp_path / "leaderboard.md").read_text()
+    ceiling = f"pointing {float(line['cam_pointing_oracle']):.3f}, energy {float(line['cam_energy_oracle']):.3f}"
+    assert "maps of 2 x 2 pixels are too coarse for scores" in text
+    assert f"averaged to that size, reaches {ceiling}" in text
+    assert "too coarse for scores" in (tmp_path / "leaderboard.html").read_text()
 
 
 def test_maps_without_masks_have_no_scores_but_pictures(tmp_path: Path) -> None:
@@ -89,6 +119,41 @@ def test_maps_without_masks_have_no_scores_but_pictures(tmp_path: Path) -> None:
     assert lines_of(tmp_path)[FOUR[0].name]["cam_pointing"] == ""
     assert "The heat maps have no scores: no lesion is known" in (tmp_path / "leaderboard.md").read_text()
     assert (tmp_path / "plot_cams_torch-baseline-cnn.png").stat().st_size > 10_000
+
+
+def test_maps_that_lie_outside_the_head_are_said_with_a_figure(tmp_path: Path, undrawn) -> None:
+    rows = []
+    for reader, side, finds in ((FOUR[0], 8, True), (FOUR[1], 8, False), (TWELVE[2], 4, True)):
+        record, predictions, cams = explained(STUDY, reader, finds=finds)
+        maps = np.zeros((len(cams.maps), side, side), dtype=np.float16)
+        if finds:
+            maps[:, side // 2, side // 2] = 1  # in the middle of the image, where the head is
+        else:
+            maps[:, 0] = 1  # along the upper edge
+        RecordStore(tmp_path).write(record, predictions, replace(cams, maps=maps))
+        rows.append(reader.name)
+    data = images_of(predictions, record.data.fingerprint)
+    at = np.hypot(*(np.indices((96, 96)) - 47.5))
+    pixels = np.repeat(np.where(at < 32, 180, 0).astype(np.uint8)[None, ..., None], len(data), 0).repeat(3, axis=3)
+    write_thumbnails(replace(data, pixels=pixels), range(len(data)), tmp_path)
+    write_leaderboard(tmp_path)
+    lines = lines_of(tmp_path)
+    inside, outside, coarse = (lines[name] for name in rows)
+    assert float(inside["cam_outside_head"]) < 0.01
+    assert float(outside["cam_outside_head"]) > 0.95
+    background = 1 - np.pi * 32**2 / 96**2
+    uniform = float(inside["cam_outside_head_uniform"])
+    assert uniform == pytest.approx(background, abs=0.05)  # the mask's edge lies a pixel outside
+    sentence = f"where no tumour can be; of a map that is the same everywhere it would be {100 * uniform:.0f} %"
+    text = (tmp_path / "leaderboard.md").read_text()
+    assert sentence in text
+    assert sentence in (tmp_path / "leaderboard.html").read_text()
+    # maps of 4 x 4 pixels stand last, and why is said
+    section = text.split("### Where it looks")[1].split("\n\n###")[0]
+    last = [line for line in section.splitlines() if line.startswith("| ") and "/" in line.split("|")[1]][-1]
+    assert last.startswith(f"| {TWELVE[2].name} ")
+    assert "4 x 4 pixels, too coarse to point at a lesion" in last
+    assert float(coarse["macro_f1"]) > max(float(line["macro_f1"]) for line in (inside, outside))
 
 
 def test_the_class_that_is_explained_is_matched_by_name(tmp_path: Path) -> None:
@@ -189,6 +254,9 @@ def test_without_a_negative_class_the_gallery_shows_what_is_wrong(tmp_path: Path
         ),
         ("", "default", ""),
         ("python -m benchmark 'unfinished", "default", ""),
+        ("rm -rf benchmark", "default", ""),  # of a stranger, to be copied
+        ("python -c 'import evil' benchmark", "default", ""),
+        ("python -m benchmark --note 'a\x1b[31m'", "default", ""),
     ],
 )
 def test_the_command_of_a_row_does_its_runs_and_no_others(

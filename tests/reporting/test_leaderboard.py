@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from simulated import FOUR, TWELVE, Study
+from simulated import CLASSES, FOUR, TWELVE, Study
 
 from benchmark.errors import UserError
 from benchmark.recipe import Recipe
@@ -256,7 +256,7 @@ def test_every_score_has_an_interval(tables) -> None:
         assert (board[f"{name}_low"] <= board[name]).all()
         assert (board[name] <= board[f"{name}_high"]).all()
         assert (board[f"{name}_low"] < board[f"{name}_high"]).all()
-    assert "rest on 60 patients (300 images)" in text
+    assert "are computed from 60 patients (300 images)" in text
     assert "One seed: the ranks are of these trained models, not of these backbones." in text
 
 
@@ -268,14 +268,21 @@ def test_intervals_are_said_to_be_too_narrow_where_patients_are_unknown(tables) 
 def test_rows_that_cannot_be_told_apart_share_a_rank(tables, tmp_path: Path) -> None:
     near = replace(FIRST, name="torch/near", skill=FIRST.skill + 0.05)
     poor = replace(FIRST, name="torch/poor", skill=0.8)
-    _, board, _ = tables(Study(patients=60).run(reader) for reader in (FIRST, near, poor))
+    _, board, text = tables(Study(patients=60).run(reader) for reader in (FIRST, near, poor))
+    assert text.count("| 1-2, tied for best |") == 2
+    assert "| 3, 2 rows better |" in text
     assert dict(zip(board["backbone"], board["rank"], strict=True)) == {FIRST.name: 1, near.name: 1, poor.name: 3}
+    assert dict(zip(board["backbone"], board["rank_last"], strict=True)) == {
+        FIRST.name: 2,
+        near.name: 2,
+        poor.name: 3,
+    }
     pairs = pd.read_csv(tmp_path / "comparisons.csv")
     assert len(pairs) == 3
     told_apart = pairs[pairs["better"].notna()]
     assert set(told_apart["second"]) == {poor.name}
-    assert (told_apart["p_holm"] < 0.05).all()
-    assert (pairs["p_holm"] >= pairs["p"]).all()
+    assert (told_apart["p_adjusted"] < 0.05).all()
+    assert (pairs["p_adjusted"] >= pairs["p"]).all()
 
 
 def test_three_seeds_are_resampled(tables) -> None:
@@ -290,14 +297,39 @@ def test_a_row_that_might_have_been_guessed_says_what_it_was_trained_on(tables) 
     board = board.set_index("backbone")
     assert pd.isna(board.loc[able.name, "reason"])
     said = board.loc[guessing.name, "reason"]
-    assert said.startswith("Not told apart from guessing (macro-F1 0.25): the 95 % interval is ")
+    p = board.loc[guessing.name, "p_guessing"]
+    assert p >= 0.05 > board.loc[able.name, "p_guessing"]
+    figures = f"AUROC {board.loc[guessing.name, 'auroc']:.2f}, p {p:.2g}"
+    assert said.startswith(f"Not distinguished from guessing ({figures}), ")
     assert said.endswith("after 36 steps (epoch 9 of 10 was kept) on 120 images from random weights.")
     assert board.loc[guessing.name, "status"] == "ok"
     assert "1 of 2 rows is not shown to be better than guessing." in text
-    ends = f"{board.loc[guessing.name, 'macro_f1_low']:.2f} to {board.loc[guessing.name, 'macro_f1_high']:.2f}"
     trained = "after 36 steps (epoch 9 of 10 was kept) on 120 images from random weights"
-    note = f"1. {said.split(':')[0]} {trained}, 95 % interval in brackets: "
-    assert note + f"{guessing.name} ({ends})." in text
+    assert f"1. Not distinguished from guessing, {trained}: {guessing.name} ({figures})." in text
+
+
+def test_what_a_row_knows_is_told_in_three_wordings(tables) -> None:
+    study = Study(patients=60, slices=3)
+    able, (record, predictions) = study.run(TWELVE[2]), study.run(replace(TWELVE[0], name="torch/wrong"))
+    chances = predictions.probabilities
+    wrong = record, replace(predictions, probabilities=((1 - chances) / 3).astype(np.float32))
+    record, _ = study.run(replace(TWELVE[0], name="torch/lazy"))
+    biased = np.full_like(chances, 0.01)
+    biased[:, 2] = 1 - biased[:, [0, 1, 3]].sum(axis=1)
+    lazy = record, replace(predictions, probabilities=biased)
+    _, board, text = tables([able, wrong, lazy])
+    board = board.set_index("backbone")
+    assert board.loc["torch/wrong", "reason"].startswith("Worse than chance (AUROC 0.")
+    assert board.loc["torch/lazy", "reason"].startswith(
+        "Answers one class ('notumor' for every image, AUROC 0.50, p 1)"
+    )
+    assert pd.isna(board.loc[TWELVE[2].name, "reason"])
+    # nothing varies with the patients in what a constant answer scores, and no other row is compared with it
+    one = board.loc["torch/lazy"]
+    assert one[[f"{name}_low" for name in ("macro_f1", "mcc", "f1_notumor", "auroc", "missed_glioma")]].isna().all()
+    assert pd.isna(one["rank"])
+    assert "### Which rows differ" not in text
+    assert board.loc["torch/wrong", "rank_last"] == board.loc["torch/wrong", "rank"] == 1
 
 
 def test_namesakes_that_are_not_one_network_are_told_apart(tables) -> None:
@@ -335,10 +367,10 @@ def test_which_rows_differ_is_told_as_in_the_csv(tables, tmp_path: Path) -> None
         assert cells[:2] == [pair["first"], pair["second"]]
         ends = f"{pair['difference_low']:.3f} to {pair['difference_high']:.3f}"
         assert cells[2] == f"{pair['macro_f1_difference']:.3f} ({ends})"
-        shown = [cell.replace("&lt;0.001", "0") for cell in cells[3:]]
-        of_pair = [pair["p"], pair["p_holm"], pair["p_mcnemar"]]
+        shown = [cell.replace("&lt;0.0001", "0") for cell in cells[3:]]
+        of_pair = [pair["p"], pair["p_adjusted"], pair["p_mcnemar"]]
         assert [float(cell) for cell in shown] == pytest.approx(of_pair, abs=0.006)
-    assert text.count("| **&lt;0.001** |") == (pairs["p_holm"] < 0.001).sum() == 2
+    assert text.count("| **&lt;0.0001** |") == (pairs["p_adjusted"] < 0.0001).sum() == 2
 
 
 def test_differences_of_many_rows_are_a_table_of_rows_by_rows(tables, tmp_path: Path) -> None:
@@ -365,7 +397,24 @@ def test_the_table_comes_before_the_notes(tables) -> None:
         "One seed: the ranks are of these",
     ):
         assert text.index(warning) < table
-    for note in ("95 % interval in brackets", "rest on 20 patients", "resamples, Student's t"):
-        assert text.index(note) > table
-    assert text.count("Not told apart from guessing") == 2  # both rows in one note, and why they stand apart
+    for note in ("Not distinguished from guessing, after", "are computed from 20 patients", "resamples, Student's t"):
+        assert text.rindex(note) > table
+    assert text.count("Not distinguished from guessing") == 2  # both rows in one note, and why they stand apart
     assert "<details>\n<summary>Not shown to be better than guessing (2): " in text
+
+
+def test_a_class_that_test_lacks_has_empty_cells(tables) -> None:
+    """Of no images none is lost: "0 (0.0-0.0) of 0" would look like the best of all."""
+    record, predictions = Study().run(FOUR[0])
+    assert predictions is not None
+    lacking = predictions.of((predictions.parts != "test") | (predictions.labels != CLASSES.index("pituitary")))
+    runs, board, text = tables([(record, lacking)])
+    for frame in (runs, board):
+        [row] = frame.to_dict("records")
+        for name in ("fn_pituitary", "missed_pituitary", "recall_pituitary", "f1_pituitary"):
+            assert pd.isna(row[name]), name
+        assert row["support_pituitary"] == 0
+        assert not pd.isna(row["fn_glioma"])
+    assert pd.isna(board.get("fn_pituitary_low", pd.Series([float("nan")]))[0])
+    assert "0 (0.0-0.0)" not in text
+    assert "pituitary 0" not in text

@@ -1,6 +1,8 @@
 """Which plots are written, and that nothing in them lies on something else."""
 
+import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from simulated import FOUR, TWELVE, Study
+from simulated import CLASSES, FOUR, TWELVE, Study
 
 from benchmark.data.dataset import DataSet
 from benchmark.records.outcomes import Outcome
+from benchmark.reporting.figures import errors, fonts
 from benchmark.reporting.figures.labels import place
-from benchmark.reporting.figures.montage import choose, write_montage
+from benchmark.reporting.figures.montage import choose, draw_montage, write_montage
 from benchmark.reporting.figures.plots import write_plots
 from benchmark.reporting.figures.speed import pareto_front
+from benchmark.reporting.figures.style import figure
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
 
 SMALL = Study(patients=24, slices=2)
@@ -123,14 +127,25 @@ def data_set(**changes: Any) -> DataSet:
     return DataSet(**{**values, **changes})
 
 
-def test_montage_names_classes_and_says_what_is_synthetic(tmp_path: Path, results, undrawn) -> None:
-    out = results([replace(SMALL, name="small").run(FOUR[0])])
-    write_montage(data_set(synthetic=True, masks=np.ones((40, 16, 16), dtype=np.uint8)), out)
-    svg = (out / "plot_montage_small.svg").read_text()
-    assert "synthetic images, not patients" in svg
-    assert "glioma" in svg
+def test_montage_names_classes_and_says_what_is_synthetic(results, undrawn) -> None:
+    out = results([(first := replace(SMALL, name="small").run(FOUR[0]))])
+    fingerprint = first[0].data.fingerprint
+    masks = np.ones((40, 16, 16), dtype=np.uint8)
+    png, svg = write_montage(data_set(synthetic=True, masks=masks, fingerprint=fingerprint), out)
+    assert "synthetic images, not patients" in svg.read_text()
+    assert "glioma" in svg.read_text()
     write_leaderboard(out)
-    assert "(plot_montage_small.png)" in (out / "leaderboard.md").read_text()
+    assert f"({png.name})" in (out / "leaderboard.md").read_text()
+
+
+def test_two_data_sets_of_one_name_have_a_montage_each(results, undrawn) -> None:
+    studies = [replace(SMALL, name="small"), replace(SMALL, name="small", classes=CLASSES[:3])]
+    out = results([study.run(FOUR[0]) for study in studies])
+    pngs = [write_montage(data_set(fingerprint=study.data.fingerprint), out)[0].name for study in studies]
+    write_leaderboard(out)
+    groups = (out / "leaderboard.md").read_text().split("\n## ")[1:3]
+    shown = [[name for name in pngs if name in group] for group in groups]
+    assert sorted(shown) == sorted([name] for name in pngs)
 
 
 def test_montage_shows_each_patient_once_before_any_twice_and_no_test_image() -> None:
@@ -156,3 +171,82 @@ def test_a_narrow_range_of_speeds_and_losses_still_has_ticks(results) -> None:
     losses = (out / "plot_learning_curves_loss.svg").read_text()
     assert sum(f">{tick}<" in speeds for tick in range(200, 251, 10)) >= 3
     assert sum(f">{tick / 100:.4g}<" in losses for tick in range(126, 140)) >= 2
+
+
+LONG = tuple(
+    f"{kind} (Tipo A, Tipo B, Central - Lateral) {k}" for k in range(4) for kind in ("Glioma", "Lesões", "Neuro")
+)
+
+
+def test_many_classes_all_stand_in_the_figures(results) -> None:
+    """Of 17 classes 9 were missing among the false negatives, unsaid."""
+    classes = tuple(f"class number {i}" for i in range(17))
+    out = results([replace(SMALL, name="many", classes=classes, negative_class=None).run(FOUR[0])])
+    write_plots(read_board(out), out)
+    for stem in ("plot_false_negatives", "plot_confusion_matrices"):
+        drawn = re.sub(r"\s+", " ", (out / f"{stem}.svg").read_text())
+        assert all(f"class number {i}" in drawn for i in range(17)), stem
+
+
+@pytest.mark.parametrize("count", [3, 12, 40])
+def test_names_of_classes_do_not_overlap(results, tmp_path: Path, count: int) -> None:
+    classes = tuple(f"{LONG[i % 12]}{i}" for i in range(count))
+    study = replace(SMALL, name="long", classes=classes, negative_class=None, patients=2 * count)
+    board = read_board(results([study.run(FOUR[0]), study.run(FOUR[1])]))
+    for draw in (errors.draw_false_negatives, errors.draw_confusion_matrices):
+        with figure() as made:
+            draw(made, list(board.rows))
+            made.canvas.draw()
+            for axes in made.axes:
+                for labels in (axes.get_yticklabels(), axes.get_xticklabels()) if axes.get_visible() else ():
+                    shown = [label for label in labels if label.get_text() and label.get_visible()]
+                    assert _overlaps(shown) == 0, [label.get_text() for label in shown]
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_a_montage_has_room_for_every_name(count: int) -> None:
+    labels = np.repeat(np.arange(count), 4)
+    n = len(labels)
+    data = data_set(
+        labels=labels,
+        class_names=tuple(f"{LONG[i % 12]}{i}" for i in range(count)),
+        pixels=np.zeros((n, 16, 16, 3), np.uint8),
+        image_ids=np.array([f"{i}.png" for i in range(n)]),
+        identical=np.arange(n),
+        groups=None,
+        parts=None,
+    )
+    with figure() as made:
+        draw_montage(made, data)
+        made.canvas.draw()
+        names = [text for axes in made.axes for text in axes.texts if text.get_text()]
+        assert len(names) == count
+        assert _overlaps(names) == 0
+
+
+def _overlaps(texts: Sequence[Any]) -> int:
+    """Return how many pairs of texts overlap in a drawn figure, but for half a pixel."""
+    boxes = [text.get_tightbbox() for text in texts]
+    return sum(
+        min(a.x1, b.x1) - max(a.x0, b.x0) > 0.5 and min(a.y1, b.y1) - max(a.y0, b.y0) > 0.5
+        for k, a in enumerate(boxes)
+        for b in boxes[k + 1 :]
+    )
+
+
+def test_letters_that_no_font_has_are_shown_by_their_codes(results, undrawn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fonts, "families", lambda: (fonts.OWN,))
+    fonts._letters.cache_clear()
+    assert fonts.drawable("胶质瘤") == "[80F6][8D28][7624]"
+    assert fonts.drawable("méningiome") == "méningiome"
+    classes = ("胶质瘤", "正常", "méningiome")
+    out = results([replace(SMALL, name="letters", classes=classes, negative_class=None).run(FOUR[0])])
+    write_plots(read_board(out), out)
+    drawn = (out / "plot_confusion_matrices.svg").read_text()
+    assert "[80F6]" in drawn
+    assert "胶" not in drawn
+    write_leaderboard(out)
+    page = (out / "leaderboard.md").read_text()
+    assert page.count("No font on this machine has 5 letters") == 1
+    assert "胶质瘤" in page
+    fonts._letters.cache_clear()

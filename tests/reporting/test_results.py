@@ -1,5 +1,6 @@
 """``benchmark.load_results``: results as pandas frames."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ from simulated import FOUR, Study
 from sklearn.metrics import f1_score
 
 import benchmark
+from benchmark.cli.main import main
 from benchmark.errors import UserError
 from benchmark.records.outcomes import Outcome
 from benchmark.records.store import RecordStore
@@ -98,7 +100,7 @@ def test_the_leaderboard_as_a_frame_is_the_table(tables: Path) -> None:
     table = pd.read_csv(tables / "leaderboard.csv")
     assert list(board["backbone"]) == list(table["backbone"])
     for name in ("rank", "macro_f1", "macro_f1_low", "missed_glioma", "infer_images_per_s"):
-        assert np.allclose(board[name].astype(float), table[name]), name
+        assert np.allclose(board[name].astype(float), table[name], equal_nan=True), name
     assert str(board["rank"].dtype) == "Int64"
 
 
@@ -109,7 +111,7 @@ def test_two_rows_are_compared_as_in_the_table_of_pairs(tables: Path) -> None:
     found = results.compare("timm/resnet50", "timm/efficientnet_b0")
     assert found.difference == pytest.approx(line["macro_f1_difference"])
     assert (found.low, found.high) == pytest.approx((line["difference_low"], line["difference_high"]))
-    assert (found.p_holm, found.p_mcnemar) == pytest.approx((line["p_holm"], line["p_mcnemar"]))
+    assert (found.p_adjusted, found.p_mcnemar) == pytest.approx((line["p_adjusted"], line["p_mcnemar"]))
     assert found.better == line["better"] == "timm/resnet50"
     turned = results.compare("timm/efficientnet_b0", "timm/resnet50")
     assert turned.difference == -found.difference
@@ -120,6 +122,35 @@ def test_two_rows_are_compared_as_in_the_table_of_pairs(tables: Path) -> None:
     right = results.runs.set_index("backbone")["accuracy"] * 1311
     assert gained == pytest.approx(right["timm/resnet50"] - right["timm/efficientnet_b0"])
     assert (found.images["predicted_first"].astype(str) != found.images["predicted_second"].astype(str)).all()
+
+
+def test_the_command_compares_as_python_does(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    names = "timm/resnet50", "timm/efficientnet_b0"
+    expected = benchmark.load_results(KEPT).compare(*names)
+    before = {path.name: path.stat().st_mtime_ns for path in KEPT.iterdir()}
+    assert main(["leaderboard", str(KEPT), "--compare", *names, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    for name in ("difference", "low", "high", "p_adjusted", "p_mcnemar", "better"):
+        assert found[name] == getattr(expected, name)
+    assert (found["first"], found["second"]) == names
+    assert len(found["images"]) == len(expected.images)
+    assert set(found["images"][0]) == set(expected.images.columns)
+    assert found["images"][0]["image_id"] == expected.images["image_id"][0]
+
+    assert main(["leaderboard", str(KEPT), "--compare", *names]) == 0
+    shown = capsys.readouterr().out
+    assert f"macro-F1 of timm/resnet50 less that of timm/efficientnet_b0: +{expected.difference:.3f} (95 %" in shown
+    assert f"McNemar's test of accuracy, not corrected: p = {expected.p_mcnemar:.2g}" in shown
+    assert "significantly better: timm/resnet50" in shown
+    assert f"They predict {len(expected.images)} test images differently" in shown
+    assert expected.images["image_id"][0] in shown
+    assert f"... and {len(expected.images) - 20} more" in shown
+    assert {path.name: path.stat().st_mtime_ns for path in KEPT.iterdir()} == before, "something was written"
+
+    assert main(["leaderboard", str(KEPT), "--compare", *names, "--out", str(tmp_path)]) == 2
+    assert "writes nothing" in capsys.readouterr().err
+    assert main(["leaderboard", str(KEPT), "--compare", "timm/resnet5", "timm/efficientnet_b0"]) == 2
+    assert "Did you mean 'timm/resnet50'?" in capsys.readouterr().err
 
 
 def test_rows_that_can_not_be_compared_are_refused_in_a_sentence() -> None:

@@ -55,14 +55,15 @@ def test_pretraining_is_asked_of_one_network_where_it_stands_in_both_blocks(boar
     compared = across_blocks(first, second)
     assert compared is not None
     assert compared.difference == pytest.approx(first.macro_f1 - second.macro_f1)
-    assert f"{compared.difference:+.3f} macro-F1" in said
-    assert said.endswith("one network, different starting weights.")
+    assert f"has {compared.difference:.3f} more macro-F1 than" in said
+    assert f"95 % interval {compared.interval.low:.3f} to {compared.interval.high:.3f}" in said
+    assert said.endswith("One network, from two kinds of weights.")
     assert said.startswith("yes")
 
 
 def test_simulated_images_are_no_ground_to_choose_by(results: Callable[[Any], Path]) -> None:
     lines = answer_lines(read_board(results(Study().run(reader) for reader in FOUR)))
-    assert lines[0] == "Simulated images: A demonstration on simulated images: do not choose a backbone by it."
+    assert lines[0] == "Simulated images: this is a demonstration; do not choose a backbone by it."
 
 
 def test_a_light_for_each_doubt(board: Board, results: Callable[[Any], Path]) -> None:

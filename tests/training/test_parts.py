@@ -100,6 +100,15 @@ def test_batches_are_nearly_equal_and_lose_nothing(images: int, size: int) -> No
     assert np.concatenate(batches).tolist() == list(range(images))
 
 
+@pytest.mark.parametrize("images", [2, 3, 5, 29, 33])
+def test_no_image_is_alone_in_a_batch(images: int) -> None:
+    """BatchNorm has no statistics of one image (29 images in batches of two ended a run after its last full one)."""
+    batches = near_equal_batches(np.arange(images), 2)
+    assert {len(batch) for batch in batches} <= {2, 3}
+    assert np.concatenate(batches).tolist() == list(range(images))
+    assert [len(batch) for batch in near_equal_batches(np.arange(3), 1)] == [1, 1, 1], "where that is asked for"
+
+
 def test_an_inner_section_pauses_the_outer_one() -> None:
     clock = Clock()
     with clock("outer"):

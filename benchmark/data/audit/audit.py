@@ -7,18 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 
 from benchmark.atomic_files import write_atomically
-from benchmark.data.audit.shortcut_probe import ProbeRow, shortcut_probe
+from benchmark.data.audit.shortcut_probe import ProbeRow, ReferencePredictions, shortcut_probe
 from benchmark.data.dataset import DataSet, Labels, Split
 from benchmark.data.duplicates.groups import (
     Duplicates,
+    NearKinds,
     Pair,
     any_of,
     byte_clusters,
     count_duplicates,
     joined,
+    near_kinds,
     worst_pairs,
 )
 from benchmark.data.duplicates.near_duplicates import RULE, TURNS, near_duplicates
@@ -26,8 +28,9 @@ from benchmark.data.sources.files import suffix_of
 from benchmark.hashing import hash_json
 from benchmark.ownership import PRIVATE_FILE, other_writers
 
-AUDIT_VERSION = 3  # raised by hand when the same images would be audited otherwise
+AUDIT_VERSION = 4  # raised by hand when the same images would be audited otherwise
 PARTS = ("train", "validation", "test")
+SHIFTED = 0.10  # total variation distance of class shares from which validation does not stand for test
 _IMBALANCED = 3.0  # largest class over smallest
 _SHOWN_SIZES = 8
 
@@ -70,9 +73,11 @@ class Audit(_Part):
     pixel_identical: Duplicates
     near: Duplicates
     near_pairs: dict[str, int]
+    near_kinds: NearKinds | None = None
     near_rule: str = RULE
     patients: Patients | None
     probe: tuple[ProbeRow, ...]
+    references: tuple[ReferencePredictions, ...] = ()
     sizes: tuple[tuple[str, int], ...]
     distinct_sizes: int
     file_types: dict[str, int]
@@ -80,6 +85,20 @@ class Audit(_Part):
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]
     worst: tuple[Pair, ...]
+
+    def shares(self, part: str) -> dict[str, float]:
+        """Return the share of each class in ``train``, ``validation`` or ``test``, 0-1; empty for an empty part."""
+        counts = {name: parts.get(part, 0) for name, parts in self.balance.items()}
+        total = sum(counts.values())
+        return {name: count / total for name, count in counts.items()} if total else {}
+
+    def shift(self, first: str = "train", second: str = "test") -> float:
+        """Return how far the class shares of two parts are apart, 0-1: the total variation distance, half the sum of
+        the absolute differences (Levin & Peres 2017, "Markov Chains and Mixing Times", proposition 4.2). That share
+        of one part's images would have to change class.
+        """
+        one, other = self.shares(first), self.shares(second)
+        return sum(abs(one[name] - other[name]) for name in one) / 2 if one and other else 0.0
 
     @property
     def leaks(self) -> tuple[str, ...]:
@@ -103,9 +122,7 @@ def audit_data(data: DataSet, split: Split, say: Callable[[str], None] = lambda 
         with contextlib.suppress(OSError, ValueError):  # not there, or damaged: done anew
             if not other_writers(kept):
                 return Audit.model_validate_json(kept.read_bytes())
-    probed = _probe_file(data)
-    if probed is None or not probed.is_file():  # else what takes long is done
-        say(f"Auditing {len(data)} images of {data.name}: copies, patients, shortcuts")
+    say(f"Auditing {len(data)} images of {data.name}, split {split.name}: copies, patients, shortcuts")
     audit = _audit(data, split)
     if kept is not None:
         with contextlib.suppress(OSError):  # a cache that can't be written costs time the next time, and nothing else
@@ -119,7 +136,7 @@ def save_audit(audit: Audit, path: Path, mode: int = 0o666) -> None:
 
 
 def _audit(data: DataSet, split: Split) -> Audit:
-    near = near_duplicates(data)
+    near, probe = near_duplicates(data), shortcut_probe(data, split)
     part = np.full(len(data), "", dtype="U10")
     for name in PARTS:
         part[getattr(split, name)] = name
@@ -139,9 +156,11 @@ def _audit(data: DataSet, split: Split) -> Audit:
         byte_identical=count_duplicates(byte_clusters(data), data.labels, part),
         pixel_identical=count_duplicates(data.identical, data.labels, part),
         near=count_duplicates(joined(data.identical, near), data.labels, part),
+        near_kinds=near_kinds(data.identical, near, part),
         near_pairs={TURNS[k] or "as they are": int((near.turn == k).sum()) for k in range(len(TURNS))},
         patients=patients,
-        probe=_probed(data),
+        probe=probe.rows,
+        references=probe.references,
         sizes=sizes[:_SHOWN_SIZES],
         distinct_sizes=len(sizes),
         file_types=dict(Counter(suffix_of(name) or "none" for name in data.image_ids.tolist())),
@@ -151,29 +170,6 @@ def _audit(data: DataSet, split: Split) -> Audit:
         worst=worst_pairs(data, part, near),
     )
     return audit.model_copy(update={"findings": tuple(_findings(audit, split))})
-
-
-def _probe_file(data: DataSet) -> Path | None:
-    if data.folder is None:
-        return None
-    groups = None if data.groups is None else data.groups.tolist()
-    key = hash_json([AUDIT_VERSION, data.fingerprint, groups, data.negative_class])
-    return data.folder.parent / f"probe-{key[:16]}.json"
-
-
-def _probed(data: DataSet) -> tuple[ProbeRow, ...]:
-    """Return the shortcut probe, which no split changes, once for all of them."""
-    kept = _probe_file(data)
-    adapter = TypeAdapter(tuple[ProbeRow, ...])
-    if kept is not None:
-        with contextlib.suppress(OSError, ValueError):
-            if not other_writers(kept):
-                return adapter.validate_json(kept.read_bytes())
-    probe = shortcut_probe(data)
-    if kept is not None:
-        with contextlib.suppress(OSError):
-            write_atomically(kept, adapter.dump_json(probe), PRIVATE_FILE)
-    return probe
 
 
 def _patients(groups: npt.NDArray[np.str_], labels: Labels, part: npt.NDArray[np.str_]) -> Patients:
@@ -209,7 +205,7 @@ def _findings(audit: Audit, split: Split) -> Iterator[Finding]:
         yield Finding(
             level="leak",
             text=f"{more}{others} of {n_test} test images are near-duplicates of training images (the same or the "
-            "next slice: brighter, shifted, stored anew, mirrored or turned)",
+            "next slice: brighter, shifted, saved again, mirrored or turned)",
         )
     if audit.near.validation_images:
         yield Finding(
@@ -223,11 +219,12 @@ def _findings(audit: Audit, split: Split) -> Iterator[Finding]:
         )
     if audit.patients is None:
         yield Finding(
-            level="warning", text="patients are unknown: slices of one patient may stand in training and in test"
+            level="warning", text="patients are unknown: slices of one patient may be in training and in test"
         )
     elif audit.patients.with_several_labels:
         yield Finding(level="warning", text=f"{audit.patients.with_several_labels} patients carry several labels")
     yield from _shortcuts(audit.probe)
+    yield from _shifted(audit, split)
     totals = [sum(counts.values()) for counts in audit.balance.values()]
     if max(totals) > _IMBALANCED * min(totals):
         yield Finding(level="warning", text=f"classes are imbalanced: {min(totals)} to {max(totals)} images")
@@ -246,5 +243,21 @@ def _shortcuts(probe: tuple[ProbeRow, ...]) -> Iterator[Finding]:
             yield Finding(
                 level="warning",
                 text=f"trivial features ({best.features}) predict {what} with balanced accuracy "
-                f"{best.balanced_accuracy:.2f} (chance {best.chance:.2f}): a network may win without seeing a tumour",
+                f"{best.balanced_accuracy:.2f} (chance {best.chance:.2f}): a network may win in the same way",
             )
+
+
+def _shifted(audit: Audit, split: Split) -> Iterator[Finding]:
+    """Say where classes are not as frequent in training as in test, and what to do about it."""
+    if audit.shift() < SHIFTED:
+        return
+    trained, tested = audit.shares("train"), audit.shares("test")
+    most = max(trained, key=lambda name: abs(trained[name] - tested[name]))
+    text = (
+        f"class shares of training and test are {audit.shift():.2f} apart (total variation distance): {most} is "
+        f"{100 * trained[most]:.1f} % of training and {100 * tested[most]:.1f} % of test images, so that validation "
+        "does not stand for test"
+    )
+    if split.removed:
+        text += ", and --dedupe is a part of it: --split regroup cuts the parts anew instead"
+    yield Finding(level="warning", text=text)

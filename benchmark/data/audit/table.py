@@ -22,15 +22,17 @@ def audit_text(audit: Audit) -> str:
             ],
         ),
         [
-            "test images: those with a copy in training or validation; validation images: with a copy in training.",
+            "test images: those with such an image in training or validation; validation images: in training.",
             f"near-duplicate: {audit.near_rule}; a group is what such pairs connect, identical images included.",
             "pairs: " + ", ".join(f"{count} {turn}" for turn, count in audit.near_pairs.items()) + ".",
+            *near_sentences(audit),
         ],
         _patients(audit),
         _table(
             ("class", "all", *PARTS),
             [(name, sum(n.values()), *(n[part] for part in PARTS)) for name, n in audit.balance.items()],
         ),
+        _shares(audit),
         _probe(audit),
         [
             "sizes: " + ", ".join(f"{size} ({count})" for size, count in audit.sizes) + _more(audit),
@@ -40,6 +42,32 @@ def audit_text(audit: Audit) -> str:
         ],
     ]
     return "\n\n".join("\n".join(line for text in block for line in _wrapped(text)) for block in blocks if block)
+
+
+def near_sentences(audit: Audit) -> list[str]:
+    """Return how near-duplicates are connected: directly, by others only, and as turned images."""
+    kinds = audit.near_kinds
+    if kinds is None:
+        return []
+    connected = (
+        f"{audit.near.groups} groups of near-duplicates, {kinds.groups_unturned} where turned and mirrored images do "
+        f"not count; outside test {kinds.beside_direct + kinds.beside_chained} images show a slice of the test part, "
+        f"{kinds.beside_direct} by a direct pair and {kinds.beside_chained} by a chain of others only"
+    )
+    if not kinds.pairs:
+        return [f"{connected}."]
+    below = f"{100 * kinds.pairs_below / kinds.pairs:.0f} % of the pairs within groups of three and more"
+    return [f"{connected}; {below} are not near-duplicates by themselves."]
+
+
+def _shares(audit: Audit) -> list[str]:
+    """Return the share of each class in each part, and how far the parts are apart."""
+    shares = {part: audit.shares(part) for part in PARTS}
+    rows = [(name, *(f"{100 * shares[part].get(name, 0.0):.1f} %" for part in PARTS)) for name in audit.balance]
+    apart = [("validation", "train"), ("validation", "test"), ("train", "test")]
+    told = ", ".join(f"{one} and {other} {audit.shift(one, other):.2f}" for one, other in apart)
+    distances = f"class shares are apart (total variation distance): {told}"
+    return [*_table(("class share", *PARTS), rows), distances]
 
 
 def _findings(audit: Audit) -> list[str]:
@@ -67,12 +95,23 @@ def _patients(audit: Audit) -> list[str]:
 
 def _probe(audit: Audit) -> list[str]:
     if not audit.probe:
-        return ["shortcut probe: too few independent images"]
+        return ["shortcut probe: too few training images of a class"]
     rows = [
-        (row.features, row.target, f"{row.balanced_accuracy:.3f}", f"{row.chance:.3f}", "!" if row.suspicious else "")
+        (
+            row.features,
+            row.target,
+            f"{row.balanced_accuracy:.3f}",
+            f"{row.chance:.3f}",
+            _p(row.p),
+            "!" if row.suspicious else "",
+        )
         for row in audit.probe
     ]
-    return _table(("shortcut probe", "predicts", "balanced accuracy", "chance", ""), rows)
+    return _table(("shortcut probe", "predicts", "balanced accuracy", "chance", "p", ""), rows)
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _more(audit: Audit) -> str:

@@ -34,6 +34,24 @@ class Duplicates(_Part):
     conflicting: int
 
 
+class NearKinds(_Part):
+    """How images that show one slice are connected: a near-duplicate of a near-duplicate need not be one itself.
+
+    Args:
+        groups_unturned: groups of at least two images where turned and mirrored images do not count.
+        beside_direct: images outside test that are identical to a test image, or its near-duplicate themselves.
+        beside_chained: those that are connected with a test image by other images only.
+        pairs: pairs of distinct images in groups of three and more.
+        pairs_below: those of them that are no near-duplicates by themselves.
+    """
+
+    groups_unturned: int
+    beside_direct: int
+    beside_chained: int
+    pairs: int
+    pairs_below: int
+
+
 class Pair(_Part):
     """Two images that show the same slice."""
 
@@ -58,6 +76,38 @@ def joined(cluster: Labels, near: NearPairs) -> Labels:
     """
     _, number = np.unique(cluster, return_inverse=True)
     return components(number[near.first], number[near.second], int(number.max()) + 1)[number]
+
+
+def near_kinds(cluster: Labels, near: NearPairs, part: npt.NDArray[np.str_]) -> NearKinds:
+    """Count how near-duplicates are connected.
+
+    Args:
+        cluster: int64, shape (N,), equal for identical images.
+        near: their pairs, among the first of each cluster.
+        part: str, shape (N,), ``train``, ``validation``, ``test`` or empty.
+    """
+    _, number, sizes = np.unique(cluster, return_inverse=True, return_counts=True)
+    n = len(sizes)
+    first, second, as_is = number[near.first], number[near.second], near.turn == 0
+    group = components(first, second, n)
+    distinct = np.bincount(group)  # images that differ, in each group
+    large = distinct[distinct > 2]
+    inside = int((distinct[group[first]] > 2).sum())
+    possible = int((large * (large - 1) // 2).sum())
+    images_of = np.bincount(components(first[as_is], second[as_is], n), sizes)
+    tested = any_of(number, part == "test", n)
+    direct = tested.copy()
+    direct[second[tested[first]]] = True
+    direct[first[tested[second]]] = True
+    shown = np.bincount(group[tested], minlength=len(distinct)) > 0
+    outside = part != "test"
+    return NearKinds(
+        groups_unturned=int((images_of > 1).sum()),
+        beside_direct=int((outside & direct[number]).sum()),
+        beside_chained=int((outside & shown[group][number] & ~direct[number]).sum()),
+        pairs=possible,
+        pairs_below=possible - inside,
+    )
 
 
 def components(first: Labels, second: Labels, n: int) -> Labels:

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock
-from platformdirs import user_cache_path
 
+from backbones._cache import CACHE_VARIABLE
+from backbones._cache import cache_root as shared_root
 from benchmark.atomic_files import UNFINISHED, flush
 from benchmark.errors import UserError
 from benchmark.ownership import PRIVATE_FILE, make_private, other_writers
-
-CACHE_VARIABLE = "TUMORBOARD_CACHE"
 
 
 def cache_root(cache: Path | None = None) -> Path:
@@ -26,10 +25,9 @@ def cache_root(cache: Path | None = None) -> Path:
     """
     if cache is not None:
         return cache
-    named = os.environ.get(CACHE_VARIABLE)
     try:
-        return Path(named).expanduser() if named else user_cache_path("tumorboard")
-    except RuntimeError:  # neither HOME nor an entry for this user
+        return shared_root()
+    except RuntimeError:
         raise UserError(
             f"There is no home directory for the cache: name a folder for it in the environment variable "
             f"{CACHE_VARIABLE}."

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet, Labels
-from benchmark.data.patients import kept_apart, names_note
+from benchmark.data.patients import ALONE, kept_apart, names_note
 from benchmark.data.sources.base import Item, Source
 
 # arrays of a data set, and the field of an item that each is made of
@@ -21,9 +21,11 @@ _OPTIONAL = {
     "planes": "plane",
     "scanners": "scanner",
     "thicknesses": "thickness",
+    "sources": "source",
     "folds": "fold",
 }
 _TYPES = {"folds": np.int64, "thicknesses": np.float64}
+_UNKNOWN = {"planes": "", "scanners": "", "sources": "", "thicknesses": np.nan}  # of those known of some images
 
 
 @dataclass(frozen=True)
@@ -176,10 +178,14 @@ def identical_clusters(hashes: npt.NDArray[np.uint8]) -> Labels:
 
 
 def _optional(items: Sequence[Item]) -> dict[str, npt.NDArray[Any]]:
-    """Return parts, groups, planes, scanners, thicknesses and folds, each where it is known of every image."""
+    """Return parts, groups and folds, each where it is known of every image, and planes, scanners, thicknesses and
+    sources, each where it is known of some.
+    """
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name, field in _OPTIONAL.items():
         values = [getattr(item, field) for item in items]
+        if name in _UNKNOWN and any(value is not None for value in values):
+            values = [_UNKNOWN[name] if value is None else value for value in values]
         if all(value is not None for value in values):
             arrays[name] = np.array(values, dtype=_TYPES.get(name, np.str_))
     return arrays
@@ -190,7 +196,7 @@ def _with_every_patient(items: Sequence[Item]) -> tuple[list[Item], tuple[str, .
     alone = [item for item in items if item.group is None]
     if not alone or len(alone) == len(items):
         return list(items), ()
-    grouped = [replace(item, group=item.group or f"image {item.image_id}") for item in items]
+    grouped = [replace(item, group=item.group or f"{ALONE}{item.image_id}") for item in items]
     return grouped, (f"the patients of {len(alone)} images are unknown: their near-duplicates are kept together",)
 
 

@@ -86,7 +86,7 @@ def load_prepared(folder: Path) -> DataSet:
         masks_file = folder / "masks.npy"
         masks = np.load(masks_file, mmap_mode="r", allow_pickle=False) if masks_file.exists() else None
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise UserError(f"'{folder}' holds no prepared data set ({error}): open the data set anew.") from None
+        raise UserError(f"'{folder}' holds no prepared data set ({error}): open the data set again.") from None
     return loaded.dataset(pixels, masks, folder)
 
 

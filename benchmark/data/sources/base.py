@@ -20,6 +20,7 @@ class Item:
         plane: ``axial``, ``coronal`` or ``sagittal``, ``None`` where unknown.
         scanner: manufacturer and field strength, ``None`` where unknown.
         thickness: of the slice, in mm, ``None`` where unknown.
+        source: the hospital or collection that the image comes from, ``None`` where unknown.
         fold: the official fold, from 1, ``None`` where there is none.
     """
 
@@ -30,6 +31,7 @@ class Item:
     plane: str | None = None
     scanner: str | None = None
     thickness: float | None = None
+    source: str | None = None
     fold: int | None = None
 
 

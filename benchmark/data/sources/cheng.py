@@ -29,7 +29,7 @@ class ChengSource:
         tree: the files.
 
     Raises:
-        UserError: on use, for a slice that stands there twice, and folds that do not fit or part a patient.
+        UserError: on use, for a slice that is there twice, and folds that do not fit or part a patient.
     """
 
     synthetic = False
@@ -57,7 +57,7 @@ class ChengSource:
                 first = files.setdefault(int(match[1]), name)
                 if first is not name:
                     both = f"'{self.tree.shown(first)}' and '{self.tree.shown(name)}'"
-                    raise UserError(f"Slice {match[1]} stands there twice: {both}.")
+                    raise UserError(f"Slice {match[1]} is there twice: {both}.")
         return tuple(sorted(files.items()))
 
     def _beside(self, *names: str) -> str | None:

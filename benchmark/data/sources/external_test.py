@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 
+from benchmark.data.patients import ALONE
 from benchmark.data.sources.base import Item, Loaded, Source
 from benchmark.errors import UserError, nearest
 
-_PREFIX = "test-data/"
+PREFIX = "test-data/"  # of image ids and patients of the test set
 
 
 class CombinedSource:
@@ -16,21 +17,25 @@ class CombinedSource:
 
     Classes are matched by name, after an optional mapping. Test images of a class that is not trained are left
     out; a trained class without test images stays, and is left out of averages. Official test images of the first
-    source are left out: they would be neither training nor external.
+    source are left out, as they would be neither training nor external, unless the whole source is asked for.
 
     Args:
         training: where networks learn.
         test: where they are judged.
         mapping: class names of ``test`` and the class of ``training`` that each stands for.
+        whole: whether all images of ``training`` are kept, for a split that says which of them train.
 
     Raises:
         UserError: on use: no class in common, or a mapping that names an unknown class.
     """
 
-    def __init__(self, training: Source, test: Source, mapping: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, training: Source, test: Source, mapping: Mapping[str, str] | None = None, *, whole: bool = False
+    ) -> None:
         self.training = training
         self.test = test
         self.mapping = dict(mapping or {})
+        self.whole = whole
 
     def _check(self) -> None:
         """Raise ``UserError`` unless the mapping names known classes and some class is common."""
@@ -95,7 +100,11 @@ class CombinedSource:
     def _chosen(self) -> tuple[tuple[Source, int, Item], ...]:
         """Source, position in it and item of every image."""
         self._check()
-        learned = [(self.training, k, item) for k, item in enumerate(self.training.items) if item.part != "test"]
+        learned = [
+            (self.training, k, item)
+            for k, item in enumerate(self.training.items)
+            if self.whole or item.part != "test"
+        ]
         judged = [
             (self.test, k, item)
             for k, item in enumerate(self.test.items)
@@ -108,10 +117,10 @@ class CombinedSource:
         )
 
     def _item(self, item: Item, part: str, grouped: bool) -> Item:
-        prefix = _PREFIX if part == "test" else ""
+        prefix = PREFIX if part == "test" else ""
         # where only one side knows its patients, each image of the other is a patient of its own; near-duplicates
         # join them when the images are split
-        group = f"{prefix}{item.group if item.group is not None else 'image ' + item.image_id}" if grouped else None
+        group = f"{prefix}{item.group if item.group is not None else ALONE + item.image_id}" if grouped else None
         name = self._matched(item.class_name) if part == "test" else item.class_name
         return replace(item, image_id=f"{prefix}{item.image_id}", class_name=name, part=part, group=group, fold=None)
 
@@ -150,6 +159,7 @@ class CombinedSource:
             self.training.signature(),
             self.test.signature(),
             *(f"{a}={b}" for a, b in sorted(self.mapping.items())),
+            *(["whole"] if self.whole else []),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

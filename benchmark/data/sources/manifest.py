@@ -1,4 +1,4 @@
-"""A table of a user's own images: ``path,label[,group][,split][,mask][,slice][,plane]``, as CSV or Parquet."""
+"""A table of a user's own images, as CSV or Parquet: ``path,label`` and what else is known of each image."""
 
 import hashlib
 from collections import Counter
@@ -40,6 +40,8 @@ class Line:
     mask: str | None
     slice_number: int | None
     plane: str | None
+    scanner: str | None
+    source: str | None
 
     @property
     def image_id(self) -> str:
@@ -166,6 +168,8 @@ class ManifestSource:
             mask=self._checked(cells["mask"], "mask") if cells.get("mask") else None,
             slice_number=int(slice_number) if slice_number else None,
             plane=cells.get("plane") or None,
+            scanner=cells.get("scanner") or None,
+            source=cells.get("source") or None,
         )
 
     def _checked(self, path: str, what: str) -> str:
@@ -196,6 +200,8 @@ class ManifestSource:
                 part=line.part,
                 group=line.path if by_file else line.group,
                 plane=line.plane,
+                scanner=line.scanner,
+                source=line.source,
             )
             for line in self._lines
         ]

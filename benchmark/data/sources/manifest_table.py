@@ -8,10 +8,10 @@ from benchmark.errors import UserError, nearest
 
 MANIFESTS = (".csv", ".parquet")
 REQUIRED = ("path", "label")
-OPTIONAL = ("group", "split", "mask", "slice", "plane")
+OPTIONAL = ("group", "split", "mask", "slice", "plane", "scanner", "source")
 
-MAX_ROWS, MAX_CELL = 2_000_000, 4096  # lines; characters of a cell
-_MAX_UNPACKED, _BATCH = 256 * 2**20, 1000  # bytes of a Parquet file's columns, lines that are read at once
+MAX_ROWS, MAX_CELL = 1_000_000, 4096  # lines; characters of a cell
+_MAX_UNPACKED, _BATCH = 128 * 2**20, 1000  # bytes of a table's columns; lines that are read at once
 
 Cells = dict[str, str]  # of one line, by column
 
@@ -48,6 +48,8 @@ def read_table(data: bytes, name: str, required: tuple[str, ...] = REQUIRED) -> 
 
 
 def _read_csv(data: bytes) -> tuple[list[str], list[Cells]]:
+    if len(data) > _MAX_UNPACKED:
+        raise ValueError(f"it has more than {_MAX_UNPACKED // 2**20} MiB")
     reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
     columns = [name.strip() for name in reader.fieldnames or ()]
     reader.fieldnames = columns
@@ -81,12 +83,17 @@ def _read_parquet(data: bytes, name: str) -> tuple[list[str], list[Cells]]:
     # a long text that stands once in the file and is named in each row stays one, until its length is known
     file = parquet.ParquetFile(io.BytesIO(data), read_dictionary=columns)
     lines: list[Cells] = []
+    letters = 0
     for batch in file.iter_batches(batch_size=_BATCH):
         if len(lines) + batch.num_rows > MAX_ROWS:
             raise ValueError(f"it has more than {MAX_ROWS} rows")
         for column in batch.columns:
             _require_short(column)
-        lines += [{name: _text(value) for name, value in cells.items()} for cells in batch.to_pylist()]
+        more = [{name: _text(value) for name, value in cells.items()} for cells in batch.to_pylist()]
+        letters += sum(len(cell) for cells in more for cell in cells.values())
+        if letters > _MAX_UNPACKED:  # text that stands once in the file is there for each row now
+            raise ValueError(f"its cells have more than {_MAX_UNPACKED // 2**20} million characters")
+        lines += more
     return columns, lines
 
 

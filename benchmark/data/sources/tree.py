@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+import struct
 import threading
 import unicodedata
 import zipfile
@@ -17,12 +18,15 @@ from benchmark.atomic_files import written_file
 from benchmark.data.preparation.cache import cache_root, locked, require_space
 from benchmark.data.sources.files import MAX_FILE_BYTES, folders_of, is_hidden, is_image
 from benchmark.errors import UserError
+from benchmark.foreign_files import read_member
 
 _BOMB_BYTES = 16 * 2**20
 _BOMB_RATIO = 200  # images hardly compress; raw ones by ten or so
 _MAX_ARCHIVE_BYTES = 16 * 2**30  # of an archive inside an archive
 _STAT_EACH = 20_000  # above as many files, a signature looks at folders only: it must not take seconds
-_READ_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+# What zipfile raises on damaged files; names that are no text are a ValueError.
+_READ_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError,
+                LookupError, OverflowError, struct.error)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,8 @@ class FileTree:
         if place.archive is None:
             return read_bytes(Path(place.path))
         try:
-            return self.open(place.archive).read(place.path)  # zipfile locks its file, so threads may share it
+            archive = self.open(place.archive)  # zipfile locks its file, so threads may share it
+            return read_member(archive, archive.getinfo(place.path))
         except _READ_ERRORS as error:
             raise UserError(f"Image '{place.shown}' can't be unpacked ({error}).") from None
 
@@ -158,7 +163,10 @@ class FileTree:
                 if outer is None or archive.member is None:
                     source: Path | BinaryIO = archive.path
                 else:
-                    source = _inner_file(outer, archive)
+                    try:
+                        source = _inner_file(outer, archive)
+                    except _READ_ERRORS as error:
+                        raise UserError(f"'{printable(archive.shown)}' can't be unpacked ({error}).") from None
                 self._opened[archive] = open_archive(source, archive.shown)
             return self._opened[archive]
 
@@ -223,12 +231,12 @@ def open_archive(source: Path | BinaryIO, shown: str) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(source)
     except _READ_ERRORS as error:
-        raise UserError(f"'{shown}' can't be read as a zip file ({error}).") from None
+        raise UserError(f"'{printable(shown)}' can't be read as a zip file ({error}).") from None
     seen: set[str] = set()
     for member in archive.infolist():
         reason = _refusal(member)
         if member.filename in seen:
-            reason = "stands in it twice"
+            reason = "is in it twice"
         seen.add(member.filename)
         if reason:
             archive.close()
@@ -316,8 +324,11 @@ class _Window:
 def read_bytes(path: Path) -> bytes:
     """Return a file's content; raises ``UserError`` where it can't be read or is larger than any slice."""
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            size = path.stat().st_size / 2**20
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+            raise UserError(f"Image '{printable(str(path))}' is not a regular file.")
+        if status.st_size > MAX_FILE_BYTES:
+            size = status.st_size / 2**20
             raise UserError(f"Image '{printable(str(path))}' has {size:.0f} MiB: no slice has as many.")
         return path.read_bytes()
     except OSError as error:

@@ -17,8 +17,8 @@ from benchmark.data.splits.sampling import cut, limited, require_units
 from benchmark.errors import UserError
 from benchmark.hashing import hash_json
 
-Kind = Literal["auto", "official", "holdout", "folds", "slice"]
-KINDS: tuple[Kind, ...] = ("auto", "official", "holdout", "folds", "slice")
+Kind = Literal["auto", "official", "holdout", "folds", "regroup", "slice"]
+KINDS: tuple[Kind, ...] = ("auto", "official", "holdout", "folds", "regroup", "slice")
 Mask = npt.NDArray[np.bool_]
 SLICE_LEAK = "split by slice, as asked: patients are not kept apart"
 
@@ -32,7 +32,9 @@ class SplitOptions:
 
     Args:
         kind: ``official``; ``holdout`` by patient, stratified by class; ``folds``: the source's official ones
-            where they keep every patient in one fold, else stratified folds by patient; ``slice``: stratified
+            where they keep every patient in one fold, else stratified folds by patient; ``regroup``: the source's
+            own parts are put together and cut anew, stratified by class and with patients and near-duplicates kept
+            together, into a test part of the source's share or, with ``folds``, into folds; ``slice``: stratified
             folds that part patients, which leak.
         folds: which of them, from 1; ``None`` is all where the kind has folds.
         n_folds: where the harness cuts them.
@@ -103,7 +105,13 @@ def make_splits(data: DataSet, options: SplitOptions) -> tuple[Split, ...]:
     if kind in ("official", "holdout") and options.folds is not None:
         raise UserError(f"The split '{kind}' has no folds: leave --folds out, or choose --split folds.")
     units = np.arange(len(data), dtype=np.int64) if kind == "slice" else independent_units(data)
-    cutter = {"official": _official, "holdout": _holdout, "folds": _folds, "slice": _folds}[kind]
+    cutter = {
+        "official": _official,
+        "holdout": _holdout,
+        "folds": _folds,
+        "slice": _folds,
+        "regroup": _holdout if options.folds is None else _folds,
+    }[kind]
     notes = _parts_not_taken(data) if kind != "official" else ()
     return tuple(
         _split(data, units, replace(tested, notes=(*notes, *tested.notes)), options)
@@ -151,19 +159,25 @@ def _official(data: DataSet, units: Positions, options: SplitOptions) -> list[_T
 
 def _holdout(data: DataSet, units: Positions, options: SplitOptions) -> list[_Tested]:
     everything = np.arange(len(data), dtype=np.int64)
-    in_test = cut(data, units, everything, options.test_fraction, "holdout test", "test images")
-    return [_Tested("holdout", "holdout", in_test)]
+    kind, share = "holdout", options.test_fraction
+    if options.kind == "regroup":
+        kind, share = "regroup", share if data.parts is None else float((data.parts == "test").mean())
+    in_test = cut(data, units, everything, share, f"{kind} test", "test images")
+    return [_Tested(kind, kind, in_test)]
 
 
 def _folds(data: DataSet, units: Positions, options: SplitOptions) -> list[_Tested]:
     """Return official folds where the source has them and they keep patients together, else stratified ones."""
-    kind = "slice" if options.kind == "slice" else "folds"
+    kind: str = options.kind if options.kind in ("slice", "regroup") else "folds"
     notes: tuple[str, ...] = ()
     fold = None
     if kind == "folds" and data.folds is not None:
         parted = _parted_patients(data, data.folds)
         if parted:
-            notes = (f"folds are cut anew: the official ones part {parted} of the patients as they are grouped here",)
+            notes = (
+                f"new folds are made: the official ones have {parted} of the patients, as they are grouped here, on "
+                f"both sides",
+            )
         else:
             kind, fold = "official-folds", data.folds
     if fold is None:
@@ -174,7 +188,7 @@ def _folds(data: DataSet, units: Positions, options: SplitOptions) -> list[_Test
     for number in chosen:
         if number not in numbers:
             raise UserError(f"There is no fold {number}: give numbers from 1 to {max(numbers)}, or all.")
-    prefix = {"slice": "slice-", "official-folds": "official-", "folds": ""}[kind]
+    prefix = {"slice": "slice-", "official-folds": "official-", "regroup": "regroup-", "folds": ""}[kind]
     rest = [options.seed, options.validation_fraction, options.limit, options.dedupe]
     scheme = hash_json([kind, data.image_ids.tolist(), fold.tolist(), rest])
     return [
@@ -289,7 +303,7 @@ def find_leaks(data: DataSet, training: Positions, test: Positions) -> tuple[str
         shared = len(np.unique(data.identical[test[copies]]))
         leaks.append(
             f"{copies.sum()} of {len(test)} test images are identical to training images "
-            f"({shared} groups of copies stand in both)"
+            f"({shared} groups of copies are in both)"
         )
     if data.groups is not None:
         parted = np.isin(data.groups[test], data.groups[training])

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 
+WAIT_SECONDS = 0.5  # until a job is asked for again, where none can be done at present
 OnEvent = Callable[[Job, Mapping[str, Any]], None]
 
 
@@ -60,10 +61,14 @@ class Ending:
 class Executor(Protocol):
     """Runs jobs in processes that are not this one."""
 
-    def execute(self, jobs: Iterable[Job], control: Control, on_event: OnEvent) -> Iterator[tuple[Job, Ending]]:
+    def execute(
+        self, jobs: Iterable[Job | None], control: Control, on_event: OnEvent
+    ) -> Iterator[tuple[Job, Ending]]:
         """Yield each job when its worker has ended and nothing of it is left running.
 
-        A job is taken from ``jobs`` only when there is room for it, because taking it claims it. After
+        A job is taken from ``jobs`` only when there is room for it, because taking it claims it; ``None`` says that
+        none can be done at present, and that one may be asked for again a little later. ``on_event`` is called, and
+        jobs are taken, in the thread that iterates. After
         ``Stop.AFTER_EPOCH`` no more are taken; after ``Stop.NOW`` workers are ended at once, and so is that of a run
         that is given up.
         """

@@ -5,9 +5,10 @@ import queue
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 from uuid import uuid4
 
@@ -18,19 +19,26 @@ from benchmark.execution.executors.base import OnEvent
 from benchmark.execution.executors.process_tree import adopt_orphans, descendants, end_tree, with_attempt
 from benchmark.execution.worker.job import Job, worker_environment
 from benchmark.records.outcomes import Outcome
+from benchmark.records.results_folder import LOGS, WORK
 
 _LONGEST_EVENT = 1_000_000
 # A log that grows beyond its bound loses its middle: its beginning and its end tell what happened.
 _LOG_BYTES, _LOG_BEGINNING, _LOG_END = 16 * 2**20, 64 * 2**10, 16 * 2**10
 
+# Libraries whose import leaves the framework as it was; keras_cv's does not promise that.
+_SHARING = ("own", "keras", "timm")
+
 
 def worker_key(job: Job) -> tuple[object, ...]:
     """Return what two runs must have in common to share a worker.
 
-    One framework, one device, one way of computing and one library. What a plug-in does to its process hurts no other
-    backbone: only runs of the same one share theirs.
+    One framework, one device, one way of computing and one library; TumorBoard's own networks, which need no library,
+    go with the framework's first. What a plug-in does to its process hurts no other backbone: only runs of the same
+    one share theirs.
     """
-    origin = job.backbone.library if job.backbone.origin in OWN_ORIGINS else job.run.backbone
+    origin = job.run.backbone
+    if job.backbone.origin in OWN_ORIGINS:
+        origin = "" if job.backbone.library in _SHARING else job.backbone.library
     run, settings = job.run, job.settings
     deterministic = run.recipe.execution.deterministic
     return run.engine, run.device_kind, settings.keras_backend, deterministic, settings.plugins, origin
@@ -41,21 +49,25 @@ class WorkerProcess:
 
     Args:
         job: the first run; :meth:`give` gives it, and any other.
+        environment: what the process has for itself where several go on side by side.
+        others: says which processes of this one's belong to other workers, and are not to be ended with this one.
 
     Raises:
         OSError: it can't be started.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(
+        self, job: Job, environment: Mapping[str, str] = MappingProxyType({}), others: Callable[[], set[int]] = set
+    ) -> None:
         adopt_orphans()
         self.key, self.runs = worker_key(job), 0
-        self._others = {process.pid for process in descendants()}
+        self._before, self._others = {process.pid for process in descendants()}, others
         self._attempt = uuid4().hex
         _make_ready(job)
         with job.log.open("ab") as log:  # appended to, so that it may be cut meanwhile
             self.process = start(
                 "benchmark.execution.worker.worker",
-                environment=worker_environment(job, self._attempt),
+                environment=worker_environment(job, self._attempt, environment),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -83,6 +95,11 @@ class WorkerProcess:
         with suppress(OSError):
             self._ask({"stop": True})
 
+    def say_alone(self) -> None:
+        """Tell it that it is alone on the machine, and may measure speeds."""
+        with suppress(OSError):
+            self._ask({"alone": True})
+
     def is_clean(self) -> bool:
         """Return whether it is there, and its last run has left nothing running."""
         own = self.process.pid
@@ -91,7 +108,7 @@ class WorkerProcess:
 
     def end(self) -> int:
         """End it and every process that it started, but none that was there before; return its exit code."""
-        code = end_tree(self.process, self._attempt, self._others)
+        code = end_tree(self.process, self._attempt, self._before | self._others())
         self._reader.join(timeout=2)  # a process that escaped with the pipe in its hands is not waited for
         return code
 
@@ -119,6 +136,7 @@ class Watch:
         self._lines, self._on_event = lines, on_event
         self._finished_at: float | None = None
         self.epochs = 0
+        self.wants_silence = False  # it is about to measure speeds, or does
         self.stored: Outcome | None = None
         self.unstored: tuple[Outcome, str] | None = None
 
@@ -160,6 +178,9 @@ class Watch:
                     self.stored = outcome
                 else:
                     self.unstored = outcome, str(event.get("reason"))
+        if kind == "silence":
+            self.wants_silence = bool(event.get("wanted"))
+            return
         if kind == "epoch":
             self.epochs += 1
         self._on_event(self.job, event)
@@ -181,5 +202,5 @@ def bound(log: Path) -> None:
 
 def _make_ready(job: Job) -> None:
     """Make the folders of a run, and begin its log anew."""
-    inside(job.out, "work", job.work.name).mkdir(exist_ok=True)
-    inside(job.out, "logs", job.log.name).unlink(missing_ok=True)
+    inside(job.out, *WORK, job.work.name).mkdir(exist_ok=True)
+    inside(job.out, *LOGS, job.log.name).unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from benchmark.child_process import messages, send, start
 from benchmark.execution.executors.process_tree import descendants, end_tree
 from benchmark.execution.executors.worker_process import worker_key
 from benchmark.execution.planning.plan import Plan
-from benchmark.execution.progress import clock
+from benchmark.execution.progress import clock, tell
 from benchmark.execution.worker.job import Job, worker_environment
 from benchmark.execution.worker.step_timing import Pace
 from benchmark.recipe import Recipe
@@ -77,7 +77,7 @@ def dry_run(plan: Plan, console: Console, *, only_new: bool) -> int:
     """
 
     def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        tell(console, text)
 
     store = RecordStore(plan.out)
     done = {job.key for job in plan.jobs if only_new and store.done(job.key)}
@@ -170,17 +170,20 @@ def summary(expected: Iterable[Expected]) -> list[str]:
     rows = list(expected)
     durations = [each.seconds for each in rows if each.seconds]
     unknown = sum(each.seconds is None for each in rows)
+    workers = max((int(each.job.settings.workers) for each in rows if each.job.settings.workers != "auto"), default=1)
+    seconds = max([sum(durations) / workers, *durations])  # no run is shared between workers
+    beside = f", {workers} side by side" if workers > 1 else ""
     lines = [
-        f"{_count(len(rows), 'run')}; about {clock(sum(durations))} (h:mm:ss or m:ss) for {len(durations)} of them."
+        f"{_count(len(rows), 'run')}; about {clock(seconds)} (h:mm:ss or m:ss) for {len(durations)} of them{beside}."
     ]
     if any(each.job.run.recipe.early_stopping.patience for each in rows if each.seconds):
-        lines.append("Early stopping may end some sooner.")
+        lines.append("Early stopping may end some runs sooner.")
     if any(each.job.settings.cam_check for each in rows if each.seconds):
-        lines.append("The check of the maps (--cam-check) is not in it.")
+        lines.append("The time of --cam-check is not included.")
     if any(each.slow for each in rows):
         lines.append("Rows marked GPU are meant for a GPU, or for --limit.")
     if unknown:
-        lines.append(f"How long the other {unknown} would take is not known, for what is said above.")
+        lines.append(f"How long the other {unknown} would take is not known, for the reasons given above.")
     fetched = dict.fromkeys(
         each.job.run.backbone for each in rows if each.remark != "done" and each.job.weights.source == "imagenet"
     )
@@ -194,7 +197,7 @@ def summary(expected: Iterable[Expected]) -> list[str]:
 
 def _trained(recipe: Recipe) -> str:
     part = {"all": "all of it", "head": "its head"}.get(recipe.trainable_from, f"from {recipe.trainable_from}")
-    return part + (", images varied" if recipe.augmentation.active else "")
+    return part + (", with augmentation" if recipe.augmentation.active else "")
 
 
 def _remarks(expected: Iterable[Expected]) -> list[str]:
@@ -242,7 +245,7 @@ def _pace(job: Job, folder: Path, seconds: float) -> Pace | Unknown:
             return Pace(**event)
         if "outcome" in event:
             return Unknown(f"{event['outcome']}: {event.get('reason', '')}", fails=True)
-    return Unknown(f"{outcome_of_exit(code, oom_killed=False)[0]}: the worker left without a word", fails=True)
+    return Unknown(f"{outcome_of_exit(code, oom_killed=False)[0]}: the worker ended without an answer", fails=True)
 
 
 def _expected(plan: Plan, job: Job, done: bool, paces: Paces, before: Before) -> Expected:
@@ -275,5 +278,5 @@ def _table(expected: Iterable[Expected]) -> Table:
         numbers = (str(job.run.seed), str(job.run.recipe.epochs), str(job.data.n_train), seconds)
         marks = [each.remark.partition(":")[0]] if each.fails or each.seconds == 0 else []  # the rest is said below
         marks += ["GPU"] if each.slow else []
-        table.add_row(*(escape(cell) for cell in (*names, *numbers, ", ".join(marks))))
+        table.add_row(*(escape(plain(cell)) for cell in (*names, *numbers, ", ".join(marks))))
     return table

@@ -5,7 +5,7 @@ Whatever can be known to be wrong is found here, and nothing is written until al
 
 import importlib.util
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from benchmark.errors import UserError
 from benchmark.execution.planning.datasets import Fold, Images, Say
 from benchmark.execution.planning.devices import DeviceChoice, choose_devices
 from benchmark.execution.planning.request import Request
+from benchmark.execution.planning.side_by_side import Environments, worker_environments
 from benchmark.execution.planning.suite_expansion import Entry, entries_of, for_backbone
 from benchmark.execution.planning.weights import Weights, resolve_weights
 from benchmark.execution.worker.job import Job
@@ -39,6 +40,7 @@ class Plan:
         notes: what a user must know before reading the board.
         suite: the suite that the runs come from, ``None`` where they come from options.
         members: the keys of the runs of each entry of the suite, by the entry's name.
+        environments: what the environment of each worker has for its own; as many runs go on side by side.
     """
 
     out: Path
@@ -47,6 +49,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     suite: Suite | None = None
     members: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    environments: Environments = ({},)
 
     @property
     def for_gpu(self) -> frozenset[str]:
@@ -63,12 +66,12 @@ class Plan:
         return tuple(job for job in self.jobs if job.run.init_from == key)
 
 
-def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
+def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
     """Resolve a request.
 
     Args:
         request: what the user asked.
-        say: gets a sentence where something takes long.
+        say: is told what is being done where something takes long.
 
     Raises:
         UserError: anything that the user can mend.
@@ -88,7 +91,8 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
     engines = {
         engine_of(backbone, request.settings.keras_backend) for entry in entries for backbone in entry.backbones
     }
-    devices = choose_devices(request.device, engines, say)
+    notes: list[str] = []
+    devices = choose_devices(request.device, engines, notes.append)
 
     images = Images(request, say)
     parts = [
@@ -99,13 +103,17 @@ def make_plan(request: Request, say: Say = lambda _: None) -> Plan:
     ]
     every = [fold for _, _, folds in parts for fold in folds]
     _check_batch_size(request, every)
-    out = (request.out or Path("results") / _folder_name(every[0].data.name)).absolute()
+    out = (request.out or Path("results") / _folder_name(_data_name(request, every))).absolute()
     _check_writable(out)
     jobs, members = _Maker(request, devices, out).make(parts)
-    notes = [f"Plug-in {plugin.origin} is left out: {plugin.reason}." for plugin in registry.broken]
+    notes += [f"Plug-in {plugin.origin} is left out: {plugin.reason}." for plugin in registry.broken]
     notes += _defaults(backbone for entry in entries for backbone in entry.backbones)
+    notes += _namesakes(registry, (backbone for entry in entries for backbone in entry.backbones))
     notes += dict.fromkeys(note for fold in every for note in fold.notes())
-    plan = Plan(out, jobs, images, tuple(notes), suite, members)
+    environments = worker_environments(request.settings.workers, jobs)
+    settings = {"workers": len(environments)}
+    jobs = tuple(job.model_copy(update={"settings": job.settings.model_copy(update=settings)}) for job in jobs)
+    plan = Plan(out, jobs, images, tuple(notes), suite, members, environments)
     return replace(plan, notes=(*plan.notes, *_marked(plan)))
 
 
@@ -131,6 +139,28 @@ def _defaults(backbones: Iterable[Backbone]) -> list[str]:
     return notes
 
 
+def _namesakes(registry: Registry, backbones: Iterable[Backbone]) -> list[str]:
+    """Return a sentence for each network of a library that is also declared here, and so may come twice."""
+    declared = {_bare(name): name for name in registry.names()}
+    notes = []
+    for backbone in dict.fromkeys(backbones):
+        library, colon, model = backbone.name.partition(":")
+        twin = declared.get(_bare(f"{library}/{model.partition('.')[0]}")) if colon else None
+        if twin is not None:
+            weights = registry.get(twin).imagenet
+            fixed = f", whose weights are {weights}" if weights else ""
+            notes.append(
+                f"{backbone.name} is what the installed {library} makes of that name. It is not {twin}{fixed}: they "
+                "are two rows of a board."
+            )
+    return notes
+
+
+def _bare(name: str) -> str:
+    """Return a name without what libraries write differently: ``keras/EfficientNetB0``, ``keras/efficientnet_b0``."""
+    return name.replace("_", "").casefold()
+
+
 def _plugin_files(paths: Iterable[Path]) -> tuple[Path, ...]:
     files = tuple(dict.fromkeys(path.expanduser().resolve() for path in paths))
     for path in files:
@@ -149,13 +179,20 @@ def _check_plugins(request: Request, registry: Registry) -> None:
 
 def _check_batch_size(request: Request, folds: Iterable[Fold]) -> None:
     batch_size = request.changes.get("batch_size")
-    fewest = min(len(fold.split.train) for fold in folds)
-    if batch_size is not None and batch_size > fewest:
+    fewest = min((len(fold.split.train) for fold in folds if not fold.untrainable), default=0)
+    if batch_size is not None and batch_size > fewest > 0:
         raise UserError(f"--batch-size {batch_size} is more than the {fewest} training images; give less.")
 
 
 def _size(backbone: Backbone, recipe: Recipe) -> int:
     return recipe.size or backbone.input_size
+
+
+def _data_name(request: Request, folds: Sequence[Fold]) -> str:
+    """Return what the results are of: the data set, or all that are crossed."""
+    if not request.cross:
+        return folds[0].data.name
+    return "-".join(("cross", *(fold.data.name for fold in folds[: len(request.cross)])))
 
 
 def _folder_name(name: str) -> str:
@@ -194,11 +231,11 @@ class _Maker:
         jobs: dict[str, Job] = {}
         titles: dict[str, dict[str, None]] = {}
         members: dict[str, dict[str, None]] = {}
-        keys: dict[tuple[str, str, int, str], str] = {}
+        keys: dict[tuple[str, ...], str] = {}
         for entry, backbone, folds in parts:
             for seed in entry.seeds:
                 for fold in folds:
-                    which = backbone.name, seed, fold.split.name
+                    which = backbone.name, str(seed), fold.data.fingerprint, fold.split.name
                     parent = None if entry.parent is None else keys[entry.parent, *which]
                     job = self._job(entry, backbone, seed, fold, parent)
                     keys[entry.name, *which] = job.key
@@ -221,6 +258,8 @@ class _Maker:
             native = device.bfloat16 and (device.kind == "cuda" or precision == "native")
             precision = "bfloat16" if native else "float32"
         verdict = _verdict(backbone, engine)
+        if fold.untrainable:
+            verdict = (Outcome.BAD_DATA, fold.untrainable)
         try:
             weights = resolve_weights(backbone, entry.policy)
         except Exception as error:  # a plug-in's local_weights may raise anything; it becomes that run's row

@@ -3,7 +3,8 @@
 import shlex
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class Request:
         suite: name or path.
         entries: the entries of the suite that are wanted, all of them where none is named.
         data: which images; size and resize rule are the recipe's.
+        cross: sources of a cross test, each trained on and each tested on; ``data`` then has what they share.
         split: how they are split; the validation fraction is the recipe's, the folds may be a suite's.
         recipe: name or path.
         changes: dotted recipe fields and their values; they change every recipe of a suite too.
@@ -59,6 +61,7 @@ class Request:
     suite: str | None = None
     entries: tuple[str, ...] = ()
     data: DataOptions = field(default_factory=DataOptions)
+    cross: tuple[str, ...] = ()
     split: SplitOptions = field(default_factory=SplitOptions)
     recipe: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -85,14 +88,43 @@ def request_of(options: dict[str, Any]) -> Request:
         value = options.pop(option)
         if value is not None:
             changes[dotted] = value
-    data, split = take_options(options, source=options.pop("data"), size=0, seed=SPLIT_SEED)
+    sources, cross = options.pop("data"), options.pop("cross")
+    data, split = take_options(options, source=sources[0], size=0, seed=SPLIT_SEED)
+    crossed = crossed_sources(sources, data, split, cross=cross)
     command = shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])
     try:
         settings = Settings(**{name: options.pop(name) for name in Settings.model_fields})
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}.") from None
-    return Request(data=data, split=split, changes=changes, settings=settings, command=command, **options)
+    return Request(
+        data=data, cross=crossed, split=split, changes=changes, settings=settings, command=command, **options
+    )
+
+
+def crossed_sources(
+    sources: Sequence[str], data: DataOptions, split: SplitOptions, *, cross: bool
+) -> tuple[str, ...]:
+    """Return the sources of a cross test, none without one.
+
+    Raises:
+        UserError: several sources without a cross test; or with one fewer than two, one named twice, or options that
+            it has no place for.
+    """
+    if not cross:
+        if len(sources) != 1:
+            raise UserError(f"--data names {len(sources)} sources: give --cross to train on each and test on each.")
+        return ()
+    if len(sources) < 2:
+        raise UserError("--cross needs at least two sources, such as --data A B --cross.")
+    twice = [source for source, count in Counter(sources).items() if count > 1]
+    if twice:
+        raise UserError(f"--cross: '{twice[0]}' is named twice.")
+    if data.test_data is not None:
+        raise UserError("--cross tests each set on each other one: leave --test-data out, or name it in --data.")
+    if split.folds is not None or split.kind in ("folds", "slice"):
+        raise UserError("--cross tests each set by its own one split: leave --folds out, and --split folds or slice.")
+    return tuple(sources)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

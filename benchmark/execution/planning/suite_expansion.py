@@ -68,7 +68,8 @@ def entries_of(request: Request, registry: Registry, suite: Suite | None) -> tup
     seeds = request.seeds or (0,)
     if min(seeds) < 0 or max(seeds) > MAX_SEED:
         raise UserError(f"--seed: give whole numbers from 0 to {MAX_SEED}.")
-    policy = check_policy(request.weights or ("local" if request.data.source == PHANTOM else "imagenet"))
+    simulated = request.data.source == PHANTOM and not request.cross
+    policy = check_policy(request.weights or ("local" if simulated else "imagenet"))
     if suite is not None:
         return _of_suite(request, registry, suite, policy)
     if request.entries:
@@ -77,7 +78,7 @@ def entries_of(request: Request, registry: Registry, suite: Suite | None) -> tup
     if not names:
         raise UserError("Name at least one backbone with --backbone, or give --all; 'list' shows their names.")
     chosen = tuple(find_backbone(registry, name) for name in dict.fromkeys(names))
-    name = request.recipe or ("quick" if request.data.source == PHANTOM else "default")
+    name = request.recipe or ("quick" if simulated else "default")
     base = load_recipe(name)
     shown = Path(name).stem if name.endswith(".toml") else name
     title = _titled(shown, base, request.changes)

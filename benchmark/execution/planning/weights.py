@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from backbones import Backbone
+from backbones._weight_files import problem_with_file
 from benchmark.errors import UserError
 from benchmark.hashing import hash_file
 from benchmark.records.record import WeightsFacts
@@ -42,7 +43,9 @@ class Weights(BaseModel):
 
 
 def check_policy(policy: str) -> str:
-    """Return a policy in full (a path made absolute); raises ``UserError`` where it is neither word nor file."""
+    """Return a policy in full (a path made absolute); raises ``UserError`` where it is neither word nor file,
+    or a file that can't be weights.
+    """
     if policy in POLICIES:
         return policy
     try:
@@ -52,6 +55,9 @@ def check_policy(policy: str) -> str:
         there = False
     if not there:
         raise UserError(f"--weights {policy}: give imagenet, local, none or the path of a file; no such file.")
+    wrong = problem_with_file(path)
+    if wrong:
+        raise UserError(f"--weights {policy} is not read: {wrong}.")
     return str(path.resolve())
 
 

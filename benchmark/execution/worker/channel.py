@@ -1,6 +1,7 @@
 """The worker's private line to its controller: events one way, requests the other, one JSON object a line each.
 
-A request is ``{"job": JOB, "attempt": ID}``, a run to do, or ``{"stop": true}``, which asks to save after the epoch.
+A request is ``{"job": JOB, "attempt": ID}``, a run to do, ``{"stop": true}``, which asks to save after the epoch, or
+``{"alone": true}``, the answer to the event that asks for silence: no other run goes on until it is given back.
 The job itself comes this way and never by a file: it names plug-ins, which run as this user, and a results folder may
 be one that others can write to.
 The end of the stream means that the controller is gone.
@@ -12,7 +13,7 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,7 +33,7 @@ class Channel:
 
     def __init__(self, requests: IO[bytes], events: IO[bytes]) -> None:
         self._requests, self._events = requests, events
-        self._stop = threading.Event()
+        self._stop, self._alone = threading.Event(), threading.Event()
         self._runs: queue.SimpleQueue[tuple[dict[str, Any], str]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -50,6 +51,17 @@ class Channel:
         except (OSError, ValueError):
             return
 
+    @contextlib.contextmanager
+    def silence(self) -> Iterator[None]:
+        """Wait until no other run of the controller goes on, and keep it so until the end of the block."""
+        self._alone.clear()
+        self.report({"event": "silence", "wanted": True})
+        self._alone.wait()
+        try:
+            yield
+        finally:
+            self.report({"event": "silence", "wanted": False})
+
     def next_run(self) -> tuple[dict[str, Any], str]:
         """Wait for a run to do; return its job, as JSON has it, and the id of the attempt."""
         return self._runs.get()
@@ -66,6 +78,8 @@ class Channel:
         for request in messages(self._requests):
             if request.get("stop"):
                 self._stop.set()
+            elif request.get("alone"):
+                self._alone.set()
             else:
                 self._runs.put((request["job"], str(request["attempt"])))
         # the controller is gone: leave nothing running, and leave the claim to the next
@@ -79,7 +93,7 @@ class Channel:
 
 def print_to(log: Path) -> None:
     """Send what this process prints from here on to another file."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(descriptor, 1)

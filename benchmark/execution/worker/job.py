@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +16,7 @@ from benchmark.execution.executors.process_tree import ATTEMPT_VARIABLE
 from benchmark.execution.planning.weights import Weights
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import BackboneFacts, DataFacts, Record
+from benchmark.records.results_folder import LOGS, WORK
 from benchmark.records.run import Run
 from benchmark.records.settings import Settings
 from benchmark.records.store import short
@@ -95,13 +97,13 @@ class Job(BaseModel):
         return None if self.run.init_from is None else self._work(self.run.init_from) / _FINAL
 
     def _work(self, key: str) -> Path:
-        return self.out / "work" / short(key)
+        return self.out.joinpath(*WORK, short(key))
 
     @property
     def log(self) -> Path:
         """The file that gets what the worker and the backbone print."""
         name = "".join(c if c.isalnum() or c in "_-." else "-" for c in self.run.backbone)
-        return self.out / "logs" / f"{name[:_LONGEST_NAME]}-{short(self.key)}.log"
+        return self.out.joinpath(*LOGS, f"{name[:_LONGEST_NAME]}-{short(self.key)}.log")
 
     def log_tail(self) -> list[str]:
         """Return the last lines of the log, without terminal codes; none where there is no log."""
@@ -132,10 +134,16 @@ class Job(BaseModel):
         )
 
 
-def worker_environment(job: Job, attempt: str) -> Mapping[str, str]:
-    """Return the environment of a job's worker: what decides a framework before it is imported."""
+def worker_environment(job: Job, attempt: str, beside: Mapping[str, str] = MappingProxyType({})) -> Mapping[str, str]:
+    """Return the environment of a job's worker: what decides a framework before it is imported.
+
+    Args:
+        job: what the worker does first.
+        attempt: the id of the attempt.
+        beside: what this worker has for itself where several go on side by side: a GPU, a number of threads.
+    """
     entry = engine_entry(job.run.engine)
     own = {**entry.environment, ATTEMPT_VARIABLE: attempt}
     if job.run.device_kind == "cpu":
         own["CUDA_VISIBLE_DEVICES"] = "-1"
-    return {**entry.environment_defaults, "PYTHONUNBUFFERED": "1", **os.environ, **own}
+    return {**entry.environment_defaults, "PYTHONUNBUFFERED": "1", **os.environ, **beside, **own}

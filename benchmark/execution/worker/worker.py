@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ from benchmark.execution.worker.provenance import describe, differences
 from benchmark.measurement.throughput import Speeds, measure
 from benchmark.records.failures import outcome_of, unreachable
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.records.record import CamFacts, Cams, NetworkFacts, Predictions, Record, Timings
+from benchmark.records.record import CamFacts, Cams, NetworkFacts, Predictions, Record, Throughput, Timings
 from benchmark.records.run import Run
 from benchmark.records.soundness import problem_with
 from benchmark.records.store import RecordStore
@@ -55,12 +55,14 @@ def main() -> int:
     be_first_to_go()
     signal.signal(signal.SIGTERM, channel.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the controller's to answer
-    began, runs_before, speeds = psutil.Process().create_time(), 0, Speeds()
+    # the process's own start, on the clock that no one sets
+    began = time.monotonic() - max(0.0, time.time() - psutil.Process().create_time())
+    runs_before, speeds = 0, Speeds()
     while True:
         values, os.environ[ATTEMPT_VARIABLE] = channel.next_run()
         job = Job.of_message(values)
         if runs_before:
-            began = time.time()
+            began = time.monotonic()
             print_to(job.log)
         outcome = _do(job, channel, began, runs_before, speeds)
         if outcome is not Outcome.OK:
@@ -109,7 +111,7 @@ def attempt(
     Args:
         job: what to do.
         channel: is told of it.
-        began: when, in seconds since 1970.
+        began: when, by :func:`time.monotonic`.
         runs_before: how many runs this process has done before.
         speeds: what they have measured.
     """
@@ -143,7 +145,7 @@ class _Work:
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of the record that are known so far."""
-        seconds = {**self.seconds, "total_s": time.time() - self.began}
+        seconds = {**self.seconds, "total_s": time.monotonic() - self.began}
         timings = self.facts.get("timings", Timings()).model_copy(update=seconds)
         return {**self.facts, "timings": timings, "provenance": self.provenance}
 
@@ -188,7 +190,9 @@ class _Work:
         speeds, self.provenance["speeds_measured_in"] = self.speeds.of(
             _speed_of(backbone, run, len(data.class_names), training.batch_size, training.execution),
             job.key,
-            lambda: measure(engine, data, split.test, training.batch_size, report=self.channel.report),
+            lambda: self._measured_alone(
+                lambda: measure(engine, data, split.test, training.batch_size, report=self.channel.report)
+            ),
         )
         self.seconds["throughput_s"] = time.perf_counter() - start
         self.facts["throughput"] = speeds.model_copy(
@@ -202,6 +206,11 @@ class _Work:
         cams = self._explain(engine, network, data, split, training.predictions)
         assert_one_framework(run.engine)
         return job.record(Outcome.OK, **self.fields()), training.predictions, cams
+
+    def _measured_alone(self, take: Callable[[], Throughput]) -> Throughput:
+        """Return speeds that are measured while no other run of this command goes on."""
+        with self.channel.silence():
+            return take()
 
     def _caching(self, backbone: Backbone) -> "Caching | None":
         """Return where the outputs of frozen stages are kept, with what of this process may change them."""

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmark.data.audit.audit import Audit
+from benchmark.data.audit.audit import PARTS, Audit
+from benchmark.data.audit.table import near_sentences
 from benchmark.data.duplicates.groups import Duplicates
 from benchmark.reporting.board.board import BoardRow
 
@@ -12,10 +13,11 @@ HEAD = (
     "byte-identical groups",
     "pixel-identical groups",
     "groups of near-duplicates",
-    "test images with a copy",
+    "test images with a near-duplicate",
     "groups with two labels",
     "patients on both sides",
     "left out by --dedupe",
+    "class shares apart",
 )
 
 
@@ -39,8 +41,11 @@ def audit_block(rows: Sequence[BoardRow]) -> AuditBlock | None:
         return None
     first = of_splits[0][2]
     notes = [
-        "Groups of copies among all images; in brackets those that stand in test and in training or validation.",
+        "Groups among all images; in brackets those with images in test and in training or validation. Copies are "
+        "identical images.",
         f"Near-duplicates: {first.near_rule}; identical images included.",
+        *near_sentences(first),
+        *(_shares(name, audit) for _, name, audit in of_splits),
         *_probe_notes(first),
     ]
     return AuditBlock(tuple(_line(name, audit) for _, name, audit in of_splits), tuple(notes))
@@ -71,6 +76,20 @@ def _line(name: str, audit: Audit) -> tuple[str, ...]:
         str(audit.near.conflicting),
         "unknown" if audit.patients is None else f"{audit.patients.across} of {audit.patients.number}",
         "" if audit.removed is None else str(audit.removed),
+        f"{audit.shift():.2f}",
+    )
+
+
+def _shares(name: str, audit: Audit) -> str:
+    """Return the class shares of each part of a split, and how far training and test are apart."""
+    parts = [
+        f"{part} " + ", ".join(f"{c} {100 * share:.1f} %" for c, share in audit.shares(part).items())
+        for part in PARTS
+        if audit.shares(part)
+    ]
+    return (
+        f"Class shares, {name}: {'; '.join(parts)}. Training and test are {audit.shift():.2f} apart, validation and "
+        f"test {audit.shift('validation', 'test'):.2f} (total variation distance, 0-1)."
     )
 
 
@@ -81,15 +100,15 @@ def _groups(copies: Duplicates) -> str:
 def _probe_notes(audit: Audit) -> list[str]:
     """Return for each target what trivial features tell of it, beside chance."""
     if not audit.probe:
-        return ["Shortcut probe: too few independent images."]
+        return ["Shortcut probe: too few training images of a class."]
     targets: dict[str, dict[str, float]] = {}
     chance: Mapping[str, float] = {probe.target: probe.chance for probe in audit.probe}
     for probe in audit.probe:
         targets.setdefault(probe.target, {})[probe.features] = probe.balanced_accuracy
     return [
         f"Shortcut probe: balanced accuracy for {'the class' if target == 'class' else f'{target} against the rest'} "
-        f"from features that know nothing of tumours, chance {chance[target]:.2f}: "
+        f"from trivial features, fitted to training and judged on test images, chance {chance[target]:.2f}: "
         + ", ".join(f"{features} {accuracy:.2f}" for features, accuracy in accuracies.items())
-        + "."
+        + ". Brightness and histogram are of the whole image: a part of what they tell may be the tumour."
         for target, accuracies in targets.items()
     ]

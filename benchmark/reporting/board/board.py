@@ -7,17 +7,19 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from benchmark.evaluation.comparison import RankInterval
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.intervals import Interval
+from benchmark.evaluation.permutation import ChanceTest
 from benchmark.evaluation.predictions import Setting
 from benchmark.evaluation.statistics import BlockStatistics, analyse
 from benchmark.hashing import hash_json
 from benchmark.reporting.board.cam_scores import cam_intervals
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import measures
-from benchmark.reporting.board.derived_scores import cost_of, patient_intervals
+from benchmark.reporting.board.derived_scores import cost_of, patient_intervals, trained_shares
 from benchmark.reporting.board.folds import aggregated, even, failure, predictions_by_fold, split_label
-from benchmark.reporting.board.guessing import guessed, only_answer
+from benchmark.reporting.board.guessing import guessed, only_answer, verdict
 from benchmark.reporting.board.recipe_labels import recipe_labels
 from benchmark.reporting.board.rows import Result
 
@@ -58,23 +60,28 @@ class BoardRow:
         results: its runs, by seed and fold.
         values: means over the scored runs, and what all runs share.
         spread: sample standard deviations over the scored runs, where there is more than one.
-        rank: 1 + the number of rows of its block that are significantly better; ``None`` where it is not ranked.
+        ranks: those that it may have in its block; ``None`` where it is not ranked.
         intervals: 95 % intervals by column name.
-        guessed: whether its macro-F1 does not lie above guessing; the reason then says what it was trained on.
+        chance: its test against guessing, ``None`` where it could not be made.
     """
 
     results: tuple[Result, ...]
     values: Values
     spread: Values
     block: Block
-    rank: int | None = None
+    ranks: RankInterval | None = None
     intervals: Mapping[str, Interval] = field(default_factory=dict)
-    guessed: bool = False
+    chance: ChanceTest | None = None
 
     @property
     def first(self) -> Result:
         """A run to ask for what all runs share, scored where there is one."""
         return next((result for result in self.results if result.scores), self.results[0])
+
+    @property
+    def rank(self) -> int | None:
+        """1 + the number of rows of its block that are significantly better; ``None`` where it is not ranked."""
+        return None if self.ranks is None else self.ranks.first
 
     @cached_property
     def line(self) -> Values:
@@ -86,12 +93,18 @@ class BoardRow:
             **{f"{name}_high": interval.high for name, interval in self.intervals.items()},
             "block": self.block.name,
             "rank": self.rank,
+            "rank_last": None if self.ranks is None else self.ranks.last,
         }
 
     @cached_property
     def only_answer(self) -> str:
         """The class that it answers for every test image, empty where it answers several."""
         return only_answer(self.results)
+
+    @cached_property
+    def guessed(self) -> bool:
+        """Whether it answers one class, or is not shown to be better than guessing."""
+        return bool(verdict(self.only_answer, self.chance))
 
     @property
     def macro_f1(self) -> float:
@@ -106,6 +119,7 @@ class Board:
     Args:
         problems: a sentence for each record that is not used.
         statistics: those of each ranked block by its name; its rows are numbered by macro-F1, the highest first.
+        references: by comparison group, rows without a network, which are not ranked.
         hidden: rows that were compared with the others and are not shown.
         columns: those to be shown, empty where nothing was chosen.
         notes: sentences about what is shown.
@@ -115,6 +129,7 @@ class Board:
     rows: tuple[BoardRow, ...]
     problems: tuple[str, ...] = ()
     statistics: Mapping[str, BlockStatistics] = field(default_factory=dict)
+    references: Mapping[str, tuple[BoardRow, ...]] = field(default_factory=dict)
     hidden: tuple[BoardRow, ...] = ()
     columns: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -256,26 +271,40 @@ def _judged(rows: Sequence[BoardRow], costs: Costs | None) -> tuple[list[BoardRo
             judged += members
         elif block.unranked not in ((), ("leak",)):
             # each by itself: a row that is not whole was not read on the images of the others
-            judged += [_with_intervals(row, _analysed([row], costs).intervals[0]) for row in members]
+            judged += [alone(row, costs) for row in members]
         else:
             members.sort(key=_standing)
             of_block = _analysed(members, costs)
             if block.unranked:  # where all rows saw the same leak they can be compared; a rank would say more
                 of_block = replace(of_block, ranks=(None,) * len(members))
             statistics[block.name] = of_block
-            judged += [
-                replace(_with_intervals(row, intervals), rank=rank)
-                for row, intervals, rank in zip(members, of_block.intervals, of_block.ranks, strict=True)
-            ]
+            judged += [_with_statistics(row, of_block, number) for number, row in enumerate(members)]
     return judged, statistics
 
 
-def _with_intervals(row: BoardRow, intervals: Mapping[str, Interval]) -> BoardRow:
+def alone(row: BoardRow, costs: Costs | None) -> BoardRow:
+    """Return a row with its intervals and its test against guessing, compared with no other and without a rank."""
+    return _with_statistics(row, replace(_analysed([row], costs), ranks=(None,)), 0)
+
+
+def _with_statistics(row: BoardRow, of_block: BlockStatistics, number: int) -> BoardRow:
+    """Return a row with what the statistics of its block say of it.
+
+    Args:
+        number: of the row within them.
+    """
+    intervals, chance = of_block.intervals[number], of_block.chance[number]
     patients = patient_intervals(row.values, row.first.record.data)
     of_maps = cam_intervals([result.cam_scores for result in row.results if result.scores is not None])
-    remark = guessed(row.results, intervals)
-    values = {**row.values, "reason": remark} if remark and "reason" not in row.values else row.values
-    return replace(row, values=values, intervals={**intervals, **patients, **of_maps}, guessed=bool(remark))
+    remark = guessed(row.results, row.only_answer, chance)
+    values = dict(row.values) if chance is None else {**row.values, "p_guessing": chance.p_better}
+    return replace(
+        row,
+        values={"reason": remark, **values} if remark else values,
+        ranks=of_block.ranks[number],
+        intervals={**intervals, **patients, **of_maps},
+        chance=chance,
+    )
 
 
 def _standing(row: BoardRow) -> tuple[float, str]:
@@ -283,7 +312,8 @@ def _standing(row: BoardRow) -> tuple[float, str]:
 
 
 def _analysed(rows: Sequence[BoardRow], costs: Costs | None) -> BlockStatistics:
-    return analyse([predictions_by_fold(row.results) for row in rows], setting_of(rows[0], costs))
+    shares = [trained_shares(row.first.record) for row in rows]
+    return analyse([predictions_by_fold(row.results) for row in rows], setting_of(rows[0], costs), shares=shares)
 
 
 def setting_of(row: BoardRow, costs: Costs | None = None) -> Setting:
@@ -311,4 +341,4 @@ def _row_order(row: BoardRow) -> tuple[Any, ...]:
     group = data.name, block.comparison_group_name, data.limit or math.inf, block.comparison_group
     last = {True: 0, False: 1, None: 2}[block.pretrained]
     score = math.inf if math.isnan(row.macro_f1) else -row.macro_f1
-    return (*group, bool(block.unranked), last, block.name, row.rank or 0, score, row.values["backbone"])
+    return (*group, bool(block.unranked), last, block.name, row.rank or math.inf, score, row.values["backbone"])

@@ -1,4 +1,8 @@
-"""Where networks look, as numbers: scores of a run's Grad-CAM maps beside those of maps that know nothing."""
+"""Where networks look, as numbers: scores of a run's Grad-CAM maps, what maps of that size can reach, and baselines.
+
+A map that is coarser than 7 x 7 pixels has no scores of its own: not even the lesion itself, averaged to that size,
+can be told from none.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,18 +12,19 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluation.cam_metrics import SCORES, score_baselines, score_maps
-from benchmark.evaluation.intervals import Interval, logit_interval
+from benchmark.engines.cam_stage import FINEST_NEEDED
+from benchmark.evaluation.cam_metrics import BASELINES, SCORES, score_baselines, score_maps, score_oracle
+from benchmark.evaluation.intervals import Interval, known, logit_interval
 from benchmark.evaluation.roc import clustered_variance
 from benchmark.records.record import Cams, Predictions, Record
 from benchmark.reporting.board.column import Values
-from benchmark.reporting.board.columns import BASELINES
 
 Floats = npt.NDArray[np.float64]
 ByName = Mapping[str, Floats]  # score by column name, float64 of shape (M,), one entry for each image
 
 CAM_STEM = "plot_cams"  # how the names of pictures of maps begin
 IMAGES, RANDOMIZED = "cam_images", "cam_randomized"
+SIDES = ("right", "wrong")  # predictions, whose maps are scored apart
 
 
 @dataclass(frozen=True)
@@ -29,33 +34,70 @@ class CamScores:
     Args:
         image_ids: str, shape (M,).
         groups: str, shape (M,): the patient, empty where it is not known.
+        right: bool, shape (M,): whether the class that is explained is that of the image.
         size: the side of the square masks in pixels.
+        shape: height and width of the maps in pixels.
         scores: the scores of the run's maps.
-        baselines: the scores of each baseline on the same masks, by its name.
+        ceiling: the scores of the lesions themselves as maps of this shape.
+        baselines: the scores of each baseline at this shape on the same masks, by its name.
     """
 
     image_ids: npt.NDArray[np.str_]
     groups: npt.NDArray[np.str_]
+    right: npt.NDArray[np.bool_]
     size: int
+    shape: tuple[int, int]
     scores: ByName
+    ceiling: ByName
     baselines: Mapping[str, ByName]
+
+    @property
+    def coarse(self) -> bool:
+        """Whether maps of this shape can't show where a lesion is."""
+        return min(self.shape) < FINEST_NEEDED
+
+    def judged(self) -> dict[str, Floats]:
+        """Return by column name what is said of the run's own maps, ``nan`` for images that do not count.
+
+        Empty where the maps are too coarse.
+        """
+        if self.coarse:
+            return {}
+        values: dict[str, Floats] = {}
+        for score in SCORES:
+            own = self.scores[score]
+            values[score] = own
+            for baseline, by_name in self.baselines.items():
+                values[f"{score}_less_{BASELINES[baseline]}"] = own - by_name[score]
+            for side, mine in zip(SIDES, (self.right, ~self.right), strict=True):
+                values[f"{score}_{side}"] = np.where(mine, own, np.nan)
+        return values
 
 
 def cam_columns(record: Record, scores: CamScores | None) -> Values:
-    """Return a run's mean scores by column name, baselines under ``<score>_<baseline>``; what is not known is absent.
+    """Return a run's mean scores by column name, what maps of that size can reach under ``<score>_oracle``, and
+    baselines under ``<score>_<baseline>``; what is not known is absent.
 
     ``cam_randomized`` is how much maps still look the same once all trained weights were drawn anew (Spearman's rank
     correlation; Adebayo et al. 2018), where that was asked for.
     """
     values: Values = {}
     if scores is not None:
-        values |= {name: float(by_image.mean()) for name, by_image in scores.scores.items()}
-        values[IMAGES] = len(scores.image_ids)
+        judged = scores.judged()
+        values |= {name: _mean(by_image) for name, by_image in judged.items() if not np.isnan(by_image).all()}
+        values |= {f"{name}_oracle": float(by_image.mean()) for name, by_image in scores.ceiling.items()}
         for baseline, by_name in scores.baselines.items():
             values |= {f"{name}_{BASELINES[baseline]}": float(by_image.mean()) for name, by_image in by_name.items()}
+        values[IMAGES] = len(scores.image_ids)
+        for side, mine in zip(SIDES, (scores.right, ~scores.right), strict=True):
+            values[f"{IMAGES}_{side}"] = int(mine.sum())
     if record.cam is not None and record.cam.randomized:
         values[RANDOMIZED] = record.cam.randomized[-1].correlation
     return values
+
+
+def _mean(by_image: Floats) -> float:
+    return float(np.nanmean(by_image))
 
 
 def cam_scores(cams: Cams | None, predictions: Predictions | None) -> CamScores | None:
@@ -64,71 +106,99 @@ def cam_scores(cams: Cams | None, predictions: Predictions | None) -> CamScores 
         return None
     chosen = np.flatnonzero(cams.scored)
     masks = cams.lesions(chosen)
-    groups = dict(zip(predictions.image_ids.tolist(), predictions.groups.tolist(), strict=True))
-    ids = cams.image_ids[chosen]
+    ids, shape = cams.image_ids[chosen], (int(cams.maps.shape[1]), int(cams.maps.shape[2]))
+    place = {name: number for number, name in enumerate(predictions.image_ids.tolist())}
+    at = [place.get(name, -1) for name in ids.tolist()]
+    labels, groups = np.append(predictions.labels, -1)[at], np.append(predictions.groups, "")[at]
+    ceiling, baselines = _references(cams.masks[chosen].tobytes(), cams.mean_mask.tobytes(), masks.shape[1], shape)
     return CamScores(
         image_ids=ids,
-        groups=np.array([groups.get(name, "") for name in ids.tolist()], dtype=np.str_),
+        groups=groups,
+        right=cams.predicted[chosen] == labels,
         size=masks.shape[1],
+        shape=shape,
         scores=score_maps(cams.maps[chosen].astype(np.float32), masks).by_column(),
-        baselines=_baselines(cams.masks[chosen].tobytes(), cams.mean_mask.tobytes(), masks.shape[1]),
+        ceiling=ceiling,
+        baselines=baselines,
     )
 
 
 @lru_cache(maxsize=8)
-def _baselines(packed: bytes, mean: bytes, size: int) -> Mapping[str, ByName]:
-    """Return the baselines' scores on packed masks of ``size`` pixels; runs on the same images share them."""
+def _references(packed: bytes, mean: bytes, size: int, shape: tuple[int, int]) -> tuple[ByName, Mapping[str, ByName]]:
+    """Return the scores of the lesions themselves, and of the baselines, on packed masks of ``size`` pixels; runs on
+    the same images whose maps have one shape share them.
+    """
     masks = np.frombuffer(packed, dtype=np.uint8).reshape(-1, size, -(-size // 8))
     usual = np.frombuffer(mean, dtype=np.float16).reshape(size, size).astype(np.float32) if mean else None
     lesions = np.unpackbits(masks, axis=2, count=size).astype(bool)
-    return {name: scores.by_column() for name, scores in score_baselines(lesions, usual).items()}
+    baselines = {name: scores.by_column() for name, scores in score_baselines(lesions, usual, shape).items()}
+    return score_oracle(lesions, shape).by_column(), baselines
 
 
 def cam_intervals(runs: Sequence[CamScores | None]) -> dict[str, Interval]:
-    """Return 95 % intervals of a row's scores for other patients, by column name.
+    """Return 95 % intervals of a row's scores for other patients, by column name; differences are paired by image.
 
     Images of one patient count as one cluster (Obuchowski 1997); an image that several runs explain (seeds) counts
     once, with its mean.
     """
     scored = [run for run in runs if run is not None]
-    if not scored:
+    judged = [run.judged() for run in scored]
+    if not scored or not judged[0]:
         return {}
     ids = np.concatenate([run.image_ids for run in scored])
     groups = np.concatenate([run.groups for run in scored])
-    images, first, place = np.unique(ids, return_index=True, return_inverse=True)
-    owners = np.where(groups[first] == "", np.char.add("\n", images), groups[first])
-    names, clusters = np.unique(owners, return_inverse=True)
-    intervals = {}
-    for name in SCORES:
-        values = np.concatenate([run.scores[name] for run in scored])
-        by_image = np.bincount(place, values) / np.bincount(place)
+    intervals: dict[str, Interval | None] = {}
+    for name in judged[0]:
+        values = np.concatenate([each[name] for each in judged])
+        counts = ~np.isnan(values)
+        if not counts.any():
+            continue
+        images, first, place = np.unique(ids[counts], return_index=True, return_inverse=True)
+        of_image = groups[counts][first]
+        owners = np.where(of_image == "", np.char.add("\n", images), of_image)
+        names, clusters = np.unique(owners, return_inverse=True)
+        by_image = np.bincount(place, values[counts]) / np.bincount(place)
         mean = float(by_image.mean())
-        influences = (by_image - mean) / len(by_image)
-        error = math.sqrt(clustered_variance(influences, clusters.astype(np.int64), len(names)))
-        intervals[name] = logit_interval(mean, error, max(1, len(names) - 1), len(names))
-    return intervals
+        error = math.sqrt(
+            clustered_variance((by_image - mean) / len(by_image), clusters.astype(np.int64), len(names))
+        )
+        lowest = -1.0 if "_less_" in name else 0.0
+        intervals[name] = logit_interval(mean, error, max(1, len(names) - 1), len(names), lowest)
+    return known(intervals)
 
 
-def shared_baselines(runs: Mapping[str, CamScores | None]) -> list[tuple[str, dict[str, float], int]]:
-    """Return the baselines' mean scores, each set of images and each size of masks once.
+@dataclass(frozen=True)
+class Reference:
+    """What the maps of some rows stand beside: the lesions themselves, or a baseline.
 
     Args:
-        runs: scores by a row's name; those on the same images at one size share their baselines.
-
-    Returns:
-        Name of the baseline (with the size of the input or the row's name where there are several sets), its means
-        by column name, number of images.
+        name: such as ``centred Gaussian (7 x 7)``.
+        means: its mean scores by column name.
+        images: how many were scored.
     """
-    sets: dict[tuple[int, tuple[str, ...]], tuple[str, CamScores]] = {}
+
+    name: str
+    means: Mapping[str, float]
+    images: int
+
+
+def references(runs: Mapping[str, CamScores | None]) -> list[Reference]:
+    """Return the ceiling and the baselines, once for each set of images, size of masks and shape of maps.
+
+    Args:
+        runs: scores by a row's name; those alike share their references.
+    """
+    sets: dict[tuple[tuple[int, int], int, tuple[str, ...]], tuple[str, CamScores]] = {}
     for row, run in runs.items():
-        if run is None:
-            continue
-        sets.setdefault((run.size, tuple(sorted(run.image_ids.tolist()))), (row, run))
-    sizes = [size for size, _ in sets]
-    lines = []
-    for (size, _), (row, run) in sets.items():
-        which = "" if len(sets) == 1 else f" ({size} px)" if sizes.count(size) == 1 else f" ({size} px, of {row})"
-        for name, scores in run.baselines.items():
+        if run is not None:
+            sets.setdefault((run.shape, run.size, tuple(sorted(run.image_ids.tolist()))), (row, run))
+    shapes = [(shape, size) for shape, size, _ in sets]
+    found = []
+    for (shape, size, _), (row, run) in sets.items():
+        sizes = f" at {size} px" if len({each for each, _ in shapes}) < len(set(shapes)) else ""
+        of_row = f", of {row}" if shapes.count((shape, size)) > 1 else ""
+        which = f" ({shape[0]} x {shape[1]}{sizes}{of_row})"
+        for name, scores in (("the lesion itself: ceiling", run.ceiling), *run.baselines.items()):
             means = {score: float(values.mean()) for score, values in scores.items()}
-            lines.append((name + which, means, len(run.image_ids)))
-    return lines
+            found.append(Reference(name + which, means, len(run.image_ids)))
+    return found

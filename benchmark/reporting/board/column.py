@@ -39,7 +39,9 @@ class Average(Enum):
     ONE_DEVICE_ONCE = "the same; a measurement that several runs share counts once"
 
 
-Section = Literal["", "scores", "errors", "patient errors", "calibration", "speed"]
+Section = Literal[
+    "", "scores", "errors", "patient errors", "calibration", "dependence", "selective", "net benefit", "speed"
+]
 Output = Literal["page", "front", "checklist", "latex"]  # "front": shown on the page before anything is chosen
 
 

@@ -11,6 +11,8 @@ from typing import Literal
 from benchmark.evaluation import cam_metrics, metrics
 from benchmark.evaluation.bootstrap import Measure
 from benchmark.evaluation.calibration import brier, reliability
+from benchmark.evaluation.decisions.net_benefit import PREVALENCE, THRESHOLDS, bounds, column_name
+from benchmark.evaluation.predictions import DESIGN_EFFECTS
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import DataFacts, Record
 from benchmark.reporting.board.column import Average, Column, Kind, Output, Section, Values
@@ -37,7 +39,14 @@ def speed_block(record: Record) -> str | None:
     if not record.throughput.batch_size and all(column.value_in(record) is None for column in _SPEEDS):
         return None
     precision = record.identity.get("precision") or "unknown precision"
-    return f"{record.device}, {precision}, batch {record.throughput.batch_size}"
+    workers = record.settings.workers if record.settings else 1
+    # on a processor each of several workers has its share of the cores; on GPUs each has one of its own
+    share = f", 1 of {workers} workers" if workers not in (1, "auto") and not _on_gpu(record) else ""
+    return f"{record.device}, {precision}, batch {record.throughput.batch_size}{share}"
+
+
+def _on_gpu(record: Record) -> bool:
+    return record.identity.get("device_kind") == "cuda"
 
 
 def _speed(name: str, title: str, help_text: str, better: Literal["higher", "lower"], *outputs: Output) -> Column:
@@ -60,8 +69,20 @@ def _time(name: str, help_text: str) -> Column:
 
 _SPEEDS = (
     _speed("train_images_per_s", "training img/s", "Images per second of training steps.", "higher"),
-    _speed("infer_images_per_s", "inference img/s", "Images per second forward.", "higher", "front", "latex"),
-    _speed("pipeline_images_per_s", "pipeline img/s", "Images per second with their preprocessing.", "higher"),
+    _speed(
+        "infer_images_per_s",
+        "inference img/s",
+        "Images per second of prediction, the forward pass alone.",
+        "higher",
+        "front",
+        "latex",
+    ),
+    _speed(
+        "pipeline_images_per_s",
+        "pipeline img/s",
+        "Images per second of prediction, preprocessing included.",
+        "higher",
+    ),
     _speed("latency_p50_ms", "latency p50 ms", "Median time of a single image in milliseconds.", "lower"),
     _speed("latency_p95_ms", "latency p95 ms", "Time in milliseconds that 95 % of single images take.", "lower"),
     _speed("peak_memory_mb", "peak memory MB", "Peak memory of the device in megabytes.", "lower", "front"),
@@ -71,35 +92,40 @@ _whole = partial(Column, kind=Kind.WHOLE)
 _pooled = partial(Column, kind=Kind.SCORE, average=Average.POOLED, better="higher")
 _score = partial(_pooled, section="scores", outputs=("page", "checklist"))
 _calibration = partial(_pooled, section="calibration", outputs=("page", "checklist"))
+_selective = partial(_pooled, section="selective", average=Average.FOLDS_BY_IMAGES, outputs=("page",))
 _errors = partial(Column, kind=Kind.COUNT, average=Average.POOLED, better="lower", digits=1)
 _image_errors = partial(_errors, section="errors", outputs=("page", "front", "checklist", "latex"))
 _patient_errors = partial(_errors, section="patient errors", patients=True)
 _support = partial(Column, kind=Kind.WHOLE, average=Average.ALL_FOLDS, per="class")
 _cam = partial(Column, kind=Kind.SCORE, average=Average.RUNS)
-BASELINES = {cam_metrics.GAUSSIAN: "gaussian", cam_metrics.UNIFORM: "uniform", cam_metrics.MEAN_MASK: "mean_mask"}
+
+
+def _said(score: str) -> str:
+    return score.replace("_", " ")
+
 
 # fmt: off
 COLUMNS: tuple[Column, ...] = (
     # --- which row it is
-    _whole("rank", "rank", "1 + the number of rows of the block that are significantly better.",
+    _whole("rank", "rank", "The best rank left open: 1 + the rows of the block that are significantly better.",
         outputs=("page", "front", "latex")),
-    _shown("block", "block", "The rows that may be compared with it."),
+    _shown("block", "block", "The group of rows among which the rank is given."),
     Column("backbone", "backbone", "The network.", outputs=("page", "front", "latex"), of_record="backbone.name"),
     Column("framework", "framework", "What executed the network.", outputs=("page", "front", "latex"),
         of_record="backbone.framework"),
     _shown("library", "library", "Where the network comes from.", of_record="backbone.library"),
     _shown("weights", "weights", "The weights that training began with.", of_record="weights.used"),
-    _shown("recipe", "recipe", "How the network was trained.", of_record="recipe_name"),
+    _shown("recipe", "recipe", "How the network was trained: the name of its recipe.", of_record="recipe_name"),
     Column("data", "data", "The data set.", of_record="data.name"),
     Column("split", "split", "How the test images were chosen.", of_record="data.split"),
     _whole("seed", "seed", "The seed of each run.", outputs=("page",), of_record="seed"),
     _whole("n_runs", "runs", "The number of runs with scores.", outputs=("page",)),
     _shown("status", "status", "How the runs ended."),
-    _shown("reason", "reason", "Why there is no score, or what to know of it."),
+    _shown("reason", "reason", "Why there is no score, or what else must be known of the row."),
     # --- scores of the test images
     _score("macro_f1", "macro-F1", "Unweighted mean of the classes' F1.",
         outputs=("page", "front", "checklist", "latex"), of_confusion=metrics.macro_f1),
-    _score("accuracy", "accuracy", "Share of images whose class is predicted.", of_confusion=metrics.accuracy),
+    _score("accuracy", "accuracy", "Share of images whose predicted class is right.", of_confusion=metrics.accuracy),
     _score("balanced_accuracy", "balanced accuracy", "Mean recall of the classes.",
         of_confusion=metrics.balanced_accuracy),
     _score("mcc", "MCC", "Matthews correlation for several classes, -1 to 1.", lowest=-1.0, of_confusion=metrics.mcc),
@@ -119,27 +145,68 @@ COLUMNS: tuple[Column, ...] = (
         section="speed", outputs=("page",), of_record="network.gmacs"),
     _shown("device", "device", "What the runs were done on.", of_record="device"),
     Column("speed_block", "speed block", "The conditions under which speeds can be compared.", of_record=speed_block),
-    # --- further scores of the test images; new ones stand here, as the order of all columns above is a contract
+    # --- further columns; new ones stand here, as the order of all columns above is a contract
+    _whole("rank_last", "last rank",
+        "The worst rank that is left open: all ranked rows of the block less those that are significantly worse."),
+    Column("p_guessing", "p of guessing", "Permutation p of as high an AUROC by guessing alone.", Kind.SCORE,
+        outputs=("page",), digits=4),
     _score("cohen_kappa", "Cohen's kappa", "Agreement of predictions and labels beyond chance, -1 to 1.",
         lowest=-1.0, of_confusion=metrics.cohen_kappa),
-    _pooled("f1_{}", "F1 {}", "2 TP / (2 TP + FP + FN).", per="class", outputs=("page",), of_class="f1"),
-    _pooled("precision_{}", "precision {}", "TP / (TP + FP).", per="class", of_class="precision"),
-    _pooled("recall_{}", "recall {}", "TP / (TP + FN).", per="class", of_class="recall"),
+    _pooled("f1_{}", "F1 {}",
+        "F1 of the class: 2 TP / (2 TP + FP + FN).", per="class", outputs=("page",), of_class="f1"),
+    _pooled("precision_{}", "precision {}",
+        "Share of the images predicted as the class that are of it: TP / (TP + FP).", per="class",
+        of_class="precision"),
+    _pooled("recall_{}", "recall {}",
+        "Share of the images of the class that are predicted as it: TP / (TP + FN).", per="class", of_class="recall"),
     _support("support_{}", "support {}", "Test images of the class.", of_class="support"),
-    _calibration("ece", "calibration error (ECE)", "Mean distance of accuracy and confidence.", better="lower",
+    _calibration("ece", "calibration error (ECE)",
+        "Mean difference between the probability of an answer and how often such answers are right.", better="lower",
         of_test=lambda scores, test: reliability(test.labels, test.probabilities).error),
-    _calibration("brier", "Brier", "Mean squared distance of probabilities and truth, 0 to 2.", better="lower",
+    _calibration("brier", "Brier",
+        "Mean squared difference between the probabilities and the truth, 0 to 2.", better="lower",
         of_test=lambda scores, test: brier(test.labels, test.probabilities)),
-    # the values of the next three come from derived_scores: they need validation images, or costs
+    # the values of the next ones come from derived_scores: they need validation images, or costs
     _calibration("sensitivity_at_95", "sensitivity",
-        "Of tumour or not, at a specificity of 95 % on validation images.", average=Average.FOLDS_BY_ILL),
+        "Share of the tumours that are found, at the threshold that has a specificity of 95 % on validation images.",
+        average=Average.FOLDS_BY_ILL),
     _calibration("specificity_at_95", "specificity reached",
-        "Of tumour or not, on test images at the same threshold.", average=Average.FOLDS_BY_HEALTHY),
+        "Share of the test images without a tumour that are called healthy at the same threshold.",
+        average=Average.FOLDS_BY_HEALTHY),
+    _calibration("sensitivity_matched", "sensitivity, matched",
+        "Of tumour or not, where the specificity on test images is 95 % for each row alike.",
+        average=Average.FOLDS_BY_ILL),
+    *(
+        _pooled(f"macro_f1_deff{effect}", f"macro-F1, design effect {effect}",
+            f"Macro-F1 with the interval of {effect} times as much dependence between images.", section="dependence")
+        for effect in DESIGN_EFFECTS
+    ),
+    _calibration("macro_f1_prior", "macro-F1, prior-corrected",
+        "With probabilities corrected for the test images' own shares of classes, estimated without labels.",
+        average=Average.FOLDS_BY_IMAGES),
+    _calibration("ece_prior", "ECE, prior-corrected", "Calibration error of the same probabilities.", better="lower",
+        average=Average.FOLDS_BY_IMAGES),
+    _selective("aurc", "AURC", "Mean share of wrong answers over all shares of images that are answered.",
+        better="lower"),
+    _selective("coverage_at_5", "coverage at 5 % risk",
+        "The largest share of images, the surest first, of whose answers at most 5 % are wrong."),
+    _selective("conformal_coverage", "coverage of sets", "Share of images whose conformal set holds their class."),
+    _selective("conformal_least_coverage", "least coverage of a class", "The same of the class where it is least."),
+    _selective("conformal_size", "classes in a set", "Mean number of classes in a conformal set.", better="lower"),
+    *(
+        _pooled(column_name(threshold, variant), f"at {100 * threshold:.0f} %{said}",
+            f"Net benefit at a prevalence of {100 * PREVALENCE:.0f} % of acting from a probability of "
+            f"{100 * threshold:.0f} %{said}.", average=Average.FOLDS_BY_IMAGES, section="net benefit",
+            outputs=("page",), lowest=bounds(threshold)[0])
+        for threshold in THRESHOLDS
+        for variant, said in (("", ""), ("_temperature", ", temperature"), ("_both", ", temperature and prior"))
+    ),
     _calibration("cost", "expected cost", "Mean cost of a decision by --costs.", average=Average.FOLDS_BY_IMAGES,
         outputs=("page",), better="lower"),
     _calibration("patient_macro_f1", "macro-F1 by patient", "Macro-F1 of patients, whose slices are pooled.",
         outputs=("page", "checklist"), patients=True, of_confusion=metrics.macro_f1),
-    _pooled("patient_accuracy", "accuracy by patient", "Share of patients whose class is predicted.", patients=True,
+    _pooled("patient_accuracy", "accuracy by patient",
+        "Share of patients whose predicted class is right.", patients=True,
         of_confusion=metrics.accuracy),
     _whole("patients", "patients", "Patients in the test images.", average=Average.ALL_FOLDS),
     _patient_errors("patient_fn_{}", "fn {}", "Patients of the class who are not predicted as it.", per="class",
@@ -155,19 +222,45 @@ COLUMNS: tuple[Column, ...] = (
         "Overlap of the lesion with the map's highest points, as many as it has pixels.", better="higher"),
     _cam("cam_images", "images", "Images whose maps have scores.", kind=Kind.WHOLE),
     *(
-        _cam(f"{score}_{name}", f"{score.replace('_', ' ')}, {baseline}", "The same score of maps that know nothing.")
+        _cam(f"{score}_{name}", f"{_said(score)}, {baseline}",
+            "The same score of a map of the same size made without the image.")
         for score in cam_metrics.SCORES
-        for baseline, name in BASELINES.items()
+        for baseline, name in cam_metrics.BASELINES.items()
     ),
-    _cam("cam_randomized", "left when randomised", "Rank correlation with the maps of new weights.", better="lower"),
+    _cam("cam_outside_head", "outside the head", "Share of a map on the background around the head.", better="lower"),
+    _cam("cam_outside_head_uniform", "outside the head, uniform map",
+        "The same share of a map that is the same everywhere: the background's share of the images."),
+    _cam("cam_randomized", "left when randomised",
+        "Rank correlation of the maps with those after all weights were replaced by random ones.", better="lower"),
+    *(
+        _cam(f"{score}_oracle", f"{_said(score)}, ceiling", "The same score of the lesion itself at that size.")
+        for score in cam_metrics.SCORES
+    ),
+    *(
+        _cam(f"{score}_less_{name}", f"{_said(score)} less {baseline}", "Mean difference to that map, by image.",
+            lowest=-1.0, better="higher")
+        for score in cam_metrics.SCORES
+        for baseline, name in cam_metrics.BASELINES.items()
+    ),
+    *(
+        _cam(f"{score}_{side}", f"{_said(score)}, {side}", f"The same score where the prediction is {side}.",
+            better="higher")
+        for score in cam_metrics.SCORES
+        for side in ("right", "wrong")
+    ),
+    *(
+        _cam(f"cam_images_{side}", f"images, {side}", f"Images whose prediction is {side}.", kind=Kind.WHOLE)
+        for side in ("right", "wrong")
+    ),
     # --- facts of the runs
-    Column("precision", "precision", "The floats of the computation.", of_record="identity.precision"),
+    Column("precision", "precision", "The number format of the computation.", of_record="identity.precision"),
     _whole("batch_size", "batch size", "Images at once while speeds were measured.",
         of_record=lambda record: record.throughput.batch_size or None),
     _whole("size", "size", "Side of the network's input in pixels.", of_record=_size),
-    _whole("limit", "limit", "Images that were taken of the data set.", of_record="data.limit"),
+    _whole("limit", "limit", "How many images of the data set were used (--limit).", of_record="data.limit"),
     _whole("n_train", "training images", "Images to train.", of_record="data.n_train"),
-    _whole("n_validation", "validation images", "Images to choose by.", of_record="data.n_validation"),
+    _whole("n_validation", "validation images",
+        "Images by which the epoch is chosen.", of_record="data.n_validation"),
     _whole("n_test", "test images", "Images to test.", of_record="data.n_test"),
     Column("weights_policy", "weights policy", "The weights that were asked for.", of_record="weights.policy"),
     Column("fell_back", "fell back", "Whether weights that were asked for could not be had.", Kind.TRUTH,
@@ -181,8 +274,9 @@ COLUMNS: tuple[Column, ...] = (
         of_record=lambda record: len(record.history) or None),
     Column("trainable_params_m", "trained parameters M", "Parameters in millions that are trained.", Kind.NUMBER,
         of_record=partial(_millions, "trainable_parameters")),
-    Column("note", "note", "What to know of the network.", of_record="backbone.note"),
-    _shown("parity", "parity", "The network of another framework that it is the same as."),
+    Column("note", "note", "What must be known of the network.", of_record="backbone.note"),
+    _shown("parity", "parity",
+        "Whether it is the same network as one of another framework, and how that was checked."),
     _time("compile_s", "Seconds of compilation."),
     _time("compute_s", "Seconds of computation in the epochs."),
     _time("data_s", "Seconds in which the epochs waited for images."),
@@ -238,7 +332,9 @@ def values_of(scores: metrics.Scores, *, patients: bool = False) -> Values:
         if column.patients is patients and column.of_confusion is not None:
             values[column.name] = float(column.of_confusion(scores.confusion))
         elif column.patients is patients and column.of_class:
-            values |= {column.name.format(each.name): getattr(each, column.of_class) for each in scores.classes}
+            # of a class without images nothing can be lost: that is no zero
+            of_class = [each for each in scores.classes if each.support or column.of_class == "support"]
+            values |= {column.name.format(each.name): getattr(each, column.of_class) for each in of_class}
     return values
 
 

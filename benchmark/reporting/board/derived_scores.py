@@ -3,10 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from benchmark.evaluation.calibration import at_specificity, by_patient, expected_cost
+import numpy as np
+
+from benchmark.evaluation.calibration import at_specificity, by_patient, expected_cost, reliability
 from benchmark.evaluation.costs import Costs
+from benchmark.evaluation.decisions.net_benefit import net_benefits
+from benchmark.evaluation.decisions.operating_point import MATCHED, SENSITIVITY, SPECIFICITY
+from benchmark.evaluation.decisions.prior_shift import prior_corrected
+from benchmark.evaluation.decisions.selective import conformal_scores, risk_coverage
 from benchmark.evaluation.intervals import Interval, wilson
-from benchmark.evaluation.metrics import RunScores, Scores, score
+from benchmark.evaluation.metrics import Floats, RunScores, Scores, confusion_matrix, decide, macro_f1, score
+from benchmark.evaluation.predictions import DESIGN_EFFECTS
 from benchmark.records.record import DataFacts, Predictions, Record
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import COLUMNS, in_section, values_of
@@ -23,19 +30,55 @@ def scores_of(record: Record, scores: RunScores, predictions: Predictions) -> Va
     test = predictions.part("test")
     values = values_of(scores.test)
     values |= {column.name: column.of_test(scores, test) for column in COLUMNS if column.of_test is not None}
-    return values | _operating_point(record, predictions) | _by_patient(record, test)
+    validation = predictions.part("validation")
+    selective = risk_coverage(test.labels, test.probabilities)
+    values |= {"aurc": selective.area, "coverage_at_5": selective.coverage_at()}
+    values |= conformal_scores(validation, test)
+    if record.data.negative is not None:
+        values |= net_benefits(test, validation, record.data.negative, trained_shares(record))
+    if not record.data.grouped:
+        values |= {f"macro_f1_deff{effect}": values["macro_f1"] for effect in DESIGN_EFFECTS}
+    return values | _operating_point(record, predictions) | _prior_corrected(record, test) | _by_patient(record, test)
+
+
+def trained_shares(record: Record) -> Floats | None:
+    """Return the shares of the classes that a network was trained with, shape (C,), as its loss weighs them.
+
+    ``None`` where the record does not tell them.
+    """
+    weights = None if record.recipe is None else record.recipe.loss.class_weights
+    if weights == "balanced":
+        return np.full(len(record.data.class_names), 1 / len(record.data.class_names))
+    if record.audit is None or weights is None:
+        return None
+    shares = record.audit.shares("train")
+    found = np.array([shares.get(name, 0.0) for name in record.data.class_names])
+    if isinstance(weights, dict):
+        found *= [weights.get(name, 1.0) for name in record.data.class_names]
+    return found / found.sum() if (found > 0).all() else None
+
+
+def _prior_corrected(record: Record, test: Predictions) -> Values:
+    """Return the scores of probabilities that are corrected for the test images' own shares of classes."""
+    shares = trained_shares(record)
+    if shares is None:
+        return {}
+    corrected = prior_corrected(test.probabilities, shares).probabilities
+    confusion = confusion_matrix(test.labels, decide(corrected), len(shares))
+    return {"macro_f1_prior": float(macro_f1(confusion)), "ece_prior": reliability(test.labels, corrected).error}
 
 
 def _operating_point(record: Record, predictions: Predictions) -> Values:
     """Return sensitivity and specificity on test images, at the threshold that left 95 % of the validation images
-    without a tumour unreported.
+    without a tumour unreported; and sensitivity where so many of the test images themselves are.
     """
     data, test, validation = record.data, predictions.part("test"), predictions.part("validation")
     if data.negative is None:
         return {}
     parts = (validation.labels, validation.probabilities), (test.labels, test.probabilities)
-    point = at_specificity(*parts, data.negative)
-    return {} if point is None else {"sensitivity_at_95": point.sensitivity, "specificity_at_95": point.specificity}
+    point, matched = at_specificity(*parts, data.negative), at_specificity(parts[1], parts[1], data.negative)
+    values: Values = {} if matched is None else {MATCHED: matched.sensitivity}
+    return values if point is None else values | {SENSITIVITY: point.sensitivity, SPECIFICITY: point.specificity}
 
 
 def _by_patient(record: Record, test: Predictions) -> Values:

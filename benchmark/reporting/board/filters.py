@@ -4,6 +4,7 @@ Ranks and intervals are computed before: a row that is hidden still counts among
 """
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -72,6 +73,17 @@ class View:
     sort: str = ""
     columns: tuple[str, ...] = ()
 
+    def __bool__(self) -> bool:
+        """Whether anything is asked for: what is shown is then not the full table."""
+        return bool(self.filters or self.sort or self.columns)
+
+    def __str__(self) -> str:
+        """What was asked for, as it is typed."""
+        words = [word for text in self.filters for word in ("--filter", text)]
+        words += [f"--sort={self.sort}"] if self.sort else []
+        words += ["--columns", ",".join(self.columns)] if self.columns else []
+        return shlex.join(words)
+
     def of(self, board: Board) -> Board:
         """Return the board with the rows, the order and the columns that are asked for.
 
@@ -88,9 +100,11 @@ class View:
         if column:
             _check(f"--sort {self.sort}", column, names)
         rows = [row for row in board.rows if all(condition.holds(row.line) for condition in conditions)]
+        if not board.rows:
+            raise UserError(f"None of the records can be used. {' '.join(board.problems[:1])}")
         if not rows:
             asked = " ".join(f"--filter {text}" for text in self.filters)
-            raise UserError(f"{asked}: none of the {len(board.rows)} rows is so; nothing was written.")
+            raise UserError(f"{asked}: none of the {len(board.rows)} rows meets this; nothing is written.")
         if column:
             present = [row for row in rows if row.line.get(column) is not None]
             present.sort(key=lambda row: _order(row.line[column]), reverse=self.sort.startswith("-"))
@@ -104,6 +118,7 @@ class View:
         return replace(
             board,
             rows=tuple(rows),
+            references={} if conditions else board.references,
             results=tuple(result for row in rows for result in row.results),
             hidden=tuple(row for row in board.rows if id(row) not in shown),
             columns=self.columns,
@@ -114,9 +129,9 @@ class View:
 def _check(asked: str, column: str, names: Sequence[str]) -> None:
     if column not in names:
         plain = [name for name in names if not name.endswith(("_sd", "_low", "_high"))]
+        near = nearest(column, plain) or nearest(column, list(names))
         raise UserError(
-            f"{asked}: there is no column '{column}'.{nearest(column, list(names))} The columns are "
-            f"{', '.join(plain)}; those with an interval or a spread also with _low, _high, _sd."
+            f"{asked}: there is no column '{column}'.{near} columns.csv has them all, with what they mean."
         )
 
 

@@ -10,7 +10,7 @@ def run_lines(board: Board) -> list[Values]:
         {
             **result.values,
             "block": row.block.name,
-            "rank": row.rank if result.scores else None,
+            **({"rank": row.line["rank"], "rank_last": row.line["rank_last"]} if result.scores else {}),
             "parity": row.values.get("parity"),
         }
         for row in board.rows
@@ -19,5 +19,7 @@ def run_lines(board: Board) -> list[Values]:
 
 
 def board_lines(board: Board) -> list[Values]:
-    """Return one line per row of the leaderboard."""
-    return [row.line for row in board.rows]
+    """Return one line per row of the leaderboard, those without a network last."""
+    groups = [rows[0].block.comparison_group for rows in board.comparison_groups()]
+    references = [row for group in groups for row in board.references.get(group, ())]
+    return [row.line for row in (*board.rows, *references)]

@@ -1,55 +1,71 @@
 """Which rows could have been guessed, what they were trained on, and which answer one class for every image."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
-from benchmark.evaluation.intervals import Interval
+from benchmark.evaluation.comparison import ALPHA
 from benchmark.evaluation.metrics import decide
+from benchmark.evaluation.permutation import ChanceTest
 from benchmark.records.record import Record
 from benchmark.reporting.board.rows import Result
 
+ONE_CLASS, WORSE, NOT_DISTINGUISHED = "Answers one class", "Worse than chance", "Not distinguished from guessing"
 
-def guessed(results: Iterable[Result], intervals: Mapping[str, Interval]) -> str:
-    """Return a sentence where a row's macro-F1 does not lie above guessing, with what it was trained on; else empty.
 
-    Guessing each of K classes equally often has an expected macro-F1 of about 1 / K; answering always the same is
-    worse, and so no better either.
+def verdict(answer: str, chance: ChanceTest | None) -> str:
+    """Return what is said of a row that might have guessed, without its own figures; empty for one that has not.
+
+    Args:
+        answer: the one class that it answers for every image, empty where it answers several.
+        chance: its test against guessing, ``None`` where it could not be made.
+    """
+    if chance is None:  # of one class, nothing can be guessed
+        return ""
+    if answer:
+        return ONE_CLASS
+    if chance.p_better < ALPHA:
+        return ""
+    return WORSE if chance.p_worse < ALPHA else NOT_DISTINGUISHED
+
+
+def figures(answer: str, chance: ChanceTest | None) -> str:
+    """Return what a verdict rests on, as :func:`verdict`: its one answer, or AUROC with its p."""
+    tested = "" if chance is None else f"AUROC {chance.auroc:.2f}, p {_p(chance)}"
+    return ", ".join(filter(None, (f"'{answer}' for every image" if answer else "", tested)))
+
+
+def _p(chance: ChanceTest) -> str:
+    return f"{chance.p_worse if chance.p_worse < ALPHA else chance.p_better:.2g}"
+
+
+def guessed(results: Iterable[Result], answer: str, chance: ChanceTest | None) -> str:
+    """Return a sentence where a row may have guessed, with its figures and what it was trained on; else empty.
 
     Args:
         results: the runs of the row, at least one with scores.
-        intervals: 95 % intervals of the row by column name.
     """
-    runs = [result for result in results if result.scores is not None]
-    interval = intervals.get("macro_f1")
-    if not runs or interval is None or interval.low > 1 / len(runs[0].record.data.class_names):
+    said = verdict(answer, chance)
+    record = next((result.record for result in results if result.scores is not None), None)
+    if not said or record is None:
         return ""
-    record = runs[0].record
-    answer = only_answer(runs)
-    one = f" It answers '{answer}' for every image." if answer else ""
-    verdict = like_guessing(record, interval)
-    return f"{verdict}: the 95 % interval is {interval.low:.2f} to {interval.high:.2f}, {trained(record)}.{one}"
-
-
-def like_guessing(record: Record, interval: Interval) -> str:
-    """Return what is said of a row that might have guessed, without its own figures.
-
-    Args:
-        interval: the 95 % interval of its macro-F1, whose lower end is not above guessing.
-    """
-    chance = 1 / len(record.data.class_names)
-    verdict = "No better than guessing" if interval.high <= chance else "Not told apart from guessing"
-    return f"{verdict} (macro-F1 {chance:.2f})"
+    after = f", {trained(record)}" if record.history else ""  # a row without a network was not trained
+    return f"{said} ({figures(answer, chance)}){after}."
 
 
 def only_answer(results: Iterable[Result]) -> str:
-    """Return the name of the class that all runs of a row answer for every test image, empty where there is none."""
-    said: set[str] = set()
+    """Return the class that all runs of a row answer for every test image, empty where one answers several.
+
+    Runs (of other folds or seeds) that each answer another one class give the names of all of them.
+    """
+    said: dict[str, None] = {}
     for result in results:
         if result.scores is not None and result.predictions is not None:
             answers = np.unique(decide(result.predictions.part("test").probabilities))
-            said |= {result.record.data.class_names[number] for number in answers.tolist()}
-    return said.pop() if len(said) == 1 else ""
+            if len(answers) > 1:
+                return ""
+            said[result.record.data.class_names[int(answers[0])]] = None
+    return "' or '".join(said)
 
 
 def trained(record: Record) -> str:

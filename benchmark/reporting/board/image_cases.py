@@ -1,11 +1,12 @@
 """The test images of a comparison group, and what each of its rows predicted of each image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.engines.cam_stage import FINEST_NEEDED
 from benchmark.evaluation.label_errors import likely_label_errors
 from benchmark.evaluation.metrics import decide
 from benchmark.reporting.board.board import BoardRow
@@ -182,9 +183,27 @@ def heat_maps(row: BoardRow) -> dict[str, HeatMap]:
 
 
 def cam_source(row: BoardRow) -> str:
-    """Return the stage that a row's maps come from and their size, empty where it has none."""
-    run = next((result for result in row.results if result.cams is not None), None)
+    """Return the stage that a row's maps come from and their size, with a remark where they are too coarse; empty
+    where it has none.
+    """
+    run = _explained(row)
     if run is None or run.cams is None or run.record.cam is None:
         return ""
     _, high, wide = run.cams.maps.shape
-    return f"{run.record.cam.stage}, {high} x {wide} pixels"
+    remark = ", too coarse to point at a lesion" if too_coarse(row) else ""
+    return f"{run.record.cam.stage}, {high} x {wide} pixels{remark}"
+
+
+def too_coarse(row: BoardRow) -> bool:
+    """Return whether a row's maps have so few pixels that even a perfect one could not point at a lesion."""
+    run = _explained(row)
+    return run is not None and run.cams is not None and min(run.cams.maps.shape[1:]) < FINEST_NEEDED
+
+
+def finest_first(rows: Iterable[BoardRow]) -> list[BoardRow]:
+    """Return rows in their order, those whose maps are too coarse last."""
+    return sorted(rows, key=too_coarse)
+
+
+def _explained(row: BoardRow) -> Result | None:
+    return next((result for result in row.results if result.cams is not None), None)

@@ -3,25 +3,28 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmark.evaluation.statistics import Pair
-from benchmark.reporting.board.board import Board, BoardRow
+from benchmark.evaluation.comparison import Comparison
+from benchmark.evaluation.statistics import Pair, compare_each
+from benchmark.reporting.board.board import Board, BoardRow, setting_of
 from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.folds import predictions_by_fold
+from benchmark.reporting.board.phrases import p_text
 from benchmark.reporting.documents.markdown_cells import HIGHER, LOWER, escaped, table
 from benchmark.reporting.figures.labels import full_names
 
-COMPARISONS = (
-    "block",
-    "first",
-    "second",
-    "macro_f1_difference",
-    "difference_low",
-    "difference_high",
-    "p",
-    "p_holm",
-    "better",
-    "p_mcnemar",
-    "p_nadeau_bengio",
-)
+COMPARISONS = {  # the columns of comparisons.csv, and what each means
+    "block": "The block in which the two rows are compared.",
+    "first": "The row with the higher macro-F1.",
+    "second": "The row with the lower macro-F1.",
+    "macro_f1_difference": "Macro-F1 of the first row less that of the second.",
+    "difference_low": "Lower end of the difference's 95 % interval, of this pair alone: not corrected.",
+    "difference_high": "Upper end of the difference's 95 % interval, of this pair alone: not corrected.",
+    "p": "p-value of the paired bootstrap of macro-F1, of this pair alone: not corrected.",
+    "p_adjusted": "The same corrected for all pairs of the block (Romano and Wolf's step-down): it decides.",
+    "better": "The row that is significantly better; empty where the two can't be told apart.",
+    "p_mcnemar": "p-value of McNemar's test of accuracy, of this pair alone.",
+    "p_nadeau_bengio": "p-value of Nadeau and Bengio's test over folds, of this pair alone; empty without folds.",
+}
 
 ALL_ROWS = 5  # up to so many rows every pair is listed; beyond, those with the best row, and a table of all
 
@@ -65,13 +68,57 @@ def row_pairs(board: Board, block: str) -> list[RowPair]:
 
 
 def sentence(pair: RowPair) -> str:
-    """Return in a sentence whether two rows differ."""
-    compared, p = pair.statistics.comparison, pair.statistics.p_mcnemar
-    verdict = f"{pair.better} is better" if pair.better else "The two can't be told apart"
+    """Return in a few words whether two rows of a block differ."""
+    compared = pair.statistics.comparison
     return (
-        f"{verdict}: {pair.names[0]} has {compared.difference:.3f} more macro-F1 ({compared.interval.low:.3f} to "
-        f"{compared.interval.high:.3f}), p {_p(compared.p_holm)} after Holm's correction; McNemar's p {_p(p)}."
+        f"{_verdict(pair.better)}: {_more(pair.names, compared)} on the same images, p "
+        f"{p_text(compared.p_adjusted)} corrected for all pairs of the block. Of this pair alone: "
+        f"{_interval(compared)}, p {p_text(compared.p)}; McNemar's p of accuracy {p_text(pair.statistics.p_mcnemar)}."
     )
+
+
+def sentences_across(rows: Sequence[BoardRow]) -> dict[tuple[int, int], str]:
+    """Return whether two rows differ, for every pair of rows of different blocks that were read on the same images.
+
+    Args:
+        rows: of one comparison group, each with scores, the higher macro-F1 first.
+
+    Returns:
+        A few words by the numbers of the two rows, the smaller first.
+    """
+    if len({row.block.name for row in rows}) < 2:
+        return {}
+    names = full_names(rows)
+    found = {}
+    for compared in compare_each([predictions_by_fold(row.results) for row in rows], setting_of(rows[0])):
+        first, second = rows[compared.first], rows[compared.second]
+        if first.block.name != second.block.name:
+            better = "" if compared.better is None else names[compared.better]
+            pair = names[compared.first], names[compared.second]
+            found[compared.first, compared.second] = (
+                f"{_verdict(better)}: {_more(pair, compared)} on the same images; of this pair alone: "
+                f"{_interval(compared)}, p {p_text(compared.p)}. The two stand in different blocks "
+                f"({first.block.place}; {second.block.place}): their starting weights or their runs differ."
+            )
+    return found
+
+
+def _verdict(better: str) -> str:
+    return f"{better} is better" if better else "The two can't be told apart"
+
+
+def _more(names: tuple[str, str], compared: Comparison) -> str:
+    """Return by how much the first row's macro-F1 is above the second's; the names change places where it is not."""
+    high, low = names if compared.difference >= 0 else names[::-1]
+    return f"{high} has {abs(compared.difference):.3f} more macro-F1 than {low}"
+
+
+def _interval(compared: Comparison) -> str:
+    """Return the 95 % interval of a difference, its ends turned round where the difference is below zero."""
+    low, high = compared.interval.low, compared.interval.high
+    if compared.difference < 0:
+        low, high = -high, -low
+    return f"95 % interval {low:.3f} to {high:.3f}"
 
 
 def comparison_lines(board: Board) -> list[Values]:
@@ -85,7 +132,7 @@ def comparison_lines(board: Board) -> list[Values]:
             "difference_low": pair.statistics.comparison.interval.low,
             "difference_high": pair.statistics.comparison.interval.high,
             "p": pair.statistics.comparison.p,
-            "p_holm": pair.statistics.comparison.p_holm,
+            "p_adjusted": pair.statistics.comparison.p_adjusted,
             "better": pair.better,
             "p_mcnemar": pair.statistics.p_mcnemar,
             "p_nadeau_bengio": pair.statistics.p_folds,
@@ -118,10 +165,11 @@ def pair_tables(board: Board, blocks: Sequence[str]) -> list[str]:
 
 _READING = (
     "Difference of macro-F1 on the same test images. The 95 % interval and the p beside it (paired bootstrap) are of "
-    "this pair alone. p (Holm) is corrected for all pairs of the block, and it decides: bold where it tells the rows "
-    "apart. McNemar's p is of accuracy, of this pair alone. All pairs: [comparisons.csv](comparisons.csv)."
+    "this pair alone. p (corrected) allows for all pairs of the block (Romano and Wolf's step-down), and it decides: "
+    "bold where it tells the rows apart. McNemar's p is of accuracy, of this pair alone. All pairs: "
+    "[comparisons.csv](comparisons.csv)."
 )
-_ALL = "All pairs: macro-F1 of the line's row less that of the column's; bold where p (Holm) tells the two apart."
+_ALL = "All pairs: macro-F1 of the line's row less that of the column's; bold where the two are told apart."
 
 
 def _list(pairs: Sequence[RowPair]) -> str:
@@ -131,21 +179,21 @@ def _list(pairs: Sequence[RowPair]) -> str:
         LOWER,
         "difference (95 % interval)",
         "p",
-        "p (Holm)",
+        "p (corrected)",
         "p (McNemar)",
         *(["p over folds"] if folds else []),
     ]
     lines = []
     for pair in pairs:
-        compared, p = pair.statistics.comparison, escaped(_p(pair.statistics.comparison.p_holm))
+        compared, p = pair.statistics.comparison, escaped(p_text(pair.statistics.comparison.p_adjusted))
         cells = [
             *map(escaped, pair.names),
             f"{compared.difference:.3f} ({compared.interval.low:.3f} to {compared.interval.high:.3f})",
-            escaped(_p(compared.p)),
+            escaped(p_text(compared.p)),
             f"**{p}**" if pair.better else p,
-            escaped(_p(pair.statistics.p_mcnemar)),
+            escaped(p_text(pair.statistics.p_mcnemar)),
         ]
-        lines.append([*cells, escaped(_p(pair.statistics.p_folds))] if folds else cells)
+        lines.append([*cells, escaped(p_text(pair.statistics.p_folds))] if folds else cells)
     return table(head, lines)
 
 
@@ -164,9 +212,3 @@ def _matrix(pairs: Sequence[RowPair], rows: dict[int, str]) -> str:
     numbered = list(enumerate(rows.values(), 1))
     lines = [[f"{number} {escaped(name)}", *line[1:]] for (number, name), line in zip(numbered, cells, strict=True)]
     return table(["backbone", *(str(number) for number, _ in numbered[1:])], lines[:-1])
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return ""
-    return "<0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"

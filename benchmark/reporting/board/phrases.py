@@ -4,17 +4,40 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from benchmark.evaluation.bootstrap import RESAMPLES, SEEDS_TO_RESAMPLE
 from benchmark.evaluation.comparison import ALPHA
+from benchmark.evaluation.decisions.net_benefit import PREVALENCE
 from benchmark.evaluation.statistics import BlockStatistics
 from benchmark.records.record import DataFacts
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.column import Column
 
+SMALLEST_P = 1e-4  # of those that are printed
 DISCLAIMER = "Research software, not for clinical use."
 CAM_READING = (
     "Grad-CAM of the predicted class on test images with a lesion. Pointing game: whether the map's highest point "
     "lies in the lesion. Energy: the share of the map inside the lesion. IoU: take the highest points of the map, as "
-    "many pixels as the lesion has; their overlap with the lesion. The last lines are maps that know nothing of the "
-    "image: a network that does not beat them has not been shown to look at the lesion."
+    "many pixels as the lesion has; their overlap with the lesion. The lesion itself, averaged to a map's size, is "
+    "the ceiling of what a map of that size can reach; the lines below it are maps that know nothing of the image: a "
+    "network that is not better than they are has not been shown to look at the lesion."
+)
+DEPENDENCE_READING = (
+    "Patients are unknown, and near-duplicates are not patients: more images depend on each other than can be seen. "
+    "The same score with the interval that it would have if the images said as little as a half or a quarter as many "
+    "independent ones: design effects 2 and 4 (Kish 1965), such as those of 5 slices a patient whose errors "
+    "correlate by 0.25 and 0.75."
+)
+SELECTIVE_READING = (
+    "A network that is not sure may leave an image to a radiologist. AURC: the mean share of wrong answers over all "
+    "shares of images that it answers, the surest first (Geifman & El-Yaniv 2017). Coverage at 5 % risk: the largest "
+    "share that it answers with at most 5 % wrong; the threshold is that of these test images, and would be "
+    "another one elsewhere. Conformal sets hold the true class of 90 % of the images of each class where test images "
+    "are like validation images (Vovk 2012): what they really hold stands here."
+)
+BENEFIT_READING = (
+    f"Tumours found per image, less false alarms at the rate at which the threshold trades them (Vickers & Elkin "
+    f"2006), for a prevalence of {100 * PREVALENCE:.0f} %, which is stated and not that of these images. A threshold "
+    "of 5 % means that a tumour missed is 19 times as bad as a false alarm. Beside the probabilities as they are: "
+    "with a temperature chosen on validation images (Guo et al. 2017), and then corrected for the stated prevalence "
+    "(Saerens et al. 2002)."
 )
 RANDOMIZED_READING = (
     "Left when randomised: the trained weights are replaced by new random ones, and the new maps are compared with "
@@ -61,17 +84,35 @@ def patient_note(data: DataFacts) -> str:
     return "Patients are known." if data.leaks else "No patient is on both sides of the split."
 
 
-def standing(rank: int | None, ranks: Sequence[int | None]) -> str:
+def rank_text(row: BoardRow, dash: str = "-") -> str:
+    """Return the ranks that a row may have: ``2``, ``1-3``; empty where it is not ranked."""
+    if row.ranks is None:
+        return ""
+    first, last = row.ranks.first, row.ranks.last
+    return str(first) if first == last else f"{first}{dash}{last}"
+
+
+def standing(row: BoardRow, statistics: BlockStatistics) -> str:
     """Return what a rank says: ``best``, ``tied for best``, ``3 rows better``; empty without a rank or a rival.
 
     Args:
-        ranks: those of all rows of the block.
+        statistics: those of the row's block.
     """
-    if rank is None or len(ranks) < 2:
+    ranked = [ranks.first for ranks in statistics.ranks if ranks is not None]
+    if row.rank is None or len(ranked) < 2:
         return ""
-    if rank == 1:
-        return "tied for best" if ranks.count(1) > 1 else "best"
-    return f"{rank - 1} {'row' if rank == 2 else 'rows'} better"
+    if row.rank == 1:
+        return "tied for best" if ranked.count(1) > 1 else "best"
+    return f"{row.rank - 1} {'row' if row.rank == 2 else 'rows'} better"
+
+
+def p_text(value: float | None) -> str:
+    """Return a p-value as people read it; below 1e-4 it says only that: such small ones rest on a model of tails."""
+    if value is None:
+        return ""
+    if value < SMALLEST_P:
+        return f"<{SMALLEST_P:.4f}"
+    return f"{value:.4f}" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
 def one_class(column: Column, row: BoardRow) -> str:
@@ -118,10 +159,10 @@ def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
     unranked = _ranking(statistics) == "scores"
     both = "Intervals" if unranked else "Intervals and ranks"
     if data.grouped:
-        notes = [f"{both} rest on {statistics.clusters} patients ({statistics.n_test} images)."]
+        notes = [f"{both} are computed from {statistics.clusters} patients ({statistics.n_test} images)."]
     elif statistics.clusters < statistics.n_test:
         notes = [
-            f"{both} rest on {statistics.clusters} clusters of copies (identical and nearly identical "
+            f"{both} are computed from {statistics.clusters} clusters of copies (identical and nearly identical "
             f"images). Patients are unknown, so that intervals are too narrow."
         ]
     else:
@@ -130,13 +171,16 @@ def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
         notes.append("Each image is read by the network of its fold; AUROC is the mean of folds.")
     if statistics.seeds >= SEEDS_TO_RESAMPLE:
         notes.append("Seeds are resampled too.")
+    if any(ranks is not None and ranks.first < ranks.last for ranks in statistics.ranks):
+        notes.append("A rank such as 1-3 leaves open which of them the row has; with 95 % confidence all ranks hold.")
     if unranked:
         notes.append("Rows have no rank because the split leaks; differences are of these test images.")
     if statistics.pairs:
-        smallest = min(pair.comparison.p_holm for pair in statistics.pairs)
+        smallest = min(pair.comparison.p_adjusted for pair in statistics.pairs)
         pairs = f"{len(statistics.pairs)} pairs" if len(statistics.pairs) > 1 else "one pair"
         notes.append(
             f"Rows differ where the paired bootstrap of macro-F1 ({RESAMPLES} resamples, Student's t) gives a p "
-            f"below {ALPHA} after Holm's correction for {pairs}; the smallest p is {smallest:.2g}."
+            f"below {ALPHA} after Romano and Wolf's step-down correction for {pairs}; the smallest p is "
+            f"{p_text(smallest).removeprefix('<') if smallest >= SMALLEST_P else 'below ' + p_text(SMALLEST_P)}."
         )
     return notes

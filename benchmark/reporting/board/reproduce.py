@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from benchmark.reporting.board.board import BoardRow
 
+_PROGRAM = ("python", "-m", "benchmark")  # as the harness writes it, however it was started
 # Options that choose among runs, or what is done about those that exist: a row's own take their place.
 _FLAGS = ("--all", "--rerun", "--only-failed", "--debug")
 _VALUES = ("--backbone", "--seed", "--entry")  # each takes words up to the next option
@@ -13,8 +14,9 @@ _VALUES = ("--backbone", "--seed", "--entry")  # each takes words up to the next
 def command_of(row: BoardRow) -> str:
     """Return the command as it was typed, but for this row's backbone and seeds alone, done even if they are done.
 
-    Empty where the record does not hold a command. A results folder that is typed stays; what the run was made under
-    (commit, library versions, device) stands in its provenance.
+    Empty where the record does not hold a command of this program, or one with letters that are not shown: a record
+    may come from a stranger, and a command is there to be copied. A results folder that is typed stays; what the run
+    was made under (commit, library versions, device) stands in its provenance.
     """
     record = row.first.record
     typed = record.provenance.get("command", "")
@@ -22,15 +24,15 @@ def command_of(row: BoardRow) -> str:
         arguments = shlex.split(typed) if isinstance(typed, str) else [str(argument) for argument in typed]
     except (ValueError, TypeError):  # a quotation without end, or nothing that has words
         return ""
-    if not arguments:
+    if tuple(arguments[: len(_PROGRAM)]) != _PROGRAM:
         return ""
     seeds = sorted({result.record.seed for result in row.results})
     chosen = ["--backbone", record.backbone.name, "--seed", *map(str, seeds)]
     suite = any(argument == "--suite" or argument.startswith("--suite=") for argument in arguments)
     if suite and " = " not in record.recipe_name:
         chosen += ["--entry", record.recipe_name]
-    start = arguments.index("benchmark") + 1 if "benchmark" in arguments else 1
-    return shlex.join([*arguments[:start], *chosen, *_others(arguments[start:]), "--rerun"])
+    command = shlex.join([*_PROGRAM, *chosen, *_others(arguments[len(_PROGRAM) :]), "--rerun"])
+    return command if command.isprintable() else ""
 
 
 def _others(arguments: Sequence[str]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmark.reporting.board.board import BoardRow
-from benchmark.reporting.board.guessing import like_guessing, trained
+from benchmark.reporting.board.guessing import figures, trained, verdict
 from benchmark.reporting.figures.labels import full_names
 from benchmark.training.threads import BUSY_CORES
 
@@ -28,9 +28,23 @@ def row_notes(rows: Sequence[BoardRow]) -> list[RowNote]:
     fell = [number for number, row in enumerate(rows) if row.first.record.weights.fell_back]
     notes = [*_guesses(rows, names), *_reasons(rows, names)]
     if fell:
-        text = f"Pretrained weights were wanted and not to be had, random ones taken: {_joined(names, fell)}."
+        text = (
+            f"Pretrained weights were asked for and could not be had; random ones were used: {_joined(names, fell)}."
+        )
         notes.append(RowNote(text, tuple(fell)))
-    return [*notes, *_busy(rows, names), *_namesakes(rows)]
+    return [*notes, *_busy(rows, names), *_beside(rows, names), *_namesakes(rows)]
+
+
+def _beside(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
+    """Return that training speeds can't be compared where other runs of the same command went on beside."""
+    settings = [[result.record.settings for result in row.results] for row in rows]
+    side_by_side = [
+        number for number, row in enumerate(settings) if any(each and each.workers not in (1, "auto") for each in row)
+    ]
+    if not side_by_side:
+        return []
+    text = "Trained beside other runs, so that training speeds can't be compared"
+    return [RowNote(f"{text}: {_joined(names, side_by_side)}.", tuple(side_by_side))]
 
 
 def _busy(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
@@ -61,19 +75,14 @@ def _guesses(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
             alike.setdefault(why_guessed(row), []).append(number)
     notes = []
     for text, members in alike.items():
-        with_intervals = []
-        for number in members:
-            interval, answer = rows[number].intervals["macro_f1"], rows[number].only_answer
-            one = f"; answers '{answer}' for every image" if answer else ""
-            with_intervals.append(f"{names[number]} ({interval.low:.2f} to {interval.high:.2f}{one})")
-        notes.append(RowNote(f"{text}, 95 % interval in brackets: {', '.join(with_intervals)}.", tuple(members)))
+        told = ", ".join(f"{names[n]} ({figures(rows[n].only_answer, rows[n].chance)})" for n in members)
+        notes.append(RowNote(f"{text}: {told}.", tuple(members)))
     return notes
 
 
 def why_guessed(row: BoardRow) -> str:
     """Return what is said of a row that might have guessed: the verdict, and what it was trained on."""
-    record = row.first.record
-    return f"{like_guessing(record, row.intervals['macro_f1'])} {trained(record)}"
+    return f"{verdict(row.only_answer, row.chance)}, {trained(row.first.record)}"
 
 
 def _reasons(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:

@@ -4,9 +4,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from benchmark.errors import UserError
+from benchmark.evaluation.head_mask import Masks
 from benchmark.evaluation.metrics import RunScores, score_record
 from benchmark.hashing import hash_json
 from benchmark.records.outcomes import Outcome
@@ -15,8 +17,9 @@ from benchmark.reporting.board.cam_scores import CamScores, cam_columns, cam_sco
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import COLUMNS
 from benchmark.reporting.board.derived_scores import scores_of
+from benchmark.reporting.figures.head_masks import head_columns
 
-_FOLDS = {"official-folds": "official folds", "slice": "slice folds"}
+_FOLDS = {"official-folds": "official folds", "regroup": "regrouped folds", "slice": "slice folds"}
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,17 @@ class Result:
         return {name: value for name, value in {**values, **self.score_values}.items() if not absent(value)}
 
 
-def evaluate(record: Record, predictions: Predictions | None, cams: Cams | None = None) -> Result:
-    """Score a record; one that can't be scored keeps its row, with the reason."""
+def evaluate(
+    record: Record,
+    predictions: Predictions | None,
+    cams: Cams | None = None,
+    heads: Mapping[str, Masks] = MappingProxyType({}),
+) -> Result:
+    """Score a record; one that can't be scored keeps its row, with the reason.
+
+    Args:
+        heads: masks of the head by image id, as far as they are known.
+    """
     if record.outcome is not Outcome.OK:
         return Result(record, predictions, None)
     if predictions is None:
@@ -88,7 +100,7 @@ def evaluate(record: Record, predictions: Predictions | None, cams: Cams | None 
     except UserError as error:
         return Result(record, predictions, None, str(error))
     of_maps = cam_scores(cams, predictions)
-    values = {**scores_of(record, scores, predictions), **cam_columns(record, of_maps)}
+    values = {**scores_of(record, scores, predictions), **cam_columns(record, of_maps), **head_columns(cams, heads)}
     return Result(record, predictions, scores, score_values=values, cams=cams, cam_scores=of_maps)
 
 

@@ -1,11 +1,14 @@
 """What records tell for a reporting checklist, one answer at a time; nothing is guessed."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from benchmark.data.audit.audit import Audit
+from benchmark.data.audit.table import near_sentences
+from benchmark.evaluation.intervals import Interval
 from benchmark.evaluation.metrics import decide
-from benchmark.records.record import DataFacts, Record
+from benchmark.records.record import Record
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.phrases import data_notes
 from benchmark.reporting.board.row_notes import row_notes
@@ -57,15 +60,144 @@ def preprocessing(record: Record) -> str:
     return f"{pixels}, resized by {recipe.resize}" + (f"; {settings}" if settings else "")
 
 
-def sizes(rows: Sequence[BoardRow]) -> str:
-    """Return numbers of images, patients and classes."""
+def design(rows: Sequence[BoardRow]) -> str:
+    """Return when images came to be."""
+    if rows[0].first.record.data.synthetic:
+        return "Neither: images are simulated."
+    return "Retrospective: images that were collected before."
+
+
+def subsets(rows: Sequence[BoardRow]) -> str:
+    """Return which images were taken of those that there are."""
+    data = rows[0].first.record.data
+    if data.limit is None:
+        return "None: all images."
+    return f"{data.limit} images, proportionally by class and part, chosen by hashes of their ids."
+
+
+def missing(rows: Sequence[BoardRow]) -> str:
+    """Return what became of images that could not be read; nothing where no audit counted them."""
+    counts = [audit.unreadable for audit in audits(rows).values()]
+    if not counts:
+        return ""
+    return f"{max(counts)} images that could not be read were left out; nothing was imputed."
+
+
+def reference_standard(rows: Sequence[BoardRow]) -> str:
+    """Return whose labels they are."""
+    return f"The source's labels: {', '.join(rows[0].first.record.data.class_names)}; not checked by this program."
+
+
+def intended_size(rows: Sequence[BoardRow]) -> str:
+    """Return how large the test set is, and that no size was intended."""
+    values, interval = rows[0].values, rows[0].intervals.get("macro_f1")
+    width = "" if interval is None else f"; the interval of the first row's macro-F1 is {_width(interval):.3f} wide"
+    return f"None was set: all {values['n_test']} test images of the split{width}."
+
+
+def _width(interval: Interval) -> float:
+    return interval.high - interval.low
+
+
+def flow(rows: Sequence[BoardRow]) -> str:
+    """Return the flow of cases: images found, those that were left out and why, and those of each part."""
+    values, data = rows[0].values, rows[0].first.record.data
+    unreadable = max((audit.unreadable for audit in audits(rows).values()), default=None)
+    folds = len({result.record.data.split_hash for result in rows[0].results})
+    used = data.n_train + data.n_validation + data.n_test
+    removed = data.removed or 0
+    found = used + removed + (unreadable or 0)
+    left = [f"{unreadable} could not be read"] if unreadable else []
+    left += [f"{removed} training images show a slice of the test part (--dedupe)"] if removed else []
+    out = f"{found - used} left out ({'; '.join(left)})" if left else "none left out"
+    within = "" if data.limit is None else f", within the {data.limit} that --limit took"
+    counted = "" if unreadable is not None else " Images that could not be read were not counted."
+    each = f"{values['n_train']} to train, {values['n_validation']} for validation, {values['n_test']} to test"
+    means = f" (means of {folds} folds; each image is tested once)" if folds > 1 else ""
+    return f"{found} images{within}; {out}; {each}{means}. {patients_of(rows)}{counted}"
+
+
+def patients_of(rows: Sequence[BoardRow]) -> str:
+    """Return how many patients the test images are of."""
     values, data = rows[0].values, rows[0].first.record.data
     supports = ", ".join(f"{name} {values[f'support_{name}']}" for name in data.class_names)
-    patients = f"; {values['patients']} patients in test" if "patients" in values else "; patients not known"
+    patients = f"{values['patients']} patients in test" if "patients" in values else "Patients are not known"
+    return f"{patients}; test images by class: {supports}."
+
+
+def robustness(rows: Sequence[BoardRow]) -> str:
+    """Return what was varied; seeds alone are no analysis of robustness."""
+    seeds = sorted({result.record.seed for row in rows for result in row.results})
+    folds = {result.record.data.fold for row in rows for result in row.results} - {None}
+    told = ["No corruption of the images and no change of the recipe was tried."]
+    if len(seeds) > 1:
+        told.append(f"Training was repeated with {len(seeds)} seeds ({', '.join(map(str, seeds))}).")
+    else:
+        told.append("One seed: nothing is known of how training varies.")
+    if folds:
+        told.append(f"{len(folds)} folds.")
+    if not rows[0].first.record.data.grouped:
+        told.append("Intervals at design effects 2 and 4 stand in leaderboard.md, as patients are unknown.")
+    return " ".join(told)
+
+
+def internal_data(rows: Sequence[BoardRow]) -> str:
+    """Return on which part networks were judged, where it is of the training images' own source."""
+    return "" if _external(rows) else f"The test part of the same source: {assignment(rows)}"
+
+
+def external_data(rows: Sequence[BoardRow]) -> str:
+    """Return on which other source networks were tested (``--test-data``), or that there was none."""
+    return _external(rows) or "None: test images are of the source that training images are of."
+
+
+def _external(rows: Sequence[BoardRow]) -> str:
+    notes = dict.fromkeys(note for audit in audits(rows).values() for note in audit.notes)
+    told = [note for note in notes if note.startswith("tested on all images of ")]
+    return f"{told[0][0].upper()}{told[0][1:]}." if told else ""
+
+
+def diagnostic(rows: Sequence[BoardRow]) -> str:
+    """Return where sensitivity and specificity are told."""
+    if rows[0].first.record.data.negative_class is None:
+        return "Recall and precision of each class in leaderboard.csv; no class is without a tumour."
     return (
-        f"{values['n_train']} images to train, {values['n_validation']} for validation, {values['n_test']} to test "
-        f"({supports}){patients}."
+        "Sensitivity and specificity of tumour or not in the table below, at the threshold of 95 % specificity on "
+        "validation images, whose own uncertainty is in the interval; recall and precision of each class in "
+        "leaderboard.csv; net benefit in leaderboard.md."
     )
+
+
+def unfinished(rows: Sequence[BoardRow]) -> str:
+    """Return how many rows have no score."""
+    failed = [row for row in rows if not row.values["n_runs"]]
+    return f"{len(failed)} of {len(rows)} rows have no score: see leaderboard.md." if failed else "None."
+
+
+def clusters(rows: Sequence[BoardRow]) -> str:
+    """Return how dependence between images was dealt with, and what is not known of hospitals."""
+    data = rows[0].first.record.data
+    unit = "patients" if data.grouped else "clusters of near-duplicates, as patients are unknown"
+    return f"Intervals and tests draw whole {unit}. Hospitals and scanners are not compared."
+
+
+def imbalance(rows: Sequence[BoardRow]) -> str:
+    """Return how unequal classes are, what training did about it, and what became of the probabilities."""
+    weights = by_row(rows, lambda record: "" if record.recipe is None else str(record.recipe.loss.class_weights))
+    shifts = [f"{name} {audit.shift():.2f}" for name, audit in audits(rows).items()]
+    apart = (
+        f" Class shares of training and test are apart by {', '.join(shifts)} (total variation)." if shifts else ""
+    )
+    return (
+        f"Class weights: {weights or NOT_RECORDED}. Macro-F1 and balanced accuracy weigh classes equally.{apart} "
+        "Probabilities corrected for other shares stand beside (macro-F1 and ECE, prior-corrected)."
+    )
+
+
+def subgroups(rows: Sequence[BoardRow]) -> str:
+    """Return of which groups scores are told."""
+    data = rows[0].first.record.data
+    return f"By class only ({', '.join(data.class_names)}). Age, sex, ethnicity and site are not known."
 
 
 def balance(rows: Sequence[BoardRow]) -> str:
@@ -84,9 +216,11 @@ def assignment(rows: Sequence[BoardRow]) -> str:
     kinds = {
         "official": "the source's own test part",
         "holdout": "a hold-out, stratified by class, decided by hashes of image ids",
+        "regroup": "the source's parts put together and cut anew, stratified by class, near-duplicates kept together",
         "folds": f"{data.folds} folds, stratified by class",
         "official-folds": f"the source's own {data.folds} folds",
         "slice": f"{data.folds} folds of single images",
+        "external": "all images of another data set",
     }
     limit = "" if data.limit is None else f" Limited to {data.limit} images."
     removed = "" if data.removed is None else f" {data.removed} training images with a copy in test were left out."
@@ -94,8 +228,9 @@ def assignment(rows: Sequence[BoardRow]) -> str:
     return f"{how[0].upper()}{how[1:]}; validation is cut from training images.{limit}{removed}"
 
 
-def level(data: DataFacts) -> str:
+def level(rows: Sequence[BoardRow]) -> str:
     """Return at which level the parts are disjoint."""
+    data = rows[0].first.record.data
     if data.split_kind == "slice":
         return "Image: patients are on both sides."
     if not data.grouped:
@@ -108,9 +243,15 @@ def leakage(rows: Sequence[BoardRow]) -> str:
     """Return what the audits found, or that none was made."""
     by_split = audits(rows)
     sentences = [
-        f"{split}: {audit.byte_identical.groups} groups of byte-identical, {audit.pixel_identical.groups} of "
-        f"pixel-identical and {audit.near.groups} of nearly identical images; {audit.near.test_images} test images "
-        f"have a copy in training or validation. " + " ".join(_sentence(finding.text) for finding in audit.findings)
+        " ".join(
+            [
+                f"{split}: {audit.byte_identical.groups} groups of byte-identical, {audit.pixel_identical.groups} of "
+                f"pixel-identical and {audit.near.groups} of near-duplicate images; {audit.near.test_images} test "
+                "images have a near-duplicate in training or validation.",
+                *near_sentences(audit),
+                *(_sentence(finding.text) for finding in audit.findings),
+            ]
+        )
         for split, audit in by_split.items()
     ]
     leaks = dict.fromkeys(leak for record in records_of(rows) for leak in record.data.leaks)
@@ -158,29 +299,47 @@ def hardware(record: Record) -> str:
 
 
 def training(record: Record) -> str:
-    """Return the recipe's choices, those that are off left out."""
+    """Return every choice of the recipe, section by section, and how long training was."""
     recipe = record.recipe
     if recipe is None:
         return ""
-    varied = ", ".join(f"{name} {value}" for name, value in recipe.augmentation.model_dump().items() if value)
-    return (
-        f"{len(record.history)} epochs of at most {recipe.epochs}, "
-        f"batch {recipe.batch_size}, {recipe.optimizer.name} at {recipe.optimizer.learning_rate}, schedule "
-        f"{recipe.schedule.name}, weight decay {recipe.optimizer.weight_decay}, class weights "
-        f"{recipe.loss.class_weights}, trained from {recipe.trainable_from}, precision "
-        f"{record.identity.get('precision') or recipe.execution.precision}, augmentation: {varied or 'none'}"
-    )
+    values = recipe.model_dump(mode="json", exclude={"families", "tuning"})
+    plain = {name: value for name, value in values.items() if not isinstance(value, dict)}
+    sections = {name: value for name, value in values.items() if isinstance(value, dict)}
+    precision = record.identity.get("precision") or recipe.execution.precision
+    told = [f"{len(record.history)} epochs of at most {recipe.epochs}, precision {precision}", _settings(plain)]
+    told += [f"{name.replace('_', ' ')}: {_settings(section)}" for name, section in sections.items()]
+    return "; ".join(told)
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    """Return settings as text: ``clip norm none, beta1 0.9``."""
+    return ", ".join(f"{name.replace('_', ' ')} {_setting(value)}" for name, value in values.items())
+
+
+def _setting(value: Any) -> str:
+    if value is None or value is False:
+        return "none" if value is None else "no"
+    if isinstance(value, dict):
+        return "(" + _settings(value) + ")"
+    return "yes" if value is True else str(value)
 
 
 def selection(record: Record) -> str:
-    """Return how the final model was chosen."""
+    """Return by which rule the final model was chosen."""
     if record.best_epoch is None or record.recipe is None:
         return ""
-    tuned = f"; learning rate chosen among {len(record.trials)} on validation images" if record.trials else ""
+    stopping = record.recipe.early_stopping
+    rule = {"val_loss": "the lowest loss", "val_macro_f1": "the highest macro-F1 (of equals, the lowest loss)"}
     kept = (
-        "the epoch with the best validation result" if record.recipe.early_stopping.restore_best else "the last epoch"
+        f"the epoch with {rule[stopping.monitor]} on validation images ({record.best_epoch} of {len(record.history)})"
+        if stopping.restore_best
+        else "the last epoch"
     )
-    return f"weights of {kept}{tuned}"
+    patience = "" if stopping.patience is None else f"; stopped after {stopping.patience} epochs without a better one"
+    average = "; exponential moving averages of the weights" if record.recipe.ema.decay else ""
+    tuned = f"; learning rate of the lowest validation loss among {len(record.trials)} tried" if record.trials else ""
+    return f"weights of {kept}{patience}{average}{tuned}"
 
 
 def explained(record: Record) -> str:
@@ -220,4 +379,5 @@ def limitations(rows: Sequence[BoardRow], ranking: Sequence[str]) -> str:
 
 
 def _sentence(text: str) -> str:
+    text = f"{text[:1].upper()}{text[1:]}"
     return text if text.endswith(".") else f"{text}."

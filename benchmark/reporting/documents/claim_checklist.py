@@ -1,11 +1,13 @@
-"""``report.md``: a reporting checklist, filled in from the records.
+"""``report.md``: reporting checklists, filled in from the records.
 
-The items are those of CLAIM that a benchmark can answer, with their numbers (Mongan, Moy & Kahn 2020, Checklist for
-Artificial Intelligence in Medical Imaging, Radiology: Artificial Intelligence 2(2), e200029). What the records do not
-tell is said not to be recorded: authors must add it.
+All 44 items of CLAIM 2024 with their numbers (Tejani, Klontzas, Gatti, Mongan, Moy, Park & Kahn 2024, "Checklist for
+Artificial Intelligence in Medical Imaging (CLAIM): 2024 update", Radiology: Artificial Intelligence 6(4), e240300),
+and of TRIPOD+AI those on clusters, imbalance and subgroups (Collins et al. 2024, BMJ 385, e078378). What the records
+do not tell is left to the authors, and said so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from benchmark.evaluation.bootstrap import RESAMPLES
 from benchmark.reporting.board.board import Board, BoardRow
@@ -17,9 +19,127 @@ from benchmark.reporting.documents.markdown_cells import cell, escaped, table
 
 _INTRODUCTION = f"""# Reporting checklist
 
-{DISCLAIMER} Filled in from the records of the runs; the numbers are those of CLAIM 2020 (Mongan, Moy & Kahn, \
-Radiology: Artificial Intelligence 2020;2(2):e200029). Where it says *{answers.NOT_RECORDED}*, the records do not \
-tell, and authors must."""
+{DISCLAIMER} Filled in from the records of the runs; the numbers are those of CLAIM 2024 (Tejani et al., Radiology: \
+Artificial Intelligence 2024;6(4):e240300) and of TRIPOD+AI (Collins et al., BMJ 2024;385:e078378). Where it says \
+*{answers.NOT_RECORDED}*, the records do not \
+tell it: the authors must add it."""
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A comparison group: its rows with scores, all its rows, and what is said of its ranks."""
+
+    rows: Sequence[BoardRow]
+    all_rows: Sequence[BoardRow]
+    notes: Sequence[str]
+
+
+_Answer = Callable[[_Group], str]
+
+
+def _rows(tell: Callable[[Sequence[BoardRow]], str]) -> _Answer:
+    return lambda group: tell(group.rows)
+
+
+def _each(tell: Callable[..., str]) -> _Answer:
+    return lambda group: answers.by_row(group.rows, tell)
+
+
+def _text(text: str) -> _Answer:
+    return lambda group: text
+
+
+def _uncertainty(group: _Group) -> str:
+    method = (
+        f"95 % intervals by a bootstrap of clusters ({RESAMPLES} resamples, Student's t, logit scale), counts by "
+        "Wilson's interval on the effective number of images (0 of n by Clopper and Pearson's), AUROC by its "
+        "influences; pairs by Romano and Wolf's step-down, guessing by a permutation of labels among clusters."
+    )
+    return " ".join(dict.fromkeys([method, *group.notes]))
+
+
+def _limitations(group: _Group) -> str:
+    return answers.limitations(group.rows, [note for note in group.notes if "models, not" not in note])
+
+
+_NOBODY = _text("")
+_CLAIM: dict[str, tuple[tuple[str, str, _Answer], ...]] = {
+    "Title, abstract, introduction": (
+        ("1", "Identification as a study of AI methodology", _NOBODY),
+        ("2", "Summary of design, methods, results, conclusions", _NOBODY),
+        ("3", "Background, intended use and role", _NOBODY),
+        ("4", "Aims, objectives, hypotheses", _NOBODY),
+    ),
+    "Study design": (
+        ("5", "Prospective or retrospective", _rows(answers.design)),
+        ("6", "Study goal", _text("Comparison of networks under one training and one evaluation.")),
+    ),
+    "Data": (
+        ("7", "Data sources", _rows(answers.source)),
+        ("8", "Inclusion and exclusion criteria", _NOBODY),
+        ("9", "Preprocessing", _each(answers.preprocessing)),
+        ("10", "Selection of data subsets", _rows(answers.subsets)),
+        ("11", "De-identification", _NOBODY),
+        ("12", "Missing data", _rows(answers.missing)),
+        ("13", "Image acquisition protocol", _NOBODY),
+    ),
+    "Reference standard": (
+        ("14", "Definition of the reference standard", _rows(answers.reference_standard)),
+        ("15", "Rationale for it", _NOBODY),
+        ("16", "Source of annotations", _NOBODY),
+        ("17", "Annotation of the test set", _text("As that of training images: the source's labels.")),
+        ("18", "Variability between and within annotators", _NOBODY),
+    ),
+    "Data partitions": (
+        ("19", "How data were assigned to partitions", _rows(answers.assignment)),
+        ("20", "Level at which partitions are disjoint", lambda group: answers.level(group.rows)),
+        ("20", "Leakage audit", _rows(answers.leakage)),
+    ),
+    "Testing data": (("21", "Intended sample size", _rows(answers.intended_size)),),
+    "Model": (
+        ("22", "Description of the model", _each(answers.network)),
+        ("23", "Software", _each(answers.software)),
+        ("24", "Initialization of parameters", _each(answers.weights)),
+    ),
+    "Training": (
+        ("25", "Details of the training approach", _each(answers.training)),
+        ("25", "Device and time", _each(answers.hardware)),
+        ("26", "Selection of the final model", _each(answers.selection)),
+        ("27", "Ensembling", _text("None: every row is of single networks.")),
+    ),
+    "Evaluation": (
+        ("28", "Metrics of performance", _text("As in the table below; definitions in columns.csv.")),
+        ("29", "Statistical significance and uncertainty", _uncertainty),
+        ("30", "Robustness or sensitivity analysis", _rows(answers.robustness)),
+        ("31", "Explainability", _each(answers.explained)),
+        ("32", "Evaluation on internal data", _rows(answers.internal_data)),
+        ("33", "Testing on external data", _rows(answers.external_data)),
+        ("34", "Clinical trial registration", _text("Not applicable: no trial.")),
+    ),
+    "Results": (
+        ("35", "Numbers included and excluded", _rows(answers.flow)),
+        ("36", "Demographic and clinical characteristics by partition", _NOBODY),
+        ("36", "Classes in each partition", _rows(answers.balance)),
+        ("37", "Performance and its uncertainty", _text("The table below.")),
+        ("38", "Diagnostic performance and its precision", _rows(answers.diagnostic)),
+        ("39", "Failure analysis", _rows(answers.failures)),
+        ("39", "Runs that did not finish", lambda group: answers.unfinished(group.all_rows)),
+    ),
+    "Discussion": (
+        ("40", "Limitations", _limitations),
+        ("41", "Implications for practice", _text(DISCLAIMER)),
+    ),
+    "Other information": (
+        ("42", "Protocol or further technical details", _text("The commands below; each record's provenance.")),
+        ("43", "Availability of software, model, data", _NOBODY),
+        ("44", "Funding", _NOBODY),
+    ),
+}
+_TRIPOD: tuple[tuple[str, str, _Answer], ...] = (
+    ("12d, 23b", "Heterogeneity across clusters", _rows(answers.clusters)),
+    ("13", "Class imbalance", _rows(answers.imbalance)),
+    ("14, 23a", "Fairness, subgroups", _rows(answers.subgroups)),
+)
 
 
 def report(board: Board) -> str:
@@ -40,71 +160,20 @@ def _comparison_group(shown: Sequence[BoardRow], rows: Sequence[BoardRow], board
         if name in board.statistics
         for note in (*rank_notes(board.statistics[name], data), *seed_notes(board.statistics[name]))
     ]
-    failed = [row for row in rows if not row.values["n_runs"]]
-    unfinished = f"{len(failed)} of {len(rows)} rows have no score: see leaderboard.md." if failed else "None."
-    sections = {
-        "Data": [
-            ("7", "Data source", answers.source(shown)),
-            ("8", "Eligibility, setting, dates", ""),
-            ("9", "Preprocessing", answers.by_row(shown, answers.preprocessing)),
-            ("12", "De-identification", ""),
-            ("14", "Reference standard", f"The source's labels: {', '.join(data.class_names)}."),
-            ("16-18", "Annotators, tools, agreement", ""),
-        ],
-        "Partitions": [
-            ("19", "Sample size", answers.sizes(shown)),
-            ("20", "How images were assigned", answers.assignment(shown)),
-            ("21", "Level at which parts are disjoint", answers.level(data)),
-            ("21", "Leakage audit", answers.leakage(shown)),
-            ("34", "Classes in each part", answers.balance(shown)),
-            ("34", "Demographic and clinical characteristics", ""),
-        ],
-        "Model": [
-            ("22", "Networks", answers.by_row(shown, answers.network)),
-            ("23", "Software", answers.by_row(shown, answers.software)),
-            ("24", "Initialisation", answers.by_row(shown, answers.weights)),
-        ],
-        "Training": [
-            ("25", "Choices", answers.by_row(shown, answers.training)),
-            ("25", "Device and time", answers.by_row(shown, answers.hardware)),
-            ("26", "Selection of the final model", answers.by_row(shown, answers.selection)),
-            ("27", "Ensembles", "None."),
-        ],
-        "Evaluation": [
-            ("28", "Metrics", "As in the table below; definitions in leaderboard.md."),
-            ("29", "Uncertainty", _uncertainty(notes)),
-            ("30", "Robustness", _seeds(shown)),
-            ("31", "Where the networks look", answers.by_row(shown, answers.explained)),
-            ("32", "External data", ""),
-            ("33", "Runs that did not finish", unfinished),
-            ("37", "Failure analysis", answers.failures(shown)),
-            ("38", "Limitations", answers.limitations(shown, [note for note in notes if "models, not" in note])),
-        ],
-    }
+    group = _Group(shown, rows, notes)
     parts = []
-    for title, items in sections.items():
-        lines = [
-            [number, escaped(item), escaped(answer) if answer else f"*{answers.NOT_RECORDED}*"]
-            for number, item, answer in items
-        ]
-        parts += [f"### {title}", table(("CLAIM", "item", "answer"), lines)]
+    for title, items in _CLAIM.items():
+        parts += [f"### {title}", table(("CLAIM", "item", "answer"), _lines(items, group))]
+    parts += ["### Of TRIPOD+AI", table(("TRIPOD+AI", "item", "answer"), _lines(_TRIPOD, group))]
     parts += ["### Metrics with 95 % intervals", _metrics(shown)]
     return [*parts, "### To do it again", _commands(shown)]
 
 
-def _uncertainty(notes: Sequence[str]) -> str:
-    method = (
-        f"95 % intervals by a bootstrap of clusters ({RESAMPLES} resamples, Student's t, logit scale), counts by "
-        f"Wilson's interval on the effective number of images, AUROC by its influences."
-    )
-    return " ".join(dict.fromkeys([method, *notes]))
-
-
-def _seeds(rows: Sequence[BoardRow]) -> str:
-    seeds = sorted({result.record.seed for row in rows for result in row.results})
-    folds = {result.record.data.fold for row in rows for result in row.results} - {None}
-    seeds_used = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({', '.join(map(str, seeds))})"
-    return seeds_used + (f", {len(folds)} folds." if folds else ".")
+def _lines(items: Sequence[tuple[str, str, _Answer]], group: _Group) -> list[list[str]]:
+    told = [(number, item, answer(group)) for number, item, answer in items]
+    return [
+        [number, escaped(item), escaped(text) if text else f"*{answers.NOT_RECORDED}*"] for number, item, text in told
+    ]
 
 
 def _metrics(rows: Sequence[BoardRow]) -> str:

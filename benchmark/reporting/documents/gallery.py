@@ -13,10 +13,12 @@ from benchmark.reporting.board.board import Board
 from benchmark.reporting.board.image_cases import LABEL_ERRORS, Cases, heat_maps
 from benchmark.reporting.board.phrases import DISCLAIMER
 from benchmark.reporting.documents.markdown_cells import escaped, table
+from benchmark.reporting.figures.labels import shortened
 from benchmark.reporting.figures.overlays import Line, draw_outline, grey, no_picture, outline
 from benchmark.reporting.figures.style import MM, figure, remove_others, save, set_height, title
 
 STEM = "gallery"
+MOST_SHEETS = 8  # of a comparison group: rows that read next to nothing would fill hundreds
 WIDTH_MM, HEIGHT_MM = 180, 235  # of a sheet, at most: a page's text with room for a caption
 HIT_COLOUR, MISS_COLOUR, OTHER_COLOUR = "#0072B2", "#B84E00", "#9EC4DE"
 
@@ -25,6 +27,7 @@ _SIDE = 19.5  # mm, of an image, at least
 _BAR = 1.9  # mm from one row's bar to the next: room for its name
 _NAME_POINTS, _CHARACTER = 5.2, 1.08  # size of a row's name, and width in mm of one of its characters
 _LONGEST = 36  # characters of a name
+_LETTER = 1.25  # width in mm of a character of the caption above an image
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Sheet:
     @classmethod
     def of(cls, names: Sequence[str]) -> "Sheet":
         """Return the layout for rows of these names."""
-        shown = tuple(_shortened(name) for name in names)
+        shown = tuple(shortened(name, _LONGEST) for name in names)
         left = _EDGE + _CHARACTER * max(map(len, shown)) + 1
         free = WIDTH_MM - _EDGE - left + _GAP
         across = int(free // (_SIDE + _GAP))
@@ -58,12 +61,6 @@ class Sheet:
     def pitch(self) -> float:
         """Height of a line of images, with captions and bars."""
         return _CAPTION + self.side + 0.5 + _BAR * len(self.names) + _BELOW
-
-
-def _shortened(name: str) -> str:
-    """Return a name that fits beside the bars: its ends, where it is too long."""
-    half = (_LONGEST - 1) // 2
-    return name if len(name) <= _LONGEST else f"{name[:half]}\u2026{name[-half:]}"
 
 
 def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], out: Path) -> Path:
@@ -88,14 +85,15 @@ def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], o
         lesions = _lesions(cases)
         stems = []
         sheet = Sheet.of(cases.names)
-        for start in range(0, len(numbered), sheet.across * sheet.down):
+        drawn = numbered[: MOST_SHEETS * sheet.across * sheet.down]
+        for start in range(0, len(drawn), sheet.across * sheet.down):
             stem = STEM if not sheets else f"{STEM}_{len(sheets) // 2 + 1}"
             with figure(width_mm=WIDTH_MM) as made:
-                shown = numbered[start : start + sheet.across * sheet.down]
+                shown = drawn[start : start + sheet.across * sheet.down]
                 draw_sheet(made, sheet, cases, shown, start, pictures, lesions)
                 sheets += save(made, out, stem)
             stems.append(stem)
-        parts += _text(cases, title(rows), stems)
+        parts += _text(cases, title(rows), stems, len(drawn))
     remove_others(out, STEM, sheets)
     return write_atomically(out / f"{STEM}.md", "\n\n".join(parts) + "\n")
 
@@ -110,7 +108,7 @@ def _lesions(cases: Cases) -> dict[str, list[Line]]:
     return outlines
 
 
-def _text(cases: Cases, name: str, stems: list[str]) -> list[str]:
+def _text(cases: Cases, name: str, stems: list[str], drawn: int) -> list[str]:
     gallery = cases.gallery()
     count = sum(len(numbers) for _, numbers in gallery)
     tumours = len(cases.labels) if cases.negative is None else int((cases.labels != cases.negative).sum())
@@ -122,6 +120,8 @@ def _text(cases: Cases, name: str, stems: list[str]) -> list[str]:
             "Numbers in the pictures are those of the tables. A bar under an image is the probability that the row "
             "named beside it gives the true class; orange with a cross where that row misses it."
         )
+        if drawn < count:
+            parts.append(f"The first {drawn} of these {count} images are drawn; the tables have all.")
         parts.append("\n\n".join(f"![{escaped(stem)}]({stem}.png)" for stem in stems))
     grouped = any(cases.groups)
     number = 0
@@ -202,7 +202,9 @@ def draw_sheet(
             axes.imshow(picture, extent=(left, right, top + sheet.side, top), cmap="gray", vmin=0, vmax=255)
         draw_outline(axes, lesions.get(name, []), left, top, sheet.side)
         lost, read = int(cases.missed[:, i].sum()), int((cases.predicted[:, i] >= 0).sum())
-        axes.text(left, top - 3.0, f"{before + place + 1}  {cases.classes[cases.labels[i]]}", fontsize=6, va="bottom")
+        number = f"{before + place + 1}  "
+        label = shortened(cases.classes[cases.labels[i]], int(sheet.side / _LETTER) - len(number))
+        axes.text(left, top - 3.0, number + label, fontsize=6, va="bottom")
         axes.text(left, top - 0.5, f"{what} by {lost} of {read} rows", fontsize=5, va="bottom", color="#555555")
         first: float = top + sheet.side + 0.5 + _BAR / 2
         middles = first + _BAR * np.arange(len(sheet.names), dtype=np.float64)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.column import Column, Kind
 from benchmark.reporting.board.columns import in_output
-from benchmark.reporting.board.phrases import DISCLAIMER, block_notes, data_notes, seed_notes
-from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, Published, published_results
+from benchmark.reporting.board.phrases import DISCLAIMER, block_notes, data_notes, rank_text, seed_notes
+from benchmark.reporting.documents.published import LEVELS, PUBLISHED_NOTE, Published, published_results
 from benchmark.reporting.summary.doubts import Level, doubts
 from benchmark.text import plain
 
@@ -70,7 +70,8 @@ def _table(rows: Sequence[BoardRow], board: Board) -> str:
     places = {row.block.place: row.block.name for row in rows}
     judged = {place: board.statistics[name] for place, name in places.items() if name in board.statistics}
     meaning = [
-        "Rank: 1 + the number of rows of the block that are significantly better.",
+        "Rank: the ranks left open, from 1 + the rows of the block that are significantly better to all less "
+        "those that are significantly worse.",
         "fn: images of a class that are not predicted as it.",
         *(["missed: tumours predicted as the class without a tumour."] if data.negative_class else []),
     ]
@@ -88,9 +89,15 @@ def _heading(column: Column) -> str:
 
 
 def _cell(row: BoardRow, column: Column) -> str:
-    """Return a value, with its interval where it is a score."""
-    ends = column.ends(row.intervals.get(column.name), "--") if column.kind is Kind.SCORE else ""
-    return escaped(column.text(row.line.get(column.name))) + (f" ({ends})" if ends else "")
+    """Return a value, with its interval where it is a score, or a rank. A minus sign is none of a hyphen."""
+    if column.name == "rank":
+        return rank_text(row).replace("-", "--")
+    text = column.text(row.line.get(column.name))
+    if column.kind in (Kind.TEXT, Kind.TRUTH):
+        return escaped(text)
+    ends = column.ends(row.intervals.get(column.name), "\u2013") if column.kind is Kind.SCORE else ""
+    shown = text + (f" ({ends})" if ends else "")
+    return shown.replace("-", "$-$").replace("\u2013", "--")
 
 
 def _published(results: Sequence[Published]) -> list[str]:
@@ -101,7 +108,9 @@ def _published(results: Sequence[Published]) -> list[str]:
         " & ".join(
             rf"\textcolor{{gray}}{{{cell}}}"
             for cell in (
-                *(escaped(text) for text in (result.work, result.model + "*" * bool(result.caveat), result.protocol)),
+                *map(
+                    escaped, (result.work, result.source, result.model + "*" * bool(result.caveat), result.protocol)
+                ),
                 escaped(LEVELS[result.level]),
                 *("" if score is None else f"{score:.4g}" for score in (result.accuracy, result.macro_f1)),
             )
@@ -109,9 +118,9 @@ def _published(results: Sequence[Published]) -> list[str]:
         + r" \\"
         for result in results
     ]
-    head = ["Work", "Model", "Protocol", "Patients", "Accuracy", "Macro-F1"]
+    head = ["Work", "Source", "Model", "Protocol", "Patients", "Accuracy", "Macro-F1"]
     marked = " Of results with * there is more to know: see leaderboard.md." if any(r.caveat for r in results) else ""
-    return [_float(PUBLISHED_NOTE + marked, "llllrr", head, lines)]
+    return [_float(PUBLISHED_NOTE + marked, "lllllrr", head, lines)]
 
 
 def _float(caption: str, columns: str, head: Sequence[str], lines: Sequence[str]) -> str:

@@ -4,49 +4,65 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import fmean
 
-from benchmark.evaluation.cam_metrics import POINTING, SCORES
+from benchmark.evaluation.decisions.net_benefit import THRESHOLDS, of_all
 from benchmark.records.outcomes import Outcome
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
 from benchmark.reporting.board.board import Board, BoardRow
-from benchmark.reporting.board.cam_scores import CAM_STEM, IMAGES, RANDOMIZED, shared_baselines
+from benchmark.reporting.board.cam_scores import CAM_STEM, RANDOMIZED
 from benchmark.reporting.board.column import Section
 from benchmark.reporting.board.columns import all_columns, in_section, named
 from benchmark.reporting.board.folds import fold_scores, split_label
-from benchmark.reporting.board.image_cases import cam_source
 from benchmark.reporting.board.pairs import pair_tables
 from benchmark.reporting.board.phrases import (
+    BENEFIT_READING,
     CAM_READING,
+    DEPENDENCE_READING,
     DISCLAIMER,
     RANDOMIZED_READING,
+    SELECTIVE_READING,
     block_notes,
     data_notes,
     one_class,
     patient_note,
     rank_notes,
+    rank_text,
     standing,
 )
-from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.board.row_notes import marks, row_notes
+from benchmark.reporting.breakdown.breakdowns import Breakdowns
+from benchmark.reporting.breakdown.cross_tables import cross_markdown
+from benchmark.reporting.breakdown.strata_tables import strata_markdown
 from benchmark.reporting.documents.markdown_cells import WHO, bullets, cell, escaped, table, who
-from benchmark.reporting.figures.labels import full_names
+from benchmark.reporting.documents.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.summary.answers import answers
+from benchmark.reporting.summary.cam_tables import Cell, cam_tables, coarse_notes
 from benchmark.reporting.summary.doubts import doubts
+from benchmark.reporting.summary.outside_head import outside_head
 from benchmark.reporting.summary.sections import table_sections
 from benchmark.text import last_lines
 
 
-def markdown(board: Board, plots: Mapping[str, Sequence[str]]) -> str:
+def markdown(
+    board: Board,
+    plots: Mapping[str, Sequence[str]],
+    breakdowns: Breakdowns = Breakdowns(),  # noqa: B008 - frozen
+) -> str:
     """Return the whole leaderboard as Markdown.
 
     Args:
         plots: for each comparison group, the names (without suffix) of the PNG files beside it.
+        breakdowns: the cross matrix and the strata.
     """
     parts = ["# TumorBoard leaderboard", DISCLAIMER]
     parts += [escaped(note) for note in board.notes]
     for rows in board.comparison_groups():
-        parts += _answered(board, rows)
+        if rows[0].first.record.data.external is None:  # what is crossed stands in its matrix
+            parts += _answered(board, rows)
+    parts += cross_markdown(breakdowns.matrices)
     for rows in board.comparison_groups():
-        parts += _comparison_group(rows, board, plots.get(rows[0].block.comparison_group, ()))
+        group = rows[0].block.comparison_group
+        parts += _comparison_group(rows, board, plots.get(group, ()))
+        parts += strata_markdown(breakdowns.strata.get(group), breakdowns.picture(board, group))
     if board.problems:
         parts += ["## Records with a problem", bullets(board.problems)]
     parts.append(_READING)
@@ -55,9 +71,11 @@ def markdown(board: Board, plots: Mapping[str, Sequence[str]]) -> str:
 
 _READING = """## How to read this
 
-- **rank** is 1 + the number of rows of the block that are significantly better: rows that can't be told apart \
-share a rank. A block is the same data, split, test images, and pretrained or scratch weights. Rows that fell \
-back to random weights, failed in part, or whose split leaks have no rank. All pairs are in `comparisons.csv`.
+- **rank**, such as 1-3, holds the ranks that are left open: from 1 + the rows of the block that are significantly \
+better to all less those that are significantly worse. The ranks of all rows lie there at once with 95 % confidence. \
+A row that answers one class for every image has none and is compared with no other. A block is the same data, \
+split, test images, and pretrained or scratch weights. Rows that fell back to random weights, failed in part, or \
+whose split leaks have no rank. All pairs are in `comparisons.csv`.
 - **macro-F1** is the unweighted mean of the classes' F1 on the test images. In brackets: 95 % interval for other \
 patients. ± is the standard deviation over seeds (by fold: over folds), not the uncertainty of the test set.
 - **Folds** of a cross-validation are one row: counts and scores are of all images, each read once by the network \
@@ -96,8 +114,10 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
     parts.append(bullets(note for note in data_notes(rows) if note != patient_note(data)))  # the doubts say it
     parts += _doubted(board, rows)
     notes = row_notes(rows)
-    marked = {id(row): numbers for row, numbers in zip(rows, marks(notes, len(rows)), strict=True)}
-    for section in table_sections(shown):
+    marked: dict[int, Sequence[int]] = dict(zip(map(id, rows), marks(notes, len(rows)), strict=True))
+    references = board.references.get(rows[0].block.comparison_group, ()) if shown else ()
+    marked |= dict.fromkeys(map(id, references), ())
+    for section in table_sections(shown, references):
         block = section.rows[0].block.name
         scores = _chosen(section.rows, board) if board.columns else _scores(section.rows, board, marked)
         if section.folded:
@@ -113,8 +133,16 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
         parts += pair_tables(board, list(blocks))
         parts += _by_fold(shown)
         parts += ["### False negatives", _false_negatives(shown, "errors"), *_by_patient(shown)]
-        parts.append("Every missed image, and what each row gave it: [gallery.md](gallery.md).")
-        parts += ["### Calibration and tumour or not", _further(shown), "### Speed and size", *_speeds(shown)]
+        parts.append("Every missed image, and what each row says of it: [gallery.md](gallery.md).")
+        parts += [
+            "### Calibration and tumour or not",
+            _section(shown, "calibration"),
+            *_dependence(shown),
+            *_selective(shown),
+            *_net_benefit(shown),
+            "### Speed and size",
+            *_speeds(shown),
+        ]
         parts += _same_networks(rows)
         parts += _where_it_looks(shown, [stem for stem in plots if stem.startswith(CAM_STEM)])
     parts += _audited(rows)
@@ -157,11 +185,10 @@ def _scores(rows: Sequence[BoardRow], board: Board, marked: Mapping[int, Sequenc
 
 
 def _ranked(row: BoardRow, board: Board) -> str:
-    """Return a row's rank and what it says, such as ``1, tied for best``; empty where it has none."""
-    if row.rank is None:
-        return ""
-    said = standing(row.rank, board.statistics[row.block.name].ranks)
-    return f"{row.rank}, {said}" if said else str(row.rank)
+    """Return a row's rank and what it says, such as ``1-3, tied for best``; empty where it has none."""
+    ranks = rank_text(row)
+    said = standing(row, board.statistics[row.block.name]) if ranks else ""
+    return f"{ranks}, {said}" if said else ranks
 
 
 def _by_fold(rows: Sequence[BoardRow]) -> list[str]:
@@ -209,11 +236,12 @@ def _published(rows: Sequence[BoardRow]) -> list[str]:
     if not results:
         return []
     counts = [column for column in in_section("errors", data) if any(column.name in each.values for each in results)]
-    head = ["work", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
+    head = ["work", "source", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
     lines = []
     for each in results:
         texts = [
             each.work,
+            each.source,
             each.model,
             "pretrained" if each.pretrained else "none",
             each.protocol,
@@ -226,8 +254,33 @@ def _published(rows: Sequence[BoardRow]) -> list[str]:
     return ["### Published results", PUBLISHED_NOTE, printed]
 
 
-def _further(rows: Sequence[BoardRow]) -> str:
-    columns = [column for column in in_section("calibration") if any(column.name in row.values for row in rows)]
+def _dependence(rows: Sequence[BoardRow]) -> list[str]:
+    """Return how wide the interval of macro-F1 may be where patients are unknown; nothing where they are known."""
+    columns = [column for column in in_section("dependence") if any(column.name in row.values for row in rows)]
+    if not columns:
+        return []
+    lines = [[*who(row), *(cell(row, column) for column in (*named("macro_f1"), *columns))] for row in rows]
+    titles = [column.title for column in (*named("macro_f1"), *columns)]
+    return ["### If more images depend on each other", DEPENDENCE_READING, table([*WHO, *titles], lines)]
+
+
+def _selective(rows: Sequence[BoardRow]) -> list[str]:
+    """Return what the rows are worth where they may leave images to somebody else."""
+    return ["### Where a network may say nothing", SELECTIVE_READING, _section(rows, "selective")]
+
+
+def _net_benefit(rows: Sequence[BoardRow]) -> list[str]:
+    """Return what acting on the rows is worth, beside acting on everybody; nothing without a healthy class."""
+    if not rows[0].first.record.data.tumour_names:
+        return []
+    everybody = ", ".join(f"{of_all(threshold):.3f} at {100 * threshold:.0f} %" for threshold in THRESHOLDS)
+    text = f"{BENEFIT_READING} Acting on everybody is worth {everybody}; on nobody, 0."
+    return ["### Net benefit of tumour or not", text, _section(rows, "net benefit")]
+
+
+def _section(rows: Sequence[BoardRow], section: Section) -> str:
+    """Return the columns of a section that a row has."""
+    columns = [column for column in in_section(section) if any(column.name in row.values for row in rows)]
     lines = [[*who(row), *(cell(row, column) for column in columns)] for row in rows]
     return table([*WHO, *(column.title for column in columns)], lines)
 
@@ -255,28 +308,24 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
     if not explained:
         return []
     parts = []
-    scored = {name: row for name, row in zip(full_names(rows), rows, strict=True) if POINTING in row.values}
-    if scored:
-        checked = any(RANDOMIZED in row.values for row in rows)
-        *columns, randomized = named(*SCORES, IMAGES, RANDOMIZED)
-        head = [*WHO, *(column.title for column in columns), "map", *([randomized.title] if checked else [])]
-        lines = [
-            [*who(row), *(cell(row, column) for column in columns), cam_source(row)]
-            + ([cell(row, randomized)] if checked else [])
-            for row in scored.values()
-        ]
-        baselines = shared_baselines({name: row.first.cam_scores for name, row in scored.items()})
-        for name, means, images in baselines:
-            cells = [column.text({**means, IMAGES: images}[column.name]) for column in columns]
-            lines.append([f"*{escaped(name)}*", *[""] * 3, *cells, *[""] * (1 + checked)])
-        parts += [CAM_READING, table(head, lines)]
-        if checked:
+    tables = cam_tables(rows)
+    if tables:
+        parts.append(CAM_READING)
+        for each in tables:
+            lines = [[_cam_cell(cell, line.reference) for cell in line.cells] for line in each.lines]
+            parts += [each.caption, table(each.head, lines)]
+        parts += [bullets(notes)] if (notes := coarse_notes(rows)) else []
+        if any(RANDOMIZED in row.values for row in rows):
             parts.append(RANDOMIZED_READING)
     elif any(row.first.cams is not None for row in explained):
         parts.append("The heat maps have no scores: no lesion is known on the images that are explained.")
+    outside = outside_head(rows)
+    if outside is not None:
+        lines = [[escaped(cell) for cell in line] for line in outside.lines]
+        parts += [escaped(outside.sentence), table(outside.head, lines)]
     if pictures:
         links = ", ".join(f"[{escaped(stem.removeprefix(CAM_STEM).strip('_'))}]({stem}.png)" for stem in pictures)
-        parts += [f"![where the best row looks]({pictures[0]}.png)", f"Of each row: {links}."]
+        parts += [f"![where a row looks]({pictures[0]}.png)", f"Of each row: {links}."]
     without = [
         f"- {' '.join(who(row)[:2])}: {escaped(row.first.record.cam.reason)}"
         for row in explained
@@ -284,6 +333,12 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
     ]
     parts += ["Without maps:\n\n" + "\n".join(without)] if without else []
     return ["### Where it looks", *parts] if parts else []
+
+
+def _cam_cell(cell: Cell, reference: bool) -> str:
+    """Return a cell with its interval; in italics where it is of a map that no network made."""
+    text = escaped(cell.text) + (f" ({cell.interval})" if cell.interval else "")
+    return f"*{text}*" if reference and text else text
 
 
 def _speeds(rows: Sequence[BoardRow]) -> list[str]:

@@ -13,7 +13,22 @@ HIGHER, LOWER = "higher macro-F1", "lower macro-F1"  # of two rows
 WHO = ("backbone", "framework", "weights", "recipe")
 _LEFT = {
     *(column.name for column in COLUMNS if column.kind is Kind.TEXT),
-    *("work", "model", "protocol", "patients", "item", "answer", "CLAIM", "metric", "map", HIGHER, LOWER),
+    *(
+        "work",
+        "model",
+        "protocol",
+        "patients",
+        "item",
+        "answer",
+        "CLAIM",
+        "TRIPOD+AI",
+        "metric",
+        "map",
+        "less",
+        "predictions",
+        HIGHER,
+        LOWER,
+    ),
 }
 
 

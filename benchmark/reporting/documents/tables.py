@@ -9,6 +9,11 @@ from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import all_columns, columns
 from benchmark.reporting.board.flat_rows import board_lines, run_lines
 from benchmark.reporting.board.pairs import COMPARISONS, comparison_lines
+from benchmark.reporting.breakdown.breakdowns import Breakdowns
+from benchmark.reporting.breakdown.cross_matrix import COLUMNS as CROSS_COLUMNS
+from benchmark.reporting.breakdown.cross_matrix import cross_lines
+from benchmark.reporting.breakdown.strata import COLUMNS as STRATA_COLUMNS
+from benchmark.reporting.breakdown.strata import strata_lines
 from benchmark.reporting.documents.claim_checklist import report
 from benchmark.reporting.documents.latex import latex
 from benchmark.reporting.documents.markdown import markdown
@@ -17,9 +22,10 @@ from benchmark.reporting.figures.montage import montage_name
 from benchmark.reporting.figures.plots import wanted
 
 
-def write_tables(board: Board, out: Path) -> None:
+def write_tables(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns()) -> None:  # noqa: B008 - frozen
     """Write ``runs.csv``, ``leaderboard.csv``, ``columns.csv`` (what each column means), ``comparisons.csv``,
-    ``leaderboard.tex``, ``leaderboard.md`` and ``report.md``.
+    ``leaderboard.tex``, ``leaderboard.md`` and ``report.md``; where there is something in them, ``cross_matrix.csv``
+    and ``strata.csv``.
     """
     classes = board.class_names, board.tumour_names
     names = [column.name for column in columns(*classes)]
@@ -28,19 +34,30 @@ def write_tables(board: Board, out: Path) -> None:
     further = [name for name in all_columns(*classes) if name not in names and any(name in line for line in lines)]
     write_atomically(out / "leaderboard.csv", csv_text(lines, board.columns or [*names, *further]))
     write_atomically(out / "columns.csv", csv_text(_dictionary(board), DICTIONARY))
-    write_atomically(out / "comparisons.csv", csv_text(comparison_lines(board), COMPARISONS))
+    write_atomically(out / "comparisons.csv", csv_text(comparison_lines(board), list(COMPARISONS)))
     write_atomically(out / "leaderboard.tex", latex(board))
-    write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out)))
+    write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out), breakdowns))
     write_atomically(out / "report.md", report(board))
+    strata = [line for each in breakdowns.strata.values() for line in strata_lines(each)]
+    for name, found, head in (
+        ("cross_matrix.csv", cross_lines(breakdowns.matrices), CROSS_COLUMNS),
+        ("strata.csv", strata, STRATA_COLUMNS),
+    ):
+        if found:
+            write_atomically(out / name, csv_text(found, head))
+        else:
+            (out / name).unlink(missing_ok=True)  # of an earlier board
 
 
-DICTIONARY = ("column", "title", "meaning", "values", "better", "value_of_a_row")
+DICTIONARY = ("file", "column", "title", "meaning", "values", "better", "value_of_a_row")
 
 
 def _dictionary(board: Board) -> list[Values]:
-    """Return a line for each column of ``leaderboard.csv`` under :data:`DICTIONARY`: what it means."""
-    return [
+    """Return a line for each column of the CSV files under :data:`DICTIONARY`: what it means."""
+    own = {column.name for column in columns(board.class_names, board.tumour_names)}
+    lines: list[Values] = [
         {
+            "file": "leaderboard.csv, runs.csv" if column.name in own else "leaderboard.csv",
             "column": column.name,
             "title": column.title,
             "meaning": column.help,
@@ -49,6 +66,9 @@ def _dictionary(board: Board) -> list[Values]:
             "value_of_a_row": column.average.value,
         }
         for column in all_columns(board.class_names, board.tumour_names).values()
+    ]
+    return lines + [
+        {"file": "comparisons.csv", "column": name, "meaning": meaning} for name, meaning in COMPARISONS.items()
     ]
 
 
@@ -60,5 +80,6 @@ def _plots(board: Board, out: Path) -> dict[str, list[str]]:
     for number, comparison_group in enumerate(board.comparison_groups()):
         names.setdefault(comparison_group[0].block.comparison_group, []).extend(cam_stems(comparison_group, number))
     for row in {row.block.comparison_group: row for row in board.rows}.values():
-        names.setdefault(row.block.comparison_group, []).append(montage_name(row.first.record.data.name))
+        data = row.first.record.data
+        names.setdefault(row.block.comparison_group, []).append(montage_name(data.name, data.fingerprint))
     return {name: [stem for stem in stems if (out / f"{stem}.png").exists()] for name, stems in names.items()}

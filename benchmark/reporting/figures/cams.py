@@ -7,27 +7,38 @@ from typing import Any
 from benchmark.hashing import hash_json
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.cam_scores import CAM_STEM
-from benchmark.reporting.board.image_cases import Cases, HeatMap, cam_source, heat_maps, scored_rows
-from benchmark.reporting.figures.labels import full_names, wrapped
+from benchmark.reporting.board.image_cases import Cases, HeatMap, cam_source, finest_first, heat_maps, scored_rows
+from benchmark.reporting.figures.labels import full_names, shortened, wrapped
 from benchmark.reporting.figures.overlays import draw_outline, grey, no_picture, outline, under_heat
-from benchmark.reporting.figures.style import GREY, figure, remove_others, save, set_height, slug, title
+from benchmark.reporting.figures.style import (
+    DPI_OF_HEAT_MAPS,
+    GREY,
+    figure,
+    remove_others,
+    save,
+    set_height,
+    slug,
+    title,
+)
 
 RIGHT_COLOUR, WRONG_COLOUR = "#0072B2", "#B84E00"
 EACH = 2  # right and wrong cases of a class
-MAX_CLASSES = 12
+MAX_CLASSES = 12  # more lines than these do not fit a page
+_LONGEST = 20  # characters of a class above an image
 WIDTH_MM = 180  # a double column
 
 _GAP, _CAPTION, _LEFT = 0.25, 0.42, 1.1  # in cells: between cases, above each, for the names of classes
 
 
 def cam_stems(rows: Sequence[BoardRow], number: int) -> dict[str, BoardRow]:
-    """Return the names, without suffix, of a comparison group's pictures and the row that each is of.
+    """Return the names, without suffix, of a comparison group's pictures and the row that each is of: the best row
+    first, those whose maps are too coarse last.
 
     Args:
         rows: the rows of the comparison group.
         number: the position of the comparison group on the board, from 0.
     """
-    scored = scored_rows(rows)
+    scored = finest_first(scored_rows(rows))
     tail = f"_{slug(rows[0].block.comparison_group_name)}" if number else ""
     stems: dict[str, BoardRow] = {}
     for row, name in zip(scored, full_names(scored), strict=True):
@@ -51,7 +62,7 @@ def write_cam_plots(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]],
             assert cases is not None
             with figure(width_mm=WIDTH_MM) as made:
                 draw_cams(made, cases, row, thumbnails.get(row.first.record.data.fingerprint, {}))
-                paths += save(made, out, stem)
+                paths += save(made, out, stem, DPI_OF_HEAT_MAPS)
     remove_others(out, f"{CAM_STEM}_", paths)
     return paths
 
@@ -79,7 +90,8 @@ def draw_cams(made: Any, cases: Cases, row: BoardRow, thumbnails: Mapping[str, b
     """Draw a line of cases for each class: two that are right, two that are wrong, each as image and heat map."""
     maps = heat_maps(row)
     number = cases.rows.index(row)
-    lines = [(label, pair) for label, pair in chosen(cases, row, maps).items() if any(pair)][:MAX_CLASSES]
+    every = [(label, pair) for label, pair in chosen(cases, row, maps).items() if any(pair)]
+    lines = every[:MAX_CLASSES]
     width = _LEFT + 2 * EACH * 2 + (2 * EACH - 1) * _GAP
     height = len(lines) * (1 + _CAPTION)
     set_height(made, 12 + height * WIDTH_MM / width)
@@ -99,10 +111,11 @@ def draw_cams(made: Any, cases: Cases, row: BoardRow, thumbnails: Mapping[str, b
             i = group[place]
             _case(axes, left, top, maps[cases.image_ids[i]], thumbnails.get(cases.image_ids[i]))
             predicted = cases.predicted[number, i]
+            said = shortened(cases.classes[predicted], _LONGEST)
             axes.text(
                 left,
                 top - 0.06,
-                f"says {cases.classes[predicted]} ({cases.probabilities[number, i, predicted]:.2f})",
+                f"says {said} ({cases.probabilities[number, i, predicted]:.2f})",
                 va="bottom",
                 fontsize=6,
                 color=RIGHT_COLOUR if column < EACH else WRONG_COLOUR,
@@ -112,9 +125,11 @@ def draw_cams(made: Any, cases: Cases, row: BoardRow, thumbnails: Mapping[str, b
     axes.set_aspect("equal", anchor="NW")
     axes.set_axis_off()
     outlined = "; blue: lesion" if any(heat_map.lesion.any() for heat_map in maps.values()) else ""
+    rest = f" {len(every) - len(lines)} more classes are not drawn." if len(every) > len(lines) else ""
     made.suptitle(
         f"{cases.names[number]} on {title([row])}\n"
-        f"Grad-CAM of the class it says, from {cam_source(row)}{outlined}. Right cases, then wrong ones, by lot.",
+        f"Grad-CAM of the class it says, from {cam_source(row)}{outlined}. Right cases, then wrong "
+        f"ones, at random.{rest}",
         x=0.01,
         y=0.995,
         ha="left",

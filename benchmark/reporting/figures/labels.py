@@ -69,6 +69,12 @@ def panel_names(rows: Sequence[BoardRow]) -> list[str]:
     ]
 
 
+def shortened(name: str, longest: int) -> str:
+    """Return a name of at most ``longest`` characters: its ends, where it is longer."""
+    half = (longest - 1) // 2
+    return name if len(name) <= longest else f"{name[: longest - 1 - half]}\u2026{name[-half:]}"
+
+
 def wrapped(name: str, width: int) -> str:
     """Break a name at ``/ _ . , : -`` and spaces into lines of at most ``width`` characters, where it can be."""
     lines = [""]
@@ -117,7 +123,7 @@ def place_labels(
         text.set_position(tuple(offset / scale))
         text.set_anncoords("offset points")
         start, end = _leader(offset, size, radius)
-        if np.linalg.norm(end - start) > 4 * scale:
+        if np.linalg.norm(end - start) > 8 * scale:  # nearer, the name needs no line
             axes.annotate(
                 "",
                 text.xy,

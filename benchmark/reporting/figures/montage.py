@@ -13,13 +13,17 @@ from PIL import Image
 from benchmark.atomic_files import inside, write_atomically
 from benchmark.data.dataset import DataSet
 from benchmark.foreign_files import Refused, list_foreign, read_foreign
-from benchmark.reporting.figures.style import COLUMN_MM, figure, save, set_height, slug
+from benchmark.reporting.figures.labels import shortened, wrapped
+from benchmark.reporting.figures.style import COLUMN_MM, MM, figure, save, set_height, slug
 from benchmark.reporting.figures.thumbnails import UNREADABLE_PICTURE
 
 _NAME = re.compile(r"plot_montage_[a-z0-9-]{1,120}\.png")
 _MOST, _MAX_BYTES, _MAX_PIXELS = 100, 32 * 2**20, 2**24  # of the montages of another folder that are taken along
 
-MAX_CLASSES = 12
+MAX_CLASSES = 48
+_LEFT_MM, _HEIGHT_MM = 22.0, 236.0  # for the names of classes; of all lines, at most: a page
+_MANY, _LONGEST = 12, 32  # of so many classes a name is so long at most: it is whole in the tables
+_LETTERS, _LINE_MM = 20, 2.5  # characters of a line of a name, and its height
 MASK_COLOUR = "#FFB000"
 
 
@@ -30,12 +34,12 @@ def write_montage(data: DataSet, out: Path, per_class: int = 6) -> list[Path]:
     """
     with figure() as made:
         draw_montage(made, data, per_class)
-        return save(made, out, montage_name(data.name))
+        return save(made, out, montage_name(data.name, data.fingerprint))
 
 
-def montage_name(data_name: str) -> str:
-    """Return the name, without suffix, of the montage of a data set."""
-    return f"plot_montage_{slug(data_name)}"
+def montage_name(data_name: str, fingerprint: str) -> str:
+    """Return the name, without suffix, of the montage of a data set; two sets of one name have two."""
+    return f"plot_montage_{slug(data_name)}-{fingerprint[:8]}"
 
 
 def copy_montages(folder: Path, out: Path) -> None:
@@ -76,11 +80,18 @@ def draw_montage(made: Any, data: DataSet, per_class: int = 6) -> None:
     test image of an official split is shown.
     """
     names = data.class_names[:MAX_CLASSES]
-    cell = (COLUMN_MM - 9) / per_class
-    set_height(made, 6 + cell * len(names))
-    grid = made.subplots(len(names), per_class, squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
-    made.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
-    for label, (line, name) in enumerate(zip(grid, names, strict=True)):
+    counts = np.bincount(data.labels, minlength=len(names)).tolist()
+    longest = _LONGEST if len(names) > _MANY else 10 * _LONGEST
+    labels = [wrapped(f"{shortened(name, longest)} ({counts[k]})", _LETTERS) for k, name in enumerate(names)]
+    pitch = min((COLUMN_MM - _LEFT_MM) / per_class, _HEIGHT_MM / len(names))
+    pitch = max(pitch, _LINE_MM * max(label.count("\n") + 1 for label in labels))  # of a line: room for its name
+    per_class = max(per_class, int((COLUMN_MM - _LEFT_MM) / pitch))
+    set_height(made, 8 + pitch * len(names))
+    made.set_layout_engine("none")
+    height = made.get_figheight() / MM
+    edges = {"left": _LEFT_MM / COLUMN_MM, "right": 0.995, "bottom": 0.002, "top": 1 - 7 / height}
+    grid = made.subplots(len(names), per_class, squeeze=False, gridspec_kw={**edges, "wspace": 0.03, "hspace": 0.03})
+    for label, line in enumerate(grid):
         chosen = choose(data, label, per_class)
         for axes in line:
             axes.set_axis_off()
@@ -88,14 +99,14 @@ def draw_montage(made: Any, data: DataSet, per_class: int = 6) -> None:
             axes.imshow(data.pixels[position], interpolation="antialiased")
             if data.masks is not None and data.masks[position].any():
                 axes.contour(data.masks[position] > 0, levels=[0.5], colors=MASK_COLOUR, linewidths=0.5)
-        line[0].set_axis_on()
-        line[0].set_xticks([])
-        line[0].set_yticks([])
-        line[0].spines[:].set_visible(False)
-        line[0].set_ylabel(f"{name}\n({int((data.labels == label).sum())})", fontsize=6.5)
+        place = line[0].transAxes
+        line[0].text(-0.06, 0.5, labels[label], transform=place, fontsize=5.5, ha="right", va="center")
     synthetic = "synthetic images, not patients" if data.synthetic else f"{len(data)} images"
     outlined = "; lesions outlined" if data.masks is not None else ""
-    made.suptitle(f"{data.name}: {synthetic}{outlined}", x=0.01, ha="left", fontsize=7.5)
+    more = f"; {len(data.class_names) - len(names)} more classes" if len(data.class_names) > len(names) else ""
+    made.suptitle(
+        f"{data.name}: {synthetic}{outlined}{more}", x=0.01, y=1 - 1.5 / height, ha="left", va="top", fontsize=7.5
+    )
 
 
 def choose(data: DataSet, label: int, count: int) -> npt.NDArray[np.int64]:

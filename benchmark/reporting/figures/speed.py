@@ -62,11 +62,11 @@ def draw_speed(made: Any, rows: Sequence[BoardRow]) -> None:
             marker=FRAMEWORK_MARKERS.get(row.values["framework"], "D"),
             markersize=size,
             color=colour,
-            markerfacecolor=colour if row.block.pretrained else "white",
-            markeredgecolor="white" if row.block.pretrained else colour,
-            markeredgewidth=0.4 if row.block.pretrained else 0.9,
+            markerfacecolor=(colour, 0.5 if row.block.pretrained else 0.0),  # what lies below shows through
+            markeredgecolor=colour,
+            markeredgewidth=0.6 if row.block.pretrained else 0.9,
             elinewidth=0.7,
-            ecolor=(colour, 0.4),
+            ecolor=(colour, 0.7),
         )
     axes.set_xscale("log")
     axes.margins(x=0.12, y=0.1)

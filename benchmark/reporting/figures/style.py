@@ -11,6 +11,7 @@ from typing import Any
 from benchmark.atomic_files import write_atomically
 from benchmark.hashing import hash_json
 from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.figures.fonts import families, make_drawable
 
 COLUMN_MM = 88  # width of a single column in most journals
 MM = 1 / 25.4  # inches
@@ -22,12 +23,11 @@ OTHER_COLOURS = ("#007A5A", "#7A6000", "#2F6F99")
 FRAMEWORK_MARKERS = {"torch": "o", "tensorflow": "s", "jax": "^"}
 GREY = "#666666"
 GRID = "#DDDDDD"
+DPI, DPI_OF_HEAT_MAPS = 300, 200  # of plots; of pictures of heat maps, which have no more to show
 _LONGEST_SLUG = 80  # characters: a file's name has 255 at most, and some have two such parts
 NARROW = 5.0  # below this ratio of its ends, a logarithmic axis has too few round numbers for its ticks
 
 _RC = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same picture on every machine
     "font.size": 7,
     "axes.titlesize": 7.5,
     "axes.labelsize": 7,
@@ -48,7 +48,6 @@ _RC = {
     "lines.linewidth": 1.0,
     "svg.fonttype": "none",
     "svg.hashsalt": "tumorboard",  # the same plot is the same file
-    "savefig.dpi": 300,
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
 }
 
@@ -60,7 +59,7 @@ def figure(width_mm: float = COLUMN_MM, height_mm: float = 70) -> Iterator[Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_RC):
+    with mpl.rc_context({**_RC, "font.family": list(families())}):
         made = Figure(figsize=(width_mm * MM, height_mm * MM), layout="constrained")
         FigureCanvasAgg(made)
         yield made
@@ -100,12 +99,13 @@ def title(rows: Sequence[BoardRow]) -> str:
     return f"{rows[0].block.comparison_group_name}{synthetic}"
 
 
-def save(made: Any, folder: Path, stem: str) -> list[Path]:
-    """Write a figure as ``stem.png`` (300 dpi) and ``stem.svg``; return both paths. Call it within ``figure``."""
+def save(made: Any, folder: Path, stem: str, dpi: int = DPI) -> list[Path]:
+    """Write a figure as ``stem.png`` and ``stem.svg``; return both paths. Call it within ``figure``."""
+    make_drawable(made)
     paths = []
     for kind, metadata in (("png", {"Software": "TumorBoard"}), ("svg", {"Date": None, "Creator": "TumorBoard"})):
         buffer = io.BytesIO()
-        made.savefig(buffer, format=kind, metadata=metadata)
+        made.savefig(buffer, format=kind, metadata=metadata, dpi=dpi)
         paths.append(write_atomically(folder / f"{stem}.{kind}", buffer.getvalue()))
     return paths
 

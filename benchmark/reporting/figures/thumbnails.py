@@ -12,7 +12,8 @@ from PIL import Image
 
 from benchmark.atomic_files import inside, write_atomically
 from benchmark.data.dataset import DataSet
-from benchmark.foreign_files import Refused, foreign_zip, read_foreign
+from benchmark.foreign_files import Refused, foreign_zip, read_foreign, read_member
+from benchmark.records.results_folder import THUMBNAILS
 
 SIDE = 80  # pixels
 QUALITY = 60
@@ -26,7 +27,7 @@ UNREADABLE_PICTURE = (OSError, ValueError, SyntaxError, EOFError, TypeError, Key
 
 def thumbnail_path(out: Path, fingerprint: str) -> Path:
     """Return where the thumbnails of a data set are kept."""
-    return out / "thumbnails" / f"{fingerprint[:20]}.zip"
+    return out.joinpath(*THUMBNAILS, f"{fingerprint[:20]}.zip")
 
 
 def write_thumbnails(data: DataSet, positions: Iterable[int], out: Path) -> Path:
@@ -40,7 +41,7 @@ def write_thumbnails(data: DataSet, positions: Iterable[int], out: Path) -> Path
         The path of a zip whose entries are named by image id.
     """
     path = thumbnail_path(out, data.fingerprint)
-    inside(out, path.parent.name, path.name)
+    inside(out, *THUMBNAILS, path.name)
     kept = dict(read_thumbnails(out, data.fingerprint))
     position_of = {str(data.image_ids[position]): int(position) for position in positions}
     missing = {name: position for name, position in position_of.items() if name not in kept}
@@ -50,7 +51,7 @@ def write_thumbnails(data: DataSet, positions: Iterable[int], out: Path) -> Path
         image = Image.fromarray(data.pixels[position]).convert("L")
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=QUALITY)
+        image.save(buffer, "JPEG", quality=QUALITY, optimize=True)
         kept[name] = buffer.getvalue()
     content = io.BytesIO()
     with ZipFile(content, "w", ZIP_STORED) as archive:
@@ -98,7 +99,7 @@ def encoded_again(jpeg: bytes) -> bytes | None:
             grey = Image.fromarray(np.asarray(image.convert("L")))  # the pixels alone: no comment, no profile
             grey.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
             buffer = io.BytesIO()
-            grey.save(buffer, "JPEG", quality=QUALITY)
+            grey.save(buffer, "JPEG", quality=QUALITY, optimize=True)
             return buffer.getvalue()
     except UNREADABLE_PICTURE:
         return None
@@ -111,9 +112,9 @@ def read_thumbnails(out: Path, fingerprint: str) -> Mapping[str, bytes]:
     """
     path = thumbnail_path(out, fingerprint)
     try:
-        data = read_foreign(out, path.parent.name, path.name, limit=MAX_FILE_BYTES)
+        data = read_foreign(out, *THUMBNAILS, path.name, limit=MAX_FILE_BYTES)
         with foreign_zip(data, members=MAX_IMAGES, unpacked=MAX_FILE_BYTES) as archive:
             small = [entry for entry in archive.infolist() if entry.file_size <= MAX_BYTES]
-            return {entry.filename: archive.read(entry) for entry in small}
+            return {entry.filename: read_member(archive, entry) for entry in small}
     except (Refused, OSError):
         return {}

@@ -1,4 +1,4 @@
-"""What the interactive leaderboard needs of Grad-CAM: maps, outlines of lesions, chosen cases, a table of scores."""
+"""What the interactive leaderboard needs of Grad-CAM: maps, outlines of lesions, chosen cases."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -6,13 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.evaluation.cam_metrics import POINTING, SCORES, upsample
-from benchmark.reporting.board.board import BoardRow
-from benchmark.reporting.board.cam_scores import IMAGES, RANDOMIZED, shared_baselines
-from benchmark.reporting.board.columns import named
+from benchmark.evaluation.cam_metrics import upsample
 from benchmark.reporting.board.image_cases import Cases, HeatMap, cam_source, heat_maps
 from benchmark.reporting.figures.cams import chosen
-from benchmark.reporting.figures.labels import full_names
 from benchmark.reporting.figures.overlays import Line, outline
 
 MAP_BYTES = 1_500_000  # of all maps on a page
@@ -71,28 +67,3 @@ def svg_path(lines: Sequence[Line]) -> str:
         points = dict.fromkeys((round(x * _GRID), round(y * _GRID)) for x, y in line)
         parts.append("M" + "L".join(f"{x} {y}" for x, y in points) + "Z")
     return "".join(parts)
-
-
-def cam_table(rows: Sequence[BoardRow]) -> dict[str, Any] | None:
-    """Return the table of scores of a comparison group's maps, baselines last; ``None`` without any score."""
-    scored = {name: row for name, row in zip(full_names(rows), rows, strict=True) if POINTING in row.values}
-    if not scored:
-        return None
-    checked = any(RANDOMIZED in row.values for row in scored.values())
-    *columns, randomized = named(*SCORES, IMAGES, RANDOMIZED)
-    head = ["backbone", *(column.title for column in columns), "map", *([randomized.title] if checked else [])]
-    lines = []
-    for name, row in scored.items():
-        cells = [{"text": name, "interval": ""}]
-        for column in columns:
-            ends = column.ends(row.intervals.get(column.name), "–")  # noqa: RUF001
-            cells.append({"text": column.text(row.values[column.name]), "interval": ends})
-        cells.append({"text": cam_source(row), "interval": ""})
-        if checked:
-            cells.append({"text": randomized.text(row.values.get(RANDOMIZED)), "interval": ""})
-        lines.append({"baseline": False, "cells": cells})
-    for name, means, count in shared_baselines({name: row.first.cam_scores for name, row in scored.items()}):
-        texts = [name, *(column.text({**means, IMAGES: count}[column.name]) for column in columns)]
-        texts += [""] * (1 + checked)
-        lines.append({"baseline": True, "cells": [{"text": text, "interval": ""} for text in texts]})
-    return {"head": head, "lines": lines, "checked": checked}

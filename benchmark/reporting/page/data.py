@@ -11,7 +11,7 @@ import numpy.typing as npt
 from benchmark.evaluation.calibration import reliability
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.image_cases import LABEL_ERRORS, Cases, first_seed
-from benchmark.reporting.board.pairs import row_pairs, sentence
+from benchmark.reporting.board.pairs import row_pairs, sentence, sentences_across
 from benchmark.reporting.board.reproduce import command_of
 from benchmark.reporting.board.rows import Result
 from benchmark.reporting.figures.speed import pareto_front
@@ -61,9 +61,9 @@ def _comparison_group(
 
 
 def _pairs(cases: Cases, board: Board) -> dict[str, str]:
-    """Return a sentence on each pair of rows that was compared, by their numbers, the smaller first."""
+    """Return what is said of each pair of rows that can be compared, by their numbers, the smaller first."""
     place = {id(row): number for number, row in enumerate(cases.rows)}
-    sentences = {}
+    sentences = {f"{first},{second}": text for (first, second), text in sentences_across(cases.rows).items()}
     for block in dict.fromkeys(row.block.name for row in cases.rows):
         for pair in row_pairs(board, block):
             first, second = sorted(place[id(row)] for row in pair.rows)
@@ -154,7 +154,7 @@ def _details(row: BoardRow) -> dict[str, Any]:
         "tuning": [trial.model_dump(mode="json") for trial in record.trials] or None,
         "network": network,
         "data": record.data.model_dump(mode="json"),
-        "data audit": None if record.audit is None else record.audit.model_dump(mode="json"),
+        "data audit": None if record.audit is None else record.audit.model_dump(mode="json", exclude={"references"}),
         "grad-cam": None if record.cam is None else record.cam.model_dump(mode="json", exclude={"randomized"}),
         "timings": record.timings.model_dump(mode="json"),
         "provenance": record.provenance,

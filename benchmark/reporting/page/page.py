@@ -1,17 +1,19 @@
 """``leaderboard.html``: one file that works offline, with all it needs inside."""
 
 import base64
+import gzip
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from importlib.resources import files
 from typing import Any
 
+from benchmark.package_files import files
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import DataFacts
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
 from benchmark.reporting.board.board import Board, BoardRow
+from benchmark.reporting.board.cam_scores import RANDOMIZED
 from benchmark.reporting.board.column import Column, Kind, Values
 from benchmark.reporting.board.columns import all_columns, in_output, in_section
 from benchmark.reporting.board.phrases import (
@@ -23,16 +25,22 @@ from benchmark.reporting.board.phrases import (
     one_class,
     patient_note,
     rank_notes,
+    rank_text,
     standing,
 )
-from benchmark.reporting.board.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.board.row_notes import marks, row_notes
+from benchmark.reporting.breakdown.breakdowns import Breakdowns
+from benchmark.reporting.breakdown.cross_tables import cross_page
+from benchmark.reporting.breakdown.strata_tables import strata_page
+from benchmark.reporting.documents.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.figures.labels import telling_columns
-from benchmark.reporting.page.cams import cam_table
 from benchmark.reporting.page.data import Thumbnails, page_data
 from benchmark.reporting.summary.answers import answers
+from benchmark.reporting.summary.cam_tables import cam_tables, coarse_notes
 from benchmark.reporting.summary.doubts import doubts
-from benchmark.reporting.summary.sections import table_sections
+from benchmark.reporting.summary.outside_head import outside_head
+from benchmark.reporting.summary.sections import WITHOUT, table_sections
+from benchmark.text import shown
 
 _SCRIPTS = (
     "base",
@@ -44,16 +52,19 @@ _SCRIPTS = (
 _PARTS = re.compile(r"[^/_:]+[/_:]*|[/_:]+")  # of a name, between which a line may break
 
 
-def page(board: Board, thumbnails: Thumbnails) -> str:
+def page(board: Board, thumbnails: Thumbnails, breakdowns: Breakdowns = Breakdowns()) -> str:  # noqa: B008 - frozen
     """Return the page. Every name in it is escaped; every library is inside.
 
     Args:
         thumbnails: JPEGs by fingerprint and image id, as far as there are any.
+        breakdowns: the cross matrix and the strata.
     """
     from jinja2 import Environment, StrictUndefined
 
     static = files("benchmark.reporting.page") / "static"
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_as_text
+    )
     template = environment.from_string((static / "leaderboard.html.jinja").read_text(encoding="utf-8"))
     return template.render(
         disclaimer=DISCLAIMER,
@@ -61,38 +72,63 @@ def page(board: Board, thumbnails: Thumbnails) -> str:
         published_note=PUBLISHED_NOTE,
         cam_reading=CAM_READING,
         randomized_reading=RANDOMIZED_READING,
-        tables=[_table(number, rows, board) for number, rows in enumerate(board.comparison_groups())],
+        cross=cross_page(breakdowns.matrices),
+        tables=[_table(number, rows, board, breakdowns) for number, rows in enumerate(board.comparison_groups())],
         notes=board.notes,
         problems=board.problems,
         data=script_json(page_data(board, thumbnails)),
         style=(static / "leaderboard.css").read_text(encoding="utf-8"),
         script="\n".join((static / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS),
-        plotly=(files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8"),
+        plotly=packed((files("plotly") / "package_data" / "plotly.min.js").read_bytes()),
         tables_style=(files("itables") / "html" / "dt_bundle.css").read_text(encoding="utf-8"),
-        tables_script=base64.b64encode((files("itables") / "html" / "dt_bundle.js").read_bytes()).decode("ascii"),
+        tables_script=packed((files("itables") / "html" / "dt_bundle.js").read_bytes()),
     )
 
 
+def packed(script: bytes) -> str:
+    """Return a library as text that the page unpacks: gzip, without a date, in base64. A third of its size."""
+    return base64.b64encode(gzip.compress(script, mtime=0)).decode("ascii")
+
+
 def script_json(value: Any) -> str:
-    """Return JSON that can stand in a script element: nothing in it ends the element or starts a comment."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False, default=str)
+    """Return JSON that can stand in a script element: nothing in it ends the element or starts a comment.
+
+    Text in it is as :func:`~benchmark.text.shown` leaves it.
+    """
+    text = json.dumps(_all_as_text(value), separators=(",", ":"), allow_nan=False, default=str)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any]:
+def _as_text(value: Any) -> Any:
+    """Return a value for the page; text without what turns the order of letters, markup of our own as it is."""
+    return shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _all_as_text(value: Any) -> Any:
+    """Return nested values with all text in them as :func:`_as_text` leaves it."""
+    if isinstance(value, Mapping):
+        return {_as_text(name): _all_as_text(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_all_as_text(inner) for inner in value]
+    return _as_text(value)
+
+
+def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Breakdowns) -> dict[str, Any]:
     """Return what the template needs of a comparison group.
 
     Args:
         number: the position of the comparison group on the board, from 0.
     """
     data = rows[0].first.record.data
-    notes = row_notes(rows)
+    notes, scored = row_notes(rows), [row for row in rows if row.values["n_runs"]]
     places = {row.block.place: row.block.name for row in rows}
     judged = {place: board.statistics[name] for place, name in places.items() if name in board.statistics}
     ranking = block_notes(judged, partial(rank_notes, data=data))
-    sections = table_sections(rows)
+    references = board.references.get(rows[0].block.comparison_group, ()) if scored else ()
+    sections = table_sections(rows, references)
     marked = {id(row): numbers for row, numbers in zip(rows, marks(notes, len(rows)), strict=True)}
-    lines = {id(row): _line(row) for row in rows}
+    marked |= {id(row): [] for row in references}
+    lines = {id(row): _line(row) for row in (*rows, *references)}
     columns = _columns(board, data, list(lines.values()))
     shown = set(board.columns) or _front(rows, data)
     counted = {"rows": len(notes), "intervals and ranks": len(ranking)}
@@ -126,7 +162,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
         "rows": [
             {
                 "key": row.first.row_key,
-                "scored": bool(row.values["n_runs"]),
+                "scored": bool(row.values["n_runs"]) and section.heading != WITHOUT,
                 "section": place,
                 "marks": marked[id(row)],
                 "cells": [_cell(column, row, lines[id(row)], board) for column in columns],
@@ -135,7 +171,11 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board) -> dict[str, Any
             for row in section.rows
         ],
         "published": _published(data),
-        "cams": cam_table([row for row in rows if row.values["n_runs"]]),
+        "strata": strata_page(breakdowns.strata.get(rows[0].block.comparison_group)),
+        "cams": cam_tables(scored, "–"),  # noqa: RUF001
+        "cam_notes": coarse_notes(scored),
+        "cams_checked": any(RANDOMIZED in row.values for row in scored),
+        "outside": outside_head(scored),
     }
 
 
@@ -145,11 +185,12 @@ def _published(data: DataFacts) -> dict[str, Any] | None:
     if not results:
         return None
     counts = [column for column in in_section("errors", data) if any(column.name in each.values for each in results)]
-    head = ["work", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
+    head = ["work", "source", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
     lines = [
         {
             "cells": [
                 result.work,
+                result.source,
                 result.model,
                 "pretrained" if result.pretrained else "none",
                 result.protocol,
@@ -199,7 +240,8 @@ def _cell(column: Column, row: BoardRow, line: Values, board: Board) -> dict[str
     text, interval = column.text(value), row.intervals.get(column.name)
     below = "" if value is None else column.ends(interval, "–")  # noqa: RUF001
     if column.name == "rank" and row.block.name in board.statistics:
-        below = standing(row.rank, board.statistics[row.block.name].ranks)
+        text = rank_text(row, "–")  # noqa: RUF001
+        below = standing(row, board.statistics[row.block.name])
     plain = "" if value is None else repr(float(value)) if isinstance(value, float) else str(value)
     return {
         "name": column.name,

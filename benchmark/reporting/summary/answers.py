@@ -15,7 +15,7 @@ from benchmark.reporting.board.pairs import row_pairs
 from benchmark.reporting.figures.labels import full_names
 
 WITHIN = 0.02  # of the best macro-F1: among such rows the fastest is named
-DEMONSTRATION = "A demonstration on simulated images: do not choose a backbone by it."
+DEMONSTRATION = "this is a demonstration; do not choose a backbone by it."
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,11 @@ def answers(board: Board, rows: Sequence[BoardRow]) -> list[Answer]:
 
 
 def answer_lines(board: Board) -> list[str]:
-    """Return all answers as lines of text, those of each comparison group under its name where there are several."""
-    groups = board.comparison_groups()
+    """Return all answers as lines of text, those of each comparison group under its name where there are several.
+
+    What is crossed stands in its matrix.
+    """
+    groups = [rows for rows in board.comparison_groups() if rows[0].first.record.data.external is None]
     lines: list[str] = []
     for rows in groups:
         sentences = [str(answer) for answer in answers(board, rows)]
@@ -102,7 +105,7 @@ def _tied(board: Board, chosen: _Candidates) -> str:
     pairs = [pair for pair in row_pairs(board, best.block.name) if best in pair.rows]
     place = best.block.place
     if not pairs:
-        return f"it is the only row of its block ({place})."
+        return f"none; it is the only row of its block ({place})."
     tied = [next(row for row in pair.rows if row is not best) for pair in pairs if not pair.better]
     if not tied:
         others = "the other row is" if len(pairs) == 1 else f"all {len(pairs)} others are"
@@ -125,7 +128,9 @@ def _fastest(chosen: _Candidates) -> list[Answer]:
     ]
     fastest = max(near, key=lambda row: row.values["infer_images_per_s"])
     text = (
-        f"{chosen.told(fastest)}." if fastest is not best else "the best row itself; no row so near to it is faster."
+        f"{chosen.told(fastest)}."
+        if fastest is not best
+        else "the best row itself, as no other row so near to it is faster."
     )
     return [Answer(f"Fastest within {WITHIN} of the best", text)]
 
@@ -133,7 +138,7 @@ def _fastest(chosen: _Candidates) -> list[Answer]:
 def _fewest_missed(chosen: _Candidates) -> list[Answer]:
     """Return the row that calls the fewest tumours healthy; nothing where no class is the healthy one."""
     data = chosen.best.first.record.data
-    tumours = data.tumour_names
+    tumours = [name for name in data.tumour_names if chosen.best.values.get(f"support_{name}")]
     if not tumours:
         return []
     missed = {id(row): sum(row.values.get(f"missed_{name}", 0) for name in tumours) for row in chosen.rows}
@@ -174,12 +179,18 @@ def _pretraining(chosen: _Candidates) -> str:
     verdict = "can't be told"
     if compared.better is not None:
         verdict = "yes" if compared.better == compared.first else "no"
-    which = "one network" if twins else "different networks"
-    interval = compared.interval
+    more = "more" if compared.difference >= 0 else "less"
+    low, high = compared.interval.low, compared.interval.high
+    if compared.difference < 0:
+        low, high = -high, -low
+    which = (
+        "One network, from two kinds of weights."
+        if twins
+        else "The two are different networks, so that this is not of the weights alone."
+    )
     return (
-        f"{verdict}: {chosen.name(first)} (pretrained) less {chosen.name(second)} (random weights) is "
-        f"{compared.difference:+.3f} macro-F1 (95 % interval {interval.low:+.3f} to {interval.high:+.3f}) on the "
-        f"same images; {which}, different starting weights."
+        f"{verdict}: {chosen.name(first)} (pretrained) has {abs(compared.difference):.3f} {more} macro-F1 than "
+        f"{chosen.name(second)} (random weights) on the same images, 95 % interval {low:.3f} to {high:.3f}. {which}"
     )
 
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from benchmark.data.audit.audit import Audit
+from benchmark.data.audit.audit import SHIFTED, Audit
+from benchmark.data.duplicates.groups import Duplicates
 from benchmark.evaluation.bootstrap import SEEDS_TO_RESAMPLE
 from benchmark.reporting.board.audit_summary import audits_of
 from benchmark.reporting.board.board import Board, BoardRow
@@ -65,29 +66,42 @@ def _patients(rows: Sequence[BoardRow]) -> Doubt:
 def _copies(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
     if not audits:
         return Doubt("copies", Level.UNKNOWN, "The images were not audited.")
-    copies = sum(audit.near.test_images for audit in audits)
+    near, copies = (sum(each.test_images for each in kinds) for kinds in _of_kinds(audits))
     removed, two = max(audit.removed or 0 for audit in audits), audits[0].near.conflicting
-    level = Level.SERIOUS if copies else Level.CAUTION if two else Level.GOOD
+    shifted = max(audits, key=lambda audit: audit.shift())
+    level = Level.SERIOUS if near else Level.CAUTION if two or shifted.shift() >= SHIFTED else Level.GOOD
     text = (
-        f"{copies} of {rows[0].values['n_test']} test images have a copy or a near-copy in training or validation."
-        if copies
-        else "No test image has a copy or a near-copy in training or validation."
+        f"{near} of {rows[0].values['n_test']} test images have a near-duplicate in training or validation "
+        f"({copies} of them an identical copy)."
+        if near
+        else "No test image has a copy or a near-duplicate in training or validation."
     )
     text += f" {removed} training images were left out for that." if removed else ""
+    if shifted.shift() >= SHIFTED:
+        text += (
+            f" Class shares of training and test are {shifted.shift():.2f} apart (total variation distance): "
+            "validation does not stand for test"
+        )
+        text += "; --split regroup cuts the parts anew instead." if removed else "."
     labels = "group of copies carries" if two == 1 else "groups of copies carry"
     text += f" {two} {labels} two labels: at least one is wrong." if two else ""
     return Doubt("copies", level, text)
 
 
+def _of_kinds(audits: Sequence[Audit]) -> tuple[list[Duplicates], list[Duplicates]]:
+    """Return the near-duplicates and the identical copies of each audit."""
+    return [audit.near for audit in audits], [audit.pixel_identical for audit in audits]
+
+
 def _shortcuts(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
-    """Return how far features that know nothing of tumours get, beside the rows."""
+    """Return how far trivial features get without a network, beside the rows."""
     best: dict[str, tuple[float, float]] = {}
     for audit in audits:
         for probe in audit.probe:
             reached = max(probe.balanced_accuracy, best.get(probe.target, (0.0, 0.0))[0])
             best[probe.target] = reached, probe.chance
     if not best:
-        return Doubt("shortcuts", Level.UNKNOWN, "No probe was made, or there were too few independent images.")
+        return Doubt("shortcuts", Level.UNKNOWN, "No probe was made, or a class has too few training images.")
     own = [row.values["balanced_accuracy"] for row in rows]
     shares = []
     for target, (reached, chance) in best.items():
@@ -108,8 +122,8 @@ def _shortcuts(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
     return Doubt(
         "shortcuts",
         level,
-        f"Features that know nothing of tumours (brightness, borders, histogram, size) reach a balanced accuracy of "
-        f"{told}; the rows' balanced accuracy for the class is {span}.",
+        f"Without a network, trivial features (size, file type, borders, brightness, histogram; the last two contain "
+        f"the lesion's pixels) reach a balanced accuracy of {told}; the rows' for the class is {span}.",
     )
 
 
@@ -126,7 +140,7 @@ def _seeds(board: Board, rows: Sequence[BoardRow]) -> Doubt:
     return Doubt(
         "seeds",
         Level.GOOD,
-        f"At least {max(fewest.seeds, SEEDS_TO_RESAMPLE)} seeds a row; intervals hold their spread.",
+        f"At least {max(fewest.seeds, SEEDS_TO_RESAMPLE)} seeds a row; intervals include their spread.",
     )
 
 

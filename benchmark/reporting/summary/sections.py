@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.row_notes import why_guessed
 
+WITHOUT = "Without a network"
+
 
 @dataclass(frozen=True)
 class TableSection:
@@ -27,8 +29,9 @@ class TableSection:
         return bool(self.why)
 
 
-def table_sections(rows: Sequence[BoardRow]) -> list[TableSection]:
-    """Return the sections of a comparison group: its blocks in order, then the rows that may have guessed.
+def table_sections(rows: Sequence[BoardRow], references: Sequence[BoardRow] = ()) -> list[TableSection]:
+    """Return the sections of a comparison group: its blocks in order, the rows that may have guessed, and those
+    without a network.
 
     Blocks do not mix: a rank is given within one, so that rank 1 of two blocks says nothing of the two rows.
     """
@@ -41,6 +44,8 @@ def table_sections(rows: Sequence[BoardRow]) -> list[TableSection]:
     if guesses:
         why = "; ".join(dict.fromkeys(why_guessed(row) for row in guesses))
         sections.append(TableSection("Not shown to be better than guessing", f"{why}.", guesses))
+    if references:
+        sections.append(TableSection(WITHOUT, "", tuple(references)))
     return sections
 
 

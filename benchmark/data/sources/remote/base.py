@@ -40,7 +40,7 @@ class About:
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"'{path}' can't be read ({error}): remove it, and it is fetched anew.") from None
+            raise UserError(f"'{path}' can't be read ({error}): remove it, and it is fetched again.") from None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,12 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+// A library that stands packed in the page (gzip in base64), as text
+function unpacked(id) {
+  const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (character) => character.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+
 // Plotly reads a small set of tags in its texts: take their brackets away
 const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();

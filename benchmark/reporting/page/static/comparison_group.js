@@ -43,7 +43,7 @@ function showRow(comparisonGroup, row, place) {
   showHeatMaps(comparisonGroup, row, heatMaps);
   if (row.cam?.randomized.length) {
     const check = element("div", { class: "plot low" });
-    heatMaps.append(element("h4", {}, "Do the maps notice when weights are drawn anew?"), check);
+    heatMaps.append(element("h4", {}, "Do the maps change when the weights are replaced by random ones?"), check);
     randomizedPlot(row, check);
   }
   document.querySelectorAll("table.board tbody tr").forEach((line) => line.classList.toggle("chosen", line.dataset.key === row.key));
@@ -76,7 +76,7 @@ function compareRows(comparisonGroup, place) {
       element("tr", {}, element("td"), element("th", { scope: "col" }, a.name), element("th", { scope: "col" }, b.name)),
       ...lines.map(([name, ...cells]) => element("tr", {}, element("th", { scope: "row" }, name), ...cells.map((cell) => element("td", {}, String(cell)))))));
     result.replaceChildren(...groups.map(([name, numbers]) => element("button", { type: "button", onclick: () => imageList(comparisonGroup, numbers, images, `${a.name} and ${b.name}: ${name}`, { row: a, other: b }) }, `${name}: ${numbers.length}`)));
-    compared.textContent = comparisonGroup.pairs[[first.value, second.value].sort((x, y) => x - y)] ?? (first.value === second.value ? "This is one row." : "The two stand in different blocks and are not compared.");
+    compared.textContent = comparisonGroup.pairs[[first.value, second.value].sort((x, y) => x - y)] ?? (first.value === second.value ? "This is one row." : "The two are not compared: they were not read on the same images, or one is not whole.");
     images.replaceChildren();
   };
   first.onchange = update;
@@ -100,7 +100,7 @@ function showComparisonGroup(section, comparisonGroup) {
   const which = element("select", { "aria-label": "false negatives of which class" }, element("option", { value: "" }, "all classes"), ...comparisonGroup.classes.map((name, i) => element("option", { value: i }, name)));
   const different = panel("Compare two rows"), missed = panel(comparisonGroup.negative === null ? "Gallery: every image that a row gets wrong" : "Gallery: every missed tumour");
   body.append(
-    element("div", { class: "panels" }, panel("Macro-F1 against throughput", element("p", { class: "quiet" }, "Size: memory; open: from scratch; dashed: Pareto front."), speed), panel("False negatives", which, errors)),
+    element("div", { class: "panels" }, panel("Macro-F1 against throughput", element("p", { class: "quiet" }, "Size: memory; open: from scratch; dashed: Pareto front."), speed, element("ol", { class: "key" }, ...comparisonGroup.rows.map((row) => element("li", {}, row.name)))), panel("False negatives", which, errors)),
     missed, chosen, different);
   speedPlot(comparisonGroup, speed);
   errorPlot(comparisonGroup, errors, which);

@@ -146,7 +146,7 @@ function showHeatMaps(comparisonGroup, row, place) {
     place.append(element("p", { class: "quiet" }, row.details["grad-cam"]?.reason || "This run has no heat maps."));
     return;
   }
-  place.append(element("p", { class: "quiet" }, `Grad-CAM of the class it says, from ${row.cam.source}. Right cases, then wrong ones, drawn by lot${Object.keys(comparisonGroup.lesions).length ? "; outlined: the lesion" : ""}.`));
+  place.append(element("p", { class: "quiet" }, `Grad-CAM of the class it says, from ${row.cam.source}. Right cases, then wrong ones, chosen at random${Object.keys(comparisonGroup.lesions).length ? "; outlined: the lesion" : ""}.`));
   const table = element("table", { class: "heat-maps" }, element("caption", { class: "hidden" }, `Where ${row.name} looks: right and wrong cases of each class`));
   table.append(element("tr", { class: "kinds" }, element("td"), element("th", { scope: "col" }, "right"), element("th", { scope: "col" }, "wrong")));
   row.cam.cases.forEach((cases, label) => {

@@ -1,8 +1,11 @@
 // --- plots: drawn when they come into view, and again after a change of theme ------------------------------------
 
-// Plotly is large: its script runs when the first plot is wanted, at once, so that a page can be printed at any time
+// Plotly is large: it is unpacked while the page is read, and its script runs when the first plot is wanted, at once,
+// so that a page can be printed at any time
+let plotlyScript = null;
+const plotlyUnpacked = unpacked("plotly-script").then((text) => { plotlyScript = text; });
 function plotly() {
-  if (!window.Plotly) document.head.append(element("script", {}, document.getElementById("plotly-script").textContent));
+  if (!window.Plotly) document.head.append(element("script", {}, plotlyScript));
   return window.Plotly;
 }
 
@@ -22,6 +25,7 @@ function start(drawing) {
 // Draw a plot into an element. ``label``: what it shows, for those who hear the page
 function draw(place, label, make) {
   const again = async () => {
+    if (plotlyScript === null) await plotlyUnpacked; // only then: what is printed must be drawn at once
     const [traces, layout] = make();
     const text = colour("--text"), line = colour("--line");
     const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true };
@@ -96,11 +100,12 @@ const shade = (row) => (document.documentElement.classList.contains("dark")
 function speedPlot(comparisonGroup, place) {
   draw(place, `Macro-F1 against inference throughput of ${comparisonGroup.rows.length} rows; the same figures stand in the table above`, () => {
     const largest = Math.max(1, ...comparisonGroup.rows.map((row) => row.memory ?? 0));
+    // on a phone the names are numbers, which the list below the plot explains
     const points = comparisonGroup.rows.filter((row) => row.speed).sort((a, b) => (b.memory ?? 0) - (a.memory ?? 0)); // small bubbles above large ones
     const middle = Math.sqrt(Math.min(...points.map((row) => row.speed)) * Math.max(...points.map((row) => row.speed)));
     const places = [...points].sort((a, b) => b.speed - a.speed); // names of neighbours stand above and below in turn
     const traces = points.map((row) => [row, places.indexOf(row)]).map(([row, place]) => ({
-      x: [row.speed], y: [row.macro_f1], name: plain(row.name), mode: innerWidth > 600 ? "markers+text" : "markers", text: [plain(row.name)], textposition: `${["top", "bottom"][place % 2]} ${row.speed > middle ? "left" : "right"}`, textfont: { size: 10 }, cliponaxis: false, showlegend: false,
+      x: [row.speed], y: [row.macro_f1], name: plain(row.name), mode: "markers+text", text: [innerWidth > 600 ? plain(row.name) : String(comparisonGroup.rows.indexOf(row) + 1)], textposition: `${["top", "bottom"][place % 2]} ${row.speed > middle ? "left" : "right"}`, textfont: { size: 10 }, cliponaxis: false, showlegend: false,
       error_y: row.interval ? { type: "data", symmetric: false, array: [row.interval[1] - row.macro_f1], arrayminus: [row.macro_f1 - row.interval[0]], thickness: 1, width: 0, color: shade(row) } : undefined,
       marker: { symbol: row.symbol + (row.pretrained ? "" : "-open"), color: shade(row), opacity: 0.75, size: row.memory ? Math.max(6, 24 * Math.sqrt(row.memory / largest)) : 10 },
       hovertemplate: `${plain(row.name)}<br>macro-F1 %{y:.3f}<br>%{x:.4g} images/s<br>${row.memory ? Math.round(row.memory) + " MB" : ""}<br>${plain(row.speed_block)}<extra></extra>`,
@@ -149,14 +154,14 @@ function curvePlot(row, place, measure) {
 
 // How much maps still look like the trained network's, the more of its stages have new weights
 function randomizedPlot(row, place) {
-  draw(place, `${row.name}: rank correlation of its heat maps with those of new weights, from the head down`, () => [[
-    { x: row.cam.randomized.map((step, i) => i + 1), y: row.cam.randomized.map((step) => step[1]), customdata: row.cam.randomized.map((step) => plain(step[0])), mode: "lines+markers", line: { color: colour("--good"), width: 1.5 }, hovertemplate: "down to %{customdata}<br>%{y:.2f}<extra></extra>", showlegend: false },
-  ], { xaxis: { title: { text: "steps of stages with new weights, from the head down" }, dtick: 1 }, yaxis: { title: { text: "rank correlation" }, range: [-0.55, 1.05] } }]);
+  draw(place, `${row.name}: rank correlation of its heat maps with those of random weights, the more stages have them`, () => [[
+    { x: row.cam.randomized.map((step, i) => i + 1), y: row.cam.randomized.map((step) => step[1]), customdata: row.cam.randomized.map((step) => plain(step[0])), mode: "lines+markers", line: { color: colour("--good"), width: 1.5 }, hovertemplate: "from the head down to %{customdata}<br>%{y:.2f}<extra></extra>", showlegend: false },
+  ], { xaxis: { title: { text: "stages with random weights, counted from the head" }, dtick: 1 }, yaxis: { title: { text: "rank correlation" }, range: [-0.55, 1.05] } }]);
 }
 
 function reliabilityPlot(row, place) {
   draw(place, `${row.name}: share that is right by probability of the predicted class; expected calibration error ${row.reliability.error.toFixed(3)}`, () => [[
     { x: [0, 1], y: [0, 1], mode: "lines", line: { color: colour("--quiet"), dash: "dash", width: 1 }, hoverinfo: "skip", showlegend: false },
-    { x: row.reliability.confidence, y: row.reliability.accuracy, customdata: row.reliability.counts, mode: "lines+markers", line: { color: colour("--good"), width: 1 }, marker: { size: row.reliability.counts.map((count) => 4 + 16 * Math.sqrt(count / Math.max(...row.reliability.counts))) }, showlegend: false, hovertemplate: "said %{x:.2f}<br>right %{y:.2f}<br>%{customdata} images<extra></extra>" },
+    { x: row.reliability.confidence, y: row.reliability.accuracy, customdata: row.reliability.counts, mode: "lines+markers", line: { color: colour("--good"), width: 1 }, marker: { size: row.reliability.counts.map((count) => 4 + 16 * Math.sqrt(count / Math.max(...row.reliability.counts))) }, showlegend: false, hovertemplate: "probability %{x:.2f}<br>right %{y:.2f}<br>%{customdata} images<extra></extra>" },
   ], { xaxis: { title: { text: `probability of the predicted class (ECE ${row.reliability.error.toFixed(3)})` }, range: [0, 1.02] }, yaxis: { title: { text: "share that is right" }, range: [0, 1.02] } }]);
 }

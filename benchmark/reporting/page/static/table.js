@@ -119,8 +119,7 @@ async function copyLink(button) {
 }
 
 async function tables() {
-  const bytes = Uint8Array.from(atob(document.getElementById("tables-script").textContent), (character) => character.charCodeAt(0));
-  const url = URL.createObjectURL(new Blob([bytes], { type: "text/javascript" }));
+  const url = URL.createObjectURL(new Blob([await unpacked("tables-script")], { type: "text/javascript" }));
   const { default: DataTable } = await import(url);
   URL.revokeObjectURL(url);
   window.DataTable = DataTable;
@@ -131,10 +130,18 @@ async function tables() {
   }
   document.querySelectorAll("table.board").forEach(boardOf);
   restoring = false;
+  await plotlyUnpacked; // from here the page can be printed
   document.documentElement.dataset.ready = "1";
 }
 
-// Folded rows are on paper, and the panels' plots too
-addEventListener("beforeprint", () => document.querySelectorAll("table.board").forEach((node) => node.classList.add("whole")));
-addEventListener("afterprint", () => document.querySelectorAll("table.board").forEach((node) => node.classList.remove("whole")));
-
+// Folded rows, notes and audits are on paper; afterwards they are folded as before
+let unfolded = [];
+addEventListener("beforeprint", () => {
+  document.querySelectorAll("table.board").forEach((node) => node.classList.add("whole"));
+  unfolded = [...document.querySelectorAll("details:is(.row-notes, .audit, .published):not([open])")];
+  unfolded.forEach((folded) => { folded.open = true; });
+});
+addEventListener("afterprint", () => {
+  document.querySelectorAll("table.board").forEach((node) => node.classList.remove("whole"));
+  unfolded.forEach((folded) => { folded.open = false; });
+});

@@ -1,7 +1,8 @@
 """Published results on the same data set, to stand beside a board: never ranked, never compared with its rows.
 
-``published.csv`` has a row for each result that a work reports, and ``seed_notebook.csv``, beside the suite that
-repeats it, one for each experiment of the notebook that this benchmark grew from.
+``published.csv`` has a row for each result that a work reports, with a DOI or an address to look it up; what can't be
+found there does not stand in it. ``seed_notebook.csv``, beside the suite that repeats it, has one for
+each experiment of the notebook that this benchmark grew from.
 """
 
 import csv
@@ -32,6 +33,7 @@ class Published:
 
     Args:
         work: the paper or notebook that reports it.
+        source: its DOI or address; of the notebook the file with its figures.
         model: the network as that work calls it.
         protocol: the split as that work describes it.
         level: what was kept apart between training and test: ``patient``, ``slice`` (patients are on both sides), or
@@ -44,6 +46,7 @@ class Published:
     """
 
     work: str
+    source: str
     model: str
     protocol: str
     level: str
@@ -102,15 +105,13 @@ def published_results(data: DataFacts) -> tuple[Published, ...]:
 
 @cache
 def _published() -> dict[str, list[Published]]:
-    """Return the rows of ``published.csv`` by data set; those of the notebook stand in its own file, with more."""
+    """Return the rows of ``published.csv`` by data set."""
     by_data_set: dict[str, list[Published]] = {}
     for line in _lines(_PUBLISHED):
-        if line["work"] == NOTEBOOK:
-            continue
-        verified = line["verified"]
         by_data_set.setdefault(line["dataset"], []).append(
             Published(
                 work=line["work"],
+                source=line["source"],
                 model=line["model"],
                 protocol=line["protocol"],
                 level=_level(line["protocol"]),
@@ -120,7 +121,7 @@ def _published() -> dict[str, list[Published]]:
                 recalls=_by_class(line, "recall_"),
                 false_negatives={},
                 missed={},
-                caveat="" if verified == "yes" else verified,
+                caveat=line["caveat"],
             )
         )
     return by_data_set
@@ -134,6 +135,7 @@ def _notebook() -> list[Published]:
         results.append(
             Published(
                 work=NOTEBOOK,
+                source=f"suites/{_EXPERIMENTS.name}",
                 model=f"{line['backbone']}, {line['id']}",
                 protocol=_NOTEBOOK_PROTOCOL,
                 level=_level(_NOTEBOOK_PROTOCOL),

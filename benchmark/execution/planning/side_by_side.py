@@ -1,0 +1,57 @@
+"""How many workers of one machine run side by side, and what each has for itself: a GPU, or a share of the cores."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from benchmark.data.preparation.threads import usable_cpus
+from benchmark.errors import UserError
+from benchmark.execution.planning.devices import nvidia_smi
+from benchmark.execution.worker.job import Job
+
+Environments = tuple[Mapping[str, str], ...]
+
+
+def worker_environments(asked: int | Literal["auto"], jobs: Sequence[Job]) -> Environments:
+    """Return what the environment of each worker has for its own; one entry means one run after another.
+
+    ``auto`` is a worker for each GPU, where all runs are for one, else a single worker: on a processor, two runs with
+    half of the cores each gain little over one with all of them, and its speeds are those of the whole machine.
+
+    Args:
+        asked: how many, or ``auto``.
+        jobs: what they will do; there are never more workers than runs.
+
+    Raises:
+        UserError: more than there are GPUs, or cores.
+    """
+    on_gpu = [job for job in jobs if job.run.device_kind == "cuda"]
+    gpus = visible_gpus() if on_gpu and asked != 1 else []
+    most = max(1, len(jobs))
+    if asked == "auto":
+        count = min(len(gpus), most) if len(on_gpu) == len(jobs) else 1
+    else:
+        _require(asked, len(gpus) if on_gpu and asked > 1 else usable_cpus(), "GPU" if on_gpu else "core")
+        count = min(asked, most)
+    if count <= 1:
+        return ({},)
+    if on_gpu:
+        return tuple({"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus[:count])
+    threads = str(max(1, usable_cpus() // count))
+    return ({"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads},) * count
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return nvidia_smi("--query-gpu=uuid")
+    named = [name.strip() for name in chosen.split(",") if name.strip()]
+    # CUDA ignores all that follows a name that is none
+    return named[: named.index("-1")] if "-1" in named else named
+
+
+def _require(asked: int, there: int, what: str) -> None:
+    if asked > there:
+        have = f"there is 1 {what}" if there == 1 else f"there are {there} {what}s"
+        raise UserError(f"--workers {asked}: each worker needs a {what} of its own, and {have}; give less, or auto.")

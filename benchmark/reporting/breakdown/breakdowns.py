@@ -1,0 +1,71 @@
+"""All parts of a board that are computed once for its tables, its figures and its page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmark.reporting.board.board import Board
+from benchmark.reporting.breakdown import cross_figure, strata_figure
+from benchmark.reporting.breakdown.cross_figure import draw_cross_matrices
+from benchmark.reporting.breakdown.cross_matrix import CrossMatrix, cross_matrices
+from benchmark.reporting.breakdown.image_facts import Facts
+from benchmark.reporting.breakdown.strata import Strata, facts_of, strata_of
+from benchmark.reporting.breakdown.strata_figure import draw_strata
+from benchmark.reporting.figures.style import figure, remove_others, save, slug
+
+
+@dataclass(frozen=True)
+class Breakdowns:
+    """What stands beside a board's rows.
+
+    Args:
+        matrices: of networks that were trained and tested on several sets.
+        strata: by comparison group.
+    """
+
+    matrices: Sequence[CrossMatrix] = ()
+    strata: Mapping[str, Strata] = field(default_factory=dict)
+
+    def picture(self, board: Board, comparison_group: str) -> str:
+        """Return the name, without suffix, of the figure of a comparison group's strata; empty without one."""
+        if comparison_group not in self.strata or not self.strata[comparison_group].facets:
+            return ""
+        groups = [rows[0].block for rows in board.comparison_groups()]
+        number = [block.comparison_group for block in groups].index(comparison_group)
+        return strata_figure.STEM + (f"_{slug(groups[number].comparison_group_name)}" if number else "")
+
+
+def breakdowns_of(board: Board, facts: Mapping[str, Facts]) -> Breakdowns:
+    """Return the breakdowns of a board.
+
+    Args:
+        facts: of test images, by the fingerprint of their data set.
+    """
+    found = {
+        rows[0].block.comparison_group: strata_of(rows, facts_of(rows, facts)) for rows in board.comparison_groups()
+    }
+    return Breakdowns(
+        tuple(cross_matrices(board)), {group: strata for group, strata in found.items() if strata is not None}
+    )
+
+
+def write_breakdown_plots(board: Board, breakdowns: Breakdowns, out: Path) -> list[Path]:
+    """Write the figures that the breakdowns have data for; those of an earlier board are removed.
+
+    Returns:
+        The paths written, PNG and SVG.
+    """
+    paths: list[Path] = []
+    if breakdowns.matrices:
+        with figure() as made:
+            draw_cross_matrices(made, breakdowns.matrices)
+            paths += save(made, out, cross_figure.STEM)
+    for group, strata in breakdowns.strata.items():
+        stem = breakdowns.picture(board, group)
+        if stem:
+            with figure() as made:
+                draw_strata(made, strata)
+                paths += save(made, out, stem)
+    for stem in (cross_figure.STEM, strata_figure.STEM):
+        remove_others(out, stem, paths)
+    return paths

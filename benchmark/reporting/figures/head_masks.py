@@ -1,0 +1,57 @@
+"""How much of a run's heat maps lies outside the head, whose mask is found in the thumbnails of the images."""
+
+from collections.abc import Iterator, Mapping
+from statistics import fmean
+
+import numpy as np
+
+from benchmark.evaluation.head_mask import Masks, energy_outside, head_mask
+from benchmark.records.record import Cams
+from benchmark.reporting.board.column import Values
+from benchmark.reporting.figures.overlays import grey
+
+OUTSIDE, OUTSIDE_UNIFORM = "cam_outside_head", "cam_outside_head_uniform"
+
+
+class Heads(Mapping[str, Masks]):
+    """The heads in a data set's thumbnails, as masks by image id; an image whose head can't be told is absent.
+
+    Args:
+        thumbnails: JPEGs by image id.
+    """
+
+    def __init__(self, thumbnails: Mapping[str, bytes]) -> None:
+        self._thumbnails = thumbnails
+        self._masks: dict[str, Masks | None] = {}
+
+    def __getitem__(self, name: str) -> Masks:
+        if name not in self._masks:
+            jpeg = self._thumbnails.get(name)
+            picture = None if jpeg is None else grey(jpeg)
+            self._masks[name] = None if picture is None else head_mask(picture)
+        mask = self._masks[name]
+        if mask is None:
+            raise KeyError(name)
+        return mask
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._thumbnails)
+
+    def __len__(self) -> int:
+        return len(self._thumbnails)
+
+
+def head_columns(cams: Cams | None, heads: Mapping[str, Masks]) -> Values:
+    """Return by column name which share of a run's maps lies outside the head, and which of a uniform map: means
+    over the explained images whose head is known; empty where none is.
+    """
+    if cams is None:
+        return {}
+    found = [(cams.maps[i].astype(np.float32), heads.get(name)) for i, name in enumerate(cams.image_ids.tolist())]
+    known = [(heat, head) for heat, head in found if head is not None]
+    if not known:
+        return {}
+    return {
+        OUTSIDE: fmean(energy_outside(heat, head) for heat, head in known),
+        OUTSIDE_UNIFORM: fmean(float((~head).mean()) for _, head in known),
+    }
