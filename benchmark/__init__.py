@@ -9,9 +9,10 @@ from benchmark.version import __version__
 if TYPE_CHECKING:
     from backbones import Backbone
     from benchmark.data.audit.audit import Audit
+    from benchmark.models.load import LoadedModel
     from benchmark.reporting.results import Results
 
-__all__ = ["__version__", "audit", "list_backbones", "load_results", "run"]
+__all__ = ["__version__", "audit", "list_backbones", "load_model", "load_results", "run"]
 
 
 def run(
@@ -175,3 +176,31 @@ def load_results(*folders: "Path | str") -> "Results":
     from benchmark.reporting.results import load_results as load
 
     return load(*folders)
+
+
+def load_model(path: "Path | str", *, device: str = "cpu", plugins: "Sequence[Path | str]" = ()) -> "LoadedModel":
+    """Load a kept model into this process, with the framework that it needs.
+
+    A process holds one framework: where another one is imported already, the model is refused, and
+    ``python -m benchmark predict`` asks it in a process of its own.
+
+    Args:
+        path: the model's folder, or a results folder, whose best row's model is loaded.
+        device: ``cpu`` or ``cuda``.
+        plugins: Python files that declare backbones, where the model's own comes from one; they are run.
+
+    Returns:
+        The model; its ``predict`` takes images and returns a pandas frame with a row for each.
+
+    Raises:
+        benchmark.errors.UserError: there is no such model, it is damaged, made by a newer version, or its framework
+            is not installed.
+
+    Examples:
+        >>> import benchmark
+        >>> model = benchmark.load_model("results/phantom")  # doctest: +SKIP
+        >>> model.predict("scans/")[["image", "decision", "uncertainty"]]  # doctest: +SKIP
+    """
+    from benchmark.models.load import load
+
+    return load(path, device=device, plugins=[Path(plugin).expanduser().resolve() for plugin in plugins])

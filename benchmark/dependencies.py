@@ -21,6 +21,9 @@ EXTRA_OF = {
     "kagglehub": "keras-cv",
     "pydicom": "medical",
     "pyarrow": "parquet",
+    "onnx": "export",
+    "onnxruntime": "export",
+    "onnxscript": "export",
 }
 # The first version of Python for which a framework has no stable release.
 NOT_RELEASED_FOR = {"tensorflow": (3, 14)}

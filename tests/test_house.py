@@ -25,6 +25,7 @@ ROOMS = (
     "training",
     "reporting",
     "measurement",
+    "models",  # trained networks: kept by a run's worker, asked and exported after it
     "execution",
     "conformance",
     "cli",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -15,6 +15,7 @@ from benchmark.text import shown
 if TYPE_CHECKING:
     from benchmark.evaluation.costs import Costs
     from benchmark.reporting.board.filters import View
+    from benchmark.reporting.ensembles import Ensembles
 
 
 @click.command("leaderboard")
@@ -41,6 +42,21 @@ if TYPE_CHECKING:
     help="A TOML file that says what each error costs: wrong = 1.0, and [costs.glioma] with notumor = 20.0.",
 )
 @click.option(
+    "--ensemble",
+    "asked",
+    multiple=True,
+    metavar="WHICH",
+    help="Add the averaged probabilities of several rows as a row: top3 (the best three by validation), seeds (each "
+    "row's seeds together), or NAME+NAME (repeatable).",
+)
+@click.option(
+    "--ensemble-weights",
+    type=click.Choice(["none", "validation"]),
+    default="none",
+    show_default=True,
+    help="Whether an ensemble's members count alike, or as their validation images say.",
+)
+@click.option(
     "--compare",
     "pair",
     nargs=2,
@@ -55,6 +71,8 @@ def leaderboard_command(
     sort: str,
     columns: str,
     costs: Path | None,
+    asked: tuple[str, ...],
+    ensemble_weights: Literal["none", "validation"],
     pair: tuple[str, str] | None,
     as_json: bool,
 ) -> None:
@@ -67,6 +85,7 @@ def leaderboard_command(
     """
     from benchmark.evaluation.costs import load_costs
     from benchmark.reporting.board.filters import View
+    from benchmark.reporting.ensembles import Ensembles
 
     for folder in folders:
         if not folder.is_dir():
@@ -74,15 +93,24 @@ def leaderboard_command(
     chosen = tuple(name.strip() for name in columns.split(",") if name.strip())
     view = View(filters, sort, chosen)
     if pair is not None:
-        if view or out or costs:
+        if view or out or costs or asked:
             raise UserError("--compare prints two rows and writes nothing: give it without other options but --json.")
         _compare(folders, pair, as_json=as_json)
         return
     target = out or (folders[0].joinpath(*VIEW) if view else folders[0])
-    _write(folders, target, view, None if costs is None else load_costs(costs), as_json=as_json)
+    ensembles = Ensembles(asked, ensemble_weights) if asked else None
+    _write(folders, target, view, None if costs is None else load_costs(costs), ensembles, as_json=as_json)
 
 
-def _write(folders: Sequence[Path], target: Path, view: "View", costs: "Costs | None", *, as_json: bool) -> None:
+def _write(
+    folders: Sequence[Path],
+    target: Path,
+    view: "View",
+    costs: "Costs | None",
+    ensembles: "Ensembles | None",
+    *,
+    as_json: bool,
+) -> None:
     from rich.console import Console
 
     from benchmark.execution.progress import Steps, show_answers
@@ -90,7 +118,7 @@ def _write(folders: Sequence[Path], target: Path, view: "View", costs: "Costs | 
 
     try:
         with Steps(Console(stderr=True), "Reading records", lines=False) as say:
-            written = write_leaderboard(target, folders, view, costs, say=say)
+            written = write_leaderboard(target, folders, view, costs, say=say, ensembles=ensembles)
     except OSError as error:
         raise UserError(f"'{target}' can't be written: {error.strerror or error}.") from None
     if as_json:

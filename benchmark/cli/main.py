@@ -45,6 +45,14 @@ COMMANDS = {
         "benchmark.cli.leaderboard:leaderboard_command",
         "Write the leaderboard of one results folder, or of several.",
     ),
+    "predict": (
+        "benchmark.cli.predict:predict_command",
+        "Ask a kept model about images.",
+    ),
+    "export": (
+        "benchmark.cli.export:export_command",
+        "Write a kept model for another runtime, and prove it there.",
+    ),
     "data": ("benchmark.cli.data:data_command", "Look at a data set: classes, patients, duplicates, split."),
     "check": ("benchmark.cli.check:check_command", "Check that a backbone is sound."),
     "parity": ("benchmark.conformance.parity:parity_command", "Compare one network in two frameworks."),
@@ -241,6 +249,13 @@ def _one_value_each(args: list[str]) -> list[str]:
     help="How often a run saves its state, between epochs; a run that is killed loses about as much.",
 )
 @click.option(
+    "--keep-models",
+    type=click.Choice(["all", "best", "none"]),
+    default="best",
+    show_default=True,
+    help="Which trained models to keep, whole, in the results folder: best is that of the board's best row.",
+)
+@click.option(
     "--workers",
     default="auto",
     callback=workers,
@@ -248,7 +263,6 @@ def _one_value_each(args: list[str]) -> list[str]:
     help="How many runs go on side by side on this machine, each with a GPU, or with its share of the cores; auto is "
     "one for each GPU.  [default: auto]",
 )
-@click.option("--keep-weights", is_flag=True, help="Keep the checkpoints of finished runs.")
 @click.option("--note", default="", metavar="TEXT", help="Words of your own to keep with the new runs.")
 @click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong; also after a command.")
 @click.version_option(package_name="tumorboard", prog_name="tumorboard")

@@ -95,9 +95,31 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
             summary = replace(summary, interrupted=True)
     else:
         board, problems = None, ()
-    summary = replace(summary, problems=(*summary.problems, *problems))
+    models, model_problems = settled_models(plan, request, board)
+    summary = replace(summary, problems=(*summary.problems, *problems, *model_problems))
     show_summary(console, summary, board.page if board else None, board.answers if board else ())
+    for folder in models:
+        console.print(f"Best model: {folder}", highlight=False, markup=False, soft_wrap=True)
     return summary
+
+
+def settled_models(
+    plan: "Plan", request: "Request", board: "WrittenBoard | None"
+) -> tuple[list[Path], tuple[str, ...]]:
+    """Bring the kept models in line with the board; return those of its best rows, and what prevented it."""
+    if board is None or request.settings.keep_models == "none":
+        return [], ()
+    from filelock import FileLock
+
+    from benchmark.atomic_files import inside
+    from benchmark.models.best import settle_models
+    from benchmark.records.results_folder import CLAIMS
+
+    try:
+        with FileLock(inside(plan.out, *CLAIMS, "leaderboard.lock")):
+            return settle_models(plan.out, board.board), ()
+    except OSError as error:
+        return [], (f"The kept models could not be brought in line with the board: {error.strerror or error}.",)
 
 
 def make_ready(out: Path) -> None:

@@ -5,13 +5,17 @@ One that passes may return what a contributor should know, above all which defau
 A check is kept only while the tests plant a fault that makes it fail.
 """
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from benchmark.conformance.fixture import Built, Fault, Subject, Weights, differing
+from benchmark.engines.base import ExportedGraph, NotKept
 from benchmark.engines.cam_stage import NoFeatureMap
+from benchmark.models.runtimes import runtime_of
 
 
 @dataclass(frozen=True)
@@ -227,6 +231,31 @@ def freezes(subject: Subject) -> None:
             f"with everything but the head frozen, these still change: {_few(foreign)}; let normalisation layers "
             "respect inference mode and change no statistics by hand"
         )
+
+
+@check("can be exported, and then gives the same logits")
+def can_be_exported(subject: Subject) -> str:
+    target = {"torch": "torch-export", "tensorflow": "savedmodel"}.get(subject.engine)
+    if target is None:
+        return f"It is not exported: the engine {subject.engine} exports no networks"
+    built, images = subject.build(), subject.images()
+    inputs = built.engine.normalize(built.engine.upload(images))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "exported"
+        path = path.with_suffix(".pt2") if target == "torch-export" else path
+        try:
+            built.engine.export(target, path, ExportedGraph(whole=False))
+        except NotKept as error:
+            return f"It can't be exported: {error}"
+        exported = runtime_of(target, path)[0](built.engine.fetch([inputs])[0])
+    own = built.logits(images)
+    worst = float(np.abs(exported - own).max())
+    if worst > 1e-3 * max(1.0, float(np.abs(own).max())):
+        raise Fault(
+            f"exported to {target}, its logits differ by up to {worst:.3g}: compute the same whether it is traced, "
+            "exported or neither, and from tensors alone"
+        )
+    return f"It can be exported ({target})"
 
 
 @check("gives its memory back")

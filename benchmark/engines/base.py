@@ -1,15 +1,15 @@
-"""The engine: all that the harness asks of a framework, in three parts: training, caching, explaining.
+"""The engine: all that the harness asks of a framework, in four parts: training, caching, explaining, keeping.
 
 An engine runs one backbone on one device. It takes every choice and every random number from the harness, so
 that the common loop, and with it the result, does not depend on the framework. ``Handle`` stands for whatever
 the framework calls an array on its device; only the engine looks inside one.
 
 What engines have in common is in :mod:`benchmark.engines.shared`: an engine that derives from ``SharedEngine`` there
-may leave out caching and explaining, and a run then does without them.
+may leave out all but training, and a run then does without them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -298,5 +298,91 @@ class ExplainingEngine(Protocol):
         """
 
 
-class Engine(TrainingEngine, CachingEngine, ExplainingEngine, Protocol):
+class NotKept(Exception):
+    """Says in one clause why a trained network can't be kept, or gives no features."""
+
+
+@dataclass(frozen=True)
+class SavedNetwork:
+    """How a library reads the files that :meth:`KeepingEngine.save_network` wrote.
+
+    Args:
+        files: names of the files, that of the library's own network first.
+        reader: ``timm`` (``create_model``, then ``load_state_dict(strict=True)``), ``keras``
+            (``keras.models.load_model``) or ``torch`` (``load_state_dict`` of the module that the adapter builds).
+        arguments: of ``timm.create_model``; empty for other readers.
+        head: a new head of the recipe's, where it does not stand in the place of the library's own; empty where all
+            is in one file. ``method`` of the network gives its input; where none does it is empty, and TumorBoard
+            alone can put the two together. ``pooling``, ``channels_first`` and ``prefix_tokens`` are of
+            :class:`~benchmark.engines.torch.head.Pooling`; ``layers`` are the names of its dense layers in
+            ``head.safetensors``, with a ReLU between two.
+        licence: of the library's pretrained weights, as the library names it; empty where it does not.
+    """
+
+    files: tuple[str, ...]
+    reader: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    head: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = ""
+
+
+@dataclass(frozen=True)
+class ExportedGraph:
+    """What an exported file computes. The size of the batch is free.
+
+    Args:
+        whole: from uint8 images, shape (B, S, S, 3), to probabilities, float32 of shape (B, C); else from normalised
+            input, float32 in the network's layout, to logits.
+        temperature: by which logits are divided before the softmax.
+    """
+
+    whole: bool
+    temperature: float = 1.0
+
+
+class KeepingEngine(Protocol):
+    """What keeping a trained network and using it asks."""
+
+    def forward_with_features(self, inputs: Handle) -> tuple[Handle, Handle]:
+        """Return what :meth:`TrainingEngine.forward` does, and what reaches the head, its mean over all places.
+
+        The features are float32 of shape (B, K).
+
+        Raises:
+            NotKept: the head can't be told from the rest.
+        """
+
+    def save_network(self, folder: Path) -> SavedNetwork:
+        """Write the whole network, frozen stages included, under the names of its library; weights are those of
+        :meth:`TrainingEngine.forward`, and float32.
+
+        Args:
+            folder: an empty one.
+
+        Raises:
+            NotKept: the engine can't.
+            OSError: the disk is full.
+        """
+
+    def load_network(self, folder: Path) -> None:
+        """Put the weights that :meth:`save_network` wrote into the network, which was built anew to hold them.
+
+        Raises:
+            NotKept: they are of another network.
+        """
+
+    def export(self, target: str, path: Path, graph: ExportedGraph) -> None:
+        """Write the network, in inference mode, as a file or folder that another runtime computes.
+
+        Args:
+            target: one of :data:`benchmark.engines.EXPORTS`.
+            path: where to; a file, or a folder that is not there yet.
+            graph: what is inside.
+
+        Raises:
+            NotKept: the engine, or the network, can't.
+        """
+
+
+class Engine(TrainingEngine, CachingEngine, ExplainingEngine, KeepingEngine, Protocol):
     """An engine. Made by :func:`benchmark.engines.create`."""

@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,16 @@ import numpy.typing as npt
 from backbones import Preprocessing
 from benchmark.draws.augmentation import Draws
 from benchmark.engines import host
-from benchmark.engines.base import BuildSpec, Device, FeatureSpec, Handle, NotCacheable
+from benchmark.engines.base import (
+    BuildSpec,
+    Device,
+    ExportedGraph,
+    FeatureSpec,
+    Handle,
+    NotCacheable,
+    NotKept,
+    SavedNetwork,
+)
 from benchmark.engines.cam_stage import NoFeatureMap
 from benchmark.engines.warm_start import read_final
 from benchmark.recipe import BatchNorm, Optimizer, Recipe
@@ -256,6 +266,22 @@ class SharedEngine(ABC):
     def _find_cam(self) -> Any:
         """Return what explains the network, with the ``name`` of a stage."""
         raise NoFeatureMap(f"The engine {self.framework} explains no networks.")
+
+    def forward_with_features(self, inputs: Handle) -> tuple[Handle, Handle]:
+        """Refuse: the head is not told from the rest."""
+        raise NotKept(f"the engine {self.framework} gives no features")
+
+    def save_network(self, folder: Path) -> SavedNetwork:
+        """Refuse: there is no library that would read it."""
+        raise NotKept(f"the engine {self.framework} keeps no trained networks")
+
+    def load_network(self, folder: Path) -> None:
+        """Refuse, as :meth:`save_network`."""
+        raise NotKept(f"the engine {self.framework} keeps no trained networks")
+
+    def export(self, target: str, path: Path, graph: ExportedGraph) -> None:
+        """Refuse: there is no other runtime."""
+        raise NotKept(f"the engine {self.framework} exports no networks")
 
     # made when first asked for
 

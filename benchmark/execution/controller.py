@@ -20,6 +20,8 @@ from benchmark.records.record import Record, Timings
 from benchmark.records.results_folder import CLAIMS
 from benchmark.records.store import RecordStore
 
+_BEST_WITHIN = 0.05  # of the best macro-F1 so far: models of runs within it are held until the board is written
+
 
 @dataclass(frozen=True)
 class FinishedRun:
@@ -156,7 +158,7 @@ class Controller:
                 self._prepare(job)
                 self.watcher.started(job, number)
                 self.running[job.key] = number, job
-                yield job
+                yield job.model_copy(update={"keep_model_from": self._least_of_a_best(job)})
             with_others += self.again
             self.again = []
             if len(with_others) >= len(numbered):
@@ -167,6 +169,12 @@ class Controller:
                     announced = True
                 yield None
             numbered = with_others
+
+    def _least_of_a_best(self, job: Job) -> float:
+        """Return the macro-F1 below which a run is not of the best row: further seeds can't make up for more."""
+        scores = [run.macro_f1 for run in self.finished.values()
+                  if run.macro_f1 is not None and run.job.run.split_hash == job.run.split_hash]  # fmt: skip
+        return max(scores, default=0.0) - _BEST_WITHIN
 
     def _keep(self, job: Job) -> bool:
         """Return whether a run needs not be done, and keep its row where it has one."""
@@ -224,7 +232,7 @@ class Controller:
     def _drop_weights_of_parent(self, job: Job) -> None:
         """Remove weights that all runs which continue from them have had."""
         for parent in self.plan.jobs:
-            if parent.key != job.run.init_from or parent.settings.keep_weights or parent.key in self.undecided:
+            if parent.key != job.run.init_from or parent.key in self.undecided:
                 continue
             finished = [self.finished.get(child.key) for child in self.plan.followers(parent.key)]
             if all(run is not None and run.record.outcome is Outcome.OK for run in finished):
@@ -243,7 +251,7 @@ class Controller:
         """Take the worker's record, or write the one that it left unwritten."""
         record = self.store.last_try(job.key)
         if record is not None and record.provenance.get("attempt") == ending.attempt:
-            if record.outcome is Outcome.OK and not job.settings.keep_weights:
+            if record.outcome is Outcome.OK:
                 self._tidy(job)
             self._end(self._finished(job, record, kept=False))
             return

@@ -51,6 +51,7 @@ What these are made from, to be kept and copied together:
                      all that decides the result. SHA256SUMS has the hashes of its files: what was changed by hand
                      is noticed and left out.
   splits/            which image was for training, validation and test, as CSV, and as NumPy's file for the program
+  models/            the trained networks that were kept (--keep-models), each with a card
   suites/            which runs belong to a suite
   thumbnails/        small copies of the test images, for the page and the gallery
   image_facts/       what is known of test images: plane, scanner, source, slice thickness, lesion area
@@ -59,8 +60,7 @@ What these are made from, to be kept and copied together:
 What the program needs for itself:
   internal/          work/ (checkpoints of runs that are not done), logs/ (what each run printed), claims/ (which
                      command does which run), failed/ (failures of runs that have an earlier result).
-                     When no command is running it may be deleted: runs that are not done then begin anew. (Weights
-                     that you kept by --keep-weights are in internal/work/.)
+                     When no command is running it may be deleted: runs that are not done then begin anew.
 
 Everything under "To look at" can be made anew from the rest:
   python -m benchmark leaderboard THIS_FOLDER

@@ -5,9 +5,9 @@ carries the record to its worker, and the worker stores it with the run: a choic
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from benchmark.text import plain
 
@@ -24,7 +24,7 @@ class Settings(BaseModel):
         cams: how many test images are explained by Grad-CAM; 0 for none, ``None`` for the default.
         cam_check: whether Grad-CAM maps are also compared with those of weights drawn anew.
         checkpoint_every: seconds that lie at least between two checkpoints of a run; 0 is after each epoch.
-        keep_weights: whether the checkpoints of a run that is done are kept.
+        keep_models: which trained models are kept: ``all``, that of the ``best`` row of the board, or ``none``.
         workers: how many runs of this machine go on side by side; ``auto`` until the plan has resolved it.
         note: words of the user's own, which are kept with the runs that this command does; on one line.
     """
@@ -39,6 +39,14 @@ class Settings(BaseModel):
     cams: int | None = None
     cam_check: bool = False
     checkpoint_every: Annotated[float, Field(ge=0)] = 30.0
-    keep_weights: bool = False
+    keep_models: Literal["all", "best", "none"] = "best"
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     note: Annotated[str, Field(max_length=1000), AfterValidator(plain)] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_there_was(cls, values: Any) -> Any:
+        """Leave out ``keep_weights``, which kept checkpoints until version 1: records of then have it."""
+        if isinstance(values, dict) and isinstance(values.get("keep_weights"), bool):
+            return {name: value for name, value in values.items() if name != "keep_weights"}
+        return values

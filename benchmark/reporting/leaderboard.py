@@ -14,6 +14,7 @@ from benchmark.reporting.board.load_records import gather
 from benchmark.reporting.board.parity import with_certificates
 from benchmark.reporting.board.rows import evaluate
 from benchmark.reporting.breakdown.cross_matrix import cross_sentences
+from benchmark.reporting.ensembles import Ensembles, with_ensembles
 from benchmark.reporting.figures.head_masks import Heads
 from benchmark.reporting.figures.thumbnails import Thumbnails
 from benchmark.reporting.summary.answers import answer_lines
@@ -36,22 +37,25 @@ class WrittenBoard:
     board: Board
 
 
-def read_board(*folders: Path, costs: Costs | None = None) -> Board:
+def read_board(*folders: Path, costs: Costs | None = None, ensembles: Ensembles | None = None) -> Board:
     """Score every record in results folders and gather them into a board; what can't be used is named on it.
 
     Args:
         folders: the results folders.
         costs: what each error costs, for the column ``cost``; without them it is empty.
+        ensembles: rows that are averages of others.
 
     Raises:
-        UserError: a folder has no record at all.
+        UserError: a folder has no record at all, or an ensemble can't be made.
     """
     stored = gather(folders)
     heads = {name: Heads(Thumbnails(folders, name)) for name in {record.data.fingerprint for record, _ in stored}}
-    results = (
+    results = [
         evaluate(record, predictions, stored.cams.get(record.key), heads[record.data.fingerprint])
         for record, predictions in stored
-    )
+    ]
+    if ensembles is not None:
+        results = with_ensembles(results, ensembles.asked, ensembles.weights)
     board = with_certificates(make_board(results, stored.problems, costs), folders)
     return with_references(board, costs)
 
@@ -76,6 +80,7 @@ def write_leaderboard(
     view: View = View(),  # noqa: B008 - frozen
     costs: Costs | None = None,
     say: Callable[[str], None] = lambda text: None,
+    ensembles: Ensembles | None = None,
 ) -> WrittenBoard:
     """Write the tables (CSV, Markdown, LaTeX), the plots, the gallery and the interactive page of results folders.
 
@@ -85,10 +90,11 @@ def write_leaderboard(
         view: which rows and columns are shown.
         costs: what each error costs, for the column ``cost``; without them it is empty.
         say: is told what is being done, a few words at a time.
+        ensembles: rows that are averages of others.
 
     Raises:
-        UserError: there is no record at all, the view asks for what is not there, or the folder holds full tables,
-            which a view would replace.
+        UserError: there is no record at all, an ensemble can't be made, the view asks for what is not there, or the
+            folder holds full tables, which a view would replace.
     """
     from benchmark.reporting.breakdown.breakdowns import breakdowns_of, write_breakdown_plots
     from benchmark.reporting.breakdown.image_facts import read_image_facts
@@ -105,7 +111,7 @@ def write_leaderboard(
     if view:
         require_no_full_tables(out)
     say("Reading records, computing intervals")
-    board, reports = with_reports(view.of(read_board(*folders, costs=costs)), folders)
+    board, reports = with_reports(view.of(read_board(*folders, costs=costs, ensembles=ensembles)), folders)
     board, reports = free_for_reports(board, reports, out)
     board = replace(board, notes=(*board.notes, *letters_note(board.class_names)))
     out.mkdir(parents=True, exist_ok=True)

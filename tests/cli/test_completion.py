@@ -31,6 +31,7 @@ def test_a_shell_gets_its_script(shell: str) -> None:
     ("typed", "place", "offers"),
     [
         ("tumorboard lea", 1, "plain,leaderboard"),
+        ("tumorboard --keep", 1, "plain,--keep-models"),
         ("tumorboard --checkp", 1, "plain,--checkpoint-every"),
         ("tumorboard ru", 1, "plain,run"),
         ("tumorboard run --checkp", 2, "plain,--checkpoint-every"),

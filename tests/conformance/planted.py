@@ -49,6 +49,25 @@ SOUND = _plugin(f"nn.Sequential({_BODY}, {_HEAD})")
 
 PLANTED = (
     Planted(
+        "a way of its own when it is exported",
+        "can_be_exported",
+        "whether it is traced",
+        _plugin(
+            "Changing()",
+            before=f"""    class Changing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = {_BODY}
+            self.head = {_HEAD}
+
+        def forward(self, x):
+            x = self.body(x)
+            return self.head(2 * x if torch.compiler.is_exporting() else x)
+
+""",
+        ),
+    ),
+    Planted(
         "a softmax before the loss",
         "gives_logits",
         "remove the softmax",

@@ -1,10 +1,12 @@
 """What the user chose for a run goes from the command line to the stored record in one piece."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from benchmark.cli.main import cli
 from benchmark.errors import UserError
@@ -28,7 +30,7 @@ def request_by(*words: str) -> Request:
 def test_every_setting_is_an_option_of_the_command() -> None:
     assert set(Settings.model_fields) <= {parameter.name for parameter in cli.params}
     words = ("--plugin", "p.py", "--keras-backend", "torch", "--allow-scratch", "--oom", "accumulate", "--cam", "5",
-             "--cache-budget", "1MB", "--cam-check", "--keep-weights", "--checkpoint-every", "7",
+             "--cache-budget", "1MB", "--cam-check", "--keep-models", "all", "--checkpoint-every", "7",
              "--workers", "2")  # fmt: skip
     asked = request_by("--all", *words).settings
     assert (asked.plugins, asked.keras_backend, asked.oom) == ((Path("p.py"),), "torch", "accumulate")
@@ -36,15 +38,15 @@ def test_every_setting_is_an_option_of_the_command() -> None:
     assert asked.workers == 2
     assert asked.allow_scratch
     assert asked.cam_check
-    assert asked.keep_weights
+    assert asked.keep_models == "all"
     assert request_by("--all").settings == Settings()
 
 
 def test_a_setting_that_is_not_allowed_is_named_as_its_option() -> None:
     options: dict[str, Any] = dict(cli.make_context("benchmark", ["--all"]).params)
     del options["debug"]
-    with pytest.raises(UserError, match=r"^--keep-weights: Input should be a valid boolean"):
-        request_of({**options, "keep_weights": "perhaps"})
+    with pytest.raises(UserError, match=r"^--keep-models: Input should be 'all', 'best' or 'none'"):
+        request_of({**options, "keep_models": "perhaps"})
 
 
 def test_they_reach_the_record_and_change_no_identity(tmp_path: Path) -> None:
@@ -63,6 +65,16 @@ def test_records_of_before_settings_were_kept_are_read() -> None:
     assert "settings" not in values
     assert Record.model_validate_json(values) == record
     assert record.settings is None
+
+
+def test_records_of_when_checkpoints_could_be_kept_are_read() -> None:
+    record = a_record().model_copy(update={"settings": Settings()})
+    values = json.loads(record.model_dump_json())
+    values["settings"] = {**values["settings"], "keep_weights": True}
+    assert Record.model_validate_json(json.dumps(values)) == record
+    values["settings"]["keep_weights"] = "a stranger's"
+    with pytest.raises(ValidationError):
+        Record.model_validate_json(json.dumps(values))
 
 
 def test_the_recipe_of_a_record_is_typed() -> None:

@@ -16,12 +16,13 @@ _MAX_UNPACKED, _BATCH = 128 * 2**20, 1000  # bytes of a table's columns; lines t
 Cells = dict[str, str]  # of one line, by column
 
 
-def read_table(data: bytes, name: str) -> list[Cells]:
+def read_table(data: bytes, name: str, required: tuple[str, ...] = REQUIRED) -> list[Cells]:
     """Return the lines of a manifest as text by column.
 
     Args:
         data: the file.
         name: of the file; its suffix tells CSV from Parquet.
+        required: the columns that it must have.
 
     Raises:
         UserError: not such a table, a column that is missing or unknown, no line.
@@ -32,9 +33,9 @@ def read_table(data: bytes, name: str) -> list[Cells]:
     except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
         raise UserError(f"Manifest '{name}' can't be read ({error}).") from None
     allowed = (*REQUIRED, *OPTIONAL)
-    for column in REQUIRED:
+    for column in required:
         if column not in columns:
-            raise UserError(f"Manifest '{name}' has no column '{column}': {' and '.join(REQUIRED)} are needed.")
+            raise UserError(f"Manifest '{name}' has no column '{column}': {' and '.join(required)} are needed.")
     for column in columns:
         if column not in allowed:
             raise UserError(

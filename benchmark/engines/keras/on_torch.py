@@ -7,6 +7,7 @@ Keras's layout. Nothing here imports TensorFlow, which would crash the process.
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from backbones import Preprocessing
-from benchmark.engines.base import BuildSpec
+from benchmark.engines.base import BuildSpec, SavedNetwork
 from benchmark.engines.torch.device import seed_generators
 from benchmark.engines.torch.network import TorchStage
 from benchmark.recipe import BatchNorm
@@ -83,6 +84,8 @@ class KerasOnTorch:
         parts = zip(network.split_head.names[head:], network.split_head.singles()[head:], strict=True)
         self.split_head = (*self.stages[:-1], *(_stage(name, model, named) for name, model in parts))
         self._first_kernel_input = first_layer_input(stages)
+        self._whole = stages.whole
+        self.modules = (stages.whole,)
 
     def set_training(self, first_trainable: int | None) -> None:
         """Do nothing: each call says whether it trains."""
@@ -103,6 +106,15 @@ class KerasOnTorch:
         seed_generators(seed)
         for state, value in zip(self._seeds, self._layer_seeds(seed, len(self._seeds)), strict=True):
             state.assign([int(value), 0])
+
+    def save(self, folder: Path, example: Tensor) -> SavedNetwork:
+        """Write the network as a ``.keras`` file."""
+        from benchmark.engines.keras.saved import save
+
+        return save(self._whole, folder, example.cpu().numpy())
+
+    def load(self, folder: Path) -> None:
+        """Do nothing: the adapter of a kept Keras network reads its file, which holds its weights."""
 
     def end_step(self) -> None:
         """Do nothing: running statistics are complete after the forward pass."""

@@ -1,18 +1,21 @@
 """The TensorFlow engine: Keras networks trained by a step of our own, one ``tf.function`` from pixels to update."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.engines.base import BuildSpec, Handle, Network, StepInput
+from benchmark.engines.base import BuildSpec, ExportedGraph, Handle, Network, NotKept, SavedNetwork, StepInput
 from benchmark.engines.shared import (
     Arrays,
     SharedEngine,
     assert_trainable,
     even_pixels,
     hash_of_values,
+    random_pixels,
     resolve_precision,
     weights_loaded,
 )
@@ -234,6 +237,44 @@ class TensorFlowEngine(SharedEngine):
     def forward_from_features(self, features: Handle) -> Handle:
         self._show_ema(True)
         return self._call(self._traced_forward("rest"), features)
+
+    def forward_with_features(self, inputs: Handle) -> tuple[Handle, Handle]:
+        if not self._network.stages.separable or len(self._network.stages.names) < 2:
+            raise NotKept("its head can't be told from the rest, so that there are no features")
+        self._show_ema(True)
+        logits, features = self._call(self._with_features, inputs)
+        return logits, features
+
+    @cached_property
+    def _with_features(self) -> Any:
+        before, after = self._network.stages.boundaries[-2:]
+        both = keras.Model(self._network.stages.boundaries[0], [before, after])
+
+        def compute(inputs: Any) -> Any:
+            x, logits = both(inputs, training=False)
+            x = tf.cast(x, tf.float32)
+            return tf.cast(logits, tf.float32), tf.reduce_mean(x, tuple(range(1, x.shape.rank - 1)))
+
+        return traced_forward(compute, tf.TensorSpec((None, self._size, self._size, 3), tf.float32), compiled=False)
+
+    def save_network(self, folder: Path) -> SavedNetwork:
+        from benchmark.engines.keras.saved import save
+
+        self._show_ema(True)
+        example = self._pixels.normalized(tf.convert_to_tensor(random_pixels(2, self._size)))
+        with failures(), tf.device(self._place), forgotten_custom_gradients():
+            return save(self._network.stages.whole, folder, example.numpy())
+
+    def load_network(self, folder: Path) -> None:
+        """Do nothing: the adapter of a kept Keras network reads its file, which holds its weights."""
+
+    def export(self, target: str, path: Path, graph: ExportedGraph) -> None:
+        from benchmark.engines.tensorflow.export import ExportedNetwork, export
+
+        self._show_ema(True)
+        whole = self._network.stages.whole
+        with failures(), forgotten_custom_gradients():
+            export(target, path, ExportedNetwork(whole, self._logits, self._pixels.normalized, graph, self._size))
 
     def _find_cam(self) -> TensorFlowGradCam:
         with failures(), tf.device(self._place):

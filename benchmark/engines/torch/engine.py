@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,14 @@ import torch
 from torch import Tensor
 
 from benchmark.engines import host
-from benchmark.engines.base import BuildSpec, Handle, Network, StepInput
+from benchmark.engines.base import BuildSpec, ExportedGraph, Handle, Network, NotKept, SavedNetwork, StepInput
 from benchmark.engines.shared import (
     Arrays,
     SharedEngine,
     assert_trainable,
     even_pixels,
     hash_of_values,
+    random_pixels,
     resolve_precision,
     stage_factors,
     weights_loaded,
@@ -31,7 +33,7 @@ from benchmark.engines.torch.network import TorchNetwork, TorchStage
 from benchmark.engines.torch.normalize import Normalizer
 from benchmark.engines.torch.optimizer import STEP, TorchOptimizer
 from benchmark.engines.torch.state import copied, fill
-from benchmark.engines.torch.steps import count_macs, precision_context, step_functions
+from benchmark.engines.torch.steps import count_macs, mean_over_places, precision_context, step_functions
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _SCALER = ("scale", "_growth_tracker")
@@ -265,6 +267,40 @@ class TorchEngine(SharedEngine):
         inputs = self._inputs(features, from_features=True)
         with torch.no_grad():
             return self._computed(True)[1](inputs)
+
+    @guarded
+    def forward_with_features(self, inputs: Handle) -> tuple[Handle, Handle]:
+        stages = self._network.stages
+        if len(stages) < 2:
+            raise NotKept("its head can't be told from the rest, so that there are no features")
+        self._set_mode(None)
+        with torch.no_grad(), self._precision():
+            x = inputs
+            for stage in stages[:-1]:
+                x = stage.call(x, False)
+            features = mean_over_places(x.float(), 0 if self._network.layout == "nchw" else 2)
+            return stages[-1].call(x, False).float(), features
+
+    @guarded
+    def save_network(self, folder: Path) -> SavedNetwork:
+        self._set_mode(None)
+        return self._network.save(folder, self._normalizer(self._upload(random_pixels(2, self._size))))
+
+    @guarded
+    def load_network(self, folder: Path) -> None:
+        self._network.load(folder)
+        if self._ema is not None:
+            self._ema.restart()
+
+    @guarded
+    def export(self, target: str, path: Path, graph: ExportedGraph) -> None:
+        from benchmark.engines.torch.export import ExportedNetwork, export
+
+        self._set_mode(None)
+        network = self._network
+        calls = [stage.call for stage in network.stages]
+        exported = ExportedNetwork(calls, network.modules, graph, network.preprocessing, network.layout)
+        export(target, path, exported, self._size)
 
     @guarded
     def _find_cam(self) -> TorchGradCam:

@@ -2,7 +2,9 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -11,7 +13,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from backbones import UNIT, MissingWeights, Preprocessing
 from benchmark.draws.initialization import input_scale
-from benchmark.engines.base import BuildSpec
+from benchmark.engines.base import BuildSpec, SavedNetwork
 from benchmark.engines.freezing import first_trainable
 from benchmark.engines.shared import draws_classifier, draws_weights, native_dropout
 from benchmark.engines.torch.batch_norm import BiasedVariance, batch_norms, set_batch_norm
@@ -19,6 +21,7 @@ from benchmark.engines.torch.device import seed_generators
 from benchmark.engines.torch.head import Pooling, new_head
 from benchmark.engines.torch.initialization import draw_classifier, draw_initial_weights
 from benchmark.engines.torch.network import TorchStage
+from benchmark.engines.torch.saved import LibraryNetwork
 from benchmark.engines.torch.stages.fallback import around_classifier
 from benchmark.engines.torch.stages.graph import candidates
 from benchmark.engines.torch.stages.stage import HEAD, Piece, from_modules, run
@@ -49,6 +52,7 @@ def build_network(spec: BuildSpec, device: torch.device) -> "ModuleNetwork":
     model.eval().to(device=device, memory_format=torch.channels_last if channels_last else torch.preserve_format)
     conventions = set_batch_norm(model, recipe.batch_norm)
     library = _library_preprocessing(model)
+    library_network = LibraryNetwork.of(model, spec.num_classes, spec.size)
     preprocessing = UNIT if recipe.preprocessing == "unit" else spec.backbone.preprocessing or library or UNIT
     example = _example(model, spec.size, device, channels_last)
     pieces, why = _stages(model, spec, example)
@@ -58,6 +62,7 @@ def build_network(spec: BuildSpec, device: torch.device) -> "ModuleNetwork":
         draw_classifier(model, example, spec.seed)
     if recipe.head.kind != "native":
         pieces = _with_new_head(model, pieces, spec, example)
+        library_network = replace(library_network, head=pieces[-1].modules[0])
     else:
         _adopt_unused(model, pieces)
     return ModuleNetwork(
@@ -71,6 +76,7 @@ def build_network(spec: BuildSpec, device: torch.device) -> "ModuleNetwork":
         weights_loaded=_weights_loaded(built, spec),
         conventions=conventions,
         biased=recipe.batch_norm.variance == "biased",
+        library_network=library_network,
     )
 
 
@@ -93,6 +99,7 @@ class ModuleNetwork:
         weights_loaded: str,
         conventions: Mapping[str, str],
         biased: bool,
+        library_network: LibraryNetwork,
     ) -> None:
         self._pieces = tuple(pieces)
         self.stages = tuple(_stage(piece, names) for piece in pieces)
@@ -106,6 +113,8 @@ class ModuleNetwork:
         self.conventions = conventions
         self._biased = biased
         self._correction: BiasedVariance | None = None
+        self._library_network = library_network
+        self.modules = tuple(dict.fromkeys(module for piece in self._pieces for module in piece.modules))
 
     def set_training(self, first_trainable: int | None) -> None:
         """Put stages from ``first_trainable`` on into training mode, all others into inference mode."""
@@ -127,6 +136,15 @@ class ModuleNetwork:
     def fixed_inside(self) -> Mapping[str, Tensor]:
         """Return nothing: a torch module is frozen by stages."""
         return {}
+
+    def save(self, folder: Path, example: Tensor) -> SavedNetwork:
+        """Write the weights under the module's own names."""
+        with torch.no_grad():
+            return self._library_network.save(folder, example, run(self._pieces, example))
+
+    def load(self, folder: Path) -> None:
+        """Fill the network from what :meth:`save` wrote."""
+        self._library_network.load(folder)
 
     def begin_step(self, seed: int, batch_size: int) -> None:
         """Seed torch's generators, from which all torch modules draw."""

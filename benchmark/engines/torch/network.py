@@ -6,12 +6,14 @@ mode, in the layout of the input and in where dropout takes its randomness from;
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from backbones import Preprocessing
+from benchmark.engines.base import SavedNetwork
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class TorchNetwork(Protocol):
     """``none``, or where the weights came from."""
     conventions: Mapping[str, str]
     """What was fixed explicitly because frameworks differ, for the record."""
+    modules: tuple[torch.nn.Module, ...]
+    """Those that hold the weights, each once."""
     fixed_parameters: int
     """Number of scalars that are frozen layer by layer, and so are no stage's parameters."""
 
@@ -86,3 +90,12 @@ class TorchNetwork(Protocol):
 
     def first_kernel_input(self, inputs: Tensor) -> Tensor | None:
         """Return what reaches the first layer with a kernel for normalised inputs; ``None`` if it can't be seen."""
+
+    def save(self, folder: Path, example: Tensor) -> SavedNetwork:
+        """Write all weights as the network's library reads them; ``example`` is two normalised inputs.
+
+        Called in inference mode. Raises :class:`~benchmark.engines.base.NotKept` where it can't be.
+        """
+
+    def load(self, folder: Path) -> None:
+        """Fill the network from what :meth:`save` wrote; raises ``NotKept`` where that is of another network."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmark.engines.cam_stage import channel_axis
 from benchmark.engines.torch.loss import image_losses
 from benchmark.engines.torch.network import TorchStage
 from benchmark.recipe import Loss
@@ -63,3 +64,16 @@ def count_macs(logits: Callable[[Tensor], Tensor], image: Tensor) -> int:
     with counter, torch.enable_grad():
         logits(image)
     return int(counter.get_total_flops()) // 2
+
+
+def mean_over_places(x: Tensor, default_axis: int) -> Tensor:
+    """Return one vector an image of feature maps, tokens or vectors: (B, C, H, W), (B, H, W, C), (B, N, C), (B, C).
+
+    Args:
+        x: what a stage gives.
+        default_axis: of channels where the shape does not tell; see
+            :func:`~benchmark.engines.cam_stage.channel_axis`.
+    """
+    if x.ndim == 4:
+        return x.mean((2, 3) if channel_axis(tuple(x.shape[1:]), default_axis) == 0 else (1, 2))
+    return x.mean(1) if x.ndim == 3 else x.flatten(1)

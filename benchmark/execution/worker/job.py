@@ -43,6 +43,7 @@ class Job(BaseModel):
         split_file: the split.
         out: the results folder.
         keep_final: whether other runs continue from the final weights.
+        keep_model_from: the least macro-F1 on the test images at which a model may be the best of the board.
         command: what was typed, for the record.
         verdict: an outcome and reason that were clear before anything ran, or ``None``.
     """
@@ -61,6 +62,7 @@ class Job(BaseModel):
     split_file: Path
     out: Path
     keep_final: bool = False
+    keep_model_from: float = 0.0
     command: str = ""
     verdict: tuple[Outcome, str] | None = None
 

@@ -166,9 +166,7 @@ class _Work:
         from benchmark.training.checkpoints import Checkpoints
         from benchmark.training.train import train
 
-        checkpoints = Checkpoints(
-            job.work / "checkpoints", every_s=job.settings.checkpoint_every, keeps_end=job.settings.keep_weights
-        )
+        checkpoints = Checkpoints(job.work / "checkpoints", every_s=job.settings.checkpoint_every)
         self._compare_with_earlier_attempt(checkpoints.folder)
         training = train(
             engine, network, data, split, run.recipe, run.seed,
@@ -204,6 +202,7 @@ class _Work:
                 "train_images_per_s_iqr": training.train_images_per_s_iqr,
             }
         )
+        self._keep(engine, data, split, training.predictions, backbone.cam_stage)
         cams = self._explain(engine, network, data, split, training.predictions)
         assert_one_framework(run.engine)
         return job.record(Outcome.OK, **self.fields()), training.predictions, cams
@@ -224,6 +223,36 @@ class _Work:
         versions = {name: self.provenance[name] for name in ("tumorboard", "python", "libraries")}
         origin = {"backbone": backbone.name, "source": backbone.source_hash, **versions}
         return Caching(FeatureStore(cache_root() / "prefixes", self.job.settings.cache_budget), origin)
+
+    def _keep(self, engine: "Engine", data: Any, split: Any, predictions: Predictions, cam_stage: str | None) -> None:
+        """Keep the trained network where that is asked for; that it can't be never costs the run its scores."""
+        from benchmark.engines.base import NotKept
+        from benchmark.evaluation.metrics import score
+        from benchmark.models.keep import keep_model
+
+        wish, least = self.job.settings.keep_models, self.job.keep_model_from
+        if wish == "none":
+            return
+        test = predictions.part("test")
+        macro_f1 = score(test.labels, test.probabilities, tuple(data.class_names)).macro_f1
+        if wish == "best" and macro_f1 < least:
+            self.provenance["model_not_kept"] = "other runs are better"
+            return
+        start = time.perf_counter()
+        try:
+            record = self.job.record(Outcome.OK, **self.fields())
+            folder = keep_model(
+                engine, data, split, record, predictions, self.job.out,
+                keeps=wish, cam_stage=cam_stage, report=self.channel.report,
+            )  # fmt: skip
+            self.provenance["model"] = f"models/{folder.name}"
+        except Exception as error:  # a network may be anything
+            if not isinstance(error, NotKept):
+                log_traceback()
+            reason = str(error).rstrip(".") if isinstance(error, NotKept) else outcome_of(error)[1].rstrip(".")
+            self.provenance["model_not_kept"] = reason
+            self.channel.report({"event": "note", "note": f"The trained model is not kept: {reason}."})
+        self.provenance["model_s"] = round(time.perf_counter() - start, 3)
 
     def _explain(
         self, engine: "Engine", network: "Network", data: Any, split: Any, predictions: Predictions

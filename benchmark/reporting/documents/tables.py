@@ -1,10 +1,9 @@
 """The board as tables: CSV for programs, Markdown for people, LaTeX for papers."""
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmark.atomic_files import write_atomically
+from benchmark.csv_text import csv_text
 from benchmark.reporting.board.board import Board
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import all_columns, columns
@@ -31,11 +30,11 @@ def write_tables(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns())
     classes = board.class_names, board.tumour_names
     names = [column.name for column in columns(*classes)]
     lines = board_lines(board)
-    write_atomically(out / "runs.csv", _csv(run_lines(board), names))
+    write_atomically(out / "runs.csv", csv_text(run_lines(board), names))
     further = [name for name in all_columns(*classes) if name not in names and any(name in line for line in lines)]
-    write_atomically(out / "leaderboard.csv", _csv(lines, board.columns or [*names, *further]))
-    write_atomically(out / "columns.csv", _csv(_dictionary(board), DICTIONARY))
-    write_atomically(out / "comparisons.csv", _csv(comparison_lines(board), list(COMPARISONS)))
+    write_atomically(out / "leaderboard.csv", csv_text(lines, board.columns or [*names, *further]))
+    write_atomically(out / "columns.csv", csv_text(_dictionary(board), DICTIONARY))
+    write_atomically(out / "comparisons.csv", csv_text(comparison_lines(board), list(COMPARISONS)))
     write_atomically(out / "leaderboard.tex", latex(board))
     write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out), breakdowns))
     write_atomically(out / "report.md", report(board))
@@ -45,7 +44,7 @@ def write_tables(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns())
         ("strata.csv", strata, STRATA_COLUMNS),
     ):
         if found:
-            write_atomically(out / name, _csv(found, head))
+            write_atomically(out / name, csv_text(found, head))
         else:
             (out / name).unlink(missing_ok=True)  # of an earlier board
 
@@ -84,28 +83,3 @@ def _plots(board: Board, out: Path) -> dict[str, list[str]]:
         data = row.first.record.data
         names.setdefault(row.block.comparison_group, []).append(montage_name(data.name, data.fingerprint))
     return {name: [stem for stem in stems if (out / f"{stem}.png").exists()] for name, stems in names.items()}
-
-
-def _csv(lines: Iterable[Values], names: Sequence[str]) -> str:
-    """Return lines as CSV; absent values are empty."""
-    import pandas as pd
-
-    # dtype object: an integer column with gaps stays one of integers
-    safe = [{name: _harmless(value) for name, value in line.items()} for line in lines]
-    frame = pd.DataFrame(safe, columns=list(names), dtype=object)
-    headings = [str(_harmless(name)) for name in names]  # of classes too
-    return str(frame.to_csv(index=False, header=headings, lineterminator="\n"))
-
-
-def _harmless(value: Any) -> Any:
-    """Return a cell that a spreadsheet takes for text and a terminal shows as it is.
-
-    What begins like a formula gets an apostrophe before it, as spreadsheets mark text (OWASP, "CSV Injection").
-    """
-    if not isinstance(value, str):
-        return value
-    text = "".join(c if c.isprintable() or c == " " else "\ufffd" for c in value)
-    return f"'{text}" if value[:1] in _FORMULAS else text
-
-
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")

@@ -1,0 +1,54 @@
+"""``python -m benchmark export``: a kept model for another runtime, proven there."""
+
+from pathlib import Path
+
+import click
+
+from benchmark.dependencies import require_posix
+from benchmark.errors import UserError
+
+_TARGETS = ("onnx", "torchscript", "torch-export", "savedmodel", "tflite")
+
+
+@click.command("export")
+@click.argument("model", metavar="MODEL_OR_DIR")
+@click.option("--to", "target", type=click.Choice(_TARGETS), required=True, help="Which kind of file.")
+@click.option(
+    "--whole",
+    is_flag=True,
+    help="Put all into the file: uint8 images (N, S, S, 3) in, probabilities out. Else normalised input and logits.",
+)
+@click.option(
+    "--images",
+    "source",
+    metavar="SOURCE",
+    help="Compare on these images.  [default: 64 test images of the model's own data]",
+)
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A file that declares the backbone."
+)
+def export_command(model: str, target: str, whole: bool, source: str | None, plugins: tuple[Path, ...]) -> None:
+    """Write a kept model for another runtime into its folder 'exports', and prove that it computes the same.
+
+    The file is run by its own runtime (onnxruntime, TensorFlow Lite, ...) on 64 test images beside the model. The
+    largest difference of a probability and the changed decisions are printed and kept in model.json; a file that
+    differs by more than 0.001 is not kept.
+    """
+    require_posix()
+    from benchmark.models.export import export_model
+    from benchmark.models.load import find_model
+
+    folder = find_model(Path(model))
+    try:
+        proof = export_model(
+            folder, target, whole=whole, source=source,
+            plugins=[path.expanduser().resolve() for path in plugins],
+        )  # fmt: skip
+    except OSError as error:
+        raise UserError(f"'{folder}' can't be written: {error.strerror or error}.") from None
+    made = proof.export
+    click.echo(
+        f"{proof.path}: computed by {made.runtime} on {made.images} images, probabilities differ by at most "
+        f"{made.largest_difference:.2g}, {made.changed_decisions} decisions changed; one image takes "
+        f"{made.latency_p50_ms:.1f} ms."
+    )

@@ -1,0 +1,200 @@
+"""``python -m benchmark predict``: what a kept model, or several together, say of images."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from benchmark.dependencies import require_posix
+from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchmark.models.answers import Answers, Judged
+    from benchmark.models.description import Model
+
+_EXPLAINED = 48  # images on the page where nothing else is asked
+
+
+@click.command("predict")
+@click.argument("model", metavar="MODEL_OR_DIR")
+@click.argument("source", metavar="SOURCE")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where to write predictions.csv.  [default: predictions]",
+)
+@click.option("--explain", is_flag=True, help="Also write a page of the images with heat maps (Grad-CAM).")
+@click.option(
+    "--images",
+    "shown",
+    type=click.IntRange(min=1),
+    default=_EXPLAINED,
+    show_default=True,
+    metavar="N",
+    help="How many images the page shows.",
+)
+@click.option(
+    "--with",
+    "others",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="MODEL",
+    help="Another model that answers too; probabilities are averaged (repeatable).",
+)
+@click.option(
+    "--unlike",
+    type=click.Choice(["abstain", "warn"]),
+    default="abstain",
+    show_default=True,
+    help="What to do where an image is unlike the training images: give no decision, or only warn.",
+)
+@click.option("--unlabelled", is_flag=True, help="Take no classes from the folders or the table: nothing is scored.")
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A file that declares the backbone."
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+def predict_command(
+    model: str,
+    source: str,
+    out: Path | None,
+    explain: bool,
+    shown: int,
+    others: tuple[Path, ...],
+    unlike: str,
+    unlabelled: bool,
+    plugins: tuple[Path, ...],
+    device: str,
+) -> None:
+    """Ask a kept model about images; research software, not for clinical use.
+
+    MODEL_OR_DIR is a model's folder, or a results folder, whose best row's model is asked. SOURCE is an image, a
+    folder or zip file of images, a manifest, a DICOM or NIfTI file, or data as for --data. Probabilities are scaled
+    by the temperature that validation images gave. Images with labels are scored, but for those that the network was
+    trained on.
+    """
+    require_posix()
+    from benchmark.execution.planning.devices import choose_devices
+    from benchmark.models.answers import judge
+    from benchmark.models.ask import Question, ask_models
+    from benchmark.models.description import Model
+    from benchmark.models.load import find_model
+
+    folders = [find_model(Path(path)) for path in (model, *others)]
+    models = [Model.read(folder) for folder in folders]
+    for each, folder in zip(models, folders, strict=True):
+        each.check_files(folder)
+    engines = {each.engine for each in models}
+    devices = {name: choice.kind for name, choice in choose_devices(device, engines, click.echo).items()}
+    question = Question(
+        source, unlabelled, unlike, shown if explain else 0,
+        tuple(path.expanduser().resolve() for path in plugins), devices,
+    )  # fmt: skip
+    with _progress() as progress:
+        said, explained = ask_models(folders, question, progress)
+    judged = judge(said)
+    target = out or Path("predictions")
+    lines = [*described(said), *(scored(judged, models) if judged else [])]
+    written = write(said, judged, models, target)
+    if explain and explained is not None:
+        from benchmark.atomic_files import write_atomically
+        from benchmark.models.page import page
+
+        name = " + ".join(each.backbone.name for each in models)
+        text = page(said, explained, models=name, source=Path(source).name, lines=lines)
+        written.append(write_atomically(target / "predictions.html", text))
+    for line in lines:
+        click.echo(line)
+    click.echo(f"Written: {', '.join(map(str, written))}")
+
+
+def write(said: "Answers", judged: "Judged | None", models: "list[Model]", target: Path) -> list[Path]:
+    """Write the tables into a folder; return their paths.
+
+    Raises:
+        UserError: the folder can't be written.
+    """
+    tables = {"predictions.csv": said.frame(), "patients.csv": said.patient_frame()}
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        return [_write(table, target / name) for name, table in tables.items() if table is not None]
+    except OSError as error:
+        raise UserError(f"--out {target} can't be written: {error.strerror or error}.") from None
+
+
+def _write(table: "pd.DataFrame", path: Path) -> Path:
+    from benchmark.atomic_files import write_atomically
+    from benchmark.csv_text import csv_text
+
+    lines = ({str(name): value for name, value in line.items()} for line in table.to_dict("records"))
+    return write_atomically(path, csv_text(lines, list(table.columns)))
+
+
+def described(said: "Answers") -> list[str]:
+    """Return what was answered, in sentences."""
+    count, read = len(said.image_ids), int(said.read.sum())
+    lines = [f"{read} of {count} images were read." if read < count else f"{count} images."]
+    given = said.read & ~said.abstained
+    counts = [f"{name} {int((given & (said.predicted == c)).sum())}" for c, name in enumerate(said.class_names)]
+    lines.append(f"Decisions: {', '.join(counts)}.")
+    tumour = said.tumour()
+    if tumour is not None:
+        lines.append(f"Tumours reported at the chosen specificity: {int((tumour & given).sum())}.")
+    abstained, far = int(said.abstained.sum()), int((said.distances > 1).sum())
+    if abstained:
+        lines.append(f"No decision for {abstained} images: they are unlike the training images (see 'warning').")
+    elif far:
+        lines.append(f"{far} images are unlike the training images (see 'warning').")
+    elif not (said.distances >= 0).any():
+        lines.append("Whether images are like the training images is not known for this network.")
+    others = sum(bool(text) for text in said.warnings) - far
+    if others > 0:
+        lines.append(f"{others} further images have a warning.")
+    return lines
+
+
+def scored(judged: "Judged", models: "list[Model]") -> list[str]:
+    """Return scores in sentences, beside the board's."""
+    lines = []
+    if judged.trained_on:
+        lines.append(f"Left out of the scores: {judged.trained_on} images on which a network was trained or chosen.")
+    lines.append(
+        f"On {judged.images} labelled images: macro-F1 {judged.all.macro_f1:.3f}, accuracy "
+        f"{judged.all.accuracy:.3f}, calibration error {judged.ece:.3f}."
+    )
+    if judged.of_answered is not None and judged.answered < judged.images:
+        lines.append(f"On the {judged.answered} that were answered: macro-F1 {judged.of_answered.macro_f1:.3f}.")
+    if judged.sensitivity == judged.sensitivity or judged.specificity == judged.specificity:
+        lines.append(f"Tumour or not: sensitivity {judged.sensitivity:.3f}, specificity {judged.specificity:.3f}.")
+    if judged.patients is not None:
+        lines.append(f"Of {judged.patients[0]} patients, slices pooled: macro-F1 {judged.patients[1]:.3f}.")
+    for model in models:
+        figure = model.board.scores.get("macro_f1") if model.board else None
+        own = model.scores.get("macro_f1")
+        if figure is not None:
+            interval = "" if figure.low is None else f" ({figure.low:.3f} to {figure.high:.3f})"
+            on_board = f"macro-F1 {figure.value:.3f}{interval}"
+            lines.append(f"The board has for {model.backbone.name} on {model.data.name}: {on_board}.")
+        elif own is not None:
+            lines.append(f"On its own test images {model.backbone.name} had macro-F1 {own:.3f}.")
+    return lines
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Show on stderr how far the images are, on a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("Asking", total=None)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield progress

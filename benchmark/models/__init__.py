@@ -1,0 +1,1 @@
+"""Trained models: kept under their library's own names, described, loaded, asked, exported."""

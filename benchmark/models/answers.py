@@ -1,0 +1,357 @@
+"""What one model, or several together, say of images: probabilities, decisions, doubts, and scores by labels."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.data.sources.files import suffix_of
+from benchmark.errors import UserError
+from benchmark.evaluation.calibration import by_patient, reliability, reports
+from benchmark.evaluation.metrics import Scores, decide, score
+from benchmark.models.description import Model
+from benchmark.models.images import AskedImage
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+Unlike = Literal["abstain", "warn"]
+
+_FAR_SIZE = 2.0  # an image this much smaller or larger than any that was trained on is of another kind
+_MOSTLY_GREY = 0.99
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a network makes of some images; those that could not be read are not among them.
+
+    Args:
+        logits: float32, shape (N, C).
+        distances: of their features to those of training images, float64, shape (N,); ``nan`` where unknown.
+        grey: bool, shape (N,), whether the three channels are equal.
+        sides: int64, shape (N, 2), height and width before resizing.
+        trained_on: bool, shape (N,), whether the network was trained or chosen on this very image.
+        read: bool, shape (M,), which of the M images could be read.
+        problems: a sentence for each that could not.
+    """
+
+    logits: npt.NDArray[np.float32]
+    distances: npt.NDArray[np.float64]
+    grey: npt.NDArray[np.bool_]
+    sides: npt.NDArray[np.int64]
+    trained_on: npt.NDArray[np.bool_]
+    read: npt.NDArray[np.bool_]
+    problems: tuple[str, ...]
+
+
+def softmax_at(logits: npt.NDArray[np.floating], temperature: float) -> Floats:
+    """Return probabilities of logits, shape (N, C), at a temperature: float64, rows sum to 1."""
+    values = logits.astype(np.float64) / temperature
+    shifted = np.exp(values - values.max(axis=1, keepdims=True)) if len(values) else values
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def entropy(probabilities: Floats) -> Floats:
+    """Return the entropy of distributions as a share of the greatest possible, 0 (sure) to 1: shape (N,)."""
+    logs = np.log(np.maximum(probabilities, 1e-300))
+    return np.asarray(-(probabilities * logs).sum(axis=1) / math.log(probabilities.shape[1]))
+
+
+def disagreement(members: Floats) -> Floats:
+    """Return how far the members of an ensemble are apart: their mutual information, as a share of log C.
+
+    The entropy of the mean less the mean entropy (Depeweg et al. 2018; "knowledge uncertainty").
+
+    Args:
+        members: probabilities, shape (M, N, C).
+    """
+    each = np.stack([entropy(member) for member in members])
+    return np.asarray(np.maximum(entropy(members.mean(axis=0)) - each.mean(axis=0), 0))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is said of N images.
+
+    Args:
+        class_names: C names, in the order of the probabilities.
+        negative_class: the class without a tumour, ``None`` where there is none.
+        image_ids, patients: str, shape (N,); the patient is empty where unknown.
+        labels: int64, shape (N,), -1 where unknown.
+        probabilities: float64, shape (N, C), at the models' temperatures; of several models the mean; ``nan`` where
+            an image could not be read.
+        threshold: a tumour is reported from this probability on; ``None`` where there is none.
+        uncertainty: entropy of the probabilities, 0 to 1.
+        disagreement: of the members, 0 to 1; ``None`` for one model.
+        distances: of features, as multiples of the threshold: over 1 an image is unlike the training images; ``nan``
+            where unknown. Of several models the largest.
+        abstained: bool, shape (N,): no decision is given.
+        trained_on: bool, shape (N,): a network was trained or chosen on this very image.
+        warnings: a text for each image, empty where there is nothing to say.
+    """
+
+    class_names: tuple[str, ...]
+    negative_class: str | None
+    image_ids: npt.NDArray[np.str_]
+    patients: npt.NDArray[np.str_]
+    labels: npt.NDArray[np.int64]
+    probabilities: Floats
+    threshold: float | None
+    uncertainty: Floats
+    disagreement: Floats | None
+    distances: Floats
+    abstained: npt.NDArray[np.bool_]
+    trained_on: npt.NDArray[np.bool_]
+    warnings: tuple[str, ...]
+
+    @property
+    def negative(self) -> int | None:
+        """Index of the class without a tumour."""
+        return None if self.negative_class is None else self.class_names.index(self.negative_class)
+
+    @property
+    def read(self) -> npt.NDArray[np.bool_]:
+        """Which images could be read."""
+        return np.asarray(np.isfinite(self.probabilities).all(axis=1))
+
+    @cached_property
+    def predicted(self) -> npt.NDArray[np.int64]:
+        """The most probable class of each image, -1 where it could not be read; whether or not it is given."""
+        found = np.full(len(self.image_ids), -1, dtype=np.int64)
+        found[self.read] = decide(self.probabilities[self.read])
+        return found
+
+    def tumour(self) -> npt.NDArray[np.bool_] | None:
+        """Return which images are reported as tumours at the chosen specificity; ``None`` where that is not known."""
+        if self.threshold is None or self.negative is None:
+            return None
+        found = np.zeros(len(self.image_ids), dtype=bool)
+        found[self.read] = reports(self.probabilities[self.read], self.negative, self.threshold)
+        return found
+
+    def frame(self) -> "pd.DataFrame":
+        """Return a table with a row for each image; the columns of ``predictions.csv``."""
+        import pandas as pd
+
+        names = np.array([*self.class_names, ""])
+        given = np.where(self.abstained, -1, self.predicted)
+        columns: dict[str, Any] = {"image": self.image_ids, "patient": self.patients, "decision": names[given]}
+        columns |= {f"p_{name}": self.probabilities[:, c] for c, name in enumerate(self.class_names)}
+        tumour = self.tumour()
+        if tumour is not None and self.negative is not None:
+            said = np.where(tumour, "yes", "no")
+            columns["tumour"] = np.where(self.abstained | ~self.read, "", said)
+            columns["p_tumour"] = 1 - self.probabilities[:, self.negative]
+        columns["uncertainty"] = self.uncertainty
+        if self.disagreement is not None:
+            columns["disagreement"] = self.disagreement
+        columns["distance"] = self.distances
+        columns["abstained"] = self.abstained
+        columns["trained_on"] = self.trained_on
+        columns["warning"] = list(self.warnings)
+        if (self.labels >= 0).any():
+            columns["label"] = names[self.labels]
+        return pd.DataFrame(columns)
+
+    def patient_frame(self) -> "pd.DataFrame | None":
+        """Return a table with a row for each patient, whose answered slices are pooled; ``None`` without patients.
+
+        Probabilities are means over slices. Whether a patient has a tumour is not said: the threshold was chosen for
+        single slices, of which a volume has so many that some are reported by chance.
+        """
+        import pandas as pd
+
+        usable = self.read & (self.patients != "")
+        if not usable.any():
+            return None
+        rows = []
+        tumour = self.tumour()
+        for patient in np.unique(self.patients[usable]):
+            mine = usable & (self.patients == patient)
+            answered = mine & ~self.abstained
+            row: dict[str, Any] = {"patient": patient, "slices": int(mine.sum()), "answered": int(answered.sum())}
+            if answered.any():
+                mean = self.probabilities[answered].mean(axis=0)
+                row["decision"] = self.class_names[int(mean.argmax())]
+                row |= {f"p_{name}": mean[c] for c, name in enumerate(self.class_names)}
+                if tumour is not None and self.negative is not None:
+                    row["slices_with_tumour"] = int(tumour[answered].sum())
+                    row["highest_p_tumour"] = float((1 - self.probabilities[answered, self.negative]).max())
+            known = self.labels[mine]
+            if (known >= 0).all():
+                kinds = {self.class_names[k] for k in known.tolist() if k != self.negative}
+                if len(kinds) <= 1:
+                    row["label"] = next(iter(kinds), self.negative_class or "")
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Answers, scored on images with a label on which no network was trained.
+
+    Args:
+        images: number of images that are scored.
+        all: scores of all of them, as on the board, whether or not a decision was given.
+        answered: number of those that were not abstained from.
+        of_answered: their scores; ``None`` where none was answered.
+        ece: expected calibration error of all.
+        sensitivity, specificity: for tumours, at the threshold; ``nan`` where not known.
+        patients: number of patients with one clear label, and the macro-F1 of their pooled slices; ``None`` where
+            patients are not known.
+        trained_on: number of labelled images that were left out because a network was trained or chosen on them.
+    """
+
+    images: int
+    all: Scores
+    answered: int
+    of_answered: Scores | None
+    ece: float
+    sensitivity: float
+    specificity: float
+    patients: tuple[int, float] | None
+    trained_on: int
+
+
+def judge(answers: Answers) -> Judged | None:
+    """Return scores; ``None`` where no image has a label that may be scored."""
+    labelled = answers.read & (answers.labels >= 0)
+    mine = labelled & ~answers.trained_on
+    if not mine.any():
+        return None
+    names, negative = answers.class_names, answers.negative_class
+    labels, probabilities = answers.labels[mine], answers.probabilities[mine]
+    answered = mine & ~answers.abstained
+    tumour = answers.tumour()
+    ill = answers.labels != answers.negative
+    rates = [math.nan, math.nan]
+    if tumour is not None:
+        for place, chosen, right in ((0, mine & ill, tumour), (1, mine & ~ill, ~tumour)):
+            rates[place] = float(right[chosen].mean()) if chosen.any() else math.nan
+    patients = None
+    if (answers.patients[mine] != "").all():
+        truth, pooled, _ = by_patient(labels, probabilities, answers.patients[mine], answers.negative)
+        if len(truth):
+            patients = len(truth), score(truth, pooled, names, negative).macro_f1
+    return Judged(
+        images=int(mine.sum()),
+        all=score(labels, probabilities, names, negative),
+        answered=int(answered.sum()),
+        of_answered=score(answers.labels[answered], answers.probabilities[answered], names, negative)
+        if answered.any()
+        else None,
+        ece=reliability(labels, probabilities).error,
+        sensitivity=rates[0],
+        specificity=rates[1],
+        patients=patients,
+        trained_on=int((labelled & answers.trained_on).sum()),
+    )
+
+
+def answers(
+    members: Sequence[tuple[Model, Seen]], asked: Sequence[AskedImage], unlike: Unlike = "abstain"
+) -> Answers:
+    """Return what models say of images together.
+
+    Args:
+        members: each model with what its network made of the same images.
+        asked: the images.
+        unlike: what is done where an image is unlike the training images: no decision, or a warning.
+
+    Raises:
+        UserError: the models know different classes.
+    """
+    first = members[0][0]
+    for model, _ in members[1:]:
+        if set(model.class_names) != set(first.class_names) or model.data.negative_class != first.data.negative_class:
+            raise UserError(
+                f"The models of {first.backbone.name} and {model.backbone.name} know different classes "
+                f"({', '.join(first.class_names)}; {', '.join(model.class_names)}): they can't answer together."
+            )
+    count = len(asked)
+    read = np.logical_and.reduce([seen.read for _, seen in members])
+    stacked = np.full((len(members), count, len(first.class_names)), np.nan)
+    distances = np.full((len(members), count), np.nan)
+    trained_on = np.zeros(count, dtype=bool)
+    for number, (model, seen) in enumerate(members):
+        order = [model.class_names.index(name) for name in first.class_names]
+        stacked[number, seen.read] = softmax_at(seen.logits, model.calibration.temperature)[:, order]
+        trained_on[seen.read] |= seen.trained_on
+        if model.calibration.distance:
+            distances[number, seen.read] = seen.distances / model.calibration.distance
+    mean = stacked.mean(axis=0)
+    known = ~np.isnan(distances).all(axis=0)
+    farthest = np.full(count, np.nan)
+    farthest[known] = np.nanmax(distances[:, known], axis=0)
+    far = np.where(np.isnan(farthest), 0.0, farthest) > 1
+    thresholds = [model.calibration.threshold for model, _ in members]
+    numbers = {name: place for place, name in enumerate(first.class_names)}
+    return Answers(
+        class_names=first.class_names,
+        negative_class=first.data.negative_class,
+        image_ids=np.array([image.image_id for image in asked], dtype=np.str_),
+        patients=np.array([image.patient or "" for image in asked], dtype=np.str_),
+        labels=np.array([numbers.get(image.class_name or "", -1) for image in asked], dtype=np.int64),
+        probabilities=mean,
+        threshold=None if None in thresholds else float(np.mean([each for each in thresholds if each is not None])),
+        uncertainty=_where(read, lambda: entropy(mean[read])),
+        disagreement=_where(read, lambda: disagreement(stacked[:, read])) if len(members) > 1 else None,
+        distances=farthest,
+        abstained=far if unlike == "abstain" else np.zeros(count, dtype=bool),
+        trained_on=trained_on,
+        warnings=_warnings(members, asked, farthest),
+    )
+
+
+def _where(read: npt.NDArray[np.bool_], compute: Any) -> Floats:
+    values = np.full(len(read), np.nan)
+    if read.any():
+        values[read] = compute()
+    return values
+
+
+def _warnings(
+    members: Sequence[tuple[Model, Seen]], asked: Sequence[AskedImage], distances: Floats
+) -> tuple[str, ...]:
+    """Return what a reader of each answer must know."""
+    found: list[list[str]] = [[] for _ in asked]
+    for number, distance in enumerate(distances):
+        if distance > 1:
+            far = f"{distance:.1f} times as far from theirs as is usual"
+            found[number].append(f"unlike the training images (its features are {far})")
+    for model, seen in members:
+        problems = iter(seen.problems)
+        places = np.cumsum(seen.read) - 1
+        for number, image in enumerate(asked):
+            if not seen.read[number]:
+                found[number].append(next(problems))
+                continue
+            place = int(places[number])
+            found[number] += _odd(model, bool(seen.grey[place]), seen.sides[place].tolist(), image.image_id)
+            if seen.trained_on[place]:
+                found[number].append("a network was trained or chosen on this image")
+    return tuple("; ".join(dict.fromkeys(each)) for each in found)
+
+
+def _odd(model: Model, grey: bool, sides: Sequence[int], image_id: str) -> list[str]:
+    """Return in what an image differs from all training images, before any network looks at it."""
+    look, found = model.training_images, []
+    if look.grey > _MOSTLY_GREY and not grey:
+        found.append("in colour, and the training images are grey")
+    if look.grey < 1 - _MOSTLY_GREY and grey:
+        found.append("grey, and the training images are in colour")
+    if look.sides is not None:
+        low, high = look.sides
+        if min(sides) * _FAR_SIZE < low:
+            found.append(f"much smaller ({sides[1]} x {sides[0]} pixels) than any training image")
+        if max(sides) > high * _FAR_SIZE:
+            found.append(f"much larger ({sides[1]} x {sides[0]} pixels) than any training image")
+    suffix = suffix_of(image_id)
+    if suffix and look.suffixes and suffix not in look.suffixes:
+        found.append(f"a {suffix} file, and the training images are {', '.join(look.suffixes)}")
+    return found

@@ -1,0 +1,95 @@
+"""A page of the images that a model was asked about, with heat maps: one file, without a network."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.models.answers import Answers
+from benchmark.models.ask import Explained
+from benchmark.models.card import NOT_CLINICAL
+from benchmark.text import plain
+
+_SHOWN = 224  # side of a picture, in pixels
+_TEMPLATE = "predictions.html.jinja"
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """One image on the page."""
+
+    name: str
+    said: str
+    label: str
+    bars: tuple[tuple[str, float], ...]
+    warning: str
+    abstained: bool
+    wrong: bool
+    picture: str
+    heat: str
+
+
+def page(answers: Answers, explained: Explained, *, models: str, source: str, lines: Sequence[str]) -> str:
+    """Return the page as HTML.
+
+    Args:
+        answers: of the models.
+        explained: the images that are shown.
+        models, source: names, for the heading.
+        lines: sentences above the images.
+    """
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(loader=FileSystemLoader(Path(__file__).with_name("static")), autoescape=True)
+    images = [_shown(answers, explained, place) for place in range(len(explained.numbers))]
+    values: dict[str, Any] = {
+        "models": plain(models), "source": plain(source), "lines": [plain(line) for line in lines],
+        "images": images, "reason": explained.reason, "not_clinical": NOT_CLINICAL,
+    }  # fmt: skip
+    return environment.get_template(_TEMPLATE).render(**values)
+
+
+def _shown(answers: Answers, explained: Explained, place: int) -> _Shown:
+    from benchmark.reporting.figures.overlays import under_heat
+
+    number = int(explained.numbers[place])
+    picture = _sized(explained.pixels[place])
+    heat = ""
+    if len(explained.maps):
+        grey = np.asarray(picture.mean(axis=2), dtype=np.uint8)
+        heat = _png(under_heat(grey, explained.maps[place]))
+    predicted, label = int(answers.predicted[number]), int(answers.labels[number])
+    abstained = bool(answers.abstained[number])
+    bars = tuple(zip(answers.class_names, answers.probabilities[number].tolist(), strict=True))
+    return _Shown(
+        name=plain(str(answers.image_ids[number])),
+        said=f"no decision (most probable: {answers.class_names[predicted]})"
+        if abstained
+        else answers.class_names[predicted],
+        label="" if label < 0 else answers.class_names[label],
+        bars=tuple(sorted(bars, key=lambda bar: -bar[1])[:4]),
+        warning=plain(answers.warnings[number]),
+        abstained=abstained,
+        wrong=label >= 0 and label != predicted,
+        picture=_png(picture),
+        heat=heat,
+    )
+
+
+def _sized(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).resize((_SHOWN, _SHOWN), Image.Resampling.BICUBIC), dtype=np.uint8)
+
+
+def _png(pixels: npt.NDArray[np.uint8]) -> str:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
