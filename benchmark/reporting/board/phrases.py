@@ -118,9 +118,10 @@ def p_text(value: float | None) -> str:
 def one_class(column: Column, row: BoardRow) -> str:
     """Return what must be said beside a count of missed tumours: that the row answers one class for every image.
 
-    It is empty for other columns and rows. A row that calls everything a tumour misses none, which looks best.
+    It is empty for other columns and rows. A row that calls everything a tumour misses none, which looks best;
+    the name of a row without a network says it already.
     """
-    counts = column.name.startswith("missed_") and column.class_name
+    counts = column.name.startswith("missed_") and column.class_name and row.block.unranked != ("no network",)
     return f"answers '{row.only_answer}' for every image" if counts and row.only_answer else ""
 
 
