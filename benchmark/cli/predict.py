@@ -13,7 +13,7 @@ from benchmark.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from benchmark.models.answers import Answers, Judged
+    from benchmark.models.answers import Answers, Judged, Unlike
     from benchmark.models.description import Model
 
 _EXPLAINED = 48  # images on the page where nothing else is asked
@@ -65,7 +65,7 @@ def predict_command(
     explain: bool,
     shown: int,
     others: tuple[Path, ...],
-    unlike: str,
+    unlike: "Unlike",
     unlabelled: bool,
     plugins: tuple[Path, ...],
     device: str,
@@ -84,7 +84,7 @@ def predict_command(
     from benchmark.models.description import Model
     from benchmark.models.load import find_model
 
-    folders = [find_model(Path(path)) for path in (model, *others)]
+    folders = [find_model(path) for path in (Path(model), *others)]
     models = [Model.read(folder) for folder in folders]
     for each, folder in zip(models, folders, strict=True):
         each.check_files(folder)

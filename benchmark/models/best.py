@@ -67,7 +67,7 @@ def best_row(rows: Sequence[BoardRow]) -> BoardRow | None:
 def figures(row: BoardRow, board: Board) -> BoardFigures:
     """Return what the board says of a row."""
     data = row.first.record.data
-    names = [column.name for section in ("scores", "calibration") for column in in_section(section, data)]  # type: ignore[arg-type]
+    names = [column.name for section in ("scores", "calibration") for column in in_section(section, data)]
     scores = {}
     for name in dict.fromkeys((*names, *_FURTHER)):
         value = row.values.get(name)

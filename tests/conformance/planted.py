@@ -53,16 +53,10 @@ PLANTED = (
         "can_be_exported",
         "whether it is traced",
         _plugin(
-            "Changing()",
-            before=f"""    class Changing(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.body = {_BODY}
-            self.head = {_HEAD}
-
+            f"nn.Sequential({_BODY}, Scale(), {_HEAD})",
+            before="""    class Scale(nn.Module):
         def forward(self, x):
-            x = self.body(x)
-            return self.head(2 * x if torch.compiler.is_exporting() else x)
+            return 2 * x if torch.compiler.is_exporting() else x
 
 """,
         ),

@@ -233,6 +233,10 @@ def test_timm_and_keras_alone_read_what_was_kept(tmp_path: Path) -> None:
     for name, script in (("timm:test_resnet", "read_torch.py"), ("test/keras", "read_keras.py")):
         pixels, before = own_probabilities(bench, Model.read(folders[name]).key)
         np.testing.assert_allclose(outside(script, folders[name], pixels, tmp_path), before, atol=2e-4)
+    for target in ("savedmodel", "tflite", "onnx"):
+        done = command(bench, "export", str(folders["test/keras"]), "--to", target, "--whole")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "0 decisions changed" in done.stdout
     together = command(bench, "predict", str(folders["test/keras"]), str(bench.images), "--with",
                        str(folders["timm:test_resnet"]), "--out", str(tmp_path / "both"))  # fmt: skip
     assert together.returncode == 0, together.stderr

@@ -60,7 +60,9 @@ def export(target: str, path: Path, network: ExportedNetwork) -> None:
             tf.saved_model.save(network, str(path), signatures={"serving_default": network.serve})
         elif target == "tflite":
             function = network.serve.get_concrete_function()
-            converter = tf.lite.TFLiteConverter.from_concrete_functions([function], network)
+            # without the module that holds them, variables become constants: as variables they are lost in the file
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+            converter.experimental_enable_resource_variables = False
             path.write_bytes(converter.convert())
         else:
             raise NotKept(f"TensorFlow has no export to {target}")
