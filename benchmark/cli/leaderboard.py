@@ -123,7 +123,8 @@ def _write(
         raise UserError(f"'{target}' can't be written: {error.strerror or error}.") from None
     if as_json:
         rows = [row.line for row in written.board.rows]
-        kept = [{name: line.get(name) for name in view.columns} for line in rows] if view.columns else rows
+        names = view.columns or tuple(dict.fromkeys(name for line in rows for name in line))
+        kept = [{name: line.get(name) for name in names} for line in rows]
         print_json(
             {"page": written.page, "answers": written.answers, "rows": kept, "problems": written.board.problems}
         )

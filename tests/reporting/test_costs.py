@@ -40,13 +40,13 @@ def test_each_row_has_its_expected_cost(tmp_path: Path) -> None:
         wanted[reader.name] = expected(test.labels, test.probabilities.argmax(axis=1))
     options = ["--costs", str(tmp_path / "costs.toml"), "--sort", "cost"]
     assert main(["leaderboard", str(tmp_path), *options]) == 0
-    with (tmp_path / "leaderboard.csv").open(newline="") as stream:
+    with (tmp_path / "view" / "leaderboard.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     for row in rows:
         assert float(row["cost"]) == pytest.approx(wanted[row["backbone"]])
         assert float(row["cost_low"]) < float(row["cost"]) < float(row["cost_high"])
     assert [float(row["cost"]) for row in rows] == sorted(wanted.values())
-    text = (tmp_path / "leaderboard.md").read_text()
+    text = (tmp_path / "view" / "leaderboard.md").read_text()
     assert "Expected cost per image: glioma called notumor 20; notumor called glioma 3.5; any other error 1." in text
     assert f"{min(wanted.values()):.3f} (" in text
     assert main(["leaderboard", str(tmp_path)]) == 0

@@ -135,7 +135,7 @@ def test_a_part_of_the_board_never_takes_the_place_of_the_whole(
     two: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = map(str, two)
-    part, both = ["--filter", "library=keras"], tmp_path / "both"
+    part, both = ["--filter", "backbone=keras*"], tmp_path / "both"
     assert main(["leaderboard", first, second, "--out", str(both)]) == 0
     whole = (both / "leaderboard.csv").read_bytes()
     for target in (first, str(both)):
@@ -149,7 +149,7 @@ def test_a_part_of_the_board_never_takes_the_place_of_the_whole(
         assert main(["leaderboard", first, second, "--out", str(own), *part, "--sort", sort]) == 0
     assert {row["backbone"] for row in rows_of(own)} == {"keras/baseline_cnn", "keras/resnet50"}
     said = (own / "view.txt").read_text()
-    assert said == f"A part of the board of {first}, {second}: --filter library=keras --sort=-macro_f1\n"
+    assert said == f"A part of the board of {first}, {second}: --filter 'backbone=keras*' --sort=-macro_f1\n"
     assert main(["leaderboard", first, second, "--out", str(own)]) == 0
     assert (own / "leaderboard.csv").read_bytes() == whole
     assert not (own / "view.txt").exists()

@@ -128,8 +128,7 @@ class View:
 
 def _check(asked: str, column: str, names: Sequence[str]) -> None:
     if column not in names:
-        plain = [name for name in names if not name.endswith(("_sd", "_low", "_high"))]
-        near = nearest(column, plain) or nearest(column, list(names))
+        near = nearest(column, list(names))
         raise UserError(
             f"{asked}: there is no column '{column}'.{near} columns.csv has them all, with what they mean."
         )
