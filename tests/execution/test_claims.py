@@ -194,8 +194,8 @@ def test_no_claim_is_lost_when_the_clock_is_moved_by_a_day(tmp_path: Path, clock
 @pytest.mark.parametrize("kind", ["pipe", "link"])
 def test_a_claim_that_is_no_file_is_not_waited_for(tmp_path: Path, clock: Clock, kind: str) -> None:
     """Who may write to a lab's folder can put anything there."""
-    (tmp_path / "claims").mkdir()
-    path = tmp_path / "claims" / f"{KEY[:20]}.claim"
+    (tmp_path / "internal/claims").mkdir(parents=True)
+    path = tmp_path / "internal/claims" / f"{KEY[:20]}.claim"
     if kind == "pipe":
         os.mkfifo(path)
     else:

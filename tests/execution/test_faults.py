@@ -193,7 +193,7 @@ def test_a_reader_that_leaves(bench: Bench) -> None:
     assert errors.read_text() == ""
     assert gone(pids)
     assert bench.rows()["test/slow"]["status"] == "interrupted"
-    assert list((bench.out / "work").glob("*/checkpoints/last.safetensors"))
+    assert list((bench.out / "internal/work").glob("*/checkpoints/last.safetensors"))
 
 
 @pytest.mark.parametrize("words", [("list",), ("recipe", "default")])

@@ -73,7 +73,7 @@ def claim_and_die(out: Path) -> None:
 
 
 def lock(out: Path) -> None:
-    with FileLock(out / "claims" / "leaderboard.lock", timeout=5):
+    with FileLock(out / "internal/claims" / "leaderboard.lock", timeout=5):
         pass
 
 
@@ -101,9 +101,9 @@ def test_claims_and_locks_work_for_both(lab: Path, tmp_path: Path) -> None:
         done_by(user, lambda out: claimed(out).close(), lab)
     # Anna's process dies with its claim; Boris's takes it over, and clears it away
     done_by(ANNA, claim_and_die, lab)
-    assert len(list((lab / "claims").iterdir())) == 1
+    assert len(list((lab / "internal/claims").iterdir())) == 1
     done_by(BORIS, lambda out: claimed(out).close(), lab)
-    assert list((lab / "claims").iterdir()) == []
+    assert list((lab / "internal/claims").iterdir()) == []
     for user in (ANNA, BORIS):
         done_by(user, lock, lab)
 
