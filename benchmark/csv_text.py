@@ -13,7 +13,8 @@ def csv_text(lines: Iterable[Mapping[str, Any]], names: Sequence[str]) -> str:
     # dtype object: an integer column with gaps stays one of integers
     safe = [{name: _harmless(value) for name, value in line.items()} for line in lines]
     frame = pd.DataFrame(safe, columns=list(names), dtype=object)
-    return str(frame.to_csv(index=False, lineterminator="\n"))
+    headings = [str(_harmless(name)) for name in names]  # of classes too
+    return str(frame.to_csv(index=False, header=headings, lineterminator="\n"))
 
 
 def _harmless(value: Any) -> Any:

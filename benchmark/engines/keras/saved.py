@@ -30,7 +30,7 @@ def save(model: Any, folder: Path, example: npt.NDArray[np.float32]) -> SavedNet
     try:
         plain = _in_float32(model)
         plain.save(folder / FILE)
-        again = keras.models.load_model(folder / FILE, compile=False)
+        again = keras.models.load_model(folder / FILE, compile=False, safe_mode=True)
     except Exception as error:  # a layer without get_config, or one that takes other arguments
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise NotKept(f"Keras can't save it ({reason})") from error
