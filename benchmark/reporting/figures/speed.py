@@ -92,7 +92,7 @@ def _reach(row: BoardRow, value: float) -> list[list[float]] | None:
 
 def _bars(rows: Sequence[BoardRow], points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return points along the bars of the intervals."""
-    ends = [(x, row.intervals["macro_f1"]) for row, (x, _) in zip(rows, points, strict=True) if row.intervals]
+    ends = [(x, row.intervals["macro_f1"]) for row, (x, _) in zip(rows, points, strict=True) if "macro_f1" in row.intervals]
     return [(x, float(y)) for x, interval in ends for y in np.linspace(interval.low, interval.high, 30)]
 
 
