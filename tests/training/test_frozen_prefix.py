@@ -167,7 +167,7 @@ def test_a_run_stopped_while_it_computes_rows_or_later_goes_on_to_the_same_resul
         lambda: sum("frozen stages" in str(event.get("phase")) for event in told) == 3,
         lambda: any(event["event"] == "epoch" for event in told),
     ):
-        with pytest.raises(RunFailure, match="goes on from there") as stopped:
+        with pytest.raises(RunFailure, match="Stopped after epoch") as stopped:
             run(builder(), cache, chosen, checkpoints=checkpoints, should_stop=stop, report=told.append)
         assert stopped.value.outcome is Outcome.INTERRUPTED
     resumed = run(builder(), cache, chosen, checkpoints=checkpoints)

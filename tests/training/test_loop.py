@@ -183,7 +183,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
     whole = run(WatchedEngine(), data, split, recipe())
     events: list[Any] = []
     checkpoints = Checkpoints(tmp_path / "run")
-    with pytest.raises(RunFailure, match="goes on from there") as stopped:
+    with pytest.raises(RunFailure, match="Stopped after epoch") as stopped:
         run(
             WatchedEngine(), data, split, recipe(), checkpoints=checkpoints, report=events.append,
             should_stop=lambda: sum(event["event"] == "epoch" for event in events) == stop_after,
@@ -368,7 +368,7 @@ def test_too_little_memory_is_an_outcome_or_smaller_parts(data: DataSet, split: 
 def test_a_resumed_run_keeps_the_parts_that_memory_allowed(data: DataSet, split: Split, tmp_path: Path) -> None:
     chosen, checkpoints = recipe(batch_size=10), Checkpoints(tmp_path / "run")
     options: dict[str, Any] = {"checkpoints": checkpoints, "oom": "accumulate"}
-    with pytest.raises(RunFailure, match="goes on from there"):
+    with pytest.raises(RunFailure, match="Stopped after epoch"):
         run(WatchedEngine(most_images=5), data, split, chosen, should_stop=lambda: True, **options)
     engine = WatchedEngine(most_images=5)
     assert run(engine, data, split, chosen, **options).resumed_from == 1
@@ -408,7 +408,7 @@ def test_tuning_goes_on_as_if_it_had_not_been_stopped(
     whole = run(engine(), data, split, tuned())
     events: list[Any] = []
     checkpoints = Checkpoints(tmp_path / "run")
-    with pytest.raises(RunFailure, match="goes on from there"):
+    with pytest.raises(RunFailure, match="Stopped after epoch"):
         run(
             engine(), data, split, tuned(), checkpoints=checkpoints, report=events.append,
             should_stop=lambda: sum(event["event"] == "epoch" for event in events) >= stop_after,
