@@ -22,7 +22,7 @@ COPIED = {"plot_macro_f1_vs_throughput.png": "macro_f1_vs_throughput.png"}
 def table(board: Path) -> str:
     """Return a board's rows as a Markdown table, with how long each took to train."""
     with (board / "leaderboard.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+        rows = [row for row in csv.DictReader(stream) if row["framework"] != "none"]  # a network's
     lines = [
         "| rank | backbone | weights | macro-F1 (95 % interval) | tumours missed | images/s, prediction | minutes |",
         "| --: | :-- | :-- | --: | --: | --: | --: |",
@@ -40,9 +40,11 @@ def table(board: Path) -> str:
         if block and row["block"] != block:
             lines.append("| | | | | | | |")
         block = row["block"]
+        last = row["rank_last"]
+        rank = row["rank"] if last in ("", row["rank"]) else f"{row['rank']} to {last}"
         speed = f"{float(row['infer_images_per_s']):,.0f}"
         lines.append(
-            f"| {row['rank']} | `{row['backbone']}` | {kind} | {score:.3f} ({low:.3f} to {high:.3f}) "
+            f"| {rank} | `{row['backbone']}` | {kind} | {score:.3f} ({low:.3f} to {high:.3f}) "
             f"| {missed} of {tumours} | {speed} | {float(row['total_s']) / 60:.1f} |"
         )
     return "\n".join(lines)

@@ -282,7 +282,7 @@ def test_without_a_home_the_caches_place_is_one_sentence(tmp_path, draw, monkeyp
         raise RuntimeError("could not determine the home directory")
 
     monkeypatch.delenv("TUMORBOARD_CACHE")
-    monkeypatch.setattr("benchmark.data.preparation.cache.user_cache_path", no_home)
+    monkeypatch.setattr("backbones._cache.user_cache_path", no_home)
     refused(tmp_path / "set", "no home directory for the cache: name a folder .* variable TUMORBOARD_CACHE")
 
 
