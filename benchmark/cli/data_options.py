@@ -18,7 +18,9 @@ _OPTIONS = (
         "training and in test; its rows are marked.",
     ),
     click.option(
-        "--folds", metavar="all|K,...", help="Run each fold, or some: the official ones, else five by patient."
+        "--folds",
+        metavar="all|K,...",
+        help="Run each fold, or some: the official ones where they keep patients apart, else five by patient.",
     ),
     click.option(
         "--dedupe",

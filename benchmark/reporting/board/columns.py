@@ -266,7 +266,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("fell_back", "fell back", "Whether weights that were asked for could not be had.", Kind.TRUTH,
         of_record="weights.fell_back"),
     Column("leaks", "leaks", "What is on both sides of the split.",
-        of_record=lambda record: " ".join(record.data.leaks)),
+        of_record=lambda record: "; ".join(record.data.leaks)),
     Column("synthetic", "synthetic", "Whether images are simulated.", Kind.TRUTH, of_record="data.synthetic"),
     Column("grouped", "grouped", "Whether patients are known.", Kind.TRUTH, of_record="data.grouped"),
     _whole("best_epoch", "best epoch", "The epoch whose weights were kept.", of_record="best_epoch"),

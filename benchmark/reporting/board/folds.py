@@ -89,7 +89,7 @@ def aggregated(results: Sequence[Result]) -> tuple[Values, Values]:
         values["n_test"] = sum(runs[0].record.data.n_test for runs in by_fold(scored).values())
         values |= {name: round(fmean(line[name] for line in lines)) for name in ("n_train", "n_validation")}
     leaks = dict.fromkeys(leak for result in results for leak in result.record.data.leaks)
-    values |= {"leaks": " ".join(leaks)} if leaks else {}
+    values |= {"leaks": "; ".join(leaks)} if leaks else {}
     return values, spread | _between_folds(scored)
 
 

@@ -60,7 +60,8 @@ def _patients(rows: Sequence[BoardRow]) -> Doubt:
     data = rows[0].first.record.data
     level = Level.GOOD if data.grouped and not data.leaks else Level.SERIOUS
     leaks = dict.fromkeys(leak for row in rows for result in row.results for leak in result.record.data.leaks)
-    return Doubt("patients", level, " ".join([patient_note(data), *leaks]))
+    told = f" The split leaks: {'; '.join(leak.removesuffix('.') for leak in leaks)}." if leaks else ""
+    return Doubt("patients", level, patient_note(data) + told)
 
 
 def _copies(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
