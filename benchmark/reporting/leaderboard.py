@@ -138,5 +138,5 @@ def write_leaderboard(
     write_tables(board, out, breakdowns)
     write_reports(reports, out)
     page_file = out / "leaderboard.html"
-    write_atomically(page_file, page(board, thumbnails, breakdowns))
+    write_atomically(page_file, page(board, thumbnails, breakdowns, guided=not view))
     return WrittenBoard(page_file, (*cross_sentences(breakdowns.matrices), *answer_lines(board)), board)

@@ -52,12 +52,19 @@ _SCRIPTS = (
 _PARTS = re.compile(r"[^/_:]+[/_:]*|[/_:]+")  # of a name, between which a line may break
 
 
-def page(board: Board, thumbnails: Thumbnails, breakdowns: Breakdowns = Breakdowns()) -> str:  # noqa: B008 - frozen
+def page(
+    board: Board,
+    thumbnails: Thumbnails,
+    breakdowns: Breakdowns = Breakdowns(),  # noqa: B008 - frozen
+    *,
+    guided: bool = False,
+) -> str:
     """Return the page. Every name in it is escaped; every library is inside.
 
     Args:
         thumbnails: JPEGs by fingerprint and image id, as far as there are any.
         breakdowns: the cross matrix and the strata.
+        guided: whether ``README.txt``, which says what every file is, lies beside the page.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -68,6 +75,7 @@ def page(board: Board, thumbnails: Thumbnails, breakdowns: Breakdowns = Breakdow
     template = environment.from_string((static / "leaderboard.html.jinja").read_text(encoding="utf-8"))
     return template.render(
         disclaimer=DISCLAIMER,
+        guided=guided,
         audit_head=HEAD,
         published_note=PUBLISHED_NOTE,
         cam_reading=CAM_READING,
