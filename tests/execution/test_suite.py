@@ -244,7 +244,7 @@ def test_what_is_not_in_a_suite_can_not_be_chosen(of_suite: Request) -> None:
     ("reference", "table", "why"),
     [
         ("../secret.csv", "id,accuracy\n1,0.9\n", "give the name of a file that stands beside the suite"),
-        ("{folder}/secret.csv", "id\n1\n", "give the name of a file that stands beside the suite"),
+        ("/secret.csv", "id\n1\n", "give the name of a file that stands beside the suite"),
         ("link.csv", "", "it is a link, and links are not followed"),
         ("pipe.csv", "", "it is not a regular file"),
         ("known.csv", "id,accuracy\n1\n", "line 1 below its heading has more cells than that, or fewer"),
@@ -264,8 +264,7 @@ def test_a_table_of_known_figures_is_a_sound_one_beside_the_suite(
     (folder / "known.csv").write_text(table)
     (folder / "link.csv").symlink_to(tmp_path / "secret.csv")
     os.mkfifo(folder / "pipe.csv")
-    named = reference.format(folder=folder)
-    (folder / "mine.toml").write_text(f'reference = "{named}"\n[[entries]]\nname = "a"\nbackbones = ["x"]\n')
+    (folder / "mine.toml").write_text(f'reference = "{reference}"\n[[entries]]\nname = "a"\nbackbones = ["x"]\n')
     suite = load_suite(str(folder / "mine.toml"))
     with pytest.raises(UserError) as refused:
         save_experiments(tmp_path / "out", suite, {}, {})
