@@ -121,6 +121,8 @@ def write(said: "Answers", judged: "Judged | None", models: "list[Model]", targe
     tables = {"predictions.csv": said.frame(), "patients.csv": said.patient_frame()}
     try:
         target.mkdir(parents=True, exist_ok=True)
+        for name in (*tables, "predictions.html"):  # those of an earlier question would stand beside other answers
+            (target / name).unlink(missing_ok=True)
         return [_write(table, target / name) for name, table in tables.items() if table is not None]
     except OSError as error:
         raise UserError(f"--out {target} can't be written: {error.strerror or error}.") from None
@@ -143,7 +145,8 @@ def described(said: "Answers") -> list[str]:
     lines.append(f"Decisions: {', '.join(counts)}.")
     tumour = said.tumour()
     if tumour is not None:
-        lines.append(f"Tumours reported at the chosen specificity: {int((tumour & given).sum())}.")
+        where = "at the chosen specificity" if said.disagreement is None else "at the mean of the models' thresholds"
+        lines.append(f"Tumours reported {where}: {int((tumour & given).sum())}.")
     abstained, far = int(said.abstained.sum()), int((said.distances > 1).sum())
     if abstained:
         lines.append(f"No decision for {abstained} images: they are unlike the training images (see 'warning').")

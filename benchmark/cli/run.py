@@ -77,8 +77,10 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
         save_experiments(plan.out, plan.suite, plan.members, request.changes)
     control = Control()
     before = {number: signal.signal(number, lambda *_: control.ask() and None) for number in _ends_by()}
+    if signal.SIGHUP in before:  # it comes more than once, and with prints that fail: none of them is a second wish
+        signal.signal(signal.SIGHUP, lambda *_: control.finish())
     try:
-        with Display(console, len(plan.jobs), on_unread=control.ask) as display:
+        with Display(console, len(plan.jobs), on_unread=control.finish) as display:
             executor = LocalExecutor(request.timeout, plan.environments)
             summary = Controller(plan, request, executor, control, display).carry_out()
         if display.unread:

@@ -6,6 +6,7 @@ results folder is doing is left to it.
 
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -115,15 +116,17 @@ class Controller:
     def carry_out(self) -> Summary:
         """Do what is to be done; return how it ended. Failures become rows and never raise."""
         try:
-            for job, ending in self.executor.execute(self._jobs(), self.control, self.watcher.event):
-                try:
-                    if job.key not in self.control.given_up:
-                        self._settle(job, ending)
-                finally:
-                    self.claims.release(job.key)
-                    numbered = self.running.pop(job.key)
-                    if job.key in self.control.given_up:
-                        self.again.append(numbered)
+            # closed whatever is raised here: no worker goes on without its claim
+            with closing(self.executor.execute(self._jobs(), self.control, self.watcher.event)) as endings:
+                for job, ending in endings:
+                    try:
+                        if job.key not in self.control.given_up:
+                            self._settle(job, ending)
+                    finally:
+                        self.claims.release(job.key)
+                        numbered = self.running.pop(job.key)
+                        if job.key in self.control.given_up:
+                            self.again.append(numbered)
         finally:
             self.claims.close()
             self.reserve.give_back()
@@ -171,10 +174,17 @@ class Controller:
             numbered = with_others
 
     def _least_of_a_best(self, job: Job) -> float:
-        """Return the macro-F1 below which a run is not of the best row: further seeds can't make up for more."""
-        scores = [run.macro_f1 for run in self.finished.values()
-                  if run.macro_f1 is not None and run.job.run.split_hash == job.run.split_hash]  # fmt: skip
-        return max(scores, default=0.0) - _BEST_WITHIN
+        """Return the macro-F1 below which a run's model is not worth holding: the mean of the best row whose seeds
+        are all done, as rows are ranked by their means, less a margin; 0 before there is one.
+        """
+        rows: dict[tuple[str, str], list[float | None]] = {}
+        for each in self.plan.jobs:
+            if each.run.split_hash == job.run.split_hash:
+                done = self.finished.get(each.key)
+                row = rows.setdefault((each.run.backbone, each.recipe_name), [])
+                row.append(None if done is None else done.macro_f1)
+        means = [sum(row) / len(row) for row in rows.values() if all(row)]  # type: ignore[arg-type]
+        return max(means, default=_BEST_WITHIN) - _BEST_WITHIN
 
     def _keep(self, job: Job) -> bool:
         """Return whether a run needs not be done, and keep its row where it has one."""

@@ -12,7 +12,7 @@ from benchmark.atomic_files import write_atomically
 from benchmark.engines.base import SavedNetwork
 from benchmark.errors import UserError
 from benchmark.foreign_files import Refused, is_plain_name, read_foreign
-from benchmark.hashing import hash_file
+from benchmark.hashing import hash_bytes, hash_file
 from benchmark.recipe import Recipe
 from benchmark.records.record import BackboneFacts, DataFacts, Throughput, WeightsFacts
 
@@ -167,7 +167,7 @@ class Model(_Part):
         weights: from which it began, and their licence.
         libraries: versions.
         files: SHA-256 by name.
-        proof_images: ids of test images on which exports are compared.
+        proof_images: test images on which exports are compared, as :func:`short_hash` of their ids.
         exports: files for other runtimes.
         provenance: Git commit, Python, machine and date.
     """
@@ -262,6 +262,17 @@ class Model(_Part):
                 raise UserError(
                     f"'{path}' is not as it was written (its SHA-256 is another): it is not used; copy it anew."
                 )
+
+
+def folder_name(backbone: str, key: str) -> str:
+    """Return the name of a model's folder: ``<backbone>-<key8>``, of letters that any file system takes."""
+    name = "".join(c if c.isalnum() or c in "_.-" else "-" for c in backbone)[:60]
+    return f"{name}-{key[:8]}"
+
+
+def short_hash(image_id: str) -> str:
+    """Return 16 hex digits of the SHA-256 of an image's id, which may name a patient."""
+    return hash_bytes(image_id.encode())[:16]
 
 
 def _require_sound(model: Model) -> None:

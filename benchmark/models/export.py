@@ -19,7 +19,7 @@ from benchmark.evaluation.metrics import decide
 from benchmark.hashing import hash_file
 from benchmark.models.ask import in_child
 from benchmark.models.card import card
-from benchmark.models.description import CARD, EXPORTS, Export, Model
+from benchmark.models.description import CARD, EXPORTS, Export, Model, short_hash
 from benchmark.models.images import open_images
 from benchmark.models.keep import PROOF_IMAGES
 
@@ -136,7 +136,7 @@ def proof_pixels(model: Model, source: str | None) -> npt.NDArray[np.uint8]:
             data = load_prepared(facts.parents[1] / f"{model.input.size}-rgb-{model.input.resize}")
         except (OSError, ValueError, KeyError, UserError):
             continue
-        places = {name: place for place, name in enumerate(data.image_ids.tolist())}
+        places = {short_hash(name): place for place, name in enumerate(data.image_ids.tolist())}
         known = [places[name] for name in model.proof_images if name in places]
         if known:
             return np.asarray(data.pixels[np.sort(known)])

@@ -23,7 +23,7 @@ from benchmark.evaluation.metrics import score
 from benchmark.evaluation.temperature import fit_temperature, scaled
 from benchmark.hashing import hash_file
 from benchmark.models.card import card
-from benchmark.models.description import CARD, Calibration, Input, Model, TrainingImages
+from benchmark.models.description import CARD, Calibration, Input, Model, TrainingImages, folder_name, short_hash
 from benchmark.models.feature_distance import HASH_BYTES, MOST_TRAINING, MOST_VALIDATION, TrainingFeatures
 from benchmark.models.licences import licence_of_weights
 from benchmark.records.record import DataFacts, Predictions, Record
@@ -43,8 +43,7 @@ Report = Callable[[Mapping[str, Any]], None]
 
 def model_folder(out: Path, backbone: str, key: str) -> Path:
     """Return where the model of a run is kept: ``OUT/models/<backbone>-<key8>``."""
-    name = "".join(c if c.isalnum() or c in "_.-" else "-" for c in backbone)[:60]
-    return out / FOLDER / f"{name}-{key[:8]}"
+    return out / FOLDER / folder_name(backbone, key)
 
 
 def keep_model(
@@ -177,7 +176,8 @@ def describe(
         "gmacs": record.network.gmacs,
         "weights": record.weights,
         "libraries": provenance.get("libraries", {}),
-        "proof_images": tuple(data.image_ids[sample(data, split.test, PROOF_IMAGES)].tolist()),
+        # names of files may be those of patients
+        "proof_images": tuple(map(short_hash, data.image_ids[sample(data, split.test, PROOF_IMAGES)].tolist())),
         "provenance": {
             name: provenance.get(name) for name in ("git_commit", "python", "platform", "cpu", "gpu", "at")
         },

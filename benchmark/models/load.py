@@ -335,6 +335,11 @@ def _backbone(model: Model, folder: Path, plugins: tuple[Path, ...]) -> Backbone
     except KeyError:
         origin = "" if facts.origin == "built-in" else f" It was declared by {facts.origin}: give it by --plugin."
         raise UserError(f"'{folder}' is of the backbone {facts.name}, which is not there.{origin}") from None
+    if facts.origin != "built-in" and declared.source_hash != model.backbone_source:
+        raise UserError(
+            f"The file that declares {facts.name} is another than that of the model in '{folder}': give "
+            "that one by --plugin."
+        )
     return replace(declared, preprocessing=model.input.as_preprocessing)
 
 

@@ -156,7 +156,7 @@ def test_the_end_of_the_terminal_saves_the_epoch(bench: Bench) -> None:
     os.kill(process.pid, signal.SIGHUP)
     code, text = ended(process)
     assert code == 130
-    assert "The same command goes on from here." in text
+    assert "Give the same command again to go on from here." in text
     assert gone(pids)
     again = bench.run("--backbone", "test/slow", "--epochs", "8")
     assert again.returncode == 0, again.stdout

@@ -1,7 +1,7 @@
 """What every executor does: take jobs as it has room for them, pass on their events, say how each ended."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
@@ -37,6 +37,11 @@ class Control:
         self._changed.set()
         return self.stop
 
+    def finish(self) -> None:
+        """Ask for the end after the epoch, where nothing was asked for yet."""
+        if self.stop is Stop.NO:
+            self.ask()
+
     def wait(self, seconds: float) -> None:
         """Wait, but no longer than until the user wants the end."""
         self._changed.wait(seconds)
@@ -63,7 +68,7 @@ class Executor(Protocol):
 
     def execute(
         self, jobs: Iterable[Job | None], control: Control, on_event: OnEvent
-    ) -> Iterator[tuple[Job, Ending]]:
+    ) -> Generator[tuple[Job, Ending], None, None]:
         """Yield each job when its worker has ended and nothing of it is left running.
 
         A job is taken from ``jobs`` only when there is room for it, because taking it claims it; ``None`` says that

@@ -1,7 +1,9 @@
 """The local executor: worker processes of this machine, one at a time or several side by side."""
 
+import math
 import queue
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -25,7 +27,7 @@ class LocalExecutor:
 
     def execute(
         self, jobs: Iterable[Job | None], control: Control, on_event: OnEvent
-    ) -> Iterator[tuple[Job, Ending]]:
+    ) -> Generator[tuple[Job, Ending], None, None]:
         """Do the jobs; see :class:`~benchmark.execution.executors.base.Executor`."""
         if len(self._places) > 1:
             yield from _side_by_side(self._places, iter(jobs), control, on_event)
@@ -48,22 +50,23 @@ class LocalExecutor:
 
 def _side_by_side(
     places: Sequence[Place], jobs: Iterator[Job | None], control: Control, on_event: OnEvent
-) -> Iterator[tuple[Job, Ending]]:
+) -> Generator[tuple[Job, Ending], None, None]:
     """Keep all places busy, each followed by a thread of its own; events are told and jobs taken in this thread."""
     free = list(reversed(places))
     running: dict[Future[Ending], tuple[Job, Place]] = {}
     happened: queue.SimpleQueue[tuple[Job, Mapping[str, Any]]] = queue.SimpleQueue()
     threads = ThreadPoolExecutor(len(places), thread_name_prefix="place")
-    more = True
+    more, asked_at = True, -math.inf
     try:
         while True:
-            while more and free and control.stop is Stop.NO:
+            while more and free and control.stop is Stop.NO and time.monotonic() - asked_at >= WAIT_SECONDS:
                 try:
                     job = next(jobs)
                 except StopIteration:
                     more = False
                     break
                 if job is None:
+                    asked_at = time.monotonic()
                     break
                 place = free.pop()
                 following = threads.submit(place.run, job, control, lambda *event: happened.put(event))
@@ -77,11 +80,14 @@ def _side_by_side(
                 job, place = running.pop(following)
                 _tell(happened, on_event, 0)
                 free.append(place)
+                asked_at = -math.inf  # its end may be what others wait for
                 yield job, following.result()
     finally:
+        while running and control.stop is not Stop.NOW:  # something went wrong here: nothing goes on behind it
+            control.ask()
+        threads.shutdown(wait=True)
         for place in places:
             place.end_worker()
-        threads.shutdown(wait=True)
 
 
 def _tell(happened: "queue.SimpleQueue[tuple[Job, Mapping[str, Any]]]", on_event: OnEvent, seconds: float) -> None:

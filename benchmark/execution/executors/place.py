@@ -30,9 +30,11 @@ class Silence:
     """Lets one place at a time measure speeds while all others are paused: a speed is never measured beside a run."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())
         self._workers: dict[int, WorkerProcess] = {}  # those at work, by the number of their place
         self._holder: int | None = None
+        self._since = 0.0  # when the holder began to measure
+        self._paused: dict[int, float] = {}  # seconds in which each place was paused, before the present silence
 
     def enter(self, place: int, start: Callable[[], WorkerProcess]) -> WorkerProcess:
         """Start a place's worker, or give it its next run, once nobody measures; return it.
@@ -50,21 +52,30 @@ class Silence:
         with self._changed:
             if self._holder not in (None, place):
                 return False
-            self._holder = place
-            for other, worker in self._workers.items():
-                if other != place:
-                    _each(worker, psutil.Process.suspend)
+            if self._holder is None:
+                self._holder, self._since = place, time.monotonic()
+                for other in self._others_at_work(place):
+                    _each(self._workers[other], psutil.Process.suspend)
             return True
 
     def give_back(self, place: int) -> None:
         """Let the others go on, where this place measured."""
         with self._changed:
             if self._holder == place:
+                for other in self._others_at_work(place):
+                    self._paused[other] = self.paused(other)
+                    _each(self._workers[other], psutil.Process.resume)
                 self._holder = None
-                for other, worker in self._workers.items():
-                    if other != place:
-                        _each(worker, psutil.Process.resume)
             self._changed.notify_all()
+
+    def paused(self, place: int) -> float:
+        """Return the seconds in which a place was paused so far."""
+        with self._changed:
+            now = 0.0 if self._holder in (None, place) else time.monotonic() - self._since
+            return self._paused.get(place, 0.0) + now
+
+    def _others_at_work(self, place: int) -> list[int]:
+        return [other for other in self._workers if other != place]
 
     def leave(self, place: int) -> None:
         """Forget a place's worker, which has ended."""
@@ -75,7 +86,7 @@ class Silence:
     def others(self, place: int) -> set[int]:
         """Return the ids of all processes of other places' workers."""
         with self._changed:
-            workers = [worker for other, worker in self._workers.items() if other != place]
+            workers = [self._workers[other] for other in self._others_at_work(place)]
         return {
             pid
             for worker in workers
@@ -86,9 +97,10 @@ class Silence:
 def _each(worker: WorkerProcess, action: Callable[[psutil.Process], None]) -> None:
     """Pause or resume a worker with all that it started."""
     with suppress(psutil.Error):
-        for process in (psutil.Process(worker.process.pid), *descendants(worker.process.pid)):
-            with suppress(psutil.Error):
-                action(process)
+        action(psutil.Process(worker.process.pid))  # first, so that it starts no other meanwhile
+    for process in descendants(worker.process.pid):
+        with suppress(psutil.Error):
+            action(process)
 
 
 class Place:
@@ -128,11 +140,12 @@ class Place:
 
     def _try(self, job: Job, control: Control, on_event: OnEvent) -> Ending:
         """Do a run in the process that there is, or in a new one."""
-        start, kills_before = time.monotonic(), _oom_kills()
+        start, paused, kills_before = time.monotonic(), 0.0, _oom_kills()
         watch: Watch | None = None
 
         def begin() -> WorkerProcess:
-            nonlocal watch
+            nonlocal watch, start, paused
+            start, paused = time.monotonic(), self._silence.paused(self._number)
             self._worker = worker = self._worker or WorkerProcess(job, self._environment, self._others)
             watch = worker.give(job, on_event)
             return worker
@@ -145,7 +158,8 @@ class Place:
         assert watch is not None
         verdict: tuple[Outcome, str] | None = None
         try:
-            verdict = self._follow(worker, watch, control, start)
+            # what others' measuring takes is not this run's time
+            verdict = self._follow(worker, watch, control, lambda: time.monotonic() - start - self._paused(paused))
         finally:
             self._silence.give_back(self._number)
             if not (verdict is None and watch.stored is Outcome.OK and worker.is_clean()):
@@ -156,13 +170,16 @@ class Place:
             verdict = watch.stored, ""
         if verdict is None:
             verdict = watch.unstored or outcome_of_exit(code, oom_killed=_oom_kills() > kills_before)
-        return Ending(watch.attempt, *verdict, time.monotonic() - start)
+        return Ending(watch.attempt, *verdict, time.monotonic() - start - self._paused(paused))
+
+    def _paused(self, before: float) -> float:
+        return self._silence.paused(self._number) - before
 
     def _others(self) -> set[int]:
         return self._silence.others(self._number)
 
     def _follow(
-        self, worker: WorkerProcess, watch: Watch, control: Control, start: float
+        self, worker: WorkerProcess, watch: Watch, control: Control, taken: Callable[[], float]
     ) -> tuple[Outcome, str] | None:
         """Pass on a run's events until it has ended, or must; return how it must be recorded where it must."""
         asked, alone = Stop.NO, False
@@ -177,7 +194,7 @@ class Place:
             elif alone and not watch.wants_silence:
                 self._silence.give_back(self._number)
                 alone = False
-            if self._timeout is not None and time.monotonic() - start > self._timeout and not watch.finished:
+            if self._timeout is not None and taken() > self._timeout and not watch.finished:
                 done = f"; {watch.epochs} epochs are saved and kept" if watch.epochs else ""
                 return Outcome.TIMEOUT, f"It took longer than {self._timeout:g} s (--timeout){done}."
             if control.stop is Stop.NOW and not watch.finished:

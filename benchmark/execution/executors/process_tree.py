@@ -3,14 +3,17 @@
 import contextlib
 import ctypes
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
 ATTEMPT_VARIABLE = "TUMORBOARD_ATTEMPT"
 _ADOPT_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER, linux/prctl.h
+_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 _ROUNDS = 10  # a process that forks while it is being ended is looked for again
 
 
@@ -19,6 +22,15 @@ def adopt_orphans() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_ADOPT_ORPHANS, 1, 0, 0, 0)
+
+
+def go_on_without_parent() -> None:
+    """Let the kernel wake this process where its parent dies while it is paused: it then sees that, and ends. On
+    Linux, else nothing.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, int(signal.SIGCONT), 0, 0, 0)
 
 
 def be_first_to_go() -> None:
@@ -45,13 +57,13 @@ def with_attempt(attempt: str) -> list[psutil.Process]:
     return named
 
 
-def end_tree(process: "subprocess.Popen[bytes]", attempt: str, spared: set[int]) -> int:
+def end_tree(process: "subprocess.Popen[bytes]", attempt: str, spared: Callable[[], set[int]]) -> int:
     """End a process with all that it started; return its exit code.
 
     Args:
         process: started for the attempt.
         attempt: the id of the attempt, which the environment of the process and of its children has.
-        spared: ids of this process's descendants from before the attempt.
+        spared: tells the ids of this process's descendants that are not the attempt's.
     """
     started = descendants(process.pid) if process.poll() is None else []
     process.kill()
@@ -63,16 +75,18 @@ def end_tree(process: "subprocess.Popen[bytes]", attempt: str, spared: set[int])
     return code
 
 
-def end_all(attempt: str, started: list[psutil.Process], spared: set[int]) -> None:
+def end_all(attempt: str, started: list[psutil.Process], spared: Callable[[], set[int]]) -> None:
     """End what an attempt left running: what it started, what bears its name, and orphans that were adopted.
 
     Args:
         attempt: the id of the attempt, which the environment of its processes has.
         started: the descendants of its worker, listed before that ended.
-        spared: ids of this process's descendants from before the attempt.
+        spared: tells the ids of this process's descendants that are not the attempt's.
     """
     for _ in range(_ROUNDS):
-        orphans = [process for process in descendants() if process.pid not in spared]
+        found = descendants()
+        others = spared()  # asked after that list, so that what was started meanwhile is among them
+        orphans = [process for process in found if process.pid not in others]
         running = list({process.pid: process for process in (*started, *orphans, *with_attempt(attempt))}.values())
         if not running:
             return

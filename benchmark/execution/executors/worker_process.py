@@ -108,7 +108,7 @@ class WorkerProcess:
 
     def end(self) -> int:
         """End it and every process that it started, but none that was there before; return its exit code."""
-        code = end_tree(self.process, self._attempt, self._before | self._others())
+        code = end_tree(self.process, self._attempt, lambda: self._before | self._others())
         self._reader.join(timeout=2)  # a process that escaped with the pipe in its hands is not waited for
         return code
 

@@ -239,7 +239,7 @@ def _pace(job: Job, folder: Path, seconds: float) -> Pace | Unknown:
         except subprocess.TimeoutExpired:
             return Unknown(f"not measured: a few steps took longer than {seconds:.0f} s")
         finally:
-            end_tree(process, attempt, others)
+            end_tree(process, attempt, lambda: others)
     for event in messages(answer.read_bytes().splitlines()):
         if event.pop("event", None) == "measured":
             return Pace(**event)

@@ -36,7 +36,7 @@ def worker_environments(asked: int | Literal["auto"], jobs: Sequence[Job]) -> En
     if count <= 1:
         return ({},)
     if on_gpu:
-        return tuple({"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus[:count])
+        return tuple({"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus[:count])
     threads = str(max(1, usable_cpus() // count))
     return ({"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads},) * count
 

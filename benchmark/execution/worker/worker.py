@@ -26,7 +26,12 @@ from backbones import Backbone
 from benchmark.atomic_files import write_atomically
 from benchmark.engines import engine_entry
 from benchmark.engines.one_framework import assert_one_framework, shut_out_other_framework
-from benchmark.execution.executors.process_tree import ATTEMPT_VARIABLE, adopt_orphans, be_first_to_go
+from benchmark.execution.executors.process_tree import (
+    ATTEMPT_VARIABLE,
+    adopt_orphans,
+    be_first_to_go,
+    go_on_without_parent,
+)
 from benchmark.execution.worker.channel import Channel, print_to
 from benchmark.execution.worker.inputs import find_declared, load_images
 from benchmark.execution.worker.job import Job
@@ -53,6 +58,7 @@ def main() -> int:
     channel = Channel.from_standard_streams()
     adopt_orphans()
     be_first_to_go()
+    go_on_without_parent()
     signal.signal(signal.SIGTERM, channel.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the controller's to answer
     # the process's own start, on the clock that no one sets
@@ -186,7 +192,6 @@ class _Work:
         if wrong:
             raise RunFailure(Outcome.ERROR, f"What the backbone predicted can't be used: {wrong}.")
 
-        start = time.perf_counter()
         speeds, self.provenance["speeds_measured_in"] = self.speeds.of(
             _speed_of(backbone, run, len(data.class_names), training.batch_size, training.execution),
             job.key,
@@ -194,7 +199,6 @@ class _Work:
                 lambda: measure(engine, data, split.test, training.batch_size, report=self.channel.report)
             ),
         )
-        self.seconds["throughput_s"] = time.perf_counter() - start
         self.facts["throughput"] = speeds.model_copy(
             update={
                 "peak_memory_mb": engine.peak_memory_bytes() / 2**20,
@@ -210,7 +214,10 @@ class _Work:
     def _measured_alone(self, take: Callable[[], Throughput]) -> Throughput:
         """Return speeds that are measured while no other run of this command goes on."""
         with self.channel.silence():
-            return take()
+            start = time.perf_counter()
+            speeds = take()
+            self.seconds["throughput_s"] = time.perf_counter() - start
+            return speeds
 
     def _caching(self, backbone: Backbone) -> "Caching | None":
         """Return where the outputs of frozen stages are kept, with what of this process may change them."""

@@ -125,6 +125,20 @@ def patients_of(rows: Sequence[BoardRow]) -> str:
     return f"{patients}; test images by class: {supports}."
 
 
+def ensembling(rows: Sequence[BoardRow]) -> str:
+    """Return which rows average several networks."""
+    made = [
+        name
+        for name, row in zip(full_names(rows), rows, strict=True)
+        if row.first.record.backbone.origin == "ensemble"
+    ]
+    return (
+        f"Averaged probabilities of several networks: {', '.join(made)}."
+        if made
+        else "None: every row is of single networks."
+    )
+
+
 def robustness(rows: Sequence[BoardRow]) -> str:
     """Return what was varied; seeds alone are no analysis of robustness."""
     seeds = sorted({result.record.seed for row in rows for result in row.results})

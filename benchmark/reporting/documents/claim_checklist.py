@@ -105,7 +105,7 @@ _CLAIM: dict[str, tuple[tuple[str, str, _Answer], ...]] = {
         ("25", "Details of the training approach", _each(answers.training)),
         ("25", "Device and time", _each(answers.hardware)),
         ("26", "Selection of the final model", _each(answers.selection)),
-        ("27", "Ensembling", _text("None: every row is of single networks.")),
+        ("27", "Ensembling", _rows(answers.ensembling)),
     ),
     "Evaluation": (
         ("28", "Metrics of performance", _text("As in the table below; definitions in columns.csv.")),
