@@ -104,7 +104,7 @@ def load(model: Any, features: Any, path: Path) -> str:
     Raises:
         MissingWeights: the file can't be read, or does not fit.
     """
-    with _looked_through(path) as hdf5:
+    with looked_through(path) as hdf5:
         reads: Callable[[Any, Path], None] = _load_legacy if _is_legacy(hdf5) else _load_keras3
         try:
             reads(model, hdf5)
@@ -122,7 +122,7 @@ def load(model: Any, features: Any, path: Path) -> str:
 
 
 @contextmanager
-def _looked_through(path: Path) -> Iterator[Path]:
+def looked_through(path: Path) -> Iterator[Path]:
     """Give the HDF5 file that a file of weights is, or that a ``.keras`` archive holds, when it was looked through:
     it leads to no other file, and its arrays take about as much memory as it has bytes.
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from backbones import Preprocessing
+from backbones._weight_files import problem_with_file
 from benchmark.atomic_files import write_atomically
 from benchmark.engines.base import SavedNetwork
 from benchmark.errors import UserError
@@ -244,7 +245,7 @@ class Model(_Part):
                 version = str(values.get("version"))[:20]
                 raise UserError(
                     f"'{folder}' was made by a newer TumorBoard ({version}, format {made}; this one reads {FORMAT}): "
-                    f"update it (pip install -U tumorboard)."
+                    f"update this one."
                 )
             model = cls.model_validate(values)
             _require_sound(model)
@@ -258,6 +259,9 @@ class Model(_Part):
             path = folder / name
             if path.is_symlink() or not path.is_file():
                 raise UserError(f"'{path}' is missing: the model is not whole; copy its folder anew.")
+            wrong = problem_with_file(path)  # a sparse file of terabytes takes hours to hash
+            if wrong:
+                raise UserError(f"'{path}' is not read: {wrong}.")
             if hash_file(path) != expected:
                 raise UserError(
                     f"'{path}' is not as it was written (its SHA-256 is another): it is not used; copy it anew."

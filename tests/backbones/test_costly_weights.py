@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from backbones import MissingWeights
-from backbones._keras import _looked_through
+from backbones._keras import looked_through
 from backbones._network import answers, without_network
 from backbones._timm import check_hub, read_tensors
 from backbones._weight_files import problem_with_file
@@ -31,7 +31,7 @@ def temporary_files_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def keras_refusal(path: Path) -> str:
-    with watched(path.parent, memory=2**28), pytest.raises(MissingWeights) as refused, _looked_through(path):
+    with watched(path.parent, memory=2**28), pytest.raises(MissingWeights) as refused, looked_through(path):
         pass
     return str(refused.value)
 

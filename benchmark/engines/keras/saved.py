@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from backbones import MissingWeights
+from backbones._keras import looked_through
 from benchmark.engines.base import NotKept, SavedNetwork
 
 FILE = "model.keras"
@@ -53,7 +55,10 @@ def load(folder: Path, library: str) -> Any:
     if library == "keras_cv":
         importlib.import_module("keras_cv")
     try:
-        return keras.models.load_model(folder / FILE, compile=False, safe_mode=True)
+        with looked_through(folder / FILE):
+            return keras.models.load_model(folder / FILE, compile=False, safe_mode=True)
+    except MissingWeights as error:
+        raise NotKept(str(error)) from None
     except Exception as error:  # whatever a damaged file makes Keras raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise NotKept(f"{FILE} can't be read by Keras ({reason})") from error
