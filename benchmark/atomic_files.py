@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -65,3 +66,15 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def tidy_folder(final: Path) -> None:
+    """Remove what a killed process left of writing a folder by way of ``.new-NAME-*`` and ``.old-NAME-*``.
+
+    What it had put aside stands again where nothing took its place. Only who alone may write the folder may do this.
+    """
+    for left in sorted(final.parent.glob(f".old-{final.name}-*")):
+        with suppress(OSError):  # killed between its two renames
+            left.rename(final)
+    for left in (*final.parent.glob(f".old-{final.name}-*"), *final.parent.glob(f".new-{final.name}-*")):
+        shutil.rmtree(left, ignore_errors=True)

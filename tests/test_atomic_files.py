@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmark import atomic_files
-from benchmark.atomic_files import write_atomically, written_file
+from benchmark.atomic_files import tidy_folder, write_atomically, written_file
 
 
 def test_text_and_bytes_are_written(tmp_path: Path) -> None:
@@ -64,3 +64,16 @@ def test_it_is_on_the_disk_before_it_takes_its_place(tmp_path: Path, monkeypatch
     (unfinished, before), (folder, after) = flushed
     assert unfinished.startswith(atomic_files.UNFINISHED)
     assert (before, folder, after) == (False, tmp_path.name, True)
+
+
+def test_what_a_kill_left_of_writing_a_folder_is_tidied(tmp_path: Path) -> None:
+    final = tmp_path / "model"
+    for name in (".old-model-1", ".new-model-2", ".new-other-3"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    tidy_folder(final)  # killed between its two renames
+    assert (final / "file").read_text() == ".old-model-1"
+    (tmp_path / ".old-model-4").mkdir()
+    tidy_folder(final)
+    assert (final / "file").read_text() == ".old-model-1"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".new-other-3", "model"]

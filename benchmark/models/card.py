@@ -185,6 +185,11 @@ def _limits(model: Model) -> str:
         lines.append(
             "- Patients are unknown: slices of one may stand in training and in test, and scores may be too high."
         )
+    if model.calibration.distance:
+        lines.append(
+            "- This folder also holds features of some training images and hashes of all of them, by which `predict` "
+            "knows what is unlike them. Ask who owns the images before you share it."
+        )
     lines += [f"- {leak}" for leak in (*data.leaks, *(text for text in model.audit if text not in data.leaks))]
     return "\n".join(lines)
 

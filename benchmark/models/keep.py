@@ -13,7 +13,7 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.atomic_files import flush, inside, write_atomically
+from benchmark.atomic_files import flush, inside, tidy_folder, write_atomically
 from benchmark.data.dataset import DataSet, Positions, Split
 from benchmark.data.sources.files import suffix_of
 from benchmark.draws.randomness import draw, image_numbers
@@ -80,6 +80,7 @@ def keep_model(
     report({"event": "phase", "phase": "keeping the model"})
     final = model_folder(out, record.backbone.name, record.key)
     home = inside(out, FOLDER, final.name).parent
+    tidy_folder(final)
     require_room(home, record)
     new, old = (home / f".{word}-{final.name}-{uuid4().hex[:8]}" for word in ("new", "old"))
     new.mkdir()

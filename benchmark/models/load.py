@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -302,7 +303,12 @@ def find_model(path: Path) -> Path:
         raise UserError(f"'{path}' holds no kept model: train with --keep-models best or all.")
     if len(found) == 1:
         return found[0]
-    read = [(folder, Model.read(folder)) for folder in found]
+    read = []
+    for folder in found:
+        with suppress(UserError):  # a damaged one is none to choose from
+            read.append((folder, Model.read(folder)))
+    if not read:
+        Model.read(found[0])  # which says why
     blocks = {None if model.board is None or model.board.rank is None else model.board.block for _, model in read}
     if len(blocks) > 1 or None in blocks:  # they were not compared with one another
         names = ", ".join(folder.name for folder in found)

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from benchmark.atomic_files import flush, inside
+from benchmark.atomic_files import flush, inside, tidy_folder
 from benchmark.foreign_arrays import read_arrays
 from benchmark.foreign_files import Refused, is_own_folder, list_foreign, read_foreign
 from benchmark.hashing import hash_bytes, hash_file, hash_json
@@ -130,12 +130,7 @@ class RecordStore:
         Only who has the run's claim may do this.
         """
         for home in (self.folder, self.failed):
-            final = home / short(key)
-            for left in sorted(home.glob(f".old-{final.name}-*")):
-                with contextlib.suppress(OSError):  # killed between its two renames
-                    left.rename(final)
-            for left in (*home.glob(f".old-{final.name}-*"), *home.glob(f".new-{final.name}-*")):
-                shutil.rmtree(left, ignore_errors=True)
+            tidy_folder(home / short(key))
 
     def read(self, key: str) -> Record | None:
         """Return the record of one run, or ``None`` where there is none that can be used."""
