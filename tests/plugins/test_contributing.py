@@ -67,7 +67,8 @@ def test_a_file_that_fails_to_import_is_listed_with_its_reason_and_line(tmp_path
 @pytest.mark.slow
 def test_as_a_pytest_plug_in(tmp_path: Path) -> None:
     (tmp_path / "sound.py").write_text(SOUND.replace("own/faulty", "own/sound"))
-    (tmp_path / "faulty.py").write_text(PLANTED[0].source)
+    faulty = next(each for each in PLANTED if each.check == "gives_logits")
+    (tmp_path / "faulty.py").write_text(faulty.source)
     words = ["--tumorboard-check", "sound.py", "--tumorboard-check", "faulty.py", "-v", "-p", "no:cacheprovider"]
     done = shell(tmp_path, "pytest", *words)
     assert done.returncode == 1, done.stdout + done.stderr
