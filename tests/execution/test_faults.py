@@ -19,7 +19,7 @@ import pytest
 
 from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
-from tests.execution.commands import GOOD, PATIENCE, Bench, follow_until, gone, make_images
+from tests.execution.commands import EXACT, GOOD, PATIENCE, Bench, follow_until, gone, make_images
 
 pytestmark = pytest.mark.slow
 
@@ -49,9 +49,6 @@ def second(num_classes):
     return slow(num_classes)
 '''
 )
-EXACT = (
-    "--set", "execution.channels_last=off", "--set", "execution.compile=off", "--set", "execution.deterministic=true",
-)  # fmt: skip
 ONE = ("--backbone", "test/good", "--epochs", "1")
 
 

@@ -16,6 +16,7 @@ import pytest
 from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
 from tests.execution.commands import (
+    EXACT,
     GOOD,
     PATIENCE,
     Bench,
@@ -57,10 +58,6 @@ def second(num_classes):
     return slow(num_classes)
 '''
 )
-# precision, layout and compilation chosen, so that arithmetic repeats bit for bit
-EXACT = (
-    "--set", "execution.channels_last=off", "--set", "execution.compile=off", "--set", "execution.deterministic=true",
-)  # fmt: skip
 EPOCHS = ("--epochs", "8", *EXACT)
 
 
