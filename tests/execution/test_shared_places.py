@@ -110,6 +110,7 @@ def test_claims_and_locks_work_for_both(lab: Path, tmp_path: Path) -> None:
 
 @needs_root
 @pytest.mark.slow
+@pytest.mark.filterwarnings("error::RuntimeWarning")  # so few images leave no interval
 def test_both_write_the_board(lab: Path, tmp_path: Path) -> None:
     record(tmp_path)
     board(tmp_path)
