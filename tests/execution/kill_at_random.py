@@ -73,7 +73,7 @@ class Moment:
             if line.startswith("Run "):
                 self._framework = "TensorFlow" if "test/keras" in line else "torch"
                 self.where = f"starting {self._framework}"
-            elif "training" in line:
+            elif line.lstrip().startswith("training"):  # notes have the word too
                 self.where = f"training in {self._framework}"
             elif "ok, macro-F1" in line:
                 self.where = "between runs"
