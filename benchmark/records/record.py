@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from benchmark.data.audit.audit import Audit
 from benchmark.data.dataset import Split
 from benchmark.recipe import Recipe
+from benchmark.records.corrupted import CorruptionFacts
 from benchmark.records.outcomes import Outcome
 from benchmark.records.settings import Settings
 
@@ -289,6 +290,7 @@ class Record(_Part):
     best_epoch: int | None = None
     trials: tuple[Trial, ...] = ()
     cam: CamFacts | None = None
+    corruption: CorruptionFacts | None = None
     provenance: dict[str, Any] = {}
 
     @cached_property

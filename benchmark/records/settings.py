@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from benchmark.draws.corruptions import known_corruptions
 from benchmark.text import plain
 
 
@@ -23,6 +24,7 @@ class Settings(BaseModel):
         cache_budget: bytes that kept outputs of frozen stages may take; 0 keeps none, ``None`` is the default.
         cams: how many test images are explained by Grad-CAM; 0 for none, ``None`` for the default.
         cam_check: whether Grad-CAM maps are also compared with those of weights drawn anew.
+        corruptions: kinds of spoilt test images that a trained network is asked about, too, by name.
         checkpoint_every: seconds that lie at least between two checkpoints of a run; 0 is after each epoch.
         keep_models: which trained models are kept: ``all``, that of the ``best`` row of the board, or ``none``.
         workers: how many runs of this machine go on side by side; ``auto`` until the plan has resolved it.
@@ -38,6 +40,7 @@ class Settings(BaseModel):
     cache_budget: int | None = None
     cams: int | None = None
     cam_check: bool = False
+    corruptions: Annotated[tuple[str, ...], AfterValidator(known_corruptions)] = ()
     checkpoint_every: Annotated[float, Field(ge=0)] = 30.0
     keep_models: Literal["all", "best", "none"] = "best"
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
