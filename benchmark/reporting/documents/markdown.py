@@ -30,6 +30,7 @@ from benchmark.reporting.board.phrases import (
 )
 from benchmark.reporting.board.row_notes import marks, row_notes
 from benchmark.reporting.breakdown.breakdowns import Breakdowns
+from benchmark.reporting.breakdown.corruption_tables import robustness_markdown
 from benchmark.reporting.breakdown.cross_tables import cross_markdown
 from benchmark.reporting.breakdown.strata_tables import strata_markdown
 from benchmark.reporting.documents.markdown_cells import WHO, bullets, cell, escaped, table, who
@@ -51,7 +52,7 @@ def markdown(
 
     Args:
         plots: for each comparison group, the names (without suffix) of the PNG files beside it.
-        breakdowns: the cross matrix and the strata.
+        breakdowns: the cross matrix, the strata, and what spoilt images cost.
     """
     parts = ["# TumorBoard leaderboard", DISCLAIMER]
     parts += [escaped(note) for note in board.notes]
@@ -63,6 +64,8 @@ def markdown(
         group = rows[0].block.comparison_group
         parts += _comparison_group(rows, board, plots.get(group, ()))
         parts += strata_markdown(breakdowns.strata.get(group), breakdowns.picture(board, group))
+        picture = breakdowns.corruption_picture(board, group)
+        parts += robustness_markdown(breakdowns.robustness.get(group), picture)
     if board.problems:
         parts += ["## Records with a problem", bullets(board.problems)]
     parts.append(_READING)

@@ -1,0 +1,75 @@
+"""Spoilt images for people, as a table of Markdown and of the page."""
+
+from typing import Any
+
+from benchmark.evaluation.bootstrap import Estimate
+from benchmark.reporting.breakdown.corruptions import Robustness
+from benchmark.reporting.documents.markdown_cells import escaped, table
+
+TITLE = "What spoilt images cost: macro-F1 by corruption"
+_READING = (
+    "Test images are spoilt as an MR scanner may spoil them, by TorchIO's definitions, at five severities: plausible "
+    "up to 3, hard at 5. Every row saw the same pixels. {shown}A column is the mean macro-F1 over the severities; in "
+    "brackets 95 % intervals for other patients. Error is the mean share of wrong answers over corruptions and "
+    "severities. mCE is the mean over corruptions of the row's errors over those of the reference row, {reference}; "
+    "relative mCE is the same of what is lost to the images as they are (Hendrycks & Dietterich 2019; below 1 is "
+    "better). A row that is bad as it is may lose little. The pixels change, not the patients or scanners: this is "
+    "no test on another hospital's images."
+)
+_PART = "Each image was shown 25 of the 35 pictures, chosen by its id, the same for each row. "
+
+
+def robustness_markdown(found: Robustness | None, picture: str) -> list[str]:
+    """Return the section of a comparison group in ``leaderboard.md``, nothing where no row read spoilt images.
+
+    Args:
+        picture: the name of its figure without suffix, empty where there is none.
+    """
+    if found is None:
+        return []
+    head, lines = _table(found)
+    cells = [[escaped(cell) for cell in line] for line in lines]
+    parts = [f"### {TITLE}", escaped(reading(found)), table(head, cells, left=(head[0],))]
+    return parts + ([f"![{TITLE}]({picture}.png)"] if picture else [])
+
+
+def robustness_page(found: Robustness | None) -> dict[str, Any] | None:
+    """Return what the page's template needs of a comparison group, ``None`` where no row read spoilt images."""
+    if found is None:
+        return None
+    head, lines = _table(found)
+    return {"title": TITLE, "reading": reading(found), "head": head, "lines": lines}
+
+
+def reading(found: Robustness) -> str:
+    """Return how the table is read, and which rows are not in it."""
+    text = _READING.format(shown="" if found.whole else _PART, reference=found.names[found.reference])
+    return text + (f" Not asked about these images: {', '.join(found.others)}." if found.others else "")
+
+
+def _table(found: Robustness) -> tuple[list[str], list[list[str]]]:
+    head = ["row", "as they are", *found.titles, "error", "mCE", "relative mCE"]
+    lines = []
+    for row, name, scores, against in zip(found.rows, found.names, found.scores, found.beside, strict=True):
+        ends = against.interval
+        interval = "" if ends is None or found.rows[found.reference] is row else f" ({ends.low:.2f}-{ends.high:.2f})"
+        lines.append(
+            [
+                name,
+                f"{row.macro_f1:.3f}",
+                *(_cell(each) for each in scores.macro_f1_estimates),
+                _cell(scores.mean_error),
+                _ratio(against.mean) + interval,
+                _ratio(against.relative_mean),
+            ]
+        )
+    return head, lines
+
+
+def _cell(estimate: Estimate) -> str:
+    ends = estimate.interval()
+    return f"{estimate.value:.3f}" + ("" if ends is None else f" ({ends.low:.3f}-{ends.high:.3f})")
+
+
+def _ratio(value: float) -> str:
+    return "" if value != value else f"{value:.2f}"
