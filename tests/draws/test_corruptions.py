@@ -119,8 +119,9 @@ def test_blur_is_a_gaussian_of_so_many_pixels() -> None:
 
 
 def test_contrast_is_a_power_up_or_down() -> None:
-    found = {round(float(CORRUPTIONS["contrast"].apply(np.full((1, 4, 4), 0.5, np.float32), 0.4, np.random.default_rng(k))[0, 0, 0]), 5)
-             for k in range(20)}  # fmt: skip
+    middle = np.full((1, 4, 4), 0.5, dtype=np.float32)
+    spoilt = [CORRUPTIONS["contrast"].apply(middle, 0.4, np.random.default_rng(k)) for k in range(20)]
+    found = {round(float(each[0, 0, 0]), 5) for each in spoilt}
     assert found == {round(0.5 ** np.exp(0.4), 5), round(0.5 ** np.exp(-0.4), 5)}
 
 

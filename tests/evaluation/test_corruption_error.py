@@ -76,7 +76,7 @@ def test_scores_of_decisions_are_those_of_scikit_learn() -> None:
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
-    """60 patients of 4 slices; a patient is hard for both rows, and slices are hard together under all corruptions."""
+    """60 patients of 4 slices; a patient is hard for both rows, a slice under all corruptions."""
     held, held_error, rounds = 0, 0, 150
     patients = np.repeat(np.arange(60), 4)
     labels = patients % 4
