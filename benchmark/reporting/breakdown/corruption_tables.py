@@ -1,9 +1,13 @@
 """Spoilt images for people, as a table of Markdown and of the page."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from benchmark.evaluation.bootstrap import Estimate
-from benchmark.reporting.breakdown.corruptions import Robustness
+from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.breakdown.corruptions import Robustness, robustness_of
 from benchmark.reporting.documents.markdown_cells import escaped, table
 
 TITLE = "What spoilt images cost: macro-F1 by corruption"
@@ -39,6 +43,26 @@ def robustness_page(found: Robustness | None) -> dict[str, Any] | None:
         return None
     head, lines = _table(found)
     return {"title": TITLE, "reading": reading(found), "head": head, "lines": lines}
+
+
+def spoilt_images(rows: Sequence[BoardRow]) -> str:
+    """Return what spoilt images cost each row, or that none were tried."""
+    found = robustness_of(rows)
+    if found is None:
+        return "No corruption of the images and no change of the recipe was tried."
+    costs = []
+    for row, name, scores in zip(found.rows, found.names, found.scores, strict=True):
+        worst = int(np.argmin([each.value for each in scores.macro_f1_estimates]))
+        ends = scores.mean_macro_f1.interval()
+        interval = "" if ends is None else f" (95 % interval {ends.low:.3f} to {ends.high:.3f})"
+        costs.append(
+            f"{name} from {row.macro_f1:.3f} to {scores.mean_macro_f1.value:.3f}{interval}, worst under "
+            f"{found.titles[worst]} ({scores.macro_f1_estimates[worst].value:.3f})"
+        )
+    return (
+        f"Test images were spoilt by simulation ({', '.join(found.titles)}; TorchIO's definitions, five severities). "
+        f"Mean macro-F1 goes {'; '.join(costs)}. Details in corruptions.csv; no change of the recipe was tried."
+    )
 
 
 def reading(found: Robustness) -> str:

@@ -12,6 +12,7 @@ from benchmark.records.record import Record
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.phrases import data_notes
 from benchmark.reporting.board.row_notes import row_notes
+from benchmark.reporting.breakdown.corruption_tables import spoilt_images
 from benchmark.reporting.figures.labels import full_names
 
 NOT_RECORDED = "not recorded"
@@ -140,10 +141,10 @@ def ensembling(rows: Sequence[BoardRow]) -> str:
 
 
 def robustness(rows: Sequence[BoardRow]) -> str:
-    """Return what was varied; seeds alone are no analysis of robustness."""
+    """Return what was varied: spoilt images, seeds, folds; seeds alone are no analysis of robustness."""
     seeds = sorted({result.record.seed for row in rows for result in row.results})
     folds = {result.record.data.fold for row in rows for result in row.results} - {None}
-    told = ["No corruption of the images and no change of the recipe was tried."]
+    told = [spoilt_images(rows)]
     if len(seeds) > 1:
         told.append(f"Training was repeated with {len(seeds)} seeds ({', '.join(map(str, seeds))}).")
     else:
