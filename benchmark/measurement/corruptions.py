@@ -74,6 +74,9 @@ class _Source:
     def __init__(self, pictures: _Pictures, numbers: Numbers, rows: Pixels | None) -> None:
         self._pictures, self._numbers, self._rows = pictures, numbers, rows
 
+    def __len__(self) -> int:
+        return len(self._numbers)
+
     def __getitem__(self, places: Numbers) -> Pixels:
         numbers = self._numbers[places]
         return self._pictures.shown(self._pictures.made(numbers) if self._rows is None else self._rows[numbers])

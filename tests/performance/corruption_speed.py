@@ -19,7 +19,8 @@ import numpy as np
 from backbones.registry import load_registry
 from benchmark.data.dataset import DataSet, Split
 from benchmark.draws.corruptions import CORRUPTIONS
-from benchmark.engines import BuildSpec, Engine, create, engine_of
+from benchmark.engines import BuildSpec, Engine, create, engine_entry, engine_of
+from benchmark.execution.worker.memory import hold_memory
 from benchmark.measurement.corruptions import predict_corrupted
 from benchmark.measurement.throughput import measure
 from benchmark.recipe import load_recipe
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("networks", nargs="+")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--fresh", action="store_true")
     asked = parser.parse_args()
@@ -62,6 +63,8 @@ def main() -> None:
     recipe = load_recipe("default").with_values({"size": asked.size, "batch_size": asked.batch})
     for name in asked.networks:
         backbone = load_registry().get(name)
+        if engine_entry(engine_of(backbone, "tensorflow")).holds_memory:
+            hold_memory()  # as a worker does
         engine = create(engine_of(backbone, "tensorflow"), "cpu", tf32=False, deterministic=False)
         engine.build(BuildSpec(backbone, recipe.for_family(backbone.family), 4, asked.size, None, 0))
         with tempfile.TemporaryDirectory() as folder:

@@ -102,8 +102,8 @@ def _do(job: Job, channel: "Channel", began: float, runs_before: int, speeds: Sp
     except (OSError, NotImplementedError):
         log_traceback()  # a file system without locks: the claim guards the run by itself
     try:
-        record, *arrays = attempt(job, channel, began, runs_before, speeds)
-        RecordStore(job.out).write(record, *arrays)
+        record, predictions, cams, corrupted = attempt(job, channel, began, runs_before, speeds)
+        RecordStore(job.out).write(record, predictions, cams, corrupted)
     except OSError as error:
         log_traceback()
         outcome, reason = outcome_of(error)

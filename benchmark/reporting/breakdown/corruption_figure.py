@@ -19,7 +19,7 @@ def draw_corruptions(made: Any, found: Robustness) -> None:
     count = min(MOST_ROWS, len(found.rows))
     names = found.titles + (["mean of all"] if len(found.titles) > 1 else [])
     columns = min(2, len(names))
-    set_height(made, 22 + 25 * math.ceil(len(names) / columns) + 4 * count)
+    set_height(made, 22 + 25 * math.ceil(len(names) / columns) + 5 * math.ceil(count / 2))
     grid = panels(made, len(names), columns)
     severities = np.arange(SEVERITIES + 1)
     for k, (axes, name) in enumerate(zip(grid, names, strict=True)):
@@ -32,18 +32,17 @@ def draw_corruptions(made: Any, found: Robustness) -> None:
         axes.grid(True)
     for axes in lowest(grid, columns):
         axes.set_xlabel("severity")
+    rest = len(found.rows) - count
     made.supylabel("macro-F1", fontsize=7)
     made.suptitle(title(found.rows), x=0.01, ha="left", fontsize=7.5)
     handles, texts = grid[0].get_legend_handles_labels()
-    more = (
-        f" The best {count} of {len(found.rows)} rows; all stand in corruptions.csv."
-        if count < len(found.rows)
-        else ""
-    )
+    more = f"\nThe best {count} of {len(found.rows)} rows; all stand in corruptions.csv." if rest else ""
     made.legend(
         handles,
-        [wrapped(text, 40) for text in texts],
+        [wrapped(text, 26) for text in texts],
         title=f"Severity 0: images as they are.{more}",
         loc="outside lower left",
         title_fontsize=6,
+        alignment="left",
+        ncols=2 if count > 1 else 1,
     )
