@@ -30,6 +30,7 @@ from benchmark.reporting.board.phrases import (
 )
 from benchmark.reporting.board.row_notes import marks, row_notes
 from benchmark.reporting.breakdown.breakdowns import Breakdowns
+from benchmark.reporting.breakdown.budget import budget_markdown
 from benchmark.reporting.breakdown.corruption_tables import robustness_markdown
 from benchmark.reporting.breakdown.cross_tables import cross_markdown
 from benchmark.reporting.breakdown.strata_tables import strata_markdown
@@ -52,7 +53,7 @@ def markdown(
 
     Args:
         plots: for each comparison group, the names (without suffix) of the PNG files beside it.
-        breakdowns: the cross matrix, the strata, and what spoilt images cost.
+        breakdowns: the cross matrix, the strata, what spoilt images cost, and tuned rows.
     """
     parts = ["# TumorBoard leaderboard", DISCLAIMER]
     parts += [escaped(note) for note in board.notes]
@@ -66,6 +67,7 @@ def markdown(
         parts += strata_markdown(breakdowns.strata.get(group), breakdowns.picture(board, group))
         picture = breakdowns.corruption_picture(board, group)
         parts += robustness_markdown(breakdowns.robustness.get(group), picture)
+        parts += budget_markdown(breakdowns.budgets.get(group, ()), breakdowns.budget_picture(board, group))
     if board.problems:
         parts += ["## Records with a problem", bullets(board.problems)]
     parts.append(_READING)
