@@ -235,7 +235,14 @@ def _one_value_each(args: list[str]) -> list[str]:
     "cams",
     callback=cams,
     metavar="N",
-    help="Explain N test images of each new run by Grad-CAM, or none. [default: 1000 with lesions' masks, else 96]",
+    help="Explain N test images of each new run by heat maps, or none. [default: 1000 with lesions' masks, else 96]",
+)
+@click.option(
+    "--cam-method",
+    type=click.Choice(["grad-cam", "hirescam", "layercam"]),
+    default="grad-cam",
+    show_default=True,
+    help="The formula of those maps: hirescam and layercam weigh each place of a map by itself.",
 )
 @click.option(
     "--cam-check",

@@ -252,14 +252,15 @@ class Randomized(_Part):
 
 
 class CamFacts(_Part):
-    """Of Grad-CAM: the ``stage`` that it explained, the numbers of images explained and scored, or ``reason`` why
-    there are no maps; and the steps of the weight-randomisation check, where it was asked for.
+    """Of heat maps: the ``stage`` that was explained and the ``method``, the numbers of images explained and scored,
+    or ``reason`` why there are no maps; and the steps of the weight-randomisation check, where it was asked for.
     """
 
     stage: str = ""
     images: int = 0
     scored: int = 0
     reason: str = ""
+    method: str = "grad-cam"
     randomized: tuple[Randomized, ...] = ()
 
 

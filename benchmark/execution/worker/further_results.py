@@ -99,11 +99,13 @@ def explained(
     start, cams = time.perf_counter(), None
     try:
         found, cams = explain(
-            engine, data, trained.split, trained.predictions, most=settings.cams, report=channel.report
-        )
+            engine, data, trained.split, trained.predictions,
+            most=settings.cams, report=channel.report, method=settings.cam_method,
+        )  # fmt: skip
         facts["cam"] = found
         if settings.cam_check and cams is not None:
-            steps = check(engine, trained.network.stages, data, cams, report=channel.report)
+            stages, method = trained.network.stages, settings.cam_method
+            steps = check(engine, stages, data, cams, report=channel.report, method=method)
             facts["cam"] = found.model_copy(update={"randomized": steps})
     except Exception as error:
         log_traceback()

@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmark.data.audit.audit import Audit
 from benchmark.data.audit.table import near_sentences
+from benchmark.evaluation.cam_metrics import CAM_METHODS
 from benchmark.evaluation.intervals import Interval
 from benchmark.evaluation.metrics import decide
 from benchmark.records.record import Record
@@ -361,7 +362,11 @@ def explained(record: Record) -> str:
     """Return what was done to see where a network looks."""
     cam = record.cam
     return (
-        "" if cam is None else f"Grad-CAM of {cam.images} images at stage {cam.stage}" if cam.images else cam.reason
+        ""
+        if cam is None
+        else f"{CAM_METHODS.get(cam.method, (cam.method,))[0]} of {cam.images} images at stage {cam.stage}"
+        if cam.images
+        else cam.reason
     )
 
 
