@@ -6,7 +6,7 @@ from sklearn.metrics import f1_score
 
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate
 from benchmark.evaluation.clusters import ClusteredImages
-from benchmark.evaluation.corruption_error import CorruptionScores, beside, corruption_scores
+from benchmark.evaluation.robustness.corruption_error import CorruptionScores, beside, corruption_scores
 
 # Mean error of AlexNet over the severities of 15 corruptions of ImageNet-C, as Hendrycks's own code has it
 # (github.com/google-research/augmix, imagenet.py), and corruption errors of ResNet-50, in percent of it, with their

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from benchmark.draws.corruptions import CORRUPTIONS, SEVERITIES
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate
 from benchmark.evaluation.clusters import ClusteredImages
-from benchmark.evaluation.corruption_error import Beside, CorruptionScores, beside, corruption_scores
 from benchmark.evaluation.metrics import decide
+from benchmark.evaluation.robustness.corruption_error import Beside, CorruptionScores, beside, corruption_scores
 from benchmark.records.corrupted import Corrupted
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.column import Values
