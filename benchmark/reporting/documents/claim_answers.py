@@ -151,7 +151,7 @@ def robustness(rows: Sequence[BoardRow]) -> str:
     else:
         told.append("One seed: nothing is known of how training varies.")
     if folds:
-        told.append(f"{len(folds)} folds.")
+        told.append(f"{len(folds)} fold{'s' if len(folds) > 1 else ''}.")
     if not rows[0].first.record.data.grouped:
         told.append("Intervals at design effects 2 and 4 stand in leaderboard.md, as patients are unknown.")
     return " ".join(told)
