@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmark.execution.worker.channel import Channel
+from benchmark.execution.worker.inputs import feature_store
 from benchmark.execution.worker.job import Job
 from benchmark.records.corrupted import Corrupted, CorruptionFacts
 from benchmark.records.failures import outcome_of
@@ -17,7 +18,6 @@ from benchmark.records.record import CamFacts, Cams, Predictions
 if TYPE_CHECKING:
     from benchmark.data.dataset import DataSet, Split
     from benchmark.engines import Engine, Network
-    from benchmark.training.feature_store import FeatureStore
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,6 @@ class Trained:
     split: "Split"
     predictions: Predictions
     batch_size: int
-
-
-def feature_store(job: Job) -> "FeatureStore | None":
-    """Return where what is computed of images alone is kept; ``None`` where nothing is."""
-    from benchmark.data.preparation.cache import cache_root
-    from benchmark.training.feature_store import FeatureStore
-
-    if job.settings.cache_budget == 0:
-        return None
-    return FeatureStore(cache_root() / "prefixes", job.settings.cache_budget)
 
 
 def corrupted_decisions(job: Job, trained: Trained, channel: Channel, facts: dict[str, Any]) -> Corrupted | None:
