@@ -103,7 +103,7 @@ def corruptions(target: Path) -> None:
     figure.savefig(buffer, format="png", dpi=100)
     from PIL import Image
 
-    Image.open(buffer).convert("L").quantize(32).save(target, optimize=True)
+    Image.open(buffer).convert("L").quantize(80).save(target, optimize=True)
 
 
 def main() -> None:

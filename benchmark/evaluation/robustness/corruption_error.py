@@ -11,11 +11,13 @@ images as they are, for a network f and a reference r:
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.draws.corruptions import SEVERITIES
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate
 from benchmark.evaluation.clusters import ClusteredImages
 from benchmark.evaluation.intervals import Interval
@@ -80,24 +82,22 @@ def corruption_scores(
         bootstrap: of the images' clusters.
         row: number of the row, for the draws of its seeds.
     """
-    shown = decisions[0] >= 0
-    f1s, f1_estimates, errors, error_estimates = [], [], [], []
-    for kind in range(decisions.shape[1]):
-        matrices = np.stack([_confusions(each[kind], images, classes) for each in decisions])
-        resampled = bootstrap.resample(matrices, row)
-        f1s.append(macro_f1(matrices.sum(axis=1)).mean(axis=0))
-        errors.append(_wrong(matrices.sum(axis=1)).mean(axis=0))
-        f1_estimates.append(resampled.estimate(lambda sums: np.asarray(macro_f1(sums).mean(axis=-1))))
-        error_estimates.append(resampled.estimate(lambda sums: np.asarray(_wrong(sums).mean(axis=-1))))
+    cells = [
+        [_Cell.of(decisions[:, kind, severity], images, classes, bootstrap, row) for severity in range(SEVERITIES)]
+        for kind in range(decisions.shape[1])
+    ]
+    weights = bootstrap.seed_weights(len(decisions), row)
+    f1s = [[cell.macro_f1 for cell in line] for line in cells]
+    errors = [[cell.error for cell in line] for line in cells]
     return CorruptionScores(
-        macro_f1=np.stack(f1s),
-        errors=np.stack(errors),
-        images=np.asarray(shown.sum(axis=-1), dtype=np.int64),
+        macro_f1=np.array([[each.values.mean() for each in line] for line in f1s]),
+        errors=np.array([[each.values.mean() for each in line] for line in errors]),
+        images=np.array([[cell.images for cell in line] for line in cells], dtype=np.int64),
         clean_error=float((clean != images.labels).mean()),
-        macro_f1_estimates=tuple(f1_estimates),
-        error_estimates=tuple(error_estimates),
-        mean_macro_f1=_mean(f1_estimates),
-        mean_error=_mean(error_estimates),
+        macro_f1_estimates=tuple(_mean(line, weights, images.count) for line in f1s),
+        error_estimates=tuple(_mean(line, weights, images.count) for line in errors),
+        mean_macro_f1=_mean([each for line in f1s for each in line], weights, images.count),
+        mean_error=_mean([each for line in errors for each in line], weights, images.count),
     )
 
 
@@ -123,14 +123,39 @@ def beside(scores: CorruptionScores, reference: CorruptionScores) -> Beside:
     return Beside(errors, mean, _log_interval(mean, drawn, scores.mean_error), relative, float(relative.mean()))
 
 
+@dataclass(frozen=True)
+class _Score:
+    """A score of each training: as observed, shape (S,), and in every resample, shape (B, S)."""
+
+    values: Floats
+    drawn: Floats
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """The scores of one corruption at one severity, and of how many images."""
+
+    macro_f1: _Score
+    error: _Score
+    images: int
+
+    @classmethod
+    def of(cls, decided: Decisions, images: ClusteredImages, classes: int, bootstrap: Bootstrap, row: int) -> "_Cell":
+        """Return the scores of decisions, shape (S, N); what is held at once is of one cell alone."""
+        matrices = np.stack([_confusions(each, images, classes) for each in decided])
+        sums, observed = bootstrap.resample(matrices, row).sums, matrices.sum(axis=1)
+        return cls(
+            _Score(macro_f1(observed), macro_f1(sums)),
+            _Score(_wrong(observed), _wrong(sums)),
+            int((decided[0] >= 0).sum()),
+        )
+
+
 def _confusions(decided: Decisions, images: ClusteredImages, classes: int) -> Floats:
-    """Return confusion matrices by cluster and severity, shape (G, 5, C, C), of decisions, shape (5, N)."""
-    by_severity = []
-    for each in decided:
-        shown = each >= 0
-        cells = images.labels * classes + np.maximum(each, 0)
-        by_severity.append(images.sums(cells, classes**2, shown.astype(np.float64)))
-    return np.stack(by_severity, axis=1).reshape(images.count, len(decided), classes, classes)
+    """Return confusion matrices by cluster, shape (G, C, C), of decisions, shape (N,)."""
+    cells = images.labels * classes + np.maximum(decided, 0)
+    found = images.sums(cells, classes**2, (decided >= 0).astype(np.float64))
+    return found.reshape(images.count, classes, classes)
 
 
 def _wrong(sums: npt.NDArray[np.generic]) -> Floats:
@@ -141,14 +166,20 @@ def _wrong(sums: npt.NDArray[np.generic]) -> Floats:
     return np.asarray(np.divide(total - right, total, out=np.full(np.shape(total), np.nan), where=total > 0))
 
 
-def _mean(estimates: list[Estimate]) -> Estimate:
-    """Return the mean of estimates on the same resamples."""
+def _mean(scores: Sequence[_Score], weights: Floats, clusters: int) -> Estimate:
+    """Return the mean of scores on the same resamples, with its sampling distribution.
+
+    Args:
+        weights: of seeds, shape (B, S).
+    """
+    values = np.mean([each.values for each in scores], axis=0)
+    variance, freedom = Bootstrap.seed_variance(values)
     return Estimate(
-        value=float(np.mean([each.value for each in estimates])),
-        replicates=np.mean([each.replicates for each in estimates], axis=0),
-        seed_variance=float(np.mean([each.seed_variance for each in estimates])),
-        seed_freedom=estimates[0].seed_freedom,
-        clusters=estimates[0].clusters,
+        value=float(values.mean()),
+        replicates=np.asarray((weights * np.mean([each.drawn for each in scores], axis=0)).sum(axis=1)),
+        seed_variance=variance,
+        seed_freedom=freedom,
+        clusters=clusters,
     )
 
 
