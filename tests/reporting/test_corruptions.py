@@ -112,6 +112,17 @@ def test_rows_with_other_corruptions_are_named(tmp_path: Path) -> None:
     assert found.others == (FOUR[3].name,)
 
 
+def test_rows_that_saw_other_pixels_are_said_to_have(tmp_path: Path, undrawn: None) -> None:
+    record, predictions, corrupted = spoilt(STUDY, FOUR[1], ("blur",))
+    facts = record.corruption
+    assert facts is not None
+    other = record.model_copy(update={"corruption": facts.model_copy(update={"pixels_hash": "1" * 64})})
+    for run, said in ((record, "Every row saw the same pixels"), (other, "Rows did not see the same pixels")):
+        store(tmp_path, spoilt(STUDY, FOUR[0], ("blur",)), (run, predictions, corrupted))
+        write_leaderboard(tmp_path)
+        assert said in (tmp_path / "leaderboard.md").read_text()
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -13,12 +13,17 @@ from benchmark.reporting.documents.markdown_cells import escaped, table
 TITLE = "What spoilt images cost: macro-F1 by corruption"
 _READING = (
     "Test images are spoilt as an MR scanner may spoil them, by TorchIO's definitions, at five severities: plausible "
-    "up to 3, hard at 5. Every row saw the same pixels. {shown}A column is the mean macro-F1 over the severities; in "
+    "up to 3, hard at 5. {pixels} {shown}A column is the mean macro-F1 over the severities; in "
     "brackets 95 % intervals for other patients. Error is the mean share of wrong answers over corruptions and "
     "severities. mCE is the mean over corruptions of the row's errors over those of the reference row, {reference}; "
     "relative mCE is the same of what is lost to the images as they are (Hendrycks & Dietterich 2019; below 1 is "
     "better). A row that is bad as it is may lose little. The pixels change, not the patients or scanners: this is "
     "no test on another hospital's images."
+)
+_SAME = "Every row saw the same pixels."
+_DIFFERENT = (
+    "Rows did not see the same pixels, as they read images at different sizes: the same severity of noise, blur and "
+    "resolution is not the same for them."
 )
 _PART = "Each image was shown 25 of the 35 pictures, chosen by its id, the same for each row. "
 
@@ -67,7 +72,8 @@ def spoilt_images(rows: Sequence[BoardRow]) -> str:
 
 def reading(found: Robustness) -> str:
     """Return how the table is read, and which rows are not in it."""
-    text = _READING.format(shown="" if found.whole else _PART, reference=found.names[found.reference])
+    pixels = _SAME if found.same_pixels else _DIFFERENT
+    text = _READING.format(pixels=pixels, shown="" if found.whole else _PART, reference=found.names[found.reference])
     return text + (f" Not asked about these images: {', '.join(found.others)}." if found.others else "")
 
 

@@ -62,6 +62,15 @@ class Robustness:
         """Whether every image was shown each corruption at each severity."""
         return bool((self.scores[0].images == self.scores[0].images.max()).all())
 
+    @property
+    def same_pixels(self) -> bool:
+        """Whether all rows saw the same bytes: they may read images at different sizes."""
+        seen: dict[str, set[str]] = {}
+        for result in (result for row in self.rows for result in row.results):
+            if result.corrupted is not None and result.record.corruption is not None:
+                seen.setdefault(result.record.data.split_hash, set()).add(result.record.corruption.pixels_hash)
+        return all(len(hashes) == 1 for hashes in seen.values())
+
 
 def robustness_of(rows: Sequence[BoardRow]) -> Robustness | None:
     """Return what the rows of a comparison group make of spoilt images, ``None`` where no row read any.
