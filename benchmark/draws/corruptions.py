@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from benchmark.draws.randomness import UInt64s, draw
 
@@ -133,6 +132,8 @@ def _motion(planes: Planes, strength: float, random: np.random.Generator) -> npt
 
 def _moved(planes: Planes, degrees: float, down: float, right: float) -> Planes:
     """Return planes turned about their middle and shifted by millimetres; what comes in is as dark as they get."""
+    from scipy import ndimage
+
     side, angle = planes.shape[1], np.deg2rad(degrees)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     middle = np.full(2, (side - 1) / 2)
@@ -162,6 +163,8 @@ def _noise(planes: Planes, strength: float, random: np.random.Generator) -> npt.
 
 def _blur(planes: Planes, strength: float, random: np.random.Generator) -> npt.NDArray[np.floating]:
     """Smooth by a Gaussian whose standard deviation is ``strength`` pixels."""
+    from scipy import ndimage
+
     return np.asarray(ndimage.gaussian_filter(planes, (0, strength, strength)))
 
 
