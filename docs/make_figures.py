@@ -16,6 +16,7 @@ FIGURES = ROOT / "docs" / "figures"
 PAGES = ("README.md", "docs/first-board.md")
 SIZE = (1500, 945)  # of the picture of the page, in CSS pixels: down to the end of the table
 COLOURS = 128  # a palette makes the picture a third as large
+SLICE_SIZE, SLICE = 96, 40  # pixels of a slice of the phantom that is spoilt, and which one of the gliomas
 COPIED = {"plot_macro_f1_vs_throughput.png": "macro_f1_vs_throughput.png"}
 
 
@@ -73,10 +74,43 @@ def picture(page: Path, target: Path) -> None:
     Image.open(io.BytesIO(shot)).convert("RGB").quantize(COLOURS).save(target, optimize=True)
 
 
+def corruptions(target: Path) -> None:
+    """Draw a slice of the phantom as each corruption spoils it, the severities from left to right."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from benchmark.data import DataOptions, open_data
+    from benchmark.draws.corruptions import CORRUPTIONS, corrupt
+    from benchmark.draws.randomness import image_numbers
+
+    data = open_data(DataOptions("phantom", size=SLICE_SIZE))
+    place = int(np.flatnonzero(data.labels == data.class_names.index("glioma"))[SLICE])
+    image, name = data.pixels[place : place + 1], image_numbers(data.image_ids[place : place + 1])
+    figure = Figure(figsize=(6.2, 7.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(CORRUPTIONS), 6)
+    for number, (line, (key, corruption)) in enumerate(zip(grid, CORRUPTIONS.items(), strict=True)):
+        shown = [image, *(corrupt(image, name, key, severity) for severity in range(1, 6))]
+        for severity, (axes, pixels) in enumerate(zip(line, shown, strict=True)):
+            axes.imshow(pixels[0], interpolation="nearest")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if number == 0:
+                axes.set_title(f"severity {severity}" if severity else "as it is", fontsize=8)
+        line[0].set_ylabel(corruption.title, fontsize=8)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    from PIL import Image
+
+    Image.open(buffer).convert("L").quantize(80).save(target, optimize=True)
+
+
 def main() -> None:
     """Write all of it."""
     FIGURES.mkdir(exist_ok=True)
     picture(BOARD / "leaderboard.html", FIGURES / "board.png")
+    corruptions(FIGURES / "corruptions.png")
     for name, copy in COPIED.items():
         shutil.copyfile(BOARD / name, FIGURES / copy)
     for page in PAGES:

@@ -18,6 +18,7 @@ from benchmark.cli.option_values import (
     backbone_names,
     budget,
     cams,
+    corruption_names,
     offered,
     recipe_names,
     seconds,
@@ -59,7 +60,13 @@ COMMANDS = {
     "new": ("benchmark.cli.check:new_command", "Write a starting file for a backbone of your own."),
 }
 _COMPLETION = "_TUMORBOARD_COMPLETE"  # the variable by which a shell asks for completions
-_SEVERAL = ("--backbone", "--data", "--seed", "--entry")  # options that take every word up to the next option
+_SEVERAL = (
+    "--backbone",
+    "--data",
+    "--seed",
+    "--entry",
+    "--corruptions",
+)  # options that take every word up to the next option
 
 
 # What the machine lacks, and what to do about it: no fault of the program.
@@ -228,12 +235,28 @@ def _one_value_each(args: list[str]) -> list[str]:
     "cams",
     callback=cams,
     metavar="N",
-    help="Explain N test images of each new run by Grad-CAM, or none. [default: 1000 with lesions' masks, else 96]",
+    help="Explain N test images of each new run by heat maps, or none. [default: 1000 with lesions' masks, else 96]",
+)
+@click.option(
+    "--cam-method",
+    type=click.Choice(["grad-cam", "hirescam", "layercam"]),
+    default="grad-cam",
+    show_default=True,
+    help="The formula of those maps: hirescam and layercam weigh each place of a map by itself.",
 )
 @click.option(
     "--cam-check",
     is_flag=True,
     help="Also check whether those maps change when the weights are replaced by random ones.",
+)
+@click.option(
+    "--corruptions",
+    multiple=True,
+    metavar="NAME ...",
+    shell_complete=offered(corruption_names, files=False),
+    help="Also ask each new trained network about test images spoilt as in an MR scanner, in five severities: all, "
+    "none, or some of bias-field, motion, ghosting, noise, blur, contrast, resolution. At most 25 more passes over "
+    "the test images.  [default: none]",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Check everything, measure a few steps, say how long it may take; do nothing."

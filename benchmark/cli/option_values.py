@@ -88,3 +88,10 @@ def suite_names() -> Iterable[str]:
     from benchmark.recipe import suite
 
     return suite.suite_names()
+
+
+def corruption_names() -> Iterable[str]:
+    """Return the names of all corruptions."""
+    from benchmark.draws.corruptions import CORRUPTIONS
+
+    return ("all", "none", *CORRUPTIONS)

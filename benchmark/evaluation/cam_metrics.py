@@ -1,10 +1,10 @@
-"""Where a network looks: Grad-CAM's formula, the scores of heat maps against lesion masks, and their baselines.
+"""Where a network looks: the formulas of heat maps, their scores against lesion masks, and their baselines.
 
 All of it is NumPy on arrays; the engines give features and gradients and know nothing of maps. Batches of maps have
 shape (M, H, W), masks are bool of shape (M, S, S).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,11 +45,51 @@ def grad_cam(features: Floats, gradients: Floats) -> npt.NDArray[np.float32]:
         >>> grad_cam(features, gradients).tolist()
         [[[2.0, 0.0]]]
     """
-    if features.shape != gradients.shape or features.ndim != 4:
-        raise ValueError(f"features of shape {features.shape} and gradients of {gradients.shape} make no map")
+    _require_maps(features, gradients)
     weights = gradients.mean(axis=(1, 2), dtype=np.float64)
     maps = np.einsum("mhwk,mk->mhw", features.astype(np.float64), weights)
     return np.asarray(np.maximum(maps, 0), dtype=np.float32)
+
+
+def hires_cam(features: Floats, gradients: Floats) -> npt.NDArray[np.float32]:
+    """Return HiResCAM maps (Draelos & Carin 2020, "Use HiResCAM instead of Grad-CAM for faithful explanations of
+    convolutional neural networks", equation 5): ``ReLU(sum_k G_k * A_k)``, place by place.
+
+    Gradients ``G`` are not averaged over the map first, so that a place counts by what it adds to the logit. Where a
+    linear head follows a mean over all places, all places of a channel have one gradient, and it is Grad-CAM.
+
+    Args, returns, raises: as :func:`grad_cam`.
+    """
+    _require_maps(features, gradients)
+    maps = np.einsum("mhwk,mhwk->mhw", features.astype(np.float64), gradients.astype(np.float64))
+    return np.asarray(np.maximum(maps, 0), dtype=np.float32)
+
+
+def layer_cam(features: Floats, gradients: Floats) -> npt.NDArray[np.float32]:
+    """Return LayerCAM maps (Jiang, Zhang, Hou, Cheng & Wei 2021, "LayerCAM: exploring hierarchical class activation
+    maps for localization", equations 4 to 6): ``ReLU(sum_k ReLU(G_k) * A_k)``, place by place.
+
+    Only places whose gradient speaks for the class count, which suits the finer maps of earlier stages.
+
+    Args, returns, raises: as :func:`grad_cam`.
+    """
+    _require_maps(features, gradients)
+    weights = np.maximum(gradients.astype(np.float64), 0)
+    maps = np.einsum("mhwk,mhwk->mhw", features.astype(np.float64), weights)
+    return np.asarray(np.maximum(maps, 0), dtype=np.float32)
+
+
+# By the name of an option: the method's own name, and its formula of features and gradients.
+CAM_METHODS: Mapping[str, tuple[str, Callable[[Floats, Floats], npt.NDArray[np.float32]]]] = {
+    "grad-cam": ("Grad-CAM", grad_cam),
+    "hirescam": ("HiResCAM", hires_cam),
+    "layercam": ("LayerCAM", layer_cam),
+}
+
+
+def _require_maps(features: Floats, gradients: Floats) -> None:
+    if features.shape != gradients.shape or features.ndim != 4:
+        raise ValueError(f"features of shape {features.shape} and gradients of {gradients.shape} make no map")
 
 
 def normalized(maps: Floats) -> npt.NDArray[np.float32]:

@@ -20,7 +20,13 @@ _STEPS = 12  # a network of more stages is spoiled several at a time: the curve 
 
 
 def check(
-    engine: Engine, stages: tuple[str, ...], data: DataSet, cams: Cams, *, report: Report
+    engine: Engine,
+    stages: tuple[str, ...],
+    data: DataSet,
+    cams: Cams,
+    *,
+    report: Report,
+    method: str = "grad-cam",
 ) -> tuple[Randomized, ...]:
     """Return the steps of the check on a few of the images whose maps a run keeps, for the classes they explain.
 
@@ -28,12 +34,13 @@ def check(
         engine, stages, data: see :func:`cascade`.
         cams: of the trained network.
         report: gets progress.
+        method: by which they were made.
     """
     report({"event": "phase", "phase": "checking the maps"})
     some = np.unique(np.linspace(0, len(cams.image_ids) - 1, min(_IMAGES, len(cams.image_ids))).astype(np.int64))
     place = {name: number for number, name in enumerate(data.image_ids.tolist())}
     positions = np.array([place[name] for name in cams.image_ids[some].tolist()], dtype=np.int64)
-    return cascade(engine, stages, data, positions, cams.predicted[some])
+    return cascade(engine, stages, data, positions, cams.predicted[some], method=method)
 
 
 def cascade(
@@ -43,6 +50,7 @@ def cascade(
     positions: Positions,
     classes: npt.NDArray[np.int64],
     seed: int = 0,
+    method: str = "grad-cam",
 ) -> tuple[Randomized, ...]:
     """Return how much maps still resemble those of the trained network, the more of its stages are randomised.
 
@@ -54,6 +62,7 @@ def cascade(
         data, positions: the images, M of them.
         classes: int64, shape (M,), whose logit is explained; the same throughout.
         seed: of the new weights.
+        method: of the maps.
 
     Returns:
         One entry for each step, from the head down to the first stage that was trained. Frozen stages keep theirs.
@@ -62,7 +71,7 @@ def cascade(
         NoFeatureMap: the network has no stage that can be explained.
         ValueError: a map is not finite.
     """
-    trained = cam_maps(engine, data, positions, classes)
+    trained = cam_maps(engine, data, positions, classes, method)
     state = engine.state(optimizer=False)
     steps = []
     for group in _groups([stage for stage in stages if any(_in_stage(name, stage) for name in state)]):
@@ -70,7 +79,7 @@ def cascade(
             if any(_in_stage(name, stage) for stage in group):
                 state[name] = redrawn(state[name], seed, name)
         engine.load_state(state)
-        maps = cam_maps(engine, data, positions, classes)
+        maps = cam_maps(engine, data, positions, classes, method)
         steps.append(Randomized(stage=group[-1], correlation=float(rank_correlation(trained, maps).mean())))
     return tuple(steps)
 

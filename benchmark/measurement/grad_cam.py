@@ -1,4 +1,4 @@
-"""Grad-CAM of a trained network's test images: which are explained, and their maps. The same for every framework."""
+"""Heat maps of a trained network's test images: which are explained, and their maps. The same for every framework."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from benchmark.data.dataset import DataSet, Positions, Split
 from benchmark.draws.randomness import draw, image_numbers
 from benchmark.engines.base import Engine
 from benchmark.engines.cam_stage import NoFeatureMap
-from benchmark.evaluation.cam_metrics import grad_cam, mean_mask, normalized
+from benchmark.evaluation.cam_metrics import CAM_METHODS, mean_mask, normalized
 from benchmark.evaluation.metrics import decide
 from benchmark.records.record import CamFacts, Cams, Predictions
 from benchmark.training.prefetch import near_equal_batches
@@ -79,8 +79,9 @@ def explain(
     *,
     most: int | None,
     report: Report,
+    method: str = "grad-cam",
 ) -> tuple[CamFacts, Cams | None]:
-    """Return the Grad-CAM maps of test images, each for its predicted class.
+    """Return the heat maps of test images, each for its predicted class.
 
     Args:
         engine: with the trained network.
@@ -88,6 +89,7 @@ def explain(
         predictions: of this network, test images in the order of the split.
         most: see :func:`choose_images`.
         report: gets progress.
+        method: one of :data:`~benchmark.evaluation.cam_metrics.CAM_METHODS`.
 
     Returns:
         Facts and maps; no maps, and the reason among the facts, where the network has no feature map.
@@ -105,26 +107,32 @@ def explain(
     lesions = None if data.masks is None else np.asarray(data.masks[split.test].any(axis=(1, 2)))
     chosen = choose_images(test, lesions, most, len(data.class_names))
     positions, predicted = split.test[chosen.numbers], decide(test.probabilities[chosen.numbers])
-    maps = cam_maps(engine, data, positions, predicted)
+    maps = cam_maps(engine, data, positions, predicted, method)
     masks, mean = _masks(data, split, positions)
     cams = Cams(test.image_ids[chosen.numbers], predicted, chosen.scored, maps.astype(np.float16), masks, mean)
-    return CamFacts(stage=stage, images=len(positions), scored=int(chosen.scored.sum())), cams
+    scored = int(chosen.scored.sum())
+    return CamFacts(stage=stage, images=len(positions), scored=scored, method=method), cams
 
 
 def cam_maps(
-    engine: Engine, data: DataSet, positions: Positions, classes: npt.NDArray[np.int64]
+    engine: Engine,
+    data: DataSet,
+    positions: Positions,
+    classes: npt.NDArray[np.int64],
+    method: str = "grad-cam",
 ) -> npt.NDArray[np.float32]:
-    """Return Grad-CAM maps of images for given classes, float32 of shape (M, h, w), the largest value of each 1.
+    """Return heat maps of images for given classes, float32 of shape (M, h, w), the largest value of each 1.
 
     Raises:
         NoFeatureMap: the network has no stage that can be explained.
         ValueError: the maps are not finite.
     """
     maps: list[npt.NDArray[np.float32]] = []
+    _, formula = CAM_METHODS[method]
     for batch in near_equal_batches(np.arange(len(positions)), _BATCH):
         inputs = engine.normalize(engine.upload(np.ascontiguousarray(data.pixels[positions[batch]])))
         features, gradients = engine.fetch(engine.features_and_gradients(inputs, classes[batch]))
-        maps.append(normalized(grad_cam(features, gradients)))
+        maps.append(normalized(formula(features, gradients)))
     stacked = np.concatenate(maps)
     if not np.isfinite(stacked).all():
         raise ValueError("the network's features or gradients are not finite")

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from benchmark.data.audit.audit import Audit
 from benchmark.data.dataset import Split
 from benchmark.recipe import Recipe
+from benchmark.records.corrupted import CorruptionFacts
 from benchmark.records.outcomes import Outcome
 from benchmark.records.settings import Settings
 
@@ -251,14 +252,15 @@ class Randomized(_Part):
 
 
 class CamFacts(_Part):
-    """Of Grad-CAM: the ``stage`` that it explained, the numbers of images explained and scored, or ``reason`` why
-    there are no maps; and the steps of the weight-randomisation check, where it was asked for.
+    """Of heat maps: the ``stage`` that was explained and the ``method``, the numbers of images explained and scored,
+    or ``reason`` why there are no maps; and the steps of the weight-randomisation check, where it was asked for.
     """
 
     stage: str = ""
     images: int = 0
     scored: int = 0
     reason: str = ""
+    method: str = "grad-cam"
     randomized: tuple[Randomized, ...] = ()
 
 
@@ -289,6 +291,7 @@ class Record(_Part):
     best_epoch: int | None = None
     trials: tuple[Trial, ...] = ()
     cam: CamFacts | None = None
+    corruption: CorruptionFacts | None = None
     provenance: dict[str, Any] = {}
 
     @cached_property

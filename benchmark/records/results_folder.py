@@ -41,6 +41,8 @@ To look at:
   cross_matrix.csv   with --cross: each data set that trained by each that tested
   report.md          a reporting checklist (CLAIM), filled in as far as records tell
   gallery.md         every tumour that was missed, with its image
+  corruptions.csv    macro-F1 and errors on spoilt images by corruption and severity, where they were asked about
+  budget.csv         what tuning was worth: the expected best validation score by trials
   plot_*             the figures
   A suite's report and its tables bear the name of the suite.
   view/              the rows that "leaderboard --filter" (--sort, --columns) asked for last, if it did

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from benchmark.draws.corruptions import known_corruptions
 from benchmark.text import plain
 
 
@@ -21,8 +22,10 @@ class Settings(BaseModel):
         allow_scratch: whether a run goes on without pretrained weights where they can't be had.
         oom: what is done where memory is too small: ``fail``, or ``accumulate`` gradients over parts of a batch.
         cache_budget: bytes that kept outputs of frozen stages may take; 0 keeps none, ``None`` is the default.
-        cams: how many test images are explained by Grad-CAM; 0 for none, ``None`` for the default.
-        cam_check: whether Grad-CAM maps are also compared with those of weights drawn anew.
+        cams: how many test images are explained by heat maps; 0 for none, ``None`` for the default.
+        cam_method: by which formula heat maps are made: ``grad-cam``, ``hirescam`` or ``layercam``.
+        cam_check: whether heat maps are also compared with those of weights drawn anew.
+        corruptions: kinds of spoilt test images that a trained network is asked about, too, by name.
         checkpoint_every: seconds that lie at least between two checkpoints of a run; 0 is after each epoch.
         keep_models: which trained models are kept: ``all``, that of the ``best`` row of the board, or ``none``.
         workers: how many runs of this machine go on side by side; ``auto`` until the plan has resolved it.
@@ -37,7 +40,9 @@ class Settings(BaseModel):
     oom: Literal["fail", "accumulate"] = "fail"
     cache_budget: int | None = None
     cams: int | None = None
+    cam_method: Literal["grad-cam", "hirescam", "layercam"] = "grad-cam"
     cam_check: bool = False
+    corruptions: Annotated[tuple[str, ...], AfterValidator(known_corruptions)] = ()
     checkpoint_every: Annotated[float, Field(ge=0)] = 30.0
     keep_models: Literal["all", "best", "none"] = "best"
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.draws.corruptions import CORRUPTIONS, SEVERITIES
+from benchmark.records.corrupted import Corrupted
 from benchmark.records.record import Cams, DataFacts, Predictions, Record
 
 MAX_CLASSES = 1000
@@ -184,4 +186,22 @@ def problem_with_cams(cams: Cams, num_classes: int) -> str | None:
         return "an image stands twice in its cams"
     if cams.scored.any() and not masks[cams.scored].any(axis=(1, 2)).all():
         return "its cams are scored where there is no lesion"
+    return None
+
+
+def problem_with_corrupted(corrupted: Corrupted, num_classes: int) -> str | None:
+    """Return in one clause what is wrong with decisions of spoilt images, or ``None``.
+
+    Sound decisions are of corruptions that this version knows, each once, and of images that differ; classes are
+    within the ``num_classes``, or -1.
+    """
+    names, decisions = corrupted.names.tolist(), corrupted.decisions
+    if len(set(names)) < len(names) or not set(names) <= set(CORRUPTIONS):
+        return "its corruptions are not ones that this version knows"
+    if decisions.shape != (len(names), SEVERITIES, len(corrupted.image_ids)):
+        return f"its corruptions have decisions of shape {decisions.shape}"
+    if decisions.size and (decisions.min() < -1 or decisions.max() >= num_classes):
+        return f"decisions of its corruptions are not within the {num_classes} classes"
+    if len(np.unique(corrupted.image_ids)) < len(corrupted.image_ids):
+        return "an image stands twice in its corruptions"
     return None

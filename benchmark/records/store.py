@@ -3,9 +3,9 @@
 A failure never takes the place of a result: where the run's record is ``ok`` and a later try of it fails, the failure
 is kept apart, under ``OUT/internal/failed``, until a new result replaces both.
 
-A folder holds ``record.json``, ``predictions.npz`` and ``cams.npz`` where the run gave any, and ``SHA256SUMS``
-(readable by ``sha256sum -c``), by which a damaged or edited record is noticed. Nothing in it can carry code: JSON,
-and NumPy arrays read without pickle.
+A folder holds ``record.json``, ``predictions.npz``, ``cams.npz`` and ``corruptions.npz`` where the run gave any, and
+``SHA256SUMS`` (readable by ``sha256sum -c``), by which a damaged or edited record is noticed. Nothing in it can carry
+code: JSON, and NumPy arrays read without pickle.
 """
 
 import contextlib
@@ -26,10 +26,11 @@ from benchmark.atomic_files import flush, inside, tidy_folder
 from benchmark.foreign_arrays import read_arrays
 from benchmark.foreign_files import Refused, is_own_folder, list_foreign, read_foreign
 from benchmark.hashing import hash_bytes, hash_file, hash_json
+from benchmark.records.corrupted import Corrupted
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import FORMAT, Cams, Predictions, Record
 from benchmark.records.results_folder import FAILED, RECORDS, Place, has_old_layout
-from benchmark.records.soundness import problem_with, problem_with_cams, problem_with_record
+from benchmark.records.soundness import problem_with, problem_with_cams, problem_with_corrupted, problem_with_record
 from benchmark.text import plain
 
 # Bounds on what is read: a record is kilobytes, predictions are a few bytes per image.
@@ -38,6 +39,7 @@ MAX_ARRAY_BYTES = 256 * 2**20  # of one file, packed and unpacked
 MAX_HELD_BYTES = 2**30  # of all arrays of one folder; those that are equal in several records are held once
 
 _JSON, _ARRAYS, _CAMS, _SUMS = "record.json", "predictions.npz", "cams.npz", "SHA256SUMS"
+_CORRUPTED = "corruptions.npz"
 _NAME_LENGTH = 20  # hex digits of the key in a folder's name: 80 bits
 
 # The arrays of a file: their kind (numpy.dtype.kind) and number of axes.
@@ -45,6 +47,7 @@ _PREDICTIONS_KINDS = {"image_ids": ("U", 1), "parts": ("U", 1), "labels": ("i", 
 _PREDICTIONS_KINDS |= {"probabilities": ("f", 2)}
 _CAMS_KINDS = {"image_ids": ("U", 1), "predicted": ("i", 1), "scored": ("b", 1), "maps": ("f", 3), "masks": ("u", 3)}
 _CAMS_KINDS |= {"mean_mask": ("f", 2)}
+_CORRUPTED_KINDS = {"image_ids": ("U", 1), "names": ("U", 1), "decisions": ("i", 3)}
 
 _LONGEST_NAME = 80  # characters of a folder's or a field's name that are shown
 
@@ -87,7 +90,13 @@ class RecordStore:
         self.folder = out.joinpath(*RECORDS)
         self.failed = out.joinpath(*FAILED)
 
-    def write(self, record: Record, predictions: Predictions | None = None, cams: Cams | None = None) -> Path:
+    def write(
+        self,
+        record: Record,
+        predictions: Predictions | None = None,
+        cams: Cams | None = None,
+        corrupted: Corrupted | None = None,
+    ) -> Path:
         """Store a record, in place of an earlier one of the same key but of a result by a failure; return its folder.
 
         It is written to a temporary folder, flushed to the disk and renamed: after a crash it is complete or
@@ -108,6 +117,9 @@ class RecordStore:
             if cams is not None:  # masks are mostly empty: packed, they are a tenth
                 maps = {field.name: getattr(cams, field.name) for field in fields(Cams)}
                 np.savez_compressed(new / _CAMS, **maps)
+            if corrupted is not None:
+                decided = {field.name: getattr(corrupted, field.name) for field in fields(Corrupted)}
+                np.savez_compressed(new / _CORRUPTED, **decided)
             sums = "".join(f"{hash_file(path)}  {path.name}\n" for path in sorted(new.iterdir()))
             (new / _SUMS).write_text(sums, encoding="utf-8")
             for path in new.iterdir():
@@ -155,6 +167,10 @@ class RecordStore:
     def cams(self, record: Record) -> Cams | None:
         """Return a record's Grad-CAM maps, or ``None`` where there are none that can be used."""
         return _usable(lambda: self._read_cams(short(record.key), record))
+
+    def corrupted(self, record: Record) -> Corrupted | None:
+        """Return what a record's network decided of spoilt images, ``None`` where nothing of it can be used."""
+        return _usable(lambda: self._read_corrupted(short(record.key), record))
 
     def done(self, key: str) -> bool:
         """Return whether the run's record is there, complete, and its outcome ``ok``."""
@@ -245,6 +261,16 @@ class RecordStore:
             raise Refused(wrong)
         return cams
 
+    def _read_corrupted(self, name: str, record: Record) -> Corrupted | None:
+        arrays = self._read_arrays(name, _CORRUPTED, _CORRUPTED_KINDS)
+        if arrays is None:
+            return None
+        corrupted = Corrupted(**arrays)
+        wrong = problem_with_corrupted(corrupted, len(record.data.class_names))
+        if wrong:
+            raise Refused(wrong)
+        return corrupted
+
     def _read_arrays(
         self, name: str, file: str, kinds: Mapping[str, tuple[str, int]]
     ) -> dict[str, npt.NDArray[Any]] | None:
@@ -309,7 +335,7 @@ def _sums(out: Path, place: Place, name: str) -> dict[str, str]:
     except (Refused, OSError):
         return {}
     lines = [line.split("  ", 1) for line in text.splitlines()]
-    return {line[1]: line[0] for line in lines if len(line) == 2 and line[1] in (_JSON, _ARRAYS, _CAMS)}
+    return {line[1]: line[0] for line in lines if len(line) == 2 and line[1] in (_JSON, _ARRAYS, _CAMS, _CORRUPTED)}
 
 
 def _identity_hash(record: Record) -> str:

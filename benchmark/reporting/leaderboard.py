@@ -51,7 +51,13 @@ def read_board(*folders: Path, costs: Costs | None = None, ensembles: Ensembles 
     stored = gather(folders)
     heads = {name: Heads(Thumbnails(folders, name)) for name in {record.data.fingerprint for record, _ in stored}}
     results = [
-        evaluate(record, predictions, stored.cams.get(record.key), heads[record.data.fingerprint])
+        evaluate(
+            record,
+            predictions,
+            stored.cams.get(record.key),
+            heads[record.data.fingerprint],
+            stored.corrupted.get(record.key),
+        )
         for record, predictions in stored
     ]
     if ensembles is not None:

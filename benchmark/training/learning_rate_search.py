@@ -50,11 +50,24 @@ def search(loop: Loop, fit: Fit, checkpoints: Checkpoints | None) -> tuple[Fitte
         raise RunFailure(Outcome.DIVERGED, f"Every learning rate diverged; the last: {trials[-1].reason}")
     chosen, fitted, weights = best
     trials[chosen] = trials[chosen].model_copy(update={"chosen": True})
+    side = edge(rates, rates[chosen])
+    if side:
+        loop.report({"event": "note", "note": f"The learning rate {rates[chosen]:g} is {side} that was tried."})
     loop.recipe = recipe.with_values({"optimizer.learning_rate": rates[chosen]})
     engine.load_state(weights)
     if checkpoints is not None:  # under the usual names, for whoever starts from these weights
         checkpoints.save(fitted.progress, engine.state(optimizer=True), weights)
     return fitted, trials
+
+
+def edge(rates: Sequence[float], chosen: float) -> str:
+    """Return at which end of a grid a learning rate lies: ``the lowest``, ``the highest`` or empty.
+
+    Beyond the end there may be a better one, unless all rates that follow there diverged.
+    """
+    if len(rates) < 2 or min(rates) < chosen < max(rates):
+        return ""
+    return "the lowest" if chosen == min(rates) else "the highest"
 
 
 def _diverged(rate: float, checkpoints: Checkpoints | None, reason: str) -> Trial:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,16 @@ def near_equal_batches(positions: Positions, batch_size: int) -> list[Positions]
     return np.array_split(positions, max(1, count))
 
 
+class Rows(Protocol):
+    """An array, or what gives the rows at some positions when it is asked for them."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    def __getitem__(self, positions: Any, /) -> Any:
+        """Return the rows at ``positions``, int64 of shape (B,)."""
+
+
 class Feed:
     """Turns batches of positions into handles on the device.
 
@@ -38,7 +48,7 @@ class Feed:
         positions: those that will be asked for again and again; only these are made resident, none of ``None``.
     """
 
-    def __init__(self, engine: Engine, source: npt.NDArray[Any], positions: Positions | None) -> None:
+    def __init__(self, engine: Engine, source: Rows, positions: Positions | None) -> None:
         self._engine = engine
         self._source = source
         self._resident: Handle | None = None

@@ -11,8 +11,9 @@ import pytest
 from backbones import Backbone
 from benchmark.data.dataset import DataSet
 from benchmark.engines.cam_stage import NoFeatureMap, find_feature_stage
-from benchmark.evaluation.cam_metrics import grad_cam
+from benchmark.evaluation.cam_metrics import CAM_METHODS, grad_cam, hires_cam, normalized
 from benchmark.measurement.cam_sanity_check import cascade
+from benchmark.measurement.grad_cam import cam_maps
 from tests.engines import keras_small, torch_small
 from tests.engines.test_engines_agree import as_torch, weights
 from tests.engines.torch_small import CLASSES, SIZE, images
@@ -73,6 +74,70 @@ def test_a_known_map_of_keras_on_torch() -> None:
 @pytest.mark.tensorflow
 def test_a_known_map_on_tensorflow() -> None:
     assert_known(keras_small.built(known_keras)[0])
+
+
+# The head has a weight of its own for each place and channel, which therefore is the gradient there.
+PLACES = np.random.default_rng(5).normal(0, 1, (SIZE, SIZE, 2, CLASSES)).astype(np.float32)
+
+
+def placed_torch(num_classes: int) -> Any:
+    import torch
+    from torch import nn
+
+    convolution, dense = nn.Conv2d(3, 2, 1, bias=False), nn.Linear(2 * SIZE**2, num_classes, bias=False)
+    with torch.no_grad():
+        convolution.weight.copy_(torch.from_numpy(KERNEL[:, :, None, None]))
+        dense.weight.copy_(torch.from_numpy(PLACES.transpose(3, 2, 0, 1).reshape(num_classes, -1)))
+    return nn.Sequential(convolution, nn.Sequential(nn.Flatten(), dense))
+
+
+def placed_keras(num_classes: int, input_size: int) -> Any:
+    import keras
+    from keras import layers
+
+    convolution, dense = layers.Conv2D(2, 1, use_bias=False), layers.Dense(num_classes, use_bias=False)
+    model = keras.Sequential([keras.Input((input_size, input_size, 3)), convolution, layers.Flatten(), dense])
+    model.set_weights([KERNEL.T[None, None], PLACES.reshape(-1, num_classes)])
+    return model
+
+
+def assert_by_hand(engine: Any) -> None:
+    """Compare the maps of each method with loops over places and channels."""
+    pixels, classes = images(3), np.array([0, 1, 2])
+    data = DataSet("noise", pixels, classes, np.array(["a", "b", "c"]), ("a", "b", "c"), "", np.arange(3))
+    expected = {name: np.zeros((3, SIZE, SIZE)) for name in CAM_METHODS}
+    for image, said in enumerate(classes):
+        for row in range(SIZE):
+            for column in range(SIZE):
+                for channel in range(2):
+                    value = pixels[image, row, column, channel] / 255.0  # what the convolution passes
+                    gradient = PLACES[row, column, channel, said]
+                    expected["grad-cam"][image, row, column] += value * PLACES[..., channel, said].mean()
+                    expected["hirescam"][image, row, column] += value * gradient
+                    expected["layercam"][image, row, column] += value * max(gradient, 0.0)
+    for name, maps in expected.items():
+        found = cam_maps(engine, data, np.arange(3), classes, name)
+        np.testing.assert_allclose(found, normalized(np.maximum(maps, 0)), atol=2e-5)
+
+
+def test_each_method_by_hand_on_torch() -> None:
+    assert_by_hand(torch_small.built(placed_torch)[0])
+
+
+def test_each_method_by_hand_on_keras_on_torch() -> None:
+    assert_by_hand(keras_small.built(placed_keras, engine="torch")[0])
+
+
+@pytest.mark.tensorflow
+def test_each_method_by_hand_on_tensorflow() -> None:
+    assert_by_hand(keras_small.built(placed_keras)[0])
+
+
+def test_behind_a_mean_over_all_places_hirescam_is_grad_cam() -> None:
+    engine = torch_small.built(known_torch)[0]
+    inputs = engine.normalize(engine.upload(images(3)))
+    both = engine.fetch(engine.features_and_gradients(inputs, np.array([0, 1, 2])))
+    np.testing.assert_allclose(hires_cam(*both), grad_cam(*both), rtol=1e-5, atol=1e-9)
 
 
 SCRIPT = """

@@ -43,9 +43,10 @@ def predictions(images: DataSet, wrong: int = 0) -> Predictions:
     )  # fmt: skip
 
 
-def explained(engine: Any, images: DataSet, most: int | None = None, wrong: int = 0) -> Any:
+def explained(engine: Any, images: DataSet, most: int | None = None, wrong: int = 0, method: str = "grad-cam") -> Any:
     split = Split("holdout", np.arange(10), np.arange(10, 20), TEST, "")
-    return explain(engine, images, split, predictions(images, wrong), most=most, report=lambda _: None)
+    return explain(engine, images, split, predictions(images, wrong), most=most, report=lambda _: None,
+                   method=method)  # fmt: skip
 
 
 def test_maps_and_masks_keep_one_orientation_from_the_pixels_to_the_scores() -> None:
@@ -93,6 +94,19 @@ def test_the_check_is_made_on_some_of_the_images_and_spoils_the_network() -> Non
     assert [step.stage for step in steps] == ["head", "1", "0"]
     assert phases == [{"event": "phase", "phase": "checking the maps"}]
     assert not np.allclose(before, torch_small.logits(engine, images.pixels[:2]))
+
+
+@pytest.mark.parametrize("method", ["hirescam", "layercam"])
+def test_other_methods_are_scored_and_checked_alike(method: str) -> None:
+    images = data(masked=True)
+    engine, network = torch_small.built(known_torch)
+    facts, cams = explained(engine, images, method=method)
+    assert facts.method == method
+    scores = cam_scores(cams, predictions(images))
+    assert scores is not None
+    assert scores.scores["cam_pointing"] == pytest.approx(1, abs=0.01)
+    steps = check(engine, network.stages, images, cams, report=lambda _: None, method=method)
+    assert steps[-1].stage == "0"
 
 
 def test_a_network_without_a_feature_map_leaves_the_reason() -> None:

@@ -203,3 +203,14 @@ def test_a_library_s_network_is_told_from_the_declared_one(tmp_path: Path) -> No
     assert any(
         "It is not timm/resnet50, whose weights are timm/resnet50.a1_in1k: they are two rows" in n for n in notes
     )
+
+
+def test_a_learning_rate_is_not_chosen_by_a_handful_of_images(tmp_path: Path) -> None:
+    for rates, few in (((1e-4, 1e-3), True), ((1e-3,), False)):
+        request = request_on(make_images(tmp_path / str(few)), tmp_path, GOOD, **{"tuning.learning_rates": rates})
+        (job,) = make_plan(request).jobs
+        assert (job.verdict is not None) == few
+        if job.verdict is not None:
+            outcome, reason = job.verdict
+            assert outcome is Outcome.BAD_DATA
+            assert "too few to choose among 2 learning rates" in reason

@@ -30,14 +30,16 @@ def request_by(*words: str) -> Request:
 def test_every_setting_is_an_option_of_the_command() -> None:
     assert set(Settings.model_fields) <= {parameter.name for parameter in cli.params}
     words = ("--plugin", "p.py", "--keras-backend", "torch", "--allow-scratch", "--oom", "accumulate", "--cam", "5",
-             "--cache-budget", "1MB", "--cam-check", "--keep-models", "all", "--checkpoint-every", "7",
-             "--workers", "2")  # fmt: skip
+             "--cache-budget", "1MB", "--cam-check", "--cam-method", "layercam", "--keep-models", "all",
+             "--checkpoint-every", "7", "--workers", "2", "--corruptions", "noise", "blur")  # fmt: skip
     asked = request_by("--all", *words).settings
     assert (asked.plugins, asked.keras_backend, asked.oom) == ((Path("p.py"),), "torch", "accumulate")
     assert (asked.cams, asked.cache_budget, asked.checkpoint_every) == (5, 10**6, 7.0)
     assert asked.workers == 2
+    assert asked.corruptions == ("noise", "blur")
     assert asked.allow_scratch
     assert asked.cam_check
+    assert asked.cam_method == "layercam"
     assert asked.keep_models == "all"
     assert request_by("--all").settings == Settings()
 

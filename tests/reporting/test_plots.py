@@ -14,10 +14,10 @@ from simulated import CLASSES, FOUR, TWELVE, Study
 
 from benchmark.data.dataset import DataSet
 from benchmark.records.outcomes import Outcome
-from benchmark.reporting.figures import errors, fonts
+from benchmark.reporting.figures import decisions, errors, fonts
 from benchmark.reporting.figures.labels import place
 from benchmark.reporting.figures.montage import choose, draw_montage, write_montage
-from benchmark.reporting.figures.plots import write_plots
+from benchmark.reporting.figures.plots import wanted, write_plots
 from benchmark.reporting.figures.speed import pareto_front
 from benchmark.reporting.figures.style import figure
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
@@ -93,9 +93,44 @@ def test_every_plot_is_written_and_shown_in_the_leaderboard(results) -> None:
         "plot_learning_curves_loss",
         "plot_learning_curves_macro_f1",
         "plot_macro_f1_vs_throughput",
+        "plot_net_benefit",
+        "plot_risk_coverage",
     ]
     assert all(f"({stem}.png)" in text for stem in stems)
     assert "synthetic images" in (out / "plot_false_negatives.svg").read_text()
+
+
+def test_risk_and_coverage_are_those_of_the_columns(results) -> None:
+    out = results(study.run(reader) for reader in FOUR[:2] for study in replace(SMALL, slices=20).in_folds(3))
+    rows = read_board(out).comparison_groups()[0]
+    with figure() as made:
+        decisions.draw_risk_coverage(made, rows)
+        drawn = [line.get_xydata() for line in made.axes[0].get_lines() if len(line.get_xdata()) > 2]
+    for row, curve in zip(sorted(rows, key=lambda row: -row.macro_f1), drawn, strict=True):
+        assert curve[-1, 0] == 1
+        np.testing.assert_allclose(curve[-1, 1], 1 - row.values["accuracy"])
+        np.testing.assert_allclose(curve[:, 1].mean(), row.values["aurc"], atol=0.01)
+
+
+def test_decision_curves_are_those_of_the_columns(results) -> None:
+    out = results(SMALL.run(reader, seed) for reader in FOUR[:2] for seed in (0, 1))
+    rows = read_board(out).comparison_groups()[0]
+    with figure() as made:
+        decisions.draw_net_benefit(made, rows)
+        everybody, *drawn = [line.get_xydata() for line in made.axes[0].get_lines() if len(line.get_xdata()) > 2]
+    for threshold, column in ((0.05, "net_benefit_05"), (0.1, "net_benefit_10"), (0.2, "net_benefit_20")):
+        for row, curve in zip(sorted(rows, key=lambda row: -row.macro_f1), drawn, strict=True):
+            at = np.interp(threshold, curve[:, 0], curve[:, 1])
+            np.testing.assert_allclose(at, row.values[column], atol=1e-6)
+    assert np.interp(0.1, everybody[:, 0], everybody[:, 1]) == pytest.approx(0, abs=1e-9)  # at its own prevalence
+
+
+def test_without_a_class_without_tumour_there_is_no_decision_curve(results) -> None:
+    study = replace(SMALL, classes=("glioma", "meningioma", "pituitary"), negative_class=None)
+    out = results([study.run(FOUR[0])])
+    stems = [stem for stem, _, _ in wanted(read_board(out))]
+    assert "plot_risk_coverage" in stems
+    assert "plot_net_benefit" not in stems
 
 
 def test_a_class_with_many_names_still_draws(results) -> None:

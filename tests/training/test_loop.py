@@ -388,14 +388,24 @@ def test_tuning_keeps_the_rate_of_lowest_validation_loss_and_only_that_one_is_te
     }
     lowest = {rate: min(line.val_loss for line in done.history) for rate, done in alone.items()}
     best = min(lowest, key=lambda rate: lowest[rate])
-    done = run(WatchedEngine(explode_above=50.0), data, split, tuned())
+    events: list[Any] = []
+    done = run(WatchedEngine(explode_above=50.0), data, split, tuned(), report=events.append)
     assert [trial.learning_rate for trial in done.trials] == [0.01, 0.5, 4.0, 99.0]
+    assert not any("that was tried" in str(event) for event in events) or best == 0.01
     assert [trial.learning_rate for trial in done.trials if trial.chosen] == [best]
     assert {trial.learning_rate: trial.val_loss for trial in done.trials} == {**lowest, 99.0: None}
     assert "became nan" in done.trials[3].reason
     assert all(trial.seconds > 0 and trial.epochs == 4 for trial in done.trials[:3])
     assert [line.val_loss for line in done.history] == [line.val_loss for line in alone[best].history]
     np.testing.assert_array_equal(done.predictions.probabilities, alone[best].predictions.probabilities)
+
+
+def test_a_rate_at_an_end_of_the_grid_is_told(data: DataSet, split: Split) -> None:
+    for rates, side in (((1e-7, 0.5), "the highest"), ((0.5, 0.1, 1e-7), "the highest"), ((0.5,), "")):
+        events: list[Any] = []
+        run(WatchedEngine(), data, split, tuned(**{"tuning.learning_rates": rates}), report=events.append)
+        told = [event["note"] for event in events if "that was tried" in str(event)]
+        assert told == ([f"The learning rate 0.5 is {side} that was tried."] if side else [])
 
 
 @pytest.mark.parametrize("stop_after", [2, 5, 9])

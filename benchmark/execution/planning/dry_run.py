@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.child_process import messages, send, start
+from benchmark.draws.corruptions import MOST_CELLS, SEVERITIES
 from benchmark.execution.executors.process_tree import descendants, end_tree
 from benchmark.execution.executors.worker_process import worker_key
 from benchmark.execution.planning.plan import Plan
@@ -132,7 +133,8 @@ def expected_seconds(job: Job, pace: Pace, done: "Before") -> float:
     epochs = recipe.epochs * max(1, len(recipe.tuning.learning_rates))
     each = pace.inference if pace.rest is None else pace.rest
     training = epochs * (steps * pace.step + data.n_validation * each) + (data.n_validation + data.n_test) * each
-    seconds = pace.build + pace.first_step + training + pace.explaining
+    spoilt = min(SEVERITIES * len(job.settings.corruptions), MOST_CELLS) * data.n_test * pace.inference
+    seconds = pace.build + pace.first_step + training + spoilt + pace.explaining
     new_worker, new_network, new_prefix = done.add(job)
     seconds += pace.start if new_worker else 0.0
     seconds += pace.speeds if new_network else 0.0
@@ -182,6 +184,8 @@ def summary(expected: Iterable[Expected]) -> list[str]:
         lines.append("Early stopping may end some runs sooner.")
     if any(each.job.settings.cam_check for each in rows if each.seconds):
         lines.append("The time of --cam-check is not included.")
+    if any(each.job.settings.corruptions for each in rows if each.seconds):
+        lines.append("The time in which spoilt images are made, once for a data set, is not included.")
     if any(each.slow for each in rows):
         lines.append("Rows marked GPU are meant for a GPU, or for --limit.")
     if unknown:

@@ -28,6 +28,9 @@ from benchmark.records.record import BackboneFacts
 from benchmark.records.run import Run
 from benchmark.records.suite_membership import known_figures
 
+# Validation images by which a learning rate is chosen, at least: the standard error of a share of 0.8 is 0.07 then.
+LEAST_TO_TUNE = 30
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -263,6 +266,9 @@ class _Maker:
         verdict = _verdict(backbone, engine)
         if fold.untrainable:
             verdict = (Outcome.BAD_DATA, fold.untrainable)
+        few = _too_few_to_tune(recipe, len(fold.split.validation))
+        if few and verdict is None:
+            verdict = (Outcome.BAD_DATA, few)
         try:
             weights = resolve_weights(backbone, entry.policy)
         except Exception as error:  # a plug-in's local_weights may raise anything; it becomes that run's row
@@ -312,6 +318,17 @@ def _joined(titles: tuple[str, ...]) -> str:
     if len(titles) > 1 and len(heads) == 1:
         return f"{heads.pop()}, {' = '.join(title.partition(', ')[2] for title in titles)}"
     return " = ".join(titles)
+
+
+def _too_few_to_tune(recipe: Recipe, validation: int) -> str:
+    """Return why a learning rate can't be chosen by so many validation images; empty where it can, or is given."""
+    rates = len(recipe.tuning.learning_rates)
+    if rates < 2 or validation >= LEAST_TO_TUNE:
+        return ""
+    return (
+        f"Validation has {validation} images: too few to choose among {rates} learning rates by (at least "
+        f"{LEAST_TO_TUNE}). Give a recipe with one rate, such as default, or more images."
+    )
 
 
 def _verdict(backbone: Backbone, engine: str) -> tuple[Outcome, str] | None:

@@ -98,7 +98,9 @@ def request_of(options: dict[str, Any]) -> Request:
         settings = Settings(**{name: options.pop(name) for name in Settings.model_fields})
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}.") from None
+        raise UserError(
+            f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg'].removeprefix('Value error, ')}."
+        ) from None
     return Request(
         data=data, cross=crossed, split=split, changes=changes, settings=settings, command=command, **options
     )

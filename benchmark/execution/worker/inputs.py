@@ -13,6 +13,7 @@ from benchmark.records.outcomes import Outcome, RunFailure
 if TYPE_CHECKING:
     from benchmark.data.dataset import DataSet, Split
     from benchmark.training.feature_cache import Caching
+    from benchmark.training.feature_store import FeatureStore
 
 
 def find_declared(job: Job) -> Backbone:
@@ -61,14 +62,23 @@ def load_images(job: Job) -> "tuple[DataSet, Split]":
     return data, split
 
 
-def caching_of(job: Job, backbone: Backbone, provenance: Mapping[str, Any]) -> "Caching | None":
-    """Return where the outputs of frozen stages are kept, with what of this process may change them."""
+def feature_store(job: Job) -> "FeatureStore | None":
+    """Return where what is computed of images alone is kept; ``None`` where nothing is."""
     from benchmark.data.preparation.cache import cache_root
-    from benchmark.training.feature_cache import Caching
     from benchmark.training.feature_store import FeatureStore
 
     if job.settings.cache_budget == 0:
         return None
+    return FeatureStore(cache_root() / "prefixes", job.settings.cache_budget)
+
+
+def caching_of(job: Job, backbone: Backbone, provenance: Mapping[str, Any]) -> "Caching | None":
+    """Return where the outputs of frozen stages are kept, with what of this process may change them."""
+    from benchmark.training.feature_cache import Caching
+
+    store = feature_store(job)
+    if store is None:
+        return None
     versions = {name: provenance[name] for name in ("tumorboard", "python", "libraries")}
     origin = {"backbone": backbone.name, "source": backbone.source_hash, **versions}
-    return Caching(FeatureStore(cache_root() / "prefixes", job.settings.cache_budget), origin)
+    return Caching(store, origin)

@@ -20,9 +20,9 @@ import numpy.typing as npt
 from benchmark.child_process import message, send, take_standard_streams
 from benchmark.engines import engine_entry
 from benchmark.engines.one_framework import shut_out_other_framework
+from benchmark.execution.worker.further_results import log_traceback
 from benchmark.execution.worker.inputs import find_declared, load_images
 from benchmark.execution.worker.job import Job
-from benchmark.execution.worker.worker import log_traceback
 from benchmark.records.failures import outcome_of
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -33,15 +32,17 @@ from benchmark.execution.executors.process_tree import (
     go_on_without_parent,
 )
 from benchmark.execution.worker.channel import Channel, print_to
+from benchmark.execution.worker.further_results import Trained, corrupted_decisions, explained, log_traceback
 from benchmark.execution.worker.inputs import caching_of, find_declared, load_images
 from benchmark.execution.worker.job import Job
 from benchmark.execution.worker.memory import give_memory_back, hold_memory
 from benchmark.execution.worker.provenance import describe, differences
 from benchmark.execution.worker.speeds import measured_again, speed_of
 from benchmark.measurement.throughput import Speeds, measure
+from benchmark.records.corrupted import Corrupted
 from benchmark.records.failures import outcome_of, unreachable
 from benchmark.records.outcomes import Outcome, RunFailure
-from benchmark.records.record import CamFacts, Cams, NetworkFacts, Predictions, Record, Throughput, Timings
+from benchmark.records.record import Cams, NetworkFacts, Predictions, Record, Throughput, Timings
 from benchmark.records.soundness import problem_with
 from benchmark.records.store import RecordStore
 
@@ -94,8 +95,8 @@ def _do(job: Job, channel: "Channel", began: float, runs_before: int, speeds: Sp
     except (OSError, NotImplementedError):
         log_traceback()  # a file system without locks: the claim guards the run by itself
     try:
-        record, predictions, cams = attempt(job, channel, began, runs_before, speeds)
-        RecordStore(job.out).write(record, predictions, cams)
+        record, predictions, cams, corrupted = attempt(job, channel, began, runs_before, speeds)
+        RecordStore(job.out).write(record, predictions, cams, corrupted)
     except OSError as error:
         log_traceback()
         outcome, reason = outcome_of(error)
@@ -110,8 +111,9 @@ def _do(job: Job, channel: "Channel", began: float, runs_before: int, speeds: Sp
 
 def attempt(
     job: Job, channel: Channel, began: float, runs_before: int, speeds: Speeds
-) -> tuple[Record, Predictions | None, Cams | None]:
-    """Return the run's record, predictions and Grad-CAM maps; whatever is raised becomes the record's outcome.
+) -> tuple[Record, Predictions | None, Cams | None, Corrupted | None]:
+    """Return the run's record, predictions, Grad-CAM maps and decisions of spoilt images; whatever is raised becomes
+    the record's outcome.
 
     Args:
         job: what to do.
@@ -127,14 +129,7 @@ def attempt(
         log_traceback()
         outcome, reason = outcome_of(error, shut_out=engine_entry(job.run.engine).excludes)
         work.provenance["log_tail"] = job.log_tail()
-        return job.record(outcome, reason, **work.fields()), None, None
-
-
-def log_traceback() -> None:
-    """Put what was raised into the log, unless the log's disk is full."""
-    with contextlib.suppress(OSError):
-        traceback.print_exc()
-        sys.stderr.flush()
+        return job.record(outcome, reason, **work.fields()), None, None, None
 
 
 class _Work:
@@ -157,7 +152,7 @@ class _Work:
     def phase(self, name: str) -> None:
         self.channel.report({"event": "phase", "phase": name})
 
-    def carry_out(self) -> tuple[Record, Predictions, Cams | None]:
+    def carry_out(self) -> tuple[Record, Predictions, Cams | None, Corrupted | None]:
         """Do the run, from the adapter to the record."""
         job, run = self.job, self.job.run
         shut_out_other_framework(run.engine)
@@ -208,13 +203,15 @@ class _Work:
             }
         )
         self._keep(engine, data, split, training.predictions, backbone.cam_stage)
-        cams = self._explain(engine, network, data, split, training.predictions)
+        trained = Trained(engine, network, data, split, training.predictions, training.batch_size)
+        corrupted = corrupted_decisions(job, trained, self.channel, self.facts)
+        cams = explained(job, trained, self.channel, self.facts, self.seconds)
         assert_one_framework(run.engine)
-        return job.record(Outcome.OK, **self.fields()), training.predictions, cams
+        return job.record(Outcome.OK, **self.fields()), training.predictions, cams, corrupted
 
     def _measure_again(
         self, engine: "Engine", network: "Network", data: Any, split: Any
-    ) -> tuple[Record, Predictions, Cams | None]:
+    ) -> tuple[Record, Predictions, Cams | None, Corrupted | None]:
         """Return what the run left, with speeds that are measured now."""
         store = RecordStore(self.job.out)
         earlier = store.read(self.job.key)
@@ -230,6 +227,7 @@ class _Work:
             record.model_copy(update={"provenance": {**earlier.provenance, **again}}),
             predictions,
             store.cams(earlier),
+            store.corrupted(earlier),
         )
 
     def _measured_alone(self, take: Callable[[], Throughput]) -> Throughput:
@@ -269,34 +267,6 @@ class _Work:
             self.provenance["model_not_kept"] = reason
             self.channel.report({"event": "note", "note": f"The trained model is not kept: {reason}."})
         self.provenance["model_s"] = round(time.perf_counter() - start, 3)
-
-    def _explain(
-        self, engine: "Engine", network: "Network", data: Any, split: Any, predictions: Predictions
-    ) -> Cams | None:
-        """Return Grad-CAM maps of test images; that there are none never costs the run its scores.
-
-        The check of the maps, where it is asked for, spoils the network: nothing may be measured after it.
-        """
-        from benchmark.measurement.cam_sanity_check import check
-        from benchmark.measurement.grad_cam import explain
-
-        settings = self.job.settings
-        if settings.cams == 0:
-            return None
-        start, cams = time.perf_counter(), None
-        try:
-            facts, cams = explain(engine, data, split, predictions, most=settings.cams, report=self.channel.report)
-            self.facts["cam"] = facts
-            if settings.cam_check and cams is not None:
-                steps = check(engine, network.stages, data, cams, report=self.channel.report)
-                self.facts["cam"] = facts.model_copy(update={"randomized": steps})
-        except Exception as error:
-            log_traceback()
-            if cams is None:
-                reason = outcome_of(error)[1]
-                self.facts["cam"] = CamFacts(reason=f"The network could not be explained: {reason}")
-        self.seconds["cam_s"] = time.perf_counter() - start
-        return cams
 
     def _build(self, backbone: Backbone, num_classes: int) -> "tuple[Engine, Network]":
         """Import the framework, build the network, and load its weights or go on without where that is allowed."""

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.engines.cam_stage import FINEST_NEEDED
+from benchmark.evaluation.cam_metrics import CAM_METHODS
 from benchmark.evaluation.label_errors import likely_label_errors
 from benchmark.evaluation.metrics import decide
 from benchmark.reporting.board.board import BoardRow
@@ -183,15 +184,17 @@ def heat_maps(row: BoardRow) -> dict[str, HeatMap]:
 
 
 def cam_source(row: BoardRow) -> str:
-    """Return the stage that a row's maps come from and their size, with a remark where they are too coarse; empty
-    where it has none.
+    """Return the stage that a row's maps come from and their size, the method where it is not Grad-CAM, and a remark
+    where they are too coarse; empty where it has none.
     """
     run = _explained(row)
     if run is None or run.cams is None or run.record.cam is None:
         return ""
     _, high, wide = run.cams.maps.shape
     remark = ", too coarse to point at a lesion" if too_coarse(row) else ""
-    return f"{run.record.cam.stage}, {high} x {wide} pixels{remark}"
+    method = CAM_METHODS.get(run.record.cam.method, (run.record.cam.method,))[0]
+    other = "" if run.record.cam.method == "grad-cam" else f", {method}"
+    return f"{run.record.cam.stage}, {high} x {wide} pixels{other}{remark}"
 
 
 def too_coarse(row: BoardRow) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.errors import UserError
+from benchmark.records.corrupted import Corrupted
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Cams, Predictions, Record
 from benchmark.records.store import RecordStore, Stored, short
@@ -21,9 +22,11 @@ class Gathered(Stored):
 
     Args:
         cams: Grad-CAM maps by the record's key, as far as there are any.
+        corrupted: decisions of spoilt images by the record's key, likewise.
     """
 
     cams: Mapping[str, Cams] = field(default_factory=dict)
+    corrupted: Mapping[str, Corrupted] = field(default_factory=dict)
 
 
 def gather(folders: Sequence[Path]) -> Gathered:
@@ -53,7 +56,8 @@ def gather(folders: Sequence[Path]) -> Gathered:
             problems.append(_same_run(kept, other))
     entries, changed = _one_order([entry for _, entry in by_key.values()])
     cams, damaged = _cams(entries, by_key)
-    return Gathered(tuple(entries), (*problems, *changed, *damaged), cams)
+    corrupted, lost = _corrupted(entries, by_key)
+    return Gathered(tuple(entries), (*problems, *changed, *damaged, *lost), cams, corrupted)
 
 
 def _cams(entries: Sequence[Entry], by_key: Mapping[str, tuple[Path, Entry]]) -> tuple[dict[str, Cams], list[str]]:
@@ -75,6 +79,28 @@ def _cams(entries: Sequence[Entry], by_key: Mapping[str, tuple[Path, Entry]]) ->
             place = np.array([order.index(name) for name in names])
             cams = replace(cams, predicted=place[cams.predicted].astype(np.int64))
         kept[record.key] = cams
+    return kept, problems
+
+
+def _corrupted(
+    entries: Sequence[Entry], by_key: Mapping[str, tuple[Path, Entry]]
+) -> tuple[dict[str, Corrupted], list[str]]:
+    """Return decisions of spoilt images, classes in the records' order, and what can't be used of them."""
+    kept: dict[str, Corrupted] = {}
+    problems: list[str] = []
+    for record, _ in entries:
+        if record.corruption is None or not record.corruption.pictures:
+            continue
+        folder, (original, _) = by_key[record.key]
+        corrupted = RecordStore(folder).corrupted(original)
+        if corrupted is None:
+            problems.append(
+                f"What record {short(record.key)} of {record.backbone.name} decided of spoilt images can't be read."
+            )
+            continue
+        order = record.data.class_names
+        place = np.array([*(order.index(name) for name in original.data.class_names), -1], dtype=np.int16)
+        kept[record.key] = replace(corrupted, decisions=place[corrupted.decisions])
     return kept, problems
 
 

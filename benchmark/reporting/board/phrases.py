@@ -13,7 +13,8 @@ from benchmark.reporting.board.column import Column
 SMALLEST_P = 1e-4  # of those that are printed
 DISCLAIMER = "Research software, not for clinical use."
 CAM_READING = (
-    "Grad-CAM of the predicted class on test images with a lesion. Pointing game: whether the map's highest point "
+    "Heat maps (Grad-CAM, where no other method is named) of the predicted class, on test images with a lesion. "
+    "Pointing game: whether the map's highest point "
     "lies in the lesion. Energy: the share of the map inside the lesion. IoU: take the highest points of the map, as "
     "many pixels as the lesion has; their overlap with the lesion. The lesion itself, averaged to a map's size, is "
     "the ceiling of what a map of that size can reach; the lines below it are maps that know nothing of the image: a "

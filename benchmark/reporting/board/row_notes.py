@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.guessing import figures, trained, verdict
 from benchmark.reporting.figures.labels import full_names
+from benchmark.training.learning_rate_search import edge
 from benchmark.training.threads import BUSY_CORES
 
 
@@ -32,7 +33,27 @@ def row_notes(rows: Sequence[BoardRow]) -> list[RowNote]:
             f"Pretrained weights were asked for and could not be had; random ones were used: {_joined(names, fell)}."
         )
         notes.append(RowNote(text, tuple(fell)))
-    return [*notes, *_busy(rows, names), *_beside(rows, names), *_namesakes(rows)]
+    return [*notes, *_at_edges(rows, names), *_busy(rows, names), *_beside(rows, names), *_namesakes(rows)]
+
+
+def _at_edges(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
+    """Return which rows' learning rate was chosen at an end of the rates that were tried."""
+    told = {}
+    for number, row in enumerate(rows):
+        ends: dict[str, None] = {}
+        for trials in (result.record.trials for result in row.results):
+            rates = [trial.learning_rate for trial in trials]
+            ends |= dict.fromkeys(
+                f"{trial.learning_rate:g}, {side}"
+                for trial in trials
+                if trial.chosen and (side := edge(rates, trial.learning_rate))
+            )
+        if ends:
+            told[number] = f"{names[number]} ({'; '.join(ends)})"
+    if not told:
+        return []
+    text = "The learning rate was chosen at an end of those tried, beyond which a better one may lie"
+    return [RowNote(f"{text}: {', '.join(told.values())}.", tuple(told))]
 
 
 def _beside(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:

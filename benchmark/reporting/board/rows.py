@@ -11,6 +11,7 @@ from benchmark.errors import UserError
 from benchmark.evaluation.head_mask import Masks
 from benchmark.evaluation.metrics import RunScores, score_record
 from benchmark.hashing import hash_json
+from benchmark.records.corrupted import Corrupted
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Cams, Predictions, Record
 from benchmark.reporting.board.cam_scores import CamScores, cam_columns, cam_scores
@@ -34,6 +35,7 @@ class Result:
         score_values: all its scores by column name, computed once.
         cams: Grad-CAM maps of test images, ``None`` where there are none.
         cam_scores: the scores of these maps, ``None`` where no lesion is known.
+        corrupted: what the network decided of spoilt test images, ``None`` where it was not asked.
     """
 
     record: Record
@@ -43,6 +45,7 @@ class Result:
     score_values: Mapping[str, Any] = field(default_factory=dict)
     cams: Cams | None = None
     cam_scores: CamScores | None = None
+    corrupted: Corrupted | None = None
 
     @property
     def status(self) -> str:
@@ -84,11 +87,13 @@ def evaluate(
     predictions: Predictions | None,
     cams: Cams | None = None,
     heads: Mapping[str, Masks] = MappingProxyType({}),
+    corrupted: Corrupted | None = None,
 ) -> Result:
     """Score a record; one that can't be scored keeps its row, with the reason.
 
     Args:
         heads: masks of the head by image id, as far as they are known.
+        corrupted: what the network decided of spoilt test images.
     """
     if record.outcome is not Outcome.OK:
         return Result(record, predictions, None)
@@ -101,7 +106,9 @@ def evaluate(
         return Result(record, predictions, None, str(error))
     of_maps = cam_scores(cams, predictions)
     values = {**scores_of(record, scores, predictions), **cam_columns(record, of_maps), **head_columns(cams, heads)}
-    return Result(record, predictions, scores, score_values=values, cams=cams, cam_scores=of_maps)
+    return Result(
+        record, predictions, scores, score_values=values, cams=cams, cam_scores=of_maps, corrupted=corrupted
+    )
 
 
 def absent(value: Any) -> bool:

@@ -6,12 +6,14 @@ from typing import Any
 
 from benchmark.data.audit.audit import Audit
 from benchmark.data.audit.table import near_sentences
+from benchmark.evaluation.cam_metrics import CAM_METHODS
 from benchmark.evaluation.intervals import Interval
 from benchmark.evaluation.metrics import decide
 from benchmark.records.record import Record
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.phrases import data_notes
 from benchmark.reporting.board.row_notes import row_notes
+from benchmark.reporting.breakdown.corruption_tables import spoilt_images
 from benchmark.reporting.figures.labels import full_names
 
 NOT_RECORDED = "not recorded"
@@ -140,16 +142,16 @@ def ensembling(rows: Sequence[BoardRow]) -> str:
 
 
 def robustness(rows: Sequence[BoardRow]) -> str:
-    """Return what was varied; seeds alone are no analysis of robustness."""
+    """Return what was varied: spoilt images, seeds, folds; seeds alone are no analysis of robustness."""
     seeds = sorted({result.record.seed for row in rows for result in row.results})
     folds = {result.record.data.fold for row in rows for result in row.results} - {None}
-    told = ["No corruption of the images and no change of the recipe was tried."]
+    told = [spoilt_images(rows)]
     if len(seeds) > 1:
         told.append(f"Training was repeated with {len(seeds)} seeds ({', '.join(map(str, seeds))}).")
     else:
         told.append("One seed: nothing is known of how training varies.")
     if folds:
-        told.append(f"{len(folds)} folds.")
+        told.append(f"{len(folds)} fold{'s' if len(folds) > 1 else ''}.")
     if not rows[0].first.record.data.grouped:
         told.append("Intervals at design effects 2 and 4 stand in leaderboard.md, as patients are unknown.")
     return " ".join(told)
@@ -360,7 +362,11 @@ def explained(record: Record) -> str:
     """Return what was done to see where a network looks."""
     cam = record.cam
     return (
-        "" if cam is None else f"Grad-CAM of {cam.images} images at stage {cam.stage}" if cam.images else cam.reason
+        ""
+        if cam is None
+        else f"{CAM_METHODS.get(cam.method, (cam.method,))[0]} of {cam.images} images at stage {cam.stage}"
+        if cam.images
+        else cam.reason
     )
 
 

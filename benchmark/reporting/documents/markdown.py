@@ -30,6 +30,8 @@ from benchmark.reporting.board.phrases import (
 )
 from benchmark.reporting.board.row_notes import marks, row_notes
 from benchmark.reporting.breakdown.breakdowns import Breakdowns
+from benchmark.reporting.breakdown.budget import budget_markdown
+from benchmark.reporting.breakdown.corruption_tables import robustness_markdown
 from benchmark.reporting.breakdown.cross_tables import cross_markdown
 from benchmark.reporting.breakdown.strata_tables import strata_markdown
 from benchmark.reporting.documents.markdown_cells import WHO, bullets, cell, escaped, table, who
@@ -51,7 +53,7 @@ def markdown(
 
     Args:
         plots: for each comparison group, the names (without suffix) of the PNG files beside it.
-        breakdowns: the cross matrix and the strata.
+        breakdowns: the cross matrix, the strata, what spoilt images cost, and tuned rows.
     """
     parts = ["# TumorBoard leaderboard", DISCLAIMER]
     parts += [escaped(note) for note in board.notes]
@@ -63,6 +65,9 @@ def markdown(
         group = rows[0].block.comparison_group
         parts += _comparison_group(rows, board, plots.get(group, ()))
         parts += strata_markdown(breakdowns.strata.get(group), breakdowns.picture(board, group))
+        picture = breakdowns.corruption_picture(board, group)
+        parts += robustness_markdown(breakdowns.robustness.get(group), picture)
+        parts += budget_markdown(breakdowns.budgets.get(group, ()), breakdowns.budget_picture(board, group))
     if board.problems:
         parts += ["## Records with a problem", bullets(board.problems)]
     parts.append(_READING)

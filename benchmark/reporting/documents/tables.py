@@ -10,6 +10,10 @@ from benchmark.reporting.board.columns import all_columns, columns
 from benchmark.reporting.board.flat_rows import board_lines, run_lines
 from benchmark.reporting.board.pairs import COMPARISONS, comparison_lines
 from benchmark.reporting.breakdown.breakdowns import Breakdowns
+from benchmark.reporting.breakdown.budget import COLUMNS as BUDGET_COLUMNS
+from benchmark.reporting.breakdown.budget import budget_lines
+from benchmark.reporting.breakdown.corruptions import COLUMNS as CORRUPTION_COLUMNS
+from benchmark.reporting.breakdown.corruptions import robustness_lines
 from benchmark.reporting.breakdown.cross_matrix import COLUMNS as CROSS_COLUMNS
 from benchmark.reporting.breakdown.cross_matrix import cross_lines
 from benchmark.reporting.breakdown.strata import COLUMNS as STRATA_COLUMNS
@@ -24,8 +28,8 @@ from benchmark.reporting.figures.plots import wanted
 
 def write_tables(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns()) -> None:  # noqa: B008 - frozen
     """Write ``runs.csv``, ``leaderboard.csv``, ``columns.csv`` (what each column means), ``comparisons.csv``,
-    ``leaderboard.tex``, ``leaderboard.md`` and ``report.md``; where there is something in them, ``cross_matrix.csv``
-    and ``strata.csv``.
+    ``leaderboard.tex``, ``leaderboard.md`` and ``report.md``; where there is something in them, ``cross_matrix.csv``,
+    ``strata.csv``, ``corruptions.csv`` and ``budget.csv``.
     """
     classes = board.class_names, board.tumour_names
     names = [column.name for column in columns(*classes)]
@@ -39,9 +43,13 @@ def write_tables(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns())
     write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out), breakdowns))
     write_atomically(out / "report.md", report(board))
     strata = [line for each in breakdowns.strata.values() for line in strata_lines(each)]
+    spoilt = [line for each in breakdowns.robustness.values() for line in robustness_lines(each)]
+    tuned = [line for each in breakdowns.budgets.values() for line in budget_lines(each)]
     for name, found, head in (
         ("cross_matrix.csv", cross_lines(breakdowns.matrices), CROSS_COLUMNS),
         ("strata.csv", strata, STRATA_COLUMNS),
+        ("corruptions.csv", spoilt, CORRUPTION_COLUMNS),
+        ("budget.csv", tuned, BUDGET_COLUMNS),
     ):
         if found:
             write_atomically(out / name, csv_text(found, head))

@@ -128,7 +128,7 @@ def draw_cams(made: Any, cases: Cases, row: BoardRow, thumbnails: Mapping[str, b
     rest = f" {len(every) - len(lines)} more classes are not drawn." if len(every) > len(lines) else ""
     made.suptitle(
         f"{cases.names[number]} on {title([row])}\n"
-        f"Grad-CAM of the class it says, from {cam_source(row)}{outlined}. Right cases, then wrong "
+        f"Heat maps of the class it says, from {cam_source(row)}{outlined}. Right cases, then wrong "
         f"ones, at random.{rest}",
         x=0.01,
         y=0.995,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.reporting.board.board import Board, BoardRow
-from benchmark.reporting.figures import errors, learning_curves, speed
+from benchmark.reporting.figures import decisions, errors, learning_curves, speed
 from benchmark.reporting.figures.style import figure, remove_others, save, slug
 
 Draw = Callable[[Any, Sequence[BoardRow]], None]
@@ -16,6 +16,8 @@ PER_COMPARISON_GROUP: dict[str, Draw] = {
     "plot_confusion_matrices": errors.draw_confusion_matrices,
     "plot_learning_curves_macro_f1": learning_curves.draw_macro_f1,
     "plot_learning_curves_loss": learning_curves.draw_losses,
+    "plot_risk_coverage": decisions.draw_risk_coverage,
+    "plot_net_benefit": decisions.draw_net_benefit,
 }
 
 
@@ -49,5 +51,9 @@ def wanted(board: Board) -> list[tuple[str, Draw, list[BoardRow]]]:
             plots.append((SPEED if first else f"{SPEED}_{name}", speed.draw_speed, rows))
         if scored:
             tail = f"_{slug(scored[0].block.comparison_group_name)}" if number else ""
-            plots += [(stem + tail, draw, scored) for stem, draw in PER_COMPARISON_GROUP.items()]
+            plots += [
+                (stem + tail, draw, scored)
+                for stem, draw in PER_COMPARISON_GROUP.items()
+                if draw is not decisions.draw_net_benefit or decisions.has_net_benefit(scored)
+            ]
     return plots

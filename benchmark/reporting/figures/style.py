@@ -22,6 +22,15 @@ LIBRARY_COLOURS = {"timm": "#0072B2", "keras": "#B84E00", "keras_cv": "#9E4A7E",
 OTHER_COLOURS = ("#007A5A", "#7A6000", "#2F6F99")
 FRAMEWORK_MARKERS = {"torch": "o", "tensorflow": "s", "jax": "^"}
 GREY = "#666666"
+# of rows that share a panel: told apart by colour, and without it by dashes and marker
+LINE_STYLES: tuple[dict[str, Any], ...] = (
+    {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    {"color": "#B84E00", "marker": "s", "linestyle": (0, (5, 1.5))},
+    {"color": "#007A5A", "marker": "^", "linestyle": (0, (1.5, 1))},
+    {"color": "#9E4A7E", "marker": "D", "linestyle": (0, (5, 1, 1, 1))},
+    {"color": "#000000", "marker": "v", "linestyle": (0, (3, 3))},
+    {"color": "#7A6000", "marker": "P", "linestyle": (0, (7, 1, 1, 1, 1, 1))},
+)
 GRID = "#DDDDDD"
 DPI, DPI_OF_HEAT_MAPS = 300, 200  # of plots; of pictures of heat maps, which have no more to show
 _LONGEST_SLUG = 80  # characters: a file's name has 255 at most, and some have two such parts

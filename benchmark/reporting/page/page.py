@@ -30,6 +30,8 @@ from benchmark.reporting.board.phrases import (
 )
 from benchmark.reporting.board.row_notes import marks, row_notes
 from benchmark.reporting.breakdown.breakdowns import Breakdowns
+from benchmark.reporting.breakdown.budget import budget_page
+from benchmark.reporting.breakdown.corruption_tables import robustness_page
 from benchmark.reporting.breakdown.cross_tables import cross_page
 from benchmark.reporting.breakdown.strata_tables import strata_page
 from benchmark.reporting.documents.published import LEVELS, PUBLISHED_NOTE, published_results
@@ -63,7 +65,7 @@ def page(
 
     Args:
         thumbnails: JPEGs by fingerprint and image id, as far as there are any.
-        breakdowns: the cross matrix and the strata.
+        breakdowns: the cross matrix, the strata, what spoilt images cost, and tuned rows.
         guided: whether ``README.txt``, which says what every file is, lies beside the page.
     """
     from jinja2 import Environment, StrictUndefined
@@ -180,6 +182,14 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
         ],
         "published": _published(data),
         "strata": strata_page(breakdowns.strata.get(rows[0].block.comparison_group)),
+        "further": [
+            each
+            for each in (
+                robustness_page(breakdowns.robustness.get(rows[0].block.comparison_group)),
+                budget_page(breakdowns.budgets.get(rows[0].block.comparison_group, ())),
+            )
+            if each is not None
+        ],
         "cams": cam_tables(scored, "–"),  # noqa: RUF001
         "cam_notes": coarse_notes(scored),
         "cams_checked": any(RANDOMIZED in row.values for row in scored),

@@ -95,7 +95,7 @@ function imageList(comparisonGroup, numbers, place, heading, { row = comparisonG
       heat = box.checked;
       list.querySelectorAll("li").forEach((item) => item.querySelector(".pictures").replaceWith(pictures(Number(item.dataset.image))));
     } });
-    controls.append(element("label", {}, box, ` heat maps of ${rows.map((each) => each.name).join(" and of ")} (Grad-CAM of the class it says)`));
+    controls.append(element("label", {}, box, ` heat maps of ${rows.map((each) => each.name).join(" and of ")} (of the class it says)`));
   }
   const count = `${all} image${all === 1 ? "" : "s"}${all > numbers.length ? `, near-copies shown once (${numbers.length})` : ""}`;
   place.replaceChildren(element("h4", {}, element("span", { role: "status" }, `${heading}: ${count}`)), controls, list, more);
@@ -146,7 +146,7 @@ function showHeatMaps(comparisonGroup, row, place) {
     place.append(element("p", { class: "quiet" }, row.details["grad-cam"]?.reason || "This run has no heat maps."));
     return;
   }
-  place.append(element("p", { class: "quiet" }, `Grad-CAM of the class it says, from ${row.cam.source}. Right cases, then wrong ones, chosen at random${Object.keys(comparisonGroup.lesions).length ? "; outlined: the lesion" : ""}.`));
+  place.append(element("p", { class: "quiet" }, `Heat maps of the class it says, from ${row.cam.source}. Right cases, then wrong ones, chosen at random${Object.keys(comparisonGroup.lesions).length ? "; outlined: the lesion" : ""}.`));
   const table = element("table", { class: "heat-maps" }, element("caption", { class: "hidden" }, `Where ${row.name} looks: right and wrong cases of each class`));
   table.append(element("tr", { class: "kinds" }, element("td"), element("th", { scope: "col" }, "right"), element("th", { scope: "col" }, "wrong")));
   row.cam.cases.forEach((cases, label) => {

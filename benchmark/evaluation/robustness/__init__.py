@@ -1,0 +1,1 @@
+"""What a network keeps of its scores when images are not what they were."""

@@ -1,0 +1,149 @@
+"""What rows with a tuned learning rate reach on validation, by how many rates they may try."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmark.evaluation.budget import expected_best
+from benchmark.evaluation.metrics import Floats
+from benchmark.records.record import Trial
+from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.image_cases import scored_rows
+from benchmark.reporting.documents.markdown_cells import escaped, table
+from benchmark.reporting.figures.labels import full_names, wrapped
+from benchmark.reporting.figures.style import LINE_STYLES, set_height, title
+
+STEM = "plot_budget"
+TITLE = "What tuning was worth: validation macro-F1 by trials"
+READING = (
+    "The expected best macro-F1 on validation images after k of the learning rates that were tried, were they drawn "
+    "at random (Dodge et al. 2019); a rate at which training diverged counts as 0. Rows compare at one budget: "
+    "where lines cross, which row is better depends on how much tuning each may have. It is the score that choices "
+    "were made by, so that its end lies above what test images give. Every value stands in budget.csv."
+)
+COLUMNS = (
+    *("comparison_group", "backbone", "framework", "weights", "recipe", "trials", "expected_best_val_macro_f1"),
+    *("seconds", "runs"),
+)
+MOST_ROWS = len(LINE_STYLES)  # of the figure, the best first
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A row's trials.
+
+    Args:
+        row, name: whose they are.
+        expected: float64, shape (n,): the expected best after 1 to n trials, a mean over runs.
+        seconds: of one trial, a mean over trials and runs.
+        rates: in the order in which they were tried, each with its mean macro-F1 on validation images, and how
+            many runs chose it.
+        runs: how many.
+    """
+
+    row: BoardRow
+    name: str
+    expected: Floats
+    seconds: float
+    rates: Mapping[float, tuple[float, int]]
+    runs: int
+
+
+def budgets_of(rows: Sequence[BoardRow]) -> list[Budget]:
+    """Return the budgets of those rows of a comparison group whose runs tried the same learning rates."""
+    scored = scored_rows(rows)
+    found = []
+    for row, name in zip(scored, full_names(scored), strict=True):
+        runs = [result.record.trials for result in row.results if result.scores and result.record.trials]
+        grids = {tuple(trial.learning_rate for trial in trials) for trials in runs}
+        if len(grids) != 1 or len(runs[0]) < 2:
+            continue
+        scores = np.array([[_score(trial) for trial in trials] for trials in runs])
+        chosen = [sum(trials[place].chosen for trials in runs) for place in range(len(runs[0]))]
+        rates = dict(zip(grids.pop(), zip(scores.mean(axis=0).tolist(), chosen, strict=True), strict=True))
+        expected = np.mean([expected_best(each) for each in scores], axis=0)
+        seconds = float(np.mean([trial.seconds for trials in runs for trial in trials]))
+        found.append(Budget(row, name, expected, seconds, rates, len(runs)))
+    return found
+
+
+def _score(trial: Trial) -> float:
+    value = trial.val_macro_f1
+    return 0.0 if value is None or not np.isfinite(value) else value
+
+
+def budget_lines(budgets: Sequence[Budget]) -> list[Values]:
+    """Return a line for each row and number of trials, under :data:`COLUMNS`."""
+    return [
+        {
+            "comparison_group": each.row.block.comparison_group_name,
+            **{column: each.row.values.get(column) for column in ("backbone", "framework", "weights", "recipe")},
+            "trials": k + 1,
+            "expected_best_val_macro_f1": float(value),
+            "seconds": (k + 1) * each.seconds,
+            "runs": each.runs,
+        }
+        for each in budgets
+        for k, value in enumerate(each.expected)
+    ]
+
+
+def budget_markdown(budgets: Sequence[Budget], picture: str) -> list[str]:
+    """Return the section of a comparison group in ``leaderboard.md``, nothing where no row was tuned.
+
+    Args:
+        picture: the name of its figure without suffix.
+    """
+    if not budgets:
+        return []
+    head, lines = _table(budgets)
+    cells = [[escaped(cell) for cell in line] for line in lines]
+    return [f"### {TITLE}", READING, table(head, cells, left=(head[0], head[-1])), f"![{TITLE}]({picture}.png)"]
+
+
+def budget_page(budgets: Sequence[Budget]) -> dict[str, Any] | None:
+    """Return what the page's template needs of a comparison group, ``None`` where no row was tuned."""
+    if not budgets:
+        return None
+    head, lines = _table(budgets)
+    return {"title": TITLE, "reading": READING, "head": head, "lines": lines}
+
+
+def _table(budgets: Sequence[Budget]) -> tuple[list[str], list[list[str]]]:
+    most = max(len(each.expected) for each in budgets)
+    head = ["row", *(f"{k} trial{'s' if k > 1 else ''}" for k in range(1, most + 1)), "s a trial", "rates (macro-F1)"]
+    lines = []
+    for each in budgets:
+        values = [f"{value:.3f}" for value in each.expected] + [""] * (most - len(each.expected))
+        told = [f"{rate:g} ({f1:.3f}{_chosen(count, each.runs)})" for rate, (f1, count) in each.rates.items()]
+        lines.append([each.name, *values, f"{each.seconds:.3g}", ", ".join(told)])
+    return head, lines
+
+
+def _chosen(count: int, runs: int) -> str:
+    if not count:
+        return ""
+    return ", chosen" if runs == 1 else f", chosen {count} of {runs} times"
+
+
+def draw_budget(made: Any, budgets: Sequence[Budget]) -> None:
+    """Draw the expected best score by trials, a line for each row."""
+    shown = budgets[:MOST_ROWS]
+    set_height(made, 56 + 7 * -(-len(shown) // 2))
+    axes = made.subplots()
+    for each, style in zip(shown, LINE_STYLES, strict=False):
+        trials = np.arange(1, len(each.expected) + 1)
+        axes.plot(trials, each.expected, label=wrapped(each.name, 26), markersize=3, **style)
+    axes.set_xticks(range(1, max(len(each.expected) for each in shown) + 1))
+    axes.set_xlabel("learning rates tried")
+    axes.set_ylabel("expected best macro-F1, validation")
+    axes.grid(True)
+    rows = [each.row for each in shown]
+    made.suptitle(title(rows), x=0.01, ha="left", fontsize=7.5)
+    more = f"The best {len(shown)} of {len(budgets)} rows by macro-F1 on test images." if budgets[MOST_ROWS:] else ""
+    made.legend(
+        title=more or None, loc="outside lower left", alignment="left", title_fontsize=6, ncols=2 if shown[1:] else 1
+    )

@@ -1,0 +1,105 @@
+"""Spoilt images for people, as a table of Markdown and of the page."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmark.evaluation.bootstrap import Estimate
+from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.breakdown.corruptions import Robustness, robustness_of
+from benchmark.reporting.documents.markdown_cells import escaped, table
+
+TITLE = "What spoilt images cost: macro-F1 by corruption"
+_READING = (
+    "Test images are spoilt as an MR scanner may spoil them, by TorchIO's definitions, at five severities: plausible "
+    "up to 3, hard at 5. {pixels} {shown}A column is the mean macro-F1 over the severities; in "
+    "brackets 95 % intervals for other patients. Error is the mean share of wrong answers over corruptions and "
+    "severities. mCE is the mean over corruptions of the row's errors over those of the reference row, {reference}; "
+    "relative mCE is the same of what is lost to the images as they are (Hendrycks & Dietterich 2019; below 1 is "
+    "better). A row that is bad as it is may lose little. The pixels change, not the patients or scanners: this is "
+    "no test on another hospital's images."
+)
+_SAME = "Every row saw the same pixels."
+_DIFFERENT = (
+    "Rows did not see the same pixels, as they read images at different sizes: the same severity of noise, blur and "
+    "resolution is not the same for them."
+)
+_PART = "Each image was shown 25 of the 35 pictures, chosen by its id, the same for each row. "
+
+
+def robustness_markdown(found: Robustness | None, picture: str) -> list[str]:
+    """Return the section of a comparison group in ``leaderboard.md``, nothing where no row read spoilt images.
+
+    Args:
+        picture: the name of its figure without suffix, empty where there is none.
+    """
+    if found is None:
+        return []
+    head, lines = _table(found)
+    cells = [[escaped(cell) for cell in line] for line in lines]
+    parts = [f"### {TITLE}", escaped(reading(found)), table(head, cells, left=(head[0],))]
+    return parts + ([f"![{TITLE}]({picture}.png)"] if picture else [])
+
+
+def robustness_page(found: Robustness | None) -> dict[str, Any] | None:
+    """Return what the page's template needs of a comparison group, ``None`` where no row read spoilt images."""
+    if found is None:
+        return None
+    head, lines = _table(found)
+    return {"title": TITLE, "reading": reading(found), "head": head, "lines": lines}
+
+
+def spoilt_images(rows: Sequence[BoardRow]) -> str:
+    """Return what spoilt images cost each row, or that none were tried."""
+    found = robustness_of(rows)
+    if found is None:
+        return "No corruption of the images and no change of the recipe was tried."
+    costs = []
+    for row, name, scores in zip(found.rows, found.names, found.scores, strict=True):
+        worst = int(np.argmin([each.value for each in scores.macro_f1_estimates]))
+        ends = scores.mean_macro_f1.interval()
+        interval = "" if ends is None else f" (95 % interval {ends.low:.3f} to {ends.high:.3f})"
+        costs.append(
+            f"{name} from {row.macro_f1:.3f} to {scores.mean_macro_f1.value:.3f}{interval}, worst under "
+            f"{found.titles[worst]} ({scores.macro_f1_estimates[worst].value:.3f})"
+        )
+    return (
+        f"Test images were spoilt by simulation ({', '.join(found.titles)}; TorchIO's definitions, five severities). "
+        f"Mean macro-F1 goes {'; '.join(costs)}. Details in corruptions.csv; no change of the recipe was tried."
+    )
+
+
+def reading(found: Robustness) -> str:
+    """Return how the table is read, and which rows are not in it."""
+    pixels = _SAME if found.same_pixels else _DIFFERENT
+    text = _READING.format(pixels=pixels, shown="" if found.whole else _PART, reference=found.names[found.reference])
+    return text + (f" Not asked about these images: {', '.join(found.others)}." if found.others else "")
+
+
+def _table(found: Robustness) -> tuple[list[str], list[list[str]]]:
+    head = ["row", "as they are", *found.titles, "error", "mCE", "relative mCE"]
+    lines = []
+    for row, name, scores, against in zip(found.rows, found.names, found.scores, found.beside, strict=True):
+        ends = against.interval
+        interval = "" if ends is None or found.rows[found.reference] is row else f" ({ends.low:.2f}-{ends.high:.2f})"
+        lines.append(
+            [
+                name,
+                f"{row.macro_f1:.3f}",
+                *(_cell(each) for each in scores.macro_f1_estimates),
+                _cell(scores.mean_error),
+                _ratio(against.mean) + interval,
+                _ratio(against.relative_mean),
+            ]
+        )
+    return head, lines
+
+
+def _cell(estimate: Estimate) -> str:
+    ends = estimate.interval()
+    return f"{estimate.value:.3f}" + ("" if ends is None else f" ({ends.low:.3f}-{ends.high:.3f})")
+
+
+def _ratio(value: float) -> str:
+    return "" if value != value else f"{value:.2f}"

@@ -1,0 +1,210 @@
+"""Spoilt images on the board: what the rows of a comparison group lose by corruption and severity."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.draws.corruptions import CORRUPTIONS, SEVERITIES
+from benchmark.evaluation.bootstrap import Bootstrap, Estimate
+from benchmark.evaluation.clusters import ClusteredImages
+from benchmark.evaluation.metrics import decide
+from benchmark.evaluation.robustness.corruption_error import Beside, CorruptionScores, beside, corruption_scores
+from benchmark.records.corrupted import Corrupted
+from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.folds import predictions_by_fold, trainings
+from benchmark.reporting.board.image_cases import scored_rows
+from benchmark.reporting.board.rows import Result
+from benchmark.reporting.figures.labels import full_names
+
+COLUMNS = (
+    *("comparison_group", "backbone", "framework", "weights", "recipe", "corruption", "severity", "n_images"),
+    *("macro_f1", "macro_f1_low", "macro_f1_high", "error", "error_low", "error_high"),
+    *("reference", "corruption_error", "corruption_error_low", "corruption_error_high"),
+    "relative_corruption_error",
+)
+ALL = "all"  # of corruptions, of severities: the mean over them
+BASELINE = "baseline_cnn"  # the network that others stand beside, where it is on the board
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """What rows of a comparison group make of spoilt images.
+
+    Args:
+        rows: those that read them, the highest macro-F1 first.
+        names: of these rows.
+        corruptions: names, the same for all rows.
+        scores: one for each row.
+        reference: position of the row that others stand beside.
+        beside: each row beside the reference.
+        others: names of scored rows that read none of these images, or others.
+    """
+
+    rows: tuple[BoardRow, ...]
+    names: tuple[str, ...]
+    corruptions: tuple[str, ...]
+    scores: tuple[CorruptionScores, ...]
+    reference: int
+    beside: tuple[Beside, ...]
+    others: tuple[str, ...] = ()
+
+    @property
+    def titles(self) -> list[str]:
+        """The corruptions for people."""
+        return [CORRUPTIONS[name].title for name in self.corruptions]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every image was shown each corruption at each severity."""
+        return bool((self.scores[0].images == self.scores[0].images.max()).all())
+
+    @property
+    def same_pixels(self) -> bool:
+        """Whether all rows saw the same bytes: they may read images at different sizes."""
+        seen: dict[str, set[str]] = {}
+        for result in (result for row in self.rows for result in row.results):
+            if result.corrupted is not None and result.record.corruption is not None:
+                seen.setdefault(result.record.data.split_hash, set()).add(result.record.corruption.pixels_hash)
+        return all(len(hashes) == 1 for hashes in seen.values())
+
+
+def robustness_of(rows: Sequence[BoardRow]) -> Robustness | None:
+    """Return what the rows of a comparison group make of spoilt images, ``None`` where no row read any.
+
+    The reference is the baseline network of the lowest macro-F1 where there is one, else the row of the lowest
+    macro-F1 among those that are better than guessing.
+    """
+    scored = scored_rows(rows)
+    names = dict(zip(map(id, scored), full_names(scored), strict=True))
+    read = {id(row): _corruptions(row) for row in scored}
+    counted = Counter(each for each in read.values() if each)
+    if not counted:
+        return None
+    corruptions = max(counted, key=lambda each: (counted[each], len(each)))
+    asked = [row for row in scored if read[id(row)] == corruptions]
+    images = _images(asked[0])
+    aligned = {id(row): found for row in asked if (found := _decisions(row, corruptions, images)) is not None}
+    known = tuple(row for row in asked if id(row) in aligned)
+    if not known:
+        return None
+    bootstrap, classes = Bootstrap(images.count), len(known[0].first.record.data.class_names)
+    scores = tuple(
+        corruption_scores(*aligned[id(row)], images, classes, bootstrap, number) for number, row in enumerate(known)
+    )
+    reference = _reference(known)
+    return Robustness(
+        known,
+        tuple(names[id(row)] for row in known),
+        corruptions,
+        scores,
+        reference,
+        tuple(beside(each, scores[reference]) for each in scores),
+        tuple(names[id(row)] for row in scored if id(row) not in aligned),
+    )
+
+
+def robustness_lines(found: Robustness) -> list[Values]:
+    """Return a line for each row, corruption and severity, and for the means over them, under :data:`COLUMNS`."""
+    lines: list[Values] = []
+    for row, scores, against in zip(found.rows, found.scores, found.beside, strict=True):
+        who = {column: row.values.get(column) for column in ("backbone", "framework", "weights", "recipe")}
+        who = {"comparison_group": row.block.comparison_group_name, **who}
+        for k, name in enumerate(found.corruptions):
+            lines += [
+                {**who, "corruption": name, "severity": s + 1, "n_images": int(scores.images[k, s]),
+                 "macro_f1": float(scores.macro_f1[k, s]), "error": float(scores.errors[k, s])}
+                for s in range(SEVERITIES)
+            ]  # fmt: skip
+            lines.append(
+                {
+                    **who,
+                    "corruption": name,
+                    "severity": ALL,
+                    "n_images": int(scores.images[k].sum()),
+                    **_ends("macro_f1", scores.macro_f1_estimates[k]),
+                    **_ends("error", scores.error_estimates[k]),
+                    "reference": found.names[found.reference],
+                    "corruption_error": float(against.errors[k]),
+                    "relative_corruption_error": float(against.relative[k]),
+                }
+            )
+        lines.append(
+            {
+                **who,
+                "corruption": ALL,
+                "severity": ALL,
+                "n_images": int(scores.images.sum()),
+                **_ends("macro_f1", scores.mean_macro_f1),
+                **_ends("error", scores.mean_error),
+                "reference": found.names[found.reference],
+                "corruption_error": against.mean,
+                "corruption_error_low": None if against.interval is None else against.interval.low,
+                "corruption_error_high": None if against.interval is None else against.interval.high,
+                "relative_corruption_error": against.relative_mean,
+            }
+        )
+    return lines
+
+
+def _ends(name: str, estimate: Estimate) -> Values:
+    ends = estimate.interval()
+    return {
+        name: estimate.value,
+        f"{name}_low": None if ends is None else ends.low,
+        f"{name}_high": None if ends is None else ends.high,
+    }
+
+
+def _corruptions(row: BoardRow) -> tuple[str, ...]:
+    """Return the corruptions that a row's trainings read, empty where no training read any in every fold."""
+    found = [_common(training) for training in trainings(row.results)]
+    return next((each for each in found if each), ())
+
+
+def _common(training: Sequence[Result]) -> tuple[str, ...]:
+    """Return the corruptions that every fold of a training read, empty where folds differ."""
+    read = {tuple(run.corrupted.names.tolist()) if run.corrupted is not None else () for run in training}
+    return read.pop() if len(read) == 1 else ()
+
+
+def _images(row: BoardRow) -> ClusteredImages:
+    folds = predictions_by_fold(row.results)
+    return ClusteredImages.of([folds[name][0].part("test") for name in sorted(folds)])
+
+
+def _decisions(
+    row: BoardRow, corruptions: tuple[str, ...], images: ClusteredImages
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int64]] | None:
+    """Return a row's decisions of spoilt images, shape (S, K, 5, N), and of images as they are, shape (S, N).
+
+    ``None`` where it read other images.
+    """
+    spoilt, clean = [], []
+    for training in trainings(row.results):
+        if _common(training) != corruptions:
+            continue
+        runs = sorted(training, key=lambda run: run.record.data.split_hash)
+        tests = [run.predictions.part("test") for run in runs if run.predictions is not None]
+        chances = images.aligned(tests) if len(tests) == images.n_folds else None
+        decided = [_in_order(run.corrupted) for run in runs if run.corrupted is not None]
+        if chances is None or not np.array_equal(np.concatenate([ids for ids, _ in decided]), images.image_ids):
+            return None
+        spoilt.append(np.concatenate([each for _, each in decided], axis=-1))
+        clean.append(decide(chances))
+    return np.stack(spoilt), np.stack(clean)
+
+
+def _in_order(corrupted: Corrupted) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int16]]:
+    """Return image ids, ascending, and the decisions of each."""
+    order = np.argsort(corrupted.image_ids)
+    return corrupted.image_ids[order], corrupted.decisions[..., order]
+
+
+def _reference(rows: Sequence[BoardRow]) -> int:
+    baselines = [k for k, row in enumerate(rows) if str(row.values["backbone"]).endswith(BASELINE)]
+    able = [k for k, row in enumerate(rows) if not row.guessed]
+    return (baselines or able or [len(rows) - 1])[-1]
