@@ -26,6 +26,7 @@ from benchmark.cli.option_values import (
     workers,
 )
 from benchmark.cli.standard_streams import open_missing, silence
+from benchmark.cli.track import track_option
 from benchmark.errors import UserError, nearest
 from benchmark.text import plain
 
@@ -263,6 +264,7 @@ def _one_value_each(args: list[str]) -> list[str]:
     help="How many runs go on side by side on this machine, each with a GPU, or with its share of the cores; auto is "
     "one for each GPU.  [default: auto]",
 )
+@track_option
 @click.option("--note", default="", metavar="TEXT", help="Words of your own to keep with the new runs.")
 @click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong; also after a command.")
 @click.version_option(package_name="tumorboard", prog_name="tumorboard")

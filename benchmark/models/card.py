@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from benchmark.models.description import BoardFigures, Model, Score, folder_name
+from benchmark.file_names import with_key
+from benchmark.models.description import BoardFigures, Model, Score
 
 _SHOWN = {
     "macro_f1": "Macro-F1",
@@ -106,7 +107,7 @@ def _rank(board: BoardFigures) -> str:
 
 
 def _use(model: Model) -> str:
-    folder = folder_name(model.backbone.name, model.key)
+    folder = with_key(model.backbone.name, model.key)
     own = f"With TumorBoard:\n\n```sh\npython -m benchmark predict {folder} IMAGES\n```"
     return f"{own}\n\n{_outside(model)}"
 
