@@ -54,6 +54,10 @@ COMMANDS = {
         "benchmark.cli.export:export_command",
         "Write a kept model for another runtime, and prove it there.",
     ),
+    "publish": (
+        "benchmark.cli.publish:publish_command",
+        "Make a board or a kept model fit to be given away, into a folder or to Hugging Face.",
+    ),
     "data": ("benchmark.cli.data:data_command", "Look at a data set: classes, patients, duplicates, split."),
     "check": ("benchmark.cli.check:check_command", "Check that a backbone is sound."),
     "parity": ("benchmark.conformance.parity:parity_command", "Compare one network in two frameworks."),

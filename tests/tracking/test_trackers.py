@@ -15,6 +15,7 @@ import pytest
 
 from benchmark.errors import UserError
 from benchmark.records.store import RecordStore
+from benchmark.reporting.leaderboard import WrittenBoard, write_leaderboard
 from benchmark.tracking import session
 from benchmark.tracking.session import TrackerProcess, Tracking
 from benchmark.tracking.trackers import Tracked, tracked
@@ -27,8 +28,8 @@ READER = TWELVE[0]
 
 
 @pytest.fixture(scope="module")
-def tracked_board(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with two runs of two networks, one of them with its model."""
+def tracked_board(tmp_path_factory: pytest.TempPathFactory) -> WrittenBoard:
+    """The board of two runs of two networks, one of them with its model, all of it written."""
     out = tmp_path_factory.mktemp("study")
     study = Study(patients=12, slices=2)
     for reader in TWELVE[:2]:
@@ -39,15 +40,14 @@ def tracked_board(tmp_path_factory: pytest.TempPathFactory) -> Path:
     first = study.run(READER)[0]
     a_model(model, key=first.key, identity=first.identity)
     (model / "README.md").write_text("---\nlicense: other\n---\n# the card")
-    return out
+    return write_leaderboard(out)
 
 
-def leaderboard(out: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Do ``leaderboard`` on a folder, with trackers."""
-    return subprocess.run(
-        [sys.executable, "-m", "benchmark", "leaderboard", str(out), *words],
-        capture_output=True, text=True, timeout=300, check=False, cwd=out, env={**os.environ, **environment},
-    )  # fmt: skip
+def tell(written: WrittenBoard, word: str) -> None:
+    """Tell a tracker of a board, as ``leaderboard --track`` does; nothing may fail."""
+    tracking = Tracking(tracked([word]), written.page.parent)
+    tracking.board(written)
+    assert tracking.close() == ()
 
 
 def first_key(out: Path) -> str:
@@ -74,18 +74,22 @@ print(json.dumps(found))
 """
 
 
-def test_tensorboards_files_are_read_back(tracked_board: Path) -> None:
+def test_tensorboards_files_are_read_back(tracked_board: WrittenBoard) -> None:
     pytest.importorskip("tensorboard")
-    for _ in range(2):  # told again, nothing stands twice
-        done = leaderboard(tracked_board, "--track", "tensorboard")
-        assert done.returncode == 0, done.stderr
-        assert "tracked" not in done.stdout + done.stderr
-    folder = tracked_board / "tensorboard"
+    out = tracked_board.page.parent
+    tell(tracked_board, "tensorboard")
+    done = subprocess.run(  # told again, by the command: nothing stands twice
+        [sys.executable, "-m", "benchmark", "leaderboard", str(out), "--track", "tensorboard"],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "tracked" not in done.stdout + done.stderr
+    folder = out / "tensorboard"
     read = subprocess.run([sys.executable, "-c", _TENSORBOARD, folder], capture_output=True, text=True, check=True)
     found = json.loads(read.stdout)
-    key = first_key(tracked_board)
+    key = first_key(out)
     (run,) = (tags for name, tags in found.items() if name.endswith(key[:8]))
-    history = next(record for record, _ in RecordStore(tracked_board).read_all() if record.key == key).history
+    history = next(record for record, _ in RecordStore(out).read_all() if record.key == key).history
     kind, points = run["val_loss"]
     assert kind == "scalars"
     assert [point[0] for point in points] == [epoch.epoch for epoch in history]
@@ -99,7 +103,7 @@ def test_tensorboards_files_are_read_back(tracked_board: Path) -> None:
     board = found["board"]
     kind, ((_, _, (width, height, png)),) = board["plot_confusion_matrices"]
     assert kind == "images"
-    assert png.encode("latin1") == (tracked_board / "plot_confusion_matrices.png").read_bytes()
+    assert png.encode("latin1") == (out / "plot_confusion_matrices.png").read_bytes()
     assert float(width) > 100 < float(height)
     assert not [name for name in board if name.startswith(("gallery", "plot_cams", "plot_montage"))]
 
@@ -139,17 +143,16 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_an_mlflow_server_is_told(tracked_board: Path, server: str) -> None:
+def test_an_mlflow_server_is_told(tracked_board: WrittenBoard, server: str) -> None:
     client = pytest.importorskip("mlflow").MlflowClient(tracking_uri=server)
+    out = tracked_board.page.parent
     for _ in range(2):  # told again, the same runs are gone on with
-        done = leaderboard(tracked_board, "--track", f"mlflow={server}")
-        assert done.returncode == 0, done.stderr
-        assert "tracked" not in done.stdout + done.stderr
-    experiment = client.get_experiment_by_name(tracked_board.name)
+        tell(tracked_board, f"mlflow={server}")
+    experiment = client.get_experiment_by_name(out.name)
     runs = {run.data.tags["tumorboard.key"]: run for run in client.search_runs([experiment.experiment_id])}
-    key = first_key(tracked_board)
+    key = first_key(out)
     assert len(runs) == 3
-    run, record = runs[key], next(each for each, _ in RecordStore(tracked_board).read_all() if each.key == key)
+    run, record = runs[key], next(each for each, _ in RecordStore(out).read_all() if each.key == key)
     assert run.info.status == "FINISHED"
     assert run.data.params["recipe.epochs"] == str(record.identity["recipe"]["epochs"])
     assert run.data.tags["device"] == record.device
@@ -186,15 +189,15 @@ def wandb_records(path: Path) -> Iterator[Any]:
             whole = b""
 
 
-def test_wandb_offline(tracked_board: Path) -> None:
+def test_wandb_offline(tracked_board: WrittenBoard, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
-    done = leaderboard(tracked_board, "--track", "wandb=some-project", WANDB_MODE="offline")
-    assert done.returncode == 0, done.stderr
-    assert "tracked" not in done.stdout + done.stderr
-    key = first_key(tracked_board)
-    (path,) = (tracked_board / "wandb").glob(f"offline-run-*/run-{key[:16]}.wandb")
+    out = tracked_board.page.parent
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    tell(tracked_board, "wandb=some-project")
+    key = first_key(out)
+    (path,) = (out / "wandb").glob(f"offline-run-*/run-{key[:16]}.wandb")
     records = list(wandb_records(path))
-    history = next(record for record, _ in RecordStore(tracked_board).read_all() if record.key == key).history
+    history = next(record for record, _ in RecordStore(out).read_all() if record.key == key).history
     lines = [
         {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
         for record in records
@@ -202,7 +205,7 @@ def test_wandb_offline(tracked_board: Path) -> None:
     ]
     assert [line["val_loss"] for line in lines] == [epoch.val_loss for epoch in history]
     run = next(record.run for record in records if record.WhichOneof("record_type") == "run")
-    assert (run.project, run.run_group) == ("some-project", tracked_board.name)
+    assert (run.project, run.run_group) == ("some-project", out.name)
     config = {item.key: json.loads(item.value_json) for item in run.config.update}
     assert config["recipe.optimizer.name"] == "adamw"
     summary = {
@@ -213,7 +216,7 @@ def test_wandb_offline(tracked_board: Path) -> None:
     }
     assert summary["test/macro_f1_low"] < summary["test/macro_f1"] < summary["test/macro_f1_high"]
     assert any(record.artifact.type == "model" for record in records)
-    assert list((tracked_board / "wandb").glob("*/files/media/images/plot_confusion_matrices_*.png"))
+    assert list((out / "wandb").glob("*/files/media/images/plot_confusion_matrices_*.png"))
 
 
 def test_a_run_is_told_while_it_goes_on_and_trackers_that_fail_cost_a_sentence(tmp_path: Path) -> None:
@@ -245,15 +248,13 @@ def test_a_run_is_told_while_it_goes_on_and_trackers_that_fail_cost_a_sentence(t
 
 
 def test_a_tracker_that_gives_no_answer_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracked_board: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracked_board: WrittenBoard
 ) -> None:
-    from benchmark.reporting.leaderboard import WrittenBoard, read_board
-
     monkeypatch.setenv("PYTHONPATH", install(tmp_path / "site")["PYTHONPATH"])
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     monkeypatch.setattr(session, "PATIENCE", 4.0)
     tracking = Tracking(tracked(["silent"]), tmp_path)
-    tracking.board(WrittenBoard(tmp_path / "leaderboard.html", (), read_board(tracked_board)))
+    tracking.board(tracked_board)
     (sentence,) = tracking.close()
     assert sentence.startswith("Not everything was tracked by silent: it gave no answer for 4 s.")
 
@@ -277,7 +278,10 @@ def test_an_address_may_hold_equals_signs() -> None:
     assert tracked(["mlflow=http://host/?a=b"]) == (Tracked("mlflow", "http://host/?a=b"),)
 
 
-def test_a_part_of_a_board_is_not_tracked(tracked_board: Path) -> None:
+def test_a_part_of_a_board_is_not_tracked(tracked_board: WrittenBoard) -> None:
     from benchmark.cli.main import main
 
-    assert main(["leaderboard", str(tracked_board), "--filter", "library=torch", "--track", "tensorboard"]) == 2
+    assert (
+        main(["leaderboard", str(tracked_board.page.parent), "--filter", "library=torch", "--track", "tensorboard"])
+        == 2
+    )
