@@ -156,7 +156,8 @@ def board_card(written: WrittenBoard, name: str, contents: Contents, models: lis
     lines += [
         "",
         "Open `index.html` in a browser: the board, with all its tables and figures. `leaderboard.csv` has a line "
-        "for each row, `columns.csv` what each column means, `report.md` a checklist (CLAIM), filled in from records.",
+        "for each row, `columns.csv` what each column means, `report.md` a checklist (CLAIM), filled in as far as "
+        "records tell.",
         "",
         "## Made again",
         "",

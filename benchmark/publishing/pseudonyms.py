@@ -22,8 +22,8 @@ from benchmark.records.record import Cams, Predictions, Record
 
 # Of a run's provenance: versions and the kind of machine; not its name, nor what was typed or printed there.
 _PROVENANCE = (
-    "tumorboard", "git_commit", "python", "libraries", "platform", "cpu", "cpu_count", "gpu", "driver", "threads", "at",
-    "frozen_prefix", "resumed_from_epoch", "runs_before_in_process", "speeds_measured_in",
+    "tumorboard", "git_commit", "python", "libraries", "platform", "cpu", "cpu_count", "gpu", "driver", "threads",
+    "at", "frozen_prefix", "resumed_from_epoch", "runs_before_in_process", "speeds_measured_in",
 )  # fmt: skip
 # A path, by its root or by the suffix of what it leads to.
 _PATH = re.compile(

@@ -28,8 +28,8 @@ def is_model(source: Path) -> bool:
 def publish_to_folder(source: Path, target: Path, contents: Contents) -> Path:
     """Publish a results folder, or a kept model, into a folder; return what is to be opened there.
 
-    It is written beside its place and renamed: after a crash it is complete or absent. A publication that stands there
-    is replaced.
+    It is written beside its place and renamed: after a crash it is complete or absent. A publication that stands
+    there is replaced.
 
     Raises:
         UserError: something else stands there, there is nothing to publish, or it can't be written.
