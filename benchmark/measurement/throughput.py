@@ -12,8 +12,9 @@ import numpy as np
 
 from benchmark.data.dataset import DataSet, Positions
 from benchmark.engines.base import Engine
+from benchmark.evaluation.temperature import softmax
 from benchmark.records.record import Throughput
-from benchmark.training.epoch import Report, softmax
+from benchmark.training.epoch import Report
 from benchmark.training.threads import Watch
 
 _WINDOW_SECONDS = 0.2

@@ -24,7 +24,8 @@ from benchmark.engines.base import Engine, NotKept
 from benchmark.engines.cam_stage import NoFeatureMap
 from benchmark.errors import UserError
 from benchmark.evaluation.cam_metrics import grad_cam, normalized
-from benchmark.models.answers import Seen, answers, softmax_at
+from benchmark.evaluation.temperature import softmax
+from benchmark.models.answers import Seen, answers
 from benchmark.models.description import Model
 from benchmark.models.feature_distance import HASH_BYTES, TrainingFeatures
 from benchmark.models.images import AskedImage, Pixels
@@ -142,7 +143,7 @@ class LoadedModel:
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float64]:
         """Return probabilities at the model's temperature for prepared images: (N, S, S, 3) to (N, C)."""
         logits = [self._forward(pixels[start : start + _BATCH])[0] for start in range(0, len(pixels), _BATCH)]
-        return softmax_at(np.concatenate(logits), self.model.calibration.temperature)
+        return softmax(np.concatenate(logits), self.model.calibration.temperature)
 
     def _forward(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Return logits and, where they can be had, features of prepared images."""

@@ -16,6 +16,7 @@ from benchmark.draws.augmentation import Draws, draw_batch
 from benchmark.draws.randomness import epoch_order, image_numbers, step_seed
 from benchmark.engines.base import Engine, Handle, StepInput
 from benchmark.evaluation.metrics import confusion_matrix, macro_f1
+from benchmark.evaluation.temperature import softmax
 from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import Timings
@@ -31,13 +32,6 @@ _T = TypeVar("_T")
 # rarely to cost anything.
 _WINDOW_SECONDS = 0.5
 _WARM_UP_STEPS = 3
-
-
-def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Return the softmax over the last axis, in float64."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    exponentials = np.exp(shifted)
-    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
 
 
 def class_weights(recipe: Recipe, data: DataSet, train: Positions) -> npt.NDArray[np.float64]:
