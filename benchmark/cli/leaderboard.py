@@ -65,6 +65,11 @@ if TYPE_CHECKING:
     metavar="A B",
     help="Print how two rows differ, and the images that they predict differently; nothing is written.",
 )
+@click.option(
+    "--onnx-latency",
+    is_flag=True,
+    help="Show how long the ONNX files of kept models take for one image (see export).",
+)
 @track_option
 @json_option
 def leaderboard_command(
@@ -77,6 +82,7 @@ def leaderboard_command(
     asked: tuple[str, ...],
     ensemble_weights: Literal["none", "validation"],
     pair: tuple[str, str] | None,
+    onnx_latency: bool,
     track: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -90,6 +96,7 @@ def leaderboard_command(
     from rich.console import Console
 
     from benchmark.evaluation.costs import load_costs
+    from benchmark.models.best import onnx_latencies
     from benchmark.reporting.board.filters import View
     from benchmark.reporting.ensembles import Ensembles
 
@@ -99,7 +106,7 @@ def leaderboard_command(
     chosen = tuple(name.strip() for name in columns.split(",") if name.strip())
     view = View(filters, sort, chosen)
     if pair is not None:
-        if view or out or costs or asked or track:
+        if view or out or costs or asked or track or onnx_latency:
             raise UserError("--compare prints two rows and writes nothing: give it without other options but --json.")
         _compare(folders, pair, as_json=as_json)
         return
@@ -108,8 +115,9 @@ def leaderboard_command(
     if track and view:
         raise UserError("--track tells of the whole board: give it without --filter, --sort and --columns.")
     read = None if costs is None else load_costs(costs)
+    measured = onnx_latencies(folders) if onnx_latency else {}
     with tracking_of(track, folders[0], Console(stderr=True)) as tracking:
-        written = _write(folders, target, view, read, ensembles, as_json=as_json)
+        written = _write(folders, target, view, read, ensembles, measured, as_json=as_json)
         if tracking is not None:
             tracking.board(written)
 
@@ -120,6 +128,7 @@ def _write(
     view: "View",
     costs: "Costs | None",
     ensembles: "Ensembles | None",
+    measured: "dict[str, dict[str, float]]",
     *,
     as_json: bool,
 ) -> "WrittenBoard":
@@ -130,7 +139,7 @@ def _write(
 
     try:
         with Steps(Console(stderr=True), "Reading records", lines=False) as say:
-            written = write_leaderboard(target, folders, view, costs, say=say, ensembles=ensembles)
+            written = write_leaderboard(target, folders, view, costs, say=say, ensembles=ensembles, measured=measured)
     except OSError as error:
         raise UserError(f"'{target}' can't be written: {error.strerror or error}.") from None
     if as_json:
