@@ -122,6 +122,11 @@ def _outside(model: Model) -> str:
         f"`(pixels * {p['scale']:.10g} - {list(p['mean'])}) / {list(p['std'])}`. Output: logits; divide by "
         f"{model.calibration.temperature:.4f} and apply softmax. Classes in order: {', '.join(model.class_names)}."
     )
+    if model.recipe.testing.flips != "none":
+        prepared += (
+            f" Scores and `predict` average the probabilities of mirror images (`testing.flips = "
+            f'"{model.recipe.testing.flips}"`); these lines give those of one view.'
+        )
     saved = model.saved
     if saved.reader == "keras":
         imports = "import keras_cv  # registers its layers\n" if model.backbone.library == "keras_cv" else ""

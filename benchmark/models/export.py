@@ -65,6 +65,11 @@ def export_model(
             f"{model.backbone.name} is a torch network, which has no {target}: give --to onnx, torchscript or "
             "torch-export."
         )
+    if engine == "torch" and model.backbone.library == "keras_cv":
+        raise UserError(
+            f"{model.backbone.name} is read by keras-cv, which imports TensorFlow, and {target} is written by torch: "
+            "two frameworks can't share a process. Give --to savedmodel or tflite."
+        )
     pixels = proof_pixels(model, source)
     name = TARGETS[target].file(target, whole=whole)
     home = folder / EXPORTS

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -31,6 +31,7 @@ from benchmark.models.feature_distance import HASH_BYTES, TrainingFeatures
 from benchmark.models.images import AskedImage, Pixels
 from benchmark.recipe import Head, Recipe
 from benchmark.records.outcomes import RunFailure
+from benchmark.training.views import logits_of_views
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +87,8 @@ class LoadedModel:
                 return
             pixels = np.stack([each.pixels for each in batch])
             given = self._forward(pixels)
-            logits.append(given[0])
+            forward: Callable[[Pixels], npt.NDArray[np.float32]] = lambda view: self._forward(view)[0]  # noqa: E731
+            logits.append(logits_of_views(forward, pixels, given[0], self.model.recipe.testing.flips))
             features.append(given[1])
             facts.extend(replace(each, pixels=_NOTHING) for each in batch)
             batch.clear()
@@ -141,7 +143,9 @@ class LoadedModel:
         return pixels, np.concatenate(maps), ""
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float64]:
-        """Return probabilities at the model's temperature for prepared images: (N, S, S, 3) to (N, C)."""
+        """Return probabilities at the model's temperature for prepared images, of one view each, as a file of the
+        network alone gives them: (N, S, S, 3) to (N, C).
+        """
         logits = [self._forward(pixels[start : start + _BATCH])[0] for start in range(0, len(pixels), _BATCH)]
         return softmax(np.concatenate(logits), self.model.calibration.temperature)
 

@@ -23,6 +23,7 @@ from benchmark.records.record import Timings
 from benchmark.training.clock import Clock
 from benchmark.training.prefetch import Feed, near_equal_batches
 from benchmark.training.schedules import ema_decay, factor
+from benchmark.training.views import AXES, averaged, mirrored
 
 Report = Callable[[Mapping[str, Any]], None]
 Features = npt.NDArray[Any]
@@ -232,6 +233,22 @@ class Loop:
                 f"{len(self.data.class_names)} classes.",
             )
         return softmax(stacked)
+
+    def predict_views(self, positions: Positions) -> npt.NDArray[np.float64]:
+        """Return probabilities of shape (N, C), averaged over the views that the recipe tests an image by.
+
+        Kept outputs of frozen stages are of the images as they are: mirror images go through the whole network.
+        """
+        flips = self.recipe.testing.flips
+        views = [self.predict(positions)]
+        for number in range(len(AXES[flips]) - 1):
+            logits = []
+            for batch in near_equal_batches(positions, self.batch_size):
+                view = mirrored(np.asarray(self.data.pixels[batch]), flips)[number]
+                inputs = self.engine.normalize(self.engine.upload(view))
+                logits += self.engine.fetch([self.engine.forward(inputs)])
+            views.append(softmax(np.concatenate(logits)))
+        return averaged(views)
 
     def validate(self, epoch: int) -> tuple[float, float]:
         """Return mean cross-entropy (unweighted, in nats) and macro-F1 on the validation images."""

@@ -93,9 +93,12 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("--images", type=int, default=512, help="images of a round")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", default="", help="how the names of the models' folders begin")
     options = parser.parse_args()
     for kept in kept_models(options.results):
         folder = kept.resolve()
+        if options.only and not folder.name.startswith(options.only):
+            continue
         model = Model.read(folder)
         sizes = {name: (folder / name).stat().st_size / 1e6 for name in model.files}
         print(f"{model.backbone.name}: {', '.join(f'{name} {size:.2f} MB' for name, size in sizes.items())}")
@@ -103,7 +106,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as temporary:
             own = own_probabilities(folder, model, pixels, Path(temporary))
             there = read_outside(folder, model, pixels, Path(temporary))
-        difference = np.abs(scaled(there, model.calibration.temperature) - own).max()
+        # ours are at the model's temperature; back to 1, as theirs are
+        difference = np.abs(there - scaled(own, 1 / model.calibration.temperature)).max()
         print(f"  read by its library alone: {difference:.2g} on {len(pixels)} images", flush=True)
         for target in TARGETS:
             for whole in (False, True):
