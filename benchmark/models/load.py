@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from backbones import Backbone
 from backbones.registry import load_registry
-from benchmark.data.preparation.index import hash_pixels
+from benchmark.data.preparation.index import hash_pixels, is_grey
 from benchmark.data.preparation.pixels import resized
 from benchmark.data.preparation.threads import usable_cpus
 from benchmark.dependencies import how_to_install
@@ -193,8 +193,10 @@ _DONE: Any = None
 
 
 def _prepare(native: Pixels, size: int, rule: Any) -> _Prepared:
+    grey = is_grey(native)
+    if grey and native.ndim == 3:
+        native = native[:, :, 0]  # the same image, a third of the work
     small = resized(native, size, rule)
-    grey = small.ndim == 2 or bool((native == native[..., :1]).all())
     pixels = np.repeat(small[..., None], 3, axis=2) if small.ndim == 2 else small
     return _Prepared(pixels, grey, (native.shape[0], native.shape[1]), hash_pixels(native)[:HASH_BYTES])
 
