@@ -29,6 +29,7 @@ def run(
     plugins: "Sequence[Path | str]" = (),
     device: "Literal['auto', 'cpu', 'cuda']" = "auto",
     out: "Path | str | None" = None,
+    track: "Sequence[str]" = (),
 ) -> "Results":
     """Train and evaluate backbones as ``python -m benchmark`` does, with its progress, and return the results.
 
@@ -49,6 +50,7 @@ def run(
         plugins: Python files with backbones of your own, which are run.
         device: where to compute.
         out: the results folder; by default ``results/`` and the name of the data.
+        track: trackers that are told what happens, as for ``--track``, such as ``["mlflow"]``.
 
     Raises:
         benchmark.errors.UserError: what was asked for can't be done; the message is the command's.
@@ -66,7 +68,9 @@ def run(
     from benchmark.data.splits.splits import SplitOptions
     from benchmark.execution.planning.request import SPLIT_SEED, Request, crossed_sources
     from benchmark.records.settings import Settings
+    from benchmark.tracking.trackers import tracked
 
+    tracked(track)  # a name that none has is refused before anything is done
     chosen_folds = folds if folds is None or isinstance(folds, str) else tuple(folds)
     sources = (str(data),) if isinstance(data, str | Path) else tuple(map(str, data))
     options = DataOptions(source=sources[0] if sources else "", size=0)
@@ -85,6 +89,7 @@ def run(
         out=None if out is None else Path(out),
         settings=Settings(plugins=tuple(Path(plugin) for plugin in plugins)),
         command="benchmark.run",
+        track=tuple(track),
     )
     console = Console()
     plan = planned(request, console)

@@ -24,6 +24,9 @@ EXTRA_OF = {
     "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",
+    "tensorboard": "tensorboard",
+    "mlflow": "mlflow",
+    "wandb": "wandb",
 }
 # The first version of Python for which a framework has no stable release.
 NOT_RELEASED_FOR = {"tensorflow": (3, 14)}

@@ -27,6 +27,8 @@ ROOMS = (
     "measurement",
     "models",  # trained networks: kept by a run's worker, asked and exported after it
     "execution",
+    "tracking",  # listens to runs and reads boards, and tells others
+    "publishing",  # boards and kept models, made fit to be given away
     "conformance",
     "cli",
     "surface",  # what a user imports and starts: benchmark/__init__.py, benchmark/__main__.py, the package tumorboard

@@ -6,13 +6,12 @@ import click
 
 from benchmark.dependencies import require_posix
 from benchmark.errors import UserError
-
-_TARGETS = ("onnx", "torchscript", "torch-export", "savedmodel", "tflite")
+from benchmark.models.targets import TARGETS
 
 
 @click.command("export")
 @click.argument("model", metavar="MODEL_OR_DIR")
-@click.option("--to", "target", type=click.Choice(_TARGETS), required=True, help="Which kind of file.")
+@click.option("--to", "target", type=click.Choice(list(TARGETS)), required=True, help="Which kind of file.")
 @click.option(
     "--whole",
     is_flag=True,

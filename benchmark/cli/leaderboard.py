@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from benchmark.cli.json_output import json_option, print_json
+from benchmark.cli.track import track_option, tracking_of
 from benchmark.errors import UserError
 from benchmark.records.results_folder import VIEW
 from benchmark.text import shown
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from benchmark.evaluation.costs import Costs
     from benchmark.reporting.board.filters import View
     from benchmark.reporting.ensembles import Ensembles
+    from benchmark.reporting.leaderboard import WrittenBoard
 
 
 @click.command("leaderboard")
@@ -63,6 +65,12 @@ if TYPE_CHECKING:
     metavar="A B",
     help="Print how two rows differ, and the images that they predict differently; nothing is written.",
 )
+@click.option(
+    "--onnx-latency",
+    is_flag=True,
+    help="Show how long the ONNX files of kept models take for one image (see export).",
+)
+@track_option
 @json_option
 def leaderboard_command(
     folders: tuple[Path, ...],
@@ -74,6 +82,8 @@ def leaderboard_command(
     asked: tuple[str, ...],
     ensemble_weights: Literal["none", "validation"],
     pair: tuple[str, str] | None,
+    onnx_latency: bool,
+    track: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Write the leaderboard of one results folder, or of several, from their records; nothing is trained.
@@ -83,7 +93,10 @@ def leaderboard_command(
     board (--filter, --sort, --columns) is written to the folder view in the first folder, or to --out: the full
     tables stay as they are.
     """
+    from rich.console import Console
+
     from benchmark.evaluation.costs import load_costs
+    from benchmark.models.best import onnx_latencies
     from benchmark.reporting.board.filters import View
     from benchmark.reporting.ensembles import Ensembles
 
@@ -93,13 +106,20 @@ def leaderboard_command(
     chosen = tuple(name.strip() for name in columns.split(",") if name.strip())
     view = View(filters, sort, chosen)
     if pair is not None:
-        if view or out or costs or asked:
+        if view or out or costs or asked or track or onnx_latency:
             raise UserError("--compare prints two rows and writes nothing: give it without other options but --json.")
         _compare(folders, pair, as_json=as_json)
         return
     target = out or (folders[0].joinpath(*VIEW) if view else folders[0])
     ensembles = Ensembles(asked, ensemble_weights) if asked else None
-    _write(folders, target, view, None if costs is None else load_costs(costs), ensembles, as_json=as_json)
+    if track and view:
+        raise UserError("--track tells of the whole board: give it without --filter, --sort and --columns.")
+    read = None if costs is None else load_costs(costs)
+    measured = onnx_latencies(folders) if onnx_latency else {}
+    with tracking_of(track, folders[0], Console(stderr=True)) as tracking:
+        written = _write(folders, target, view, read, ensembles, measured, as_json=as_json)
+        if tracking is not None:
+            tracking.board(written)
 
 
 def _write(
@@ -108,9 +128,10 @@ def _write(
     view: "View",
     costs: "Costs | None",
     ensembles: "Ensembles | None",
+    measured: "dict[str, dict[str, float]]",
     *,
     as_json: bool,
-) -> None:
+) -> "WrittenBoard":
     from rich.console import Console
 
     from benchmark.execution.progress import Steps, show_answers
@@ -118,7 +139,7 @@ def _write(
 
     try:
         with Steps(Console(stderr=True), "Reading records", lines=False) as say:
-            written = write_leaderboard(target, folders, view, costs, say=say, ensembles=ensembles)
+            written = write_leaderboard(target, folders, view, costs, say=say, ensembles=ensembles, measured=measured)
     except OSError as error:
         raise UserError(f"'{target}' can't be written: {error.strerror or error}.") from None
     if as_json:
@@ -128,9 +149,10 @@ def _write(
         print_json(
             {"page": written.page, "answers": written.answers, "rows": kept, "problems": written.board.problems}
         )
-        return
+        return written
     show_answers(Console(), written.answers)
     click.echo(f"Leaderboard: {written.page}")
+    return written
 
 
 def _compare(folders: Sequence[Path], pair: tuple[str, str], *, as_json: bool) -> None:

@@ -27,6 +27,7 @@ from benchmark.cli.option_values import (
     workers,
 )
 from benchmark.cli.standard_streams import open_missing, silence
+from benchmark.cli.track import track_option
 from benchmark.errors import UserError, nearest
 from benchmark.text import plain
 
@@ -53,6 +54,10 @@ COMMANDS = {
     "export": (
         "benchmark.cli.export:export_command",
         "Write a kept model for another runtime, and prove it there.",
+    ),
+    "publish": (
+        "benchmark.cli.publish:publish_command",
+        "Make a board or a kept model fit to be given away, into a folder or to Hugging Face.",
     ),
     "data": ("benchmark.cli.data:data_command", "Look at a data set: classes, patients, duplicates, split."),
     "check": ("benchmark.cli.check:check_command", "Check that a backbone is sound."),
@@ -289,6 +294,7 @@ def _one_value_each(args: list[str]) -> list[str]:
     help="How many runs go on side by side on this machine, each with a GPU, or with its share of the cores; auto is "
     "one for each GPU.  [default: auto]",
 )
+@track_option
 @click.option("--note", default="", metavar="TEXT", help="Words of your own to keep with the new runs.")
 @click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong; also after a command.")
 @click.version_option(package_name="tumorboard", prog_name="tumorboard")

@@ -10,6 +10,7 @@ import click
 
 from benchmark.cli.json_output import json_option, print_json
 from benchmark.cli.standard_streams import silence
+from benchmark.cli.track import tracking_of
 from benchmark.dependencies import how_to_install, require_posix
 from benchmark.errors import UserError
 from benchmark.ownership import other_writers
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from benchmark.execution.planning.request import Request
     from benchmark.recipe import Recipe
     from benchmark.reporting.leaderboard import WrittenBoard
+    from benchmark.tracking.session import Tracking
 
 
 def run(request: "Request") -> int:
@@ -58,10 +60,7 @@ def planned(request: "Request", console: "Console") -> "Plan":
 
 def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary":
     """Do the runs of a plan, write the board, and show how all ended."""
-    from benchmark.execution.controller import Controller
-    from benchmark.execution.executors.base import Control
-    from benchmark.execution.executors.local import LocalExecutor
-    from benchmark.execution.progress import Display, Steps, show_summary
+    from benchmark.execution.progress import Steps, show_summary
     from benchmark.records.suite_membership import save_experiments
 
     make_ready(plan.out)
@@ -69,33 +68,52 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     plan.images.save(plan.out)
     if plan.suite is not None:
         save_experiments(plan.out, plan.suite, plan.members, request.changes)
+    with tracking_of(request.track, plan.out, console) as tracking:
+        summary = _do_runs(plan, request, console, tracking)
+        board: WrittenBoard | None = None
+        problems: tuple[str, ...] = ()
+        if summary.finished:
+            try:
+                with Steps(console, "Writing the leaderboard", lines=False) as say:
+                    board, problems = write_board(plan, say)
+            except KeyboardInterrupt:  # all records are there
+                problems = (f"The leaderboard is not written: python -m benchmark leaderboard {plan.out}",)
+                summary = replace(summary, interrupted=True)
+        models, model_problems = settled_models(plan, request, board)
+        summary = replace(summary, problems=(*summary.problems, *problems, *model_problems))
+        show_summary(console, summary, board.page if board else None, board.answers if board else ())
+        for folder in models:
+            console.print(f"Best model: {folder}", highlight=False, markup=False, soft_wrap=True)
+        if tracking is not None and board is not None:
+            tracking.board(board)
+    return summary
+
+
+def _do_runs(plan: "Plan", request: "Request", console: "Console", tracking: "Tracking | None") -> "Summary":
+    """Do the runs of a plan, which a signal may end early; show what happens, and tell it to trackers."""
+    from benchmark.execution.controller import Controller, Watcher
+    from benchmark.execution.executors.base import Control
+    from benchmark.execution.executors.local import LocalExecutor
+    from benchmark.execution.progress import Display
+
     control = Control()
     before = {number: signal.signal(number, lambda *_: control.ask() and None) for number in _ends_by()}
     if signal.SIGHUP in before:  # it comes more than once, and with prints that fail: none of them is a second wish
         signal.signal(signal.SIGHUP, lambda *_: control.finish())
     try:
         with Display(console, len(plan.jobs), on_unread=control.finish) as display:
+            watcher: Watcher = display
+            if tracking is not None:
+                from benchmark.tracking.session import Watchers
+
+                watcher = Watchers(display, tracking)
             executor = LocalExecutor(request.timeout, plan.environments)
-            summary = Controller(plan, request, executor, control, display).carry_out()
+            summary = Controller(plan, request, executor, control, watcher).carry_out()
         if display.unread:
             silence()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if summary.finished:
-        try:
-            with Steps(console, "Writing the leaderboard", lines=False) as say:
-                board, problems = write_board(plan, say)
-        except KeyboardInterrupt:  # all records are there
-            board, problems = None, (f"The leaderboard is not written: python -m benchmark leaderboard {plan.out}",)
-            summary = replace(summary, interrupted=True)
-    else:
-        board, problems = None, ()
-    models, model_problems = settled_models(plan, request, board)
-    summary = replace(summary, problems=(*summary.problems, *problems, *model_problems))
-    show_summary(console, summary, board.page if board else None, board.answers if board else ())
-    for folder in models:
-        console.print(f"Best model: {folder}", highlight=False, markup=False, soft_wrap=True)
     return summary
 
 

@@ -16,6 +16,7 @@ from benchmark.conformance.fixture import Built, Fault, Subject, Weights, differ
 from benchmark.engines.base import ExportedGraph, NotKept
 from benchmark.engines.cam_stage import NoFeatureMap
 from benchmark.models.runtimes import runtime_of
+from benchmark.models.targets import QUICKEST, TARGETS
 
 
 @dataclass(frozen=True)
@@ -235,14 +236,13 @@ def freezes(subject: Subject) -> None:
 
 @check("can be exported, and then gives the same logits")
 def can_be_exported(subject: Subject) -> str:
-    target = {"torch": "torch-export", "tensorflow": "savedmodel"}.get(subject.engine)
+    target = QUICKEST.get(subject.engine)
     if target is None:
         return f"It is not exported: the engine {subject.engine} exports no networks"
     built, images = subject.build(), subject.images()
     inputs = built.engine.normalize(built.engine.upload(images))
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "exported"
-        path = path.with_suffix(".pt2") if target == "torch-export" else path
+        path = Path(folder) / TARGETS[target].file(target, whole=False)
         try:
             built.engine.export(target, path, ExportedGraph(whole=False))
         except NotKept as error:

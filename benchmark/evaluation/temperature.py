@@ -14,11 +14,16 @@ RANGE = (0.05, 20.0)
 _LEAST = 1e-38  # a probability that float32 rounds to zero
 
 
+def softmax(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> Floats:
+    """Return the softmax over the last axis, of logits divided by a temperature: float64, of the same shape."""
+    values = logits.astype(np.float64) / temperature
+    exponentials = np.exp(values - values.max(axis=-1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+
 def scaled(probabilities: npt.NDArray[np.floating], temperature: float) -> Floats:
     """Return probabilities at a temperature: float64, shape (N, C), rows sum to 1."""
-    logits = np.log(np.maximum(probabilities.astype(np.float64), _LEAST)) / temperature
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+    return softmax(np.log(np.maximum(probabilities.astype(np.float64), _LEAST)), temperature)
 
 
 def cross_entropy(labels: Counts, probabilities: npt.NDArray[np.floating]) -> float:

@@ -12,9 +12,12 @@ import numpy as np
 
 from benchmark.data.dataset import DataSet, Positions
 from benchmark.engines.base import Engine
+from benchmark.evaluation.temperature import softmax
+from benchmark.recipe import Flips
 from benchmark.records.record import Throughput
-from benchmark.training.epoch import Report, softmax
+from benchmark.training.epoch import Report
 from benchmark.training.threads import Watch
+from benchmark.training.views import AXES, averaged, mirrored
 
 _WINDOW_SECONDS = 0.2
 _FEWEST, _MOST = 3, 15  # windows
@@ -95,7 +98,9 @@ class Speeds:
         return speeds, measured_in
 
 
-def measure(engine: Engine, data: DataSet, positions: Positions, batch_size: int, *, report: Report) -> Throughput:
+def measure(
+    engine: Engine, data: DataSet, positions: Positions, batch_size: int, flips: Flips = "none", *, report: Report
+) -> Throughput:
     """Measure a trained network's speed.
 
     Args:
@@ -103,6 +108,7 @@ def measure(engine: Engine, data: DataSet, positions: Positions, batch_size: int
         data: gives the pixels.
         positions: images to use; the first ``batch_size`` of them, repeated where there are fewer.
         batch_size: the recipe's.
+        flips: the views by which each image is predicted; a speed counts images, however many views each has.
         report: gets one ``phase`` event.
 
     Returns:
@@ -112,10 +118,19 @@ def measure(engine: Engine, data: DataSet, positions: Positions, batch_size: int
     watch = Watch()
     pixels = np.ascontiguousarray(data.pixels[np.resize(positions, batch_size)])
     inputs = engine.normalize(engine.upload(pixels))
-    infer = _images_per_s(lambda: engine.forward(inputs), batch_size, engine.synchronize)
+    views = len(AXES[flips])
+
+    def forward() -> None:
+        for _ in range(views):
+            engine.forward(inputs)
 
     def pipeline(batch: np.ndarray = pixels) -> None:
-        softmax(engine.fetch([engine.forward(engine.normalize(engine.upload(batch)))])[0])
+        averaged([
+            softmax(engine.fetch([engine.forward(engine.normalize(engine.upload(view)))])[0])
+            for view in (batch, *mirrored(batch, flips))
+        ])  # fmt: skip
+
+    infer = _images_per_s(forward, batch_size, engine.synchronize)
 
     whole = _images_per_s(pipeline, batch_size, engine.synchronize)
     one = pixels[:1]

@@ -13,6 +13,7 @@ from benchmark.data.sources.files import suffix_of
 from benchmark.errors import UserError
 from benchmark.evaluation.calibration import by_patient, reliability, reports
 from benchmark.evaluation.metrics import Scores, decide, score
+from benchmark.evaluation.temperature import softmax
 from benchmark.models.description import Model
 from benchmark.models.images import AskedImage
 
@@ -47,13 +48,6 @@ class Seen:
     trained_on: npt.NDArray[np.bool_]
     read: npt.NDArray[np.bool_]
     problems: tuple[str, ...]
-
-
-def softmax_at(logits: npt.NDArray[np.floating], temperature: float) -> Floats:
-    """Return probabilities of logits, shape (N, C), at a temperature: float64, rows sum to 1."""
-    values = logits.astype(np.float64) / temperature
-    shifted = np.exp(values - values.max(axis=1, keepdims=True)) if len(values) else values
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 def entropy(probabilities: Floats) -> Floats:
@@ -280,7 +274,7 @@ def answers(
     trained_on = np.zeros(count, dtype=bool)
     for number, (model, seen) in enumerate(members):
         order = [model.class_names.index(name) for name in first.class_names]
-        stacked[number, seen.read] = softmax_at(seen.logits, model.calibration.temperature)[:, order]
+        stacked[number, seen.read] = softmax(seen.logits, model.calibration.temperature)[:, order]
         trained_on[seen.read] |= seen.trained_on
         if model.calibration.distance:
             distances[number, seen.read] = seen.distances / model.calibration.distance

@@ -57,6 +57,29 @@ def settle_models(out: Path, board: Board) -> list[Path]:
     return [kept[key][0] for key in chosen]
 
 
+def onnx_latencies(folders: Sequence[Path]) -> dict[str, dict[str, float]]:
+    """Return the column of the latency of kept models' ONNX files, by the keys of their runs.
+
+    Of several files of a model, the one that takes normalised input is taken: it computes what the network does.
+
+    Raises:
+        UserError: no kept model has such a file.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for folder in (kept for out in folders for kept in kept_models(out)):
+        with contextlib.suppress(UserError):
+            model = Model.read(folder)
+            files = sorted((each for each in model.exports if each.target == "onnx"), key=lambda each: each.whole)
+            if files and files[0].latency_p50_ms is not None:
+                found[model.key] = {"onnx_latency_p50_ms": files[0].latency_p50_ms}
+    if not found:
+        raise UserError(
+            "--onnx-latency: no kept model here has an ONNX file; python -m benchmark export MODEL --to onnx makes "
+            "and measures one."
+        )
+    return found
+
+
 def best_row(rows: Sequence[BoardRow]) -> BoardRow | None:
     """Return the row of a comparison group with the highest macro-F1, of the ranked ones where there are any."""
     scored = [row for row in rows if any(result.scores is not None for result in row.results)]

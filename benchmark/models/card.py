@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from benchmark.models.description import BoardFigures, Model, Score, folder_name
+from benchmark.file_names import with_key
+from benchmark.models.description import BoardFigures, Model, Score
 
 _SHOWN = {
     "macro_f1": "Macro-F1",
@@ -106,7 +107,7 @@ def _rank(board: BoardFigures) -> str:
 
 
 def _use(model: Model) -> str:
-    folder = folder_name(model.backbone.name, model.key)
+    folder = with_key(model.backbone.name, model.key)
     own = f"With TumorBoard:\n\n```sh\npython -m benchmark predict {folder} IMAGES\n```"
     return f"{own}\n\n{_outside(model)}"
 
@@ -121,6 +122,11 @@ def _outside(model: Model) -> str:
         f"`(pixels * {p['scale']:.10g} - {list(p['mean'])}) / {list(p['std'])}`. Output: logits; divide by "
         f"{model.calibration.temperature:.4f} and apply softmax. Classes in order: {', '.join(model.class_names)}."
     )
+    if model.recipe.testing.flips != "none":
+        prepared += (
+            f" Scores and `predict` average the probabilities of mirror images (`testing.flips = "
+            f'"{model.recipe.testing.flips}"`); these lines give those of one view.'
+        )
     saved = model.saved
     if saved.reader == "keras":
         imports = "import keras_cv  # registers its layers\n" if model.backbone.library == "keras_cv" else ""

@@ -268,12 +268,6 @@ class Model(_Part):
                 )
 
 
-def folder_name(backbone: str, key: str) -> str:
-    """Return the name of a model's folder: ``<backbone>-<key8>``, of letters that any file system takes."""
-    name = "".join(c if c.isalnum() or c in "_.-" else "-" for c in backbone)[:60]
-    return f"{name}-{key[:8]}"
-
-
 def short_hash(image_id: str) -> str:
     """Return 16 hex digits of the SHA-256 of an image's id, which may name a patient."""
     return hash_bytes(image_id.encode())[:16]

@@ -4,14 +4,15 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.atomic_files import write_atomically
+from benchmark.atomic_files import flush, tidy_folder, write_atomically
 from benchmark.data.preparation.cache import cache_root
 from benchmark.data.preparation.prepare import load_prepared
 from benchmark.errors import UserError
@@ -22,15 +23,8 @@ from benchmark.models.card import card
 from benchmark.models.description import CARD, EXPORTS, Export, Model, short_hash
 from benchmark.models.images import open_images
 from benchmark.models.keep import PROOF_IMAGES
+from benchmark.models.targets import TARGETS
 
-# Targets: the engine that writes them, and how their files' names end (a folder's name has no end).
-TARGETS: Mapping[str, tuple[str, str]] = {
-    "onnx": ("torch", ".onnx"),
-    "torchscript": ("torch", ".pt"),
-    "torch-export": ("torch", ".pt2"),
-    "savedmodel": ("tensorflow", ""),
-    "tflite": ("tensorflow", ".tflite"),
-}
 TOLERANCE = 1e-3  # of a probability: more, and the file does not compute this network
 
 
@@ -54,7 +48,7 @@ def export_model(
 
     Args:
         folder: of the model.
-        target: one of :data:`TARGETS`.
+        target: one of :data:`~benchmark.models.targets.TARGETS`.
         whole: whether the file takes uint8 images and gives probabilities.
         source: of the images on which it is compared; by default test images of the model's own data, as far as they
             are prepared on this machine.
@@ -65,16 +59,23 @@ def export_model(
     """
     model = Model.read(folder)
     model.check_files(folder)
-    engine, suffix = TARGETS[target]
+    engine = TARGETS[target].engine
     if engine == "tensorflow" and model.saved.reader != "keras":
         raise UserError(
             f"{model.backbone.name} is a torch network, which has no {target}: give --to onnx, torchscript or "
             "torch-export."
         )
+    if engine == "torch" and model.backbone.library == "keras_cv":
+        raise UserError(
+            f"{model.backbone.name} is read by keras-cv, which imports TensorFlow, and {target} is written by torch: "
+            "two frameworks can't share a process. Give --to savedmodel or tflite."
+        )
     pixels = proof_pixels(model, source)
-    name = f"model{'-whole' if whole else ''}{suffix}" if suffix else f"{target}{'-whole' if whole else ''}"
+    name = TARGETS[target].file(target, whole=whole)
     home = folder / EXPORTS
-    with tempfile.TemporaryDirectory() as temporary:
+    home.mkdir(exist_ok=True)
+    tidy_folder(home / name)
+    with tempfile.TemporaryDirectory(dir=home, prefix=f".new-{name}-") as temporary:
         given, reference, computed = (Path(temporary) / f"{word}.npz" for word in ("images", "own", "theirs"))
         np.savez(given, pixels=pixels)
         shared = {
@@ -152,12 +153,18 @@ def _probabilities(path: Path) -> npt.NDArray[np.float64]:
 
 
 def _put(written: Path, target: Path) -> None:
-    """Move a file or folder to its place, where nothing is left of an earlier one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_dir():
-        shutil.rmtree(target)
-    target.unlink(missing_ok=True)
-    shutil.move(written, target)
+    """Rename what was written beside its place; what stood there is put aside first, and then removed."""
+    for path in (*written.rglob("*"), written):
+        flush(path)
+    old = target.with_name(f".old-{target.name}-{uuid4().hex[:8]}")
+    if target.exists():
+        target.rename(old)
+    written.rename(target)
+    flush(target.parent)
+    if old.is_dir():
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        old.unlink(missing_ok=True)
 
 
 def _hash(path: Path) -> str:

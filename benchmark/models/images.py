@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.data.sources import open_source
+from benchmark.data.sources import is_named, is_plain_tree, open_source
 from benchmark.data.sources.base import Item, Source
 from benchmark.data.sources.dicom_headers import with_headers
 from benchmark.data.sources.files import decode_file, is_image, suffix_of
 from benchmark.data.sources.layout import tidy_class
 from benchmark.data.sources.manifest_table import MANIFESTS, Cells, read_table
 from benchmark.data.sources.medical import MEDICAL_SUFFIXES, Volumes, require_libraries
-from benchmark.data.sources.remote import KNOWN_SETS, is_remote
 from benchmark.data.sources.tree import FileTree, inside, read_bytes
 from benchmark.errors import UserError
 
@@ -56,12 +55,10 @@ def open_images(spec: str, class_names: Sequence[str], *, unlabelled: bool = Fal
     path = Path(spec).expanduser()
     if path.is_file() and is_image(path.name):
         return _of_file(path)
-    named = spec == "phantom" or spec in KNOWN_SETS or (is_remote(spec) and not path.exists())
+    named = is_named(spec)
     if not named and (path.is_dir() or path.suffix.lower() == ".zip"):
         tree = FileTree(path)
-        if not any(file.rpartition("/")[2].lower().startswith("manifest.") for file in tree.files) and not any(
-            file.lower().endswith(".mat") for file in tree.files
-        ):
+        if is_plain_tree(tree):
             return _of_tree(tree, class_names, unlabelled=unlabelled)
     elif not named and path.is_file() and path.suffix.lower() in MANIFESTS:
         lines = read_table(read_bytes(path), str(path), required=("path",))

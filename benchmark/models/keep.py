@@ -21,9 +21,10 @@ from benchmark.engines.base import Engine, NotKept
 from benchmark.evaluation.calibration import OPERATING_SPECIFICITY, at_specificity, reliability
 from benchmark.evaluation.metrics import score
 from benchmark.evaluation.temperature import fit_temperature, scaled
+from benchmark.file_names import with_key
 from benchmark.hashing import hash_file
 from benchmark.models.card import card
-from benchmark.models.description import CARD, Calibration, Input, Model, TrainingImages, folder_name, short_hash
+from benchmark.models.description import CARD, Calibration, Input, Model, TrainingImages, short_hash
 from benchmark.models.feature_distance import HASH_BYTES, MOST_TRAINING, MOST_VALIDATION, TrainingFeatures
 from benchmark.models.licences import licence_of_weights
 from benchmark.records.record import DataFacts, Predictions, Record
@@ -43,7 +44,7 @@ Report = Callable[[Mapping[str, Any]], None]
 
 def model_folder(out: Path, backbone: str, key: str) -> Path:
     """Return where the model of a run is kept: ``OUT/models/<backbone>-<key8>``."""
-    return out / FOLDER / folder_name(backbone, key)
+    return out / FOLDER / with_key(backbone, key)
 
 
 def keep_model(

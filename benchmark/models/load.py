@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from backbones import Backbone
 from backbones.registry import load_registry
-from benchmark.data.preparation.index import hash_pixels
+from benchmark.data.preparation.index import hash_pixels, is_grey
 from benchmark.data.preparation.pixels import resized
 from benchmark.data.preparation.threads import usable_cpus
 from benchmark.dependencies import how_to_install
@@ -24,12 +24,14 @@ from benchmark.engines.base import Engine, NotKept
 from benchmark.engines.cam_stage import NoFeatureMap
 from benchmark.errors import UserError
 from benchmark.evaluation.cam_metrics import grad_cam, normalized
-from benchmark.models.answers import Seen, answers, softmax_at
+from benchmark.evaluation.temperature import softmax
+from benchmark.models.answers import Seen, answers
 from benchmark.models.description import Model
 from benchmark.models.feature_distance import HASH_BYTES, TrainingFeatures
 from benchmark.models.images import AskedImage, Pixels
 from benchmark.recipe import Head, Recipe
 from benchmark.records.outcomes import RunFailure
+from benchmark.training.views import logits_of_views
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +87,8 @@ class LoadedModel:
                 return
             pixels = np.stack([each.pixels for each in batch])
             given = self._forward(pixels)
-            logits.append(given[0])
+            forward: Callable[[Pixels], npt.NDArray[np.float32]] = lambda view: self._forward(view)[0]  # noqa: E731
+            logits.append(logits_of_views(forward, pixels, given[0], self.model.recipe.testing.flips))
             features.append(given[1])
             facts.extend(replace(each, pixels=_NOTHING) for each in batch)
             batch.clear()
@@ -140,9 +143,11 @@ class LoadedModel:
         return pixels, np.concatenate(maps), ""
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float64]:
-        """Return probabilities at the model's temperature for prepared images: (N, S, S, 3) to (N, C)."""
+        """Return probabilities at the model's temperature for prepared images, of one view each, as a file of the
+        network alone gives them: (N, S, S, 3) to (N, C).
+        """
         logits = [self._forward(pixels[start : start + _BATCH])[0] for start in range(0, len(pixels), _BATCH)]
-        return softmax_at(np.concatenate(logits), self.model.calibration.temperature)
+        return softmax(np.concatenate(logits), self.model.calibration.temperature)
 
     def _forward(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Return logits and, where they can be had, features of prepared images."""
@@ -188,8 +193,10 @@ _DONE: Any = None
 
 
 def _prepare(native: Pixels, size: int, rule: Any) -> _Prepared:
+    grey = is_grey(native)
+    if grey and native.ndim == 3:
+        native = native[:, :, 0]  # the same image, a third of the work
     small = resized(native, size, rule)
-    grey = small.ndim == 2 or bool((native == native[..., :1]).all())
     pixels = np.repeat(small[..., None], 3, axis=2) if small.ndim == 2 else small
     return _Prepared(pixels, grey, (native.shape[0], native.shape[1]), hash_pixels(native)[:HASH_BYTES])
 

@@ -13,9 +13,10 @@ import numpy.typing as npt
 from benchmark.dependencies import how_to_install
 from benchmark.engines.base import NotKept
 from benchmark.errors import UserError
+from benchmark.evaluation.temperature import softmax
 from benchmark.host import installed_versions
-from benchmark.models.answers import softmax_at
 from benchmark.models.load import LoadedModel
+from benchmark.models.targets import TARGETS
 
 Compute = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 
@@ -57,7 +58,7 @@ def compute(loaded: LoadedModel, target: str, path: Path, pixels: npt.NDArray[np
     inputs = pixels if whole else np.ascontiguousarray(engine.fetch([engine.normalize(engine.upload(pixels))])[0])
     outputs, alone = run(inputs), run(inputs[:1])
     temperature = loaded.model.calibration.temperature
-    probabilities, of_one = ((each.astype(np.float64) if whole else softmax_at(each, temperature))
+    probabilities, of_one = ((each.astype(np.float64) if whole else softmax(each, temperature))
                              for each in (outputs, alone))  # fmt: skip
     if (
         probabilities.shape != (len(pixels), len(loaded.class_names))
@@ -75,16 +76,17 @@ def runtime_of(target: str, path: Path) -> tuple[Compute, str]:
         NotKept: it can't read the file.
         UserError: it is not installed.
     """
-    if target == "onnx":
-        return _onnx(path), _named("onnxruntime")
-    if target in ("torchscript", "torch-export"):
+    runtime = TARGETS[target].runtime
+    if runtime == "onnxruntime":
+        return _onnx(path), _named(runtime)
+    if runtime == "torch":
         from benchmark.engines.torch.export import run as run_torch
 
-        return run_torch(target, path), _named("torch")
+        return run_torch(target, path), _named(runtime)
     from benchmark.engines.tensorflow.export import run as run_tensorflow
 
     lite = "TensorFlow Lite of " if target == "tflite" else ""
-    return run_tensorflow(target, path), lite + _named("tensorflow")
+    return run_tensorflow(target, path), lite + _named(runtime)
 
 
 def _named(package: str) -> str:

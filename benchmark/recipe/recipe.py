@@ -18,6 +18,7 @@ from benchmark.recipe.sections import (
     Regularization,
     Schedule,
     Section,
+    Testing,
     Tuning,
 )
 
@@ -34,7 +35,7 @@ def _flat_families(value: Any) -> Any:
 
 
 # What decides which images a row is trained, chosen and judged on, and what of them it sees.
-_ADDED = {"early_stopping.monitor": "val_loss", "execution.threads": "auto"}
+_ADDED = {"early_stopping.monitor": "val_loss", "execution.threads": "auto", "testing.flips": "none"}
 _SAME_FOR_ALL = ("resize", "validation_fraction", "families")
 
 
@@ -69,6 +70,7 @@ class Recipe(Section):
     head: Head = Head()
     batch_norm: BatchNorm = BatchNorm()
     early_stopping: EarlyStopping = EarlyStopping()
+    testing: Testing = Testing()
     execution: Execution = Execution()
     tuning: Tuning = Tuning()
     families: Annotated[Mapping[str, Mapping[str, Any]], BeforeValidator(_flat_families)] = {}
@@ -84,6 +86,8 @@ class Recipe(Section):
             section, _, name = dotted.partition(".")
             if values[section][name] == before:
                 del values[section][name]
+                if not values[section]:  # the section came with the field
+                    del values[section]
         return values
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Switch = Literal["auto", "on", "off"]
+Flips = Literal["none", "horizontal", "all"]
 
 
 class Section(BaseModel):
@@ -149,6 +150,16 @@ class EarlyStopping(Section):
     patience: Annotated[int, Field(ge=1)] | None = None
     restore_best: bool = True
     monitor: Literal["val_loss", "val_macro_f1"] = "val_loss"
+
+
+class Testing(Section):
+    """How validation and test images are predicted once training is over; the epoch is chosen without it.
+
+    ``flips`` averages the probabilities of an image and of its mirror images: ``horizontal`` is one mirror image,
+    ``all`` is four views, left and right, up and down. It costs as many predictions, which the speeds have in them.
+    """
+
+    flips: Flips = "none"
 
 
 class Execution(Section):

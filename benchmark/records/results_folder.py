@@ -26,6 +26,8 @@ MOVED = (CLAIMS, FAILED, LOGS, WORK)
 GUIDE = "README.txt"
 VIEW: Place = ("view",)  # where a part of the board is written, so that the whole stays
 VIEW_MARK = "view.txt"  # says in a folder of tables that they are a part, and of what
+# How the names of pictures and pages begin that show test images, or name them.
+_WITH_IMAGES = ("gallery", "plot_cams", "plot_montage")
 _TITLE = "TumorBoard: what lies in this folder"
 _MAX_BYTES = 2**16  # of a README.txt that is read
 _TEXT = f"""{_TITLE}
@@ -57,6 +59,7 @@ What these are made from, to be kept and copied together:
   suites/            which runs belong to a suite
   thumbnails/        small copies of the test images, for the page and the gallery
   image_facts/       what is known of test images: plane, scanner, source, slice thickness, lesion area
+  tensorboard/, wandb/   what "--track" wrote for these programs, if it was asked for
   parity/, audit/    what "python -m benchmark parity" and "python -m benchmark data SOURCE --audit" wrote, if any
 
 What the program needs for itself:
@@ -69,6 +72,11 @@ Everything under "To look at" can be made anew from the rest:
 
 Research software, not for clinical use.
 """
+
+
+def shows_images(name: str) -> bool:
+    """Return whether a picture or page of a results folder, by its file's name, shows test images."""
+    return name.startswith(_WITH_IMAGES)
 
 
 def has_old_layout(out: Path) -> bool:

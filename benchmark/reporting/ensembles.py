@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.errors import UserError, nearest
-from benchmark.evaluation.temperature import cross_entropy
+from benchmark.evaluation.temperature import cross_entropy, softmax
 from benchmark.hashing import hash_json
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import BackboneFacts, NetworkFacts, Predictions, Record, Throughput, Timings
@@ -195,15 +195,11 @@ def fit_shares(labels: npt.NDArray[np.int64], probabilities: Floats) -> Floats:
     """
     from scipy.optimize import minimize
 
-    def shares_of(values: Floats) -> Floats:
-        shifted = np.exp(values - values.max())
-        return np.asarray(shifted / shifted.sum())
-
     def loss(values: Floats) -> float:
-        return cross_entropy(labels, np.tensordot(shares_of(values), probabilities, axes=1))
+        return cross_entropy(labels, np.tensordot(softmax(values), probabilities, axes=1))
 
     found = minimize(loss, np.zeros(len(probabilities)), method="L-BFGS-B", bounds=[(-10, 10)] * len(probabilities))
-    return shares_of(np.asarray(found.x))
+    return softmax(np.asarray(found.x))
 
 
 def _record(records: Sequence[Record], name: str, shares: list[float], weights: Weights, seed: int) -> Record:

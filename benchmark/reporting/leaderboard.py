@@ -1,14 +1,16 @@
 """The leaderboard: records in, tables and plots out. Scores are computed anew from the records each time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from benchmark.atomic_files import write_atomically
 from benchmark.errors import UserError
 from benchmark.evaluation.costs import Costs
 from benchmark.records.results_folder import RECORDS, VIEW_MARK, write_guide
 from benchmark.reporting.board.board import Board, make_board
+from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.filters import View
 from benchmark.reporting.board.load_records import gather
 from benchmark.reporting.board.parity import with_certificates
@@ -37,13 +39,19 @@ class WrittenBoard:
     board: Board
 
 
-def read_board(*folders: Path, costs: Costs | None = None, ensembles: Ensembles | None = None) -> Board:
+def read_board(
+    *folders: Path,
+    costs: Costs | None = None,
+    ensembles: Ensembles | None = None,
+    measured: Mapping[str, Values] = MappingProxyType({}),
+) -> Board:
     """Score every record in results folders and gather them into a board; what can't be used is named on it.
 
     Args:
         folders: the results folders.
         costs: what each error costs, for the column ``cost``; without them it is empty.
         ensembles: rows that are averages of others.
+        measured: by the key of a run, values of columns that were measured beside it.
 
     Raises:
         UserError: a folder has no record at all, or an ensemble can't be made.
@@ -59,6 +67,10 @@ def read_board(*folders: Path, costs: Costs | None = None, ensembles: Ensembles 
             stored.corrupted.get(record.key),
         )
         for record, predictions in stored
+    ]
+    results = [
+        replace(result, score_values={**result.score_values, **measured.get(result.record.key, {})})
+        for result in results
     ]
     if ensembles is not None:
         results = with_ensembles(results, ensembles.asked, ensembles.weights)
@@ -87,6 +99,7 @@ def write_leaderboard(
     costs: Costs | None = None,
     say: Callable[[str], None] = lambda text: None,
     ensembles: Ensembles | None = None,
+    measured: Mapping[str, Values] = MappingProxyType({}),
 ) -> WrittenBoard:
     """Write the tables (CSV, Markdown, LaTeX), the plots, the gallery and the interactive page of results folders.
 
@@ -97,6 +110,7 @@ def write_leaderboard(
         costs: what each error costs, for the column ``cost``; without them it is empty.
         say: is told what is being done, a few words at a time.
         ensembles: rows that are averages of others.
+        measured: by the key of a run, values of columns that were measured beside it.
 
     Raises:
         UserError: there is no record at all, an ensemble can't be made, the view asks for what is not there, or the
@@ -117,7 +131,8 @@ def write_leaderboard(
     if view:
         require_no_full_tables(out)
     say("Reading records, computing intervals")
-    board, reports = with_reports(view.of(read_board(*folders, costs=costs, ensembles=ensembles)), folders)
+    board = read_board(*folders, costs=costs, ensembles=ensembles, measured=measured)
+    board, reports = with_reports(view.of(board), folders)
     board, reports = free_for_reports(board, reports, out)
     board = replace(board, notes=(*board.notes, *letters_note(board.class_names)))
     out.mkdir(parents=True, exist_ok=True)

@@ -16,12 +16,14 @@ from benchmark.draws.augmentation import Draws, draw_batch
 from benchmark.draws.randomness import epoch_order, image_numbers, step_seed
 from benchmark.engines.base import Engine, Handle, StepInput
 from benchmark.evaluation.metrics import confusion_matrix, macro_f1
+from benchmark.evaluation.temperature import softmax
 from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import Timings
 from benchmark.training.clock import Clock
 from benchmark.training.prefetch import Feed, near_equal_batches
 from benchmark.training.schedules import ema_decay, factor
+from benchmark.training.views import AXES, averaged, mirrored
 
 Report = Callable[[Mapping[str, Any]], None]
 Features = npt.NDArray[Any]
@@ -31,13 +33,6 @@ _T = TypeVar("_T")
 # rarely to cost anything.
 _WINDOW_SECONDS = 0.5
 _WARM_UP_STEPS = 3
-
-
-def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Return the softmax over the last axis, in float64."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    exponentials = np.exp(shifted)
-    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
 
 
 def class_weights(recipe: Recipe, data: DataSet, train: Positions) -> npt.NDArray[np.float64]:
@@ -238,6 +233,22 @@ class Loop:
                 f"{len(self.data.class_names)} classes.",
             )
         return softmax(stacked)
+
+    def predict_views(self, positions: Positions) -> npt.NDArray[np.float64]:
+        """Return probabilities of shape (N, C), averaged over the views that the recipe tests an image by.
+
+        Kept outputs of frozen stages are of the images as they are: mirror images go through the whole network.
+        """
+        flips = self.recipe.testing.flips
+        views = [self.predict(positions)]
+        for number in range(len(AXES[flips]) - 1):
+            logits = []
+            for batch in near_equal_batches(positions, self.batch_size):
+                view = mirrored(np.asarray(self.data.pixels[batch]), flips)[number]
+                inputs = self.engine.normalize(self.engine.upload(view))
+                logits += self.engine.fetch([self.engine.forward(inputs)])
+            views.append(softmax(np.concatenate(logits)))
+        return averaged(views)
 
     def validate(self, epoch: int) -> tuple[float, float]:
         """Return mean cross-entropy (unweighted, in nats) and macro-F1 on the validation images."""

@@ -25,6 +25,7 @@ from benchmark.training.epoch import Loop, Report
 from benchmark.training.feature_cache import Caching, cached_features
 from benchmark.training.learning_rate_search import search
 from benchmark.training.threads import has_slowed
+from benchmark.training.views import AXES
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def train(
         train_images_per_s=None if quartiles is None else float(quartiles[1]),
         train_images_per_s_iqr=None if quartiles is None else float(quartiles[2] - quartiles[0]),
         resumed_from=fitted.resumed_from,
-        execution={**network.execution, **progress.choices, "batch": loop.batch_in_words},
+        execution={**network.execution, **progress.choices, "batch": loop.batch_in_words, **_views(recipe)},
         batch_size=loop.batch_size,
         trials=tuple(trials),
         feature_cache=feature_cache,
@@ -227,11 +228,17 @@ def _patience_is_over(stopping: EarlyStopping, progress: Progress) -> bool:
     return stopping.patience is not None and len(progress.history) - progress.best_epoch >= stopping.patience
 
 
+def _views(recipe: Recipe) -> dict[str, str]:
+    """Return what the record says of several views of an image; nothing where there is one."""
+    views = len(AXES[recipe.testing.flips])
+    return {} if views == 1 else {"views": f"{views} (flips: {recipe.testing.flips})"}
+
+
 def _predictions(loop: Loop) -> Predictions:
     """Return probabilities for validation and test images."""
     validation, test = loop.split.validation, loop.split.test
     positions = np.concatenate([validation, test])
-    probabilities = np.concatenate([loop.predict(validation), loop.predict(test)])
+    probabilities = np.concatenate([loop.predict_views(part) for part in (validation, test)])
     if not np.isfinite(probabilities).all():
         raise RunFailure(Outcome.DIVERGED, "Predictions on the test images are not finite; lower the learning rate.")
     if loop.data.groups is not None:

@@ -79,6 +79,7 @@ OTHER_VALUES: dict[str, Any] = {
     "execution.compile": "off",
     "execution.deterministic": True,
     "execution.accumulate": 3,
+    "testing.flips": "horizontal",
     "execution.threads": 1,
     "tuning.learning_rates": (0.01, 0.02),
 }
@@ -90,7 +91,7 @@ FIELDS = [name for name in field_names() if name != "families"]
 
 
 # fields that came later: at what was done before there were such, a key is what it was
-ADDED = {"early_stopping.monitor": "val_loss", "execution.threads": "auto"}
+ADDED = {"early_stopping.monitor": "val_loss", "execution.threads": "auto", "testing.flips": "none"}
 
 
 def the_run(**changes: Any) -> Run:

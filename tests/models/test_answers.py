@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.models.answers import answers, disagreement, entropy, judge, softmax_at
+from benchmark.evaluation.temperature import softmax
+from benchmark.models.answers import answers, disagreement, entropy, judge
 from benchmark.models.images import AskedImage
 from tests.models.described import a_model, seen
 
@@ -141,7 +142,7 @@ def test_entropy_and_disagreement_by_hand() -> None:
     np.testing.assert_allclose(entropy(np.array([[0.5, 0.5], [1.0, 0.0]])), [1.0, 0.0], atol=1e-12)
     members = np.array([[[1.0, 0.0]], [[0.0, 1.0]]])
     np.testing.assert_allclose(disagreement(members), [1.0])
-    np.testing.assert_allclose(softmax_at(np.array([[2.0, 0.0]]), 2.0)[0, 0], 1 / (1 + np.exp(-1)))
+    np.testing.assert_allclose(softmax(np.array([[2.0, 0.0]]), 2.0)[0, 0], 1 / (1 + np.exp(-1)))
 
 
 def test_the_page_shows_images_from_all_over_the_source_that_were_not_trained_on() -> None:

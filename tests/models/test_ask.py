@@ -258,6 +258,27 @@ def test_none_is_kept_where_none_is_wanted_and_a_better_row_takes_the_place(tmp_
     assert f"Best model: {left}" in done.stdout
 
 
+def test_a_model_that_averages_mirror_images_answers_as_its_run_did(tmp_path: Path) -> None:
+    from benchmark.evaluation.temperature import scaled
+
+    bench = trained(tmp_path, "--backbone", "test/torch", "--set", "testing.flips=horizontal")
+    ((record, before),) = RecordStore(bench.out).read_all()
+    assert before is not None
+    assert record.network is not None
+    assert record.network.execution["views"] == "2 (flips: horizontal)"
+    folder, test = find_model(bench.out), before.part("test")
+    model = Model.read(folder)
+    expected = scaled(test.probabilities, model.calibration.temperature)
+    plugin = ("--plugin", str(bench.plugin))
+    done = command(bench, "predict", str(folder), str(bench.images), *plugin, "--out", str(tmp_path / "said"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = {row["image"]: [float(row["p_glioma"]), float(row["p_notumor"])] for row in predictions(tmp_path / "said")}
+    np.testing.assert_allclose([said[name] for name in test.image_ids.tolist()], expected, atol=1e-4)
+    done = command(bench, "export", str(folder), "--to", "torchscript", *plugin)  # a file is the network alone
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'testing.flips = "horizontal"' in (folder / "README.md").read_text()
+
+
 @pytest.mark.parametrize("target", ["torchscript", "torch-export", "onnx"])
 @pytest.mark.parametrize("whole", [True, False])
 def test_an_export_is_proven_by_its_own_runtime(bench: Bench, target: str, whole: bool) -> None:

@@ -45,7 +45,7 @@ def works(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("module", sorted(set(EXTRA_OF) - {"kagglehub", "huggingface_hub"}))
+@pytest.mark.parametrize("module", sorted(set(EXTRA_OF) - {"kagglehub", "huggingface_hub", "tensorboard"}))
 def test_the_environment_is_what_it_says(module: str) -> None:
     assert (importlib.util.find_spec(module) is not None) == (EXTRA_OF[module] in INSTALLED)
 

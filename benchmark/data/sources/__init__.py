@@ -1,13 +1,25 @@
 """Sources: where images come from. :func:`open_source` turns what a user wrote into one."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.data.sources.base import Source
 from benchmark.errors import UserError, nearest
 
-__all__ = ["Source", "open_source"]
+if TYPE_CHECKING:
+    from benchmark.data.sources.tree import FileTree
+
+__all__ = ["Source", "is_named", "is_plain_tree", "open_source"]
 
 EMBEDDED = "phantom"
+
+
+def is_named(spec: str) -> bool:
+    """Return whether what a user wrote is a name of data, embedded or elsewhere, rather than a path."""
+    from benchmark.data.sources import remote
+
+    known = spec == EMBEDDED or spec in remote.KNOWN_SETS
+    return known or (remote.is_remote(spec) and not Path(spec).expanduser().exists())
 
 
 def open_source(spec: str) -> Source:
@@ -29,7 +41,7 @@ def open_source(spec: str) -> Source:
         from benchmark.data.sources.phantom import PhantomSource
 
         return PhantomSource(seed=0)
-    if spec in remote.KNOWN_SETS or (remote.is_remote(spec) and not path.exists()):
+    if is_named(spec):
         from benchmark.data.sources.remote.base import PublishedSource
 
         fetched = remote.fetch(spec)
@@ -60,6 +72,13 @@ def _of_path(path: Path, spec: str) -> Source:
     if table is not None:
         return ManifestSource(path, tree, table)
     return ChengSource(tree) if ChengSource.recognises(tree) else FolderSource(tree)
+
+
+def is_plain_tree(tree: "FileTree") -> bool:
+    """Return whether a folder or zip file holds image files alone, and neither a manifest nor Cheng's slices."""
+    from benchmark.data.sources.cheng import ChengSource
+
+    return _manifest_in(tree.files) is None and not ChengSource.recognises(tree)
 
 
 def _manifest_in(files: tuple[str, ...]) -> str | None:

@@ -107,10 +107,14 @@ class WorkerProcess:
         return self.process.poll() is None and not left - {own}
 
     def end(self) -> int:
-        """End it and every process that it started, but none that was there before; return its exit code."""
-        code = end_tree(self.process, self._attempt, lambda: self._before | self._others())
+        """End it and every process that it started, but none of others; return its exit code."""
+        code = end_tree(self.process, self._attempt, lambda: self._not_its_own() | self._others())
         self._reader.join(timeout=2)  # a process that escaped with the pipe in its hands is not waited for
         return code
+
+    def _not_its_own(self) -> set[int]:
+        """Return the processes that were there before it, and what those started since, as trackers do."""
+        return self._before | {child.pid for pid in self._before for child in descendants(pid)}
 
     def _ask(self, request: Mapping[str, object]) -> None:
         assert self.process.stdin is not None

@@ -21,6 +21,7 @@ from benchmark.execution.planning.side_by_side import Environments, worker_envir
 from benchmark.execution.planning.suite_expansion import Entry, entries_of, for_backbone
 from benchmark.execution.planning.weights import Weights, resolve_weights
 from benchmark.execution.worker.job import Job
+from benchmark.file_names import file_name
 from benchmark.recipe import Recipe
 from benchmark.recipe.suite import Suite, load_suite
 from benchmark.records.outcomes import Outcome
@@ -109,7 +110,7 @@ def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
     ]
     every = [fold for _, _, folds in parts for fold in folds]
     _check_batch_size(request, every)
-    out = (request.out or Path("results") / _folder_name(_data_name(request, every))).absolute()
+    out = (request.out or Path("results") / (file_name(_data_name(request, every), dots=False) or "data")).absolute()
     _check_writable(out)
     jobs, members = _Maker(request, devices, out).make(parts)
     notes += [f"Plug-in {plugin.origin} is left out: {plugin.reason}." for plugin in registry.broken]
@@ -199,11 +200,6 @@ def _data_name(request: Request, folds: Sequence[Fold]) -> str:
     if not request.cross:
         return folds[0].data.name
     return "-".join(("cross", *(fold.data.name for fold in folds[: len(request.cross)])))
-
-
-def _folder_name(name: str) -> str:
-    """Return a data set's name as one folder's name, whatever is in it."""
-    return "".join(c if c.isalnum() or c in "_-" else "-" for c in name)[:80] or "data"
 
 
 def _check_writable(out: Path) -> None:

@@ -55,6 +55,7 @@ class Request:
         dry_run: show the plan and how long it may take, and do nothing.
         settings: the choices that every run gets unchanged.
         command: what was typed, for the record.
+        track: which trackers are told what happens, as ``--track`` names them.
     """
 
     backbones: tuple[str, ...] = ()
@@ -77,6 +78,7 @@ class Request:
     dry_run: bool = False
     settings: Settings = field(default_factory=Settings)
     command: str = ""
+    track: tuple[str, ...] = ()
 
 
 def request_of(options: dict[str, Any]) -> Request:

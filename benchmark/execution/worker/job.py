@@ -14,6 +14,7 @@ from benchmark.data.audit.audit import Audit
 from benchmark.engines import engine_entry
 from benchmark.execution.executors.process_tree import ATTEMPT_VARIABLE
 from benchmark.execution.planning.weights import Weights
+from benchmark.file_names import file_name
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import BackboneFacts, DataFacts, Record
 from benchmark.records.results_folder import LOGS, WORK
@@ -104,8 +105,8 @@ class Job(BaseModel):
     @property
     def log(self) -> Path:
         """The file that gets what the worker and the backbone print."""
-        name = "".join(c if c.isalnum() or c in "_-." else "-" for c in self.run.backbone)
-        return self.out.joinpath(*LOGS, f"{name[:_LONGEST_NAME]}-{short(self.key)}.log")
+        name = file_name(self.run.backbone, longest=_LONGEST_NAME)
+        return self.out.joinpath(*LOGS, f"{name}-{short(self.key)}.log")
 
     def log_tail(self) -> list[str]:
         """Return the last lines of the log, without terminal codes; none where there is no log."""

@@ -188,11 +188,12 @@ class _Work:
         if wrong:
             raise RunFailure(Outcome.ERROR, f"What the backbone predicted can't be used: {wrong}.")
 
+        flips = run.recipe.testing.flips
         speeds, self.provenance["speeds_measured_in"] = self.speeds.of(
             speed_of(backbone, run, len(data.class_names), training.batch_size, training.execution),
             job.key,
             lambda: self._measured_alone(
-                lambda: measure(engine, data, split.test, training.batch_size, report=self.channel.report)
+                lambda: measure(engine, data, split.test, training.batch_size, flips, report=self.channel.report)
             ),
         )
         self.facts["throughput"] = speeds.model_copy(

@@ -167,6 +167,12 @@ COLUMNS: tuple[Column, ...] = (
         "Mean squared difference between the probabilities and the truth, 0 to 2.", better="lower",
         of_test=lambda scores, test: brier(test.labels, test.probabilities)),
     # the values of the next ones come from derived_scores: they need validation images, or costs
+    _calibration("ece_temperature", "ECE at the temperature",
+        "Calibration error where logits are divided by the temperature that fits validation images best.",
+        better="lower", average=Average.FOLDS_BY_IMAGES),
+    _calibration("temperature", "temperature",
+        "That temperature (Guo et al. 2017): over 1 where the network is too sure of itself.", better="",
+        average=Average.FOLDS, outputs=("page",), digits=2),
     _calibration("sensitivity_at_95", "sensitivity",
         "Share of the tumours that are found, at the threshold that has a specificity of 95 % on validation images.",
         average=Average.FOLDS_BY_ILL),
@@ -252,6 +258,9 @@ COLUMNS: tuple[Column, ...] = (
         _cam(f"cam_images_{side}", f"images, {side}", f"Images whose prediction is {side}.", kind=Kind.WHOLE)
         for side in ("right", "wrong")
     ),
+    Column("onnx_latency_p50_ms", "ONNX latency p50 ms",
+        "Median time in milliseconds of a single image of the kept model's ONNX file on onnxruntime, on a processor.",
+        Kind.NUMBER, Average.RUNS, "speed", ("page",), "lower"),
     # --- facts of the runs
     Column("precision", "precision", "The number format of the computation.", of_record="identity.precision"),
     _whole("batch_size", "batch size", "Images at once while speeds were measured.",

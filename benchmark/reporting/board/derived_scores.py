@@ -14,6 +14,7 @@ from benchmark.evaluation.decisions.selective import conformal_scores, risk_cove
 from benchmark.evaluation.intervals import Interval, wilson
 from benchmark.evaluation.metrics import Floats, RunScores, Scores, confusion_matrix, decide, macro_f1, score
 from benchmark.evaluation.predictions import DESIGN_EFFECTS
+from benchmark.evaluation.temperature import fit_temperature, scaled
 from benchmark.records.record import DataFacts, Predictions, Record
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import COLUMNS, in_section, values_of
@@ -34,11 +35,21 @@ def scores_of(record: Record, scores: RunScores, predictions: Predictions) -> Va
     selective = risk_coverage(test.labels, test.probabilities)
     values |= {"aurc": selective.area, "coverage_at_5": selective.coverage_at()}
     values |= conformal_scores(validation, test)
+    values |= _at_temperature(validation, test)
     if record.data.negative is not None:
         values |= net_benefits(test, validation, record.data.negative, trained_shares(record))
     if not record.data.grouped:
         values |= {f"macro_f1_deff{effect}": values["macro_f1"] for effect in DESIGN_EFFECTS}
     return values | _operating_point(record, predictions) | _prior_corrected(record, test) | _by_patient(record, test)
+
+
+def _at_temperature(validation: Predictions, test: Predictions) -> Values:
+    """Return the temperature that fits validation images best, and the calibration error on test images with it."""
+    if not len(validation.labels):
+        return {}
+    temperature = fit_temperature(validation.labels, validation.probabilities)
+    error = reliability(test.labels, scaled(test.probabilities, temperature)).error
+    return {"temperature": temperature, "ece_temperature": error}
 
 
 def trained_shares(record: Record) -> Floats | None:

@@ -349,7 +349,7 @@ def _cam_cell(cell: Cell, reference: bool) -> str:
 def _speeds(rows: Sequence[BoardRow]) -> list[str]:
     conditions = list(dict.fromkeys(row.values["speed_block"] for row in rows if "speed_block" in row.values))
     marks = {name: f" ({chr(ord('a') + i % 26)})" for i, name in enumerate(conditions)}
-    columns = in_section("speed")
+    columns = [column for column in in_section("speed") if any(column.name in row.values for row in rows)]
     lines = []
     for row in rows:
         mark = marks.get(row.values.get("speed_block", ""), "") if len(marks) > 1 else ""

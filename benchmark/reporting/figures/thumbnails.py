@@ -41,7 +41,6 @@ def write_thumbnails(data: DataSet, positions: Iterable[int], out: Path) -> Path
         The path of a zip whose entries are named by image id.
     """
     path = thumbnail_path(out, data.fingerprint)
-    inside(out, *THUMBNAILS, path.name)
     kept = dict(read_thumbnails(out, data.fingerprint))
     position_of = {str(data.image_ids[position]): int(position) for position in positions}
     missing = {name: position for name, position in position_of.items() if name not in kept}
@@ -53,11 +52,16 @@ def write_thumbnails(data: DataSet, positions: Iterable[int], out: Path) -> Path
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=QUALITY, optimize=True)
         kept[name] = buffer.getvalue()
+    return pack_thumbnails(kept, out, data.fingerprint)
+
+
+def pack_thumbnails(jpegs: Mapping[str, bytes], out: Path, fingerprint: str) -> Path:
+    """Write JPEGs by image id as the thumbnails of a data set, in place of those that are kept; return the path."""
     content = io.BytesIO()
     with ZipFile(content, "w", ZIP_STORED) as archive:
-        for name in sorted(kept):
-            archive.writestr(ZipInfo(name), kept[name])  # a fixed date: the same images are the same file
-    return write_atomically(path, content.getvalue())
+        for name in sorted(jpegs):
+            archive.writestr(ZipInfo(name), jpegs[name])  # a fixed date: the same images are the same file
+    return write_atomically(inside(out, *THUMBNAILS, thumbnail_path(out, fingerprint).name), content.getvalue())
 
 
 class Thumbnails(Mapping[str, bytes]):

@@ -18,7 +18,8 @@ from benchmark.reporting.figures.speed import pareto_front
 from benchmark.reporting.figures.style import FRAMEWORK_MARKERS, library_colours
 from benchmark.reporting.page.cams import MAP_BYTES, cam_data
 
-Thumbnails = Mapping[str, Mapping[str, bytes]]  # by fingerprint, then by image id
+# By fingerprint, then by image id: a JPEG that the page holds, or the address of one beside the page.
+Thumbnails = Mapping[str, Mapping[str, bytes] | Mapping[str, str]]
 
 THUMBNAIL_BYTES = 7_000_000  # of all thumbnails in one page; base64 adds a third
 _SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond"}
@@ -35,7 +36,10 @@ def page_data(board: Board, thumbnails: Thumbnails) -> list[dict[str, Any]]:
 
 
 def _comparison_group(
-    rows: Sequence[BoardRow], board: Board, pictures: Mapping[str, bytes], budgets: tuple[int, int]
+    rows: Sequence[BoardRow],
+    board: Board,
+    pictures: Mapping[str, bytes] | Mapping[str, str],
+    budgets: tuple[int, int],
 ) -> dict[str, Any]:
     data = rows[0].first.record.data
     cases = Cases.of(rows)
@@ -172,13 +176,20 @@ def _fronts(rows: Sequence[BoardRow]) -> dict[str, list[tuple[float, float]]]:
 
 
 def _thumbnails(
-    images: Sequence[str], errors: npt.NDArray[np.int64], pictures: Mapping[str, bytes], budget: int
+    images: Sequence[str],
+    errors: npt.NDArray[np.int64],
+    pictures: Mapping[str, bytes] | Mapping[str, str],
+    budget: int,
 ) -> dict[int, str]:
-    """Return JPEGs as base64 by number of image; where not all fit, those that most rows get wrong."""
+    """Return JPEGs by number of image, as base64 or as addresses; where not all fit into the page, those that most
+    rows get wrong.
+    """
     kept: dict[int, str] = {}
     for number in np.argsort(-errors, kind="stable").tolist():
         picture = pictures.get(images[number])
-        if picture is not None and len(picture) <= budget:
+        if isinstance(picture, str):
+            kept[number] = picture
+        elif picture is not None and len(picture) <= budget:
             budget -= len(picture)
             kept[number] = base64.b64encode(picture).decode("ascii")
     return kept

@@ -64,7 +64,8 @@ def page(
     """Return the page. Every name in it is escaped; every library is inside.
 
     Args:
-        thumbnails: JPEGs by fingerprint and image id, as far as there are any.
+        thumbnails: JPEGs by fingerprint and image id, or their addresses beside the page (``images/...``), as far as
+            there are any.
         breakdowns: the cross matrix, the strata, what spoilt images cost, and tuned rows.
         guided: whether ``README.txt``, which says what every file is, lies beside the page.
     """

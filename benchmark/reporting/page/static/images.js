@@ -32,6 +32,9 @@ function lesionOutline(path) {
   return svg;
 }
 
+// Where a picture is: beside the page, to be fetched when it comes into view, or within it
+const source = (picture) => (picture.startsWith("images/") ? { src: picture, loading: "lazy" } : { src: `data:image/jpeg;base64,${picture}` });
+
 // One test image; with the heat map of a row where one is given and it has one
 function testImage(comparisonGroup, i, row = null) {
   const seen = element("div", { class: "seen" });
@@ -40,7 +43,7 @@ function testImage(comparisonGroup, i, row = null) {
     seen.append(element("span", {}, "no picture kept"));
     return seen;
   }
-  seen.append(element("img", { src: `data:image/jpeg;base64,${comparisonGroup.thumbnails[i]}`, alt: `${comparisonGroup.classes[comparisonGroup.labels[i]]}, ${comparisonGroup.images[i]}`, width: 80, height: 80 }));
+  seen.append(element("img", { ...source(comparisonGroup.thumbnails[i]), alt: `${comparisonGroup.classes[comparisonGroup.labels[i]]}, ${comparisonGroup.images[i]}`, width: 80, height: 80 }));
   const map = row?.cam?.maps[i];
   if (map) seen.append(heatMap(map, row.cam.size));
   if (comparisonGroup.lesions[i]) seen.append(lesionOutline(comparisonGroup.lesions[i]));
