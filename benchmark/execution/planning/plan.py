@@ -17,6 +17,7 @@ from benchmark.errors import UserError
 from benchmark.execution.planning.datasets import Fold, Images, Say
 from benchmark.execution.planning.devices import DeviceChoice, choose_devices
 from benchmark.execution.planning.request import Request
+from benchmark.execution.planning.runs import Runs
 from benchmark.execution.planning.side_by_side import Environments, worker_environments
 from benchmark.execution.planning.suite_expansion import Entry, entries_of, for_backbone
 from benchmark.execution.planning.weights import Weights, resolve_weights
@@ -30,12 +31,11 @@ from benchmark.records.suite_membership import known_figures
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The runs, in the order in which they are done: each after the one from which it continues.
+class Plan(Runs):
+    """All that the user asked for: the runs, and what belongs to all of them. Nothing is written yet.
 
     Args:
-        out: the results folder, writable; nothing is written yet.
-        jobs: one for each distinct run.
+        out, jobs: as of :class:`~benchmark.execution.planning.runs.Runs`.
         images: all that they are trained on; its method ``save`` keeps the splits.
         notes: what a user must know before reading the board.
         suite: the suite that the runs come from, ``None`` where they come from options.
@@ -43,8 +43,6 @@ class Plan:
         environments: what the environment of each worker has for its own; as many runs go on side by side.
     """
 
-    out: Path
-    jobs: tuple[Job, ...]
     images: Images
     notes: tuple[str, ...] = ()
     suite: Suite | None = None
@@ -60,10 +58,6 @@ class Plan:
     def is_slow(self, job: Job) -> bool:
         """Return whether a run is meant for a GPU, or for a small ``--limit``, and has neither."""
         return job.key in self.for_gpu and job.run.device_kind == "cpu" and job.data.limit is None
-
-    def followers(self, key: str) -> tuple[Job, ...]:
-        """Return the runs that continue from the weights of one."""
-        return tuple(job for job in self.jobs if job.run.init_from == key)
 
 
 def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
