@@ -24,6 +24,8 @@ EXTRA_OF = {
     "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",
+    "ray": "ray",
+    "submitit": "slurm",
 }
 # The first version of Python for which a framework has no stable release.
 NOT_RELEASED_FOR = {"tensorflow": (3, 14)}

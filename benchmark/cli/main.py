@@ -27,6 +27,7 @@ from benchmark.cli.option_values import (
 )
 from benchmark.cli.standard_streams import open_missing, silence
 from benchmark.errors import UserError, nearest
+from benchmark.execution.executors.table import EXECUTORS
 from benchmark.text import plain
 
 # Commands by where they are: nothing is imported until it is used. (attribute, one line of help)
@@ -262,6 +263,24 @@ def _one_value_each(args: list[str]) -> list[str]:
     metavar="N",
     help="How many runs go on side by side on this machine, each with a GPU, or with its share of the cores; auto is "
     "one for each GPU.  [default: auto]",
+)
+@click.option(
+    "--executor",
+    type=click.Choice(tuple(EXECUTORS)),
+    default="local",
+    show_default=True,
+    help="What runs the workers: this machine, or a cluster.",
+)
+@click.option(
+    "--cluster",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What each worker asks of a cluster, as TOML: GPUs, cores, memory, how many at once.",
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDRESS",
+    help="A running Ray cluster, such as HOST:PORT; without one, --executor ray starts Ray on this machine.",
 )
 @click.option("--note", default="", metavar="TEXT", help="Words of your own to keep with the new runs.")
 @click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong; also after a command.")

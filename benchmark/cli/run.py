@@ -67,10 +67,11 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     """Do the runs of a plan, write the board, and show how all ended."""
     from benchmark.execution.controller import Controller
     from benchmark.execution.executors.base import Control
-    from benchmark.execution.executors.local import LocalExecutor
+    from benchmark.execution.executors.table import executor_entry
     from benchmark.execution.progress import Display, Steps, show_summary
     from benchmark.records.suite_membership import save_experiments
 
+    executor = executor_entry(request.executor).load()(plan, request)
     make_ready(plan.out)
     plan.images.save(plan.out)
     if plan.suite is not None:
@@ -81,7 +82,6 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
         signal.signal(signal.SIGHUP, lambda *_: control.finish())
     try:
         with Display(console, len(plan.jobs), on_unread=control.finish) as display:
-            executor = LocalExecutor(request.timeout, plan.environments)
             summary = Controller(plan, request, executor, control, display).carry_out()
         if display.unread:
             silence()

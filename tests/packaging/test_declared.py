@@ -69,11 +69,11 @@ def test_the_extra_that_is_named_installs_the_module(module: str) -> None:
     assert DISTRIBUTION_OF.get(module, module) in names(extra)
 
 
-def test_all_holds_every_extra_but_those_for_developers_and_gpus() -> None:
+def test_all_holds_every_extra_but_those_for_developers_gpus_and_clusters() -> None:
     extras = PROJECT["optional-dependencies"]
     (everything,) = extras["all"]
     listed = set(everything.removeprefix("tumorboard[").removesuffix("]").split(","))
-    assert listed == set(extras) - {"all", "gpu", "test", "docs"}
+    assert listed == set(extras) - {"all", "gpu", "ray", "slurm", "test", "docs"}
 
 
 @pytest.mark.parametrize(

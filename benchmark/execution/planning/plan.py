@@ -5,7 +5,7 @@ Whatever can be known to be wrong is found here, and nothing is written until al
 
 import importlib.util
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
         engine_of(backbone, request.settings.keras_backend) for entry in entries for backbone in entry.backbones
     }
     notes: list[str] = []
-    devices = choose_devices(request.device, engines, notes.append)
+    devices = _devices(request, engines, notes.append)
 
     images = Images(request, say)
     parts = [
@@ -104,11 +104,32 @@ def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
     notes += _defaults(backbone for entry in entries for backbone in entry.backbones)
     notes += _namesakes(registry, (backbone for entry in entries for backbone in entry.backbones))
     notes += dict.fromkeys(note for fold in every for note in fold.notes())
-    environments = worker_environments(request.settings.workers, jobs)
+    environments = _environments(request, jobs)
     settings = {"workers": len(environments)}
     jobs = tuple(job.model_copy(update={"settings": job.settings.model_copy(update=settings)}) for job in jobs)
     plan = Plan(out, jobs, images, tuple(notes), suite, members, environments)
     return replace(plan, notes=(*plan.notes, *_marked(plan)))
+
+
+def _devices(request: Request, engines: set[str], say: Callable[[str], None]) -> dict[str, DeviceChoice]:
+    """Return the device of each engine: this machine's, unless the cluster's description says what workers get."""
+    gpus = None if request.executor == "local" else request.cluster.gpus
+    if gpus is None:
+        return choose_devices(request.device, engines, say)
+    if request.device == ("cpu" if gpus else "cuda"):
+        raise UserError(f"--device {request.device}, and gpus = {gpus} in the cluster file: give one of them.")
+    if gpus:  # its name is its node's to tell
+        return dict.fromkeys(engines, DeviceChoice("cuda", "GPU", request.cluster.bfloat16))
+    return choose_devices("cpu", engines, say)
+
+
+def _environments(request: Request, jobs: Sequence[Job]) -> Environments:
+    """Return what each worker of this machine has for its own; on a cluster that is for its nodes to say."""
+    if request.executor == "local":
+        return worker_environments(request.settings.workers, jobs)
+    if request.settings.workers != "auto":
+        raise UserError("--workers is for this machine alone: say at_once in a file for --cluster.")
+    return ({},)
 
 
 def _marked(plan: Plan) -> list[str]:

@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from benchmark.data.options import DataOptions, take_options
 from benchmark.data.splits.splits import SplitOptions
 from benchmark.errors import UserError
+from benchmark.execution.executors.table import ON_CLUSTERS, executor_entry
+from benchmark.execution.planning.cluster import Cluster, cluster_of
 from benchmark.records.settings import Settings
 
 PHANTOM = "phantom"
@@ -52,6 +54,8 @@ class Request:
         rerun: do again what is done.
         only_failed: do only what was tried and failed.
         dry_run: show the plan and how long it may take, and do nothing.
+        executor: name of what runs the workers.
+        cluster: what each worker asks for, where they are not this machine's.
         settings: the choices that every run gets unchanged.
         command: what was typed, for the record.
     """
@@ -73,6 +77,8 @@ class Request:
     rerun: bool = False
     only_failed: bool = False
     dry_run: bool = False
+    executor: str = "local"
+    cluster: Cluster = field(default_factory=Cluster)
     settings: Settings = field(default_factory=Settings)
     command: str = ""
 
@@ -91,6 +97,8 @@ def request_of(options: dict[str, Any]) -> Request:
     sources, cross = options.pop("data"), options.pop("cross")
     data, split = take_options(options, source=sources[0], size=0, seed=SPLIT_SEED)
     crossed = crossed_sources(sources, data, split, cross=cross)
+    executor = executor_entry(options.pop("executor")).name
+    cluster = cluster_of(options.pop("cluster"), executor, options.pop("ray_address"), ON_CLUSTERS)
     command = shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])
     try:
         settings = Settings(**{name: options.pop(name) for name in Settings.model_fields})
@@ -98,8 +106,9 @@ def request_of(options: dict[str, Any]) -> Request:
         first = error.errors()[0]
         raise UserError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}.") from None
     return Request(
-        data=data, cross=crossed, split=split, changes=changes, settings=settings, command=command, **options
-    )
+        data=data, cross=crossed, split=split, changes=changes, executor=executor, cluster=cluster,
+        settings=settings, command=command, **options,
+    )  # fmt: skip
 
 
 def crossed_sources(
