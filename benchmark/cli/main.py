@@ -42,6 +42,7 @@ COMMANDS = {
         "benchmark.cli.run:suite_command",
         "Show the entries of a suite, or those that are shipped.",
     ),
+    "status": ("benchmark.cli.status:status_command", "Say what is queued, running, done and failed in a folder."),
     "leaderboard": (
         "benchmark.cli.leaderboard:leaderboard_command",
         "Write the leaderboard of one results folder, or of several.",
@@ -281,6 +282,11 @@ def _one_value_each(args: list[str]) -> list[str]:
     "--ray-address",
     metavar="ADDRESS",
     help="A running Ray cluster, such as HOST:PORT; without one, --executor ray starts Ray on this machine.",
+)
+@click.option(
+    "--detach",
+    is_flag=True,
+    help="With --executor slurm, leave when all is in the queue; status DIR and the same command tell how far it is.",
 )
 @click.option("--note", default="", metavar="TEXT", help="Words of your own to keep with the new runs.")
 @click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong; also after a command.")

@@ -68,10 +68,11 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     from benchmark.execution.controller import Controller
     from benchmark.execution.executors.base import Control
     from benchmark.execution.executors.table import executor_entry
-    from benchmark.execution.progress import Display, Steps, show_summary
+    from benchmark.execution.progress import Display, Steps, show_summary, tell
     from benchmark.records.suite_membership import save_experiments
 
-    executor = executor_entry(request.executor).load()(plan, request)
+    entry = executor_entry(request.executor)
+    executor = entry.load()(plan, request)
     make_ready(plan.out)
     plan.images.save(plan.out)
     if plan.suite is not None:
@@ -82,7 +83,9 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
         signal.signal(signal.SIGHUP, lambda *_: control.finish())
     try:
         with Display(console, len(plan.jobs), on_unread=control.finish) as display:
-            summary = Controller(plan, request, executor, control, display).carry_out()
+            summary = Controller(
+                plan, request, executor, control, display, workers_claim=entry.workers_claim
+            ).carry_out()
         if display.unread:
             silence()
     finally:
@@ -100,6 +103,13 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     models, model_problems = settled_models(plan, request, board)
     summary = replace(summary, problems=(*summary.problems, *problems, *model_problems))
     show_summary(console, summary, board.page if board else None, board.answers if board else ())
+    if request.detach:
+        left = summary.planned - len(summary.finished)
+        tell(
+            console,
+            f"{left} of {summary.planned} runs are left to the queue. How far they are: python -m benchmark status "
+            f"'{plan.out}'. The same command without --detach waits for them and writes the board.",
+        )
     for folder in models:
         console.print(f"Best model: {folder}", highlight=False, markup=False, soft_wrap=True)
     return summary

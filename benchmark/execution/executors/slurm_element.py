@@ -23,9 +23,11 @@ from benchmark.errors import UserError
 from benchmark.execution.controller import Controller, FinishedRun, Summary
 from benchmark.execution.executors.base import Control, Stop
 from benchmark.execution.executors.local import LocalExecutor
+from benchmark.execution.executors.node import Installation, for_this_node, installation, threads_of
 from benchmark.execution.planning.request import Request
 from benchmark.execution.planning.runs import Runs
 from benchmark.execution.worker.job import Job
+from benchmark.host import this_machine
 from benchmark.ownership import other_writers
 from benchmark.records.outcomes import Outcome
 
@@ -48,7 +50,8 @@ class ElementJobs(BaseModel):
         attempts_before: which attempt wrote the latest record of each run, when the element was submitted: what it
             did before it was put into the queue again is not done twice.
         save_seconds: how long before its end a job is told of it.
-        environment: what its workers' environment has beside what a run needs, such as the number of threads.
+        cpus: cores of the job; ``None`` where it has all of its node.
+        installation: what decides results and is installed where the job was submitted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,7 +62,8 @@ class ElementJobs(BaseModel):
     timeout: float | None
     attempts_before: dict[str, str | None]
     save_seconds: float
-    environment: dict[str, str] = {}
+    cpus: int | None
+    installation: dict[str, Any]
 
     def write(self, path: Path) -> None:
         """Write the file that an element reads, for this user alone; raises ``OSError`` where it can't be written."""
@@ -194,9 +198,11 @@ class _Doing:
         try:
             work = self._work
             _require_reachable(work.jobs)
+            _require_equal(work.installation)
+            jobs = tuple(for_this_node(job, work.cpus) for job in work.jobs)
             request = Request(rerun=work.rerun, only_failed=work.only_failed, timeout=work.timeout)
             self._summary = Controller(
-                Runs(work.jobs[0].out, work.jobs), request, LocalExecutor(work.timeout, (work.environment,)),
+                Runs(jobs[0].out, jobs), request, LocalExecutor(work.timeout, (threads_of(work.cpus),)),
                 self._control, self.log, attempts_before=work.attempts_before,
             ).carry_out()  # fmt: skip
             for problem in self._summary.problems:
@@ -207,8 +213,6 @@ class _Doing:
 
 def _require_reachable(jobs: tuple[Job, ...]) -> None:
     """Raise ``UserError`` where this machine does not see what the runs need."""
-    from benchmark.host import this_machine
-
     for place in dict.fromkeys(path for job in jobs for path in (job.out, job.data_folder, *job.settings.plugins)):
         if not place.exists():
             raise UserError(
@@ -216,6 +220,13 @@ def _require_reachable(jobs: tuple[Job, ...]) -> None:
                 "cache (TUMORBOARD_CACHE) and plug-ins must be on a file system that all machines of the cluster "
                 "share."
             )
+
+
+def _require_equal(submitted_from: Mapping[str, Any]) -> None:
+    """Raise ``UserError`` where this machine has something else installed than that which submitted the job."""
+    different = Installation.of(submitted_from).different_on(installation())
+    if different:
+        raise UserError(different)
 
 
 class _Log:

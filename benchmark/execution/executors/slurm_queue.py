@@ -1,8 +1,9 @@
 """Slurm's queue: jobs are submitted through ``submitit``, asked for and cancelled through Slurm's own commands.
 
 ``submitit`` pickles what a job calls, which is an :class:`~benchmark.execution.executors.slurm_element.Element`: a
-name and the path of a file. It does so in the folder of the submission, which is this user's alone; nothing here reads
-a pickle. Accounting (``sacct``), which ``submitit`` asks for a job's state, is not there on every cluster: ``squeue`` is.
+name and the path of a file. It does so in the folder of the submission, which is this user's alone; nothing here
+reads a pickle. Accounting (``sacct``), by which ``submitit`` learns a job's state, is not there on every cluster;
+``squeue`` is.
 """
 
 import os
@@ -22,10 +23,15 @@ TIME_LIMIT = 4 * 3600.0  # seconds, where none is given
 _MOST_AT_ONCE = 1000
 _MOST_TURNS = 10_000  # submitit's own bound on requeues; an element has a better one
 _ASK_SECONDS = 30.0  # for a command of Slurm's to answer
-ENDED = frozenset(
-    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT".split()
-)  # states of a job that is not going on; one that is requeued is pending or REQUEUED
+# States of a job that does not go on; one that is put into the queue again is PENDING or REQUEUED.
+_ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED")
+_ENDED += ("REVOKED", "TIMEOUT")
 GONE = "gone"  # a job that Slurm no longer knows
+
+
+def is_over(state: str) -> bool:
+    """Return whether a job in this state does not go on."""
+    return state == GONE or state in _ENDED
 
 
 class Queue(Protocol):
@@ -59,7 +65,7 @@ class SlurmQueue:
         try:
             executor = AutoExecutor(folder, cluster=self.name, **self._of_cluster(python))
             executor.update_parameters(**self.parameters(cluster, gpus))
-            with_ids = executor.map_array(_call, [Element(str(file)) for file in files])
+            with_ids = executor.submit_array([Element(str(file)) for file in files])
         except (FailedJobError, RuntimeError, OSError) as error:
             raise UserError(f"Slurm does not take the jobs: {_last_line(str(error))}.") from None
         return [str(job.job_id) for job in with_ids]
@@ -106,10 +112,6 @@ class SlurmQueue:
         """Use ``scancel``; see :class:`Queue`."""
         if ids:
             _ask("scancel", "--quiet", *(["--state=PENDING"] if waiting_only else []), *ids)
-
-
-def _call(element: Element) -> None:
-    element()
 
 
 def _ask(*words: str) -> str | None:

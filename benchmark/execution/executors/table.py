@@ -22,11 +22,14 @@ class ExecutorEntry:
         make: ``module:function`` of what makes it of a plan and a request; it raises ``UserError`` where the user can
             mend what is wrong, before any run begins.
         requires: modules that must be installed.
+        workers_claim: whether its own processes claim the runs, and go on without the command: see
+            :class:`~benchmark.execution.controller.Controller`.
     """
 
     name: str
     make: str
     requires: tuple[str, ...] = ()
+    workers_claim: bool = False
 
     def load(self) -> "Callable[..., Executor]":
         """Return what makes the executor, called with a plan and its request."""
@@ -38,6 +41,7 @@ _IN = "benchmark.execution.executors"
 _ENTRIES = (
     ExecutorEntry("local", f"{_IN}.local:local_executor"),
     ExecutorEntry("ray", f"{_IN}.ray:ray_executor", requires=("ray",)),
+    ExecutorEntry("slurm", f"{_IN}.slurm:slurm_executor", requires=("submitit",), workers_claim=True),
 )
 EXECUTORS = {entry.name: entry for entry in _ENTRIES}
 ON_CLUSTERS = tuple(name for name in EXECUTORS if name != "local")

@@ -47,7 +47,9 @@ class Cluster(BaseModel):
         bfloat16: whether the cluster's GPUs compute in bfloat16, which ``precision = "auto"`` then chooses; asked of
             the user, because the plan is made before any of them is seen.
         partition, account: of Slurm, handed on as they are.
-        time_limit: seconds that Slurm may let a job run.
+        time_limit: seconds that Slurm may let a job run; it is then put into the queue again, and goes on. ``None``
+            is four hours.
+        save_time: seconds before its end at which a Slurm job is told of it, and saves: an epoch should fit in.
         setup: shell lines before a Slurm job's worker starts.
         ray_address: of a running Ray cluster (``HOST:PORT``, ``ray://HOST:PORT``, ``auto``); ``None`` starts Ray on
             this machine alone.
@@ -65,6 +67,7 @@ class Cluster(BaseModel):
     partition: _Word | None = None
     account: _Word | None = None
     time_limit: Annotated[float, Field(ge=60), _of_text(seconds_of)] | None = None
+    save_time: Annotated[float, Field(ge=20), _of_text(seconds_of)] = 120.0
     setup: tuple[_Line, ...] = ()
     ray_address: _Word | None = None
     scratch: Path | None = None
@@ -72,7 +75,7 @@ class Cluster(BaseModel):
 
 # Which fields only one executor reads; all others are for every cluster.
 _OF_ONE = {
-    "slurm": ("partition", "account", "time_limit", "setup"),
+    "slurm": ("partition", "account", "time_limit", "save_time", "setup"),
     "ray": ("ray_address", "scratch"),
 }
 _ALLOWED = {
@@ -82,6 +85,7 @@ _ALLOWED = {
     "at_once": "a whole number from 1",
     "bfloat16": "true or false",
     "time_limit": "a time from one minute, such as '90m' or '4h'",
+    "save_time": "a time from 20 s, such as '5m'",
     "setup": "a list of shell lines",
 }
 

@@ -56,6 +56,7 @@ class Request:
         dry_run: show the plan and how long it may take, and do nothing.
         executor: name of what runs the workers.
         cluster: what each worker asks for, where they are not this machine's.
+        detach: leave the runs to the executor's queue, and do not wait for them.
         settings: the choices that every run gets unchanged.
         command: what was typed, for the record.
     """
@@ -79,6 +80,7 @@ class Request:
     dry_run: bool = False
     executor: str = "local"
     cluster: Cluster = field(default_factory=Cluster)
+    detach: bool = False
     settings: Settings = field(default_factory=Settings)
     command: str = ""
 
@@ -99,6 +101,8 @@ def request_of(options: dict[str, Any]) -> Request:
     crossed = crossed_sources(sources, data, split, cross=cross)
     executor = executor_entry(options.pop("executor")).name
     cluster = cluster_of(options.pop("cluster"), executor, options.pop("ray_address"), ON_CLUSTERS)
+    if options["detach"] and not executor_entry(executor).workers_claim:
+        raise UserError("--detach leaves runs to a queue that goes on without the command: add --executor slurm.")
     command = shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])
     try:
         settings = Settings(**{name: options.pop(name) for name in Settings.model_fields})
