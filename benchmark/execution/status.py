@@ -6,7 +6,7 @@ progress files how far it is.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -28,6 +28,10 @@ class State(StrEnum):
     STOPPED = "stopped"  # begun, and whoever did it is gone; or it was interrupted
     FAILED = "failed"
     DONE = "done"
+
+
+_ENDED = {Outcome.OK: State.DONE, Outcome.INTERRUPTED: State.STOPPED}  # else it failed
+_EPOCHS = ("epoch", "epochs")  # of an event
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def _queued(out: Path, queue: Queue) -> Mapping[str, _InQueue]:
     """Return the jobs that have not ended, by the short forms of the keys of their runs."""
     jobs = submitted_jobs(out)
     states = queue.states([job.id for job in jobs]) if jobs else {}
-    found = {}
+    found: dict[str, _InQueue] = {}
     for job in jobs:
         state = "state unknown" if states is None else states[job.id]
         if not is_over(state):
@@ -109,29 +113,20 @@ def _run(
     key: str, store: RecordStore, claim: Standing | None, progress: RunState | None, queued: _InQueue | None
 ) -> RunStatus | None:
     """Return where a run is, ``None`` where nothing usable tells of it."""
-    record = store.last_try(key)
-    now = time.time()
+    record, now = store.last_try(key), time.time()
+    run = _named(key, record, progress, queued)
     if claim is not None and claim.alive:
-        since = None if progress is None else max(0.0, now - progress.began)
-        run = RunStatus(
-            key, State.RUNNING, where=str(claim.holder), seconds=since, **_named(record, progress, queued)
+        seconds = None if progress is None else max(0.0, now - progress.began)
+        return replace(run, state=State.RUNNING, where=str(claim.holder), seconds=seconds)
+    if queued is not None and _is_to_do(key, record, queued):
+        return replace(run, state=State.QUEUED, seconds=max(0.0, now - queued.job.at), epoch=None, phase="")
+    if record is not None:
+        state = _ENDED.get(record.outcome, State.FAILED)
+        ended = _named(key, record, None, None)
+        return replace(
+            ended, state=state, outcome=record.outcome, reason=record.reason, seconds=record.timings.total_s
         )
-    elif queued is not None and _is_to_do(key, record, queued):
-        seconds = max(0.0, now - queued.job.at)
-        run = RunStatus(key, State.QUEUED, seconds=seconds, **_named(record, progress, queued))
-    elif record is not None:
-        state = State.DONE if record.outcome is Outcome.OK else State.FAILED
-        state = State.STOPPED if record.outcome is Outcome.INTERRUPTED else state
-        return RunStatus(
-            key, state, outcome=record.outcome, reason=record.reason, seconds=record.timings.total_s,
-            **_named(record, None, None),
-        )  # fmt: skip
-    elif progress is not None or claim is not None:
-        where = str(claim.holder) if claim else progress.machine if progress else ""
-        return RunStatus(key, State.STOPPED, where=where, **_named(record, progress, queued))
-    else:
-        return None
-    return run
+    return run if progress is not None or claim is not None else None
 
 
 def _is_to_do(key: str, record: Record | None, queued: _InQueue) -> bool:
@@ -141,18 +136,18 @@ def _is_to_do(key: str, record: Record | None, queued: _InQueue) -> bool:
     return attempt == before or (record is not None and record.outcome is Outcome.INTERRUPTED)
 
 
-def _named(record: Record | None, progress: RunState | None, queued: _InQueue | None) -> dict[str, object]:
-    """Return what names a run, and how far it is."""
-    named: dict[str, object] = {}
-    if record is not None:
-        named = {"backbone": record.backbone.name, "seed": record.seed, "fold": record.data.fold}
+def _named(key: str, record: Record | None, progress: RunState | None, queued: _InQueue | None) -> RunStatus:
+    """Return a run with its name and how far it is; as stopped, unless something tells more of it."""
+    run = RunStatus(key, State.STOPPED)
     if queued is not None:
-        named["job"] = f"{queued.job.id} {queued.state}"
+        job = next(job for full, job in queued.job.jobs.items() if short(full) == key)
+        run = replace(run, backbone=job.run.backbone, seed=job.run.seed, fold=job.data.fold)
+        run = replace(run, job=f"{queued.job.id} {queued.state}")
+    if record is not None:
+        run = replace(run, backbone=record.backbone.name, seed=record.seed, fold=record.data.fold)
     if progress is not None:
-        named |= {"backbone": progress.backbone, "seed": progress.seed, "fold": progress.fold}
-        event = progress.event
-        for name in ("epoch", "epochs"):
-            if isinstance(event.get(name), int):
-                named[name] = event[name]
-        named["phase"] = str(event.get("phase", ""))
-    return named
+        epoch, epochs = (number if isinstance(number, int) else None for number in map(progress.event.get, _EPOCHS))
+        run = replace(run, backbone=progress.backbone, seed=progress.seed, fold=progress.fold)
+        run = replace(run, epoch=epoch, epochs=epochs, phase=str(progress.event.get("phase", "")))
+        run = replace(run, where=progress.machine)
+    return run

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 1.0  # between two looks at the results folder
 _ASK_SECONDS = (2.0, 30.0)  # between two questions to the queue: at first, and after a while
-_SETTLE_SECONDS = 5.0  # after a job's end, until what it wrote is seen here: file systems of clusters are slow
+_SETTLE_SECONDS = 5.0  # the file systems of clusters are slow to show what another machine wrote
 _KILL_SECONDS = 60.0  # for jobs to end that were cancelled
 _LOST = {
     "CANCELLED": Outcome.INTERRUPTED,
@@ -97,10 +97,13 @@ class SlurmExecutor:
         plan: of the runs.
         request: what the user asked.
         queue: where jobs are submitted.
+        settle_seconds: after a job's end, until what it wrote is seen here.
     """
 
-    def __init__(self, plan: "Plan", request: "Request", queue: Queue) -> None:
-        self._plan, self._request, self._queue = plan, request, queue
+    def __init__(
+        self, plan: "Plan", request: "Request", queue: Queue, settle_seconds: float = _SETTLE_SECONDS
+    ) -> None:
+        self._plan, self._request, self._queue, self._settle_s = plan, request, queue, settle_seconds
         self._store = RecordStore(plan.out)
         self._live: dict[str, QueuedJob] = {}  # jobs that have not ended, by their ids
         self._states: Mapping[str, str] = {}
@@ -125,7 +128,7 @@ class SlurmExecutor:
             if more and control.stop is Stop.NO and time.monotonic() - taken_at >= WAIT_SECONDS:
                 batch, more = _take(waiting)
                 taken_at = time.monotonic()
-                self._place(batch, on_event)
+                self._place(batch)
                 if self._request.detach:
                     return
             if control.stop is not Stop.NO:
@@ -155,7 +158,7 @@ class SlurmExecutor:
         self._live = {job.id: job for job in earlier if job not in ended}
         self._states = states
 
-    def _place(self, jobs: Sequence[Job], on_event: OnEvent) -> None:
+    def _place(self, jobs: Sequence[Job]) -> None:
         """Let each run be done by a job that is in the queue already, else by a new one."""
         new = []
         for job in jobs:
@@ -165,7 +168,7 @@ class SlurmExecutor:
             else:
                 self._watch(job, queued)
         if new:
-            self._submit(new, on_event)
+            self._submit(new)
 
     def _will_do(self, queued: QueuedJob, job: Job) -> bool:
         """Return whether a job of the queue has a run before it."""
@@ -175,7 +178,7 @@ class SlurmExecutor:
         untried = queued.work.attempts_before.get(job.key) == attempt_of(self._store, job.key)
         return untried or (last is not None and last.outcome is Outcome.INTERRUPTED)
 
-    def _submit(self, jobs: Sequence[Job], on_event: OnEvent) -> None:
+    def _submit(self, jobs: Sequence[Job]) -> None:
         cluster, request = self._request.cluster, self._request
         folder = new_submission(self._plan.out)
         files = []
@@ -203,7 +206,6 @@ class SlurmExecutor:
             self._live[each] = queued
             for key in queued.jobs:
                 self._watch(by_key[key], queued)
-                on_event(by_key[key], {"event": "phase", "phase": f"queued as job {each}"})
 
     def _watch(self, job: Job, queued: QueuedJob) -> None:
         self._watched[job.key] = _Watched(job, queued)
@@ -243,7 +245,7 @@ class SlurmExecutor:
         for each in list(self._live):
             if not is_over(states[each]):  # perhaps again: it was put back into the queue
                 self._ended_at.pop(each, None)
-            elif now - self._ended_at.setdefault(each, now) >= _SETTLE_SECONDS:
+            elif now - self._ended_at.setdefault(each, now) >= self._settle_s:
                 del self._live[each]
 
     def _endings(self, on_event: OnEvent) -> Iterator[tuple[Job, Ending]]:
@@ -253,11 +255,11 @@ class SlurmExecutor:
             if ending is not None:
                 del self._watched[watched.job.key]
                 yield watched.job, ending
-            elif self._states.get(watched.queued.id) == "RUNNING":
+            else:
                 self._tell(watched, on_event)
         for queued in {watched.queued.id: watched.queued for watched in self._watched.values()}.values():
             if queued.id not in self._live:
-                yield from self._lost(queued, on_event)
+                yield from self._lost(queued)
 
     def _ending(self, watched: _Watched) -> Ending | None:
         """Return how a run ended, ``None`` where it has not, or was interrupted and its job goes on."""
@@ -285,13 +287,16 @@ class SlurmExecutor:
         return tuple(times)
 
     def _tell(self, watched: _Watched, on_event: OnEvent) -> None:
-        """Tell what a run's worker told, where that is new."""
-        state = read_progress(self._plan.out, watched.job.key)
-        if state is not None and state.event != watched.told:
-            watched.told = state.event
-            on_event(watched.job, state.event)
+        """Tell what a run's worker told, or that its job waits, where that is new."""
+        event: Mapping[str, object] = {"event": "phase", "phase": f"queued as job {watched.queued.id}"}
+        if self._states.get(watched.queued.id) == "RUNNING":
+            state = read_progress(self._plan.out, watched.job.key)
+            event = watched.told if state is None else state.event
+        if event != watched.told:
+            watched.told = event
+            on_event(watched.job, event)
 
-    def _lost(self, queued: QueuedJob, on_event: OnEvent) -> Iterator[tuple[Job, Ending]]:
+    def _lost(self, queued: QueuedJob) -> Iterator[tuple[Job, Ending]]:
         """Yield the runs that a job left without a record, as Slurm's word for its end has it. Those that it had not
         begun are submitted anew, if it got as far as to do any.
         """
@@ -309,7 +314,7 @@ class SlurmExecutor:
             if job not in again:
                 yield job, Ending(f"job {queued.id}", outcome, _why(queued, state), 0.0)
         if again:
-            self._submit(again, on_event)
+            self._submit(again)
 
 
 def shares(jobs: Sequence[Job], at_once: int | None) -> list[tuple[Job, ...]]:
@@ -339,7 +344,7 @@ def shares(jobs: Sequence[Job], at_once: int | None) -> list[tuple[Job, ...]]:
 
 def _take(jobs: Iterator[Job | None]) -> tuple[list[Job], bool]:
     """Return all jobs that can be done at present, and whether more may come."""
-    taken = []
+    taken: list[Job] = []
     for job in jobs:
         if job is None:
             return taken, True

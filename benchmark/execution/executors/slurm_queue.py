@@ -24,8 +24,8 @@ _MOST_AT_ONCE = 1000
 _MOST_TURNS = 10_000  # submitit's own bound on requeues; an element has a better one
 _ASK_SECONDS = 30.0  # for a command of Slurm's to answer
 # States of a job that does not go on; one that is put into the queue again is PENDING or REQUEUED.
-_ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED")
-_ENDED += ("REVOKED", "TIMEOUT")
+_ENDED = frozenset({"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"})
+_ENDED |= {"OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"}
 GONE = "gone"  # a job that Slurm no longer knows
 
 
@@ -61,17 +61,20 @@ class SlurmQueue:
         from submitit import AutoExecutor
         from submitit.core.utils import FailedJobError
 
-        python = f"{shlex.quote(sys.executable)} -P"
         try:
-            executor = AutoExecutor(folder, cluster=self.name, **self._of_cluster(python))
+            executor = AutoExecutor(folder, cluster=self.name, **self.of_cluster())
             executor.update_parameters(**self.parameters(cluster, gpus))
-            with_ids = executor.submit_array([Element(str(file)) for file in files])
+            return self.keep(executor.submit_array([Element(str(file)) for file in files]))
         except (FailedJobError, RuntimeError, OSError) as error:
             raise UserError(f"Slurm does not take the jobs: {_last_line(str(error))}.") from None
-        return [str(job.job_id) for job in with_ids]
 
-    def _of_cluster(self, python: str) -> dict[str, Any]:
-        return {"slurm_python": python, "slurm_max_num_timeout": _MOST_TURNS}
+    def of_cluster(self) -> dict[str, Any]:
+        """Return what ``submitit`` must know of the cluster."""
+        return {"slurm_python": f"{shlex.quote(sys.executable)} -P", "slurm_max_num_timeout": _MOST_TURNS}
+
+    def keep(self, jobs: Sequence[Any]) -> list[str]:
+        """Return the ids of jobs that ``submitit`` has submitted."""
+        return [str(job.job_id) for job in jobs]
 
     def parameters(self, cluster: Cluster, gpus: int) -> dict[str, Any]:
         """Return what ``submitit`` is told of the jobs.
