@@ -78,11 +78,13 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     if plan.suite is not None:
         save_experiments(plan.out, plan.suite, plan.members, request.changes)
     control = Control()
-    before = {number: signal.signal(number, lambda *_: control.ask() and None) for number in _ends_by()}
+    signals = _ends_by(leaves=entry.workers_claim)
+    before = {number: signal.signal(number, lambda *_: control.ask() and None) for number in signals}
     if signal.SIGHUP in before:  # it comes more than once, and with prints that fail: none of them is a second wish
         signal.signal(signal.SIGHUP, lambda *_: control.finish())
     try:
-        with Display(console, len(plan.jobs), on_unread=control.finish) as display:
+        unread = (lambda: None) if entry.workers_claim else control.finish
+        with Display(console, len(plan.jobs), on_unread=unread) as display:
             summary = Controller(
                 plan, request, executor, control, display, workers_claim=entry.workers_claim
             ).carry_out()
@@ -151,10 +153,14 @@ def make_ready(out: Path) -> None:
         raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
 
 
-def _ends_by() -> tuple[signal.Signals, ...]:
-    """Return the signals that ask for the end; the terminal's own is none where it is ignored (``nohup``)."""
-    hang_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
-    return signal.SIGINT, signal.SIGTERM, *hang_up
+def _ends_by(*, leaves: bool) -> tuple[signal.Signals, ...]:
+    """Return the signals that ask for the end; the terminal's own is none where it is ignored (``nohup``).
+
+    Args:
+        leaves: whether the runs go on without this command: a terminal that is closed then ends nothing but it.
+    """
+    ignored = leaves or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return signal.SIGINT, signal.SIGTERM, *(() if ignored else (signal.SIGHUP,))
 
 
 def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard | None", tuple[str, ...]]:

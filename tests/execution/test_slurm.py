@@ -15,7 +15,7 @@ import pytest
 from benchmark.errors import UserError
 from benchmark.execution.controller import Controller, Summary
 from benchmark.execution.executors.base import Control
-from benchmark.execution.executors.slurm import SlurmExecutor, shares
+from benchmark.execution.executors.slurm import SlurmExecutor, shares, slurm_executor
 from benchmark.execution.executors.slurm_element import ElementJobs
 from benchmark.execution.executors.slurm_jobs import folder_of, submitted_jobs
 from benchmark.execution.executors.slurm_queue import SlurmQueue
@@ -252,6 +252,21 @@ def test_a_refusal_of_slurm_is_a_sentence(fake_slurm: Path, cache: Path) -> None
     (fake_slurm / "bin/sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition: gpu' >&2; exit 1\n")
     with pytest.raises(UserError, match=r"^Slurm does not take the jobs: .*invalid partition: gpu"):
         SlurmQueue().submit(fake_slurm, [Path("0.json")], Cluster(), 0)
+
+
+@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="no file system in memory here")
+def test_folders_in_memory_are_refused_where_jobs_run_elsewhere(
+    fake_slurm: Path, images: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, request = planned(images, tmp_path)
+    monkeypatch.setenv("TUMORBOARD_CACHE", "/dev/shm/cache")
+    sinfo = fake_slurm / "bin/sinfo"
+    sinfo.write_text("#!/bin/sh\nhostname -s\n")
+    sinfo.chmod(0o755)
+    slurm_executor(plan, request)
+    sinfo.write_text("#!/bin/sh\nhostname -s; echo node7\n")
+    with pytest.raises(UserError, match=r"^'/dev/shm/cache' lies in this machine's memory"):
+        slurm_executor(plan, request)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
+from benchmark.data.preparation.cache import cache_root
 from benchmark.errors import UserError
 from benchmark.execution.controller import attempt_of
 from benchmark.execution.executors.base import WAIT_SECONDS, Control, Ending, OnEvent, Stop
@@ -70,7 +73,19 @@ def slurm_executor(plan: "Plan", request: "Request") -> "SlurmExecutor":
         raise UserError(
             f"save_time ({cluster.save_time:g} s) must be less than time_limit ({limit:g} s): give a longer limit."
         )
-    return SlurmExecutor(plan, request, SlurmQueue())
+    queue = SlurmQueue()
+    in_memory = [place for place in (plan.out, cache_root()) if _is_in_memory(place)]
+    if in_memory and queue.has_other_machines():
+        raise UserError(f"'{in_memory[0]}' lies in this machine's memory, and jobs run on others too: {_SHARED}.")
+    return SlurmExecutor(plan, request, queue)
+
+
+def _is_in_memory(place: Path) -> bool:
+    """Return whether a path lies on a file system of this machine's memory, which no other machine sees."""
+    mounts = {Path(mount.mountpoint): mount.fstype for mount in psutil.disk_partitions(all=True)}
+    resolved = place.resolve()
+    on = next((folder for folder in (resolved, *resolved.parents) if folder in mounts), None)
+    return on is not None and mounts[on] in ("tmpfs", "ramfs", "devtmpfs")
 
 
 @dataclass

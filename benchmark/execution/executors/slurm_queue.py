@@ -7,6 +7,7 @@ reads a pickle. Accounting (``sacct``), by which ``submitit`` learns a job's sta
 """
 
 import os
+import platform
 import shlex
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Protocol
 
+from backbones._cache import CACHE_VARIABLE
+from benchmark.data.preparation.cache import cache_root
 from benchmark.errors import UserError
 from benchmark.execution.executors.slurm_element import Element
 from benchmark.execution.planning.cluster import Cluster
@@ -84,13 +87,14 @@ class SlurmQueue:
             gpus: how many a job gets.
         """
         found_here = os.pathsep.join(str(Path(place).absolute()) for place in sys.path)
+        own = {"PYTHONPATH": found_here, CACHE_VARIABLE: str(cache_root().absolute())}
         asked: dict[str, Any] = {
             "name": "tumorboard",
             "timeout_min": ceil((cluster.time_limit or TIME_LIMIT) / 60),
             "stderr_to_stdout": True,
             "slurm_array_parallelism": cluster.at_once or _MOST_AT_ONCE,
             "slurm_signal_delay_s": ceil(cluster.save_time),
-            "slurm_setup": [*cluster.setup, f"export PYTHONPATH={shlex.quote(found_here)}"],
+            "slurm_setup": [*cluster.setup, *(f"export {name}={shlex.quote(value)}" for name, value in own.items())],
             "slurm_additional_parameters": {"requeue": True},
         }
         if gpus:
@@ -100,8 +104,8 @@ class SlurmQueue:
             asked["slurm_srun_args"] = [f"--cpus-per-task={cluster.cpus}"]  # srun does not take it from sbatch
         if cluster.memory:
             asked["mem_gb"] = ceil(cluster.memory / 2**20) / 1024
-        own = {"slurm_partition": cluster.partition, "slurm_account": cluster.account}
-        return asked | {name: value for name, value in own.items() if value is not None}
+        place = {"slurm_partition": cluster.partition, "slurm_account": cluster.account}
+        return asked | {name: value for name, value in place.items() if value is not None}
 
     def states(self, ids: Sequence[str]) -> Mapping[str, str] | None:
         """Ask ``squeue``; see :class:`Queue`."""
@@ -110,6 +114,11 @@ class SlurmQueue:
             return None
         known = dict(line.strip().split("|", 1) for line in answer.splitlines() if "|" in line)
         return {each: known.get(each, GONE) for each in ids}
+
+    def has_other_machines(self) -> bool:
+        """Return whether jobs may run on another machine than this one; not where that can't be known."""
+        nodes = (_ask("sinfo", "-h", "-N", "-o", "%N") or "").split()
+        return bool(set(nodes) - {platform.node().partition(".")[0]})
 
     def cancel(self, ids: Sequence[str], *, waiting_only: bool) -> None:
         """Use ``scancel``; see :class:`Queue`."""
