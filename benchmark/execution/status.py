@@ -15,6 +15,7 @@ from benchmark.execution.claims import Standing, standing_claims
 from benchmark.execution.executors.slurm_jobs import QueuedJob, submitted_jobs
 from benchmark.execution.executors.slurm_queue import Queue, SlurmQueue, is_over
 from benchmark.execution.progress_files import RunState, all_progress
+from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Record
 from benchmark.records.store import RecordStore, short
@@ -91,8 +92,9 @@ def status_of(out: Path, queue: Queue | None = None) -> tuple[RunStatus, ...]:
 
 @dataclass(frozen=True)
 class _InQueue:
-    """A run's job that has not ended, and the queue's word for its state."""
+    """A run that is to be done by a job of the queue, and the queue's word for the job's state."""
 
+    run: Job
     job: QueuedJob
     state: str
 
@@ -105,7 +107,7 @@ def _queued(out: Path, queue: Queue) -> Mapping[str, _InQueue]:
     for job in jobs:
         state = "state unknown" if states is None else states[job.id]
         if not is_over(state):
-            found |= {short(key): _InQueue(job, state) for key in job.jobs}
+            found |= {short(key): _InQueue(run, job, state) for key, run in job.jobs.items()}
     return found
 
 
@@ -118,7 +120,7 @@ def _run(
     if claim is not None and claim.alive:
         seconds = None if progress is None else max(0.0, now - progress.began)
         return replace(run, state=State.RUNNING, where=str(claim.holder), seconds=seconds)
-    if queued is not None and _is_to_do(key, record, queued):
+    if queued is not None and _is_to_do(record, queued):
         return replace(run, state=State.QUEUED, seconds=max(0.0, now - queued.job.at), epoch=None, phase="")
     if record is not None:
         state = _ENDED.get(record.outcome, State.FAILED)
@@ -129,9 +131,9 @@ def _run(
     return run if progress is not None or claim is not None else None
 
 
-def _is_to_do(key: str, record: Record | None, queued: _InQueue) -> bool:
+def _is_to_do(record: Record | None, queued: _InQueue) -> bool:
     """Return whether a run's job has not done it yet."""
-    before = next(each for full, each in queued.job.work.attempts_before.items() if short(full) == key)
+    before = queued.job.work.attempts_before.get(queued.run.key)
     attempt = None if record is None else str(record.provenance.get("attempt", ""))
     return attempt == before or (record is not None and record.outcome is Outcome.INTERRUPTED)
 
@@ -140,8 +142,7 @@ def _named(key: str, record: Record | None, progress: RunState | None, queued: _
     """Return a run with its name and how far it is; as stopped, unless something tells more of it."""
     run = RunStatus(key, State.STOPPED)
     if queued is not None:
-        job = next(job for full, job in queued.job.jobs.items() if short(full) == key)
-        run = replace(run, backbone=job.run.backbone, seed=job.run.seed, fold=job.data.fold)
+        run = replace(run, backbone=queued.run.run.backbone, seed=queued.run.run.seed, fold=queued.run.data.fold)
         run = replace(run, job=f"{queued.job.id} {queued.state}")
     if record is not None:
         run = replace(run, backbone=record.backbone.name, seed=record.seed, fold=record.data.fold)

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,11 @@ class LocalQueue(SlurmQueue):
 
     def elements(self, id: str) -> list[psutil.Process]:
         """Return the processes of a job's element."""
-        found = []
-        for process in psutil.Process(int(id)).children():
-            if "submitit.core._submit" in process.cmdline():
-                found.append(process)
+        found: list[psutil.Process] = []
+        with suppress(psutil.Error):
+            for process in psutil.Process(int(id)).children():
+                if "submitit.core._submit" in process.cmdline():
+                    found.append(process)
         return found
 
     def signal_time_limit(self, id: str) -> None:

@@ -22,6 +22,7 @@ from benchmark.execution.executors.slurm_queue import SlurmQueue
 from benchmark.execution.planning.cluster import Cluster
 from benchmark.execution.planning.plan import Plan, make_plan
 from benchmark.execution.planning.request import Request
+from benchmark.execution.status import status_of
 from benchmark.records.outcomes import Outcome
 from benchmark.records.store import RecordStore
 from tests.execution.commands import GOOD, make_images, request_on
@@ -154,6 +155,9 @@ def test_a_job_of_an_earlier_command_is_waited_for_and_not_submitted_again(
     second = Scripted("PENDING")
     carried_out(plan, replace(request, detach=True), second)
     assert (len(first.submitted), len(second.submitted)) == (1, 0)
+    found = status_of(plan.out, Scripted("PENDING"))
+    assert [(run.state, run.job, run.backbone) for run in found] == [("queued", "1_0 PENDING", "test/good")] * 2
+    assert status_of(plan.out, Scripted("COMPLETED")) == ()
     gone = Scripted("gone")
     carried_out(plan, replace(request, detach=True), gone)
     assert len(gone.submitted) == 1, "what the queue no longer knows is submitted anew"
@@ -178,6 +182,28 @@ def test_a_job_that_ends_without_a_word_is_a_row_that_says_what_must_be_shared(
     assert run.record.outcome is outcome
     assert f"Slurm ended its job 1_0 ({state}) before it wrote a word" in run.record.reason
     assert "on a file system that all machines of the cluster share" in run.record.reason
+
+
+class Interrupting(Scripted):
+    """A queue whose jobs interrupt each run at once."""
+
+    def submit(self, folder: Path, files: Sequence[Path], cluster: Cluster, gpus: int) -> list[str]:
+        for file in files:
+            for job in ElementJobs.read(file).jobs:
+                record = job.record(Outcome.INTERRUPTED, "Stopped at once.", provenance={"attempt": "a1"})
+                RecordStore(job.out).write(record)
+        return super().submit(folder, files, cluster, gpus)
+
+
+def test_a_job_that_saves_nothing_turn_after_turn_is_a_row_that_says_so(
+    images: Path, cache: Path, tmp_path: Path
+) -> None:
+    plan, request = planned(images, tmp_path)
+    [run] = carried_out(plan, request, Interrupting("RUNNING", "FAILED")).finished
+    assert run.record.outcome is Outcome.TIMEOUT
+    assert "give a longer time_limit" in run.record.reason
+    [run] = carried_out(plan, request, Interrupting("RUNNING", "CANCELLED")).finished
+    assert run.record.outcome is Outcome.INTERRUPTED
 
 
 def test_a_job_that_is_put_into_the_queue_again_is_waited_for(images: Path, cache: Path, tmp_path: Path) -> None:

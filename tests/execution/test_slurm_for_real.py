@@ -5,9 +5,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmark.records.outcomes import Outcome
@@ -19,6 +21,7 @@ from tests.execution.test_stopping import PLUGIN
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 ROOT = Path(__file__).parents[2]
+TRAINING = "training · epoch"  # what a command shows of a run, now and then
 CRASHING = (
     GOOD
     + """
@@ -115,7 +118,7 @@ def test_a_board_whose_failed_run_is_a_row(images: Path, tmp_path: Path, slurm: 
 
 def test_the_time_limit_saves_and_requeues(bench: SlurmBench) -> None:
     process = bench.start("--backbone", "test/slow", *bench.words("--epochs", "40", *EXACT, time_limit="60s"))
-    follow_until(process, "epoch 3/40")
+    follow_until(process, TRAINING)
     wait_until(lambda: any("PENDING" in line for line in bench.queue()))
     status = bench.status()
     assert status["counts"]["queued"] == 1, status  # type: ignore[index]
@@ -123,13 +126,13 @@ def test_the_time_limit_saves_and_requeues(bench: SlurmBench) -> None:
     rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, rest
     record = the_record(bench)
-    assert record.provenance["resumed_from_epoch"] >= 3
+    assert record.provenance["resumed_from_epoch"] >= 1
     assert [epoch.epoch for epoch in record.history] == list(range(1, 41))
 
 
 def test_preemption_requeues(bench: SlurmBench) -> None:
     process = bench.start("--backbone", "test/slow", *bench.words("--epochs", "25", *EXACT))
-    follow_until(process, "epoch 3/25")
+    follow_until(process, TRAINING)
     urgent = bench.out.parent / "urgent.sh"
     urgent.write_text("#!/bin/sh\nsleep 2\n")
     ask(bench.slurm, "sbatch", "--partition=high", "--cpus-per-task=2", "--output=/dev/null", str(urgent))
@@ -137,13 +140,13 @@ def test_preemption_requeues(bench: SlurmBench) -> None:
     hurry(bench)
     rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, rest
-    assert the_record(bench).provenance["resumed_from_epoch"] >= 3
+    assert the_record(bench).provenance["resumed_from_epoch"] >= 1
 
 
 def test_ctrl_c_saves_and_twice_cancels(bench: SlurmBench) -> None:
     words = ("--backbone", "test/slow", *bench.words("--epochs", "200", *EXACT))
     process = bench.start(*words)
-    follow_until(process, "epoch 2/200")
+    follow_until(process, TRAINING)
     interrupt(process)
     rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, rest
@@ -153,7 +156,7 @@ def test_ctrl_c_saves_and_twice_cancels(bench: SlurmBench) -> None:
     assert bench.queue() == []
 
     process = bench.start(*words)
-    follow_until(process, "epoch ")
+    follow_until(process, TRAINING)
     for _ in range(2):
         interrupt(process)
         time.sleep(0.5)
@@ -181,13 +184,20 @@ def test_a_command_leaves_and_the_next_waits_for_its_jobs(bench: SlurmBench) -> 
     assert (bench.out / "leaderboard.html").is_file()
 
 
+def is_element(process: psutil.Process, submission: Path) -> bool:
+    with suppress(psutil.Error):
+        words = process.cmdline()
+        return "submitit.core._submit" in words and str(submission) in words and process.name().startswith("python")
+    return False
+
+
 def test_a_job_that_is_killed_is_a_row_and_the_others_go_on(bench: SlurmBench) -> None:
-    process = bench.start("--backbone", "test/slow", *bench.words("--seed", "0", "1", "--epochs", "8"))
-    follow_until(process, "epoch 2/8")
-    [line] = bench.queue()
+    process = bench.start("--backbone", "test/slow", *bench.words("--seed", "0", "1", "--epochs", "15"))
+    follow_until(process, TRAINING)
     log = next((bench.images.parent / "cache/slurm").rglob("*_log.out"))
     assert log.parent.stat().st_mode & 0o777 == 0o700
-    assert ask(bench.slurm, "scancel", "--signal=KILL", "--full", line.split()[0]) == ""
+    [element] = [each for each in psutil.process_iter() if is_element(each, log.parent)]
+    element.kill()
     rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, rest
     ends = sorted((record.seed, record.outcome) for record, _ in RecordStore(bench.out).read_all())

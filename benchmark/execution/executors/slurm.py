@@ -29,7 +29,7 @@ from benchmark.execution.executors.slurm_jobs import (
 )
 from benchmark.execution.executors.slurm_queue import GONE, Queue, SlurmQueue, is_over
 from benchmark.execution.executors.worker_process import worker_key
-from benchmark.execution.progress_files import read_progress
+from benchmark.execution.progress_files import forget_progress, read_progress
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 from benchmark.records.results_folder import FAILED, RECORDS
@@ -47,8 +47,13 @@ _LOST = {
     "CANCELLED": Outcome.INTERRUPTED,
     "DEADLINE": Outcome.TIMEOUT,
     "OUT_OF_MEMORY": Outcome.OOM,
+    "PREEMPTED": Outcome.INTERRUPTED,
     "TIMEOUT": Outcome.TIMEOUT,
 }  # how a run is recorded that was under way when Slurm ended its job; else as crashed
+_NOTHING_SAVED = (
+    "Slurm ended its job several times in a row before an epoch was done, and it was not put into the queue again: give "
+    "a longer time_limit, and a save_time in which an epoch fits."
+)
 _SHARED = (
     "the results folder and the cache (TUMORBOARD_CACHE) must be on a file system that all machines of the cluster "
     "share"
@@ -148,7 +153,7 @@ class SlurmExecutor:
                     return
             if control.stop is not Stop.NO:
                 self._pass_on(control.stop, on_event)
-                if self._live.keys() <= self._ended_at.keys() or time.monotonic() - self._stopped_at > _KILL_SECONDS:
+                if not self._live or time.monotonic() - self._stopped_at > _KILL_SECONDS:
                     yield from self._endings(on_event)
                     return
             elif not more and not self._watched:
@@ -289,6 +294,8 @@ class SlurmExecutor:
             return None
         if record.outcome is Outcome.INTERRUPTED and not over:
             return None
+        if record.outcome is Outcome.INTERRUPTED and self._states.get(watched.queued.id) == "FAILED":
+            return Ending(f"job {watched.queued.id}", Outcome.TIMEOUT, _NOTHING_SAVED, record.timings.total_s)
         return Ending(attempt or "", record.outcome, record.reason, record.timings.total_s)
 
     def _traces(self, job: Job) -> tuple[int, ...]:
@@ -307,6 +314,8 @@ class SlurmExecutor:
         if self._states.get(watched.queued.id) == "RUNNING":
             state = read_progress(self._plan.out, watched.job.key)
             event = watched.told if state is None else state.event
+            if event.get("event") == "stopping":  # it is not the user's wish: that is told where it is passed on
+                event = {"event": "phase", "phase": "saving, as the time of its job is over"}
         if event != watched.told:
             watched.told = event
             on_event(watched.job, event)
@@ -322,6 +331,8 @@ class SlurmExecutor:
         if self._passed_on is not Stop.NO:
             return  # they were not reached
         begun = [job for job in left if read_progress(self._plan.out, job.key) is not None]
+        for job in begun:  # whoever wrote it is gone
+            forget_progress(self._plan.out, job.key)
         got_anywhere = bool(begun) or len(left) < len(queued.jobs)
         again = [] if state == "CANCELLED" or not got_anywhere else [job for job in left if job not in begun]
         outcome = _LOST.get(state, Outcome.CRASHED)
