@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -128,6 +129,15 @@ def test_the_time_limit_saves_and_requeues(bench: SlurmBench) -> None:
     record = the_record(bench)
     assert record.provenance["resumed_from_epoch"] >= 1
     assert [epoch.epoch for epoch in record.history] == list(range(1, 41))
+
+    here = Bench(bench.images, bench.plugin, bench.out.with_name("here"))
+    assert here.run("--backbone", "test/slow", "--epochs", "40", *EXACT).returncode == 0
+    whole = the_record(here)
+    assert whole.key == record.key
+    expected, found = (RecordStore(out).predictions(record) for out in (here.out, bench.out))
+    assert expected is not None
+    assert found is not None
+    np.testing.assert_array_equal(found.probabilities, expected.probabilities)
 
 
 def test_preemption_requeues(bench: SlurmBench) -> None:

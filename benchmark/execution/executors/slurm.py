@@ -51,8 +51,8 @@ _LOST = {
     "TIMEOUT": Outcome.TIMEOUT,
 }  # how a run is recorded that was under way when Slurm ended its job; else as crashed
 _NOTHING_SAVED = (
-    "Slurm ended its job several times in a row before an epoch was done, and it was not put into the queue again: give "
-    "a longer time_limit, and a save_time in which an epoch fits."
+    "Slurm ended its job several times in a row before an epoch was done, and it was not put into the queue again: "
+    "give a longer time_limit, and a save_time in which an epoch fits."
 )
 _SHARED = (
     "the results folder and the cache (TUMORBOARD_CACHE) must be on a file system that all machines of the cluster "
