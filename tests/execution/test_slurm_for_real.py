@@ -204,7 +204,7 @@ def is_element(process: psutil.Process, submission: Path) -> bool:
 def test_a_job_that_is_killed_is_a_row_and_the_others_go_on(bench: SlurmBench) -> None:
     process = bench.start("--backbone", "test/slow", *bench.words("--seed", "0", "1", "--epochs", "15"))
     follow_until(process, TRAINING)
-    log = next((bench.images.parent / "cache/slurm").rglob("*_log.out"))
+    log = max((bench.images.parent / "cache/slurm").rglob("*_log.out"), key=lambda path: path.stat().st_mtime)
     assert log.parent.stat().st_mode & 0o777 == 0o700
     [element] = [each for each in psutil.process_iter() if is_element(each, log.parent)]
     element.kill()
