@@ -204,7 +204,8 @@ class SlurmExecutor:
         files = []
         for number, share in enumerate(shares(jobs, cluster.at_once)):
             work = ElementJobs(
-                jobs=share, rerun=request.rerun, only_failed=request.only_failed, timeout=request.timeout,
+                jobs=share, rerun=request.rerun, rerun_speeds=request.rerun_speeds, only_failed=request.only_failed,
+                timeout=request.timeout,
                 attempts_before={job.key: attempt_of(self._store, job.key) for job in share},
                 save_seconds=cluster.save_time, cpus=cluster.cpus, installation=dict(installation().values()),
             )  # fmt: skip

@@ -46,7 +46,7 @@ class ElementJobs(BaseModel):
 
     Args:
         jobs: in the order in which they are done.
-        rerun, only_failed, timeout: as of :class:`~benchmark.execution.planning.request.Request`.
+        rerun, rerun_speeds, only_failed, timeout: as of :class:`~benchmark.execution.planning.request.Request`.
         attempts_before: which attempt wrote the latest record of each run, when the element was submitted: what it
             did before it was put into the queue again is not done twice.
         save_seconds: how long before its end a job is told of it.
@@ -58,6 +58,7 @@ class ElementJobs(BaseModel):
 
     jobs: tuple[Job, ...]
     rerun: bool
+    rerun_speeds: bool
     only_failed: bool
     timeout: float | None
     attempts_before: dict[str, str | None]
@@ -200,7 +201,9 @@ class _Doing:
             _require_reachable(work.jobs)
             _require_equal(work.installation)
             jobs = tuple(for_this_node(job, work.cpus) for job in work.jobs)
-            request = Request(rerun=work.rerun, only_failed=work.only_failed, timeout=work.timeout)
+            request = Request(
+                rerun=work.rerun, rerun_speeds=work.rerun_speeds, only_failed=work.only_failed, timeout=work.timeout
+            )
             self._summary = Controller(
                 Runs(jobs[0].out, jobs), request, LocalExecutor(work.timeout, (threads_of(work.cpus),)),
                 self._control, self.log, attempts_before=work.attempts_before,
