@@ -74,9 +74,11 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cache(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let all caches of a test be its own, and its processes find the packages."""
-    cache = tmp_path / "cache"
+def cache(images: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the tests share a cache of their own, in which jobs are told apart by results folders; let processes find
+    the packages.
+    """
+    cache = images.parent / "cache"
     monkeypatch.setenv("TUMORBOARD_CACHE", str(cache))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return cache
