@@ -1,4 +1,4 @@
-"""A real Slurm of one node does boards, where it is installed and this is root (``slurm_on_one_node.py``)."""
+"""A real Slurm of one node does boards, where that is asked for and possible (``slurm_on_one_node.py``)."""
 
 import json
 import subprocess
@@ -17,10 +17,10 @@ from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
 from tests.execution.commands import EXACT, GOOD, PATIENCE, Bench, follow_until, interrupt, make_images
-from tests.execution.slurm_on_one_node import ask, one_node, why_not
+from tests.execution.slurm_on_one_node import ask, one_node, why_no_tests
 from tests.execution.test_stopping import PLUGIN
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_no_tests()), reason=why_no_tests())]
 ROOT = Path(__file__).parents[2]
 TRAINING = "training · epoch"  # what a command shows of a run, now and then
 CRASHING = (
