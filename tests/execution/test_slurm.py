@@ -15,7 +15,8 @@ import pytest
 from benchmark.errors import UserError
 from benchmark.execution.controller import Controller, Summary
 from benchmark.execution.executors.base import Control
-from benchmark.execution.executors.slurm import SlurmExecutor, shares, slurm_executor
+from benchmark.execution.executors.shares import shares
+from benchmark.execution.executors.slurm import SlurmExecutor, slurm_executor
 from benchmark.execution.executors.slurm_element import ElementJobs
 from benchmark.execution.executors.slurm_jobs import folder_of, submitted_jobs
 from benchmark.execution.executors.slurm_queue import SlurmQueue
@@ -26,6 +27,7 @@ from benchmark.execution.status import status_of
 from benchmark.records.outcomes import Outcome
 from benchmark.records.store import RecordStore
 from tests.execution.commands import GOOD, make_images, request_on
+from tests.execution.samples import some_predictions
 from tests.execution.test_stopping import PLUGIN
 
 ROOT = Path(__file__).parents[2]
@@ -127,6 +129,21 @@ def test_a_run_goes_behind_the_one_from_which_it_continues(images: Path, cache: 
         [first.key, later[0].key],
         [second.key, later[1].key],
     ]
+
+
+def test_a_run_that_continues_from_a_done_one_has_it_before_it(images: Path, cache: Path, tmp_path: Path) -> None:
+    plan, request = planned(images, tmp_path, detach=True)
+    [first] = plan.jobs
+    first = first.model_copy(update={"keep_final": True})
+    later = first.model_copy(update={"run": replace(first.run, init_from=first.key), "keep_final": False})
+    RecordStore(plan.out).write(first.record(Outcome.OK, provenance={"attempt": "a1"}), some_predictions())
+    first.final_weights.parent.mkdir(parents=True)
+    first.final_weights.touch()
+    queue = Scripted("PENDING")
+    carried_out(replace(plan, jobs=(first, later)), request, queue)
+    [[work]] = queue.submitted
+    assert [job.key for job in work.jobs] == [first.key, later.key]
+    assert work.to_do == {later.key}
 
 
 def test_a_job_file_that_others_may_change_is_refused(images: Path, cache: Path, tmp_path: Path) -> None:
