@@ -27,6 +27,8 @@ EXTRA_OF = {
     "tensorboard": "tensorboard",
     "mlflow": "mlflow",
     "wandb": "wandb",
+    "ray": "ray",
+    "submitit": "slurm",
 }
 # The first version of Python for which a framework has no stable release.
 NOT_RELEASED_FOR = {"tensorflow": (3, 14)}

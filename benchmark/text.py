@@ -1,5 +1,6 @@
 """Text of unknown origin, made fit to be shown."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from unicodedata import category
@@ -22,6 +23,14 @@ def shown(text: str) -> str:
 
 def _in_place_of(character: str) -> str:
     return " " if character.isspace() else "\ufffd"
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of ``90``, ``45s``, ``30m`` or ``2h``; raises ``ValueError`` for any other text."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if match is None:
+        raise ValueError(text)
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def last_lines(provenance: Mapping[str, Any], count: int) -> list[str]:

@@ -1,20 +1,22 @@
 """The values of options: read from words, refused in a sentence, offered to a shell."""
 
-import re
 from collections.abc import Callable, Iterable
 
 import click
 from click.shell_completion import CompletionItem
 
 from benchmark.errors import UserError
+from benchmark.text import seconds_of
 
 
 def seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
     """Read a duration: seconds, or a number with s, m or h."""
     if value is None:
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value.strip())
-    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    try:
+        seconds = seconds_of(value)
+    except ValueError:
+        seconds = 0.0
     if seconds <= 0:
         raise UserError(f"--timeout {value}: give seconds, or a number with s, m or h, such as 90, 30m or 2h.")
     return seconds

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from backbones import Backbone
     from benchmark.execution.controller import Summary
+    from benchmark.execution.executors.base import Executor
     from benchmark.execution.planning.plan import Plan
     from benchmark.execution.planning.request import Request
     from benchmark.recipe import Recipe
@@ -60,16 +61,19 @@ def planned(request: "Request", console: "Console") -> "Plan":
 
 def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary":
     """Do the runs of a plan, write the board, and show how all ended."""
-    from benchmark.execution.progress import Steps, show_summary
+    from benchmark.execution.executors.table import executor_entry
+    from benchmark.execution.progress import Steps, show_summary, tell
     from benchmark.records.suite_membership import save_experiments
 
+    entry = executor_entry(request.executor)
+    executor = entry.load()(plan, request)
     make_ready(plan.out)
     _tell_who_else_writes(plan.out, console)
     plan.images.save(plan.out)
     if plan.suite is not None:
         save_experiments(plan.out, plan.suite, plan.members, request.changes)
     with tracking_of(request.track, plan.out, console) as tracking:
-        summary = _do_runs(plan, request, console, tracking)
+        summary = _do_runs(plan, request, executor, console, tracking, leaves=entry.workers_claim)
         board: WrittenBoard | None = None
         problems: tuple[str, ...] = ()
         if summary.finished:
@@ -82,6 +86,14 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
         models, model_problems = settled_models(plan, request, board)
         summary = replace(summary, problems=(*summary.problems, *problems, *model_problems))
         show_summary(console, summary, board.page if board else None, board.answers if board else ())
+        if request.detach:
+            left = summary.planned - len(summary.finished)
+            ask = f"python -m benchmark status '{plan.out}'"
+            tell(
+                console,
+                f"{left} of {summary.planned} runs are left to the queue. How far they are: {ask}. The same command "
+                "without --detach waits for them and writes the board.",
+            )
         for folder in models:
             console.print(f"Best model: {folder}", highlight=False, markup=False, soft_wrap=True)
         if tracking is not None and board is not None:
@@ -89,26 +101,38 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     return summary
 
 
-def _do_runs(plan: "Plan", request: "Request", console: "Console", tracking: "Tracking | None") -> "Summary":
-    """Do the runs of a plan, which a signal may end early; show what happens, and tell it to trackers."""
+def _do_runs(
+    plan: "Plan",
+    request: "Request",
+    executor: "Executor",
+    console: "Console",
+    tracking: "Tracking | None",
+    *,
+    leaves: bool,
+) -> "Summary":
+    """Do the runs of a plan, which a signal may end early; show what happens, and tell it to trackers.
+
+    Args:
+        leaves: whether runs go on when this command is gone.
+    """
     from benchmark.execution.controller import Controller, Watcher
     from benchmark.execution.executors.base import Control
-    from benchmark.execution.executors.local import LocalExecutor
     from benchmark.execution.progress import Display
 
     control = Control()
-    before = {number: signal.signal(number, lambda *_: control.ask() and None) for number in _ends_by()}
+    signals = _ends_by(leaves=leaves)
+    before = {number: signal.signal(number, lambda *_: control.ask() and None) for number in signals}
     if signal.SIGHUP in before:  # it comes more than once, and with prints that fail: none of them is a second wish
         signal.signal(signal.SIGHUP, lambda *_: control.finish())
     try:
-        with Display(console, len(plan.jobs), on_unread=control.finish) as display:
+        unread = (lambda: None) if leaves else control.finish
+        with Display(console, len(plan.jobs), on_unread=unread) as display:
             watcher: Watcher = display
             if tracking is not None:
                 from benchmark.tracking.session import Watchers
 
                 watcher = Watchers(display, tracking)
-            executor = LocalExecutor(request.timeout, plan.environments)
-            summary = Controller(plan, request, executor, control, watcher).carry_out()
+            summary = Controller(plan, request, executor, control, watcher, workers_claim=leaves).carry_out()
         if display.unread:
             silence()
     finally:
@@ -166,10 +190,14 @@ def make_ready(out: Path) -> None:
         raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
 
 
-def _ends_by() -> tuple[signal.Signals, ...]:
-    """Return the signals that ask for the end; the terminal's own is none where it is ignored (``nohup``)."""
-    hang_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
-    return signal.SIGINT, signal.SIGTERM, *hang_up
+def _ends_by(*, leaves: bool) -> tuple[signal.Signals, ...]:
+    """Return the signals that ask for the end; the terminal's own is none where it is ignored (``nohup``).
+
+    Args:
+        leaves: whether the runs go on without this command: a terminal that is closed then ends nothing but it.
+    """
+    ignored = leaves or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return signal.SIGINT, signal.SIGTERM, *(() if ignored else (signal.SIGHUP,))
 
 
 def write_board(plan: "Plan", say: Callable[[str], None]) -> tuple["WrittenBoard | None", tuple[str, ...]]:

@@ -228,6 +228,38 @@ class Claims:
             self.beat()
 
 
+@dataclass(frozen=True)
+class Standing:
+    """A claim, as who only looks sees it.
+
+    Args:
+        holder: who has it.
+        beat_s: seconds since its last heartbeat, by the clocks of this machine and of the file system.
+        alive: whether its holder is there, as far as can be seen from here.
+    """
+
+    holder: Holder
+    beat_s: float
+    alive: bool
+
+
+def standing_claims(out: Path) -> dict[str, Standing]:
+    """Return the standing claims of a results folder, by the short forms of the runs' keys; nothing is changed."""
+    claims, found = Claims(out), {}
+    for root in sorted(out.joinpath(*CLAIMS).glob("*.claim")):
+        name, _, suffix = root.name.partition(".")
+        if suffix != "claim":  # a successor, which its root leads to
+            continue
+        with suppress(OSError):
+            path = claims._chain(name)[-1]
+            holder = read_claim(path)[1]
+            if holder is not None:
+                beat_s = max(0.0, time.time() - path.stat().st_mtime)
+                here = lives(holder.pid, holder.started) if holder.machine == this_machine() else None
+                found[name] = Standing(holder, beat_s, beat_s <= holder.lease if here is None else here)
+    return found
+
+
 def _write(descriptor: int, holder: Holder) -> None:
     text = json.dumps(asdict(holder)).encode("ascii").ljust(_FILE_BYTES - 1) + b"\n"
     os.pwrite(descriptor, text, 0)

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 from benchmark.execution.claims import Claims
 from benchmark.execution.disk_reserve import Reserve
 from benchmark.execution.executors.base import Control, Ending, Executor, Stop
-from benchmark.execution.planning.plan import Plan
 from benchmark.execution.planning.request import Request
+from benchmark.execution.planning.runs import Runs
+from benchmark.execution.progress_files import ProgressFiles, forget_progress
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Record, Timings
@@ -98,31 +99,48 @@ class Controller:
         executor: runs the jobs in processes of their own.
         control: the user's wish to stop.
         watcher: is told what happens.
+        workers_claim: whether the executor's own processes claim each run before they do it, on whatever machine
+            they are and however long it takes until they begin. A run's claim is then given back before the executor
+            gets the run, and one that continues from another may be given with it.
+        attempts_before: which attempt wrote the latest record of each run before any of them was begun, by key; by
+            default what the store says now.
     """
 
-    def __init__(self, plan: Plan, request: Request, executor: Executor, control: Control, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        plan: Runs,
+        request: Request,
+        executor: Executor,
+        control: Control,
+        watcher: Watcher,
+        *,
+        workers_claim: bool = False,
+        attempts_before: Mapping[str, str | None] | None = None,
+    ) -> None:
         self.plan, self.request, self.executor = plan, request, executor
-        self.control, self.watcher = control, watcher
+        self.control, self.watcher, self.workers_claim = control, watcher, workers_claim
         self.store = RecordStore(plan.out)
         self.claims = Claims(plan.out, on_lost=control.given_up.add)
         self.reserve = Reserve(plan.out.joinpath(*CLAIMS))
+        self.progress = ProgressFiles(plan.out)
         self.finished: dict[str, FinishedRun] = {}
         self.problems: list[str] = []
         self.undecided = {job.key for job in plan.jobs}
         self.running: dict[str, tuple[int, Job]] = {}  # what the executor has, with its number in the plan
         self.again: list[tuple[int, Job]] = []  # what another command took over meanwhile
-        self.attempts_before = {job.key: self._attempt(job) for job in plan.jobs}
+        self.attempts_before = attempts_before or {job.key: attempt_of(self.store, job.key) for job in plan.jobs}
 
     def carry_out(self) -> Summary:
         """Do what is to be done; return how it ended. Failures become rows and never raise."""
         try:
             # closed whatever is raised here: no worker goes on without its claim
-            with closing(self.executor.execute(self._jobs(), self.control, self.watcher.event)) as endings:
+            with closing(self.executor.execute(self._jobs(), self.control, self._event)) as endings:
                 for job, ending in endings:
                     try:
                         if job.key not in self.control.given_up:
                             self._settle(job, ending)
                     finally:
+                        self.progress.ended(job)
                         self.claims.release(job.key)
                         numbered = self.running.pop(job.key)
                         if job.key in self.control.given_up:
@@ -147,7 +165,7 @@ class Controller:
                     return
                 if self._keep(job):
                     continue
-                if job.run.init_from in self.undecided or not self.claims.take(job.key):
+                if self._waits_for_parent(job) or not self.claims.take(job.key):
                     with_others.append((number, job))
                     continue
                 self.control.given_up.discard(job.key)
@@ -158,7 +176,12 @@ class Controller:
                 gone = self.claims.taken_from(job.key)
                 if gone is not None:
                     self.watcher.took_over(job, str(gone))
-                self._prepare(job)
+                if self.workers_claim:
+                    forget_progress(self.plan.out, job.key)
+                    self.claims.release(job.key)
+                else:
+                    self._prepare(job)
+                    self.progress.started(job)
                 self.watcher.started(job, number)
                 self.running[job.key] = number, job
                 speeds_only = self.request.rerun_speeds and self.store.done(job.key)
@@ -167,13 +190,22 @@ class Controller:
             with_others += self.again
             self.again = []
             if len(with_others) >= len(numbered):
-                held = [job for _, job in with_others if job.run.init_from not in self.undecided]
+                held = [job for _, job in with_others if not self._waits_for_parent(job)]
                 if held and not announced:
                     holders = dict.fromkeys(str(self.claims.holder(job.key) or "unknown") for job in held)
                     self.watcher.waiting(len(with_others), ", ".join(holders))
                     announced = True
                 yield None
             numbered = with_others
+
+    def _waits_for_parent(self, job: Job) -> bool:
+        """Return whether it is not known yet how a run ended from which this one continues."""
+        parent = job.run.init_from
+        return parent in self.undecided and not (self.workers_claim and parent in self.running)
+
+    def _event(self, job: Job, event: Mapping[str, Any]) -> None:
+        self.progress.event(job, event)
+        self.watcher.event(job, event)
 
     def _least_of_a_best(self, job: Job) -> float:
         """Return the macro-F1 below which a run's model is not worth holding: the mean of the best row whose seeds
@@ -212,7 +244,7 @@ class Controller:
         record, last = self.store.read(job.key), self.store.last_try(job.key)
         if record is None or last is None:
             return not self.request.only_failed, None
-        tried_by_others = self._attempt(job, last) != self.attempts_before[job.key]
+        tried_by_others = _attempt_in(last) != self.attempts_before[job.key]
         if tried_by_others:
             record, keep = last, last.outcome is not Outcome.INTERRUPTED
         elif record.outcome is Outcome.OK:
@@ -236,7 +268,7 @@ class Controller:
 
     def _verdict_of_parent(self, job: Job) -> tuple[Outcome, str] | None:
         """Return how a run must end that continues from one which is not ok."""
-        if job.run.init_from is None:
+        if job.run.init_from is None or job.run.init_from in self.running:
             return None
         parent = self.finished.get(job.run.init_from)
         if parent is not None and parent.record.outcome is Outcome.OK:
@@ -320,7 +352,12 @@ class Controller:
         confusion = confusion_matrix(test.labels, decide(test.probabilities), len(record.data.class_names))
         return FinishedRun(job, record, float(macro_f1(confusion)), kept)
 
-    def _attempt(self, job: Job, record: Record | None = None) -> str | None:
-        """Return which attempt wrote a record, by default the latest of the run."""
-        record = record or self.store.last_try(job.key)
-        return None if record is None else str(record.provenance.get("attempt", ""))
+
+def attempt_of(store: RecordStore, key: str) -> str | None:
+    """Return which attempt wrote the latest record of a run, ``None`` where there is no record."""
+    record = store.last_try(key)
+    return None if record is None else _attempt_in(record)
+
+
+def _attempt_in(record: Record) -> str:
+    return str(record.provenance.get("attempt", ""))

@@ -19,6 +19,7 @@ INTERNAL: Place = ("internal",)
 CLAIMS: Place = (*INTERNAL, "claims")
 FAILED: Place = (*INTERNAL, "failed")
 LOGS: Place = (*INTERNAL, "logs")
+PROGRESS: Place = (*INTERNAL, "progress")
 WORK: Place = (*INTERNAL, "work")
 # Earlier versions had these at the top, under the same names.
 MOVED = (CLAIMS, FAILED, LOGS, WORK)
@@ -64,7 +65,8 @@ What these are made from, to be kept and copied together:
 
 What the program needs for itself:
   internal/          work/ (checkpoints of runs that are not done), logs/ (what each run printed), claims/ (which
-                     command does which run), failed/ (failures of runs that have an earlier result).
+                     command does which run), progress/ (how far each is), failed/ (failures of runs that have an
+                     earlier result).
                      When no command is running it may be deleted: runs that are not done then begin anew.
 
 Everything under "To look at" can be made anew from the rest:

@@ -177,6 +177,14 @@ class RecordStore:
         record = self.read(key)
         return record is not None and record.key == key and record.outcome is Outcome.OK
 
+    def keys(self) -> list[str]:
+        """Return the short forms of the keys of all runs that have a folder here, usable or not, sorted."""
+        names: set[str] = set()
+        for place in (RECORDS, FAILED):
+            with contextlib.suppress(Refused):
+                names |= {name for name in list_foreign(self.out, *place) if not name.startswith(".")}
+        return sorted(names)
+
     def read_all(self) -> Stored:
         """Return all records with their predictions; what can't be used, and failures of runs that have a result, are
         named and skipped.

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 
 from benchmark.data import DataOptions
 from benchmark.execution.planning.request import Request
-from benchmark.records.results_folder import INTERNAL, MOVED
+from benchmark.records.results_folder import INTERNAL, MOVED, PROGRESS
 from benchmark.records.settings import Settings
 
 # A backbone that is sound, and small enough that a run is mostly the framework's import.
@@ -76,6 +77,7 @@ def as_an_earlier_version_left_it(out: Path) -> Path:
     for place in MOVED:
         if out.joinpath(*place).exists():
             out.joinpath(*place).rename(out / place[-1])
+    shutil.rmtree(out.joinpath(*PROGRESS), ignore_errors=True)
     out.joinpath(*INTERNAL).rmdir()
     return out
 

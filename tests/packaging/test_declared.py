@@ -69,12 +69,12 @@ def test_the_extra_that_is_named_installs_the_module(module: str) -> None:
     assert DISTRIBUTION_OF.get(module, module) in names(extra)
 
 
-def test_all_holds_every_extra_but_those_for_developers_and_gpus() -> None:
+def test_all_holds_every_extra_but_those_for_developers_gpus_and_clusters() -> None:
     extras = PROJECT["optional-dependencies"]
     (everything,) = extras["all"]
     listed = set(everything.removeprefix("tumorboard[").removesuffix("]").split(","))
     trackers = {"tensorboard", "mlflow", "wandb"}  # who has no account there needs none of them
-    assert listed == set(extras) - {"all", "gpu", "test", "docs"} - trackers
+    assert listed == set(extras) - {"all", "gpu", "ray", "slurm", "test", "docs"} - trackers
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ Whatever can be known to be wrong is found here, and nothing is written until al
 
 import importlib.util
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from benchmark.errors import UserError
 from benchmark.execution.planning.datasets import Fold, Images, Say
 from benchmark.execution.planning.devices import DeviceChoice, choose_devices
 from benchmark.execution.planning.request import Request
+from benchmark.execution.planning.runs import Runs
 from benchmark.execution.planning.side_by_side import Environments, worker_environments
 from benchmark.execution.planning.suite_expansion import Entry, entries_of, for_backbone
 from benchmark.execution.planning.weights import Weights, resolve_weights
@@ -34,12 +35,11 @@ LEAST_TO_TUNE = 30
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The runs, in the order in which they are done: each after the one from which it continues.
+class Plan(Runs):
+    """All that the user asked for: the runs, and what belongs to all of them. Nothing is written yet.
 
     Args:
-        out: the results folder, writable; nothing is written yet.
-        jobs: one for each distinct run.
+        out, jobs: as of :class:`~benchmark.execution.planning.runs.Runs`.
         images: all that they are trained on; its method ``save`` keeps the splits.
         notes: what a user must know before reading the board.
         suite: the suite that the runs come from, ``None`` where they come from options.
@@ -47,8 +47,6 @@ class Plan:
         environments: what the environment of each worker has for its own; as many runs go on side by side.
     """
 
-    out: Path
-    jobs: tuple[Job, ...]
     images: Images
     notes: tuple[str, ...] = ()
     suite: Suite | None = None
@@ -64,10 +62,6 @@ class Plan:
     def is_slow(self, job: Job) -> bool:
         """Return whether a run is meant for a GPU, or for a small ``--limit``, and has neither."""
         return job.key in self.for_gpu and job.run.device_kind == "cpu" and job.data.limit is None
-
-    def followers(self, key: str) -> tuple[Job, ...]:
-        """Return the runs that continue from the weights of one."""
-        return tuple(job for job in self.jobs if job.run.init_from == key)
 
 
 def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
@@ -99,7 +93,7 @@ def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
         engine_of(backbone, request.settings.keras_backend) for entry in entries for backbone in entry.backbones
     }
     notes: list[str] = []
-    devices = choose_devices(request.device, engines, notes.append)
+    devices = _devices(request, engines, notes.append)
 
     images = Images(request, say)
     parts = [
@@ -117,11 +111,32 @@ def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
     notes += _defaults(backbone for entry in entries for backbone in entry.backbones)
     notes += _namesakes(registry, (backbone for entry in entries for backbone in entry.backbones))
     notes += dict.fromkeys(note for fold in every for note in fold.notes())
-    environments = worker_environments(request.settings.workers, jobs)
+    environments = _environments(request, jobs)
     settings = {"workers": len(environments)}
     jobs = tuple(job.model_copy(update={"settings": job.settings.model_copy(update=settings)}) for job in jobs)
     plan = Plan(out, jobs, images, tuple(notes), suite, members, environments)
     return replace(plan, notes=(*plan.notes, *_marked(plan)))
+
+
+def _devices(request: Request, engines: set[str], say: Callable[[str], None]) -> dict[str, DeviceChoice]:
+    """Return the device of each engine: this machine's, unless the cluster's description says what workers get."""
+    gpus = None if request.executor == "local" else request.cluster.gpus
+    if gpus is None:
+        return choose_devices(request.device, engines, say)
+    if request.device == ("cpu" if gpus else "cuda"):
+        raise UserError(f"--device {request.device}, and gpus = {gpus} in the cluster file: give one of them.")
+    if gpus:  # its name is its node's to tell
+        return dict.fromkeys(engines, DeviceChoice("cuda", "GPU", request.cluster.bfloat16))
+    return choose_devices("cpu", engines, say)
+
+
+def _environments(request: Request, jobs: Sequence[Job]) -> Environments:
+    """Return what each worker of this machine has for its own; on a cluster that is for its nodes to say."""
+    if request.executor == "local":
+        return worker_environments(request.settings.workers, jobs)
+    if request.settings.workers != "auto":
+        raise UserError("--workers is for this machine alone: say at_once in a file for --cluster.")
+    return ({},)
 
 
 def _marked(plan: Plan) -> list[str]:

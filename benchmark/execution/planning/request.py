@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from benchmark.data.options import DataOptions, take_options
 from benchmark.data.splits.splits import SplitOptions
 from benchmark.errors import UserError
+from benchmark.execution.executors.table import ON_CLUSTERS, executor_entry
+from benchmark.execution.planning.cluster import Cluster, cluster_of
 from benchmark.records.settings import Settings
 
 PHANTOM = "phantom"
@@ -53,6 +55,9 @@ class Request:
         rerun_speeds: measure the speeds of what is done anew.
         only_failed: do only what was tried and failed.
         dry_run: show the plan and how long it may take, and do nothing.
+        executor: name of what runs the workers.
+        cluster: what each worker asks for, where they are not this machine's.
+        detach: leave the runs to the executor's queue, and do not wait for them.
         settings: the choices that every run gets unchanged.
         command: what was typed, for the record.
         track: which trackers are told what happens, as ``--track`` names them.
@@ -76,6 +81,9 @@ class Request:
     rerun_speeds: bool = False
     only_failed: bool = False
     dry_run: bool = False
+    executor: str = "local"
+    cluster: Cluster = field(default_factory=Cluster)
+    detach: bool = False
     settings: Settings = field(default_factory=Settings)
     command: str = ""
     track: tuple[str, ...] = ()
@@ -95,6 +103,10 @@ def request_of(options: dict[str, Any]) -> Request:
     sources, cross = options.pop("data"), options.pop("cross")
     data, split = take_options(options, source=sources[0], size=0, seed=SPLIT_SEED)
     crossed = crossed_sources(sources, data, split, cross=cross)
+    executor = executor_entry(options.pop("executor")).name
+    cluster = cluster_of(options.pop("cluster"), executor, options.pop("ray_address"), ON_CLUSTERS)
+    if options["detach"] and not executor_entry(executor).workers_claim:
+        raise UserError("--detach leaves runs to a queue that goes on without the command: add --executor slurm.")
     command = shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])
     try:
         settings = Settings(**{name: options.pop(name) for name in Settings.model_fields})
@@ -104,8 +116,9 @@ def request_of(options: dict[str, Any]) -> Request:
             f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg'].removeprefix('Value error, ')}."
         ) from None
     return Request(
-        data=data, cross=crossed, split=split, changes=changes, settings=settings, command=command, **options
-    )
+        data=data, cross=crossed, split=split, changes=changes, executor=executor, cluster=cluster,
+        settings=settings, command=command, **options,
+    )  # fmt: skip
 
 
 def crossed_sources(
