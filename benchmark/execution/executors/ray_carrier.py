@@ -1,4 +1,4 @@
-"""The carrier: brings the files of runs to Ray's nodes that share no folder with the command, and back what they leave.
+"""The carrier: brings files to Ray's nodes that share no folder with the command, and back what their runs leave.
 
 Blocks go through Ray's object store as arrays of bytes; several nodes that want the same block get the same one.
 """
