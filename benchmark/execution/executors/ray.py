@@ -6,6 +6,7 @@ command (:mod:`~benchmark.execution.executors.ray_crew`) is its slots.
 
 import logging
 import os
+import socket
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from benchmark.execution.planning.plan import Plan
     from benchmark.execution.planning.request import Request
 
+_KNOCK_SECONDS = 10.0
 # Ray listens on all interfaces where it thinks of a cluster, whatever address it is given.
 _LOOPBACK_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _NO_REPORTS = {"RAY_USAGE_STATS_ENABLED": "0"}
@@ -98,18 +100,31 @@ def _connect(address: str | None) -> Any:
 
     if ray.is_initialized():
         return ray
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": None}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         options |= {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "address": "local"}
     else:
+        _knock(address)
         options["address"] = address
-    options = {name: value for name, value in options.items() if value is not None}
     try:
         ray.init(**options)
     except Exception as error:  # Ray raises many kinds of them
         what = "Ray could not be started here" if address is None else f"--ray-address {address} can't be reached"
         raise UserError(f"{what}: {in_a_line(error)}.") from error
     return ray
+
+
+def _knock(address: str) -> None:
+    """Raise ``UserError`` where nothing listens at an address; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # "auto" and the like
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"--ray-address {address} can't be reached ({error}): give the address that 'ray start --head' showed."
+        ) from None
 
 
 def _check_nodes(ray: Any) -> None:
