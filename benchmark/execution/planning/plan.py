@@ -7,6 +7,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from backbones import Backbone
@@ -63,7 +64,15 @@ class Plan:
 
     def followers(self, key: str) -> tuple[Job, ...]:
         """Return the runs that continue from the weights of one."""
-        return tuple(job for job in self.jobs if job.run.init_from == key)
+        return self._followers.get(key, ())
+
+    @cached_property
+    def _followers(self) -> Mapping[str, tuple[Job, ...]]:
+        found: dict[str, list[Job]] = {}
+        for job in self.jobs:
+            if job.run.init_from is not None:
+                found.setdefault(job.run.init_from, []).append(job)
+        return {key: tuple(jobs) for key, jobs in found.items()}
 
 
 def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
