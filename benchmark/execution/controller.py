@@ -17,7 +17,7 @@ from benchmark.execution.planning.plan import Plan
 from benchmark.execution.planning.request import Request
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
-from benchmark.records.record import Record, Timings
+from benchmark.records.record import Record, Throughput, Timings
 from benchmark.records.results_folder import CLAIMS
 from benchmark.records.store import RecordStore, short
 
@@ -335,6 +335,9 @@ class Controller:
         return None if record is None else str(record.provenance.get("attempt", ""))
 
 
+_NOTHING = {"history": (), "trials": (), "network": None, "cam": None, "throughput": Throughput()}
+
+
 class _BestRows:
     """The mean macro-F1 of the best row of each split, of those whose seeds are all done, as runs end.
 
@@ -376,6 +379,4 @@ def _small(record: Record, job: Job) -> Record:
         "audit": job.audit,
         "settings": job.settings,
     }
-    return record.model_copy(
-        update={**shared, "history": (), "trials": (), "network": None, "cam": None, "provenance": shown}
-    )
+    return record.model_copy(update={**shared, **_NOTHING, "provenance": shown})

@@ -59,6 +59,7 @@ def _anything(parameter: click.Parameter) -> click.Parameter:
 @pytest.mark.parametrize("block", TOML, ids=str)
 def test_every_file_is_one_that_the_program_reads(block: Block, tmp_path: Path) -> None:
     from benchmark.evaluation.costs import load_costs
+    from benchmark.execution.planning.cluster import cluster_of
     from benchmark.recipe import load_recipe
     from benchmark.recipe.suite import load_suite
 
@@ -73,6 +74,8 @@ def test_every_file_is_one_that_the_program_reads(block: Block, tmp_path: Path) 
         assert recipe.epochs == tomllib.loads(block.text)["epochs"]
     elif kind == "# costs":
         assert load_costs(path).matrix(("glioma", "notumor"))[0, 1] == 20.0
+    elif kind == "# cluster":
+        assert cluster_of(path, "ray").cpus == tomllib.loads(block.text)["cpus"]
     else:
         assert kind == "# entry point", f"{block}: its first line says what it is"
         (points,) = tomllib.loads(block.text)["project"]["entry-points"].items()
