@@ -52,6 +52,7 @@ class Request:
         out: results folder.
         timeout: seconds for one run.
         rerun: do again what is done.
+        rerun_speeds: measure the speeds of what is done anew.
         only_failed: do only what was tried and failed.
         dry_run: show the plan and how long it may take, and do nothing.
         executor: name of what runs the workers.
@@ -75,6 +76,7 @@ class Request:
     out: Path | None = None
     timeout: float | None = None
     rerun: bool = False
+    rerun_speeds: bool = False
     only_failed: bool = False
     dry_run: bool = False
     executor: str = "local"
