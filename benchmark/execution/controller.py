@@ -5,9 +5,9 @@ results folder is doing is left to it.
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from benchmark.execution.claims import Claims
@@ -18,10 +18,11 @@ from benchmark.execution.planning.runs import Runs
 from benchmark.execution.progress_files import ProgressFiles, forget_progress
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
-from benchmark.records.record import Record, Timings
+from benchmark.records.record import Record, Throughput, Timings
 from benchmark.records.results_folder import CLAIMS
-from benchmark.records.store import RecordStore
+from benchmark.records.store import RecordStore, short
 
+_LOOKED_AT_ONCE = 256  # runs that others are doing, before the executor may see to what else there is
 _BEST_WITHIN = 0.05  # of the best macro-F1 so far: models of runs within it are held until the board is written
 
 
@@ -31,7 +32,7 @@ class FinishedRun:
 
     Args:
         job: what was asked.
-        record: how it ended.
+        record: how it ended; what only the board needs of it is left out, as a plan may have thousands of runs.
         macro_f1: on the test images, ``None`` where it is not ``ok``.
         kept: whether it was done before, or by another command.
         stands: whether the run has an earlier result, which this failure leaves in place.
@@ -123,11 +124,14 @@ class Controller:
         self.claims = Claims(plan.out, on_lost=control.given_up.add)
         self.reserve = Reserve(plan.out.joinpath(*CLAIMS))
         self.progress = ProgressFiles(plan.out)
+        self.unfinished = self.store.unfinished()
         self.finished: dict[str, FinishedRun] = {}
         self.problems: list[str] = []
         self.undecided = {job.key for job in plan.jobs}
         self.running: dict[str, tuple[int, Job]] = {}  # what the executor has, with its number in the plan
         self.again: list[tuple[int, Job]] = []  # what another command took over meanwhile
+        self.best = _BestRows(plan.jobs)
+        self.jobs = {job.key: job for job in plan.jobs}
         self.attempts_before = attempts_before or {job.key: attempt_of(self.store, job.key) for job in plan.jobs}
 
     def carry_out(self) -> Summary:
@@ -157,23 +161,29 @@ class Controller:
         these.
         """
         numbered = list(enumerate(self.plan.jobs, start=1))
-        announced = False
+        announced = again = False
         while numbered or self.running:
             with_others: list[tuple[int, Job]] = []
+            looked_at = 0
             for number, job in numbered:
                 if self.control.stop is not Stop.NO:
                     return
-                if self._keep(job):
+                waits = self._waits_for_parent(job)
+                if not (waits and again) and self._keep(job):
                     continue
-                if self._waits_for_parent(job) or not self.claims.take(job.key):
+                if waits or not self.claims.take(job.key):
                     with_others.append((number, job))
+                    looked_at += not waits
+                    if looked_at == _LOOKED_AT_ONCE:
+                        looked_at = 0
+                        yield None
                     continue
                 self.control.given_up.discard(job.key)
-                self.store.tidy(job.key)
+                gone = self.claims.taken_from(job.key)
+                self._tidy_record(job, taken_over=gone is not None)
                 if self._keep(job) or self._settle_without_worker(job):  # it may have been done before the claim
                     self.claims.release(job.key)
                     continue
-                gone = self.claims.taken_from(job.key)
                 if gone is not None:
                     self.watcher.took_over(job, str(gone))
                 if self.workers_claim:
@@ -196,7 +206,14 @@ class Controller:
                     self.watcher.waiting(len(with_others), ", ".join(holders))
                     announced = True
                 yield None
-            numbered = with_others
+            numbered, again = with_others, True
+
+    def _tidy_record(self, job: Job, *, taken_over: bool) -> None:
+        """Remove what was left of writing a run's record. To look for it lists all records, so it is looked for only
+        where it may be: it was there at the beginning, or someone has tried this run before.
+        """
+        if taken_over or short(job.key) in self.unfinished or self.store.last_try(job.key) is not None:
+            self.store.tidy(job.key)
 
     def _waits_for_parent(self, job: Job) -> bool:
         """Return whether it is not known yet how a run ended from which this one continues."""
@@ -211,14 +228,7 @@ class Controller:
         """Return the macro-F1 below which a run's model is not worth holding: the mean of the best row whose seeds
         are all done, as rows are ranked by their means, less a margin; 0 before there is one.
         """
-        rows: dict[tuple[str, str], list[float | None]] = {}
-        for each in self.plan.jobs:
-            if each.run.split_hash == job.run.split_hash:
-                done = self.finished.get(each.key)
-                row = rows.setdefault((each.run.backbone, each.recipe_name), [])
-                row.append(None if done is None else done.macro_f1)
-        means = [sum(row) / len(row) for row in rows.values() if all(row)]  # type: ignore[arg-type]
-        return max(means, default=_BEST_WITHIN) - _BEST_WITHIN
+        return self.best.mean(job, _BEST_WITHIN) - _BEST_WITHIN
 
     def _keep(self, job: Job) -> bool:
         """Return whether a run needs not be done, and keep its row where it has one."""
@@ -228,7 +238,7 @@ class Controller:
         self.undecided.discard(job.key)
         if record is not None:
             run = self._finished(job, record, kept=True)
-            self.finished[job.key] = run
+            self._note(run)
             self.watcher.kept(run)
             self._drop_weights_of_parent(job)
         return True
@@ -274,17 +284,17 @@ class Controller:
         if parent is not None and parent.record.outcome is Outcome.OK:
             return None
         how = "was not done" if parent is None else f"ended as {parent.record.outcome}"
-        name = next(each.recipe_name for each in self.plan.jobs if each.key == job.run.init_from)
+        name = self.jobs[job.run.init_from].recipe_name
         return Outcome.MISSING_WEIGHTS, f"It continues from the weights of '{name}', which {how}."
 
     def _drop_weights_of_parent(self, job: Job) -> None:
         """Remove weights that all runs which continue from them have had."""
-        for parent in self.plan.jobs:
-            if parent.key != job.run.init_from or parent.key in self.undecided:
-                continue
-            finished = [self.finished.get(child.key) for child in self.plan.followers(parent.key)]
-            if all(run is not None and run.record.outcome is Outcome.OK for run in finished):
-                shutil.rmtree(parent.work, ignore_errors=True)
+        parent = self.jobs.get(job.run.init_from or "")
+        if parent is None or parent.key in self.undecided:
+            return
+        finished = [self.finished.get(child.key) for child in self.plan.followers(parent.key)]
+        if all(run is not None and run.record.outcome is Outcome.OK for run in finished):
+            shutil.rmtree(parent.work, ignore_errors=True)
 
     def _prepare(self, job: Job) -> None:
         """Make room for a worker; forget the checkpoints of a run that is done, so that it starts anew. One whose
@@ -332,8 +342,13 @@ class Controller:
             )
         self._end(self._finished(job, record, kept=False))
 
+    def _note(self, run: FinishedRun) -> None:
+        """Keep how a run ended, without what only the board needs."""
+        self.finished[run.job.key] = replace(run, record=_small(run.record, run.job))
+        self.best.take(run)
+
     def _end(self, run: FinishedRun) -> None:
-        self.finished[run.job.key] = run
+        self._note(run)
         self.undecided.discard(run.job.key)
         self.watcher.ended(run)
         if run.record.outcome is Outcome.OK:
@@ -361,3 +376,50 @@ def attempt_of(store: RecordStore, key: str) -> str | None:
 
 def _attempt_in(record: Record) -> str:
     return str(record.provenance.get("attempt", ""))
+
+
+_NOTHING = {"history": (), "trials": (), "network": None, "cam": None, "throughput": Throughput()}
+
+
+class _BestRows:
+    """The mean macro-F1 of the best row of each split, of those whose seeds are all done, as runs end.
+
+    Args:
+        jobs: of the plan; a row is a backbone with a recipe.
+    """
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._rows: dict[tuple[str, str, str], dict[str, float | None]] = {}
+        self._best: dict[str, float] = {}
+        for job in jobs:
+            self._rows.setdefault(self._row(job), {})[job.key] = None
+
+    @staticmethod
+    def _row(job: Job) -> tuple[str, str, str]:
+        return job.run.split_hash, job.run.backbone, job.recipe_name
+
+    def take(self, run: FinishedRun) -> None:
+        """Take note of how a run ended."""
+        row = self._rows[self._row(run.job)]
+        row[run.job.key] = run.macro_f1
+        known = [value for value in row.values() if value]
+        if len(known) == len(row):
+            split, mean = run.job.run.split_hash, sum(known) / len(known)
+            self._best[split] = max(mean, self._best.get(split, mean))
+
+    def mean(self, job: Job, otherwise: float) -> float:
+        """Return the best mean on a job's split, or a value where no row is all done."""
+        return self._best.get(job.run.split_hash, otherwise)
+
+
+def _small(record: Record, job: Job) -> Record:
+    """Return a record with what the summary shows of it; what it shares with its job is held once."""
+    shown = {name: value for name, value in record.provenance.items() if name == "log_tail"}
+    shared = {
+        "identity": {},
+        "backbone": job.backbone,
+        "data": job.data,
+        "audit": job.audit,
+        "settings": job.settings,
+    }
+    return record.model_copy(update={**shared, **_NOTHING, "provenance": shown})
