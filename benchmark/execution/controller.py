@@ -7,9 +7,10 @@ results folder is doing is left to it.
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from benchmark.execution.best_rows import BestRows
 from benchmark.execution.claims import Claims
 from benchmark.execution.disk_reserve import Reserve
 from benchmark.execution.executors.base import Control, Ending, Executor, Stop
@@ -20,8 +21,9 @@ from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Record, Timings
 from benchmark.records.results_folder import CLAIMS
-from benchmark.records.store import RecordStore
+from benchmark.records.store import RecordStore, short
 
+_LOOKED_AT_ONCE = 256  # runs that others are doing, before the executor may see to what else there is
 _BEST_WITHIN = 0.05  # of the best macro-F1 so far: models of runs within it are held until the board is written
 
 
@@ -31,7 +33,7 @@ class FinishedRun:
 
     Args:
         job: what was asked.
-        record: how it ended.
+        record: how it ended; what only the board needs of it is left out, as a plan may have thousands of runs.
         macro_f1: on the test images, ``None`` where it is not ``ok``.
         kept: whether it was done before, or by another command.
         stands: whether the run has an earlier result, which this failure leaves in place.
@@ -123,12 +125,15 @@ class Controller:
         self.claims = Claims(plan.out, on_lost=control.given_up.add)
         self.reserve = Reserve(plan.out.joinpath(*CLAIMS))
         self.progress = ProgressFiles(plan.out)
+        self.unfinished = self.store.unfinished()
         self.finished: dict[str, FinishedRun] = {}
         self.problems: list[str] = []
         self.undecided = {job.key for job in plan.jobs}
         self.running: dict[str, tuple[int, Job]] = {}  # what the executor has, with its number in the plan
         self.again: list[tuple[int, Job]] = []  # what another command took over meanwhile
         self.attempts_before = attempts_before or {job.key: attempt_of(self.store, job.key) for job in plan.jobs}
+        self.best = BestRows(plan.jobs)
+        self.jobs = {job.key: job for job in plan.jobs}
 
     def carry_out(self) -> Summary:
         """Do what is to be done; return how it ended. Failures become rows and never raise."""
@@ -157,23 +162,29 @@ class Controller:
         these.
         """
         numbered = list(enumerate(self.plan.jobs, start=1))
-        announced = False
+        announced = again = False
         while numbered or self.running:
             with_others: list[tuple[int, Job]] = []
+            looked_at = 0
             for number, job in numbered:
                 if self.control.stop is not Stop.NO:
                     return
-                if self._keep(job):
+                waits = self._waits_for_parent(job)
+                if not (waits and again) and self._keep(job):
                     continue
-                if self._waits_for_parent(job) or not self.claims.take(job.key):
+                if waits or not self.claims.take(job.key):
                     with_others.append((number, job))
+                    looked_at += not waits
+                    if looked_at == _LOOKED_AT_ONCE:
+                        looked_at = 0
+                        yield None
                     continue
                 self.control.given_up.discard(job.key)
-                self.store.tidy(job.key)
+                gone = self.claims.taken_from(job.key)
+                self._tidy_record(job, taken_over=gone is not None)
                 if self._keep(job) or self._settle_without_worker(job):  # it may have been done before the claim
                     self.claims.release(job.key)
                     continue
-                gone = self.claims.taken_from(job.key)
                 if gone is not None:
                     self.watcher.took_over(job, str(gone))
                 if self.workers_claim:
@@ -196,7 +207,14 @@ class Controller:
                     self.watcher.waiting(len(with_others), ", ".join(holders))
                     announced = True
                 yield None
-            numbered = with_others
+            numbered, again = with_others, True
+
+    def _tidy_record(self, job: Job, *, taken_over: bool) -> None:
+        """Remove what was left of writing a run's record. To look for it lists all records, so it is looked for only
+        where it may be: it was there at the beginning, or someone has tried this run before.
+        """
+        if taken_over or short(job.key) in self.unfinished or self.store.last_try(job.key) is not None:
+            self.store.tidy(job.key)
 
     def _waits_for_parent(self, job: Job) -> bool:
         """Return whether it is not known yet how a run ended from which this one continues."""
@@ -211,14 +229,7 @@ class Controller:
         """Return the macro-F1 below which a run's model is not worth holding: the mean of the best row whose seeds
         are all done, as rows are ranked by their means, less a margin; 0 before there is one.
         """
-        rows: dict[tuple[str, str], list[float | None]] = {}
-        for each in self.plan.jobs:
-            if each.run.split_hash == job.run.split_hash:
-                done = self.finished.get(each.key)
-                row = rows.setdefault((each.run.backbone, each.recipe_name), [])
-                row.append(None if done is None else done.macro_f1)
-        means = [sum(row) / len(row) for row in rows.values() if all(row)]  # type: ignore[arg-type]
-        return max(means, default=_BEST_WITHIN) - _BEST_WITHIN
+        return self.best.mean(job, _BEST_WITHIN) - _BEST_WITHIN
 
     def _keep(self, job: Job) -> bool:
         """Return whether a run needs not be done, and keep its row where it has one."""
@@ -228,7 +239,7 @@ class Controller:
         self.undecided.discard(job.key)
         if record is not None:
             run = self._finished(job, record, kept=True)
-            self.finished[job.key] = run
+            self._note(run)
             self.watcher.kept(run)
             self._drop_weights_of_parent(job)
         return True
@@ -274,17 +285,17 @@ class Controller:
         if parent is not None and parent.record.outcome is Outcome.OK:
             return None
         how = "was not done" if parent is None else f"ended as {parent.record.outcome}"
-        name = next(each.recipe_name for each in self.plan.jobs if each.key == job.run.init_from)
+        name = self.jobs[job.run.init_from].recipe_name
         return Outcome.MISSING_WEIGHTS, f"It continues from the weights of '{name}', which {how}."
 
     def _drop_weights_of_parent(self, job: Job) -> None:
         """Remove weights that all runs which continue from them have had."""
-        for parent in self.plan.jobs:
-            if parent.key != job.run.init_from or parent.key in self.undecided:
-                continue
-            finished = [self.finished.get(child.key) for child in self.plan.followers(parent.key)]
-            if all(run is not None and run.record.outcome is Outcome.OK for run in finished):
-                shutil.rmtree(parent.work, ignore_errors=True)
+        parent = self.jobs.get(job.run.init_from or "")
+        if parent is None or parent.key in self.undecided:
+            return
+        finished = [self.finished.get(child.key) for child in self.plan.followers(parent.key)]
+        if all(run is not None and run.record.outcome is Outcome.OK for run in finished):
+            shutil.rmtree(parent.work, ignore_errors=True)
 
     def _prepare(self, job: Job) -> None:
         """Make room for a worker; forget the checkpoints of a run that is done, so that it starts anew. One whose
@@ -332,8 +343,13 @@ class Controller:
             )
         self._end(self._finished(job, record, kept=False))
 
+    def _note(self, run: FinishedRun) -> None:
+        """Keep how a run ended, without what only the board needs."""
+        self.finished[run.job.key] = replace(run, record=_small(run.record, run.job))
+        self.best.take(run.job, run.macro_f1)
+
     def _end(self, run: FinishedRun) -> None:
-        self.finished[run.job.key] = run
+        self._note(run)
         self.undecided.discard(run.job.key)
         self.watcher.ended(run)
         if run.record.outcome is Outcome.OK:
@@ -361,3 +377,18 @@ def attempt_of(store: RecordStore, key: str) -> str | None:
 
 def _attempt_in(record: Record) -> str:
     return str(record.provenance.get("attempt", ""))
+
+
+def _small(record: Record, job: Job) -> Record:
+    """Return a record with what the summary shows of it; what it shares with its job is held once."""
+    shown = {name: value for name, value in record.provenance.items() if name == "log_tail"}
+    shared = {
+        "identity": {},
+        "backbone": job.backbone,
+        "data": job.data,
+        "audit": job.audit,
+        "settings": job.settings,
+    }
+    return record.model_copy(
+        update={**shared, "history": (), "trials": (), "network": None, "cam": None, "provenance": shown}
+    )

@@ -1,6 +1,7 @@
 """A run and its identity: what is asked, and the hash by which it is known."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from benchmark.hashing import hash_json
@@ -48,11 +49,11 @@ class Run:
 
     def identity(self) -> dict[str, Any]:
         """Return what :attr:`key` hashes, as JSON-ready data."""
-        values = asdict(self)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
         values["recipe"] = self.recipe.identity()
         return {"protocol": PROTOCOL_VERSION, **values}
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The run's identity: SHA-256, 64 hex digits."""
         return hash_json(self.identity())

@@ -132,6 +132,11 @@ class RecordStore:
         for home in (self.folder, self.failed):
             tidy_folder(home / short(key))
 
+    def unfinished(self) -> frozenset[str]:
+        """Return the names (:func:`short`) of runs of which a killed command may have left something to tidy."""
+        names = [path.name for home in (self.folder, self.failed) if home.is_dir() for path in home.iterdir()]
+        return frozenset(name.split("-")[1] for name in names if name.startswith((".new-", ".old-")))
+
     def read(self, key: str) -> Record | None:
         """Return the record of one run, or ``None`` where there is none that can be used."""
         return _usable(lambda: self._read_record(RECORDS, short(key)))

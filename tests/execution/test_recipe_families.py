@@ -9,7 +9,6 @@ from benchmark.errors import UserError
 from benchmark.execution.planning.plan import make_plan
 from benchmark.execution.planning.request import Request
 from benchmark.recipe import load_recipe, shipped_names
-from benchmark.records.run import Run
 from tests.execution.commands import GOOD, make_images, request_on
 
 PLUGIN = (
@@ -82,7 +81,7 @@ def test_what_a_family_can_not_have_is_said(tmp_path: Path, line: str, says: str
 def test_a_run_is_never_made_of_a_recipe_that_is_not_resolved(request_for: Request) -> None:
     run = make_plan(request_for).jobs[0].run
     with pytest.raises(ValueError, match="not resolved"):
-        Run(**{**vars(run), "recipe": load_recipe(str(request_for.recipe))})
+        replace(run, recipe=load_recipe(str(request_for.recipe)))
 
 
 def test_a_shipped_recipe_can_be_made_deterministic_for_every_family() -> None:

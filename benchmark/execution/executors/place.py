@@ -21,6 +21,7 @@ from benchmark.records.failures import outcome_of_exit
 from benchmark.records.outcomes import Outcome
 
 _POLL_SECONDS = 0.1
+_LOOK_SECONDS = 1.0  # between two looks at the memory that a worker takes
 _LINGER_SECONDS = 20.0  # what a worker gets to leave after it has stored a record that is not ok
 # What an earlier run of the same process may have to do with: such a run is done once more, in a process of its own.
 _DOUBTFUL = (Outcome.ERROR, Outcome.CRASHED, Outcome.OOM)
@@ -111,11 +112,19 @@ class Place:
         environment: what its workers' environment has beside what the job needs: its GPU, its number of threads.
         silence: shared by the places of a machine.
         timeout: the most seconds that one run may take, ``None`` for no limit.
+        memory: the most bytes that a worker and all that it started may take, ``None`` for no limit.
     """
 
-    def __init__(self, number: int, environment: Mapping[str, str], silence: Silence, timeout: float | None) -> None:
+    def __init__(
+        self,
+        number: int,
+        environment: Mapping[str, str],
+        silence: Silence,
+        timeout: float | None,
+        memory: int | None = None,
+    ) -> None:
         self._number, self._environment, self._silence = number, environment, silence
-        self._timeout = timeout
+        self._timeout, self._memory = timeout, memory
         self._worker: WorkerProcess | None = None
 
     def run(self, job: Job, control: Control, on_event: OnEvent) -> Ending:
@@ -182,7 +191,7 @@ class Place:
         self, worker: WorkerProcess, watch: Watch, control: Control, taken: Callable[[], float]
     ) -> tuple[Outcome, str] | None:
         """Pass on a run's events until it has ended, or must; return how it must be recorded where it must."""
-        asked, alone = Stop.NO, False
+        asked, alone, looked_at = Stop.NO, False, 0.0
         while worker.process.poll() is None:
             watch.pass_on(_POLL_SECONDS)
             bound(watch.job.log)
@@ -197,6 +206,10 @@ class Place:
             if self._timeout is not None and taken() > self._timeout and not watch.finished:
                 done = f"; {watch.epochs} epochs are saved and kept" if watch.epochs else ""
                 return Outcome.TIMEOUT, f"It took longer than {self._timeout:g} s (--timeout){done}."
+            if self._memory is not None and time.monotonic() - looked_at > _LOOK_SECONDS and not watch.finished:
+                looked_at = time.monotonic()
+                if _bytes_taken(worker.process.pid) > self._memory:
+                    return Outcome.OOM, f"It took more than the {self._memory / 1e9:.3g} GB that a run may take."
             if control.stop is Stop.NOW and not watch.finished:
                 return Outcome.INTERRUPTED, "Stopped at once."
             if watch.job.key in control.given_up:
@@ -206,6 +219,21 @@ class Place:
                 worker.ask_to_stop()
                 watch.say_stopping()
         return None
+
+
+def _bytes_taken(pid: int) -> int:
+    """Return the bytes that a process and all that it started have for themselves; what is mapped from files and
+    shared with others is not counted.
+    """
+    processes = descendants(pid)
+    with suppress(psutil.Error):
+        processes.append(psutil.Process(pid))
+    taken = 0
+    for process in processes:
+        with suppress(psutil.Error):
+            memory = process.memory_info()
+            taken += memory.rss - getattr(memory, "shared", 0)
+    return taken
 
 
 def _oom_kills() -> int:

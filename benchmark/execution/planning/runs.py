@@ -1,6 +1,8 @@
 """Runs that are done together: all of a plan, or those that one job of a cluster does."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from benchmark.execution.worker.job import Job
@@ -20,4 +22,12 @@ class Runs:
 
     def followers(self, key: str) -> tuple[Job, ...]:
         """Return the runs that continue from the weights of one."""
-        return tuple(job for job in self.jobs if job.run.init_from == key)
+        return self._followers.get(key, ())
+
+    @cached_property
+    def _followers(self) -> Mapping[str, tuple[Job, ...]]:
+        found: dict[str, list[Job]] = {}
+        for job in self.jobs:
+            if job.run.init_from is not None:
+                found.setdefault(job.run.init_from, []).append(job)
+        return {key: tuple(jobs) for key, jobs in found.items()}
