@@ -15,7 +15,8 @@ import pytest
 from benchmark.errors import UserError
 from benchmark.execution.controller import Controller, Summary
 from benchmark.execution.executors.base import Control
-from benchmark.execution.executors.slurm import SlurmExecutor, shares, slurm_executor
+from benchmark.execution.executors.shares import shares
+from benchmark.execution.executors.slurm import SlurmExecutor, slurm_executor
 from benchmark.execution.executors.slurm_element import ElementJobs
 from benchmark.execution.executors.slurm_jobs import folder_of, submitted_jobs
 from benchmark.execution.executors.slurm_queue import SlurmQueue
@@ -24,8 +25,10 @@ from benchmark.execution.planning.plan import Plan, make_plan
 from benchmark.execution.planning.request import Request
 from benchmark.execution.status import status_of
 from benchmark.records.outcomes import Outcome
+from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
 from tests.execution.commands import GOOD, make_images, request_on
+from tests.execution.samples import some_predictions
 from tests.execution.test_stopping import PLUGIN
 
 ROOT = Path(__file__).parents[2]
@@ -104,6 +107,13 @@ def carried_out(
     return controller.carry_out()
 
 
+def stored(plan: Plan, key: str) -> Record:
+    """Return a run's record, whole."""
+    record = RecordStore(plan.out).read(key)
+    assert record is not None
+    return record
+
+
 # --- what goes into a job ---
 
 
@@ -127,6 +137,21 @@ def test_a_run_goes_behind_the_one_from_which_it_continues(images: Path, cache: 
         [first.key, later[0].key],
         [second.key, later[1].key],
     ]
+
+
+def test_a_run_that_continues_from_a_done_one_has_it_before_it(images: Path, cache: Path, tmp_path: Path) -> None:
+    plan, request = planned(images, tmp_path, detach=True)
+    [first] = plan.jobs
+    first = first.model_copy(update={"keep_final": True})
+    later = first.model_copy(update={"run": replace(first.run, init_from=first.key), "keep_final": False})
+    RecordStore(plan.out).write(first.record(Outcome.OK, provenance={"attempt": "a1"}), some_predictions())
+    first.final_weights.parent.mkdir(parents=True)
+    first.final_weights.touch()
+    queue = Scripted("PENDING")
+    carried_out(replace(plan, jobs=(first, later)), request, queue)
+    [[work]] = queue.submitted
+    assert [job.key for job in work.jobs] == [first.key, later.key]
+    assert work.to_do == {later.key}
 
 
 def test_a_job_file_that_others_may_change_is_refused(images: Path, cache: Path, tmp_path: Path) -> None:
@@ -335,7 +360,7 @@ def test_jobs_do_their_runs_and_one_that_fails_is_a_row(images: Path, cache: Pat
     assert queue.arrays == [2], "an element for each backbone of a plug-in, in one array"
     ends = [(run.job.run.backbone, run.record.outcome) for run in summary.finished]
     assert ends == [("test/good", Outcome.OK)] * 2 + [("test/crashing", Outcome.CRASHED)] * 2
-    good = [run.record for run in summary.finished[:2]]
+    good = [stored(plan, run.job.key) for run in summary.finished[:2]]
     assert [record.provenance["runs_before_in_process"] for record in good] == [0, 1], "they shared a worker"
     assert summary.exit_code == 1
     assert not any(plan.out.joinpath("internal", "claims").glob("*.claim"))
@@ -365,12 +390,13 @@ def test_a_job_that_is_told_of_its_end_saves_and_goes_on_in_its_next_turn(
     summary = carried_out(plan, request, queue, watcher=Silent(on_event))
     [run] = summary.finished
     assert run.record.outcome is Outcome.OK, logs(cache)
-    assert run.record.provenance["resumed_from_epoch"] >= 2
-    assert [epoch.epoch for epoch in run.record.history] == list(range(1, 7))
+    record = stored(plan, run.job.key)
+    assert record.provenance["resumed_from_epoch"] >= 2
+    assert [epoch.epoch for epoch in record.history] == list(range(1, 7))
     assert len(queue.arrays) == 1, "the job itself went on"
     assert len((tmp_path / "builds").read_text().split()) == 2
     assert signalled
-    predictions = RecordStore(plan.out).predictions(run.record)
+    predictions = RecordStore(plan.out).predictions(record)
     assert predictions is not None
     assert np.isfinite(predictions.probabilities).all()
 
@@ -397,5 +423,5 @@ def test_once_saves_and_a_command_that_left_is_followed_by_one_that_waits(
     done = carried_out(plan, request, queue)
     [run] = done.finished
     assert run.record.outcome is Outcome.OK
-    assert run.record.provenance["resumed_from_epoch"] >= 2
+    assert stored(plan, run.job.key).provenance["resumed_from_epoch"] >= 2
     assert queue.arrays == [1]

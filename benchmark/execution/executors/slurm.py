@@ -19,7 +19,8 @@ from benchmark.errors import UserError
 from benchmark.execution.controller import attempt_of
 from benchmark.execution.executors.base import WAIT_SECONDS, Control, Ending, OnEvent, Stop
 from benchmark.execution.executors.node import installation
-from benchmark.execution.executors.slurm_element import ElementJobs
+from benchmark.execution.executors.shares import ancestors, shares
+from benchmark.execution.executors.slurm_element import DONE_BEFORE, ElementJobs
 from benchmark.execution.executors.slurm_jobs import (
     QueuedJob,
     forget,
@@ -28,7 +29,6 @@ from benchmark.execution.executors.slurm_jobs import (
     write_list,
 )
 from benchmark.execution.executors.slurm_queue import GONE, Queue, SlurmQueue, is_over
-from benchmark.execution.executors.worker_process import worker_key
 from benchmark.execution.progress_files import forget_progress, read_progress
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
@@ -192,7 +192,7 @@ class SlurmExecutor:
 
     def _will_do(self, queued: QueuedJob, job: Job) -> bool:
         """Return whether a job of the queue has a run before it."""
-        if job.key not in queued.jobs or queued.is_stopped:
+        if job.key not in queued.work.to_do or queued.is_stopped:
             return False
         last = self._store.last_try(job.key)
         untried = queued.work.attempts_before.get(job.key) == attempt_of(self._store, job.key)
@@ -203,10 +203,12 @@ class SlurmExecutor:
         folder = new_submission(self._plan.out)
         files = []
         for number, share in enumerate(shares(jobs, cluster.at_once)):
+            before = ancestors(share, self._plan.jobs)
             work = ElementJobs(
-                jobs=share, rerun=request.rerun, rerun_speeds=request.rerun_speeds, only_failed=request.only_failed,
-                timeout=request.timeout,
-                attempts_before={job.key: attempt_of(self._store, job.key) for job in share},
+                jobs=(*before, *share), rerun=request.rerun, rerun_speeds=request.rerun_speeds,
+                only_failed=request.only_failed, timeout=request.timeout,
+                attempts_before={job.key: DONE_BEFORE for job in before}
+                | {job.key: attempt_of(self._store, job.key) for job in share},
                 save_seconds=cluster.save_time, cpus=cluster.cpus, installation=dict(installation().values()),
             )  # fmt: skip
             work.write(folder / f"{number}.json")
@@ -225,7 +227,7 @@ class SlurmExecutor:
         for file, each in zip(files, ids, strict=True):
             queued = QueuedJob(each, file, ElementJobs.read(file), time.time())
             self._live[each] = queued
-            for key in queued.jobs:
+            for key in queued.work.to_do:
                 self._watch(by_key[key], queued)
 
     def _watch(self, job: Job, queued: QueuedJob) -> None:
@@ -334,7 +336,7 @@ class SlurmExecutor:
         begun = [job for job in left if read_progress(self._plan.out, job.key) is not None]
         for job in begun:  # whoever wrote it is gone
             forget_progress(self._plan.out, job.key)
-        got_anywhere = bool(begun) or len(left) < len(queued.jobs)
+        got_anywhere = bool(begun) or len(left) < len(queued.work.to_do)
         again = [] if state == "CANCELLED" or not got_anywhere else [job for job in left if job not in begun]
         outcome = _LOST.get(state, Outcome.CRASHED)
         for job in left:
@@ -342,31 +344,6 @@ class SlurmExecutor:
                 yield job, Ending(f"job {queued.id}", outcome, _why(queued, state), 0.0)
         if again:
             self._submit(again)
-
-
-def shares(jobs: Sequence[Job], at_once: int | None) -> list[tuple[Job, ...]]:
-    """Return the runs of each job of an array: those that can share a worker, each behind the one from which it
-    continues. More jobs than can be done at once are made only where workers can't be shared.
-
-    Args:
-        jobs: in the order of the plan.
-        at_once: how many jobs may go on at a time; ``None`` where there is no such bound.
-    """
-    roots: dict[str, str] = {}
-    chains: dict[str, list[Job]] = {}
-    for job in jobs:
-        parent = job.run.init_from
-        roots[job.key] = root = job.key if parent is None or parent not in roots else roots[parent]
-        chains.setdefault(root, []).append(job)
-    groups: dict[tuple[object, ...], list[list[Job]]] = {}
-    for chain in chains.values():
-        groups.setdefault(worker_key(chain[0]), []).append(chain)
-    parts = max(1, (at_once or 0) // len(groups)) if groups else 1
-    made = []
-    for group in groups.values():
-        for first in range(min(parts, len(group))):
-            made.append(tuple(job for chain in group[first::parts] for job in chain))
-    return made
 
 
 def _take(jobs: Iterator[Job | None]) -> tuple[list[Job], bool]:

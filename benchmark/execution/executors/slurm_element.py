@@ -31,6 +31,7 @@ from benchmark.host import this_machine
 from benchmark.ownership import other_writers
 from benchmark.records.outcomes import Outcome
 
+DONE_BEFORE = "done before"  # in the place of an attempt: the run is only there for those that continue from it
 STOP_FILE = "stop"  # in the folder of a submission: its elements save and end; NOW in it, and they end at once
 NOW = "now"
 _POLL_SECONDS = 0.2
@@ -48,7 +49,8 @@ class ElementJobs(BaseModel):
         jobs: in the order in which they are done.
         rerun, rerun_speeds, only_failed, timeout: as of :class:`~benchmark.execution.planning.request.Request`.
         attempts_before: which attempt wrote the latest record of each run, when the element was submitted: what it
-            did before it was put into the queue again is not done twice.
+            did before it was put into the queue again is not done twice. ``DONE_BEFORE`` for runs that were done then
+            and from which others continue.
         save_seconds: how long before its end a job is told of it.
         cpus: cores of the job; ``None`` where it has all of its node.
         installation: what decides results and is installed where the job was submitted.
@@ -65,6 +67,11 @@ class ElementJobs(BaseModel):
     save_seconds: float
     cpus: int | None
     installation: dict[str, Any]
+
+    @property
+    def to_do(self) -> frozenset[str]:
+        """The keys of the runs that are to be done."""
+        return frozenset(key for key, attempt in self.attempts_before.items() if attempt != DONE_BEFORE)
 
     def write(self, path: Path) -> None:
         """Write the file that an element reads, for this user alone; raises ``OSError`` where it can't be written."""
