@@ -19,7 +19,7 @@ from benchmark.execution.planning.runs import Runs
 from benchmark.execution.progress_files import ProgressFiles, forget_progress
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
-from benchmark.records.record import Record, Timings
+from benchmark.records.record import Record, Throughput, Timings
 from benchmark.records.results_folder import CLAIMS
 from benchmark.records.store import RecordStore, short
 
@@ -379,6 +379,9 @@ def _attempt_in(record: Record) -> str:
     return str(record.provenance.get("attempt", ""))
 
 
+_NOTHING = {"history": (), "trials": (), "network": None, "cam": None, "throughput": Throughput()}
+
+
 def _small(record: Record, job: Job) -> Record:
     """Return a record with what the summary shows of it; what it shares with its job is held once."""
     shown = {name: value for name, value in record.provenance.items() if name == "log_tail"}
@@ -389,6 +392,4 @@ def _small(record: Record, job: Job) -> Record:
         "audit": job.audit,
         "settings": job.settings,
     }
-    return record.model_copy(
-        update={**shared, "history": (), "trials": (), "network": None, "cam": None, "provenance": shown}
-    )
+    return record.model_copy(update={**shared, **_NOTHING, "provenance": shown})

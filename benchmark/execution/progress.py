@@ -19,6 +19,8 @@ from benchmark.records.outcomes import Outcome
 from benchmark.text import last_lines, plain, shown
 
 _LOG_LINES = 3  # of a failed run's log, in the summary
+_SHOWN_ALONE = 8  # runs at a time that are shown each by itself; of more, one line now and then is of all
+_CALM_SECONDS = 15.0  # between two such lines
 _TRAINING, _FINISHING = "training", "finishing the epoch (Ctrl-C again stops at once)"
 
 
@@ -187,6 +189,7 @@ class Display:
         self._runs: dict[str, _Shown] = {}  # those that go on, by their keys
         self._settled = 0
         self._taken: list[float] = []
+        self._told_at = -_CALM_SECONDS
 
     def __enter__(self) -> Self:
         if self.live:
@@ -224,8 +227,9 @@ class Display:
         name = f"Run {number} of {self.total}: {_title(job)}"
         shown = self._runs[job.key] = _Shown(name, time.monotonic(), RunProgress(job.run.recipe.epochs))
         if self.live:
-            shown.task = self._progress.add_task(escape(name), total=1.0, state="starting")
-        else:
+            visible = len(self._runs) <= _SHOWN_ALONE
+            shown.task = self._progress.add_task(escape(name), total=1.0, state="starting", visible=visible)
+        elif len(self._runs) <= _SHOWN_ALONE:
             self.note(f"{name} on {job.device}")
 
     def event(self, job: Job, event: Mapping[str, Any]) -> None:
@@ -241,6 +245,8 @@ class Display:
         if self.live and shown.task is not None:
             self._progress.update(shown.task, completed=run.share, state=escape(run.describe(now)))
             self._show_all()
+        elif len(self._runs) > _SHOWN_ALONE:
+            self._tell_of_all(now)
         elif event.get("event") == ("stopping" if run.stopping else "epoch"):
             whole = time_left(self._left_in_all(now))
             rest = f"; all runs: {whole}" if whole else ""
@@ -267,6 +273,16 @@ class Display:
         """Show that a run goes on here which a command that is gone had begun."""
         self.note(f"{_title(job)}: {holder} had begun it and is gone; it is done here.")
 
+    def _tell_of_all(self, now: float) -> None:
+        """Show in one line how far many runs are, unless that was shown a moment ago."""
+        if now - self._told_at < _CALM_SECONDS:
+            return
+        self._told_at = now
+        left = time_left(self._left_in_all(now))
+        stopping = sum(shown.progress.stopping for shown in self._runs.values())
+        what = f"{stopping} finish their epochs (Ctrl-C again stops at once)" if stopping else left
+        self.note(f"  {self._settled} of {self.total} runs done, {len(self._runs)} going on{what and '; ' + what}")
+
     def _left_in_all(self, now: float) -> float | None:
         """Return seconds until all runs are done: the present ones', and the others at the mean of those done."""
         present = {key: shown.progress.left(now) for key, shown in self._runs.items()}
@@ -279,8 +295,11 @@ class Display:
         return max(max(known.values()), whole / len(self._runs))
 
     def _show_all(self) -> None:
-        if self.live and self._all is not None:
-            left = time_left(self._left_in_all(time.monotonic()))
+        now = time.monotonic()
+        many = len(self._runs) > _SHOWN_ALONE
+        if self.live and self._all is not None and not (many and now - self._told_at < 1.0):
+            self._told_at = now
+            left = time_left(self._left_in_all(now))
             state = f"{self._settled} of {self.total} done" + (f" · {left}" if left else "")
             self._progress.update(self._all, completed=self._settled, state=state)
 

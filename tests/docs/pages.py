@@ -12,6 +12,7 @@ LANGUAGES = {"sh", "python", "toml", "text"}
 
 # Commands that no test does, by how they begin, and why.
 NOT_RUN = {
+    "python -m benchmark --all --seed 0 1 2 --executor ray": "starts a cluster; tests/execution/test_ray.py does too",
     "pip install": "changes the environment; tox installs each extra",
     "docker": "needs Docker",
     "eval": "changes the shell; the script that it reads is tested apart",

@@ -76,6 +76,8 @@ def test_every_file_is_one_that_the_program_reads(block: Block, tmp_path: Path) 
         assert load_costs(path).matrix(("glioma", "notumor"))[0, 1] == 20.0
     elif kind == "# a cluster of Slurm":
         assert cluster_of(path, "slurm").partition == "gpu"
+    elif kind == "# cluster":
+        assert cluster_of(path, "ray").cpus == tomllib.loads(block.text)["cpus"]
     else:
         assert kind == "# entry point", f"{block}: its first line says what it is"
         (points,) = tomllib.loads(block.text)["project"]["entry-points"].items()

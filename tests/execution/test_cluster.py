@@ -60,6 +60,7 @@ def test_what_can_not_be_used_is_said_in_a_sentence(tmp_path: Path, text: str, s
         (("--ray-address", "auto"), "--ray-address is for --executor ray"),
         (("--executor", "rey"), "rey"),
         (("--executor", "ray", "--workers", "2"), "--workers is for this machine alone"),
+        (("--executor", "ray", "--rerun-speeds"), "--rerun-speeds measures on this machine"),
         (("--executor", "ray", "--cluster", "none.toml"), "Cluster file 'none.toml' can't be read"),
         (("--executor", "ray", "--ray-address", "two words"), "--ray-address or the cluster file"),
     ],

@@ -193,3 +193,17 @@ def test_exit_codes(job: Job) -> None:
 
 def test_clock() -> None:
     assert [clock(seconds) for seconds in (0, 65, 3725, -3)] == ["0:00", "1:05", "1:02:05", "0:00"]
+
+
+def test_many_runs_at_a_time_are_told_in_one_line_now_and_then(job: Job) -> None:
+    said = io.StringIO()
+    with Display(Console(file=said, width=200), total=1000) as display:
+        jobs = [job.model_copy(update={"run": a_run(seed=seed)}) for seed in range(100)]
+        for number, each in enumerate(jobs, start=1):
+            display.started(each, number)
+        for epoch in range(1, 4):
+            for each in jobs:
+                display.event(each, {**a_step(epoch, 10), "event": "epoch", "train_loss": 0.5})
+    lines = said.getvalue().splitlines()
+    assert len(lines) == 9
+    assert lines[-1].startswith("  0 of 1000 runs done, 100 going on")

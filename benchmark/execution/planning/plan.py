@@ -83,6 +83,7 @@ def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
             "--rerun does again what is done, --rerun-speeds measures its speeds anew, --only-failed leaves it: "
             "give one of them."
         )
+    _check_executor(request)
     if request.out is not None:
         _check_writable(request.out)
     engines = {
@@ -114,6 +115,16 @@ def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
     return replace(plan, notes=(*plan.notes, *_marked(plan)))
 
 
+def _check_executor(request: Request) -> None:
+    """Raise ``UserError`` where something was asked of a cluster that only this machine can do."""
+    if request.executor == "local":
+        return
+    if request.settings.workers != "auto":
+        raise UserError("--workers is for this machine alone: say at_once in a file for --cluster.")
+    if request.rerun_speeds:
+        raise UserError("--rerun-speeds measures on this machine, with nothing beside: leave --executor out.")
+
+
 def _devices(request: Request, engines: set[str], say: Callable[[str], None]) -> dict[str, DeviceChoice]:
     """Return the device of each engine: this machine's, unless the cluster's description says what workers get."""
     gpus = None if request.executor == "local" else request.cluster.gpus
@@ -130,8 +141,6 @@ def _environments(request: Request, jobs: Sequence[Job]) -> Environments:
     """Return what each worker of this machine has for its own; on a cluster that is for its nodes to say."""
     if request.executor == "local":
         return worker_environments(request.settings.workers, jobs)
-    if request.settings.workers != "auto":
-        raise UserError("--workers is for this machine alone: say at_once in a file for --cluster.")
     return ({},)
 
 
