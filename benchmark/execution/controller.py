@@ -5,11 +5,12 @@ results folder is doing is left to it.
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from benchmark.execution.best_rows import BestRows
 from benchmark.execution.claims import Claims
 from benchmark.execution.disk_reserve import Reserve
 from benchmark.execution.executors.base import Control, Ending, Executor, Stop
@@ -130,9 +131,9 @@ class Controller:
         self.undecided = {job.key for job in plan.jobs}
         self.running: dict[str, tuple[int, Job]] = {}  # what the executor has, with its number in the plan
         self.again: list[tuple[int, Job]] = []  # what another command took over meanwhile
-        self.best = _BestRows(plan.jobs)
-        self.jobs = {job.key: job for job in plan.jobs}
         self.attempts_before = attempts_before or {job.key: attempt_of(self.store, job.key) for job in plan.jobs}
+        self.best = BestRows(plan.jobs)
+        self.jobs = {job.key: job for job in plan.jobs}
 
     def carry_out(self) -> Summary:
         """Do what is to be done; return how it ended. Failures become rows and never raise."""
@@ -345,7 +346,7 @@ class Controller:
     def _note(self, run: FinishedRun) -> None:
         """Keep how a run ended, without what only the board needs."""
         self.finished[run.job.key] = replace(run, record=_small(run.record, run.job))
-        self.best.take(run)
+        self.best.take(run.job, run.macro_f1)
 
     def _end(self, run: FinishedRun) -> None:
         self._note(run)
@@ -379,37 +380,6 @@ def _attempt_in(record: Record) -> str:
 
 
 _NOTHING = {"history": (), "trials": (), "network": None, "cam": None, "throughput": Throughput()}
-
-
-class _BestRows:
-    """The mean macro-F1 of the best row of each split, of those whose seeds are all done, as runs end.
-
-    Args:
-        jobs: of the plan; a row is a backbone with a recipe.
-    """
-
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._rows: dict[tuple[str, str, str], dict[str, float | None]] = {}
-        self._best: dict[str, float] = {}
-        for job in jobs:
-            self._rows.setdefault(self._row(job), {})[job.key] = None
-
-    @staticmethod
-    def _row(job: Job) -> tuple[str, str, str]:
-        return job.run.split_hash, job.run.backbone, job.recipe_name
-
-    def take(self, run: FinishedRun) -> None:
-        """Take note of how a run ended."""
-        row = self._rows[self._row(run.job)]
-        row[run.job.key] = run.macro_f1
-        known = [value for value in row.values() if value]
-        if len(known) == len(row):
-            split, mean = run.job.run.split_hash, sum(known) / len(known)
-            self._best[split] = max(mean, self._best.get(split, mean))
-
-    def mean(self, job: Job, otherwise: float) -> float:
-        """Return the best mean on a job's split, or a value where no row is all done."""
-        return self._best.get(job.run.split_hash, otherwise)
 
 
 def _small(record: Record, job: Job) -> Record:

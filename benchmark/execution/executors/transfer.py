@@ -55,7 +55,7 @@ class Inputs:
         files |= {f"plugin {number}": path for number, path in enumerate(job.settings.plugins)}
         if job.weights.path is not None:
             files["weights"] = job.weights.path
-        if job.initial_weights is not None:
+        if job.initial_weights is not None and job.initial_weights.is_file():  # else the worker says so
             files["initial"] = job.initial_weights
         return cls(job.data_folder, files)
 
@@ -170,7 +170,7 @@ class NodeFiles:
         )
         for folder in (own.work.parent, own.log.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        if own.initial_weights is not None:
+        if own.initial_weights is not None and "initial" in names:
             own.initial_weights.parent.mkdir(exist_ok=True)
             shutil.copyfile(self._input(names["initial"]), own.initial_weights)
         return own
