@@ -121,6 +121,11 @@ class Readings:
         """Return for each image the share of trainings that read it right: shape (N,)."""
         return np.asarray(np.mean([metrics.decide(each) == images.labels for each in self.probabilities], axis=0))
 
+    def right_by_cluster(self, images: ClusteredImages) -> metrics.Floats:
+        """Return how many answers are right, over the trainings and the images of each cluster: shape (G,)."""
+        right = np.sum([metrics.decide(each) == images.labels for each in self.probabilities], axis=0)
+        return np.asarray(np.bincount(images.clusters, right, images.count))
+
     def macro_f1_by_fold(self, images: ClusteredImages) -> metrics.Floats:
         """Return the mean macro-F1 of trainings in each fold."""
         classes = self.probabilities.shape[2]
