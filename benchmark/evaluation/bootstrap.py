@@ -14,6 +14,7 @@ data) is not resampled; over folds there is Nadeau and Bengio's test (:mod:`benc
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -108,15 +109,29 @@ class Resampled:
             measure: from sums to the score.
             clusters: how many the score depends on, such as those that have images of one class; ``None``: all.
         """
-        values = measure(self.parts.sum(axis=1))
+        return self.estimate_of(measure(self.total), measure(self.sums), clusters)
+
+    def estimate_of(self, values: Floats, drawn: Floats, clusters: int | None = None) -> Estimate:
+        """Return a score with its sampling distribution from its values.
+
+        Args:
+            values: shape (S,), of each seed.
+            drawn: shape (B, S), the same in each resample.
+            clusters: as in :meth:`estimate`.
+        """
         seed_variance, seed_freedom = Bootstrap.seed_variance(values)
         return Estimate(
             value=float(values.mean()),
-            replicates=np.asarray((self.seeds * measure(self.sums)).sum(axis=1)),
+            replicates=np.asarray((self.seeds * drawn).sum(axis=1)),
             seed_variance=seed_variance,
             seed_freedom=seed_freedom,
             clusters=self.parts.shape[1] if clusters is None else clusters,
         )
+
+    @cached_property
+    def total(self) -> Floats:
+        """The sums over all clusters: float64, shape (S, *K)."""
+        return np.asarray(self.parts.sum(axis=1))
 
 
 class Bootstrap:

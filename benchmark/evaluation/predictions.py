@@ -176,22 +176,20 @@ def _by_class(readings: Readings, images: ClusteredImages, resampled: Resampled,
     """Return intervals of each class's F1, precision and recall."""
     found: Intervals = {}
     said = np.stack([metrics.decide(chances) for chances in readings.probabilities])
-    for number_of_class, name in enumerate(setting.class_names):
-        true, called = images.labels == number_of_class, (said == number_of_class).any(axis=0)
-        for kind, measure, concerned in (
-            ("f1", metrics.f1_per_class, true | called),
-            ("precision", metrics.precision_per_class, called),
-            ("recall", metrics.recall_per_class, true),
-        ):
-            of_class = partial(_of_class, measure, number_of_class)
-            estimate = resampled.estimate(of_class, images.containing(concerned))
+    kinds = (
+        ("f1", metrics.f1_per_class),
+        ("precision", metrics.precision_per_class),
+        ("recall", metrics.recall_per_class),
+    )
+    values = {kind: (measure(resampled.total), measure(resampled.sums)) for kind, measure in kinds}
+    for c, name in enumerate(setting.class_names):
+        true, called = images.labels == c, (said == c).any(axis=0)
+        for kind, concerned in (("f1", true | called), ("precision", called), ("recall", true)):
+            own, drawn = values[kind]
+            estimate = resampled.estimate_of(own[..., c], drawn[..., c], images.containing(concerned))
             if not math.isnan(estimate.value):
                 found[f"{kind}_{name}"] = estimate.interval()
     return found
-
-
-def _of_class(measure: Measure, number: int, matrices: npt.NDArray[np.generic]) -> metrics.Floats:
-    return np.asarray(measure(matrices)[..., number])
 
 
 def mean_of(sums: npt.NDArray[np.generic]) -> metrics.Floats:
