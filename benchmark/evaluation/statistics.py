@@ -76,6 +76,9 @@ class Pairs(Sequence[Pair]):
         return Pair(self.comparisons[place], float(self.p_mcnemar[place]), p_folds)
 
 
+NO_PAIRS = Pairs(compare(()), np.zeros(0), None)
+
+
 @dataclass(frozen=True)
 class BlockStatistics:
     """Statistics of one block.
@@ -228,7 +231,7 @@ def _pairs(
         numbers: those of the rows within their block.
     """
     if not len(compared):
-        return Pairs(compared, np.zeros(0), None)
+        return NO_PAIRS
     first, second = compared.first, compared.second
     right, trainings = np.stack([row.right for row in rows]), np.array([row.trainings for row in rows])
     totals, products = right.sum(axis=1), right @ right.T  # counts: exact in whatever order they are added up

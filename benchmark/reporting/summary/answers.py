@@ -102,7 +102,7 @@ class _Candidates:
 def _tied(board: Board, chosen: _Candidates) -> str:
     """Return which rows of the best row's block are not significantly worse."""
     best = chosen.best
-    pairs = [pair for pair in row_pairs(board, best.block.name) if best in pair.rows]
+    pairs = row_pairs(board, best.block.name).of(best)
     place = best.block.place
     if not pairs:
         return f"none; it is the only row of its block ({place})."
