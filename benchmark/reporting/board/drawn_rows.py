@@ -8,8 +8,8 @@ MOST_DRAWN = 24  # rows of a picture: more bars, panels or names can't be read
 
 
 def drawn_rows(rows: Sequence[BoardRow], most: int = MOST_DRAWN) -> list[BoardRow]:
-    """Return the rows that are shown, in their order: all where there are no more than ``most``, else the best rows of
-    each block by macro-F1, the blocks in turn.
+    """Return the rows that are shown, in their order: all where there are no more than ``most``, else the best rows
+    of each block by macro-F1, the blocks in turn.
     """
     if len(rows) <= most:
         return list(rows)

@@ -34,7 +34,7 @@ from benchmark.reporting.breakdown.cross_tables import cross_page
 from benchmark.reporting.breakdown.strata_tables import strata_page
 from benchmark.reporting.documents.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.figures.labels import telling_columns
-from benchmark.reporting.page.data import Thumbnails, page_data
+from benchmark.reporting.page.data import Thumbnails, page_data, rows_in_full
 from benchmark.reporting.summary.answers import answers
 from benchmark.reporting.summary.cam_tables import cam_tables, coarse_notes
 from benchmark.reporting.summary.doubts import doubts
@@ -139,10 +139,13 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
     lines = {id(row): _line(row) for row in (*rows, *references)}
     columns = _columns(board, data, list(lines.values()))
     shown = set(board.columns) or _front(rows, data)
+    in_full = rows_in_full(rows)
+    opened = {id(row) for row in in_full}
     counted = {"rows": len(notes), "intervals and ranks": len(ranking)}
     return {
         "number": number,
         "name": rows[0].block.comparison_group_name,
+        "in_full": _IN_FULL.format(full=len(in_full), rows=len(scored)) if len(in_full) < len(scored) else "",
         "synthetic": data.synthetic,
         "answers": answers(board, rows),
         "doubts": doubts(board, rows),
@@ -170,7 +173,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
         "rows": [
             {
                 "key": row.first.row_key,
-                "scored": bool(row.values["n_runs"]) and section.heading != WITHOUT,
+                "scored": id(row) in opened and section.heading != WITHOUT,
                 "section": place,
                 "marks": marked[id(row)],
                 "cells": [_cell(column, row, lines[id(row)], board) for column in columns],
@@ -185,6 +188,13 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
         "cams_checked": any(RANDOMIZED in row.values for row in scored),
         "outside": outside_head(scored),
     }
+
+
+_IN_FULL = (
+    "Plots, images and details on this page are of {full} of its {rows} rows, those with the highest macro-F1 of "
+    "each block: their names can be chosen. Others have them on a page of their own: python -m benchmark leaderboard "
+    "DIR --filter CONDITION."
+)
 
 
 def _published(data: DataFacts) -> dict[str, Any] | None:
