@@ -36,7 +36,7 @@ def reader(number: int) -> Reader:
     return replace(
         kind,
         name=f"{kind.name}_{number:04d}",
-        skill=float(np.clip(kind.skill + 1.5 + own.normal(0, 0.8), 0.8, 9.0)),
+        skill=float(np.clip(kind.skill - 0.4 + own.normal(0, 0.6), 0.8, 9.0)),
         infer=kind.infer * float(np.exp(own.normal(0, 0.3))),
         memory_mb=kind.memory_mb * float(np.exp(own.normal(0, 0.2))),
     )

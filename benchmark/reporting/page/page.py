@@ -49,6 +49,7 @@ _SCRIPTS = (
     "table",
     "comparison_group",
 )  # one script in the page, cut by what its parts do
+AT_ONCE = 100  # rows of a large table that stand in the page as such; a script adds the others, one hundred at a time
 _PARTS = re.compile(r"[^/_:]+[/_:]*|[/_:]+")  # of a name, between which a line may break
 
 
@@ -138,10 +139,22 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
     marked |= {id(row): [] for row in references}
     lines = {id(row): _line(row) for row in (*rows, *references)}
     columns = _columns(board, data, list(lines.values()))
-    shown = set(board.columns) or _front(rows, data)
+    visible = set(board.columns) or _front(rows, data)
     in_full = rows_in_full(rows)
     opened = {id(row) for row in in_full}
     counted = {"rows": len(notes), "intervals and ranks": len(ranking)}
+    lines_shown = [
+        {
+            "key": row.first.row_key,
+            "scored": id(row) in opened and section.heading != WITHOUT,
+            "section": place,
+            "marks": marked[id(row)],
+            "cells": [_cell(column, row, lines[id(row)], board) for column in columns],
+        }
+        for place, section in enumerate(sections)
+        for row in section.rows
+    ]
+    at_once = AT_ONCE if len(lines_shown) > 1.5 * AT_ONCE else len(lines_shown)
     return {
         "number": number,
         "name": rows[0].block.comparison_group_name,
@@ -160,7 +173,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
                 "title": column.title,
                 "help": column.tooltip,
                 "better": column.better,
-                "shown": column.name in shown,
+                "shown": column.name in visible,
                 "words": column.kind in (Kind.TEXT, Kind.TRUTH)
                 or any(isinstance(line.get(column.name), str | bool) for line in lines.values()),
             }
@@ -170,16 +183,11 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
             {"heading": section.heading, "why": section.why, "folded": section.folded, "count": len(section.rows)}
             for section in sections
         ],
-        "rows": [
-            {
-                "key": row.first.row_key,
-                "scored": id(row) in opened and section.heading != WITHOUT,
-                "section": place,
-                "marks": marked[id(row)],
-                "cells": [_cell(column, row, lines[id(row)], board) for column in columns],
-            }
-            for place, section in enumerate(sections)
-            for row in section.rows
+        "rows": lines_shown[:at_once],
+        "further": lines_shown[at_once:],
+        "told": [
+            {"heading": shown(each.heading), "why": shown(each.why), "folded": "1" if each.folded else ""}
+            for each in sections
         ],
         "published": _published(data),
         "strata": strata_page(breakdowns.strata.get(rows[0].block.comparison_group)),

@@ -36,7 +36,7 @@ function headSections(table, node) {
   node.querySelectorAll("tr.section").forEach((line) => line.remove());
   const rows = [...node.querySelectorAll("tbody tr[data-section]")], wide = node.querySelectorAll("thead th").length;
   const met = new Map(); // rows that meet the conditions, also those of other pages
-  for (const row of table.rows({ search: "applied" }).nodes().toArray()) met.set(row.dataset.section, (met.get(row.dataset.section) ?? 0) + 1);
+  for (const row of table.rows({ search: "applied" }).data().toArray()) met.set(row[0]["@data-order"], (met.get(row[0]["@data-order"]) ?? 0) + 1);
   for (const section of new Set(rows.map((row) => row.dataset.section))) {
     const members = rows.filter((row) => row.dataset.section === section), { heading, why, folded } = members[0].dataset;
     const total = met.get(section), count = `${total} ${total === 1 ? "row" : "rows"}${total > members.length ? `, ${members.length} of them here` : ""}`;
@@ -62,6 +62,21 @@ function markChosen(node) {
   node.querySelectorAll("button.pick").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.key === key)));
 }
 
+// The rows of a large table that do not stand in the page as lines: as the library reads those that do, so that a line is
+// made only when it is shown
+function furtherRows(node, heads) {
+  const kept = document.getElementById(node.id.replace("board", "further"));
+  if (!kept) return [];
+  const told = Object.fromEntries(JSON.parse(node.dataset.sections).map((section, i) => [i, section]));
+  return JSON.parse(kept.textContent).map(([key, section, cells]) => {
+    const row = { key, told: told[section], 0: { display: "", "@data-order": String(section), "@data-search": String(section) } };
+    cells.forEach(([order, display], i) => {
+      row[i + 1] = { display, "@data-order": order, "@data-search": heads[i].classList.contains("words") && heads[i].dataset.name !== "backbone" ? null : order };
+    });
+    return row;
+  });
+}
+
 function boardOf(node) {
   const heads = [...node.querySelectorAll("thead th")], saved = savedView(node.dataset.name);
   const targets = (test) => heads.flatMap((head, i) => (test(head) ? [i] : []));
@@ -77,8 +92,8 @@ function boardOf(node) {
     table.draw();
   };
   // values as they are, no interval beside them: for other programs
-  const raw = { columns: ":visible", format: { body: (text, row, column, cell) => cell.dataset.order ?? cell.textContent, header: (text, column, cell) => cell.dataset.name } };
-  const many = node.querySelectorAll("tbody tr").length > 1.5 * AT_A_TIME;
+  const raw = { columns: ":visible", orthogonal: "sort", format: { body: (text, row, column, cell) => cell?.dataset.order ?? text, header: (text, column, cell) => cell.dataset.name } };
+  const further = furtherRows(node, heads), many = further.length > 0;
   const table = new DataTable(node, {
     paging: many, pageLength: AT_A_TIME, autoWidth: false, orderFixed: [[0, "asc"]],
     order: (saved?.order ?? []).filter(([name]) => name in place).map(([name, way]) => [place[name] + 1, way]),
@@ -103,6 +118,16 @@ function boardOf(node) {
       ] },
       topEnd: ["info", "search"], bottomStart: many ? { pageLength: { menu: [AT_A_TIME, 500, { label: "all", value: -1 }] } } : null, bottomEnd: many ? "paging" : null,
     },
+    createdRow(line, data) { // of a row that did not stand in the page
+      if (!data.key) return;
+      const { heading, why, folded } = data.told;
+      Object.assign(line.dataset, { key: data.key, section: data[0]["@data-order"], heading, why, ...(folded ? { folded } : {}) });
+      [...line.cells].slice(1).forEach((cell, i) => {
+        cell.className = heads[i].className.split(" ").filter((name) => name === "words" || name === "who").join(" ");
+        cell.dataset.order = data[i + 1]["@data-order"];
+        if (heads[i].dataset.name === "backbone") cell.setAttribute("role", "rowheader");
+      });
+    },
     drawCallback() {
       const api = this.api();
       headSections(api, node);
@@ -116,6 +141,7 @@ function boardOf(node) {
   for (const [name, value] of Object.entries({ tabindex: 0, role: "region", "aria-label": `Leaderboard of ${node.dataset.name}` })) scrolled.setAttribute(name, value);
   table.on("column-visibility", () => { headSections(table, node); keepView(); });
   boards.set(node.dataset.name, table);
+  if (many) table.rows.add(further);
   table.draw();
 }
 
