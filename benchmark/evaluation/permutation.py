@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -65,13 +66,18 @@ class Deals:
     """
 
     def __init__(self, images: ClusteredImages, seed: int = 0, permutations: int = PERMUTATIONS) -> None:
-        self._images = images
+        self._images, self._seed, self._permutations = images, seed, permutations
         self._possible = images.count > 1 and len(np.unique(images.labels)) > 1
-        generator, deal = np.random.default_rng([seed, 2]), Deal(images.labels, images.clusters)
-        count = permutations if self._possible else 0
-        self._labels = np.zeros((count, len(images.labels)), dtype=np.uint16)  # a record has 1000 classes at most
-        for number in range(count):
-            self._labels[number] = deal.labels(generator)
+
+    @cached_property
+    def _labels(self) -> npt.NDArray[np.uint16]:
+        """The labels of all deals: shape (P, N); a record has 1000 classes at most."""
+        labels = self._images.labels
+        generator, deal = np.random.default_rng([self._seed, 2]), Deal(labels, self._images.clusters)
+        found = np.empty((self._permutations, len(labels)), dtype=np.uint16)
+        for number in range(self._permutations):
+            found[number] = deal.labels(generator)
+        return found
 
     def tests(self, ranks: Sequence[Floats]) -> list[ChanceTest | None]:
         """Return the test of each row; ``None`` where there are fewer than two classes or clusters.

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,13 @@ class Setting:
     measures: Mapping[str, tuple[Measure, float]]
     grouped: bool = False
     costs: metrics.Floats | None = None
+
+    @property
+    def question(self) -> list[Any]:
+        """What is asked, as values that JSON can say."""
+        costs = None if self.costs is None else self.costs.tolist()
+        measures = [[name, lowest] for name, (_, lowest) in self.measures.items()]
+        return [self.class_names, self.negative_class, self.n_train, self.n_test, measures, self.grouped, costs]
 
     @property
     def negative(self) -> int | None:

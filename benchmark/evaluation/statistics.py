@@ -5,10 +5,11 @@ compared, and say so.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import overload
+from dataclasses import astuple, dataclass, field, fields, replace
+from typing import Any, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmark.data.preparation.threads import thread_map
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate
@@ -24,9 +25,11 @@ from benchmark.evaluation.comparison import (
     rank_intervals,
 )
 from benchmark.evaluation.intervals import Interval
+from benchmark.evaluation.kept_statistics import NOTHING_KEPT, KeptStatistics
 from benchmark.evaluation.metrics import Floats
 from benchmark.evaluation.permutation import ChanceTest, Deals, mean_ranks
 from benchmark.evaluation.predictions import Folds, Readings, Setting, estimates_of
+from benchmark.records.record import Predictions
 
 _TOGETHER = 32  # rows whose probabilities are held as floats at once
 
@@ -117,6 +120,8 @@ class _RowStatistics:
         right: float64, shape (G,): over the trainings and the images of each cluster, the number of right answers.
         macro_f1_by_fold: float64, shape (K,), of K folds; empty without folds.
         ranks: float64, shape (N, C), for the test against guessing; ``None`` when it is done.
+        chance: that test.
+        key: under which it is to be kept, empty where it is already.
     """
 
     macro_f1: Estimate
@@ -125,7 +130,9 @@ class _RowStatistics:
     trainings: int
     right: Floats
     macro_f1_by_fold: Floats
-    ranks: Floats | None
+    ranks: Floats | None = None
+    chance: ChanceTest | None = None
+    key: str = ""
 
     @classmethod
     def of(
@@ -142,9 +149,44 @@ class _RowStatistics:
             mean_ranks(read.probabilities, images),
         )
 
+    def keep(self, kept: KeptStatistics) -> None:
+        """Keep what was computed."""
+        estimate = self.macro_f1
+        values = {
+            "macro_f1": [estimate.value, estimate.seed_variance, estimate.seed_freedom, estimate.clusters],
+            "intervals": {name: [interval.low, interval.high] for name, interval in self.intervals.items()},
+            "constant": self.constant,
+            "trainings": self.trainings,
+            "chance": None if self.chance is None else astuple(self.chance),
+        }
+        arrays = {"replicates": estimate.replicates, "right": self.right, "by_fold": self.macro_f1_by_fold}
+        kept.keep(self.key, values, arrays)
+
+    @classmethod
+    def kept(cls, kept: KeptStatistics, key: str) -> "_RowStatistics | None":
+        """Return what was kept; ``None`` where nothing was."""
+        entry = kept.find(key)
+        if entry is None:
+            return None
+        values, arrays = entry
+        value, seed_variance, seed_freedom, clusters = values["macro_f1"]
+        return cls(
+            Estimate(value, arrays["replicates"], seed_variance, seed_freedom, clusters),
+            {name: Interval(*ends) for name, ends in values["intervals"].items()},
+            values["constant"],
+            values["trainings"],
+            arrays["right"],
+            arrays["by_fold"],
+            chance=None if values["chance"] is None else ChanceTest(*values["chance"]),
+        )
+
 
 def analyse(
-    rows: Sequence[Folds], setting: Setting, seed: int = 0, shares: Sequence[Floats | None] = ()
+    rows: Sequence[Folds],
+    setting: Setting,
+    seed: int = 0,
+    shares: Sequence[Floats | None] = (),
+    kept: KeptStatistics = NOTHING_KEPT,
 ) -> BlockStatistics:
     """Return intervals, comparisons and ranks of the rows of one block.
 
@@ -152,23 +194,40 @@ def analyse(
         rows: each with the same folds, at least one.
         seed: of the bootstrap.
         shares: for each row, those of the classes in training, float64 of shape (C,), where they are known.
+        kept: what was computed of rows before; what is computed now is kept there.
     """
     images = ClusteredImages.of([rows[0][name][0].part("test") for name in sorted(rows[0])])
     bootstrap = Bootstrap(images.count, seed)
     deals = Deals(images, seed)
 
+    question = [bootstrap.resamples, seed, *setting.question]
+    asked = [images.image_ids, images.labels, images.groups, images.folds]
+
     def of_row(number: int) -> _RowStatistics | None:
-        row = rows[number]
-        read = Readings.of(row, images, shares[number] if shares else None) if set(row) == set(rows[0]) else None
-        return None if read is None else _RowStatistics.of(read, images, bootstrap, setting, number)
+        row, of_row = rows[number], shares[number] if shares else None
+        own = [list(row), [len(runs) for runs in row.values()], None if of_row is None else of_row.tolist()]
+        key = kept.key(question, own, *asked, *_arrays(row))
+        found = _RowStatistics.kept(kept, key)
+        if found is not None:
+            return found
+        read = Readings.of(row, images, of_row) if set(row) == set(rows[0]) else None
+        if read is None:
+            return None
+        return replace(_RowStatistics.of(read, images, bootstrap, setting, _draw_of(row, kept)), key=key)
 
     found: list[_RowStatistics | None] = []
-    chance: list[ChanceTest | None] = []
     for start in range(0, len(rows), _TOGETHER):
         lot = thread_map(of_row, range(start, min(start + _TOGETHER, len(rows))))
         tested = iter(deals.tests([each.ranks for each in lot if each is not None and each.ranks is not None]))
-        chance += [None if each is None else next(tested) for each in lot]
-        found += [None if each is None else replace(each, ranks=None) for each in lot]
+        lot = [
+            each if each is None or each.ranks is None else replace(each, chance=next(tested), ranks=None)
+            for each in lot
+        ]
+        for each in lot:
+            if each is not None and each.key:
+                each.keep(kept)
+        found += [each if each is None else replace(each, key="") for each in lot]
+    chance = [None if each is None else each.chance for each in found]
     numbers = [number for number, each in enumerate(found) if each is not None and not each.constant]
     used = [each for each in found if each is not None and not each.constant]
     compared = compare([each.macro_f1 for each in used])
@@ -185,6 +244,19 @@ def analyse(
         folds=images.n_folds,
         seeds=min((each.trainings for each in found if each is not None), default=0),
     )
+
+
+def _arrays(row: Folds) -> list[npt.NDArray[Any]]:
+    """Return all arrays of a row's predictions, fold by fold."""
+    runs = [run for name in sorted(row) for run in row[name]]
+    return [getattr(run, field.name) for run in runs for field in fields(Predictions)]
+
+
+def _draw_of(row: Folds, kept: KeptStatistics) -> int:
+    """Return the number by which a row's seeds are drawn, which follows from its probabilities: not from its place,
+    so that its intervals are the same whatever other rows there are.
+    """
+    return kept.number_of([run.probabilities for name in sorted(row) for run in row[name]])
 
 
 def compare_two(first: Folds, second: Folds, setting: Setting, seed: int = 0) -> Comparison | None:
@@ -214,7 +286,7 @@ def compare_each(rows: Sequence[Folds], setting: Setting, seed: int = 0) -> Sequ
         read = Readings.of(row, images) if set(row) == set(rows[0]) else None
         if read is not None:
             numbers.append(number)
-            estimates.append(bootstrap.resample(read.confusions(images), number).estimate())
+            estimates.append(bootstrap.resample(read.confusions(images), _draw_of(row, NOTHING_KEPT)).estimate())
     return compare(estimates, corrected=False).among(numbers)
 
 

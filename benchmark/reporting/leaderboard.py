@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmark.atomic_files import write_atomically
 from benchmark.errors import UserError
 from benchmark.evaluation.costs import Costs
+from benchmark.evaluation.kept_statistics import KeptStatistics
 from benchmark.records.results_folder import RECORDS, VIEW_MARK, write_guide
 from benchmark.reporting.board.board import Board, make_board
 from benchmark.reporting.board.filters import View
@@ -56,7 +57,9 @@ def read_board(*folders: Path, costs: Costs | None = None, ensembles: Ensembles 
     ]
     if ensembles is not None:
         results = with_ensembles(results, ensembles.asked, ensembles.weights)
-    board = with_certificates(make_board(results, stored.problems, costs), folders)
+    kept = KeptStatistics.of_user()
+    board = with_certificates(make_board(results, stored.problems, costs, kept), folders)
+    kept.tidy()
     return with_references(board, costs)
 
 

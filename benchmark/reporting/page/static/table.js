@@ -118,12 +118,12 @@ function boardOf(node) {
       ] },
       topEnd: ["info", "search"], bottomStart: many ? { pageLength: { menu: [AT_A_TIME, 500, { label: "all", value: -1 }] } } : null, bottomEnd: many ? "paging" : null,
     },
-    createdRow(line, data) { // of a row that did not stand in the page
+    createdRow(line, data, place, cells) { // of a row that did not stand in the page
       if (!data.key) return;
       const { heading, why, folded } = data.told;
       Object.assign(line.dataset, { key: data.key, section: data[0]["@data-order"], heading, why, ...(folded ? { folded } : {}) });
-      [...line.cells].slice(1).forEach((cell, i) => {
-        cell.className = heads[i].className.split(" ").filter((name) => name === "words" || name === "who").join(" ");
+      cells.slice(1).forEach((cell, i) => {
+        cell.classList.add(...["words", "who"].filter((name) => heads[i].classList.contains(name)));
         cell.dataset.order = data[i + 1]["@data-order"];
         if (heads[i].dataset.name === "backbone") cell.setAttribute("role", "rowheader");
       });
