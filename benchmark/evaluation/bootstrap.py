@@ -153,7 +153,9 @@ class Bootstrap:
         self._by_cluster = np.ascontiguousarray(self.draws.T)
         # as numbers to multiply with, kept where all are held at once anyway: every score of every row needs them
         whole = clusters * resamples <= _CHUNK
-        self._numbers = {kind: self.draws.astype(kind) for kind in (np.float64, np.float32) if whole}
+        self._numbers: dict[type[np.floating], npt.NDArray[np.floating]] = {
+            kind: np.asarray(self.draws, dtype=kind) for kind in (np.float64, np.float32) if whole
+        }
 
     def resample(self, parts: Floats, row: int = 0) -> Resampled:
         """Return a row's sums in every resample.
@@ -183,7 +185,7 @@ class Bootstrap:
             return
         step = max(1, _CHUNK // self.draws.shape[1])
         for start in range(0, self.resamples, step):
-            yield self.draws[start : start + step].astype(kind)
+            yield np.asarray(self.draws[start : start + step], dtype=kind)
 
     def by_image(self, clusters: npt.NDArray[np.int64], start: int, stop: int) -> Floats:
         """Return how often each of n images is drawn in some resamples: float64, shape (n, stop - start).

@@ -95,7 +95,7 @@ class KeptStatistics:
             unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
             text = np.frombuffer(json.dumps(values).encode(), dtype=np.uint8)
             with unfinished.open("wb") as stream:
-                np.savez(stream, json=text, **arrays)
+                np.savez(stream, allow_pickle=False, json=text, **arrays)
             unfinished.replace(path)  # what a power failure leaves half is no zip file, and is computed again
 
     def tidy(self) -> None:

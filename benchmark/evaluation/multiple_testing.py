@@ -16,7 +16,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     order = np.argsort(p_values, kind="stable")
     corrected = np.empty(len(order))
     corrected[order] = _holm(np.asarray(p_values, dtype=np.float64)[order])
-    return corrected.tolist()
+    return [float(p) for p in corrected]
 
 
 def _holm(ascending: Floats) -> Floats:
@@ -54,7 +54,8 @@ def romano_wolf(p_values: Sequence[float], deviations: Floats) -> list[float]:
     if not len(p_values):
         return []
     whole = np.ascontiguousarray(np.abs(deviations).T)
-    return stepped_down(np.asarray(p_values, dtype=np.float64), lambda tests: whole[tests], len(deviations)).tolist()
+    adjusted = stepped_down(np.asarray(p_values, dtype=np.float64), lambda tests: whole[tests], len(deviations))
+    return [float(p) for p in adjusted]
 
 
 def stepped_down(

@@ -3,11 +3,11 @@
     python tests/performance/board_speed.py make DIR [--rows 1000] [--seeds 1] [--images 1000] [--first-row 0]
     python tests/performance/board_speed.py time DIR [--profile FILE]
 
-``make`` writes records of simulated runs through the record store, valid and with their arrays, into a results folder:
-for each row a backbone of its own, seven of twelve pretrained, so that there are two blocks; about as well read as on
-the kept boards. Given again with more rows or seeds it adds what is not there yet. ``time`` runs the command in a
-process of its own and prints its seconds, its peak memory and the sizes of what it wrote; with ``--profile`` it runs
-under cProfile and prints the functions that take most.
+``make`` writes records of simulated runs through the record store, valid and with their arrays, into a results
+folder: for each row a backbone of its own, seven of twelve pretrained, so that there are two blocks. Given again with
+more rows or seeds it adds what is not there yet. ``time`` runs the command in a process of its own and prints its
+seconds, its peak memory and the sizes of what it wrote; with ``--profile`` it runs under cProfile and prints the
+functions that take most.
 """
 
 import argparse
