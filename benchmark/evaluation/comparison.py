@@ -9,9 +9,9 @@ import numpy as np
 
 from benchmark.evaluation.bootstrap import Estimate
 from benchmark.evaluation.intervals import Interval, satterthwaite
+from benchmark.evaluation.many_rows.replicates import Replicates
 from benchmark.evaluation.metrics import Counts, Floats
 from benchmark.evaluation.multiple_testing import stepped_down
-from benchmark.evaluation.replicates import Replicates
 
 ALPHA = 0.05
 

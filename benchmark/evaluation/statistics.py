@@ -25,7 +25,7 @@ from benchmark.evaluation.comparison import (
     rank_intervals,
 )
 from benchmark.evaluation.intervals import Interval
-from benchmark.evaluation.kept_statistics import NOTHING_KEPT, KeptStatistics
+from benchmark.evaluation.many_rows.kept_statistics import NOTHING_KEPT, KeptStatistics
 from benchmark.evaluation.metrics import Floats
 from benchmark.evaluation.permutation import ChanceTest, Deals, mean_ranks
 from benchmark.evaluation.predictions import Folds, Readings, Setting, estimates_of

@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmark.atomic_files import write_atomically
 from benchmark.errors import UserError
 from benchmark.evaluation.costs import Costs
-from benchmark.evaluation.kept_statistics import KeptStatistics
+from benchmark.evaluation.many_rows.kept_statistics import KeptStatistics
 from benchmark.records.results_folder import RECORDS, VIEW_MARK, write_guide
 from benchmark.reporting.board.board import Board, make_board
 from benchmark.reporting.board.filters import View

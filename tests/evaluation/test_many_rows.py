@@ -12,7 +12,7 @@ from scipy.stats import binomtest, norm, t
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate
 from benchmark.evaluation.clusters import ClusteredImages
 from benchmark.evaluation.comparison import compare, mcnemar_clustered, mcnemar_each
-from benchmark.evaluation.kept_statistics import KeptStatistics
+from benchmark.evaluation.many_rows.kept_statistics import KeptStatistics
 from benchmark.evaluation.multiple_testing import holm
 from benchmark.evaluation.predictions import Readings
 

@@ -10,7 +10,7 @@ from typing import Any
 from benchmark.evaluation.comparison import RankInterval
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.intervals import Interval
-from benchmark.evaluation.kept_statistics import NOTHING_KEPT, KeptStatistics
+from benchmark.evaluation.many_rows.kept_statistics import NOTHING_KEPT, KeptStatistics
 from benchmark.evaluation.permutation import ChanceTest
 from benchmark.evaluation.predictions import Setting
 from benchmark.evaluation.statistics import BlockStatistics, analyse

@@ -25,7 +25,13 @@ from benchmark.version import __version__
 
 FOLDER = "statistics"
 _MOST = 50_000  # entries; beyond, the oldest are removed
-_PACKAGES = ("benchmark.evaluation", "benchmark.evaluation.decisions", "benchmark.data", "benchmark.records")
+_PACKAGES = (
+    "benchmark.evaluation",
+    "benchmark.evaluation.decisions",
+    "benchmark.evaluation.many_rows",
+    "benchmark.data",
+    "benchmark.records",
+)
 Entry = tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]  # JSON values, and arrays by name
 
 
