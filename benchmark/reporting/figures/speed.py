@@ -22,6 +22,7 @@ from benchmark.reporting.figures.style import (
 
 _LARGEST, _SMALLEST = 11.0, 2.5  # diameters of markers, in points
 _PLAIN = 5.0
+_MOST_NAMED = 8  # rows with a name among very many points
 FRONT_COLOUR, DASHES = "#999999", (0, (4, 2))
 
 
@@ -92,7 +93,7 @@ def draw_speed(made: Any, rows: Sequence[BoardRow]) -> None:
     place_labels(axes, points, short_names(rows), texts, radii, _along(front) + _bars(rows, points))
 
 
-_FEW_NAMED = "\n{rows} rows; the Pareto front and the best have names and intervals ({named})"
+_FEW_NAMED = "\n{rows} rows; named: {named}, the front and the best"
 
 
 def _named(
@@ -101,7 +102,7 @@ def _named(
     """Return by identity the rows that have room for a name and an interval: those of the front, then the best."""
     ahead = set(front)
     order = sorted(zip(rows, points, strict=True), key=lambda each: (each[1] not in ahead, -each[0].macro_f1))
-    return {id(row) for row, _ in order[:MOST_DRAWN]}
+    return {id(row) for row, _ in (order if len(rows) <= MOST_DRAWN else order[:_MOST_NAMED])}
 
 
 def _plain_points(
@@ -117,7 +118,7 @@ def _plain_points(
     for row, point, size in zip(rows, points, sizes, strict=True):
         if id(row) not in named:
             look = FRAMEWORK_MARKERS.get(row.values["framework"], "D"), colours[row.values["library"]]
-            alike.setdefault((*look, bool(row.block.pretrained)), []).append((*point, size**2))
+            alike.setdefault((*look, bool(row.block.pretrained)), []).append((*point, (size / 2) ** 2))
     for (marker, colour, filled), places in alike.items():
         x, y, areas = zip(*places, strict=True)
         face = (colour, 0.2) if filled else "none"

@@ -100,7 +100,7 @@ function showComparisonGroup(section, comparisonGroup) {
   const note = () => (comparisonGroup.drawn_note ? [element("p", { class: "quiet" }, comparisonGroup.drawn_note)] : []);
   const different = panel("Compare two rows"), missed = panel(comparisonGroup.negative === null ? "Gallery: every image that a row gets wrong" : "Gallery: every missed tumour");
   body.append(
-    element("div", { class: "panels" }, panel("Macro-F1 against throughput", element("p", { class: "quiet" }, "Size: memory; open: from scratch; dashed: Pareto front."), ...note(), speed, element("ol", { class: "key" }, ...comparisonGroup.rows.map((row) => element("li", {}, row.name)))), panel("False negatives", ...note(), which, errors)),
+    element("div", { class: "panels" }, panel("Macro-F1 against throughput", element("p", { class: "quiet" }, "Size: memory; open: from scratch; dashed: Pareto front."), ...(comparisonGroup.drawn_note ? [element("p", { class: "quiet" }, `${comparisonGroup.rows.length} rows; the front and the best have names, the pointer tells the others.`)] : []), speed, element("ol", { class: "key" }, ...comparisonGroup.rows.map((row) => element("li", {}, row.name)))), panel("False negatives", ...note(), which, errors)),
     missed, chosen, different);
   speedPlot(comparisonGroup, speed);
   errorPlot(comparisonGroup, errors, which);
