@@ -239,6 +239,9 @@ def _one_value_each(args: list[str]) -> list[str]:
     "--dry-run", is_flag=True, help="Check everything, measure a few steps, say how long it may take; do nothing."
 )
 @click.option("--rerun", is_flag=True, help="Do finished runs again.")
+@click.option(
+    "--rerun-speeds", is_flag=True, help="Measure the speeds of finished runs again, and leave the rest of them."
+)
 @click.option("--only-failed", is_flag=True, help="Do only runs that failed before.")
 @click.option(
     "--checkpoint-every",

@@ -53,13 +53,6 @@ def planned(request: "Request", console: "Console") -> "Plan":
         plan = make_plan(request, say)
     for note in plan.notes:
         tell(console, f"Note: {note}")
-    others = other_writers(plan.out)
-    if others:
-        tell(
-            console,
-            f"Note: of '{plan.out}', {others}: it is trusted for records only, and a run there that goes on from "
-            f"checkpoints goes on from what others may have changed.",
-        )
     return plan
 
 
@@ -72,6 +65,7 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     from benchmark.records.suite_membership import save_experiments
 
     make_ready(plan.out)
+    _tell_who_else_writes(plan.out, console)
     plan.images.save(plan.out)
     if plan.suite is not None:
         save_experiments(plan.out, plan.suite, plan.members, request.changes)
@@ -103,6 +97,19 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     for folder in models:
         console.print(f"Best model: {folder}", highlight=False, markup=False, soft_wrap=True)
     return summary
+
+
+def _tell_who_else_writes(out: Path, console: "Console") -> None:
+    """Say where others may write to a results folder: it may have been made just now, in a lab's place."""
+    from benchmark.execution.progress import tell
+
+    others = other_writers(out)
+    if others:
+        tell(
+            console,
+            f"Note: of '{out}', {others}: it is trusted for records only, and a run there that goes on from "
+            f"checkpoints goes on from what others may have changed.",
+        )
 
 
 def settled_models(

@@ -94,7 +94,7 @@ class Controller:
 
     Args:
         plan: the runs.
-        request: what the user asked; its fields ``rerun`` and ``only_failed`` are read.
+        request: what the user asked; its fields ``rerun``, ``rerun_speeds`` and ``only_failed`` are read.
         executor: runs the jobs in processes of their own.
         control: the user's wish to stop.
         watcher: is told what happens.
@@ -161,7 +161,9 @@ class Controller:
                 self._prepare(job)
                 self.watcher.started(job, number)
                 self.running[job.key] = number, job
-                yield job.model_copy(update={"keep_model_from": self._least_of_a_best(job)})
+                speeds_only = self.request.rerun_speeds and self.store.done(job.key)
+                update = {"keep_model_from": self._least_of_a_best(job), "speeds_only": speeds_only}
+                yield job.model_copy(update=update)
             with_others += self.again
             self.again = []
             if len(with_others) >= len(numbered):
@@ -215,7 +217,11 @@ class Controller:
             record, keep = last, last.outcome is not Outcome.INTERRUPTED
         elif record.outcome is Outcome.OK:
             # what ran without the weights that were asked for is done only for someone who allows that
-            again = self.request.rerun or (record.weights.fell_back and not job.settings.allow_scratch)
+            again = (
+                self.request.rerun
+                or self.request.rerun_speeds
+                or (record.weights.fell_back and not job.settings.allow_scratch)
+            )
             keep = not again and (last.outcome is Outcome.OK or not self.request.only_failed)
         else:
             keep = False

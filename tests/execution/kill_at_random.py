@@ -3,7 +3,7 @@
     python -m tests.execution.kill_at_random --kills 100
 
 Each kill is SIGKILL to the command's whole process group; every second one takes the worker's group too, in the
-same moment. Every third is counted from the start of a training, so that enough fall inside it; it goes on until as
+same moment. Two of three are counted from the start of a training, so that most fall inside one; it goes on until as
 many as are asked for fell inside TensorFlow's. Whenever the four runs (two on torch, two on TensorFlow) are done
 before the kills are, they are compared and a fresh results folder is begun.
 """
@@ -73,7 +73,7 @@ class Moment:
             if line.startswith("Run "):
                 self._framework = "TensorFlow" if "test/keras" in line else "torch"
                 self.where = f"starting {self._framework}"
-            elif "training" in line:
+            elif line.lstrip().startswith("training"):  # notes have the word too
                 self.where = f"training in {self._framework}"
             elif "ok, macro-F1" in line:
                 self.where = "between runs"
@@ -143,7 +143,7 @@ def main() -> int:
         while True:
             process = start(bench)
             moment = Moment(process)
-            if kills % 3 == 2:
+            if kills % 3:
                 while not moment.where.startswith("training") and process.poll() is None:
                     time.sleep(0.02)
                 deadline = time.monotonic() + chance.uniform(0.0, options.longest / 4)

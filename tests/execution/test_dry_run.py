@@ -37,6 +37,7 @@ def test_a_dry_run_measures_each_network_once_says_what_is_wrong_and_does_nothin
     assert done.returncode == 1, done.stderr
     assert "Dry run: 6 runs" in done.stdout
     assert len(re.findall("Measuring ", done.stdout)) == 2
+    assert done.stdout.count("\nRecipe: quick") == 1
     lines = {name: [line for line in done.stdout.splitlines() if line.startswith(f"{name} ")] for name in names}
     assert all(len(of_name) == 2 for of_name in lines.values())
     assert re.search(r" 0:\d\d\b", lines["test/good"][0])

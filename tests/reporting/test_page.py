@@ -273,6 +273,8 @@ def test_notes_are_folded_and_marks_lead_to_them(html: Path, browser: Any) -> No
     assert note.is_visible()
     assert view.evaluate("document.activeElement.textContent") == note.inner_text()
     assert "Not the same network: keras/baseline_cnn is made for tensorflow; torch/base" in note.inner_text()
+    view.click("nav a.inside")
+    assert view.evaluate("document.activeElement.textContent") == "How to read this"
     visit.assert_well()
 
 

@@ -173,7 +173,7 @@ def _columns(trainings: Sequence[tuple[float, Floats]]) -> tuple[Floats, Floats]
     return np.array(values), np.stack(replicates, axis=1)
 
 
-def _wide_interval(value: float, replicates: Floats, clusters: int, images: int, few: int) -> Interval:
+def _wide_interval(value: float, replicates: Floats, clusters: int, images: int, few: int) -> Interval | None:
     """Return the interval of a share whose replicates spread too widely for the delta method.
 
     Their standard deviation is taken on the logit scale, on which a share near 1 with few images is skewed, half an
@@ -185,7 +185,12 @@ def _wide_interval(value: float, replicates: Floats, clusters: int, images: int,
         replicates: shape (B,).
         clusters, images: how many it is of.
         few: clusters of the smallest part that it rests on, for the degrees of freedom.
+
+    Returns:
+        ``None`` where fewer than two replicates have both sides: too few clusters to say anything.
     """
+    if np.count_nonzero(~np.isnan(replicates)) < 2:
+        return None
     shares = (replicates[~np.isnan(replicates)] * images + 0.5) / (images + 1)
     reach = t_quantile(0.975, max(1, few - 1)) * float(np.log(shares / (1 - shares)).std(ddof=1))
     inside = value if 0 < value < 1 else (value * images + 0.5) / (images + 1)

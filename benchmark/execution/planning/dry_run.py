@@ -88,8 +88,10 @@ def dry_run(plan: Plan, console: Console, *, only_new: bool) -> int:
         paces = measured([job for job in ahead if job.verdict is None], Path(folder), say)
     before = Before()
     expected = [_expected(plan, job, job.key in done, paces, before) for job in plan.jobs]
-    console.print()
-    console.print(_table(expected))
+    for recipe in dict.fromkeys(each.job.recipe_name for each in expected):
+        console.print()
+        say(f"Recipe: {recipe}")
+        console.print(_table(each for each in expected if each.job.recipe_name == recipe))
     for line in (*_remarks(expected), *summary(expected)):
         say(line)
     return int(any(each.fails for each in expected))
@@ -262,19 +264,20 @@ def _expected(plan: Plan, job: Job, done: bool, paces: Paces, before: Before) ->
 
 
 def _table(expected: Iterable[Expected]) -> Table:
+    """Return a line for each run of a recipe, whose name stands above: it may be long."""
     rows = list(expected)
     several = len({each.job.data.split for each in rows}) > 1
     table = Table(box=None, pad_edge=False)
     table.add_column("backbone", no_wrap=True)
-    for heading in ("recipe", *(["split"] if several else [])):
-        table.add_column(heading, overflow="fold")
+    if several:
+        table.add_column("split", overflow="fold")
     for heading in ("seed", "epochs", "images", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for each in rows:
         job = each.job
         seconds = "?" if each.seconds is None else clock(each.seconds) if each.seconds else "-"
-        names = (job.run.backbone, job.recipe_name, *([job.data.split] if several else []))
+        names = (job.run.backbone, *([job.data.split] if several else []))
         numbers = (str(job.run.seed), str(job.run.recipe.epochs), str(job.data.n_train), seconds)
         marks = [each.remark.partition(":")[0]] if each.fails or each.seconds == 0 else []  # the rest is said below
         marks += ["GPU"] if each.slow else []

@@ -84,8 +84,11 @@ def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
     entries = entries_of(request, registry, suite)
     if request.split.limit is not None and request.split.limit < 1:
         raise UserError(f"--limit {request.split.limit}: give at least one image.")
-    if request.rerun and request.only_failed:
-        raise UserError("--rerun does again what is done, --only-failed leaves it: give one of them.")
+    if request.rerun + request.rerun_speeds + request.only_failed > 1:
+        raise UserError(
+            "--rerun does again what is done, --rerun-speeds measures its speeds anew, --only-failed leaves it: "
+            "give one of them."
+        )
     if request.out is not None:
         _check_writable(request.out)
     engines = {

@@ -50,6 +50,7 @@ class Request:
         out: results folder.
         timeout: seconds for one run.
         rerun: do again what is done.
+        rerun_speeds: measure the speeds of what is done anew.
         only_failed: do only what was tried and failed.
         dry_run: show the plan and how long it may take, and do nothing.
         settings: the choices that every run gets unchanged.
@@ -71,6 +72,7 @@ class Request:
     out: Path | None = None
     timeout: float | None = None
     rerun: bool = False
+    rerun_speeds: bool = False
     only_failed: bool = False
     dry_run: bool = False
     settings: Settings = field(default_factory=Settings)

@@ -1,6 +1,7 @@
-"""What a job names, as its worker finds it: the backbone, the images."""
+"""What a job names, as its worker finds it: the backbone, the images, the kept outputs of frozen stages."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from backbones import Backbone
 from backbones.registry import load_registry
@@ -11,6 +12,7 @@ from benchmark.records.outcomes import Outcome, RunFailure
 
 if TYPE_CHECKING:
     from benchmark.data.dataset import DataSet, Split
+    from benchmark.training.feature_cache import Caching
 
 
 def find_declared(job: Job) -> Backbone:
@@ -57,3 +59,16 @@ def load_images(job: Job) -> "tuple[DataSet, Split]":
             Outcome.BAD_DATA, f"The prepared images or the split in {job.split_file} changed meanwhile; try again."
         )
     return data, split
+
+
+def caching_of(job: Job, backbone: Backbone, provenance: Mapping[str, Any]) -> "Caching | None":
+    """Return where the outputs of frozen stages are kept, with what of this process may change them."""
+    from benchmark.data.preparation.cache import cache_root
+    from benchmark.training.feature_cache import Caching
+    from benchmark.training.feature_store import FeatureStore
+
+    if job.settings.cache_budget == 0:
+        return None
+    versions = {name: provenance[name] for name in ("tumorboard", "python", "libraries")}
+    origin = {"backbone": backbone.name, "source": backbone.source_hash, **versions}
+    return Caching(FeatureStore(cache_root() / "prefixes", job.settings.cache_budget), origin)

@@ -45,6 +45,7 @@ class Job(BaseModel):
         keep_final: whether other runs continue from the final weights.
         keep_model_from: the least macro-F1 on the test images at which a model may be the best of the board.
         command: what was typed, for the record.
+        speeds_only: whether the run is done, and only its speeds are measured anew.
         verdict: an outcome and reason that were clear before anything ran, or ``None``.
     """
 
@@ -64,6 +65,7 @@ class Job(BaseModel):
     keep_final: bool = False
     keep_model_from: float = 0.0
     command: str = ""
+    speeds_only: bool = False
     verdict: tuple[Outcome, str] | None = None
 
     def message(self) -> dict[str, Any]:

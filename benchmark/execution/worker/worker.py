@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,21 +33,20 @@ from benchmark.execution.executors.process_tree import (
     go_on_without_parent,
 )
 from benchmark.execution.worker.channel import Channel, print_to
-from benchmark.execution.worker.inputs import find_declared, load_images
+from benchmark.execution.worker.inputs import caching_of, find_declared, load_images
 from benchmark.execution.worker.job import Job
 from benchmark.execution.worker.memory import give_memory_back, hold_memory
 from benchmark.execution.worker.provenance import describe, differences
+from benchmark.execution.worker.speeds import measured_again, speed_of
 from benchmark.measurement.throughput import Speeds, measure
 from benchmark.records.failures import outcome_of, unreachable
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import CamFacts, Cams, NetworkFacts, Predictions, Record, Throughput, Timings
-from benchmark.records.run import Run
 from benchmark.records.soundness import problem_with
 from benchmark.records.store import RecordStore
 
 if TYPE_CHECKING:
     from benchmark.engines import Engine, Network
-    from benchmark.training.feature_cache import Caching
 
 # A worker whose controller was killed ends itself at once; its successor waits for it no longer than this.
 _PREDECESSOR_SECONDS = 60.0
@@ -167,6 +166,8 @@ class _Work:
         backbone = find_declared(job)
         data, split = load_images(job)
         engine, network = self._build(backbone, len(data.class_names))
+        if job.speeds_only:
+            return self._measure_again(engine, network, data, split)
 
         from benchmark.engines.warm_start import save_final
         from benchmark.training.checkpoints import Checkpoints
@@ -177,7 +178,7 @@ class _Work:
         training = train(
             engine, network, data, split, run.recipe, run.seed,
             report=self.channel.report, checkpoints=checkpoints, should_stop=self.channel.should_stop,
-            oom=job.settings.oom, caching=self._caching(backbone),
+            oom=job.settings.oom, caching=caching_of(job, backbone, self.provenance),
         )  # fmt: skip
         self.provenance["frozen_prefix"] = dict(training.feature_cache)
         self.facts["timings"] = training.timings
@@ -193,7 +194,7 @@ class _Work:
             raise RunFailure(Outcome.ERROR, f"What the backbone predicted can't be used: {wrong}.")
 
         speeds, self.provenance["speeds_measured_in"] = self.speeds.of(
-            _speed_of(backbone, run, len(data.class_names), training.batch_size, training.execution),
+            speed_of(backbone, run, len(data.class_names), training.batch_size, training.execution),
             job.key,
             lambda: self._measured_alone(
                 lambda: measure(engine, data, split.test, training.batch_size, report=self.channel.report)
@@ -211,6 +212,26 @@ class _Work:
         assert_one_framework(run.engine)
         return job.record(Outcome.OK, **self.fields()), training.predictions, cams
 
+    def _measure_again(
+        self, engine: "Engine", network: "Network", data: Any, split: Any
+    ) -> tuple[Record, Predictions, Cams | None]:
+        """Return what the run left, with speeds that are measured now."""
+        store = RecordStore(self.job.out)
+        earlier = store.read(self.job.key)
+        predictions = None if earlier is None else store.predictions(earlier)
+        if earlier is None or predictions is None:
+            raise RunFailure(Outcome.ERROR, "The run's record is gone: its speeds can't be measured anew.")
+        with self.channel.silence():
+            record = measured_again(self.job, earlier, engine, network, data, split, self.channel.report)
+        assert_one_framework(self.job.run.engine)
+        again = {"speeds_measured_in": self.job.key, "speeds_measured_again": self.provenance}
+        again["attempt"] = self.provenance["attempt"]
+        return (
+            record.model_copy(update={"provenance": {**earlier.provenance, **again}}),
+            predictions,
+            store.cams(earlier),
+        )
+
     def _measured_alone(self, take: Callable[[], Throughput]) -> Throughput:
         """Return speeds that are measured while no other run of this command goes on."""
         with self.channel.silence():
@@ -218,18 +239,6 @@ class _Work:
             speeds = take()
             self.seconds["throughput_s"] = time.perf_counter() - start
             return speeds
-
-    def _caching(self, backbone: Backbone) -> "Caching | None":
-        """Return where the outputs of frozen stages are kept, with what of this process may change them."""
-        from benchmark.data.preparation.cache import cache_root
-        from benchmark.training.feature_cache import Caching
-        from benchmark.training.feature_store import FeatureStore
-
-        if self.job.settings.cache_budget == 0:
-            return None
-        versions = {name: self.provenance[name] for name in ("tumorboard", "python", "libraries")}
-        origin = {"backbone": backbone.name, "source": backbone.source_hash, **versions}
-        return Caching(FeatureStore(cache_root() / "prefixes", self.job.settings.cache_budget), origin)
 
     def _keep(self, engine: "Engine", data: Any, split: Any, predictions: Predictions, cam_stage: str | None) -> None:
         """Keep the trained network where that is asked for; that it can't be never costs the run its scores."""
@@ -295,6 +304,7 @@ class _Work:
 
         self.phase("importing")
         source, used = self.job.weights.source, self.job.weights.used
+        source = None if self.job.speeds_only else source  # a speed does not depend on what weights say
         fell_back = ""
         try:
             engine, network = self._build_with(backbone, source, num_classes)
@@ -353,7 +363,7 @@ class _Work:
                 size=run.recipe.size,
                 weights=source,
                 seed=run.seed,
-                init_from=self.job.initial_weights,
+                init_from=None if self.job.speeds_only else self.job.initial_weights,
             )
         )
         self.seconds["build_s"] = self.seconds.get("build_s", 0.0) + time.perf_counter() - start
@@ -377,16 +387,6 @@ class _Work:
             return
         checkpoints.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(now, default=str))
-
-
-def _speed_of(
-    backbone: Backbone, run: Run, num_classes: int, batch_size: int, execution: Mapping[str, str]
-) -> tuple[object, ...]:
-    """Return all of a run that decides how fast its network predicts; of choices, what was chosen and not why."""
-    chosen = tuple((name, value.partition(" ")[0]) for name, value in sorted(execution.items()) if name != "batch")
-    recipe = run.recipe
-    network = backbone.name, backbone.source_hash, recipe.head.kind, recipe.head.pooling, recipe.preprocessing
-    return *network, run.engine, run.device_kind, recipe.size, num_classes, batch_size, chosen
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from benchmark.reporting.board.board import BoardRow
 
 _PROGRAM = ("python", "-m", "benchmark")  # as the harness writes it, however it was started
 # Options that choose among runs, or what is done about those that exist: a row's own take their place.
-_FLAGS = ("--all", "--rerun", "--only-failed", "--debug")
+_FLAGS = ("--all", "--rerun", "--rerun-speeds", "--only-failed", "--debug")
 _VALUES = ("--backbone", "--seed", "--entry")  # each takes words up to the next option
 
 

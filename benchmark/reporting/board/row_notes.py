@@ -55,7 +55,7 @@ def _busy(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
         return []
     text = "Speeds were measured while other programs kept the processor busy, and can't be compared (cores taken): "
     named = ", ".join(f"{names[number]} ({taken[number]:.1f})" for number in busy)
-    return [RowNote(f"{text}{named}.", tuple(busy))]
+    return [RowNote(f"{text}{named}. --rerun-speeds measures them anew.", tuple(busy))]
 
 
 def marks(notes: Sequence[RowNote], count: int) -> list[list[int]]:

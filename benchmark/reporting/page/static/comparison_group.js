@@ -125,13 +125,14 @@ function theme(dark) {
 
 theme(matchMedia("(prefers-color-scheme: dark)").matches);
 // The marks beside a row's name lead to its notes, and a doubt to its audit: both are folded. The page's own address
-// keeps the view, and so these links must not change it.
+// keeps the view, and so links inside the page must not change it.
 document.addEventListener("click", (event) => {
-  const link = event.target.closest("a.mark, a.to-audit");
+  const link = event.target.closest("a.mark, a.to-audit, a.inside");
   if (!link) return;
   event.preventDefault();
   const aim = document.getElementById(link.hash.slice(1));
-  aim.closest("details").open = true;
+  const folded = aim.closest("details");
+  if (folded) folded.open = true;
   (aim.matches("details") ? aim.querySelector("summary") : aim).focus();
   aim.scrollIntoView({ block: "nearest" });
 });
