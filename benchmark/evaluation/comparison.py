@@ -1,16 +1,17 @@
 """Which of two rows is better, and whether it could be chance."""
 
-import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 
 from benchmark.evaluation.bootstrap import Estimate
-from benchmark.evaluation.intervals import Interval
+from benchmark.evaluation.intervals import Interval, satterthwaite
+from benchmark.evaluation.many_rows.replicates import Replicates
 from benchmark.evaluation.metrics import Counts, Floats
-from benchmark.evaluation.multiple_testing import romano_wolf
+from benchmark.evaluation.multiple_testing import stepped_down
 
 ALPHA = 0.05
 
@@ -60,38 +61,123 @@ class RankInterval:
     last: int
 
 
-def compare(estimates: Sequence[Estimate]) -> list[Comparison]:
+@dataclass(frozen=True)
+class Comparisons(Sequence[Comparison]):
+    """All pairs of rows compared, held as columns: a thousand rows are half a million pairs.
+
+    Args:
+        first, second: int64, shape (M,): numbers of the rows, the first below the second.
+        difference, low, high, p, p_adjusted: float64, shape (M,), see :class:`Comparison`.
+    """
+
+    first: Counts
+    second: Counts
+    difference: Floats
+    low: Floats
+    high: Floats
+    p: Floats
+    p_adjusted: Floats
+
+    @classmethod
+    def of(cls, pairs: Sequence[Comparison]) -> "Comparisons":
+        """Return pairs as columns."""
+        rows = [(pair.first, pair.second) for pair in pairs]
+        values = [(each.difference, each.interval.low, each.interval.high, each.p, each.p_adjusted) for each in pairs]
+        return cls(*np.array(rows, dtype=np.int64).reshape(-1, 2).T, *np.array(values, dtype=float).reshape(-1, 5).T)
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @overload
+    def __getitem__(self, place: int) -> Comparison: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Comparison]: ...
+
+    def __getitem__(self, place: int | slice) -> Comparison | list[Comparison]:
+        if isinstance(place, slice):
+            return [self[number] for number in range(*place.indices(len(self)))]
+        return Comparison(
+            int(self.first[place]),
+            int(self.second[place]),
+            float(self.difference[place]),
+            Interval(float(self.low[place]), float(self.high[place])),
+            float(self.p[place]),
+            float(self.p_adjusted[place]),
+        )
+
+    @property
+    def better(self) -> Counts:
+        """For each pair the row that is significantly better, -1 where the two can't be told apart: int64, (M,)."""
+        apart = (self.p_adjusted < ALPHA) & (self.difference != 0)
+        return np.where(apart, np.where(self.difference > 0, self.first, self.second), -1)
+
+    def among(self, numbers: Sequence[int]) -> "Comparisons":
+        """Return the same pairs, their rows numbered anew: row k becomes ``numbers[k]``."""
+        anew = np.asarray(numbers, dtype=np.int64)
+        return self if not len(anew) else replace(self, first=anew[self.first], second=anew[self.second])
+
+
+def compare(estimates: Sequence[Estimate], *, corrected: bool = True) -> Comparisons:
     """Compare all pairs of rows by a paired bootstrap of clusters, corrected by Romano and Wolf's step-down.
 
     The rows' replicates come from the same draws of clusters, so that the difference's standard error keeps
     what they have in common; their ratio is referred to Student's t (Efron & Tibshirani 1993, section 12.4), so
     that the number of resamples does not limit how small p can be.
-    """
-    from scipy.stats import t
 
-    found, deviations = [], []
-    for first, second in itertools.combinations(range(len(estimates)), 2):
-        both = estimates[first].minus(estimates[second])
-        error, freedom = both.error, both.freedom
-        p = float(2 * t.sf(abs(both.value) / error, freedom)) if error > 0 else 1.0
-        reach = float(t.ppf(0.975, freedom)) * error
-        found.append((first, second, both.value, Interval(both.value - reach, both.value + reach), p))
-        drawn = both.replicates - np.nanmean(both.replicates) if error > 0 else np.zeros(len(both.replicates))
-        deviations.append(np.nan_to_num(drawn) / (error or 1.0))
-    if not found:
-        return []
-    adjusted = romano_wolf([p for *_, p in found], np.column_stack(deviations))
-    return [Comparison(*pair, p_adjusted) for pair, p_adjusted in zip(found, adjusted, strict=True)]
+    Args:
+        estimates: of the rows, on the same clusters and draws.
+        corrected: whether for all pairs together; else ``p_adjusted`` is ``p``.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    if len(estimates) < 2:
+        none, no_rows = np.zeros(0), np.zeros(0, dtype=np.int64)
+        return Comparisons(no_rows, no_rows, none, none, none, none, none)
+    drawn = Replicates.of(estimates)
+    first, second = (side.astype(np.int64) for side in np.triu_indices(len(estimates), 1))
+    values = np.array([estimate.value for estimate in estimates])
+    difference = values[first] - values[second]
+    means, errors = drawn.spreads()
+    freedom = _freedom(estimates, first, second, errors)
+    varies = errors > 0
+    apart = np.divide(np.abs(difference), errors, out=np.zeros(len(errors)), where=varies)
+    p = np.where(varies, 2 * stdtr(freedom, -apart), 1.0)
+    reach = stdtrit(freedom, 0.975) * errors
+    columns = first, second, difference, difference - reach, difference + reach, p
+    if not corrected:
+        return Comparisons(*columns, p)
+    adjusted = stepped_down(
+        p,
+        lambda pairs: drawn.deviations(first[pairs], second[pairs], means[pairs], errors[pairs]),
+        drawn.values.shape[1],
+        drawn.farthest(first, second, errors),
+    )
+    return Comparisons(*columns, adjusted)
+
+
+def _freedom(estimates: Sequence[Estimate], first: Counts, second: Counts, errors: Floats) -> Floats:
+    """Return the degrees of freedom of each pair's standard error, as :attr:`Estimate.freedom` of the difference."""
+    if not any(estimate.seed_variance or estimate.seed_freedom for estimate in estimates):
+        return np.array([satterthwaite((error**2, estimates[0].clusters - 1), (0.0, 0)) for error in errors.tolist()])
+    variances = [estimate.seed_variance for estimate in estimates]
+    freedoms = [estimate.seed_freedom for estimate in estimates]
+    found = []
+    for one, other, error in zip(first.tolist(), second.tolist(), errors.tolist(), strict=True):
+        total = error**2
+        seeds = min(variances[one] + variances[other], total)
+        own = (total - seeds, estimates[one].clusters - 1)
+        found.append(satterthwaite(own, (seeds, freedoms[one] + freedoms[other])))
+    return np.array(found)
 
 
 def rank_intervals(count: int, comparisons: Sequence[Comparison]) -> list[RankInterval]:
     """Return the ranks that each of ``count`` rows may have, by the decisions on all pairs of them."""
-    better, worse = [0] * count, [0] * count
-    for comparison in comparisons:
-        if comparison.better is not None:
-            other = comparison.second if comparison.better == comparison.first else comparison.first
-            better[other] += 1
-            worse[comparison.better] += 1
+    columns = comparisons if isinstance(comparisons, Comparisons) else Comparisons.of(comparisons)
+    winners = columns.better
+    apart = winners >= 0
+    losers = np.where(winners == columns.first, columns.second, columns.first)
+    better, worse = (np.bincount(side[apart], minlength=count).tolist() for side in (losers, winners))
     return [RankInterval(1 + better[row], count - worse[row]) for row in range(count)]
 
 
@@ -102,9 +188,35 @@ def mcnemar(first_only: int, second_only: int) -> float:
         first_only: images that only the first row gets right.
         second_only: likewise the second.
     """
-    from scipy.stats import binomtest
+    return float(mcnemar_each(np.array([first_only]), np.array([second_only]))[0])
 
-    return float(binomtest(first_only, first_only + second_only).pvalue) if first_only + second_only else 1.0
+
+def mcnemar_each(first_only: Counts, second_only: Counts) -> Floats:
+    """Return :func:`mcnemar` of many pairs: float64, shape (M,).
+
+    The two tails of a binomial distribution with a share of one half are alike, so that the p is twice the smaller
+    one, as in ``scipy.stats.binomtest``, which searches for the other tail.
+    """
+    from scipy.stats import binom
+
+    lower, total = np.minimum(first_only, second_only), first_only + second_only
+    cells, place = np.unique(np.column_stack([lower, total]), axis=0, return_inverse=True)
+    low, trials = cells.T
+    p = np.minimum(1.0, binom.cdf(low, trials, 0.5) + binom.sf(trials - low - 1, trials, 0.5))
+    return np.asarray(np.where(2 * low == trials, 1.0, p)[place.reshape(-1)])
+
+
+def mcnemar_clustered_each(sums: Floats, squares: Floats, clusters: int) -> Floats:
+    """Return the p of :func:`mcnemar_clustered` of many pairs: float64, shape (M,).
+
+    Args:
+        sums, squares: shape (M,): over clusters, the sum of the differences and of their squares.
+        clusters: their number K.
+    """
+    from scipy.special import chdtrc
+
+    statistic = np.divide((clusters - 1) / clusters * sums**2, squares, out=np.zeros(len(sums)), where=squares > 0)
+    return np.where(squares > 0, chdtrc(1, statistic), 1.0)
 
 
 def mcnemar_clustered(differences: Floats | Counts) -> tuple[float, float]:
@@ -136,11 +248,26 @@ def nadeau_bengio(differences: Sequence[float], n_train: float, n_test: float) -
         differences: of the scores, one for each of k folds, k at least 2.
         n_train, n_test: images in a fold's training and test part.
     """
-    from scipy.stats import t
-
     values = np.asarray(differences, dtype=np.float64)
     variance = float(values.var(ddof=1))
     if variance == 0:
         return (0.0, 1.0) if values.mean() == 0 else (math.copysign(math.inf, values.mean()), 0.0)
     statistic = float(values.mean()) / math.sqrt((1 / len(values) + n_test / n_train) * variance)
-    return statistic, float(2 * t.sf(abs(statistic), len(values) - 1))
+    return statistic, float(nadeau_bengio_each(values[None], n_train, n_test)[0])
+
+
+def nadeau_bengio_each(differences: Floats, n_train: float, n_test: float) -> Floats:
+    """Return the p of :func:`nadeau_bengio` of many pairs: float64, shape (M,).
+
+    Args:
+        differences: shape (M, k).
+        n_train, n_test: images in a fold's training and test part.
+    """
+    from scipy.special import stdtr
+
+    folds = differences.shape[1]
+    means, variances = differences.mean(axis=1), differences.var(axis=1, ddof=1)
+    varies = variances > 0
+    scale = np.sqrt((1 / folds + n_test / n_train) * np.where(varies, variances, 1.0))
+    p = 2 * stdtr(folds - 1, -np.abs(means / scale))
+    return np.where(varies, p, np.where(means == 0, 1.0, 0.0))

@@ -167,13 +167,29 @@ def auroc(labels: Counts, probabilities: npt.NDArray[np.floating]) -> float:
         labels: int64, shape (N,).
         probabilities: shape (N, C).
     """
-    from sklearn.metrics import roc_auc_score
-
     present = np.bincount(labels, minlength=probabilities.shape[1])
     if (present == 0).any() or np.count_nonzero(present) < 2:
         return float("nan")
-    areas = [roc_auc_score(labels == c, probabilities[:, c]) for c in range(probabilities.shape[1])]
+    areas = [_area(labels == c, probabilities[:, c]) for c in range(probabilities.shape[1])]
     return float(np.mean(areas))
+
+
+def _area(positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]) -> float:
+    """Return the area under one ROC curve, added up as scikit-learn's ``roc_auc_score`` does, without its checks,
+    which take longer than the area.
+
+    Args:
+        positive: shape (N,), some of them true and some not.
+        scores: shape (N,), finite.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # of equal scores the last
+    hits = np.cumsum(positive[order], dtype=np.float64)[ends]
+    alarms = 1.0 + ends - hits
+    corners = np.ones(len(ends), dtype=bool)
+    corners[1:-1] = (np.diff(hits, 2) != 0) | (np.diff(alarms, 2) != 0)
+    y, x = (np.concatenate([[0.0], counts[corners] / counts[-1]]) for counts in (hits, alarms))
+    return float((np.diff(x) * (y[1:] + y[:-1]) / 2.0).sum())
 
 
 def score(

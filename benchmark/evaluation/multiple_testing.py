@@ -1,21 +1,27 @@
 """p-values of several tests at once, so that all decisions together are wrong seldom enough."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from benchmark.evaluation.metrics import Floats
+from benchmark.evaluation.metrics import Counts, Floats
+
+_TOGETHER = 128  # tests whose resamples are held at once
+_CLOSE = 1e-9  # of a normal deviate: nearer to it, rounding could decide
+_FAR, _FARTHEST = 37.0, 100.0  # from here on p-values are next to the least number above 0, and then are 0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values corrected for their number (Holm 1979), as R's ``p.adjust(method = "holm")``."""
     order = np.argsort(p_values, kind="stable")
-    corrected = [0.0] * len(p_values)
-    largest = 0.0
-    for place, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
-        corrected[index] = largest
-    return corrected
+    corrected = np.empty(len(order))
+    corrected[order] = _holm(np.asarray(p_values, dtype=np.float64)[order])
+    return [float(p) for p in corrected]
+
+
+def _holm(ascending: Floats) -> Floats:
+    """Return Holm's corrected p-values of those that stand in ascending order."""
+    return np.maximum.accumulate(np.minimum(1.0, np.arange(len(ascending), 0, -1) * ascending))
 
 
 def romano_wolf(p_values: Sequence[float], deviations: Floats) -> list[float]:
@@ -43,18 +49,69 @@ def romano_wolf(p_values: Sequence[float], deviations: Floats) -> list[float]:
     Raises:
         ValueError: the numbers of tests differ.
     """
-    from scipy.stats import norm
-
     if deviations.ndim != 2 or deviations.shape[1] != len(p_values):
         raise ValueError(f"deviations of shape {deviations.shape} for {len(p_values)} tests")
     if not len(p_values):
         return []
-    order = np.argsort(p_values, kind="stable")
-    observed = np.asarray(p_values, dtype=np.float64)[order]
-    resampled = 2 * norm.sf(np.abs(deviations[:, order]))
-    smallest = np.minimum.accumulate(resampled[:, ::-1], axis=1)[:, ::-1]  # of a test and all that follow it
-    shares = ((smallest <= observed).sum(axis=0) + 1) / (len(deviations) + 1)
-    bounded = np.minimum(np.minimum(np.maximum.accumulate(shares), 1.0), np.asarray(holm(p_values))[order])
+    whole = np.ascontiguousarray(np.abs(deviations).T)
+    adjusted = stepped_down(np.asarray(p_values, dtype=np.float64), lambda tests: whole[tests], len(deviations))
+    return [float(p) for p in adjusted]
+
+
+def stepped_down(
+    p_values: Floats, sizes: Callable[[Counts], Floats], resamples: int, largest: Floats | None = None
+) -> Floats:
+    """Return :func:`romano_wolf` of tests whose deviations are computed when they are needed: M tests in B resamples
+    need not be held at once.
+
+    The tests are gone through from the least significant to the most, with the largest deviation so far of each
+    resample. A test whose own deviations can't reach its observed one changes no count, neither its own nor one of a
+    more significant test, and is passed over.
+
+    Args:
+        p_values: float64, shape (M,).
+        sizes: returns of some tests, given by their numbers, the absolute deviations: float64, shape (k, B).
+        resamples: B.
+        largest: float64, shape (M,): no deviation of the test is larger; ``None`` where nothing is known.
+    """
+    from scipy.special import ndtri
+
+    order = np.argsort(p_values, kind="stable").astype(np.int64)
+    observed = p_values[order]
+    deviates = np.minimum(
+        -ndtri(observed / 2), _FARTHEST
+    )  # a resample counts where its largest deviation reaches this
+    low, high = np.minimum(deviates - _CLOSE * (1 + deviates), _FAR), deviates + _CLOSE * (1 + deviates)
+    near = np.ones(len(order), dtype=bool) if largest is None else largest[order] >= low
+    reached = np.zeros(resamples)
+    counts = np.zeros(len(order), dtype=np.int64)
+    for stop in range(len(order), 0, -_TOGETHER):
+        part = slice(max(0, stop - _TOGETHER), stop)
+        own = np.flatnonzero(near[part]) + part.start
+        grown = sizes(order[own]) if len(own) else np.zeros((0, resamples))
+        rising = np.flatnonzero(grown.max(axis=0) > reached) if len(own) else np.zeros(0, dtype=np.int64)
+        still = np.sort(np.delete(reached, rising))
+        surely, perhaps = (len(still) - np.searchsorted(still, ends[part], side="left") for ends in (high, low))
+        if len(rising):
+            so_far = np.broadcast_to(reached[rising], (part.stop - part.start, len(rising))).copy()
+            so_far[own - part.start] = np.maximum(so_far[own - part.start], grown[:, rising])
+            so_far = np.maximum.accumulate(so_far[::-1], axis=0)[::-1]
+            surely += (so_far >= high[part, None]).sum(axis=1)
+            perhaps += (so_far >= low[part, None]).sum(axis=1)
+            reached[rising] = so_far[0]
+        for place in np.flatnonzero(surely < perhaps).tolist():  # so close that the p-values themselves must tell
+            everywhere = still if not len(rising) else np.concatenate([still, so_far[place]])
+            surely[place] = int((2 * _upper_tail(everywhere) <= observed[part.start + place]).sum())
+        counts[part] = surely
+    shares = (counts + 1) / (resamples + 1)
+    bounded = np.minimum(np.minimum(np.maximum.accumulate(shares), 1.0), _holm(observed))
     corrected = np.empty(len(order))
     corrected[order] = np.maximum.accumulate(np.maximum(bounded, observed))
-    return [float(p) for p in corrected]
+    return corrected
+
+
+def _upper_tail(deviates: Floats) -> Floats:
+    """Return how likely a normal deviate is above these, as ``scipy.stats.norm.sf``."""
+    from scipy.special import ndtr
+
+    return np.asarray(ndtr(-deviates))

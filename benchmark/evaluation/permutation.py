@@ -1,6 +1,8 @@
 """Whether a row knows anything of the classes: its AUROC beside those that labels dealt anew would give it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,7 @@ from benchmark.evaluation.clusters import ClusteredImages
 from benchmark.evaluation.metrics import Counts, Floats
 
 PERMUTATIONS = 1999
+_CHUNK = 250_000  # labels that are held at once: as many as stay in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -50,20 +53,90 @@ def chance_test(
     Returns:
         ``None`` where there are fewer than two classes or clusters.
     """
-    classes = probabilities.shape[2]
-    if images.count < 2 or len(np.unique(images.labels)) < 2:
-        return None
-    ranks = np.mean([_ranks(each, images) for each in probabilities], axis=0)
-    observed = _auroc(images.labels, ranks, images, classes)
-    generator = np.random.default_rng([seed, 2])
-    deal = Deal(images.labels, images.clusters)
-    dealt = np.array([_auroc(deal.labels(generator), ranks, images, classes) for _ in range(permutations)])
-    close = 1e-9  # equal but for rounding
-    return ChanceTest(
-        auroc=observed,
-        p_better=float(((dealt >= observed - close).sum() + 1) / (permutations + 1)),
-        p_worse=float(((dealt <= observed + close).sum() + 1) / (permutations + 1)),
-    )
+    return Deals(images, seed, permutations).tests([mean_ranks(probabilities, images)])[0]
+
+
+class Deals:
+    """Labels dealt anew to the images of a block, for the tests of all its rows; see :func:`chance_test`.
+
+    They are dealt once, and the sums of ranks of several rows in all deals are matrix products.
+
+    Args:
+        images, seed, permutations: see :func:`chance_test`.
+    """
+
+    def __init__(self, images: ClusteredImages, seed: int = 0, permutations: int = PERMUTATIONS) -> None:
+        self._images, self._seed, self._permutations = images, seed, permutations
+        self._possible = images.count > 1 and len(np.unique(images.labels)) > 1
+
+    @cached_property
+    def _labels(self) -> npt.NDArray[np.uint16]:
+        """The labels of all deals: shape (P, N); a record has 1000 classes at most."""
+        labels = self._images.labels
+        generator, deal = np.random.default_rng([self._seed, 2]), Deal(labels, self._images.clusters)
+        found = np.empty((self._permutations, len(labels)), dtype=np.uint16)
+        for number in range(self._permutations):
+            found[number] = deal.labels(generator)
+        return found
+
+    def tests(self, ranks: Sequence[Floats]) -> list[ChanceTest | None]:
+        """Return the test of each row; ``None`` where there are fewer than two classes or clusters.
+
+        Args:
+            ranks: of each row, as :func:`mean_ranks` gives them.
+        """
+        if not self._possible or not ranks:
+            return [None] * len(ranks)
+        images, permutations = self._images, len(self._labels)
+        classes = ranks[0].shape[1]
+        observed = np.array([_auroc(images.labels, of_row, images, classes) for of_row in ranks])
+        together = np.stack(ranks, axis=-1)
+        better, worse = np.zeros(len(ranks), dtype=np.int64), np.zeros(len(ranks), dtype=np.int64)
+        close = 1e-9  # equal but for rounding
+        step = max(1, _CHUNK // len(images.labels))
+        for start in range(0, permutations, step):
+            areas = _dealt_aurocs(self._labels[start : start + step], together, images)
+            better += (areas >= observed - close).sum(axis=0)
+            worse += (areas <= observed + close).sum(axis=0)
+        return [
+            ChanceTest(
+                auroc=auroc, p_better=(above + 1) / (permutations + 1), p_worse=(below + 1) / (permutations + 1)
+            )
+            for auroc, above, below in zip(observed.tolist(), better.tolist(), worse.tolist(), strict=True)
+        ]
+
+
+def mean_ranks(probabilities: npt.NDArray[np.floating], images: ClusteredImages) -> Floats:
+    """Return the rank of each image's probability of each class among the images of its fold: the mean over
+    trainings, float64 of shape (N, C).
+
+    Args:
+        probabilities: shape (S, N, C), of S trainings.
+    """
+    return np.asarray(np.mean([_ranks(each, images) for each in probabilities], axis=0))
+
+
+def _dealt_aurocs(dealt: npt.NDArray[np.uint16], ranks: Floats, images: ClusteredImages) -> Floats:
+    """Return the mean AUROC of R rows in each of k deals, as :func:`_auroc`: shape (k, R).
+
+    Args:
+        dealt: shape (k, N).
+        ranks: shape (N, C, R).
+    """
+    total = np.zeros((len(dealt), ranks.shape[2]))
+    terms = np.zeros(len(dealt))
+    for fold in range(images.n_folds):
+        mine = images.folds == fold
+        for c in range(ranks.shape[1]):
+            of_class = (dealt[:, mine] == c).astype(np.float64)
+            count = of_class.sum(axis=1)
+            others = of_class.shape[1] - count
+            defined = (count > 0) & (others > 0)
+            sums = of_class @ ranks[mine, c]
+            pairs = np.where(defined, count * others, 1.0)[:, None]
+            total += np.where(defined[:, None], (sums - (count * (count + 1) / 2)[:, None]) / pairs, 0.0)
+            terms += defined
+    return np.where(terms[:, None] > 0, total / np.maximum(1, terms)[:, None], 0.5)
 
 
 def _ranks(probabilities: npt.NDArray[np.floating], images: ClusteredImages) -> Floats:

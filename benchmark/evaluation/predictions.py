@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,13 @@ class Setting:
     measures: Mapping[str, tuple[Measure, float]]
     grouped: bool = False
     costs: metrics.Floats | None = None
+
+    @property
+    def question(self) -> list[Any]:
+        """What is asked, as values that JSON can say."""
+        costs = None if self.costs is None else self.costs.tolist()
+        measures = [[name, lowest] for name, (_, lowest) in self.measures.items()]
+        return [self.class_names, self.negative_class, self.n_train, self.n_test, measures, self.grouped, costs]
 
     @property
     def negative(self) -> int | None:
@@ -121,6 +129,11 @@ class Readings:
         """Return for each image the share of trainings that read it right: shape (N,)."""
         return np.asarray(np.mean([metrics.decide(each) == images.labels for each in self.probabilities], axis=0))
 
+    def right_by_cluster(self, images: ClusteredImages) -> metrics.Floats:
+        """Return how many answers are right, over the trainings and the images of each cluster: shape (G,)."""
+        right = np.sum([metrics.decide(each) == images.labels for each in self.probabilities], axis=0)
+        return np.asarray(np.bincount(images.clusters, right, images.count))
+
     def macro_f1_by_fold(self, images: ClusteredImages) -> metrics.Floats:
         """Return the mean macro-F1 of trainings in each fold."""
         classes = self.probabilities.shape[2]
@@ -171,22 +184,20 @@ def _by_class(readings: Readings, images: ClusteredImages, resampled: Resampled,
     """Return intervals of each class's F1, precision and recall."""
     found: Intervals = {}
     said = np.stack([metrics.decide(chances) for chances in readings.probabilities])
-    for number_of_class, name in enumerate(setting.class_names):
-        true, called = images.labels == number_of_class, (said == number_of_class).any(axis=0)
-        for kind, measure, concerned in (
-            ("f1", metrics.f1_per_class, true | called),
-            ("precision", metrics.precision_per_class, called),
-            ("recall", metrics.recall_per_class, true),
-        ):
-            of_class = partial(_of_class, measure, number_of_class)
-            estimate = resampled.estimate(of_class, images.containing(concerned))
+    kinds = (
+        ("f1", metrics.f1_per_class),
+        ("precision", metrics.precision_per_class),
+        ("recall", metrics.recall_per_class),
+    )
+    values = {kind: (measure(resampled.total), measure(resampled.sums)) for kind, measure in kinds}
+    for c, name in enumerate(setting.class_names):
+        true, called = images.labels == c, (said == c).any(axis=0)
+        for kind, concerned in (("f1", true | called), ("precision", called), ("recall", true)):
+            own, drawn = values[kind]
+            estimate = resampled.estimate_of(own[..., c], drawn[..., c], images.containing(concerned))
             if not math.isnan(estimate.value):
                 found[f"{kind}_{name}"] = estimate.interval()
     return found
-
-
-def _of_class(measure: Measure, number: int, matrices: npt.NDArray[np.generic]) -> metrics.Floats:
-    return np.asarray(measure(matrices)[..., number])
 
 
 def mean_of(sums: npt.NDArray[np.generic]) -> metrics.Floats:

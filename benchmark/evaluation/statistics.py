@@ -5,25 +5,33 @@ compared, and say so.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, fields, replace
+from typing import Any, overload
 
 import numpy as np
+import numpy.typing as npt
 
-from benchmark.evaluation.bootstrap import Bootstrap
+from benchmark.data.preparation.threads import thread_map
+from benchmark.evaluation.bootstrap import Bootstrap, Estimate
 from benchmark.evaluation.clusters import ClusteredImages
 from benchmark.evaluation.comparison import (
     Comparison,
+    Comparisons,
     RankInterval,
     compare,
-    mcnemar,
-    mcnemar_clustered,
-    nadeau_bengio,
+    mcnemar_clustered_each,
+    mcnemar_each,
+    nadeau_bengio_each,
     rank_intervals,
 )
 from benchmark.evaluation.intervals import Interval
+from benchmark.evaluation.many_rows.kept_statistics import NOTHING_KEPT, KeptStatistics
 from benchmark.evaluation.metrics import Floats
-from benchmark.evaluation.permutation import ChanceTest, chance_test
+from benchmark.evaluation.permutation import ChanceTest, Deals, mean_ranks
 from benchmark.evaluation.predictions import Folds, Readings, Setting, estimates_of
+from benchmark.records.record import Predictions
+
+_TOGETHER = 32  # rows whose probabilities are held as floats at once
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,39 @@ class Pair:
     comparison: Comparison
     p_mcnemar: float
     p_folds: float | None
+
+
+@dataclass(frozen=True)
+class Pairs(Sequence[Pair]):
+    """All pairs of rows of a block that were compared, held as columns.
+
+    Args:
+        comparisons: by macro-F1.
+        p_mcnemar: float64, shape (M,).
+        p_folds: likewise, ``None`` without folds.
+    """
+
+    comparisons: Comparisons
+    p_mcnemar: Floats
+    p_folds: Floats | None
+
+    def __len__(self) -> int:
+        return len(self.comparisons)
+
+    @overload
+    def __getitem__(self, place: int) -> Pair: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Pair]: ...
+
+    def __getitem__(self, place: int | slice) -> Pair | list[Pair]:
+        if isinstance(place, slice):
+            return [self[number] for number in range(*place.indices(len(self)))]
+        p_folds = None if self.p_folds is None else float(self.p_folds[place])
+        return Pair(self.comparisons[place], float(self.p_mcnemar[place]), p_folds)
+
+
+NO_PAIRS = Pairs(compare(()), np.zeros(0), None)
 
 
 @dataclass(frozen=True)
@@ -60,15 +101,92 @@ class BlockStatistics:
     intervals: tuple[dict[str, Interval], ...]
     ranks: tuple[RankInterval | None, ...]
     chance: tuple[ChanceTest | None, ...]
-    pairs: tuple[Pair, ...] = field(repr=False)
+    pairs: Pairs = field(repr=False)
     clusters: int
     n_test: int
     folds: int
     seeds: int
 
 
+@dataclass(frozen=True)
+class _RowStatistics:
+    """What of a row is needed once its probabilities have been read.
+
+    Args:
+        macro_f1: with its sampling distribution.
+        intervals: 95 % intervals by column name.
+        constant: whether it answers one class for every image.
+        trainings: number of trainings S: of seeds.
+        right: float64, shape (G,): over the trainings and the images of each cluster, the number of right answers.
+        macro_f1_by_fold: float64, shape (K,), of K folds; empty without folds.
+        ranks: float64, shape (N, C), for the test against guessing; ``None`` when it is done.
+        chance: that test.
+        key: under which it is to be kept, empty where it is already.
+    """
+
+    macro_f1: Estimate
+    intervals: dict[str, Interval]
+    constant: bool
+    trainings: int
+    right: Floats
+    macro_f1_by_fold: Floats
+    ranks: Floats | None = None
+    chance: ChanceTest | None = None
+    key: str = ""
+
+    @classmethod
+    def of(
+        cls, read: Readings, images: ClusteredImages, bootstrap: Bootstrap, setting: Setting, number: int
+    ) -> "_RowStatistics":
+        macro_f1, intervals = estimates_of(read, images, bootstrap, setting, number)
+        return cls(
+            macro_f1,
+            intervals,
+            read.constant(images),
+            read.trainings,
+            read.right_by_cluster(images),
+            read.macro_f1_by_fold(images) if images.n_folds > 1 else np.zeros(0),
+            mean_ranks(read.probabilities, images),
+        )
+
+    def keep(self, kept: KeptStatistics) -> None:
+        """Keep what was computed."""
+        estimate = self.macro_f1
+        values = {
+            "macro_f1": [estimate.value, estimate.seed_variance, estimate.seed_freedom, estimate.clusters],
+            "intervals": {name: [interval.low, interval.high] for name, interval in self.intervals.items()},
+            "constant": self.constant,
+            "trainings": self.trainings,
+            "chance": None if self.chance is None else astuple(self.chance),
+        }
+        arrays = {"replicates": estimate.replicates, "right": self.right, "by_fold": self.macro_f1_by_fold}
+        kept.keep(self.key, values, arrays)
+
+    @classmethod
+    def kept(cls, kept: KeptStatistics, key: str) -> "_RowStatistics | None":
+        """Return what was kept; ``None`` where nothing was."""
+        entry = kept.find(key)
+        if entry is None:
+            return None
+        values, arrays = entry
+        value, seed_variance, seed_freedom, clusters = values["macro_f1"]
+        return cls(
+            Estimate(value, arrays["replicates"], seed_variance, seed_freedom, clusters),
+            {name: Interval(*ends) for name, ends in values["intervals"].items()},
+            values["constant"],
+            values["trainings"],
+            arrays["right"],
+            arrays["by_fold"],
+            chance=None if values["chance"] is None else ChanceTest(*values["chance"]),
+        )
+
+
 def analyse(
-    rows: Sequence[Folds], setting: Setting, seed: int = 0, shares: Sequence[Floats | None] = ()
+    rows: Sequence[Folds],
+    setting: Setting,
+    seed: int = 0,
+    shares: Sequence[Floats | None] = (),
+    kept: KeptStatistics = NOTHING_KEPT,
 ) -> BlockStatistics:
     """Return intervals, comparisons and ranks of the rows of one block.
 
@@ -76,38 +194,69 @@ def analyse(
         rows: each with the same folds, at least one.
         seed: of the bootstrap.
         shares: for each row, those of the classes in training, float64 of shape (C,), where they are known.
+        kept: what was computed of rows before; what is computed now is kept there.
     """
     images = ClusteredImages.of([rows[0][name][0].part("test") for name in sorted(rows[0])])
-    read = [
-        Readings.of(row, images, of_row) if set(row) == set(rows[0]) else None
-        for row, of_row in zip(rows, shares or [None] * len(rows), strict=True)
-    ]
-    usable = [(number, row) for number, row in enumerate(read) if row is not None]
     bootstrap = Bootstrap(images.count, seed)
-    intervals: list[dict[str, Interval]] = [{} for _ in rows]
-    chance: list[ChanceTest | None] = [None] * len(rows)
-    compared_rows, estimates = [], []
-    for number, row in usable:
-        macro_f1, intervals[number] = estimates_of(row, images, bootstrap, setting, number)
-        chance[number] = chance_test(row.probabilities, images, seed)
-        if not row.constant(images):
-            compared_rows.append((number, row))
-            estimates.append(macro_f1)
-    compared = compare(estimates)
+    deals = Deals(images, seed)
+
+    question = [bootstrap.resamples, seed, *setting.question]
+    asked = [images.image_ids, images.labels, images.groups, images.folds]
+
+    def of_row(number: int) -> _RowStatistics | None:
+        row, of_row = rows[number], shares[number] if shares else None
+        own = [list(row), [len(runs) for runs in row.values()], None if of_row is None else of_row.tolist()]
+        key = kept.key(question, own, *asked, *_arrays(row))
+        found = _RowStatistics.kept(kept, key)
+        if found is not None:
+            return found
+        read = Readings.of(row, images, of_row) if set(row) == set(rows[0]) else None
+        if read is None:
+            return None
+        return replace(_RowStatistics.of(read, images, bootstrap, setting, _draw_of(row, kept)), key=key)
+
+    found: list[_RowStatistics | None] = []
+    for start in range(0, len(rows), _TOGETHER):
+        lot = thread_map(of_row, range(start, min(start + _TOGETHER, len(rows))))
+        tested = iter(deals.tests([each.ranks for each in lot if each is not None and each.ranks is not None]))
+        lot = [
+            each if each is None or each.ranks is None else replace(each, chance=next(tested), ranks=None)
+            for each in lot
+        ]
+        for each in lot:
+            if each is not None and each.key:
+                each.keep(kept)
+        found += [each if each is None else replace(each, key="") for each in lot]
+    chance = [None if each is None else each.chance for each in found]
+    numbers = [number for number, each in enumerate(found) if each is not None and not each.constant]
+    used = [each for each in found if each is not None and not each.constant]
+    compared = compare([each.macro_f1 for each in used])
     placed: list[RankInterval | None] = [None] * len(rows)
-    for (number, _), rank in zip(compared_rows, rank_intervals(len(estimates), compared), strict=True):
+    for number, rank in zip(numbers, rank_intervals(len(used), compared), strict=True):
         placed[number] = rank
-    used, numbers = [row for _, row in compared_rows], [number for number, _ in compared_rows]
     return BlockStatistics(
-        intervals=tuple(intervals),
+        intervals=tuple({} if each is None else each.intervals for each in found),
         ranks=tuple(placed),
         chance=tuple(chance),
-        pairs=tuple(_pair(each, used, images, setting, numbers) for each in compared),
+        pairs=_pairs(compared, used, images, setting, numbers),
         clusters=images.count,
         n_test=len(images.labels),
         folds=images.n_folds,
-        seeds=min((row.trainings for _, row in usable), default=0),
+        seeds=min((each.trainings for each in found if each is not None), default=0),
     )
+
+
+def _arrays(row: Folds) -> list[npt.NDArray[Any]]:
+    """Return all arrays of a row's predictions, fold by fold."""
+    runs = [run for name in sorted(row) for run in row[name]]
+    return [getattr(run, field.name) for run in runs for field in fields(Predictions)]
+
+
+def _draw_of(row: Folds, kept: KeptStatistics) -> int:
+    """Return the number by which a row's seeds are drawn, which follows from its probabilities: not from its place,
+    so that its intervals are the same whatever other rows there are.
+    """
+    return kept.number_of([run.probabilities for name in sorted(row) for run in row[name]])
 
 
 def compare_two(first: Folds, second: Folds, setting: Setting, seed: int = 0) -> Comparison | None:
@@ -119,7 +268,7 @@ def compare_two(first: Folds, second: Folds, setting: Setting, seed: int = 0) ->
     return next(iter(compare_each((first, second), setting, seed)), None)
 
 
-def compare_each(rows: Sequence[Folds], setting: Setting, seed: int = 0) -> list[Comparison]:
+def compare_each(rows: Sequence[Folds], setting: Setting, seed: int = 0) -> Sequence[Comparison]:
     """Compare the macro-F1 of all pairs of rows on the same test images, each pair for itself: without correction.
 
     The rows may be of different blocks, such as a pretrained row and one from random weights.
@@ -137,29 +286,38 @@ def compare_each(rows: Sequence[Folds], setting: Setting, seed: int = 0) -> list
         read = Readings.of(row, images) if set(row) == set(rows[0]) else None
         if read is not None:
             numbers.append(number)
-            estimates.append(bootstrap.resample(read.confusions(images), number).estimate())
-    return [
-        replace(each, first=numbers[each.first], second=numbers[each.second], p_adjusted=each.p)
-        for each in compare(estimates)
-    ]
+            estimates.append(bootstrap.resample(read.confusions(images), _draw_of(row, NOTHING_KEPT)).estimate())
+    return compare(estimates, corrected=False).among(numbers)
 
 
-def _pair(
-    comparison: Comparison,
-    rows: Sequence[Readings],
+def _pairs(
+    compared: Comparisons,
+    rows: "Sequence[_RowStatistics]",
     images: ClusteredImages,
     setting: Setting,
     numbers: Sequence[int],
-) -> Pair:
-    first, second = rows[comparison.first], rows[comparison.second]
-    by_cluster = np.bincount(images.clusters, first.right(images) - second.right(images), images.count)
-    if images.count == len(images.labels) and first.trainings == second.trainings == 1:
-        p_mcnemar = mcnemar(int((by_cluster > 0).sum()), int((by_cluster < 0).sum()))
-    else:
-        _, p_mcnemar = mcnemar_clustered(by_cluster)
+) -> Pairs:
+    """Return the pairs of the rows that were compared, with the tests that need more than macro-F1.
+
+    Args:
+        numbers: those of the rows within their block.
+    """
+    if not len(compared):
+        return NO_PAIRS
+    first, second = compared.first, compared.second
+    right, trainings = np.stack([row.right for row in rows]), np.array([row.trainings for row in rows])
+    totals, products = right.sum(axis=1), right @ right.T  # counts: exact in whatever order they are added up
+    one, other = trainings[second].astype(np.float64), trainings[first].astype(np.float64)
+    own = np.diagonal(products)
+    squares = one**2 * own[first] + other**2 * own[second] - 2 * one * other * products[first, second]
+    p_mcnemar = mcnemar_clustered_each(one * totals[first] - other * totals[second], squares, images.count)
+    exact = (trainings[first] == 1) & (trainings[second] == 1)
+    if images.count == len(images.labels) and exact.any():
+        both = products[first, second][exact]
+        only_first, only_second = (totals[side[exact]] - both for side in (first, second))
+        p_mcnemar[exact] = mcnemar_each(only_first.astype(np.int64), only_second.astype(np.int64))
     p_folds = None
     if images.n_folds > 1:
-        by_fold = (first.macro_f1_by_fold(images) - second.macro_f1_by_fold(images)).tolist()
-        _, p_folds = nadeau_bengio(by_fold, setting.n_train, setting.n_test)
-    renamed = replace(comparison, first=numbers[comparison.first], second=numbers[comparison.second])
-    return Pair(renamed, p_mcnemar, p_folds)
+        by_fold = np.stack([row.macro_f1_by_fold for row in rows])
+        p_folds = nadeau_bengio_each(by_fold[first] - by_fold[second], setting.n_train, setting.n_test)
+    return Pairs(compared.among(numbers), p_mcnemar, p_folds)

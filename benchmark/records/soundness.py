@@ -19,6 +19,7 @@ _MAX_NUMBER = 2**53  # the largest whole number that every table keeps exactly
 _MAX_VALUES, _MAX_DEPTH = 200_000, 32
 _LARGEST_SIZE = 65_536  # pixels of an image's side
 _LARGEST_MAP, _LARGEST_MASK = 1024, 4096  # pixels of a side
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _HASH = re.compile(r"[0-9a-f]{1,64}")
 
 
@@ -71,7 +72,7 @@ def _wrong_value(place: tuple[str, ...], value: Any) -> str:
     if isinstance(value, str):
         if len(value) > _MAX_TEXT or (_is_name(place) and len(value) > _MAX_NAME):
             return f"has {len(value)} characters, too many"
-        if any(0xD800 <= ord(c) <= 0xDFFF for c in value):
+        if _SURROGATE.search(value):
             return "is not Unicode"
     return ""
 

@@ -49,6 +49,7 @@ _CAMS_KINDS = {"image_ids": ("U", 1), "predicted": ("i", 1), "scored": ("b", 1),
 _CAMS_KINDS |= {"mean_mask": ("f", 2)}
 _CORRUPTED_KINDS = {"image_ids": ("U", 1), "names": ("U", 1), "decisions": ("i", 3)}
 
+_OF_ONE_RUN = ("seed", "split_hash", "images_hash")  # of an identity: the runs of one row may differ in it
 _LONGEST_NAME = 80  # characters of a folder's or a field's name that are shown
 
 _T = TypeVar("_T")
@@ -262,7 +263,9 @@ class RecordStore:
         wrong = problem_with(predictions, len(record.data.class_names))
         if wrong:
             raise Refused(wrong)
-        return Predictions(**held.shared(arrays, len(predictions.labels) * len(record.data.class_names) ** 2 * 8))
+        own = {field: value for field, value in record.identity.items() if field not in _OF_ONE_RUN}
+        computed = len(predictions.labels) * len(record.data.class_names) ** 2 * 8
+        return Predictions(**held.shared(arrays, computed, hash_json(own)))
 
     def _read_cams(self, name: str, record: Record) -> Cams | None:
         arrays = self._read_arrays(name, _CAMS, _CAMS_KINDS)
@@ -304,25 +307,31 @@ class _Held:
     def __init__(self) -> None:
         self._arrays: dict[tuple[str, tuple[int, ...], str], npt.NDArray[Any]] = {}
         self._bytes = 0
+        self._computed: dict[str, int] = {}
 
-    def shared(self, arrays: Mapping[str, npt.NDArray[Any]], computed: int) -> dict[str, npt.NDArray[Any]]:
+    def shared(
+        self, arrays: Mapping[str, npt.NDArray[Any]], computed: int, row: str = ""
+    ) -> dict[str, npt.NDArray[Any]]:
         """Return arrays, each the one that is held already where there is an equal one.
 
         Args:
             arrays: by name.
-            computed: bytes that what is computed of them takes.
+            computed: bytes that what is computed of them takes, while the runs of one row are scored.
+            row: what its runs share.
 
         Raises:
             Refused: all together would be too large.
         """
         keys = {name: (array.dtype.str, array.shape, hash_bytes(array.tobytes())) for name, array in arrays.items()}
-        more = computed + sum(arrays[name].nbytes for name, key in keys.items() if key not in self._arrays)
-        if self._bytes + more > MAX_HELD_BYTES:
+        more = sum(arrays[name].nbytes for name, key in keys.items() if key not in self._arrays)
+        of_row = self._computed.get(row, 0) + computed
+        if self._bytes + more + of_row > MAX_HELD_BYTES:
             raise Refused(
                 f"the records before it fill the {MAX_HELD_BYTES // 2**20} MiB that are read of one folder; "
                 "move some of them to another"
             )
         self._bytes += more
+        self._computed[row] = of_row
         return {name: self._arrays.setdefault(key, arrays[name]) for name, key in keys.items()}
 
 

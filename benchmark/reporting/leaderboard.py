@@ -8,6 +8,7 @@ from types import MappingProxyType
 from benchmark.atomic_files import write_atomically
 from benchmark.errors import UserError
 from benchmark.evaluation.costs import Costs
+from benchmark.evaluation.many_rows.kept_statistics import KeptStatistics
 from benchmark.records.results_folder import RECORDS, VIEW_MARK, write_guide
 from benchmark.reporting.board.board import Board, make_board
 from benchmark.reporting.board.column import Values
@@ -74,7 +75,9 @@ def read_board(
     ]
     if ensembles is not None:
         results = with_ensembles(results, ensembles.asked, ensembles.weights)
-    board = with_certificates(make_board(results, stored.problems, costs), folders)
+    kept = KeptStatistics.of_user()
+    board = with_certificates(make_board(results, stored.problems, costs, kept), folders)
+    kept.tidy()
     return with_references(board, costs)
 
 

@@ -95,9 +95,8 @@ class Results:
         """
         rows = [self._row(first), self._row(second)]
         for block in self.board.statistics:
-            for pair in row_pairs(self.board, block):
-                if {id(row) for row in pair.rows} == {id(row) for row in rows}:
-                    return self._compared(pair, rows)
+            for pair in row_pairs(self.board, block).among(rows):
+                return self._compared(pair, rows)
         raise UserError(
             f"'{first}' and '{second}' can't be compared: they are not two rows of one block (the same data, split "
             "and test images, and the same kind of weights)."

@@ -1,6 +1,7 @@
 """What "tumour or not" is worth to those who act on it: net benefit at a stated prevalence."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -115,15 +116,23 @@ def net_benefit_estimates(
                 whole.setdefault(variant, np.full(len(ill), np.nan))[mine] = tumour
         for variant, tumour in whole.items():
             by_variant.setdefault(variant, []).append(tumour)
-    found = {}
+    cells, thresholds = {}, {}
     for variant, trainings in by_variant.items():
         if len(trainings) < len(probabilities) or any(np.isnan(tumour).any() for tumour in trainings):
             continue
         for threshold in THRESHOLDS:
-            cells = np.stack([_cells(images, ill, tumour >= threshold) for tumour in trainings])
-            resampled = bootstrap.resample(cells, row)
-            found[column_name(threshold, variant)] = resampled.estimate(partial(_of_cells, threshold=threshold))
-    return found
+            name = column_name(threshold, variant)
+            cells[name] = np.stack([_cells(images, ill, tumour >= threshold) for tumour in trainings])
+            thresholds[name] = threshold
+    if not cells:
+        return {}
+    together = bootstrap.resample(np.stack(list(cells.values()), axis=2), row)  # counts: all are drawn at once
+    return {
+        name: replace(together, parts=together.parts[:, :, place], sums=together.sums[:, :, place]).estimate(
+            partial(_of_cells, threshold=threshold)
+        )
+        for place, (name, threshold) in enumerate(thresholds.items())
+    }
 
 
 def bounds(threshold: float) -> tuple[float, float]:

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluation.bootstrap import Bootstrap
+from benchmark.evaluation.bootstrap import Bootstrap, running_sums
 from benchmark.evaluation.calibration import OPERATING_SPECIFICITY, threshold_at
 from benchmark.evaluation.clusters import ClusteredImages, numbered_clusters
-from benchmark.evaluation.intervals import Interval, correlation, effective_size, wilson
+from benchmark.evaluation.intervals import Interval, correlation, effective_size, t_quantile, wilson
 from benchmark.evaluation.metrics import Floats
 from benchmark.records.record import Predictions
 
 SENSITIVITY, SPECIFICITY, MATCHED = "sensitivity_at_95", "specificity_at_95", "sensitivity_matched"
-_CHUNK = 4_000_000  # entries that are held at once
+_CHUNK = 250_000  # entries that are held at once: as many as stay in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,20 @@ def thresholds(
         float64, shape (B,); ``nan`` where nothing is drawn.
     """
     order = np.argsort(scores, kind="stable")
-    drawn = np.cumsum(weights[:, order], axis=1, dtype=np.float64)
-    total = drawn[:, -1]
+    return _thresholds(scores[order], np.cumsum(weights[:, order].T, axis=0, dtype=np.float64), specificity)
+
+
+def _thresholds(scores: Floats, drawn: Floats, specificity: float = OPERATING_SPECIFICITY) -> Floats:
+    """Return :func:`thresholds`, shape (B,).
+
+    Args:
+        scores: shape (H,), ascending.
+        drawn: shape (H, B), how many images of such a score or a lower one each resample has.
+    """
+    total = drawn[-1]
     keep = np.ceil(specificity * total - 1e-9)
-    last = np.minimum((drawn < keep[:, None]).sum(axis=1), len(scores) - 1)
-    found = np.nextafter(scores[order][last], np.inf)
+    last = np.minimum((drawn < keep).sum(axis=0), len(scores) - 1)
+    found = np.nextafter(scores[last], np.inf)
     return np.where(total > 0, np.where(keep > 0, found, 0.0), np.nan)
 
 
@@ -137,7 +146,9 @@ def operating_point(
         for chances, parts in zip(probabilities, validation, strict=True)
     ]
     weights = bootstrap.seed_weights(len(trainings), row)
-    matched, of_matched = _columns([_matched(folds, bootstrap.draws) for folds in trainings])
+    counted = [_Counted.of(folds, bootstrap) for folds in trainings]
+    both = list(zip(trainings, counted, strict=True))
+    matched, of_matched = _columns([(_matched(folds), _share(*of.matched)) for folds, of in both])
     found: dict[str, Interval | None] = {}
     if not np.isnan(matched).any():
         replicates = np.asarray((weights * of_matched).sum(axis=1))
@@ -147,7 +158,9 @@ def operating_point(
     if any(fold.threshold is None for folds in trainings for fold in folds):
         return found
     for name, side, clusters in ((SENSITIVITY, True, sick), (SPECIFICITY, False, healthy)):
-        values, drawn = _columns([_at_thresholds(folds, bootstrap.draws, side) for folds in trainings])
+        values, drawn = _columns(
+            [(_at_thresholds(folds, side), _share(*of.at_thresholds[side])) for folds, of in both]
+        )
         replicates = np.asarray((weights * drawn).sum(axis=1))
         few = min(clusters, *(fold.chosen_by for folds in trainings for fold in folds))
         found[name] = _wide_interval(float(values.mean()), replicates, clusters, int((ill == side).sum()), few)
@@ -176,12 +189,10 @@ def _wide_interval(value: float, replicates: Floats, clusters: int, images: int,
     Returns:
         ``None`` where fewer than two replicates have both sides: too few clusters to say anything.
     """
-    from scipy.stats import t
-
     if np.count_nonzero(~np.isnan(replicates)) < 2:
         return None
     shares = (replicates[~np.isnan(replicates)] * images + 0.5) / (images + 1)
-    reach = float(t.ppf(0.975, max(1, few - 1)) * np.log(shares / (1 - shares)).std(ddof=1))
+    reach = t_quantile(0.975, max(1, few - 1)) * float(np.log(shares / (1 - shares)).std(ddof=1))
     inside = value if 0 < value < 1 else (value * images + 0.5) / (images + 1)
     middle = float(np.log(inside / (1 - inside)))
     low, high = (float(1 / (1 + np.exp(-(middle + side * reach)))) for side in (-1, 1))
@@ -191,47 +202,89 @@ def _wide_interval(value: float, replicates: Floats, clusters: int, images: int,
     return Interval(min(low, least.low) if value else 0.0, max(high, least.high) if not value else 1.0)
 
 
-def _at_thresholds(folds: Sequence[_Fold], draws: npt.NDArray[np.uint16], ill: bool) -> tuple[float, Floats]:
-    """Return sensitivity (``ill``) or specificity of a training: observed, and with images and thresholds anew."""
+@dataclass(frozen=True)
+class _Counted:
+    """What the folds of one training say in each resample of the test images: right answers, and images.
+
+    Args:
+        matched: float64, shape (2, B): reported tumours, and tumours, at the resample's own 95 % specificity; ``nan``
+            where a fold has no image without a tumour.
+        at_thresholds: by whether images have a tumour, the same of those that are answered right at the thresholds
+            that other validation images would give; 0 where a fold has no threshold.
+    """
+
+    matched: Floats
+    at_thresholds: dict[bool, Floats]
+
+    @classmethod
+    def of(cls, folds: Sequence[_Fold], bootstrap: Bootstrap) -> "_Counted":
+        """Count in sorted images, so that those below a threshold are one running sum, looked up."""
+        matched = np.zeros((2, bootstrap.resamples))
+        at_thresholds = {side: np.zeros((2, bootstrap.resamples)) for side in (True, False)}
+        for fold in folds:
+            order = np.argsort(fold.tumour, kind="stable")
+            scores, clusters, ill = fold.tumour[order], fold.clusters[order], fold.ill[order]
+            step = max(1, _CHUNK // max(1, len(order)))
+            for start in range(0, bootstrap.resamples, step):
+                part = slice(start, min(start + step, bootstrap.resamples))
+                of_ill, of_healthy = (
+                    running_sums(bootstrap.by_image(clusters[mine], part.start, part.stop)) for mine in (ill, ~ill)
+                )
+                limit = _thresholds(scores[~ill], of_healthy) if len(of_healthy) else np.full(of_ill.shape[1], np.nan)
+                tumours = _last(of_ill)
+                matched[:, part] += (
+                    np.where(np.isnan(limit), np.nan, tumours - _below(scores[ill], of_ill, limit)),
+                    tumours,
+                )
+                if fold.threshold is not None:
+                    drawn = fold.drawn[part]
+                    at_thresholds[True][:, part] += tumours - _below(scores[ill], of_ill, drawn), tumours
+                    at_thresholds[False][:, part] += _below(scores[~ill], of_healthy, drawn), _last(of_healthy)
+        return cls(matched, at_thresholds)
+
+
+def _last(drawn: Floats) -> Floats:
+    """Return how many images each resample has, shape (B,), from running sums over them, (n, B)."""
+    return drawn[-1] if len(drawn) else np.zeros(drawn.shape[1])
+
+
+def _below(scores: Floats, drawn: Floats, limits: Floats) -> Floats:
+    """Return how many images each resample has whose score is below its limit, shape (B,).
+
+    Args:
+        scores: shape (n,), ascending.
+        drawn: shape (n, B), running sums of how often images are drawn.
+        limits: shape (B,).
+    """
+    count = np.searchsorted(scores, limits, side="left")
+    if not len(scores):
+        return np.zeros(len(limits))
+    return np.where(count > 0, drawn[count - 1, np.arange(len(limits))], 0.0)
+
+
+def _at_thresholds(folds: Sequence[_Fold], ill: bool) -> float:
+    """Return the sensitivity (``ill``) or specificity of a training at its thresholds."""
     right, total = 0, 0
-    drawn = np.zeros((2, len(draws)))
     for fold in folds:
         assert fold.threshold is not None
         mine = fold.ill == ill
         right += int(((fold.tumour[mine] >= fold.threshold) == ill).sum())
         total += int(mine.sum())
-        for start, part in _parts(draws, int(mine.sum())):
-            chosen = slice(start, start + len(part))
-            weights = part[:, fold.clusters[mine]].astype(np.float64)
-            reported = fold.tumour[mine] >= fold.drawn[chosen, None]
-            drawn[:, chosen] += (weights * (reported == ill)).sum(axis=1), weights.sum(axis=1)
-    return right / total, _share(*drawn)
+    return right / total
 
 
-def _matched(folds: Sequence[_Fold], draws: npt.NDArray[np.uint16]) -> tuple[float, Floats]:
-    """Return sensitivity at the test images' own 95 % specificity: observed, and in each resample of them."""
+def _matched(folds: Sequence[_Fold]) -> float:
+    """Return the sensitivity of a training at the test images' own 95 % specificity; ``nan`` where a fold has no
+    image without a tumour.
+    """
     hits, total = 0.0, 0
-    drawn = np.zeros((2, len(draws)))
     for fold in folds:
         healthy = fold.tumour[~fold.ill]
         if not len(healthy):
-            return float("nan"), np.full(len(draws), np.nan)
+            return float("nan")
         hits += (fold.tumour[fold.ill] >= thresholds(healthy, np.ones((1, len(healthy))))[0]).sum()
         total += int(fold.ill.sum())
-        for start, part in _parts(draws, len(fold.tumour)):
-            chosen = slice(start, start + len(part))
-            limit = thresholds(healthy, part[:, fold.clusters[~fold.ill]])
-            weights = part[:, fold.clusters[fold.ill]].astype(np.float64)
-            reported = (fold.tumour[fold.ill] >= limit[:, None]).astype(np.float64)
-            reported[np.isnan(limit)] = np.nan
-            drawn[:, chosen] += (weights * reported).sum(axis=1), weights.sum(axis=1)
-    return hits / total, _share(*drawn)
-
-
-def _parts(draws: npt.NDArray[np.uint16], width: int) -> list[tuple[int, npt.NDArray[np.uint16]]]:
-    """Return the draws in parts of bounded size, each with the number of its first resample."""
-    step = max(1, _CHUNK // max(1, width))
-    return [(start, draws[start : start + step]) for start in range(0, len(draws), step)]
+    return hits / total
 
 
 def _share(above: Floats, below: Floats) -> Floats:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluation.bootstrap import Bootstrap, Estimate
+from benchmark.evaluation.bootstrap import Bootstrap, Estimate, running_sums
 from benchmark.evaluation.clusters import ClusteredImages, numbered_clusters
 from benchmark.evaluation.metrics import Counts, Floats, decide
 from benchmark.records.record import Predictions
 
 RISK = 0.05  # at which coverage is told
 MISCOVERAGE = 0.10  # of conformal sets: 90 % of the images of each class are to lie in theirs
-_CHUNK = 1_000_000  # entries that are held at once
+_CHUNK = 250_000  # entries that are held at once: as many as stay in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,35 @@ def _curves(wrong: Floats, ends: Counts, weights: Floats) -> tuple[Floats, tuple
     return area, (at_ends / total, risk)
 
 
+def _areas(wrong: Floats, ends: Counts, weights: Floats) -> Floats:
+    """Return AURC as :func:`_curves` does, shape (B,), of resamples alone.
+
+    Args:
+        wrong: shape (N,), of images in order.
+        ends: where blocks of equal confidence end.
+        weights: shape (N, B), which is overwritten.
+    """
+    answered = running_sums(weights.copy())
+    risk = running_sums(weights * wrong[:, None])  # errors so far, and then their share
+    sizes = np.diff(ends, prepend=-1)
+    blocks = list(zip(ends[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True))
+    # within a block of equal confidence, errors come evenly: exact for the mean over random orders. From the last
+    # block to the first, so that what stands before a block are still errors
+    for end, size in reversed(blocks):
+        first = end + 1 - size
+        before = answered[first - 1] if first else np.zeros(answered.shape[1])
+        errors_before = risk[first - 1] if first else before
+        drawn, lost = answered[end] - before, risk[end] - errors_before
+        share = np.divide(lost, drawn, out=np.zeros_like(lost), where=drawn > 0)
+        risk[first : end + 1] = errors_before + (answered[first : end + 1] - before) * share
+    total = answered[-1].copy()
+    np.divide(risk, answered, out=risk, where=answered > 0)  # where nothing is answered yet there is no error
+    weights *= risk
+    with np.errstate(invalid="ignore"):  # a resample without any image of the fold
+        # image by image within each resample, as :func:`_curves` adds up
+        return np.asarray(weights.sum(axis=0) / total)
+
+
 def selective_estimates(
     probabilities: npt.NDArray[np.floating], images: ClusteredImages, bootstrap: Bootstrap, row: int = 0
 ) -> dict[str, Estimate]:
@@ -104,9 +133,9 @@ def selective_estimates(
             values[training] += share * _curves(wrong, ends, np.ones((1, len(order))))[0][0]
             step = max(1, _CHUNK // len(order))
             for start in range(0, bootstrap.resamples, step):
-                weights = bootstrap.draws[start : start + step][:, clusters].astype(np.float64)
-                with np.errstate(invalid="ignore"):  # a resample without any image of the fold
-                    drawn[start : start + step, training] += share * _curves(wrong, ends, weights)[0]
+                stop = min(start + step, bootstrap.resamples)
+                weights = bootstrap.by_image(clusters, start, stop)
+                drawn[start:stop, training] += share * _areas(wrong, ends, weights)
     weights = bootstrap.seed_weights(len(probabilities), row)
     variance, freedom = Bootstrap.seed_variance(values)
     replicates = np.asarray((weights * drawn).sum(axis=1))

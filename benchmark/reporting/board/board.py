@@ -10,6 +10,7 @@ from typing import Any
 from benchmark.evaluation.comparison import RankInterval
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.intervals import Interval
+from benchmark.evaluation.many_rows.kept_statistics import NOTHING_KEPT, KeptStatistics
 from benchmark.evaluation.permutation import ChanceTest
 from benchmark.evaluation.predictions import Setting
 from benchmark.evaluation.statistics import BlockStatistics, analyse
@@ -155,8 +156,19 @@ class Board:
         return [tuple(row for row in self.rows if row.block.comparison_group == name) for name in names]
 
 
-def make_board(results: Iterable[Result], problems: Sequence[str] = (), costs: Costs | None = None) -> Board:
+def make_board(
+    results: Iterable[Result],
+    problems: Sequence[str] = (),
+    costs: Costs | None = None,
+    kept: KeptStatistics = NOTHING_KEPT,
+) -> Board:
     """Gather runs into rows, and rank them.
+
+    Args:
+        results: of all runs.
+        problems: a sentence for each record that is not used.
+        costs: what each error costs.
+        kept: statistics that were computed before.
 
     Raises:
         UserError: the costs name a class that no data set has.
@@ -167,7 +179,7 @@ def make_board(results: Iterable[Result], problems: Sequence[str] = (), costs: C
     for result in ordered:
         gathered.setdefault(result.row_key, []).append(result)
     rows = [_row(runs, labels[key]) for key, runs in gathered.items()]
-    rows, statistics = _judged(_named(rows), costs)
+    rows, statistics = _judged(_named(rows), costs, kept)
     board = Board(tuple(ordered), tuple(sorted(rows, key=_row_order)), tuple(problems), statistics)
     if costs is not None:
         costs.check(board.class_names)
@@ -185,14 +197,21 @@ def _with_cost(result: Result, costs: Costs | None) -> Result:
 def _agreeing(results: Sequence[Result]) -> list[Result]:
     """Take the scores from runs whose test images, labels or groups are not those of most runs on the same split."""
     signed: dict[str, tuple[str, str]] = {}
+    read: dict[tuple[int, ...], str] = {}
     for result in results:
         if result.scores is not None and result.predictions is not None:
-            test = result.predictions.part("test")
-            order = test.image_ids.argsort()
-            images_read = [values[order].tolist() for values in (test.image_ids, test.labels, test.groups)]
+            shared = tuple(
+                id(getattr(result.predictions, name)) for name in ("image_ids", "parts", "labels", "groups")
+            )
+            if shared not in read:  # most runs share these arrays, which live as long as the results
+                test = result.predictions.part("test")
+                order = test.image_ids.argsort()
+                read[shared] = hash_json(
+                    [values[order].tolist() for values in (test.image_ids, test.labels, test.groups)]
+                )
             data, images = result.record.data, result.record.identity.get("images_hash")
             group = hash_json([data.fingerprint, data.class_names, data.split_hash, data.limit, images])
-            signed[result.record.key] = group, hash_json(images_read)
+            signed[result.record.key] = group, read[shared]
     signs: dict[str, Counter[str]] = {}
     for group, sign in signed.values():
         signs.setdefault(group, Counter())[sign] += 1
@@ -261,7 +280,9 @@ def _named(rows: Sequence[BoardRow]) -> list[BoardRow]:
     return [replace(row, block=block) for row, block in zip(rows, blocks, strict=True)]
 
 
-def _judged(rows: Sequence[BoardRow], costs: Costs | None) -> tuple[list[BoardRow], dict[str, BlockStatistics]]:
+def _judged(
+    rows: Sequence[BoardRow], costs: Costs | None, kept: KeptStatistics
+) -> tuple[list[BoardRow], dict[str, BlockStatistics]]:
     """Give rows their intervals, and those of each block that is ranked their ranks."""
     judged: list[BoardRow] = []
     statistics: dict[str, BlockStatistics] = {}
@@ -271,10 +292,10 @@ def _judged(rows: Sequence[BoardRow], costs: Costs | None) -> tuple[list[BoardRo
             judged += members
         elif block.unranked not in ((), ("leak",)):
             # each by itself: a row that is not whole was not read on the images of the others
-            judged += [alone(row, costs) for row in members]
+            judged += [alone(row, costs, kept) for row in members]
         else:
             members.sort(key=_standing)
-            of_block = _analysed(members, costs)
+            of_block = _analysed(members, costs, kept)
             if block.unranked:  # where all rows saw the same leak they can be compared; a rank would say more
                 of_block = replace(of_block, ranks=(None,) * len(members))
             statistics[block.name] = of_block
@@ -282,9 +303,9 @@ def _judged(rows: Sequence[BoardRow], costs: Costs | None) -> tuple[list[BoardRo
     return judged, statistics
 
 
-def alone(row: BoardRow, costs: Costs | None) -> BoardRow:
+def alone(row: BoardRow, costs: Costs | None, kept: KeptStatistics = NOTHING_KEPT) -> BoardRow:
     """Return a row with its intervals and its test against guessing, compared with no other and without a rank."""
-    return _with_statistics(row, replace(_analysed([row], costs), ranks=(None,)), 0)
+    return _with_statistics(row, replace(_analysed([row], costs, kept), ranks=(None,)), 0)
 
 
 def _with_statistics(row: BoardRow, of_block: BlockStatistics, number: int) -> BoardRow:
@@ -311,9 +332,11 @@ def _standing(row: BoardRow) -> tuple[float, str]:
     return -row.macro_f1, row.first.row_key
 
 
-def _analysed(rows: Sequence[BoardRow], costs: Costs | None) -> BlockStatistics:
+def _analysed(rows: Sequence[BoardRow], costs: Costs | None, kept: KeptStatistics) -> BlockStatistics:
     shares = [trained_shares(row.first.record) for row in rows]
-    return analyse([predictions_by_fold(row.results) for row in rows], setting_of(rows[0], costs), shares=shares)
+    return analyse(
+        [predictions_by_fold(row.results) for row in rows], setting_of(rows[0], costs), shares=shares, kept=kept
+    )
 
 
 def setting_of(row: BoardRow, costs: Costs | None = None) -> Setting:

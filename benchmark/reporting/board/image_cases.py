@@ -1,7 +1,9 @@
 """The test images of a comparison group, and what each of its rows predicted of each image."""
 
+import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -52,22 +54,26 @@ class Cases:
         data = rows[0].first.record.data
         scored = scored_rows(rows)
         labels_and_groups: dict[str, tuple[int, str]] = {}
-        for row in scored:
-            for run in first_seed(row):
-                if run.predictions is not None:
-                    test = run.predictions.part("test")
-                    for name, label, group in zip(test.image_ids, test.labels, test.groups, strict=True):
-                        labels_and_groups.setdefault(str(name), (int(label), str(group)))
+        read: set[tuple[bytes, ...]] = set()  # most rows read the same images
+        tests = [[run.predictions.part("test") for run in first_seed(row) if run.predictions] for row in scored]
+        for test in itertools.chain.from_iterable(tests):
+            images = tuple(values.tobytes() for values in (test.image_ids, test.labels, test.groups))
+            if images not in read:
+                read.add(images)
+                for name, label, group in zip(test.image_ids, test.labels, test.groups, strict=True):
+                    labels_and_groups.setdefault(str(name), (int(label), str(group)))
         ids = sorted(labels_and_groups)
         place = {name: number for number, name in enumerate(ids)}
+        places: dict[bytes, list[int]] = {}
         predicted = np.full((len(scored), len(ids)), -1, dtype=np.int64)
         probabilities = np.zeros((len(scored), len(ids), len(data.class_names)))
-        for number, row in enumerate(scored):
-            for run in first_seed(row):
-                if run.predictions is not None:
-                    test = run.predictions.part("test")
-                    at = [place[str(image)] for image in test.image_ids]
-                    predicted[number, at], probabilities[number, at] = decide(test.probabilities), test.probabilities
+        for number, of_row in enumerate(tests):
+            for test in of_row:
+                images_read = test.image_ids.tobytes()
+                if images_read not in places:
+                    places[images_read] = [place[str(image)] for image in test.image_ids]
+                at = places[images_read]
+                predicted[number, at], probabilities[number, at] = decide(test.probabilities), test.probabilities
         return cls(
             rows=tuple(scored),
             names=tuple(full_names(scored)),
@@ -82,12 +88,24 @@ class Cases:
             probabilities=probabilities,
         )
 
-    @property
+    def only(self, rows: Iterable[BoardRow]) -> "Cases":
+        """Return what some of the rows read, of all images."""
+        wanted = {id(row) for row in rows}
+        kept = [number for number, row in enumerate(self.rows) if id(row) in wanted]
+        return replace(
+            self,
+            rows=tuple(self.rows[number] for number in kept),
+            names=tuple(self.names[number] for number in kept),
+            predicted=self.predicted[kept],
+            probabilities=self.probabilities[kept],
+        )
+
+    @cached_property
     def wrong(self) -> npt.NDArray[np.bool_]:
         """Whether each row read each image as another class, shape (R, N)."""
         return np.asarray((self.predicted >= 0) & (self.predicted != self.labels))
 
-    @property
+    @cached_property
     def missed(self) -> npt.NDArray[np.bool_]:
         """Whether each row called each tumour healthy, shape (R, N); without a negative class, as ``wrong``."""
         if self.negative is None:

@@ -1,12 +1,16 @@
 """Pairs of rows: which differ, by how much, and whether it could be chance."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
 
 from benchmark.evaluation.comparison import Comparison
-from benchmark.evaluation.statistics import Pair, compare_each
+from benchmark.evaluation.statistics import NO_PAIRS, Pair, Pairs, compare_each
 from benchmark.reporting.board.board import Board, BoardRow, setting_of
-from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.drawn_rows import drawn_rows
 from benchmark.reporting.board.folds import predictions_by_fold
 from benchmark.reporting.board.phrases import p_text
 from benchmark.reporting.documents.markdown_cells import HIGHER, LOWER, escaped, table
@@ -52,19 +56,62 @@ class RowPair:
         return self.names[0] if compared.better == compared.first else self.names[1]
 
 
-def row_pairs(board: Board, block: str) -> list[RowPair]:
+@dataclass(frozen=True)
+class RowPairs(Sequence[RowPair]):
+    """Pairs of rows of a block; each is made when it is asked for, as a thousand rows have half a million.
+
+    Args:
+        rows, names: the block's rows and their names, in the order of its statistics.
+        pairs: the statistics of all pairs of the block.
+        places: int64, shape (M,), numbers of those pairs of which both rows are shown.
+    """
+
+    rows: Sequence[BoardRow]
+    names: Sequence[str]
+    pairs: Pairs
+    places: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, place: int) -> RowPair: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "RowPairs": ...
+
+    def __getitem__(self, place: int | slice) -> "RowPair | RowPairs":
+        if isinstance(place, slice):
+            return replace(self, places=self.places[place])
+        pair = self.pairs[int(self.places[place])]
+        first, second = pair.comparison.first, pair.comparison.second
+        return RowPair((self.rows[first], self.rows[second]), (self.names[first], self.names[second]), pair)
+
+    def of(self, row: BoardRow) -> "RowPairs":
+        """Return the pairs that a row is one of."""
+        number = next((number for number, each in enumerate(self.rows) if each is row), -1)
+        compared = self.pairs.comparisons
+        mine = (compared.first == number) | (compared.second == number)
+        return replace(self, places=self.places[mine[self.places]])
+
+    def among(self, rows: Iterable[BoardRow]) -> "RowPairs":
+        """Return the pairs of which both rows are among these."""
+        wanted = {id(row) for row in rows}
+        inside = np.array([id(row) in wanted for row in self.rows], dtype=np.bool_)
+        compared = self.pairs.comparisons
+        both = inside[compared.first] & inside[compared.second]
+        return replace(self, places=self.places[both[self.places]])
+
+
+def row_pairs(board: Board, block: str) -> RowPairs:
     """Return all pairs of rows of a block that were compared and are shown."""
     if block not in board.statistics:
-        return []
+        return RowPairs((), (), NO_PAIRS, np.zeros(0, dtype=np.int64))
     rows = board.ranked(block)
-    names = full_names(rows)
+    pairs = board.statistics[block].pairs
     hidden = {id(row) for row in board.hidden}
-    pairs = []
-    for pair in board.statistics[block].pairs:
-        first, second = pair.comparison.first, pair.comparison.second
-        if not hidden & {id(rows[first]), id(rows[second])}:
-            pairs.append(RowPair((rows[first], rows[second]), (names[first], names[second]), pair))
-    return pairs
+    every = RowPairs(rows, full_names(rows), pairs, np.arange(len(pairs)))
+    return every.among(row for row in rows if id(row) not in hidden) if hidden else every
 
 
 def sentence(pair: RowPair) -> str:
@@ -121,45 +168,62 @@ def _interval(compared: Comparison) -> str:
     return f"95 % interval {low:.3f} to {high:.3f}"
 
 
-def comparison_lines(board: Board) -> list[Values]:
-    """Return one line per pair of rows of a block, under :data:`COMPARISONS`."""
-    return [
-        {
-            "block": block,
-            "first": pair.names[0],
-            "second": pair.names[1],
-            "macro_f1_difference": pair.statistics.comparison.difference,
-            "difference_low": pair.statistics.comparison.interval.low,
-            "difference_high": pair.statistics.comparison.interval.high,
-            "p": pair.statistics.comparison.p,
-            "p_adjusted": pair.statistics.comparison.p_adjusted,
-            "better": pair.better,
-            "p_mcnemar": pair.statistics.p_mcnemar,
-            "p_nadeau_bengio": pair.statistics.p_folds,
-        }
-        for block in board.statistics
-        for pair in row_pairs(board, block)
-    ]
+def comparison_columns(board: Board) -> list[Sequence[Any]]:
+    """Return the columns of ``comparisons.csv``, under :data:`COMPARISONS`: a value for each pair of a block."""
+    columns: list[list[Any]] = [[] for _ in COMPARISONS]
+    for block in board.statistics:
+        pairs = row_pairs(board, block)
+        compared, places = pairs.pairs.comparisons, pairs.places
+        first, second, better = (
+            numbers[places].tolist() for numbers in (compared.first, compared.second, compared.better)
+        )
+        p_folds = pairs.pairs.p_folds
+        numbers = [
+            compared.difference, compared.low, compared.high, compared.p, compared.p_adjusted, pairs.pairs.p_mcnemar,
+        ]  # fmt: skip
+        difference, low, high, p, p_adjusted, p_mcnemar = (column[places].tolist() for column in numbers)
+        names = pairs.names
+        of_block: list[list[Any]] = [
+            [block] * len(places),
+            [names[number] for number in first],
+            [names[number] for number in second],
+            difference,
+            low,
+            high,
+            p,
+            p_adjusted,
+            ["" if number < 0 else names[number] for number in better],
+            p_mcnemar,
+            [None] * len(places) if p_folds is None else p_folds[places].tolist(),
+        ]
+        for column, values in zip(columns, of_block, strict=True):
+            column += values
+    return list(columns)
 
 
 def pair_tables(board: Board, blocks: Sequence[str]) -> list[str]:
     """Return as Markdown which rows of a comparison group's blocks differ; nothing where there are no pairs.
 
     Up to five rows, every pair; beyond, the pairs with the best row, and the differences of all in a table of rows
-    by rows.
+    by rows; of more rows than a table has room for, the best ones.
     """
     parts = []
     for block in blocks:
-        pairs = row_pairs(board, block)
-        if not pairs:
+        every = row_pairs(board, block)
+        if not every:
             continue
+        compared = list({id(row): row for pair in (every.of(every[0].rows[0])) for row in pair.rows}.values())
+        shown = drawn_rows(compared)
+        pairs = every if len(shown) == len(compared) else every.among(shown)
         rows = {id(row): name for pair in pairs for row, name in zip(pair.rows, pair.names, strict=True)}
         listed = pairs if len(rows) <= ALL_ROWS else [pair for pair in pairs if pair.rows[0] is pairs[0].rows[0]]
         if len(blocks) > 1:
             parts.append(f"{escaped(pairs[0].rows[0].block.place.capitalize())}:")
+        if len(shown) < len(compared):
+            parts.append(_SOME.format(shown=len(shown), rows=len(compared)))
         parts.append(_list(listed))
         if len(listed) < len(pairs):
-            parts += [_ALL, _matrix(pairs, rows)]
+            parts += [_ALL if len(shown) == len(compared) else _ALL_SHOWN, _matrix(pairs, rows)]
     return ["### Which rows differ", _READING, *parts] if parts else []
 
 
@@ -170,6 +234,13 @@ _READING = (
     "[comparisons.csv](comparisons.csv)."
 )
 _ALL = "All pairs: macro-F1 of the line's row less that of the column's; bold where the two are told apart."
+
+_SOME = (
+    "The {shown} rows with the highest macro-F1 of {rows}; [comparisons.csv](comparisons.csv) has the pairs of all."
+)
+_ALL_SHOWN = (
+    "All pairs of these: macro-F1 of the line's row less that of the column's; bold where the two are told apart."
+)
 
 
 def _list(pairs: Sequence[RowPair]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from benchmark.atomic_files import write_atomically
 from benchmark.evaluation.metrics import Floats
 from benchmark.reporting.board.board import Board
+from benchmark.reporting.board.drawn_rows import drawn_note, drawn_rows
 from benchmark.reporting.board.image_cases import LABEL_ERRORS, Cases, heat_maps
 from benchmark.reporting.board.phrases import DISCLAIMER
 from benchmark.reporting.documents.markdown_cells import escaped, table
@@ -84,16 +85,17 @@ def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], o
         numbered = [i for _, numbers in cases.gallery() for i in numbers.tolist()]
         lesions = _lesions(cases)
         stems = []
-        sheet = Sheet.of(cases.names)
+        some = cases.only(drawn_rows(cases.rows))
+        sheet = Sheet.of(some.names)
         drawn = numbered[: MOST_SHEETS * sheet.across * sheet.down]
         for start in range(0, len(drawn), sheet.across * sheet.down):
             stem = STEM if not sheets else f"{STEM}_{len(sheets) // 2 + 1}"
             with figure(width_mm=WIDTH_MM) as made:
                 shown = drawn[start : start + sheet.across * sheet.down]
-                draw_sheet(made, sheet, cases, shown, start, pictures, lesions)
+                draw_sheet(made, sheet, cases, some, shown, start, pictures, lesions)
                 sheets += save(made, out, stem)
             stems.append(stem)
-        parts += _text(cases, title(rows), stems, len(drawn))
+        parts += _text(cases, some, title(rows), stems, len(drawn))
     remove_others(out, STEM, sheets)
     return write_atomically(out / f"{STEM}.md", "\n\n".join(parts) + "\n")
 
@@ -108,7 +110,7 @@ def _lesions(cases: Cases) -> dict[str, list[Line]]:
     return outlines
 
 
-def _text(cases: Cases, name: str, stems: list[str], drawn: int) -> list[str]:
+def _text(cases: Cases, some: Cases, name: str, stems: list[str], drawn: int) -> list[str]:
     gallery = cases.gallery()
     count = sum(len(numbers) for _, numbers in gallery)
     tumours = len(cases.labels) if cases.negative is None else int((cases.labels != cases.negative).sum())
@@ -123,29 +125,31 @@ def _text(cases: Cases, name: str, stems: list[str], drawn: int) -> list[str]:
         if drawn < count:
             parts.append(f"The first {drawn} of these {count} images are drawn; the tables have all.")
         parts.append("\n\n".join(f"![{escaped(stem)}]({stem}.png)" for stem in stems))
+    if (note := drawn_note(cases.rows)) and (count or len(cases.likely_label_errors())):
+        parts.append(f"{note} The headings count all rows.")
     grouped = any(cases.groups)
     number = 0
     for heading, numbers in gallery:
         parts.append(f"### {escaped(heading[:1].upper() + heading[1:])} ({len(numbers)})")
-        head = ["number", "image", *(["patient"] if grouped else []), "true class", *cases.names]
+        head = ["number", "image", *(["patient"] if grouped else []), "true class", *some.names]
         lines = []
         for i in numbers.tolist():
             number += 1
             patient = [escaped(cases.groups[i])] if grouped else []
             truth = escaped(cases.classes[cases.labels[i]])
-            lines.append([str(number), escaped(cases.image_ids[i]), *patient, truth, *_predictions(cases, i)])
+            lines.append([str(number), escaped(cases.image_ids[i]), *patient, truth, *_predictions(some, i)])
         parts.append(table(head, lines, left=head[1:]))
     doubted = cases.likely_label_errors().tolist()
     if doubted:
         lines = [
-            [escaped(cases.image_ids[i]), escaped(cases.classes[cases.labels[i]]), *_predictions(cases, i)]
+            [escaped(cases.image_ids[i]), escaped(cases.classes[cases.labels[i]]), *_predictions(some, i)]
             for i in doubted
         ]
         parts += [
             f"### {LABEL_ERRORS[:1].upper() + LABEL_ERRORS[1:]} ({len(doubted)})",
             "Images to which the rows together give another class with confidence (Northcutt et al. 2021), the least "
             "credible label first. A hard image can stand here with a right label: look before you judge.",
-            table(["image", "label", *cases.names], lines, left=["image", "label", *cases.names]),
+            table(["image", "label", *some.names], lines, left=["image", "label", *some.names]),
         ]
     if count or doubted:
         parts.append(
@@ -171,6 +175,7 @@ def draw_sheet(
     made: Any,
     sheet: Sheet,
     cases: Cases,
+    some: Cases,
     images: Sequence[int],
     before: int,
     pictures: Mapping[str, bytes],
@@ -179,6 +184,8 @@ def draw_sheet(
     """Draw images with their number, true class, and a bar for each row: its probability of the true class.
 
     Args:
+        cases: of all rows, which are counted.
+        some: of the rows that have a bar.
         images: numbers within the cases.
         before: how many of the gallery's images stand on earlier sheets.
         pictures: JPEGs by image id.
@@ -211,7 +218,7 @@ def draw_sheet(
         if not column:
             for middle, row in zip(middles, sheet.names, strict=True):
                 axes.text(left - 1, middle, row, fontsize=_NAME_POINTS, ha="right", va="center_baseline")
-        _bars(axes, cases, i, (left, right), middles)
+        _bars(axes, some, i, (left, right), middles)
     axes.set_xlim(0, WIDTH_MM)
     axes.set_ylim(height, 0)
     axes.set_aspect("equal", anchor="NW")

@@ -11,6 +11,7 @@ from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.cam_scores import CAM_STEM, RANDOMIZED
 from benchmark.reporting.board.column import Section
 from benchmark.reporting.board.columns import all_columns, in_section, named
+from benchmark.reporting.board.drawn_rows import MOST_DRAWN
 from benchmark.reporting.board.folds import fold_scores, split_label
 from benchmark.reporting.board.pairs import pair_tables
 from benchmark.reporting.board.phrases import (
@@ -330,7 +331,8 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
         parts += [escaped(outside.sentence), table(outside.head, lines)]
     if pictures:
         links = ", ".join(f"[{escaped(stem.removeprefix(CAM_STEM).strip('_'))}]({stem}.png)" for stem in pictures)
-        parts += [f"![where a row looks]({pictures[0]}.png)", f"Of each row: {links}."]
+        whose = "each row" if len(rows) <= MOST_DRAWN else f"the best {MOST_DRAWN} rows, as far as they have maps"
+        parts += [f"![where a row looks]({pictures[0]}.png)", f"Of {whose}: {links}."]
     without = [
         f"- {' '.join(who(row)[:2])}: {escaped(row.first.record.cam.reason)}"
         for row in explained

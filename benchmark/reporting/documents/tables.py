@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from benchmark.atomic_files import write_atomically
-from benchmark.csv_text import csv_text
+from benchmark.atomic_files import write_atomically, written_file
+from benchmark.csv_text import csv_text, write_columns
 from benchmark.reporting.board.board import Board
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import all_columns, columns
 from benchmark.reporting.board.flat_rows import board_lines, run_lines
-from benchmark.reporting.board.pairs import COMPARISONS, comparison_lines
+from benchmark.reporting.board.pairs import COMPARISONS, comparison_columns
 from benchmark.reporting.breakdown.breakdowns import Breakdowns
 from benchmark.reporting.breakdown.budget import COLUMNS as BUDGET_COLUMNS
 from benchmark.reporting.breakdown.budget import budget_lines
@@ -38,7 +38,8 @@ def write_tables(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns())
     further = [name for name in all_columns(*classes) if name not in names and any(name in line for line in lines)]
     write_atomically(out / "leaderboard.csv", csv_text(lines, board.columns or [*names, *further]))
     write_atomically(out / "columns.csv", csv_text(_dictionary(board), DICTIONARY))
-    write_atomically(out / "comparisons.csv", csv_text(comparison_lines(board), list(COMPARISONS)))
+    with written_file(out / "comparisons.csv") as unfinished:
+        write_columns(unfinished, comparison_columns(board), list(COMPARISONS))
     write_atomically(out / "leaderboard.tex", latex(board))
     write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out), breakdowns))
     write_atomically(out / "report.md", report(board))

@@ -7,6 +7,7 @@ from typing import Any
 from benchmark.hashing import hash_json
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.cam_scores import CAM_STEM
+from benchmark.reporting.board.drawn_rows import drawn_rows
 from benchmark.reporting.board.image_cases import Cases, HeatMap, cam_source, finest_first, heat_maps, scored_rows
 from benchmark.reporting.figures.labels import full_names, shortened, wrapped
 from benchmark.reporting.figures.overlays import draw_outline, grey, no_picture, outline, under_heat
@@ -32,13 +33,13 @@ _GAP, _CAPTION, _LEFT = 0.25, 0.42, 1.1  # in cells: between cases, above each, 
 
 def cam_stems(rows: Sequence[BoardRow], number: int) -> dict[str, BoardRow]:
     """Return the names, without suffix, of a comparison group's pictures and the row that each is of: the best row
-    first, those whose maps are too coarse last.
+    first, those whose maps are too coarse last; of more rows than a reader can look through, the best.
 
     Args:
         rows: the rows of the comparison group.
         number: the position of the comparison group on the board, from 0.
     """
-    scored = finest_first(scored_rows(rows))
+    scored = finest_first(drawn_rows(scored_rows(rows)))
     tail = f"_{slug(rows[0].block.comparison_group_name)}" if number else ""
     stems: dict[str, BoardRow] = {}
     for row, name in zip(scored, full_names(scored), strict=True):

@@ -1,6 +1,7 @@
 """Short names for rows on a plot, and where to write them without overlap."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,7 +53,8 @@ def _told_apart(
     added = []
     for column in columns:
         seen = [(name, *(row.values[each] for each in beside)) for name, row in zip(names, rows, strict=True)]
-        alike = [seen.count(each) > 1 for each in seen]
+        counts = Counter(seen)
+        alike = [counts[each] > 1 for each in seen]
         values = [row.values[column] for row in rows]
         if len({value for value, is_alike in zip(values, alike, strict=True) if is_alike}) > 1:
             added.append(column)

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.reporting.board.board import Board, BoardRow
+from benchmark.reporting.board.drawn_rows import drawn_note, drawn_rows
 from benchmark.reporting.figures import decisions, errors, learning_curves, speed
-from benchmark.reporting.figures.style import figure, remove_others, save, slug
+from benchmark.reporting.figures.style import figure, remove_others, save, say_below_title, slug
 
 Draw = Callable[[Any, Sequence[BoardRow]], None]
 
@@ -25,7 +26,7 @@ def write_plots(board: Board, out: Path) -> list[Path]:
     """Write every plot that the board has data for; plots of an earlier board are removed.
 
     The first data set of a board has the plain names (``plot_false_negatives.png``); further ones, and further
-    devices, have theirs after it.
+    devices, have theirs after it. Of more rows than a picture has room for, the best are drawn, and it says so.
 
     Returns:
         The paths written, PNG and SVG.
@@ -33,7 +34,11 @@ def write_plots(board: Board, out: Path) -> list[Path]:
     paths: list[Path] = []
     for stem, draw, rows in wanted(board):
         with figure() as made:
-            draw(made, rows)
+            if draw is speed.draw_speed:  # a point for each row, and what is said of them is its own
+                draw(made, rows)
+            else:
+                draw(made, drawn_rows(rows))
+                say_below_title(made, drawn_note(rows))
             paths += save(made, out, stem)
     for stem in (SPEED, *PER_COMPARISON_GROUP):
         remove_others(out, stem, paths)

@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.column import number
+from benchmark.reporting.board.drawn_rows import MOST_DRAWN
 from benchmark.reporting.figures.labels import place_labels, short_names
 from benchmark.reporting.figures.style import (
     FRAMEWORK_MARKERS,
@@ -21,6 +22,7 @@ from benchmark.reporting.figures.style import (
 
 _LARGEST, _SMALLEST = 11.0, 2.5  # diameters of markers, in points
 _PLAIN = 5.0
+_MOST_NAMED = 8  # rows with a name among very many points
 FRONT_COLOUR, DASHES = "#999999", (0, (4, 2))
 
 
@@ -43,7 +45,10 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def draw_speed(made: Any, rows: Sequence[BoardRow]) -> None:
-    """Draw rows of one speed block; throughput is on a logarithmic axis."""
+    """Draw rows of one speed block; throughput is on a logarithmic axis.
+
+    Of more rows than have room for a name, the Pareto front and the best have one, and their intervals.
+    """
     set_height(made, 84)
     axes = made.add_subplot()
     colours = library_colours([row.values["library"] for row in rows])
@@ -53,7 +58,10 @@ def draw_speed(made: Any, rows: Sequence[BoardRow]) -> None:
     sizes = [_diameter(memory, largest) for memory in memories]
     front = pareto_front(points)
     axes.step(*zip(*front, strict=True), where="pre", color=FRONT_COLOUR, linewidth=0.8, linestyle=DASHES, zorder=1)
-    for row, (x, y), size in sorted(zip(rows, points, sizes, strict=True), key=lambda item: -item[2]):
+    named = _named(rows, points, front)
+    _plain_points(axes, rows, points, sizes, colours, named)
+    shown = [each for each in zip(rows, points, sizes, strict=True) if id(each[0]) in named]
+    for row, (x, y), size in sorted(shown, key=lambda item: -item[2]):
         colour = colours[row.values["library"]]
         axes.errorbar(
             x,
@@ -74,14 +82,49 @@ def draw_speed(made: Any, rows: Sequence[BoardRow]) -> None:
     axes.set_xlabel(f"inference throughput (images/s, log scale)\n{rows[0].values['speed_block']}")
     axes.set_ylabel("macro-F1, with 95 % interval")
     axes.grid(True)
-    axes.set_title(title(rows), loc="left")
+    further = len(rows) - len(shown)
+    axes.set_title(title(rows) + (_FEW_NAMED.format(named=len(shown), rows=len(rows)) if further else ""), loc="left")
     _legend(made, rows, colours, largest, front=len(front) > 1)
     made.draw_without_rendering()
     made.set_layout_engine("none")  # from here the axes keep their place
+    rows, points = [row for row, *_ in shown], [point for _, point, _ in shown]
     texts = [colours[row.values["library"]] for row in rows]
-    place_labels(
-        axes, points, short_names(rows), texts, [size / 2 for size in sizes], _along(front) + _bars(rows, points)
-    )
+    radii = [size / 2 for *_, size in shown]
+    place_labels(axes, points, short_names(rows), texts, radii, _along(front) + _bars(rows, points))
+
+
+_FEW_NAMED = "\n{rows} rows; named: {named}, the front and the best"
+
+
+def _named(
+    rows: Sequence[BoardRow], points: Sequence[tuple[float, float]], front: Sequence[tuple[float, float]]
+) -> set[int]:
+    """Return by identity the rows that have room for a name and an interval: those of the front, then the best."""
+    ahead = set(front)
+    order = sorted(zip(rows, points, strict=True), key=lambda each: (each[1] not in ahead, -each[0].macro_f1))
+    return {id(row) for row, _ in (order if len(rows) <= MOST_DRAWN else order[:_MOST_NAMED])}
+
+
+def _plain_points(
+    axes: Any,
+    rows: Sequence[BoardRow],
+    points: Sequence[tuple[float, float]],
+    sizes: Sequence[float],
+    colours: dict[str, str],
+    named: set[int],
+) -> None:
+    """Draw the rows that have no name: pale, behind the others, all that look alike at once."""
+    alike: dict[tuple[str, str, bool], list[tuple[float, float, float]]] = {}
+    for row, point, size in zip(rows, points, sizes, strict=True):
+        if id(row) not in named:
+            look = FRAMEWORK_MARKERS.get(row.values["framework"], "D"), colours[row.values["library"]]
+            alike.setdefault((*look, bool(row.block.pretrained)), []).append((*point, (size / 2) ** 2))
+    for (marker, colour, filled), places in alike.items():
+        x, y, areas = zip(*places, strict=True)
+        face = (colour, 0.2) if filled else "none"
+        axes.scatter(
+            x, y, areas, marker=marker, facecolors=face, edgecolors=[(colour, 0.35)], linewidths=0.5, zorder=1
+        )
 
 
 def _reach(row: BoardRow, value: float) -> list[list[float]] | None:

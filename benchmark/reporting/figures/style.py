@@ -108,6 +108,12 @@ def title(rows: Sequence[BoardRow]) -> str:
     return f"{rows[0].block.comparison_group_name}{synthetic}"
 
 
+def say_below_title(made: Any, text: str) -> None:
+    """Add a line below a figure's title, such as which rows it shows; nothing where the text is empty."""
+    if text:
+        made.suptitle(f"{made.get_suptitle()}\n{text}", x=0.01, ha="left", fontsize=7.5)
+
+
 def save(made: Any, folder: Path, stem: str, dpi: int = DPI) -> list[Path]:
     """Write a figure as ``stem.png`` and ``stem.svg``; return both paths. Call it within ``figure``."""
     make_drawable(made)

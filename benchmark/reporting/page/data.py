@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from benchmark.evaluation.calibration import reliability
 from benchmark.reporting.board.board import Board, BoardRow
+from benchmark.reporting.board.drawn_rows import MOST_DRAWN, drawn_note, drawn_rows
 from benchmark.reporting.board.image_cases import LABEL_ERRORS, Cases, first_seed
 from benchmark.reporting.board.pairs import row_pairs, sentence, sentences_across
 from benchmark.reporting.board.reproduce import command_of
@@ -22,6 +23,9 @@ from benchmark.reporting.page.cams import MAP_BYTES, cam_data
 Thumbnails = Mapping[str, Mapping[str, bytes] | Mapping[str, str]]
 
 THUMBNAIL_BYTES = 7_000_000  # of all thumbnails in one page; base64 adds a third
+PREDICTION_BYTES = 8_000_000  # of all rows' predictions in one page, where there are more than a plot draws
+MOST_IN_FULL = 100  # rows of a comparison group with their predictions and details
+_CELL_BYTES = 4  # of a probability in thousandths
 _SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond"}
 
 
@@ -35,6 +39,16 @@ def page_data(board: Board, thumbnails: Thumbnails) -> list[dict[str, Any]]:
     ]
 
 
+def rows_in_full(rows: Sequence[BoardRow]) -> list[BoardRow]:
+    """Return the rows of a comparison group whose predictions and details are in the page; all stand in its table."""
+    scored = [row for row in rows if row.values["n_runs"]]
+    if not scored:
+        return []
+    data = scored[0].first.record.data
+    bytes_of_row = _CELL_BYTES * max(1, int(scored[0].values["n_test"])) * (1 + len(data.class_names))
+    return drawn_rows(scored, max(MOST_DRAWN, min(MOST_IN_FULL, PREDICTION_BYTES // bytes_of_row)))
+
+
 def _comparison_group(
     rows: Sequence[BoardRow],
     board: Board,
@@ -42,10 +56,12 @@ def _comparison_group(
     budgets: tuple[int, int],
 ) -> dict[str, Any]:
     data = rows[0].first.record.data
-    cases = Cases.of(rows)
+    every = Cases.of(rows)
+    cases = every.only(rows_in_full(rows))
     colours = library_colours([row.values["library"] for row in cases.rows])
     cams, lesions = cam_data(cases, budgets[1])
-    gallery = [*cases.gallery(), (LABEL_ERRORS, cases.likely_label_errors())]
+    drawn = {id(row) for row in drawn_rows(cases.rows)}
+    gallery = [*every.gallery(), (LABEL_ERRORS, every.likely_label_errors())]
     return {
         "name": rows[0].block.comparison_group_name,
         "classes": list(data.class_names),
@@ -55,10 +71,12 @@ def _comparison_group(
         "labels": cases.labels.tolist(),
         "groups": cases.groups,
         "copies": cases.copies,
-        "thumbnails": _thumbnails(cases.image_ids, cases.wrong.sum(axis=0), pictures, budgets[0]),
+        "thumbnails": _thumbnails(cases.image_ids, every.wrong.sum(axis=0), pictures, budgets[0]),
         "gallery": [{"title": title, "images": numbers.tolist()} for title, numbers in gallery if len(numbers)],
         "lesions": lesions,
         "rows": [{**_row(cases, number, colours), "cam": cams[number]} for number in range(len(cases.rows))],
+        "drawn": [number for number, row in enumerate(cases.rows) if id(row) in drawn],
+        "drawn_note": drawn_note(every.rows),
         "pairs": _pairs(cases, board),
         "fronts": _fronts(cases.rows),
     }
@@ -69,7 +87,7 @@ def _pairs(cases: Cases, board: Board) -> dict[str, str]:
     place = {id(row): number for number, row in enumerate(cases.rows)}
     sentences = {f"{first},{second}": text for (first, second), text in sentences_across(cases.rows).items()}
     for block in dict.fromkeys(row.block.name for row in cases.rows):
-        for pair in row_pairs(board, block):
+        for pair in row_pairs(board, block).among(cases.rows):
             first, second = sorted(place[id(row)] for row in pair.rows)
             sentences[f"{first},{second}"] = sentence(pair)
     return sentences

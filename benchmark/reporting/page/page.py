@@ -36,7 +36,7 @@ from benchmark.reporting.breakdown.cross_tables import cross_page
 from benchmark.reporting.breakdown.strata_tables import strata_page
 from benchmark.reporting.documents.published import LEVELS, PUBLISHED_NOTE, published_results
 from benchmark.reporting.figures.labels import telling_columns
-from benchmark.reporting.page.data import Thumbnails, page_data
+from benchmark.reporting.page.data import Thumbnails, page_data, rows_in_full
 from benchmark.reporting.summary.answers import answers
 from benchmark.reporting.summary.cam_tables import cam_tables, coarse_notes
 from benchmark.reporting.summary.doubts import doubts
@@ -51,6 +51,7 @@ _SCRIPTS = (
     "table",
     "comparison_group",
 )  # one script in the page, cut by what its parts do
+AT_ONCE = 100  # rows of a large table that stand in the page as such; a script adds the others, one hundred at a time
 _PARTS = re.compile(r"[^/_:]+[/_:]*|[/_:]+")  # of a name, between which a line may break
 
 
@@ -141,11 +142,26 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
     marked |= {id(row): [] for row in references}
     lines = {id(row): _line(row) for row in (*rows, *references)}
     columns = _columns(board, data, list(lines.values()))
-    shown = set(board.columns) or _front(rows, data)
+    visible = set(board.columns) or _front(rows, data)
+    in_full = rows_in_full(rows)
+    opened = {id(row) for row in in_full}
     counted = {"rows": len(notes), "intervals and ranks": len(ranking)}
+    lines_shown = [
+        {
+            "key": row.first.row_key,
+            "scored": id(row) in opened and section.heading != WITHOUT,
+            "section": place,
+            "marks": marked[id(row)],
+            "cells": [_cell(column, row, lines[id(row)], board) for column in columns],
+        }
+        for place, section in enumerate(sections)
+        for row in section.rows
+    ]
+    at_once = AT_ONCE if len(lines_shown) > 1.5 * AT_ONCE else len(lines_shown)
     return {
         "number": number,
         "name": rows[0].block.comparison_group_name,
+        "in_full": _IN_FULL.format(full=len(in_full), rows=len(scored)) if len(in_full) < len(scored) else "",
         "synthetic": data.synthetic,
         "answers": answers(board, rows),
         "doubts": doubts(board, rows),
@@ -160,7 +176,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
                 "title": column.title,
                 "help": column.tooltip,
                 "better": column.better,
-                "shown": column.name in shown,
+                "shown": column.name in visible,
                 "words": column.kind in (Kind.TEXT, Kind.TRUTH)
                 or any(isinstance(line.get(column.name), str | bool) for line in lines.values()),
             }
@@ -170,16 +186,11 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
             {"heading": section.heading, "why": section.why, "folded": section.folded, "count": len(section.rows)}
             for section in sections
         ],
-        "rows": [
-            {
-                "key": row.first.row_key,
-                "scored": bool(row.values["n_runs"]) and section.heading != WITHOUT,
-                "section": place,
-                "marks": marked[id(row)],
-                "cells": [_cell(column, row, lines[id(row)], board) for column in columns],
-            }
-            for place, section in enumerate(sections)
-            for row in section.rows
+        "rows": lines_shown[:at_once],
+        "further": lines_shown[at_once:],
+        "told": [
+            {"heading": shown(each.heading), "why": shown(each.why), "folded": "1" if each.folded else ""}
+            for each in sections
         ],
         "published": _published(data),
         "strata": strata_page(breakdowns.strata.get(rows[0].block.comparison_group)),
@@ -196,6 +207,13 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
         "cams_checked": any(RANDOMIZED in row.values for row in scored),
         "outside": outside_head(scored),
     }
+
+
+_IN_FULL = (
+    "Plots, images and details on this page are of {full} of its {rows} rows, those with the highest macro-F1 of "
+    "each block: their names can be chosen. Others have them on a page of their own: python -m benchmark leaderboard "
+    "DIR --filter CONDITION."
+)
 
 
 def _published(data: DataFacts) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from benchmark.reporting.board.folds import predictions_by_fold
 from benchmark.reporting.board.pairs import row_pairs
 from benchmark.reporting.figures.labels import full_names
 
+MOST_NAMED = 12  # rows that a sentence names
 WITHIN = 0.02  # of the best macro-F1: among such rows the fastest is named
 DEMONSTRATION = "this is a demonstration; do not choose a backbone by it."
 
@@ -102,7 +103,7 @@ class _Candidates:
 def _tied(board: Board, chosen: _Candidates) -> str:
     """Return which rows of the best row's block are not significantly worse."""
     best = chosen.best
-    pairs = [pair for pair in row_pairs(board, best.block.name) if best in pair.rows]
+    pairs = row_pairs(board, best.block.name).of(best)
     place = best.block.place
     if not pairs:
         return f"none; it is the only row of its block ({place})."
@@ -110,8 +111,15 @@ def _tied(board: Board, chosen: _Candidates) -> str:
     if not tied:
         others = "the other row is" if len(pairs) == 1 else f"all {len(pairs)} others are"
         return f"none; {others} significantly worse ({place})."
-    told = ", ".join(f"{chosen.names[id(row)]} ({row.macro_f1:.3f})" for row in tied)
+    told = _first([f"{chosen.names[id(row)]} ({row.macro_f1:.3f})" for row in tied])
     return f"{told}: not significantly worse on these images ({place})."
+
+
+def _first(names: Sequence[str]) -> str:
+    """Return names in a sentence, of very many the first."""
+    if len(names) <= MOST_NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[:MOST_NAMED])} and {len(names) - MOST_NAMED} more"
 
 
 def _fastest(chosen: _Candidates) -> list[Answer]:
@@ -146,7 +154,11 @@ def _fewest_missed(chosen: _Candidates) -> list[Answer]:
     rows = [row for row in chosen.rows if missed[id(row)] == least]
     total = sum(rows[0].values.get(f"support_{name}", 0) for name in tumours)
     parts = ", ".join(f"{name} {count(rows[0].values.get(f'missed_{name}', 0))}" for name in tumours)
-    names = " and ".join(chosen.name(row) for row in rows)
+    names = (
+        " and ".join(chosen.name(row) for row in rows)
+        if len(rows) <= MOST_NAMED
+        else _first([chosen.name(row) for row in rows])
+    )
     detail = f" ({parts})" if len(rows) == 1 and len(tumours) > 1 else ""
     verb = "misses" if len(rows) == 1 else "each miss"
     return [Answer("Fewest missed tumours", f"{names} {verb} {count(least)} of {count(total)}{detail}.")]

@@ -46,8 +46,7 @@ function showRow(comparisonGroup, row, place) {
     heatMaps.append(element("h4", {}, "Do the maps change when the weights are replaced by random ones?"), check);
     randomizedPlot(row, check);
   }
-  document.querySelectorAll("table.board tbody tr").forEach((line) => line.classList.toggle("chosen", line.dataset.key === row.key));
-  document.querySelectorAll("button.pick").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.key === row.key)));
+  document.querySelectorAll("table.board").forEach(markChosen);
 }
 
 // Two rows side by side: scores, difference with its interval, images on which they differ with both heat maps
@@ -98,9 +97,10 @@ function showComparisonGroup(section, comparisonGroup) {
   const body = section.querySelector(".comparison-group-body");
   const speed = element("div", { class: "plot" }), errors = element("div", { class: "plot" }), chosen = element("div", { class: "chosen-row" });
   const which = element("select", { "aria-label": "false negatives of which class" }, element("option", { value: "" }, "all classes"), ...comparisonGroup.classes.map((name, i) => element("option", { value: i }, name)));
+  const note = () => (comparisonGroup.drawn_note ? [element("p", { class: "quiet" }, comparisonGroup.drawn_note)] : []);
   const different = panel("Compare two rows"), missed = panel(comparisonGroup.negative === null ? "Gallery: every image that a row gets wrong" : "Gallery: every missed tumour");
   body.append(
-    element("div", { class: "panels" }, panel("Macro-F1 against throughput", element("p", { class: "quiet" }, "Size: memory; open: from scratch; dashed: Pareto front."), speed, element("ol", { class: "key" }, ...comparisonGroup.rows.map((row) => element("li", {}, row.name)))), panel("False negatives", which, errors)),
+    element("div", { class: "panels" }, panel("Macro-F1 against throughput", element("p", { class: "quiet" }, "Size: memory; open: from scratch; dashed: Pareto front."), ...(comparisonGroup.drawn_note ? [element("p", { class: "quiet" }, `${comparisonGroup.rows.length} rows; the front and the best have names, the pointer tells the others.`)] : []), speed, element("ol", { class: "key" }, ...comparisonGroup.rows.map((row) => element("li", {}, row.name)))), panel("False negatives", ...note(), which, errors)),
     missed, chosen, different);
   speedPlot(comparisonGroup, speed);
   errorPlot(comparisonGroup, errors, which);

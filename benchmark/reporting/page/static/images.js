@@ -50,9 +50,10 @@ function testImage(comparisonGroup, i, row = null) {
   return seen;
 }
 
-function probabilityBars(comparisonGroup, i) {
+// ``others``: rows that have a bar beside those that plots draw
+function probabilityBars(comparisonGroup, i, others = []) {
   const bars = element("div", { class: "probabilities" });
-  for (const row of comparisonGroup.rows) {
+  for (const row of new Set([...others, ...comparisonGroup.drawn.map((number) => comparisonGroup.rows[number])])) {
     if (row.predicted[i] < 0) continue;
     const right = row.predicted[i] === comparisonGroup.labels[i], missed = comparisonGroup.negative !== null && !right && row.predicted[i] === comparisonGroup.negative;
     const probability = row.probabilities[i][comparisonGroup.labels[i]];
@@ -84,7 +85,7 @@ function imageList(comparisonGroup, numbers, place, heading, { row = comparisonG
     const until = Math.min(numbers.length, shown ? shown + AT_ONCE : first);
     for (const i of numbers.slice(shown, until)) {
       const patient = comparisonGroup.groups[i] ? element("div", { class: "quiet" }, comparisonGroup.groups[i]) : "";
-      const details = element("details", open ? { open: "" } : {}, element("summary", {}, "what each row says, and its probability of the true class"), probabilityBars(comparisonGroup, i));
+      const details = element("details", open ? { open: "" } : {}, element("summary", {}, "what each row says, and its probability of the true class"), probabilityBars(comparisonGroup, i, comparisonGroup.drawn_note ? rows : []));
       list.append(element("li", { "data-image": i }, pictures(i), element("b", {}, comparisonGroup.classes[comparisonGroup.labels[i]]), element("div", { class: "quiet" }, comparisonGroup.images[i]), ...nearCopies(i), patient, details));
     }
     shown = until;

@@ -101,13 +101,18 @@ function speedPlot(comparisonGroup, place) {
   draw(place, `Macro-F1 against inference throughput of ${comparisonGroup.rows.length} rows; the same figures stand in the table above`, () => {
     const largest = Math.max(1, ...comparisonGroup.rows.map((row) => row.memory ?? 0));
     // on a phone the names are numbers, which the list below the plot explains
+    const named = new Set(comparisonGroup.drawn.map((number) => comparisonGroup.rows[number]));
+    const onFront = (row) => comparisonGroup.fronts[row.speed_block]?.some(([x, y]) => x === row.speed && y === row.macro_f1);
+    comparisonGroup.rows.filter(onFront).forEach((row) => named.add(row));
+    // names of many rows would hide each other: those of the front and of the first few stay, the pointer tells the others
+    const written = new Set([...named].filter((row) => !comparisonGroup.drawn_note || onFront(row) || comparisonGroup.rows.indexOf(row) < 6));
     const points = comparisonGroup.rows.filter((row) => row.speed).sort((a, b) => (b.memory ?? 0) - (a.memory ?? 0)); // small bubbles above large ones
     const middle = Math.sqrt(Math.min(...points.map((row) => row.speed)) * Math.max(...points.map((row) => row.speed)));
     const places = [...points].sort((a, b) => b.speed - a.speed); // names of neighbours stand above and below in turn
     const traces = points.map((row) => [row, places.indexOf(row)]).map(([row, place]) => ({
-      x: [row.speed], y: [row.macro_f1], name: plain(row.name), mode: "markers+text", text: [innerWidth > 600 ? plain(row.name) : String(comparisonGroup.rows.indexOf(row) + 1)], textposition: `${["top", "bottom"][place % 2]} ${row.speed > middle ? "left" : "right"}`, textfont: { size: 10 }, cliponaxis: false, showlegend: false,
-      error_y: row.interval ? { type: "data", symmetric: false, array: [row.interval[1] - row.macro_f1], arrayminus: [row.macro_f1 - row.interval[0]], thickness: 1, width: 0, color: shade(row) } : undefined,
-      marker: { symbol: row.symbol + (row.pretrained ? "" : "-open"), color: shade(row), opacity: 0.75, size: row.memory ? Math.max(6, 24 * Math.sqrt(row.memory / largest)) : 10 },
+      x: [row.speed], y: [row.macro_f1], name: plain(row.name), mode: written.has(row) ? "markers+text" : "markers", text: [innerWidth > 600 ? plain(row.name) : String(comparisonGroup.rows.indexOf(row) + 1)], textposition: `${["top", "bottom"][place % 2]} ${row.speed > middle ? "left" : "right"}`, textfont: { size: 10 }, cliponaxis: false, showlegend: false,
+      error_y: row.interval && named.has(row) ? { type: "data", symmetric: false, array: [row.interval[1] - row.macro_f1], arrayminus: [row.macro_f1 - row.interval[0]], thickness: 1, width: 0, color: shade(row) } : undefined,
+      marker: { symbol: row.symbol + (row.pretrained ? "" : "-open"), color: shade(row), opacity: named.has(row) ? 0.75 : 0.3, size: row.memory ? Math.max(6, 24 * Math.sqrt(row.memory / largest)) : 10 },
       hovertemplate: `${plain(row.name)}<br>macro-F1 %{y:.3f}<br>%{x:.4g} images/s<br>${row.memory ? Math.round(row.memory) + " MB" : ""}<br>${plain(row.speed_block)}<extra></extra>`,
     }));
     for (const [name, front] of Object.entries(comparisonGroup.fronts)) {
@@ -123,7 +128,7 @@ function speedPlot(comparisonGroup, place) {
 // ``which``: the select that says of which class the false negatives are; empty for all classes
 function errorPlot(comparisonGroup, place, which) {
   const show = () => draw(place, `Test images${which.value ? ` of ${comparisonGroup.classes[which.value]}` : ""} that each row gets wrong, and how many of them are missed tumours; the same counts stand in the table above`, () => {
-    const rows = [...comparisonGroup.rows].reverse(), mine = (i) => which.value === "" || comparisonGroup.labels[i] === Number(which.value);
+    const rows = comparisonGroup.drawn.map((number) => comparisonGroup.rows[number]).reverse(), mine = (i) => which.value === "" || comparisonGroup.labels[i] === Number(which.value);
     const ill = comparisonGroup.negative !== null && which.value !== String(comparisonGroup.negative);
     const lost = rows.map((row) => row.predicted.filter((predicted, i) => predicted >= 0 && mine(i) && predicted !== comparisonGroup.labels[i]).length);
     const missed = rows.map((row) => row.predicted.filter((predicted, i) => mine(i) && predicted === comparisonGroup.negative && comparisonGroup.labels[i] !== comparisonGroup.negative).length);

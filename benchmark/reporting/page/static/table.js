@@ -1,5 +1,6 @@
 // --- the table of a comparison group: sections, conditions, columns, and the link that keeps them -----------------
 
+const AT_A_TIME = 100; // rows of a large board that stand on a page of the table
 const boards = new Map(); // DataTables by the name of their comparison group
 let restoring = true; // until all tables stand as the link says, nothing is written to it
 
@@ -34,9 +35,11 @@ function keepView() {
 function headSections(table, node) {
   node.querySelectorAll("tr.section").forEach((line) => line.remove());
   const rows = [...node.querySelectorAll("tbody tr[data-section]")], wide = node.querySelectorAll("thead th").length;
+  const met = new Map(); // rows that meet the conditions, also those of other pages
+  for (const row of table.rows({ search: "applied" }).data().toArray()) met.set(row[0]["@data-order"], (met.get(row[0]["@data-order"]) ?? 0) + 1);
   for (const section of new Set(rows.map((row) => row.dataset.section))) {
     const members = rows.filter((row) => row.dataset.section === section), { heading, why, folded } = members[0].dataset;
-    const count = `${members.length} ${members.length === 1 ? "row" : "rows"}`;
+    const total = met.get(section), count = `${total} ${total === 1 ? "row" : "rows"}${total > members.length ? `, ${members.length} of them here` : ""}`;
     const line = element("tr", { class: "section" });
     const cell = element("th", { colspan: wide, scope: "rowgroup" });
     if (folded) {
@@ -50,6 +53,28 @@ function headSections(table, node) {
     line.append(cell);
     members[0].before(line);
   }
+}
+
+// The line of the row whose details are shown, in a table that may show other rows than before
+function markChosen(node) {
+  const key = comparisonGroups.find((each) => each.name === node.dataset.name)?.chosen?.key;
+  node.querySelectorAll("tbody tr").forEach((line) => line.classList.toggle("chosen", key !== undefined && line.dataset.key === key));
+  node.querySelectorAll("button.pick").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.key === key)));
+}
+
+// The rows of a large table that do not stand in the page as lines: as the library reads those that do, so that a line is
+// made only when it is shown
+function furtherRows(node, heads) {
+  const kept = document.getElementById(node.id.replace("board", "further"));
+  if (!kept) return [];
+  const told = Object.fromEntries(JSON.parse(node.dataset.sections).map((section, i) => [i, section]));
+  return JSON.parse(kept.textContent).map(([key, section, cells]) => {
+    const row = { key, told: told[section], 0: { display: "", "@data-order": String(section), "@data-search": String(section) } };
+    cells.forEach(([order, display], i) => {
+      row[i + 1] = { display, "@data-order": order, "@data-search": heads[i].classList.contains("words") && heads[i].dataset.name !== "backbone" ? null : order };
+    });
+    return row;
+  });
 }
 
 function boardOf(node) {
@@ -67,9 +92,10 @@ function boardOf(node) {
     table.draw();
   };
   // values as they are, no interval beside them: for other programs
-  const raw = { columns: ":visible", format: { body: (text, row, column, cell) => cell.dataset.order ?? cell.textContent, header: (text, column, cell) => cell.dataset.name } };
+  const raw = { columns: ":visible", orthogonal: "sort", format: { body: (text, row, column, cell) => cell?.dataset.order ?? text, header: (text, column, cell) => cell.dataset.name } };
+  const further = furtherRows(node, heads), many = further.length > 0;
   const table = new DataTable(node, {
-    paging: false, autoWidth: false, orderFixed: [[0, "asc"]],
+    paging: many, pageLength: AT_A_TIME, autoWidth: false, orderFixed: [[0, "asc"]],
     order: (saved?.order ?? []).filter(([name]) => name in place).map(([name, way]) => [place[name] + 1, way]),
     search: { search: saved?.search ?? "" },
     columnDefs: [
@@ -90,12 +116,23 @@ function boardOf(node) {
         { extend: "csv", text: "CSV", exportOptions: raw, filename: "leaderboard-view" },
         { text: "Link", className: "link", action: (event, which, button) => copyLink(button[0] ?? button) },
       ] },
-      topEnd: ["info", "search"], bottomStart: null, bottomEnd: null,
+      topEnd: ["info", "search"], bottomStart: many ? { pageLength: { menu: [AT_A_TIME, 500, { label: "all", value: -1 }] } } : null, bottomEnd: many ? "paging" : null,
+    },
+    createdRow(line, data, place, cells) { // of a row that did not stand in the page
+      if (!data.key) return;
+      const { heading, why, folded } = data.told;
+      Object.assign(line.dataset, { key: data.key, section: data[0]["@data-order"], heading, why, ...(folded ? { folded } : {}) });
+      cells.slice(1).forEach((cell, i) => {
+        cell.classList.add(...["words", "who"].filter((name) => heads[i].classList.contains(name)));
+        cell.dataset.order = data[i + 1]["@data-order"];
+        if (heads[i].dataset.name === "backbone") cell.setAttribute("role", "rowheader");
+      });
     },
     drawCallback() {
       const api = this.api();
       headSections(api, node);
-      const on = api.search() !== "" || node.querySelectorAll("tbody tr[data-section]").length < api.rows().count();
+      markChosen(node);
+      const on = api.search() !== "" || api.rows({ search: "applied" }).count() < api.rows().count();
       api.table().container()?.querySelector(".clear")?.toggleAttribute("disabled", !on);
       keepView();
     },
@@ -104,6 +141,7 @@ function boardOf(node) {
   for (const [name, value] of Object.entries({ tabindex: 0, role: "region", "aria-label": `Leaderboard of ${node.dataset.name}` })) scrolled.setAttribute(name, value);
   table.on("column-visibility", () => { headSections(table, node); keepView(); });
   boards.set(node.dataset.name, table);
+  if (many) table.rows.add(further);
   table.draw();
 }
 
@@ -136,12 +174,16 @@ async function tables() {
 
 // Folded rows, notes and audits are on paper; afterwards they are folded as before
 let unfolded = [];
+const paged = new Map(); // tables of several pages, with how they stood before printing
 addEventListener("beforeprint", () => {
   document.querySelectorAll("table.board").forEach((node) => node.classList.add("whole"));
+  for (const table of boards.values()) if (table.page.info().pages > 1) { paged.set(table, [table.page.len(), table.page()]); table.page.len(-1).draw(false); }
   unfolded = [...document.querySelectorAll("details:is(.row-notes, .audit, .published):not([open])")];
   unfolded.forEach((folded) => { folded.open = true; });
 });
 addEventListener("afterprint", () => {
   document.querySelectorAll("table.board").forEach((node) => node.classList.remove("whole"));
+  for (const [table, [length, page]] of paged) table.page.len(length).page(page).draw(false);
+  paged.clear();
   unfolded.forEach((folded) => { folded.open = false; });
 });

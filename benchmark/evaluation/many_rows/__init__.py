@@ -1,0 +1,1 @@
+"""What boards of many rows need: all pairs at once, and what was computed before."""

@@ -1,0 +1,134 @@
+"""Statistics of rows that were computed before, kept in this user's cache: what did not change is not computed again.
+
+An entry is named by a hash of all that it follows from: the predictions and images, the question, and the code that
+answers it. So it needs no date, and may be deleted at any time. Nothing in it is executed: NumPy arrays read without
+pickle, and JSON. It is trusted like all of the cache, which nobody else may write to.
+"""
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.data.preparation.cache import cache_root, make_folder
+from benchmark.errors import UserError
+from benchmark.package_files import files
+from benchmark.version import __version__
+
+FOLDER = "statistics"
+_MOST = 50_000  # entries; beyond, the oldest are removed
+_PACKAGES = (
+    "benchmark.evaluation",
+    "benchmark.evaluation.decisions",
+    "benchmark.evaluation.many_rows",
+    "benchmark.data",
+    "benchmark.records",
+)
+Entry = tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]  # JSON values, and arrays by name
+
+
+class KeptStatistics:
+    """Entries by key.
+
+    Args:
+        folder: where they lie; ``None`` keeps and finds nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._hashes: dict[int, tuple[npt.NDArray[Any], bytes]] = {}
+
+    @classmethod
+    def of_user(cls) -> "KeptStatistics":
+        """Return those of this user's cache; none where there is no cache that this user alone may write to."""
+        with suppress(UserError):
+            folder = make_folder(make_folder(cache_root()) / FOLDER)
+            return cls(folder)
+        return cls(None)
+
+    def key(self, *parts: Any) -> str:
+        """Return the name of what follows from some values: arrays, and what JSON can say."""
+        made = hashlib.sha256(_code().encode())
+        for part in parts:
+            if isinstance(part, np.ndarray):
+                made.update(self._hash(part))
+            else:
+                made.update(json.dumps(part, sort_keys=True).encode())
+            made.update(b"\n")
+        return made.hexdigest()
+
+    def _hash(self, array: npt.NDArray[Any]) -> bytes:
+        """Return a hash of an array; many runs share one."""
+        known = self._hashes.get(id(array))
+        if known is None or known[0] is not array:
+            content = np.ascontiguousarray(array)
+            made = hashlib.sha256(f"{content.dtype.str} {content.shape}".encode())
+            made.update(content.view(np.uint8).reshape(-1).data if content.size else b"")
+            known = self._hashes[id(array)] = array, made.digest()
+        return known[1]
+
+    def number_of(self, arrays: Sequence[npt.NDArray[Any]]) -> int:
+        """Return a number below 2^63 that follows from the content of arrays alone."""
+        made = hashlib.sha256(b"".join(self._hash(array) for array in arrays)).digest()
+        return int.from_bytes(made[:8], "big") >> 1
+
+    def find(self, key: str) -> Entry | None:
+        """Return an entry, ``None`` where there is none that is whole."""
+        if self._folder is None:
+            return None
+        try:
+            with np.load(self._path(key), allow_pickle=False) as kept:
+                arrays = {name: kept[name] for name in kept.files}
+            return json.loads(arrays.pop("json").tobytes()), arrays
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def keep(self, key: str, values: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Keep an entry; where it can't be written it is not kept."""
+        if self._folder is None:
+            return
+        path = self._path(key)
+        with suppress(OSError):
+            path.parent.mkdir(mode=0o755, exist_ok=True)
+            unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
+            text = np.frombuffer(json.dumps(values).encode(), dtype=np.uint8)
+            with unfinished.open("wb") as stream:
+                np.savez(stream, allow_pickle=False, json=text, **arrays)
+            unfinished.replace(path)  # what a power failure leaves half is no zip file, and is computed again
+
+    def tidy(self) -> None:
+        """Remove the oldest entries where there are very many."""
+        if self._folder is None:
+            return
+        with suppress(OSError):
+            paths = sorted(self._folder.glob("*/*.npz"), key=lambda path: path.stat().st_mtime)
+            for path in paths[: max(0, len(paths) - _MOST)]:
+                path.unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        assert self._folder is not None
+        return self._folder / key[:2] / f"{key}.npz"
+
+
+NOTHING_KEPT = KeptStatistics(None)
+
+
+@cache
+def _code() -> str:
+    """Return a hash of the code from which statistics follow, and of the libraries that it computes with."""
+    import scipy
+
+    made = hashlib.sha256(f"{__version__} {np.__version__} {scipy.__version__}".encode())
+    for package in _PACKAGES:
+        for file in sorted(files(package).iterdir(), key=lambda file: file.name):
+            if file.name.endswith(".py"):
+                made.update(file.name.encode() + file.read_bytes())
+    return made.hexdigest()

@@ -1,0 +1,94 @@
+"""A board of more rows than a picture has room for: all are ranked and in the tables, and what is drawn says so."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from simulated import TWELVE, Study
+
+from benchmark.records.store import RecordStore
+from benchmark.reporting.board.board import Board
+from benchmark.reporting.board.drawn_rows import MOST_DRAWN, drawn_note, drawn_rows
+from benchmark.reporting.documents.gallery import write_gallery
+from benchmark.reporting.documents.tables import write_tables
+from benchmark.reporting.figures.plots import write_plots
+from benchmark.reporting.leaderboard import read_board
+from benchmark.reporting.page.page import page
+from benchmark.reporting.summary.answers import answer_lines
+
+ROWS = 156
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many")
+    study = Study(patients=16, slices=1, grouped=False)
+    for number in range(ROWS):
+        kind = TWELVE[number % len(TWELVE)]
+        reader = replace(kind, name=f"{kind.name}_{number:03d}", skill=kind.skill - 0.01 * number)
+        RecordStore(folder).write(*study.run(reader))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def board(out: Path) -> Board:
+    return read_board(out)
+
+
+def test_the_rows_that_are_drawn_are_the_best_of_each_block_and_it_is_said(board: Board) -> None:
+    rows = [row for row in board.rows if row.values["n_runs"]]
+    shown = drawn_rows(rows)
+    assert len(shown) == MOST_DRAWN
+    blocks = {row.block.place for row in rows}
+    assert len(blocks) == 2
+    for place in blocks:
+        left_out = [row.macro_f1 for row in rows if row.block.place == place and row not in shown and not row.guessed]
+        assert min(row.macro_f1 for row in shown if row.block.place == place) >= max(left_out)
+    assert f"{MOST_DRAWN} of {ROWS} rows" in drawn_note(rows)
+    assert drawn_rows(rows[:MOST_DRAWN]) == rows[:MOST_DRAWN]
+    assert drawn_note(rows[:MOST_DRAWN]) == ""
+
+
+def test_the_tables_have_every_row_and_every_pair_and_the_text_the_best(board: Board, tmp_path: Path) -> None:
+    write_tables(board, tmp_path)
+    assert (pd.read_csv(tmp_path / "leaderboard.csv")["n_runs"] > 0).sum() == ROWS
+    pairs = pd.read_csv(tmp_path / "comparisons.csv")
+    assert len(pairs) == sum(len(statistics.pairs) for statistics in board.statistics.values()) > 3000
+    assert (pairs["p_adjusted"] >= pairs["p"]).all()
+    text = (tmp_path / "leaderboard.md").read_text()
+    assert f"The {MOST_DRAWN} rows with the highest macro-F1 of" in text
+    assert max(len(line) for line in text.splitlines() if line.startswith("|")) < 2000  # no table of rows by rows
+    tied = next(line for line in answer_lines(board) if line.startswith("Tied"))
+    assert re.search(r" and \d+ more", tied)
+
+
+@pytest.mark.slow
+def test_pictures_and_gallery_say_which_rows_they_show(board: Board, tmp_path: Path) -> None:
+    paths = write_plots(board, tmp_path)
+    drawn = {path.stem: path.read_text() for path in paths if path.suffix == ".svg"}
+    for stem, text in drawn.items():
+        named = re.findall(r">([\w/]*_\d{3})<", text)
+        assert 0 < len(set(named)) <= 2 * MOST_DRAWN, stem
+        assert f"{ROWS} rows" in text, stem
+    write_gallery(board, {}, tmp_path)
+    gallery = (tmp_path / "gallery.md").read_text()
+    assert f"Shown: {MOST_DRAWN} of {ROWS} rows" in gallery
+    assert f"by at least one of {ROWS} rows" in gallery
+
+
+def test_the_page_has_all_rows_in_its_table_and_details_of_the_best(board: Board) -> None:
+    text = page(board, {})
+    rows_at_once = len(re.findall(r'<tr data-key="', text))
+    further = json.loads(re.findall(r'<script type="application/json" id="further-0">(.*?)</script>', text, re.S)[0])
+    assert (rows_at_once, rows_at_once + len(further)) == (100, ROWS + sum(map(len, board.references.values())))
+    data = json.loads(re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[0])[0]
+    assert len(data["rows"]) == 100
+    assert len(data["drawn"]) == MOST_DRAWN
+    assert f"of 100 of its {ROWS} rows" in text
+    assert f"{MOST_DRAWN} of {ROWS} rows" in data["drawn_note"]
+    opened = set(re.findall(r'class="pick" data-key="(\w+)"', text))
+    opened |= {key for key, _, cells in further if any("pick" in shown for _, shown in cells)}
+    assert opened == {row["key"] for row in data["rows"]}
