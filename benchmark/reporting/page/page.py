@@ -194,7 +194,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
         ],
         "published": _published(data),
         "strata": strata_page(breakdowns.strata.get(rows[0].block.comparison_group)),
-        "further": [
+        "breakdowns": [
             each
             for each in (
                 robustness_page(breakdowns.robustness.get(rows[0].block.comparison_group)),
