@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from benchmark.execution.planning.request import Request
 
 _KNOCK_SECONDS = 10.0
-_LOOK_SECONDS = 120.0  # in which each node must say what is installed there
+_LOOK_SECONDS = 120.0  # for which a node is waited for that does not say what is installed there
 # Ray listens on all interfaces where it thinks of a cluster, whatever address it is given.
 _LOOPBACK_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _NO_REPORTS = {"RAY_USAGE_STATS_ENABLED": "0"}
@@ -141,8 +141,10 @@ def _check_nodes(ray: Any) -> None:
     for answer, name in asked.items():
         try:
             different = here.different_on(Installation.of(ray.get(answer, timeout=_LOOK_SECONDS)))
-        except ray.exceptions.RayError as error:
+        except ray.exceptions.RayTaskError as error:
             raise UserError(f"The node {name} can't be used: {in_a_line(error)}.") from error
+        except ray.exceptions.RayError:
+            continue  # it is lost, and Ray has not noticed yet; each slot looks again where it begins
         if different:
             raise UserError(different)
 
