@@ -19,6 +19,7 @@ from benchmark.reporting.board.reproduce import command_of
 from benchmark.reporting.documents.gallery import write_gallery
 from benchmark.reporting.figures.thumbnails import write_thumbnails
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
+from benchmark.reporting.summary.cam_tables import cam_tables
 
 STUDY = Study(patients=40, slices=3)
 
@@ -88,6 +89,23 @@ def test_maps_are_scored_beside_what_knows_nothing_of_the_image(looked: Path) ->
     for stem in stems:
         assert f"({stem}.png)" in text
         assert "says glioma" in (looked / f"{stem}.svg").read_text()
+
+
+def test_what_maps_stand_beside_is_of_all_folds_as_they_are(tmp_path: Path) -> None:
+    for number, fold in enumerate(Study(patients=40, slices=2).in_folds(3)):
+        record, predictions, cams = explained(fold, FOUR[0], finds=True)
+        other_lesions = np.roll(cams.mean_mask, 5 * number, axis=0)  # as each fold has training images of its own
+        RecordStore(tmp_path).write(record, predictions, replace(cams, mean_mask=other_lesions))
+    [table, differences, _] = cam_tables([row for row in read_board(tmp_path).rows if row.results])
+    own, *others = ([float(cell.text) for cell in line.cells[1:4]] for line in table.lines)
+    baselines = {
+        line.cells[0].text.partition(" (")[0]: scores for line, scores in zip(table.lines[1:], others, strict=True)
+    }
+    assert len(differences.lines) == 3
+    for line in differences.lines:
+        baseline = baselines[line.cells[1].text]
+        for mine, theirs, less in zip(own, baseline, line.cells[2:5], strict=True):
+            assert float(less.text) == pytest.approx(mine - theirs, abs=0.0011)
 
 
 def test_maps_too_coarse_for_a_lesion_have_no_scores_and_say_what_the_lesion_itself_would_reach(

@@ -174,31 +174,34 @@ class Reference:
     Args:
         name: such as ``centred Gaussian (7 x 7)``.
         means: its mean scores by column name.
-        images: how many were scored.
+        images: how many were scored, the mean of folds.
     """
 
     name: str
     means: Mapping[str, float]
-    images: int
+    images: float
 
 
-def references(runs: Mapping[str, CamScores | None]) -> list[Reference]:
+def references(rows: Mapping[str, tuple[Sequence[CamScores], Values]]) -> list[Reference]:
     """Return the ceiling and the baselines, once for each set of images, size of masks and shape of maps.
 
     Args:
-        runs: scores by a row's name; those alike share their references.
+        rows: by a row's name, the scores of its runs, of all folds and seeds, and the row's values, in which the
+            references are averaged as the row's own scores are. Rows whose runs are alike share their references.
     """
-    sets: dict[tuple[tuple[int, int], int, tuple[str, ...]], tuple[str, CamScores]] = {}
-    for row, run in runs.items():
-        if run is not None:
-            sets.setdefault((run.shape, run.size, tuple(sorted(run.image_ids.tolist()))), (row, run))
+    sets: dict[tuple[tuple[int, int], int, tuple[str, ...]], tuple[str, CamScores, Values]] = {}
+    for row, (runs, values) in rows.items():
+        if runs:
+            images = {name for run in runs for name in run.image_ids.tolist()}
+            sets.setdefault((runs[0].shape, runs[0].size, tuple(sorted(images))), (row, runs[0], values))
     shapes = [(shape, size) for shape, size, _ in sets]
     found = []
-    for (shape, size, _), (row, run) in sets.items():
+    for (shape, size, _), (row, run, values) in sets.items():
         sizes = f" at {size} px" if len({each for each, _ in shapes}) < len(set(shapes)) else ""
         of_row = f", of {row}" if shapes.count((shape, size)) > 1 else ""
         which = f" ({shape[0]} x {shape[1]}{sizes}{of_row})"
-        for name, scores in (("the lesion itself: ceiling", run.ceiling), *run.baselines.items()):
-            means = {score: float(values.mean()) for score, values in scores.items()}
-            found.append(Reference(name + which, means, len(run.image_ids)))
+        ends = {"the lesion itself: ceiling": "oracle"} | {name: BASELINES[name] for name in run.baselines}
+        for name, end in ends.items():
+            means = {score: values[f"{score}_{end}"] for score in run.ceiling}
+            found.append(Reference(name + which, means, values[IMAGES]))
     return found

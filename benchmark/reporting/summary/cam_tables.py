@@ -102,7 +102,10 @@ def _scores(rows: dict[str, BoardRow], dash: str) -> CamTable:
         )
         for name, row in rows.items()
     ]
-    for each in references({name: row.first.cam_scores for name, row in rows.items()}):
+    of_rows = {
+        name: ([run.cam_scores for run in row.results if run.cam_scores], row.values) for name, row in rows.items()
+    }
+    for each in references(of_rows):
         means = {**each.means, IMAGES: each.images}
         texts = [each.name, *(column.text(means[column.name]) for column in columns), *[""] * (1 + checked)]
         lines.append(Line(tuple(map(Cell, texts)), reference=True))
