@@ -269,7 +269,7 @@ COLUMNS: tuple[Column, ...] = (
     _whole("limit", "limit", "How many images of the data set were used (--limit).", of_record="data.limit"),
     _whole("n_train", "training images", "Images to train.", of_record="data.n_train"),
     _whole("n_validation", "validation images",
-        "Images by which the epoch is chosen.", of_record="data.n_validation"),
+        "Images that train nothing: whatever is chosen is chosen by them.", of_record="data.n_validation"),
     _whole("n_test", "test images", "Images to test.", of_record="data.n_test"),
     Column("weights_policy", "weights policy", "The weights that were asked for.", of_record="weights.policy"),
     Column("fell_back", "fell back", "Whether weights that were asked for could not be had.", Kind.TRUTH,

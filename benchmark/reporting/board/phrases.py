@@ -58,7 +58,7 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
         f"{train} images to train, {validation} to validate (mean of {folds} folds); each of {tested} images is "
         "tested once."
         if folds > 1
-        else f"{train} images to train, {validation} to validate (the epoch is chosen by them), {tested} to test."
+        else f"{train} images to train, {validation} to validate{_chooses(rows)}, {tested} to test."
     )
     notes.append(sizes + (f" The class without a tumour is {data.negative_class}." if data.negative_class else ""))
     notes.append(patient_note(data))
@@ -73,6 +73,19 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
         verb = "is" if guesses == 1 else "are"
         notes.append(f"{guesses} of {len(rows)} rows {verb} not shown to be better than guessing.")
     return notes
+
+
+def _chooses(rows: Sequence[BoardRow]) -> str:
+    """Return in brackets whether the validation images choose the epoch that is kept, as a recipe may ask."""
+    by_them = {
+        result.record.recipe.early_stopping.restore_best
+        for row in rows
+        for result in row.results
+        if result.record.recipe is not None
+    }
+    if by_them == {True}:
+        return " (the epoch is chosen by them)"
+    return " (of some rows the epoch is chosen by them)" if True in by_them else ""
 
 
 def patient_note(data: DataFacts) -> str:
