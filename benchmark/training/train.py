@@ -34,7 +34,8 @@ class Training:
 
     Args:
         history: a line for each epoch.
-        best_epoch: number of the epoch that was best by what the recipe monitors, from 1.
+        best_epoch: number of the epoch whose weights were judged, from 1: the best by what the recipe monitors, or the
+            last, as the recipe says.
         timings: where the time went, in seconds.
         predictions: of the validation and test images.
         train_images_per_s, train_images_per_s_iqr: median and interquartile range over windows of some steps;
@@ -107,7 +108,7 @@ def train(
     progress = fitted.progress
     return Training(
         history=tuple(progress.history),
-        best_epoch=progress.best_epoch,
+        best_epoch=fitted.final_epoch,
         timings=loop.timings(),
         predictions=predictions,
         train_images_per_s=None if quartiles is None else float(quartiles[1]),
