@@ -37,6 +37,8 @@ def fuzzed(examples: int) -> settings:
 def watched(out: Path, seconds: float = MOST_SECONDS, memory: int = MOST_BYTES) -> Iterator[None]:
     """Assert that the block writes below one folder only, and takes no more than so many seconds and bytes.
 
+    What was computed of a row may be kept in this user's own cache, under the name of a hash.
+
     Args:
         out: the folder.
         seconds: of this process's own computing, so that other work on the machine does not count.
@@ -81,8 +83,18 @@ def _look(event: str, arguments: tuple[Any, ...]) -> None:
             continue
         path = Path(_folder_of(arguments) if event != "open" else "", os.fsdecode(place))
         target = path.parent.resolve() / path.name  # what a link at its end points to is not changed, but the link
-        if not target.is_relative_to(_folders[-1]):
+        if not target.is_relative_to(_folders[-1]) and not _is_kept(target):
             _strays.append(f"{event} {target}")
+
+
+def _is_kept(target: Path) -> bool:
+    """Return whether a path is that of an entry of the statistics in this user's cache, or on the way to one."""
+    kept = Path(os.environ["TUMORBOARD_CACHE"]).resolve() / "statistics"
+    if kept.is_relative_to(target):
+        return target == kept or target == kept.parent
+    below = target.relative_to(kept).parts if target.is_relative_to(kept) else ()
+    hashes = [part.removeprefix(".unfinished-").removesuffix(".npz") for part in below]
+    return 1 <= len(below) <= 2 and all(set(name) <= set("0123456789abcdef-") for name in hashes)
 
 
 def _folder_of(arguments: tuple[Any, ...]) -> str:

@@ -109,8 +109,8 @@ def upsample(maps: Floats, size: int) -> npt.NDArray[np.float32]:
         size: in pixels.
     """
     rows, columns = _weights(maps.shape[1], size), _weights(maps.shape[2], size)
-    enlarged: npt.NDArray[np.float32] = rows @ maps.astype(np.float32) @ columns.T
-    return enlarged
+    # in float64, so that points which are equal stay equal, whatever order a processor adds in
+    return np.asarray(rows @ maps.astype(np.float64) @ columns.T, dtype=np.float32)
 
 
 def averaged(maps: npt.NDArray[np.generic], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
@@ -124,19 +124,19 @@ def averaged(maps: npt.NDArray[np.generic], shape: tuple[int, int]) -> npt.NDArr
     found = np.empty((len(maps), *shape), dtype=np.float32)
     step = max(1, min(_CHUNK, _CHUNK_PIXELS // max(1, maps.shape[1] * maps.shape[2])))
     for start in range(0, len(maps), step):
-        found[start : start + step] = rows @ maps[start : start + step].astype(np.float32) @ columns.T
+        found[start : start + step] = rows @ maps[start : start + step].astype(np.float64) @ columns.T
     return found
 
 
-def _areas(large: int, small: int) -> npt.NDArray[np.float32]:
+def _areas(large: int, small: int) -> npt.NDArray[np.float64]:
     """Return means over ``small`` intervals of ``large`` samples as a matrix, shape (small, large)."""
     edges = np.arange(small + 1) * (large / small)
     starts = np.arange(large)
     overlap = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
-    return np.asarray(np.maximum(overlap, 0) * (small / large), dtype=np.float32)
+    return np.asarray(np.maximum(overlap, 0) * (small / large))
 
 
-def _weights(small: int, large: int) -> npt.NDArray[np.float32]:
+def _weights(small: int, large: int) -> npt.NDArray[np.float64]:
     """Return the linear interpolation from ``small`` to ``large`` samples as a matrix, shape (large, small)."""
     at = np.clip((np.arange(large) + 0.5) * small / large - 0.5, 0, small - 1)
     below = np.minimum(np.floor(at).astype(np.int64), small - 1)
@@ -145,7 +145,7 @@ def _weights(small: int, large: int) -> npt.NDArray[np.float32]:
     matrix = np.zeros((large, small))
     np.add.at(matrix, (np.arange(large), below), 1 - share)
     np.add.at(matrix, (np.arange(large), above), share)
-    return matrix.astype(np.float32)
+    return matrix
 
 
 # --- scores -------------------------------------------------------------------------------------------------------

@@ -90,6 +90,10 @@ def load_costs(path: Path) -> Costs:
 
 
 def _cost(value: object, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise UserError(f"{where} is {value!r}; a cost is a number from 0 up.")
-    return float(value)
+    try:
+        cost = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # an integer beyond what a float can be
+        cost = math.inf
+    if not math.isfinite(cost) or cost < 0:
+        raise UserError(f"{where} is {repr(value)[:40]}; a cost is a number from 0 up.")
+    return cost

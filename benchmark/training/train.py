@@ -34,8 +34,8 @@ class Training:
 
     Args:
         history: a line for each epoch.
-        best_epoch: number of the epoch whose weights were judged, from 1: the best by what the recipe monitors, or the
-            last, as the recipe says.
+        best_epoch: number of the epoch whose weights were judged, from 1: the best by what the recipe monitors, or
+            the last, as the recipe says.
         timings: where the time went, in seconds.
         predictions: of the validation and test images.
         train_images_per_s, train_images_per_s_iqr: median and interquartile range over windows of some steps;

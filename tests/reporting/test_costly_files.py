@@ -152,7 +152,7 @@ def test_what_never_ends(kind: str, place: str, tmp_path: Path, tables_of_the_go
 def test_many_records_that_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each within its bounds; of all together, what fits into the bound of a folder."""
     monkeypatch.setattr(
-        "benchmark.records.store.MAX_HELD_BYTES", 4 * sum(array.nbytes for array in vars(GOOD[1]).values())
+        "benchmark.records.store.MAX_HELD_BYTES", 2 * sum(array.nbytes for array in vars(GOOD[1]).values())
     )
 
     for seed in range(12):
