@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 from click.core import ParameterSource
 
+from benchmark.cli.cluster_options import cluster_options
 from benchmark.cli.data_options import data_options
 from benchmark.cli.option_values import (
     backbone_names,
@@ -29,7 +30,6 @@ from benchmark.cli.option_values import (
 from benchmark.cli.standard_streams import open_missing, silence
 from benchmark.cli.track import track_option
 from benchmark.errors import UserError, nearest
-from benchmark.execution.executors.table import EXECUTORS
 from benchmark.text import plain
 
 # Commands by where they are: nothing is imported until it is used. (attribute, one line of help)
@@ -297,29 +297,7 @@ def _one_value_each(args: list[str]) -> list[str]:
     "one for each GPU.  [default: auto]",
 )
 @track_option
-@click.option(
-    "--executor",
-    type=click.Choice(tuple(EXECUTORS)),
-    default="local",
-    show_default=True,
-    help="What runs the workers: this machine, or a cluster.",
-)
-@click.option(
-    "--cluster",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="What each worker asks of a cluster, as TOML: GPUs, cores, memory, how many at once.",
-)
-@click.option(
-    "--ray-address",
-    metavar="ADDRESS",
-    help="A running Ray cluster, such as HOST:PORT; without one, --executor ray starts Ray on this machine.",
-)
-@click.option(
-    "--detach",
-    is_flag=True,
-    help="With --executor slurm, leave when all is in the queue; status DIR and the same command tell how far it is.",
-)
+@cluster_options
 @click.option("--note", default="", metavar="TEXT", help="Words of your own to keep with the new runs.")
 @click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong; also after a command.")
 @click.version_option(package_name="tumorboard", prog_name="tumorboard")
