@@ -30,7 +30,8 @@ _OPTIONS = (
     click.option(
         "--detach",
         is_flag=True,
-        help="With --executor slurm, leave when all is in the queue; status DIR and the same command tell how far it is.",
+        help="With --executor slurm, leave when all is in the queue; status DIR and the same command tell how far it "
+        "is.",
     ),
 )
 
