@@ -128,7 +128,9 @@ def _do_runs(
         unread = (lambda: None) if leaves else control.finish
         with Display(console, len(plan.jobs), on_unread=unread) as display:
             watcher: Watcher = display
-            if tracking is not None:
+            if (
+                tracking is not None and not leaves
+            ):  # a queue shows some epochs only: its runs are told with the board
                 from benchmark.tracking.session import Watchers
 
                 watcher = Watchers(display, tracking)

@@ -93,7 +93,10 @@ class Pseudonyms:
                 "weights": weights.model_copy(
                     update={name: without_paths(getattr(weights, name)) for name in ("policy", "requested", "loaded")}
                 ),
-                "cam": record.cam if cams else None,
+                "cam": record.cam.model_copy(update={"reason": without_paths(record.cam.reason)})
+                if cams and record.cam
+                else None,
+                "corruption": None,  # what was decided of spoilt images is not published
                 "provenance": {name: record.provenance[name] for name in _PROVENANCE if name in record.provenance},
             }
         )

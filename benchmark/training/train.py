@@ -74,7 +74,7 @@ def train(
     oom: str = "fail",
     caching: Caching | None = None,
 ) -> Training:
-    """Train, keep the best epoch, predict the validation and test images once.
+    """Train, keep the epoch that the recipe asks for, predict the validation and test images once.
 
     Args:
         engine: built for ``recipe``.

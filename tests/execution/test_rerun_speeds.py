@@ -31,7 +31,10 @@ def records(out: Path) -> dict[str, Record]:
 
 def test_speeds_are_measured_anew_and_scores_stay(tmp_path: Path) -> None:
     bench = Bench.of(tmp_path, PLUGIN)
-    words = ("--backbone", "test/good", "test/keras", "--epochs", "2", "--cam", "4", "--keep-models", "none")
+    words = (
+        *("--backbone", "test/good", "test/keras", "--epochs", "2", "--cam", "4", "--keep-models", "none"),
+        *("--set", "testing.flips=horizontal"),
+    )
     assert bench.run(*words).returncode == 0
     store, before = RecordStore(bench.out), records(bench.out)
     arrays = {name: store.predictions(record) for name, record in before.items()}

@@ -127,5 +127,6 @@ def test_logits_of_views_are_those_of_the_mean() -> None:
     found = softmax(logits_of_views(forward, pixels, forward(pixels), "all"))
     expected = np.mean([softmax(forward(np.flip(pixels, axes))) for axes in AXES["all"]], axis=0)
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert logits_of_views(forward, pixels, forward(pixels), "none") is not None
+    alone = logits_of_views(forward, pixels, forward(pixels), "none")
+    np.testing.assert_allclose(softmax(alone), softmax(forward(pixels)), atol=1e-6)
     assert mirrored(pixels, "none") == []

@@ -85,7 +85,17 @@ def ray_executor(plan: "Plan", request: "Request") -> "RayExecutor":
         )
     count = cluster.at_once or room
     _check_nodes(ray)
-    return RayExecutor(ray, plan.out, cluster, share, min(count, len(plan.jobs)), request.timeout)
+    return RayExecutor(ray, plan.out, cluster, share, min(count, len(plan.jobs)), request.timeout, _needs(plan))
+
+
+def _needs(plan: "Plan") -> list[str]:
+    """Return what a node must see beside the results folder to do runs without anything being sent to it."""
+    needs: set[Path] = set()
+    for job in plan.jobs:
+        needs |= {job.data_folder, *job.settings.plugins}
+        if isinstance(job.weights.source, Path):
+            needs.add(job.weights.source)
+    return sorted(map(str, needs))
 
 
 def _connect(address: str | None) -> Any:
@@ -163,10 +173,18 @@ class RayExecutor:
         share: what each slot asks for.
         count: the most slots.
         timeout: the most seconds that one run may take, ``None`` for no limit.
+        needs: what a node must see beside the results folder to work in it: images, plug-ins, weights.
     """
 
     def __init__(
-        self, ray: Any, out: Path, cluster: Cluster, share: Share, count: int, timeout: float | None
+        self,
+        ray: Any,
+        out: Path,
+        cluster: Cluster,
+        share: Share,
+        count: int,
+        timeout: float | None,
+        needs: Sequence[str],
     ) -> None:
         self._ray, self._out, self._count = ray, out, count
         token = uuid4().hex
@@ -178,6 +196,7 @@ class RayExecutor:
             "scratch": None if cluster.scratch is None else str(cluster.scratch),
             "out": str(out),
             "mark": str(self._mark),
+            "needs": needs,
             "token": token,
             "command": hash_json([this_machine().partition(" ")[0], str(out)])[:16],
         }

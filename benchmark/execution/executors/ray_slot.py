@@ -34,6 +34,7 @@ class Slot:
         timeout: seconds that a run may take, ``None`` for no limit.
         scratch: a folder of the node; with it the node reads and writes nothing of the command's folders.
         out: the results folder of the command, with ``mark`` in it, a file that holds ``token``.
+        needs: what must be seen as well for runs to be done in that folder: images, plug-ins, weights.
         command: a name of that folder that no other has.
     """
 
@@ -46,6 +47,7 @@ class Slot:
         scratch: str | None,
         out: str,
         mark: str,
+        needs: list[str],
         token: str,
         command: str,
     ) -> None:
@@ -54,7 +56,8 @@ class Slot:
         self._place = Place(0, environment, Silence(), timeout, memory)
         self._out = Path(out)
         self._files: NodeFiles | None = None
-        if scratch is not None or not _sees(Path(mark), token):
+        shared = _sees(Path(mark), token) and all(Path(path).exists() for path in needs)
+        if scratch is not None or not shared:
             self._files = NodeFiles(None if scratch is None else Path(scratch), command)
         self._changed = threading.Condition()
         self._events: list[Mapping[str, Any]] = []

@@ -205,7 +205,7 @@ class SlurmExecutor:
         for number, share in enumerate(shares(jobs, cluster.at_once)):
             before = ancestors(share, self._plan.jobs)
             work = ElementJobs(
-                jobs=(*before, *share), rerun=request.rerun, rerun_speeds=request.rerun_speeds,
+                jobs=(*before, *share), rerun=request.rerun,
                 only_failed=request.only_failed, timeout=request.timeout,
                 attempts_before={job.key: DONE_BEFORE for job in before}
                 | {job.key: attempt_of(self._store, job.key) for job in share},

@@ -47,12 +47,12 @@ class ElementJobs(BaseModel):
 
     Args:
         jobs: in the order in which they are done.
-        rerun, rerun_speeds, only_failed, timeout: as of :class:`~benchmark.execution.planning.request.Request`.
+        rerun, only_failed, timeout: as of :class:`~benchmark.execution.planning.request.Request`.
         attempts_before: which attempt wrote the latest record of each run, when the element was submitted: what it
             did before it was put into the queue again is not done twice. ``DONE_BEFORE`` for runs that were done then
             and from which others continue.
         save_seconds: how long before its end a job is told of it.
-        cpus: cores of the job; ``None`` where it has all of its node.
+        cpus: cores that were asked for; ``None`` where that was left to Slurm, which then normally gives one.
         installation: what decides results and is installed where the job was submitted.
     """
 
@@ -60,7 +60,6 @@ class ElementJobs(BaseModel):
 
     jobs: tuple[Job, ...]
     rerun: bool
-    rerun_speeds: bool
     only_failed: bool
     timeout: float | None
     attempts_before: dict[str, str | None]
@@ -208,9 +207,7 @@ class _Doing:
             _require_reachable(work.jobs)
             _require_equal(work.installation)
             jobs = tuple(for_this_node(job, work.cpus) for job in work.jobs)
-            request = Request(
-                rerun=work.rerun, rerun_speeds=work.rerun_speeds, only_failed=work.only_failed, timeout=work.timeout
-            )
+            request = Request(rerun=work.rerun, only_failed=work.only_failed, timeout=work.timeout)
             self._summary = Controller(
                 Runs(jobs[0].out, jobs), request, LocalExecutor(work.timeout, (threads_of(work.cpus),)),
                 self._control, self.log, attempts_before=work.attempts_before,

@@ -250,7 +250,10 @@ class Arrivals:
             plugins = {"plugins": job.settings.plugins}  # as they were named, and not as the node has them
             settings = record.settings and record.settings.model_copy(update=plugins)
             RecordStore(job.out).write(
-                record.model_copy(update={"settings": settings}), arrived.predictions(record), arrived.cams(record)
+                record.model_copy(update={"settings": settings}),
+                arrived.predictions(record),
+                arrived.cams(record),
+                arrived.corrupted(record),
             )
         log = job.model_copy(update={"out": self.folder}).log
         if log.is_file():

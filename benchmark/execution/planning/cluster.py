@@ -41,9 +41,10 @@ class Cluster(BaseModel):
     Args:
         gpus: GPUs of a worker, 0 or 1, as a run uses no more than one. ``None`` is one where the plan's runs are for
             a GPU that this machine has.
-        cpus: cores of a worker, and threads of its arithmetic. ``None`` is an even share of a node's cores.
+        cpus: cores of a worker, and threads of its arithmetic. ``None`` is an even share of the smallest node's cores
+            with Ray, and with Slurm what Slurm gives where nothing is asked for, normally one.
         memory: bytes that a worker and all that it starts may take; a run that takes more ends as ``oom``.
-        at_once: the most workers at a time; ``None`` is as many as there is room for.
+        at_once: the most workers at a time, with Slurm of one submission; ``None`` is as many as there is room for.
         bfloat16: whether the cluster's GPUs compute in bfloat16, which ``precision = "auto"`` then chooses; asked of
             the user, because the plan is made before any of them is seen.
         partition, account: of Slurm, handed on as they are.
@@ -54,7 +55,8 @@ class Cluster(BaseModel):
         ray_address: of a running Ray cluster (``HOST:PORT``, ``ray://HOST:PORT``, ``auto``); ``None`` starts Ray on
             this machine alone.
         scratch: a folder of each node for what a run needs until it is done; its record then comes home through
-            Ray. ``None`` is the results folder itself where a node sees it, else a temporary folder.
+            Ray. ``None`` is the results folder itself where a node sees it, else ``cluster/`` in the node's cache,
+            which stays, and may be deleted while nothing runs there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -73,7 +73,7 @@ def measured_again(
         low, middle, high = np.percentile(loop.speeds or [np.nan], [25, 50, 75])
         if loop.speeds:
             speeds |= {"train_images_per_s": float(middle), "train_images_per_s_iqr": float(high - low)}
-    again = measure(engine, data, split.test, before.batch_size, report=report)
+    again = measure(engine, data, split.test, before.batch_size, job.run.recipe.testing.flips, report=report)
     return earlier.model_copy(
         update={
             "throughput": again.model_copy(update=speeds),

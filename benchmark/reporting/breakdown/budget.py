@@ -21,8 +21,9 @@ TITLE = "What tuning was worth: validation macro-F1 by trials"
 READING = (
     "The expected best macro-F1 on validation images after k of the learning rates that were tried, were they drawn "
     "at random (Dodge et al. 2019); a rate at which training diverged counts as 0. Rows compare at one budget: "
-    "where lines cross, which row is better depends on how much tuning each may have. It is the score that choices "
-    "were made by, so that its end lies above what test images give. Every value stands in budget.csv."
+    "where lines cross, which row is better depends on how much tuning each may have. A run takes the rate of the "
+    "lowest validation loss, which need not be the one of the best macro-F1; the best of several scores on the same "
+    "images is optimistic, so expect less on test images. Every value stands in budget.csv."
 )
 COLUMNS = (
     *("comparison_group", "backbone", "framework", "weights", "recipe", "trials", "expected_best_val_macro_f1"),

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.draws.corruptions import MOST_CELLS, SEVERITIES
 from benchmark.evaluation.bootstrap import Estimate
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.breakdown.corruptions import Robustness, robustness_of
@@ -25,7 +26,7 @@ _DIFFERENT = (
     "Rows did not see the same pixels, as they read images at different sizes: the same severity of noise, blur and "
     "resolution is not the same for them."
 )
-_PART = "Each image was shown 25 of the 35 pictures, chosen by its id, the same for each row. "
+_PART = "Each image was shown {most} of the {all} pictures, chosen by its id, the same for each row. "
 
 
 def robustness_markdown(found: Robustness | None, picture: str) -> list[str]:
@@ -73,7 +74,10 @@ def spoilt_images(rows: Sequence[BoardRow]) -> str:
 def reading(found: Robustness) -> str:
     """Return how the table is read, and which rows are not in it."""
     pixels = _SAME if found.same_pixels else _DIFFERENT
-    text = _READING.format(pixels=pixels, shown="" if found.whole else _PART, reference=found.names[found.reference])
+    part = _PART.format(most=MOST_CELLS, all=SEVERITIES * len(found.corruptions))
+    text = _READING.format(
+        pixels=pixels, shown="" if found.whole else part, reference=found.names[found.reference]
+    )
     return text + (f" Not asked about these images: {', '.join(found.others)}." if found.others else "")
 
 
