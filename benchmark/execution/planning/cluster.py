@@ -55,8 +55,8 @@ class Cluster(BaseModel):
         ray_address: of a running Ray cluster (``HOST:PORT``, ``ray://HOST:PORT``, ``auto``); ``None`` starts Ray on
             this machine alone.
         scratch: a folder of each node for what a run needs until it is done; its record then comes home through
-            Ray. ``None`` is the results folder itself where a node sees it, else ``cluster/`` in the node's cache,
-            which stays, and may be deleted while nothing runs there.
+            Ray. ``None`` is the results folder itself where a node sees it and what runs read, else ``cluster/`` in
+            the node's cache, which stays, and may be deleted while nothing runs there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -75,9 +75,7 @@ def reading(found: Robustness) -> str:
     """Return how the table is read, and which rows are not in it."""
     pixels = _SAME if found.same_pixels else _DIFFERENT
     part = _PART.format(most=MOST_CELLS, all=SEVERITIES * len(found.corruptions))
-    text = _READING.format(
-        pixels=pixels, shown="" if found.whole else part, reference=found.names[found.reference]
-    )
+    text = _READING.format(pixels=pixels, shown="" if found.whole else part, reference=found.names[found.reference])
     return text + (f" Not asked about these images: {', '.join(found.others)}." if found.others else "")
 
 
