@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,22 +38,39 @@ def lab() -> Iterator[Path]:
 
 
 def done_by(user: int, action: Callable[[Path], object], out: Path) -> None:
-    """Do something as a member of the lab, in a process of its own that has imported what it needs already."""
-    child = os.fork()
-    if child:
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        return
-    try:
-        os.setgroups([])
-        os.setgid(LAB)
-        os.setuid(user)
-        os.umask(0o002)
-        os.environ["HOME"] = os.environ["TUMORBOARD_CACHE"] = "/nonexistent"
-        action(out)
-        os._exit(0)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
+    """Do something as a member of the lab, in a new process: other tests leave threads here, which a fork may not
+    survive.
+    """
+    command = [sys.executable, "-c", _AS_MEMBER, action.__name__, str(user), str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+_AS_MEMBER = """
+import sys
+from pathlib import Path
+from tests.execution import test_shared_places
+name, user, out = sys.argv[1:]
+test_shared_places.as_member(int(user), getattr(test_shared_places, name), Path(out))
+"""
+
+
+def as_member(user: int, action: Callable[[Path], object], out: Path) -> None:
+    """Do something as a member of the lab, once root has done it elsewhere: all that it imports is there then, as
+    Python itself may lie where the member can't read.
+    """
+    with tempfile.TemporaryDirectory() as elsewhere:
+        record(Path(elsewhere))
+        claimed(Path(elsewhere)).close()
+        if action is not claim_and_die:
+            action(Path(elsewhere))
+    os.setgroups([])
+    os.setgid(LAB)
+    os.setuid(user)
+    os.umask(0o002)
+    os.environ["HOME"] = os.environ["TUMORBOARD_CACHE"] = "/nonexistent"
+    action(out)
 
 
 def record(out: Path) -> None:
@@ -65,6 +81,10 @@ def claimed(out: Path) -> Claims:
     claims = Claims(out)
     assert claims.take("ab" * 32)
     return claims
+
+
+def claim_and_release(out: Path) -> None:
+    claimed(out).close()
 
 
 def claim_and_die(out: Path) -> None:
@@ -98,11 +118,11 @@ def test_claims_and_locks_work_for_both(lab: Path, tmp_path: Path) -> None:
     claimed(tmp_path).close()
     lock(tmp_path)
     for user in (ANNA, BORIS):
-        done_by(user, lambda out: claimed(out).close(), lab)
+        done_by(user, claim_and_release, lab)
     # Anna's process dies with its claim; Boris's takes it over, and clears it away
     done_by(ANNA, claim_and_die, lab)
     assert len(list((lab / "internal/claims").iterdir())) == 1
-    done_by(BORIS, lambda out: claimed(out).close(), lab)
+    done_by(BORIS, claim_and_release, lab)
     assert list((lab / "internal/claims").iterdir()) == []
     for user in (ANNA, BORIS):
         done_by(user, lock, lab)

@@ -70,7 +70,7 @@ def test_pictures_and_gallery_say_which_rows_they_show(board: Board, tmp_path: P
     paths = write_plots(board, tmp_path)
     drawn = {path.stem: path.read_text() for path in paths if path.suffix == ".svg"}
     for stem, text in drawn.items():
-        named = re.findall(r">([\w/]*_\d{3})<", text)
+        named = re.findall(r">([\w/]*_\d{3})(?:: [\d.]+)?<", text)  # a legend may have a score beside it
         assert 0 < len(set(named)) <= 2 * MOST_DRAWN, stem
         assert f"{ROWS} rows" in text, stem
     write_gallery(board, {}, tmp_path)
