@@ -5,9 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from simulated import FOUR, Study, explained
 
 from benchmark.hashing import hash_file, hash_json
+from benchmark.records.corrupted import Corrupted, CorruptionFacts
+from benchmark.records.record import Cams, Predictions, Record
 from benchmark.records.store import RecordStore, short
 from benchmark.reporting.board.board import Board
 from benchmark.reporting.documents.reference_report import with_reports
@@ -19,7 +22,20 @@ from benchmark.reporting.results import load_results
 
 SMALL = Study(patients=8, slices=1)
 GOOD, OTHER = SMALL.run(FOUR[0]), SMALL.run(FOUR[1])
-BAD = explained(SMALL, FOUR[2], finds=True)
+
+
+def _explained_and_asked() -> tuple[Record, Predictions, Cams, Corrupted]:
+    """Return a run with heat maps and decisions of spoilt images."""
+    record, predictions, cams = explained(SMALL, FOUR[2], finds=True)
+    test = predictions.part("test")
+    decisions = np.repeat(test.probabilities.argmax(axis=1)[None], 10, axis=0).reshape(2, 5, -1).astype(np.int16)
+    names = ("noise", "blur")
+    facts = CorruptionFacts(names=names, pictures=decisions.size, images_per_s=10.0, pixels_hash="0" * 64)
+    corrupted = Corrupted(test.image_ids, np.array(names), decisions)
+    return record.model_copy(update={"corruption": facts}), predictions, cams, corrupted
+
+
+BAD = _explained_and_asked()
 
 
 def folder_of(out: Path) -> Path:

@@ -121,10 +121,13 @@ def test_a_suite_of_gigabytes(tmp_path: Path, tables_of_the_good: list[str]) -> 
     )
 
 
+ARRAYS = ("records/{}/predictions.npz", "records/{}/cams.npz", "records/{}/corruptions.npz")
 PLACES = ("suites/x.json", "parity/x.json", "thumbnails/{}.zip", "records/{}/record.json", "records/{}/SHA256SUMS")
 
 
-@pytest.mark.parametrize("place", [*PLACES, "records/{}/predictions.npz", "records/{}/cams.npz"])
+@pytest.mark.parametrize(
+    "place", [*PLACES, *(f"records/{{}}/{name}.npz" for name in ("predictions", "cams", "corruptions"))]
+)
 @pytest.mark.parametrize("kind", ["pipe", "kernel", "zeros", "sparse"])
 def test_what_never_ends(kind: str, place: str, tmp_path: Path, tables_of_the_good: list[str]) -> None:
     """Pipes, devices, the kernel's log, two terabytes of nothing, wherever a folder has files."""

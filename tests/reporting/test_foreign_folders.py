@@ -239,7 +239,7 @@ def test_a_record_that_no_run_leaves_is_named(
 
 
 def test_losses_of_a_run_that_diverged_are_a_gap(tmp_path: Path) -> None:
-    record, predictions, _ = BAD
+    record, predictions, *_ = BAD
     epochs = (record.history[0].model_copy(update={"train_loss": float("nan"), "val_loss": float("inf")}),)
     record = record.model_copy(update={"history": (*epochs, *record.history[1:])})
     RecordStore(tmp_path).write(record, predictions)

@@ -127,7 +127,7 @@ def test_whatever_the_arrays_are(
     """Types, shapes and values that no run leaves, in files that are sound as files, with fitting checksums."""
     out = tmp_path_factory.mktemp("arrays")
     folder = folder_of(out)
-    file = data.draw(st.sampled_from(["predictions.npz", "cams.npz"]))
+    file = data.draw(st.sampled_from(["predictions.npz", "cams.npz", "corruptions.npz"]))
     arrays = dict(np.load(folder / file))
     for name in data.draw(st.lists(st.sampled_from(sorted(arrays)), min_size=1, max_size=2, unique=True)):
         how = data.draw(st.sampled_from(["any", "type", "value", "fortran", "cut", "gone"]))
@@ -172,7 +172,8 @@ def test_whatever_the_bytes_of_a_file_are(
     certificate = out / "parity" / "a.json"
     certificate.parent.mkdir()
     certificate.write_text('{"torch": "a", "keras": "b"}')
-    files = [folder / "predictions.npz", folder / "cams.npz", folder / "record.json", path, out / "suites/study.json"]
+    names = ("predictions.npz", "cams.npz", "corruptions.npz", "record.json")
+    files = [*(folder / name for name in names), path, out / "suites/study.json"]
     file = data.draw(st.sampled_from([*files, certificate]))
     content = bytearray(file.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
