@@ -268,24 +268,29 @@ class RecordStore:
         return Predictions(**held.shared(arrays, computed, hash_json(own)))
 
     def _read_cams(self, name: str, record: Record) -> Cams | None:
-        arrays = self._read_arrays(name, _CAMS, _CAMS_KINDS)
-        if arrays is None:
-            return None
-        cams = Cams(**arrays)
-        wrong = problem_with_cams(cams, len(record.data.class_names))
-        if wrong:
-            raise Refused(wrong)
-        return cams
+        return self._read_sound(name, record, _CAMS, _CAMS_KINDS, Cams, problem_with_cams)
 
     def _read_corrupted(self, name: str, record: Record) -> Corrupted | None:
-        arrays = self._read_arrays(name, _CORRUPTED, _CORRUPTED_KINDS)
+        return self._read_sound(name, record, _CORRUPTED, _CORRUPTED_KINDS, Corrupted, problem_with_corrupted)
+
+    def _read_sound(
+        self,
+        name: str,
+        record: Record,
+        file: str,
+        kinds: Mapping[str, tuple[str, int]],
+        made_of: Callable[..., _T],
+        problem: Callable[[_T, int], str | None],
+    ) -> _T | None:
+        """Return what the arrays of a file make, ``None`` without the file; refused where that is not sound."""
+        arrays = self._read_arrays(name, file, kinds)
         if arrays is None:
             return None
-        corrupted = Corrupted(**arrays)
-        wrong = problem_with_corrupted(corrupted, len(record.data.class_names))
+        made = made_of(**arrays)
+        wrong = problem(made, len(record.data.class_names))
         if wrong:
             raise Refused(wrong)
-        return corrupted
+        return made
 
     def _read_arrays(
         self, name: str, file: str, kinds: Mapping[str, tuple[str, int]]
