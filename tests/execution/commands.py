@@ -103,7 +103,9 @@ class Bench:
         return [sys.executable, "-m", "benchmark", *own, *WORDS, *words]
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "TUMORBOARD_CACHE": str(self.images.parent / "cache"), "OMP_NUM_THREADS": "1"}
+        """Return the variables of a command; one thread, as another number adds the same numbers in another order."""
+        one = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
+        return {**os.environ, "TUMORBOARD_CACHE": str(self.images.parent / "cache"), **one}
 
     def run(self, *words: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
         """Do a command to its end."""
