@@ -1,4 +1,4 @@
-"""The leaderboard: records in, tables and plots out. Scores are computed anew from the records each time."""
+"""The leaderboard: records in, tables and plots out. Scores are computed from the records alone."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +20,7 @@ from benchmark.reporting.breakdown.cross_matrix import cross_sentences
 from benchmark.reporting.ensembles import Ensembles, with_ensembles
 from benchmark.reporting.figures.head_masks import Heads
 from benchmark.reporting.figures.thumbnails import Thumbnails
+from benchmark.reporting.large_boards.kept_runs import KeptRuns
 from benchmark.reporting.summary.answers import answer_lines
 from benchmark.reporting.summary.reference_rows import with_references
 from benchmark.text import plain
@@ -57,7 +58,9 @@ def read_board(
     Raises:
         UserError: a folder has no record at all, or an ensemble can't be made.
     """
-    stored = gather(folders)
+    kept = KeptStatistics.of_user()
+    runs = KeptRuns(kept)
+    stored = gather(folders, runs.sound)
     heads = {name: Heads(Thumbnails(folders, name)) for name in {record.data.fingerprint for record, _ in stored}}
     results = [
         evaluate(
@@ -66,6 +69,7 @@ def read_board(
             stored.cams.get(record.key),
             heads[record.data.fingerprint],
             stored.corrupted.get(record.key),
+            runs.scored_of(stored.contents[record.key]),
         )
         for record, predictions in stored
     ]
@@ -75,7 +79,6 @@ def read_board(
     ]
     if ensembles is not None:
         results = with_ensembles(results, ensembles.asked, ensembles.weights)
-    kept = KeptStatistics.of_user()
     board = with_certificates(make_board(results, stored.problems, costs, kept), folders)
     kept.tidy()
     return with_references(board, costs)
