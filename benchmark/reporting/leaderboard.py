@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 from benchmark.atomic_files import write_atomically
 from benchmark.errors import UserError
@@ -27,11 +28,27 @@ from benchmark.text import plain
 
 
 @dataclass(frozen=True)
+class PageFile:
+    """How the page is written.
+
+    Args:
+        name: of its file.
+        images: ``inside`` it, so that it is one file, or files ``beside`` it, which a browser fetches when they come
+            into view.
+        guided: whether a ``README.txt``, which says what every file is, is written beside a whole board.
+    """
+
+    name: str = "leaderboard.html"
+    images: Literal["inside", "beside"] = "inside"
+    guided: bool = True
+
+
+@dataclass(frozen=True)
 class WrittenBoard:
     """A leaderboard that was written.
 
     Args:
-        page: the path of ``leaderboard.html``.
+        page: the path of the page.
         answers: the board's answer, a sentence an entry.
         board: what was written, without the rows that were not asked for.
     """
@@ -106,6 +123,7 @@ def write_leaderboard(
     say: Callable[[str], None] = lambda text: None,
     ensembles: Ensembles | None = None,
     measured: Mapping[str, Values] = MappingProxyType({}),
+    page_file: PageFile = PageFile(),
 ) -> WrittenBoard:
     """Write the tables (CSV, Markdown, LaTeX), the plots, the gallery and the interactive page of results folders.
 
@@ -117,6 +135,7 @@ def write_leaderboard(
         say: is told what is being done, a few words at a time.
         ensembles: rows that are averages of others.
         measured: by the key of a run, values of columns that were measured beside it.
+        page_file: how the page is written.
 
     Raises:
         UserError: there is no record at all, an ensemble can't be made, the view asks for what is not there, or the
@@ -131,6 +150,8 @@ def write_leaderboard(
     from benchmark.reporting.figures.fonts import letters_note
     from benchmark.reporting.figures.montage import copy_montages
     from benchmark.reporting.figures.plots import write_plots  # matplotlib takes its time
+    from benchmark.reporting.page.data import Thumbnails as Pictures
+    from benchmark.reporting.page.images import write_images
     from benchmark.reporting.page.page import page
 
     folders = list(folders) or [out]
@@ -145,7 +166,8 @@ def write_leaderboard(
     if view:
         write_atomically(out / VIEW_MARK, f"A part of the board of {_shown(folders)}: {view}\n")
     else:
-        write_guide(out)
+        if page_file.guided:
+            write_guide(out)
         (out / VIEW_MARK).unlink(missing_ok=True)
     for folder in folders:
         copy_montages(folder, out)
@@ -164,6 +186,7 @@ def write_leaderboard(
     say("Writing tables and the page")
     write_tables(board, out, breakdowns)
     write_reports(reports, out)
-    page_file = out / "leaderboard.html"
-    write_atomically(page_file, page(board, thumbnails, breakdowns, guided=not view))
-    return WrittenBoard(page_file, (*cross_sentences(breakdowns.matrices), *answer_lines(board)), board)
+    pictures: Pictures = write_images(thumbnails, out) if page_file.images == "beside" else thumbnails
+    written = out / page_file.name
+    write_atomically(written, page(board, pictures, breakdowns, guided=page_file.guided and not view))
+    return WrittenBoard(written, (*cross_sentences(breakdowns.matrices), *answer_lines(board)), board)
