@@ -21,10 +21,13 @@ from benchmark.reporting.breakdown.cross_matrix import cross_sentences
 from benchmark.reporting.ensembles import Ensembles, with_ensembles
 from benchmark.reporting.figures.head_masks import Heads
 from benchmark.reporting.figures.thumbnails import Thumbnails
+from benchmark.reporting.large_boards.beside import can_work_beside, done_beside
 from benchmark.reporting.large_boards.kept_runs import KeptRuns
 from benchmark.reporting.summary.answers import answer_lines
 from benchmark.reporting.summary.reference_rows import with_references
 from benchmark.text import plain
+
+_MANY = 100  # rows from which on a second process pays
 
 
 @dataclass(frozen=True)
@@ -176,17 +179,21 @@ def write_leaderboard(
     say("Breaking scores down")
     facts = {fingerprint: read_image_facts(folders, fingerprint) for fingerprint in fingerprints}
     breakdowns = breakdowns_of(board, facts)
-    say("Drawing figures")
-    write_plots(board, out)
-    write_breakdown_plots(board, breakdowns, out)
-    say("Drawing heat maps")
-    write_cam_plots(board, thumbnails, out)
-    say("Drawing the gallery")
-    write_gallery(board, thumbnails, out)
-    say("Writing tables and the page")
-    write_tables(board, out, breakdowns)
-    write_reports(reports, out)
-    pictures: Pictures = write_images(thumbnails, out) if page_file.images == "beside" else thumbnails
     written = out / page_file.name
-    write_atomically(written, page(board, pictures, breakdowns, guided=page_file.guided and not view))
+
+    def write_what_has_images() -> None:
+        write_gallery(board, thumbnails, out)
+        pictures: Pictures = write_images(thumbnails, out) if page_file.images == "beside" else thumbnails
+        write_atomically(written, page(board, pictures, breakdowns, guided=page_file.guided and not view))
+
+    say("Drawing figures")
+    with done_beside(write_what_has_images, beside=len(board.rows) >= _MANY and can_work_beside()):
+        write_plots(board, out)
+        write_breakdown_plots(board, breakdowns, out)
+        say("Drawing heat maps")
+        write_cam_plots(board, thumbnails, out)
+        say("Writing tables")
+        write_tables(board, out, breakdowns)
+        write_reports(reports, out)
+        say("Drawing the gallery, writing the page")
     return WrittenBoard(written, (*cross_sentences(breakdowns.matrices), *answer_lines(board)), board)
