@@ -14,7 +14,7 @@ data) is not resampled; over folds there is Nadeau and Bengio's test (:mod:`benc
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -149,7 +149,7 @@ class Bootstrap:
     def __init__(self, clusters: int, seed: int = 0, resamples: int = RESAMPLES) -> None:
         self.seed = seed
         self.resamples = resamples
-        self.draws = self._draw(clusters)  # uint16, shape (B, G): how often each cluster is drawn
+        self.draws = _drawn(clusters, resamples, seed)  # uint16, shape (B, G): how often each cluster is drawn
         self._by_cluster = np.ascontiguousarray(self.draws.T)
         # as numbers to multiply with, kept where all are held at once anyway: every score of every row needs them
         whole = clusters * resamples <= _CHUNK
@@ -213,14 +213,18 @@ class Bootstrap:
             return 0.0, 0
         return float(values.var(ddof=1)) / len(values), len(values) - 1
 
-    def _draw(self, count: int) -> npt.NDArray[np.uint16]:
-        """Return how often each cluster is drawn in each resample: shape (B, G)."""
-        generator = np.random.default_rng([self.seed, 0])
-        step = max(1, _CHUNK // count)
-        sizes = [min(step, self.resamples - i) for i in range(0, self.resamples, step)]
-        chances = np.full(count, 1 / count)
-        drawn = [generator.multinomial(max(1, count - 1), chances, size).astype(np.uint16) for size in sizes]
-        return np.concatenate(drawn)
+
+@lru_cache(maxsize=2)  # the blocks of a board, and pairs across them, are of the same images
+def _drawn(count: int, resamples: int, seed: int) -> npt.NDArray[np.uint16]:
+    """Return how often each of G clusters is drawn in each of B resamples: shape (B, G)."""
+    generator = np.random.default_rng([seed, 0])
+    step = max(1, _CHUNK // count)
+    sizes = [min(step, resamples - i) for i in range(0, resamples, step)]
+    chances = np.full(count, 1 / count)
+    drawn = [generator.multinomial(max(1, count - 1), chances, size).astype(np.uint16) for size in sizes]
+    found = np.concatenate(drawn)
+    found.setflags(write=False)
+    return found
 
 
 def _exact_in_single(parts: Floats) -> bool:

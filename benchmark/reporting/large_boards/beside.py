@@ -53,10 +53,11 @@ def _started(work: Callable[[], object]) -> int | None:
         return child if child > 0 else None
     code = 1
     try:
-        # the locks of the old ones may have been held by a thread that the copy has not
-        sys.stdout = sys.stderr = Path(os.devnull).open("w")
-        work()
-        code = 0
+        with Path(os.devnull).open("w") as nowhere:
+            # the locks of the old ones may have been held by a thread that the copy has not
+            sys.stdout = sys.stderr = nowhere
+            work()
+            code = 0
     finally:
         os._exit(code)  # nothing of the caller's goes on in the copy
 
