@@ -74,10 +74,15 @@ def _as_json(scored_run: Scored) -> dict[str, Any]:
     }
 
 
-def _from_json(values: dict[str, Any]) -> Scored:
-    test = Scores(
-        values["auroc"],
-        np.array(values["confusion"], dtype=np.int64),
-        tuple(ClassScores(*of_class) for of_class in values["classes"]),
-    )
-    return Scored(RunScores(test, values["val_macro_f1"]), values["values"])
+def _from_json(values: dict[str, Any]) -> Scored | None:
+    """Return what an entry says, ``None`` where it is not whole."""
+    try:
+        return _scored_of(**values)
+    except (TypeError, ValueError, KeyError):
+        return None
+
+
+def _scored_of(auroc: float, confusion: Any, classes: Any, val_macro_f1: float, values: dict[str, Any]) -> Scored:
+    rows = np.array(confusion, dtype=np.int64)
+    test = Scores(auroc, rows, tuple(ClassScores(*of_class) for of_class in classes))
+    return Scored(RunScores(test, val_macro_f1), dict(values))
