@@ -149,7 +149,7 @@ def test_an_array_is_unpacked_once_and_only_what_is_packed_alike(packed: bytes) 
     damaged[60] ^= 1
     with pytest.raises(Refused):
         read_arrays(bytes(damaged), {"labels": ("i", 1)}, unpacked=10_000, known=known)
-    with pytest.raises(Refused, match="whole numbers|text"):  # of another kind than was asked for
+    with pytest.raises(Refused, match="not text"):  # of another kind than was asked for
         read_arrays(packed, {"labels": ("U", 1)}, unpacked=10_000, known=known)
     with pytest.raises(Refused, match="too large"):
         read_arrays(packed, {"labels": ("i", 1)}, unpacked=100, known=known)
