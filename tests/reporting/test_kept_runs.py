@@ -146,7 +146,7 @@ def test_an_array_is_unpacked_once_and_only_what_is_packed_alike(packed: bytes) 
     assert read_arrays(packed, {"labels": ("i", 1)}, unpacked=10_000, known=known)["labels"] is first
     assert len(known) == 1
     damaged = bytearray(packed)
-    damaged[60] ^= 1
+    damaged[len(damaged) // 2] ^= 255
     with pytest.raises(Refused):
         read_arrays(bytes(damaged), {"labels": ("i", 1)}, unpacked=10_000, known=known)
     with pytest.raises(Refused, match="not text"):  # of another kind than was asked for

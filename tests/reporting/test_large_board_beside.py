@@ -66,7 +66,7 @@ def test_a_large_board_is_the_same_bytes_by_one_process_and_by_two(
     for number in range(ROWS):
         kind = TWELVE[number % len(TWELVE)]
         RecordStore(out).write(
-            *study.run(replace(kind, name=f"{kind.name}_{number:03d}", skill=kind.skill - 0.02 * number))
+            *study.run(replace(kind, name=f"{kind.name}_{number:03d}", skill=kind.skill - 0.01 * number))
         )
     monkeypatch.setenv("TUMORBOARD_CACHE", str(tmp_path / "cache"))
     written = []
