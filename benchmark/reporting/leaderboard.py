@@ -94,7 +94,11 @@ def read_board(
         for record, predictions in stored
     ]
     results = [
-        replace(result, score_values={**result.score_values, **measured.get(result.record.key, {})})
+        replace(
+            result,
+            score_values={**result.score_values, **measured.get(result.record.key, {})},
+            content=stored.contents[result.record.key],
+        )
         for result in results
     ]
     if ensembles is not None:
@@ -151,6 +155,7 @@ def write_leaderboard(
     from benchmark.reporting.documents.tables import write_tables
     from benchmark.reporting.figures.cams import write_cam_plots
     from benchmark.reporting.figures.fonts import letters_note
+    from benchmark.reporting.figures.kept_figures import KeptFigures
     from benchmark.reporting.figures.montage import copy_montages
     from benchmark.reporting.figures.plots import write_plots  # matplotlib takes its time
     from benchmark.reporting.page.data import Thumbnails as Pictures
@@ -180,15 +185,16 @@ def write_leaderboard(
     facts = {fingerprint: read_image_facts(folders, fingerprint) for fingerprint in fingerprints}
     breakdowns = breakdowns_of(board, facts)
     written = out / page_file.name
+    kept = KeptFigures(KeptStatistics.of_user())
 
     def write_what_has_images() -> None:
-        write_gallery(board, thumbnails, out)
+        write_gallery(board, thumbnails, out, kept)
         pictures: Pictures = write_images(thumbnails, out) if page_file.images == "beside" else thumbnails
         write_atomically(written, page(board, pictures, breakdowns, guided=page_file.guided and not view))
 
     say("Drawing figures")
     with done_beside(write_what_has_images, beside=len(board.rows) >= _MANY and can_work_beside()):
-        write_plots(board, out)
+        write_plots(board, out, kept)
         write_breakdown_plots(board, breakdowns, out)
         say("Drawing heat maps")
         write_cam_plots(board, thumbnails, out)

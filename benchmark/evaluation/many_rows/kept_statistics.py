@@ -6,6 +6,7 @@ pickle, and JSON. It is trusted like all of the cache, which nobody else may wri
 """
 
 import hashlib
+import itertools
 import json
 import os
 import zipfile
@@ -24,7 +25,7 @@ from benchmark.package_files import files
 from benchmark.version import __version__
 
 FOLDER = "statistics"
-_MOST = 50_000  # entries; beyond, the oldest are removed
+_MOST, _MOST_BYTES = 50_000, 2 * 2**30  # entries; beyond, the oldest are removed
 _PACKAGES = (  # whose code what is kept follows from
     "benchmark",
     "benchmark.draws",
@@ -35,6 +36,8 @@ _PACKAGES = (  # whose code what is kept follows from
     "benchmark.recipe",
     "benchmark.records",
     "benchmark.reporting.board",
+    "benchmark.reporting.documents",
+    "benchmark.reporting.figures",
     "benchmark.reporting.large_boards",
 )
 Entry = tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]  # JSON values, and arrays by name
@@ -66,7 +69,7 @@ class KeptStatistics:
             if isinstance(part, np.ndarray):
                 made.update(self._hash(part))
             else:
-                made.update(json.dumps(part, sort_keys=True).encode())
+                made.update(json.dumps(part, sort_keys=True, default=str).encode())
             made.update(b"\n")
         return made.hexdigest()
 
@@ -133,13 +136,16 @@ class KeptStatistics:
             unfinished.replace(path)  # what a power failure leaves half can't be read, and is computed again
 
     def tidy(self) -> None:
-        """Remove the oldest entries where there are very many."""
+        """Remove the oldest entries where there are very many, or they take very much."""
         if self._folder is None:
             return
         with suppress(OSError):
-            paths = sorted(self._folder.glob("*/*.*"), key=lambda path: path.stat().st_mtime)
-            for path in paths[: max(0, len(paths) - _MOST)]:
-                path.unlink(missing_ok=True)
+            entries = [(path, path.stat()) for path in self._folder.glob("*/*.*")]
+            entries.sort(key=lambda entry: -entry[1].st_mtime)
+            sizes = itertools.accumulate(status.st_size for _, status in entries)
+            for number, ((path, _), size) in enumerate(zip(entries, sizes, strict=True)):
+                if number >= _MOST or size > _MOST_BYTES:
+                    path.unlink(missing_ok=True)
 
     def _path(self, key: str, kind: str = "npz") -> Path:
         assert self._folder is not None

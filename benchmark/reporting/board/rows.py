@@ -38,6 +38,7 @@ class Result:
         cams: Grad-CAM maps of test images, ``None`` where there are none.
         cam_scores: the scores of these maps, ``None`` where no lesion is known.
         corrupted: what the network decided of spoilt test images, ``None`` where it was not asked.
+        content: a hash of the files that all this was read from, empty where it was not read.
     """
 
     record: Record
@@ -48,6 +49,7 @@ class Result:
     cams: Cams | None = None
     cam_scores: CamScores | None = None
     corrupted: Corrupted | None = None
+    content: str = ""
 
     @property
     def status(self) -> str:
