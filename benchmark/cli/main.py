@@ -294,7 +294,7 @@ def _one_value_each(args: list[str]) -> list[str]:
     callback=workers,
     metavar="N",
     help="How many runs go on side by side on this machine, each with a GPU, or with its share of the cores; auto is "
-    "one for each GPU.  [default: auto]",
+    "one for each GPU, and on a processor two where cores and memory allow.  [default: auto]",
 )
 @track_option
 @cluster_options
