@@ -82,10 +82,11 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def test_on_a_processor_auto_is_two_workers_and_a_number_shares_the_cores(
     cores: None, memory: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert worker_environments("auto", jobs(5, "cpu")) == ({"OMP_NUM_THREADS": "4", "TF_NUM_INTRAOP_THREADS": "4"},) * 2
+    half = {"OMP_NUM_THREADS": "4", "TF_NUM_INTRAOP_THREADS": "4"}
+    assert worker_environments("auto", jobs(5, "cpu")) == (half, half)
     assert worker_environments("auto", jobs(1, "cpu")) == ({},)
-    fixed = {"execution.deterministic": True, "execution.channels_last": "off", "execution.compile": "off"}
-    exact = a_run().recipe.with_values(fixed)
+    fixed = {"precision": "float32", "channels_last": "off", "compile": "off", "deterministic": True}
+    exact = a_run().recipe.with_values({f"execution.{name}": value for name, value in fixed.items()})
     assert worker_environments("auto", [*jobs(5, "cpu"), a_job(Path("out"), recipe=exact)]) == ({},)
     memory.available = 11 * 2**30
     assert worker_environments("auto", jobs(5, "cpu")) == ({},)

@@ -55,7 +55,7 @@ def _on_processor(jobs: Sequence[Job]) -> int:
 
 
 def largest_first(jobs: Sequence[Job], sizes: Mapping[str, int]) -> tuple[Job, ...]:
-    """Return jobs in an order that keeps workers side by side busy to the end: the largest networks of a library first.
+    """Return jobs so that workers side by side are busy to the end: the largest networks of a library first.
 
     Args:
         jobs: in the order in which they were asked for; kept where one continues from another.
