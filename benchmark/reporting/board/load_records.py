@@ -11,7 +11,7 @@ from benchmark.errors import UserError
 from benchmark.records.corrupted import Corrupted
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Cams, Predictions, Record
-from benchmark.records.store import RecordStore, Stored, short
+from benchmark.records.store import RecordStore, Sound, Stored, short
 
 Entry = tuple[Record, Predictions | None]
 
@@ -29,18 +29,24 @@ class Gathered(Stored):
     corrupted: Mapping[str, Corrupted] = field(default_factory=dict)
 
 
-def gather(folders: Sequence[Path]) -> Gathered:
+def gather(folders: Sequence[Path], sound: Sound | None = None) -> Gathered:
     """Return the records of several folders; what is not used, or was changed, is named in its problems.
 
     A run that is in two folders is used once: the one that is ``ok``, else that of the first folder.
+
+    Args:
+        folders: the results folders.
+        sound: which records are known to be sound, so that this is not looked into again.
 
     Raises:
         UserError: a folder has no records at all.
     """
     by_key: dict[str, tuple[Path, Entry]] = {}
     problems: list[str] = []
+    contents: dict[Path, Mapping[str, str]] = {}
     for folder in dict.fromkeys(path.resolve() for path in folders):
-        stored = RecordStore(folder).read_all()
+        stored = RecordStore(folder).read_all(sound)
+        contents[folder] = stored.contents
         if not stored.entries and not stored.problems:
             raise UserError(f"'{folder}' has no records of runs; give the folder that was --out of a run.")
         problems += [f"{folder}/{text}" if len(folders) > 1 else text for text in stored.problems]
@@ -57,7 +63,8 @@ def gather(folders: Sequence[Path]) -> Gathered:
     entries, changed = _one_order([entry for _, entry in by_key.values()])
     cams, damaged = _cams(entries, by_key)
     corrupted, lost = _corrupted(entries, by_key)
-    return Gathered(tuple(entries), (*problems, *changed, *damaged, *lost), cams, corrupted)
+    used = {key: contents[folder][key] for key, (folder, _) in by_key.items()}
+    return Gathered(tuple(entries), (*problems, *changed, *damaged, *lost), used, cams, corrupted)
 
 
 def _cams(entries: Sequence[Entry], by_key: Mapping[str, tuple[Path, Entry]]) -> tuple[dict[str, Cams], list[str]]:

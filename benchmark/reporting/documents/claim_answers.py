@@ -1,6 +1,5 @@
 """What records tell for a reporting checklist, one answer at a time; nothing is guessed."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -8,7 +7,6 @@ from benchmark.data.audit.audit import Audit
 from benchmark.data.audit.table import near_sentences
 from benchmark.evaluation.cam_metrics import CAM_METHODS
 from benchmark.evaluation.intervals import Interval
-from benchmark.evaluation.metrics import decide
 from benchmark.records.record import Record
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.phrases import data_notes
@@ -368,26 +366,6 @@ def explained(record: Record) -> str:
         if cam.images
         else cam.reason
     )
-
-
-def failures(rows: Sequence[BoardRow]) -> str:
-    """Return which errors are most frequent and which images every row gets wrong."""
-    confused: Counter[tuple[str, str]] = Counter()
-    wrong: list[set[str]] = []
-    for row in rows:
-        mine: set[str] = set()
-        for result in row.results:
-            if result.scores is None or result.predictions is None:
-                continue
-            test, names = result.predictions.part("test"), result.record.data.class_names
-            predicted = decide(test.probabilities)
-            mine |= {str(name) for name in test.image_ids[predicted != test.labels]}
-            confused.update((names[i], names[j]) for i, j in zip(test.labels, predicted, strict=True) if i != j)
-        wrong.append(mine)
-    most = "; ".join(f"{true} called {called} ({count})" for (true, called), count in confused.most_common(3))
-    shared = set.intersection(*wrong) if wrong else set()
-    often = f"Most frequent over all runs: {most or 'no error'}."
-    return f"{often} Wrong in every row: {len(shared)} images, see gallery.md."
 
 
 def limitations(rows: Sequence[BoardRow], ranking: Sequence[str]) -> str:

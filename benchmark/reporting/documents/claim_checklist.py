@@ -15,6 +15,7 @@ from benchmark.reporting.board.columns import in_output
 from benchmark.reporting.board.phrases import DISCLAIMER, rank_notes, seed_notes
 from benchmark.reporting.board.reproduce import command_of
 from benchmark.reporting.documents import claim_answers as answers
+from benchmark.reporting.documents.frequent_errors import frequent_errors
 from benchmark.reporting.documents.markdown_cells import cell, escaped, table
 
 _INTRODUCTION = f"""# Reporting checklist
@@ -122,7 +123,7 @@ _CLAIM: dict[str, tuple[tuple[str, str, _Answer], ...]] = {
         ("36", "Classes in each partition", _rows(answers.balance)),
         ("37", "Performance and its uncertainty", _text("The table below.")),
         ("38", "Diagnostic performance and its precision", _rows(answers.diagnostic)),
-        ("39", "Failure analysis", _rows(answers.failures)),
+        ("39", "Failure analysis", _rows(frequent_errors)),
         ("39", "Runs that did not finish", lambda group: answers.unfinished(group.all_rows)),
     ),
     "Discussion": (

@@ -1,7 +1,8 @@
 """The gallery: every missed tumour with its image, and what each row gave it (``gallery.md``, ``gallery*.png``)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,16 @@ import numpy as np
 
 from benchmark.atomic_files import write_atomically
 from benchmark.evaluation.metrics import Floats
+from benchmark.hashing import hash_bytes
 from benchmark.reporting.board.board import Board
 from benchmark.reporting.board.drawn_rows import drawn_note, drawn_rows
 from benchmark.reporting.board.image_cases import LABEL_ERRORS, Cases, heat_maps
 from benchmark.reporting.board.phrases import DISCLAIMER
 from benchmark.reporting.documents.markdown_cells import escaped, table
+from benchmark.reporting.figures.kept_figures import KeptFigures
 from benchmark.reporting.figures.labels import shortened
 from benchmark.reporting.figures.overlays import Line, draw_outline, grey, no_picture, outline
-from benchmark.reporting.figures.style import MM, figure, remove_others, save, set_height, title
+from benchmark.reporting.figures.style import MM, remove_others, set_height, title
 
 STEM = "gallery"
 MOST_SHEETS = 8  # of a comparison group: rows that read next to nothing would fill hundreds
@@ -64,13 +67,19 @@ class Sheet:
         return _CAPTION + self.side + 0.5 + _BAR * len(self.names) + _BELOW
 
 
-def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], out: Path) -> Path:
+def write_gallery(
+    board: Board,
+    thumbnails: Mapping[str, Mapping[str, bytes]],
+    out: Path,
+    kept: KeptFigures = KeptFigures(),  # noqa: B008 - no state
+) -> Path:
     """Write the gallery of every comparison group as Markdown, and its images as sheets (PNG and SVG).
 
     Sheets of an earlier board are removed.
 
     Args:
         thumbnails: JPEGs by fingerprint and image id.
+        kept: sheets that were drawn before.
 
     Returns:
         The path of the Markdown.
@@ -90,14 +99,41 @@ def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], o
         drawn = numbered[: MOST_SHEETS * sheet.across * sheet.down]
         for start in range(0, len(drawn), sheet.across * sheet.down):
             stem = STEM if not sheets else f"{STEM}_{len(sheets) // 2 + 1}"
-            with figure(width_mm=WIDTH_MM) as made:
-                shown = drawn[start : start + sheet.across * sheet.down]
-                draw_sheet(made, sheet, cases, some, shown, start, pictures, lesions)
-                sheets += save(made, out, stem)
+            images = drawn[start : start + sheet.across * sheet.down]
+            draw = partial(
+                draw_sheet, sheet=sheet, cases=cases, some=some, images=images, before=start, pictures=pictures,
+                lesions=lesions,
+            )  # fmt: skip
+            shown = _shown_on(sheet, cases, some, images, start, pictures, lesions)
+            sheets += kept.saved(out, stem, draw, shown, WIDTH_MM)
             stems.append(stem)
         parts += _text(cases, some, title(rows), stems, len(drawn))
     remove_others(out, STEM, sheets)
     return write_atomically(out / f"{STEM}.md", "\n\n".join(parts) + "\n")
+
+
+def _shown_on(
+    sheet: Sheet,
+    cases: Cases,
+    some: Cases,
+    images: Sequence[int],
+    before: int,
+    pictures: Mapping[str, bytes],
+    lesions: Mapping[str, list[Line]],
+) -> list[Any]:
+    """Return all that :func:`draw_sheet` shows."""
+    names = [cases.image_ids[i] for i in images]
+    jpegs = [pictures.get(name) for name in names]
+    return [
+        [astuple(sheet), before, len(cases.rows), cases.classes, cases.negative, title([cases.rows[0]])],
+        [[name, None if jpeg is None else hash_bytes(jpeg)] for name, jpeg in zip(names, jpegs, strict=True)],
+        [lesions.get(name, []) for name in names],
+        cases.labels[images],
+        cases.missed[:, images].sum(axis=0),
+        (cases.predicted[:, images] >= 0).sum(axis=0),
+        some.predicted[:, images],
+        some.probabilities[:, images],
+    ]
 
 
 def _lesions(cases: Cases) -> dict[str, list[Line]]:
