@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,10 @@ import numpy.typing as npt
 from benchmark.child_process import end, messages, start
 from benchmark.engines import engine_entry
 from benchmark.errors import UserError
-from benchmark.models.answers import Answers, Seen, Unlike, answers
+from benchmark.models.answers import Answers, Unlike, answers
 from benchmark.models.description import Model
 from benchmark.models.images import AskedImage
-
-Progress = Callable[[int, int], None]  # images done, images in all
+from benchmark.models.seen import Progress, Seen
 
 
 @dataclass(frozen=True)

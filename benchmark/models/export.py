@@ -2,17 +2,15 @@
 
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.atomic_files import flush, tidy_folder, write_atomically
+from benchmark.atomic_files import flush, put_in_place, tidy_folder, write_atomically
 from benchmark.data.preparation.cache import cache_root
 from benchmark.data.preparation.prepare import load_prepared
 from benchmark.errors import UserError
@@ -105,7 +103,8 @@ def export_model(
                 f"{len(pixels)} images (at most {TOLERANCE:g} is allowed), {changed} decisions changed; it is not "
                 "kept."
             )
-        _put(written, home / name)
+        _flush(written)
+        put_in_place(written, home / name)
     export = Export(
         file=name, target=target, whole=whole, runtime=str(told["runtime"]), images=len(pixels),
         largest_difference=difference, changed_decisions=changed, sha256=_hash(home / name),
@@ -125,7 +124,7 @@ def proof_pixels(model: Model, source: str | None) -> npt.NDArray[np.uint8]:
         UserError: there are none.
     """
     if source is not None:
-        from benchmark.models.load import prepared
+        from benchmark.models.prepared import prepared
 
         size, rule = model.input.size, model.input.resize
         images = open_images(source, model.class_names, unlabelled=True)[:PROOF_IMAGES]
@@ -152,19 +151,10 @@ def _probabilities(path: Path) -> npt.NDArray[np.float64]:
         return np.asarray(left["probabilities"], dtype=np.float64)
 
 
-def _put(written: Path, target: Path) -> None:
-    """Rename what was written beside its place; what stood there is put aside first, and then removed."""
+def _flush(written: Path) -> None:
+    """Wait until a file, or a folder with all that is in it, is on the disk."""
     for path in (*written.rglob("*"), written):
         flush(path)
-    old = target.with_name(f".old-{target.name}-{uuid4().hex[:8]}")
-    if target.exists():
-        target.rename(old)
-    written.rename(target)
-    flush(target.parent)
-    if old.is_dir():
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        old.unlink(missing_ok=True)
 
 
 def _hash(path: Path) -> str:

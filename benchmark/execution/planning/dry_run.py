@@ -30,6 +30,7 @@ from benchmark.recipe import Recipe
 from benchmark.records.failures import outcome_of_exit
 from benchmark.records.store import RecordStore
 from benchmark.text import plain
+from benchmark.training.views import AXES
 
 # For one network, and for all of a plan.
 _SECONDS_EACH, _SECONDS_ALL = 180.0, 900.0
@@ -133,7 +134,8 @@ def expected_seconds(job: Job, pace: Pace, done: "Before") -> float:
     epochs = recipe.epochs * max(1, len(recipe.tuning.learning_rates))
     each = pace.inference if pace.rest is None else pace.rest
     training = epochs * (steps * pace.step + data.n_validation * each) + (data.n_validation + data.n_test) * each
-    spoilt = min(SEVERITIES * len(job.settings.corruptions), MOST_CELLS) * data.n_test * pace.inference
+    pictures = min(SEVERITIES * len(job.settings.corruptions), MOST_CELLS) * data.n_test
+    spoilt = pictures * len(AXES[recipe.testing.flips]) * pace.inference
     seconds = pace.build + pace.first_step + training + spoilt + pace.explaining
     new_worker, new_network, new_prefix = done.add(job)
     seconds += pace.start if new_worker else 0.0
