@@ -49,5 +49,5 @@ def _harmless(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    text = "".join(c if c.isprintable() or c == " " else "\ufffd" for c in value)
+    text = value if value.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in value)
     return f"'{text}" if value[:1] in _FORMULAS else text

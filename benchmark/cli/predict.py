@@ -129,11 +129,13 @@ def write(said: "Answers", judged: "Judged | None", models: "list[Model]", targe
 
 
 def _write(table: "pd.DataFrame", path: Path) -> Path:
-    from benchmark.atomic_files import write_atomically
-    from benchmark.csv_text import csv_text
+    from benchmark.atomic_files import written_file
+    from benchmark.csv_text import write_columns
 
-    lines = ({str(name): value for name, value in line.items()} for line in table.to_dict("records"))
-    return write_atomically(path, csv_text(lines, list(table.columns)))
+    columns = [[None if value != value else value for value in table[name].tolist()] for name in table.columns]
+    with written_file(path) as unfinished:
+        write_columns(unfinished, columns, [str(name) for name in table.columns])
+    return path
 
 
 def described(said: "Answers") -> list[str]:

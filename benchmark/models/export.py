@@ -15,13 +15,13 @@ from benchmark.data.preparation.cache import cache_root
 from benchmark.data.preparation.prepare import load_prepared
 from benchmark.errors import UserError
 from benchmark.evaluation.metrics import decide
+from benchmark.export_targets import TARGETS, Reader, targets_of
 from benchmark.hashing import hash_file
 from benchmark.models.ask import in_child
 from benchmark.models.card import card
 from benchmark.models.description import CARD, EXPORTS, Export, Model, short_hash
 from benchmark.models.images import open_images
 from benchmark.models.keep import PROOF_IMAGES
-from benchmark.models.targets import TARGETS
 
 TOLERANCE = 1e-3  # of a probability: more, and the file does not compute this network
 
@@ -46,7 +46,7 @@ def export_model(
 
     Args:
         folder: of the model.
-        target: one of :data:`~benchmark.models.targets.TARGETS`.
+        target: one of :data:`~benchmark.export_targets.TARGETS`.
         whole: whether the file takes uint8 images and gives probabilities.
         source: of the images on which it is compared; by default test images of the model's own data, as far as they
             are prepared on this machine.
@@ -57,17 +57,7 @@ def export_model(
     """
     model = Model.read(folder)
     model.check_files(folder)
-    engine = TARGETS[target].engine
-    if engine == "tensorflow" and model.saved.reader != "keras":
-        raise UserError(
-            f"{model.backbone.name} is a torch network, which has no {target}: give --to onnx, torchscript or "
-            "torch-export."
-        )
-    if engine == "torch" and model.backbone.library == "keras_cv":
-        raise UserError(
-            f"{model.backbone.name} is read by keras-cv, which imports TensorFlow, and {target} is written by torch: "
-            "two frameworks can't share a process. Give --to savedmodel or tflite."
-        )
+    engine = writer_of(model, target)
     pixels = proof_pixels(model, source)
     name = TARGETS[target].file(target, whole=whole)
     home = folder / EXPORTS
@@ -115,6 +105,22 @@ def export_model(
     described.write(folder)
     write_atomically(folder / CARD, card(described))
     return Proof(export, home / name)
+
+
+def writer_of(model: Model, target: str) -> str:
+    """Return the engine that writes a model for a target; raises ``UserError`` where none does."""
+    reader: Reader = "torch" if model.saved.reader != "keras" else "keras"
+    if reader == "keras" and model.backbone.library == "keras_cv":
+        reader = "keras-cv"
+    engine = TARGETS[target].engines.get(reader)
+    if engine is None:
+        *others, last = targets_of(reader)
+        why = ", whose layers torch can't read" if reader == "keras-cv" else ""
+        raise UserError(
+            f"{model.backbone.name} is a network of {reader}{why}, which has no {target}: give --to "
+            f"{', '.join(others)} or {last}."
+        )
+    return engine
 
 
 def proof_pixels(model: Model, source: str | None) -> npt.NDArray[np.uint8]:

@@ -58,9 +58,9 @@ def predict(loaded: LoadedModel, asked: dict[str, Any], answers: Any) -> dict[st
         rows = spread(seen.trained_on, asked["explain"])
         if len(rows):
             chosen = np.flatnonzero(seen.read)[rows]
-            predicted = seen.logits[rows].argmax(axis=1)
-            pixels, maps, reason = loaded.explain([images[k] for k in chosen], predicted.astype(np.int64))
-            arrays |= {"explained": chosen, "explained_pixels": pixels, "maps": maps}
+            predicted = seen.logits[rows].argmax(axis=1).astype(np.int64)
+            pixels, maps, reason = loaded.explain([images[k] for k in chosen], predicted)
+            arrays |= {"explained": chosen, "explained_pixels": pixels, "maps": maps, "explained_classes": predicted}
     np.savez(asked["leave"], **arrays)
     return {"reason": reason}
 

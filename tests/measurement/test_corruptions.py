@@ -42,7 +42,8 @@ class Watched(SoftmaxEngine):
         self.seen: list[Any] = []
         recipe = load_recipe("default").with_values({"optimizer.name": "sgd", "size": SIZE})
         kernel = np.random.default_rng(1).normal(0, 1, (48, 3)).astype(np.float32)
-        weights = {"kernel": kernel, "bias": np.zeros(3, np.float32)}
+        bias = -0.5 * kernel.sum(axis=0)  # so that grey of middle brightness has no class, and decisions differ
+        weights = {"kernel": kernel, "bias": bias}
         backbone = Backbone("numpy/softmax", "numpy", lambda num_classes: weights, input_size=SIZE)
         self.build(BuildSpec(backbone, recipe, 3, SIZE, None, 0))
 
