@@ -143,7 +143,7 @@ def test_images_unlike_those_of_training_get_no_decision(bench: Bench, tmp_path:
         assert said in odd["warning"]
     assert rows["broken.png"]["decision"] == ""
     assert "can't be read" in rows["broken.png"]["warning"]
-    assert "No decision for 1 images" in done.stdout
+    assert "No decision, as unlike the training images (see 'warning'): 1." in done.stdout
     assert "label" not in rows["usual.jpg"]
 
 

@@ -113,9 +113,7 @@ def report_files(folder: Path, model: Model) -> None:
                 print(f"  {name}: {error}", flush=True)
                 continue
             told = f"{made.largest_difference:.2g}, {made.changed_decisions} decisions, {made.latency_p50_ms:.2f} ms"
-            print(
-                f"  {name}: {made.largest_difference:.2g}, {made.changed_decisions} decisions, {latency}", flush=True
-            )
+            print(f"  {name}: {told}", flush=True)
 
 
 def report_speed(folder: Path, name: str, images: int, rounds: int) -> None:
