@@ -115,9 +115,9 @@ def writer_of(model: Model, target: str) -> str:
     engine = TARGETS[target].engines.get(reader)
     if engine is None:
         *others, last = targets_of(reader)
-        why = ", whose layers torch can't read" if reader == "keras-cv" else ""
+        why = " (its layers bring TensorFlow with them)" if reader == "keras-cv" else ""
         raise UserError(
-            f"{model.backbone.name} is a network of {reader}{why}, which has no {target}: give --to "
+            f"{model.backbone.name} is a network of {reader}, which has no {target}{why}: give --to "
             f"{', '.join(others)} or {last}."
         )
     return engine

@@ -320,5 +320,5 @@ def test_an_export_that_computes_something_else_is_not_kept(
     with pytest.raises(UserError, match=r"by up to 0\.01 on 24 images \(at most 0\.001 is allowed\), 0 decisions"):
         export.export_model(folder, "torchscript", whole=True)
     assert Model.read(folder).exports == before
-    with pytest.raises(UserError, match="is a torch network, which has no tflite"):
+    with pytest.raises(UserError, match="is a network of torch, which has no tflite"):
         export.export_model(folder, "tflite", whole=True)
