@@ -26,7 +26,7 @@ from benchmark.models.answers import answers
 from benchmark.models.description import Model
 from benchmark.models.feature_distance import TrainingFeatures
 from benchmark.models.images import AskedImage, Pixels
-from benchmark.models.prepared import BATCH, batches, prepared
+from benchmark.models.prepared import BATCH, batches, helpers, prepared
 from benchmark.models.seen import Distances, Logits, Progress, Seen, SeenParts
 from benchmark.recipe import Head, Recipe
 from benchmark.records.outcomes import RunFailure
@@ -78,14 +78,14 @@ class LoadedModel:
             progress: gets the number of images that are done, and of all.
         """
         seen = SeenParts(len(self.class_names))
-        with ThreadPoolExecutor(1) as aside:  # distances are computed while the network reads the next images
-            for batch in batches(images, self.model.input.size, self.model.input.resize):
-                seen.add(batch, *self._answers(batch.pixels, aside))
+        with helpers() as pool:
+            for batch in batches(images, self.model.input.size, self.model.input.resize, pool):
+                seen.add(batch, *self._answers(batch.pixels, pool))
                 progress(len(seen), len(images))
             return seen.together(frozenset() if self.training is None else self.training.trained_on)
 
-    def _answers(self, pixels: Pixels, aside: ThreadPoolExecutor) -> tuple[Logits, Future[Distances] | None]:
-        """Return logits of some images, and where features are known their distances, once they are computed."""
+    def _answers(self, pixels: Pixels, pool: ThreadPoolExecutor) -> tuple[Logits, Future[Distances] | None]:
+        """Return logits of some images, and where features are known their distances, which a thread computes."""
         if not len(pixels):
             return np.zeros((0, len(self.class_names)), dtype=np.float32), None
         first, features = self._forward(pixels)
@@ -93,7 +93,7 @@ class LoadedModel:
         logits = logits_of_views(forward, pixels, first, self.model.recipe.testing.flips)
         if self.training is None or not features.shape[1]:
             return logits, None
-        return logits, aside.submit(self.training.distances, features)
+        return logits, pool.submit(self.training.distances, features)
 
     def explain(
         self, images: Sequence[AskedImage], classes: npt.NDArray[np.int64]

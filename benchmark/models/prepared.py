@@ -56,18 +56,25 @@ class Batch:
     problems: list[str]
 
 
-def batches(images: Sequence[AskedImage], size: int, rule: Resize) -> Iterator[Batch]:
-    """Yield images in batches of 32; the next ones are decoded meanwhile."""
-    threads = usable_cpus()
-    ahead = _AHEAD + threads * _PIECE // BATCH  # enough for every thread
-    with ThreadPoolExecutor(threads) as pool:
-        begun: deque[_Begun] = deque()
-        for start in range(0, len(images), BATCH):
-            begun.append(_Begun(pool, images[start : start + BATCH], size, rule))
-            if len(begun) > ahead:
-                yield begun.popleft().finished()
-        while begun:
+def helpers() -> ThreadPoolExecutor:
+    """Return threads that work beside the one that computes, to which one processor is left."""
+    return ThreadPoolExecutor(_threads(), thread_name_prefix="prepare")
+
+
+def _threads() -> int:
+    return max(1, usable_cpus() - 1)
+
+
+def batches(images: Sequence[AskedImage], size: int, rule: Resize, pool: ThreadPoolExecutor) -> Iterator[Batch]:
+    """Yield images in batches of 32; the next ones are decoded meanwhile by :func:`helpers`."""
+    ahead = _AHEAD + _threads() * _PIECE // BATCH  # enough for every thread
+    begun: deque[_Begun] = deque()
+    for start in range(0, len(images), BATCH):
+        begun.append(_Begun(pool, images[start : start + BATCH], size, rule))
+        if len(begun) > ahead:
             yield begun.popleft().finished()
+    while begun:
+        yield begun.popleft().finished()
 
 
 def prepared(image: AskedImage, size: int, rule: Resize) -> Pixels:

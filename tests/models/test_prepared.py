@@ -11,7 +11,7 @@ from benchmark.data.preparation.pixels import resized
 from benchmark.errors import UserError
 from benchmark.models.feature_distance import HASH_BYTES
 from benchmark.models.images import AskedImage
-from benchmark.models.prepared import BATCH, batches, prepared
+from benchmark.models.prepared import BATCH, batches, helpers, prepared
 
 
 def drawn(number: int) -> Any:
@@ -29,7 +29,8 @@ def unreadable() -> Any:
 @pytest.mark.parametrize("unread", [(), (0, 40, 69), range(70)])
 def test_batches_are_in_order_and_name_what_can_not_be_read(rule: Any, unread: Any) -> None:
     images = [AskedImage(str(k), unreadable if k in unread else partial(drawn, k)) for k in range(70)]
-    found = list(batches(images, 16, rule))
+    with helpers() as pool:
+        found = list(batches(images, 16, rule, pool))
     assert [len(batch.read) for batch in found] == [BATCH, BATCH, 6]
     read = [k for k in range(70) if k not in unread]
     assert np.flatnonzero(np.concatenate([batch.read for batch in found])).tolist() == read

@@ -32,7 +32,6 @@ OUTSIDE = Path(__file__).parents[1] / "models" / "outside"
 _SPEED = """
 import json, os, sys, time
 import numpy as np
-from functools import partial
 from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.models.description import Model
 from pathlib import Path
@@ -40,12 +39,11 @@ shut_out_other_framework(Model.read(Path(sys.argv[1])).engine)
 from benchmark.evaluation.temperature import softmax
 from benchmark.cli.predict import write
 from benchmark.models.answers import answers
-from benchmark.models.images import AskedImage
-from benchmark.models.load import load
+from benchmark.models.load import as_asked, load
 loaded, count, rounds = load(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 engine, size = loaded.engine, loaded.model.input.size
 pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
-images = [AskedImage(f"{number}.png", partial(np.copy, image)) for number, image in enumerate(pixels)]
+images = as_asked(pixels, loaded.class_names)
 def predict():
     write(answers([(loaded.model, loaded.ask(images))], images), None, [loaded.model], Path(sys.argv[4]))
 def pipeline():
@@ -134,7 +132,7 @@ def main() -> None:
     """Report on each model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path)
-    parser.add_argument("--images", type=int, default=512, help="images of a round")
+    parser.add_argument("--images", type=int, default=2048, help="images of a round")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", default="", help="how the names of the models' folders begin")
     parser.add_argument("--speed", action="store_true", help="measure predict's speed alone")
