@@ -140,7 +140,7 @@ def test_decisions_that_can_not_be_are_named_and_left_out(tmp_path: Path, change
     record, predictions, corrupted = spoilt(STUDY, FOUR[0], ("blur",))
     store(tmp_path, (record, predictions, replace(corrupted, **changes)))
     board = read_board(tmp_path)
-    assert any("decided of spoilt images can't be read" in text for text in board.problems)
+    assert any("The decisions of spoilt images of record" in text for text in board.problems)
     assert robustness_of(board.comparison_groups()[0]) is None
 
 

@@ -34,6 +34,7 @@ from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
 from benchmark.text import plain
+from benchmark.training.views import AXES
 
 # For one network, and for all of a plan.
 _SECONDS_EACH, _SECONDS_ALL = 180.0, 900.0
@@ -138,7 +139,8 @@ def expected_seconds(job: Job, pace: Pace, done: "Before") -> float:
     """
     data = job.data
     each = pace.inference if pace.rest is None else pace.rest
-    spoilt = min(SEVERITIES * len(job.settings.corruptions), MOST_CELLS) * data.n_test * pace.inference
+    pictures = min(SEVERITIES * len(job.settings.corruptions), MOST_CELLS) * data.n_test
+    spoilt = pictures * len(AXES[job.run.recipe.testing.flips]) * pace.inference
     tested = (data.n_validation + data.n_test) * each
     seconds = pace.build + training_seconds(job, pace) + tested + spoilt + pace.explaining
     new_worker, new_network, new_prefix = done.add(job)
