@@ -115,7 +115,7 @@ def _site(board: Board, folder: Path, fingerprints: list[str]) -> str:
         for fingerprint in fingerprints
     }
     facts = {fingerprint: read_image_facts([folder], fingerprint) for fingerprint in fingerprints}
-    return page(board, links, breakdowns_of(board, facts))
+    return page(board, links, breakdowns_of(board, facts), guide=CARD)
 
 
 def _write_models(out: Path, folder: Path, contents: Contents) -> list[str]:

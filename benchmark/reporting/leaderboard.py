@@ -9,7 +9,7 @@ from benchmark.atomic_files import write_atomically
 from benchmark.errors import UserError
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.many_rows.kept_statistics import KeptStatistics
-from benchmark.records.results_folder import RECORDS, VIEW_MARK, write_guide
+from benchmark.records.results_folder import GUIDE, RECORDS, VIEW_MARK, write_guide
 from benchmark.reporting.board.board import Board, make_board
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.filters import View
@@ -162,5 +162,5 @@ def write_leaderboard(
     write_tables(board, out, breakdowns)
     write_reports(reports, out)
     page_file = out / "leaderboard.html"
-    write_atomically(page_file, page(board, thumbnails, breakdowns, guided=not view))
+    write_atomically(page_file, page(board, thumbnails, breakdowns, guide="" if view else GUIDE))
     return WrittenBoard(page_file, (*cross_sentences(breakdowns.matrices), *answer_lines(board)), board)

@@ -466,6 +466,12 @@ def test_everything_is_inside(html: Path) -> None:
     assert len(text) < 4_000_000  # the libraries are packed
 
 
+def test_every_link_beside_the_page_leads_to_a_file(html: Path) -> None:
+    linked = re.findall(r'href="([^"#]+)"', html.read_text(encoding="utf-8").partition("</nav>")[0])
+    assert {"leaderboard.md", "columns.csv", "report.md", "gallery.md", "README.txt"} <= set(linked)
+    assert [name for name in linked if not (html.parent / name).is_file()] == []
+
+
 def test_twelve_rows_on_1311_images_stay_below_9_mb(results) -> None:
     study = Study(patients=1311, slices=1, grouped=False)
     out = results(study.run(reader) for reader in TWELVE)

@@ -31,7 +31,9 @@ def test_speed_plot_is_written_as_png_and_svg(results) -> None:
     with Image.open(out / "plot_macro_f1_vs_throughput.png") as image:
         assert image.width == pytest.approx(88 / 25.4 * 300, abs=2)
     svg = (out / "plot_macro_f1_vs_throughput.svg").read_text()
-    assert "tf_efficientnet_lite0" in svg  # text stays text: it can be searched and edited
+    assert ">tf_efficientnet_lite0<" in svg  # text stays text: it can be searched and edited
+    assert ">torch/baseline_cnn<" in svg  # of two that look alike the names are whole
+    assert ">keras/baseline_cnn<" in svg
     assert "synthetic" in svg
 
 

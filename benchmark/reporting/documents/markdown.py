@@ -77,8 +77,9 @@ def markdown(
 
 _READING = """## How to read this
 
-- **rank**, such as 1-3, holds the ranks that are left open: from 1 + the rows of the block that are significantly \
-better to all less those that are significantly worse. The ranks of all rows lie there at once with 95 % confidence. \
+- **rank**, such as 1-3: the row may be first, second or third of its block, and the test images do not tell which. The \
+first number is 1 + the rows of the block that are significantly better, the last is all rows less those that are \
+significantly worse. With 95 % confidence this holds for all rows at once. \
 A row that answers one class for every image has none and is compared with no other. A block is the same data, \
 split, test images, and pretrained or scratch weights. Rows that fell back to random weights, failed in part, or \
 whose split leaks have no rank. All pairs are in `comparisons.csv`.
@@ -272,7 +273,7 @@ def _dependence(rows: Sequence[BoardRow]) -> list[str]:
 
 def _selective(rows: Sequence[BoardRow]) -> list[str]:
     """Return what the rows are worth where they may leave images to somebody else."""
-    return ["### Where a network may say nothing", SELECTIVE_READING, _section(rows, "selective")]
+    return ["### If unsure answers are left to a radiologist", SELECTIVE_READING, _section(rows, "selective")]
 
 
 def _net_benefit(rows: Sequence[BoardRow]) -> list[str]:

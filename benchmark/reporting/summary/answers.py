@@ -3,7 +3,7 @@
 The page, ``leaderboard.md`` and the terminal say the same sentences.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmark.evaluation.comparison import Comparison
@@ -13,10 +13,12 @@ from benchmark.reporting.board.column import count
 from benchmark.reporting.board.folds import predictions_by_fold
 from benchmark.reporting.board.pairs import row_pairs
 from benchmark.reporting.figures.labels import full_names
+from benchmark.reporting.summary.sections import place_text, reasons
 
 MOST_NAMED = 12  # rows that a sentence names
 WITHIN = 0.02  # of the best macro-F1: among such rows the fastest is named
 DEMONSTRATION = "this is a demonstration; do not choose a backbone by it."
+LEAKING = "slices of one patient, or copies, are in training and in test: all scores here are too high."
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,12 @@ def answers(board: Board, rows: Sequence[BoardRow]) -> list[Answer]:
     if not any(row.values["n_runs"] for row in rows):
         return []
     first = [Answer("Simulated images", DEMONSTRATION)] if rows[0].first.record.data.synthetic else []
-    candidates = [row for row in rows if row.block.unranked in ((), ("leak",)) and not row.guessed]
-    if not candidates:
-        return [*first, Answer("Best row", "none: no row that can be ranked is shown to be better than guessing.")]
     names = {id(row): name for row, name in zip(rows, full_names(rows), strict=True)}
+    candidates = [row for row in rows if row.eligible]
+    if not candidates:
+        return [*first, Answer("Best row", _none(rows, names))]
+    if "leak" in candidates[0].block.unranked:
+        first.append(Answer("Leaking split", LEAKING))
     chosen = _Candidates(sorted(candidates, key=lambda row: -row.macro_f1), names)
     return [
         *first,
@@ -100,11 +104,20 @@ class _Candidates:
         return f"{self.name(row)}, {start}, macro-F1 {row.macro_f1:.3f}{ends}{pace}"
 
 
+def _none(rows: Sequence[BoardRow], names: Mapping[int, str]) -> str:
+    """Return that there is no best row, and which rows are better than guessing but can't be ranked."""
+    apart = [row for row in rows if row.values["n_runs"] and not row.guessed]
+    if not apart:
+        return "none: no row is shown to be better than guessing."
+    told = _first([f"{names[id(row)]} ({reasons(row.block.unranked)})" for row in apart])
+    return f"none. Better than guessing, but not to be ranked: {told}."
+
+
 def _tied(board: Board, chosen: _Candidates) -> str:
     """Return which rows of the best row's block are not significantly worse."""
     best = chosen.best
     pairs = row_pairs(board, best.block.name).of(best)
-    place = best.block.place
+    place = place_text(best.block)
     if not pairs:
         return f"none; it is the only row of its block ({place})."
     tied = [next(row for row in pair.rows if row is not best) for pair in pairs if not pair.better]
@@ -138,7 +151,7 @@ def _fastest(chosen: _Candidates) -> list[Answer]:
     text = (
         f"{chosen.told(fastest)}."
         if fastest is not best
-        else "the best row itself, as no other row so near to it is faster."
+        else f"the best row itself; no row within {WITHIN} of it is faster."
     )
     return [Answer(f"Fastest within {WITHIN} of the best", text)]
 

@@ -116,7 +116,7 @@ def _shortcuts(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
         else Level.GOOD
     )
     told = " and ".join(
-        f"{reached:.2f} for {'the class' if target == 'class' else f'{target} or not'} (chance {chance:.2f})"
+        f"{reached:.2f} for {'the class' if target == 'class' else 'tumour or not'} (chance {chance:.2f})"
         for target, (reached, chance) in best.items()
     )
     span = f"{min(own):.2f} to {max(own):.2f}" if len(own) > 1 else f"{own[0]:.2f}"
@@ -156,8 +156,8 @@ def _calibration(rows: Sequence[BoardRow]) -> Doubt:
     return Doubt(
         "calibration",
         level,
-        f"Calibration error {min(errors.values()):.3f} to {errors[worst]:.3f} ({worst}): by so much, on average, the "
-        "probability of an answer differs from the share of such answers that are right.",
+        f"Calibration error {min(errors.values()):.3f} to {errors[worst]:.3f} ({worst}): the mean difference between "
+        "how sure a row is of its answers and how many of them are right.",
     )
 
 

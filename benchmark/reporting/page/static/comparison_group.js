@@ -75,7 +75,7 @@ function compareRows(comparisonGroup, place) {
       element("tr", {}, element("td"), element("th", { scope: "col" }, a.name), element("th", { scope: "col" }, b.name)),
       ...lines.map(([name, ...cells]) => element("tr", {}, element("th", { scope: "row" }, name), ...cells.map((cell) => element("td", {}, String(cell)))))));
     result.replaceChildren(...groups.map(([name, numbers]) => element("button", { type: "button", onclick: () => imageList(comparisonGroup, numbers, images, `${a.name} and ${b.name}: ${name}`, { row: a, other: b }) }, `${name}: ${numbers.length}`)));
-    compared.textContent = comparisonGroup.pairs[[first.value, second.value].sort((x, y) => x - y)] ?? (first.value === second.value ? "This is one row." : "The two are not compared: they were not read on the same images, or one is not whole.");
+    compared.textContent = comparisonGroup.pairs[[first.value, second.value].sort((x, y) => x - y)] ?? (first.value === second.value ? "This is one row." : "The two are not compared: they were not tested on the same images, or one of them lacks runs.");
     images.replaceChildren();
   };
   first.onchange = update;
@@ -100,7 +100,7 @@ function showComparisonGroup(section, comparisonGroup) {
   const note = () => (comparisonGroup.drawn_note ? [element("p", { class: "quiet" }, comparisonGroup.drawn_note)] : []);
   const different = panel("Compare two rows"), missed = panel(comparisonGroup.negative === null ? "Gallery: every image that a row gets wrong" : "Gallery: every missed tumour");
   body.append(
-    element("div", { class: "panels" }, panel("Macro-F1 against throughput", element("p", { class: "quiet" }, "Size: memory; open: from scratch; dashed: Pareto front."), ...(comparisonGroup.drawn_note ? [element("p", { class: "quiet" }, `${comparisonGroup.rows.length} rows; the front and the best have names, the pointer tells the others.`)] : []), speed, element("ol", { class: "key" }, ...comparisonGroup.rows.map((row) => element("li", {}, row.name)))), panel("False negatives", ...note(), which, errors)),
+    element("div", { class: "panels" }, panel("Macro-F1 against throughput", element("p", { class: "quiet" }, "Size of a point: peak memory. Open points: from random weights. Dashed line: rows that no other row beats in both."), ...(comparisonGroup.drawn_note ? [element("p", { class: "quiet" }, `${comparisonGroup.rows.length} rows; the front and the best have names, the pointer tells the others.`)] : []), speed, element("ol", { class: "key" }, ...comparisonGroup.rows.map((row) => element("li", {}, row.name)))), panel("False negatives", ...note(), which, errors)),
     missed, chosen, different);
   speedPlot(comparisonGroup, speed);
   errorPlot(comparisonGroup, errors, which);
