@@ -175,6 +175,13 @@ def test_montage_names_classes_and_says_what_is_synthetic(results, undrawn) -> N
     assert f"({png.name})" in (out / "leaderboard.md").read_text()
 
 
+def test_a_montage_fills_its_place_with_images(tmp_path: Path) -> None:
+    """A minus sign is no ASCII: what replaces letters that no font has once moved the ends of such axes."""
+    even = np.full((40, 16, 16, 3), 120, dtype=np.uint8)
+    with Image.open(write_montage(data_set(pixels=even), tmp_path)[0]) as image:
+        assert (np.asarray(image.convert("L")) == 120).mean() > 0.4
+
+
 def test_two_data_sets_of_one_name_have_a_montage_each(results, undrawn) -> None:
     studies = [replace(SMALL, name="small"), replace(SMALL, name="small", classes=CLASSES[:3])]
     out = results([study.run(FOUR[0]) for study in studies])

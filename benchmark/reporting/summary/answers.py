@@ -167,11 +167,8 @@ def _fewest_missed(chosen: _Candidates) -> list[Answer]:
     rows = [row for row in chosen.rows if missed[id(row)] == least]
     total = sum(rows[0].values.get(f"support_{name}", 0) for name in tumours)
     parts = ", ".join(f"{name} {count(rows[0].values.get(f'missed_{name}', 0))}" for name in tumours)
-    names = (
-        " and ".join(chosen.name(row) for row in rows)
-        if len(rows) <= MOST_NAMED
-        else _first([chosen.name(row) for row in rows])
-    )
+    named = [chosen.name(row) for row in rows]
+    names = _first(named) if not 1 < len(named) <= MOST_NAMED else f"{', '.join(named[:-1])} and {named[-1]}"
     detail = f" ({parts})" if len(rows) == 1 and len(tumours) > 1 else ""
     verb = "misses" if len(rows) == 1 else "each miss"
     return [Answer("Fewest missed tumours", f"{names} {verb} {count(least)} of {count(total)}{detail}.")]

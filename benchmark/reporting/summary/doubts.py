@@ -119,12 +119,12 @@ def _shortcuts(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
         f"{reached:.2f} for {'the class' if target == 'class' else 'tumour or not'} (chance {chance:.2f})"
         for target, (reached, chance) in best.items()
     )
-    span = f"{min(own):.2f} to {max(own):.2f}" if len(own) > 1 else f"{own[0]:.2f}"
+    span = f"rows reach {min(own):.2f} to {max(own):.2f}" if len(own) > 1 else f"row reaches {own[0]:.2f}"
     return Doubt(
         "shortcuts",
         level,
         f"Without a network, trivial features (size, file type, borders, brightness, histogram; the last two contain "
-        f"the lesion's pixels) reach a balanced accuracy of {told}; the rows' for the class is {span}.",
+        f"the lesion's pixels) reach a balanced accuracy of {told}; the {span} for the class.",
     )
 
 
