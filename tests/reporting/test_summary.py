@@ -77,7 +77,7 @@ def blind(reader: Reader, seed: int) -> tuple[Record, Predictions]:
 
 
 def test_where_every_row_guesses_none_is_named(results: Callable[[Any], Path]) -> None:
-    out = results([blind(FOUR[0], 0), blind(FOUR[3], 1)])
+    out = results([blind(FOUR[0], 0), blind(FOUR[3], 2)])
     board = read_board(out)
     assert all(row.guessed for row in board.rows)
     assert answer_lines(board) == ["Best row: none: no row is shown to be better than guessing."]
@@ -90,7 +90,7 @@ def test_where_every_row_guesses_none_is_named(results: Callable[[Any], Path]) -
 def test_rows_that_can_not_be_ranked_are_no_answer_and_say_why(results: Callable[[Any], Path]) -> None:
     record, predictions = REAL.run(FOUR[0])
     fell = record.model_copy(update={"weights": record.weights.model_copy(update={"fell_back": True})})
-    (line,) = answer_lines(read_board(results([(fell, predictions), blind(FOUR[3], 1)])))
+    (line,) = answer_lines(read_board(results([(fell, predictions), blind(FOUR[3], 2)])))
     assert line == (
         "Best row: none. Better than guessing, but not to be ranked: torch/baseline_cnn (the pretrained weights could "
         "not be had)."
