@@ -49,6 +49,9 @@ function showRow(comparisonGroup, row, place) {
   document.querySelectorAll("table.board").forEach(markChosen);
 }
 
+// A speed as in the table: three digits, and all of a whole number
+const speedText = (speed) => (speed >= 100 ? String(Math.round(speed)) : String(Number(speed.toPrecision(3))));
+
 // Two rows side by side: scores, difference with its interval, images on which they differ with both heat maps
 function compareRows(comparisonGroup, place) {
   if (comparisonGroup.rows.length < 2) {
@@ -70,7 +73,7 @@ function compareRows(comparisonGroup, place) {
     const right = (row, i) => row.predicted[i] === comparisonGroup.labels[i];
     const pick = (test) => comparisonGroup.labels.map((_, i) => i).filter((i) => a.predicted[i] >= 0 && b.predicted[i] >= 0 && test(i));
     const groups = [["only the first is right", pick((i) => right(a, i) && !right(b, i))], ["only the second is right", pick((i) => !right(a, i) && right(b, i))], ["both are wrong, not alike", pick((i) => !right(a, i) && !right(b, i) && a.predicted[i] !== b.predicted[i])], ["both are wrong, alike", pick((i) => !right(a, i) && a.predicted[i] === b.predicted[i])]];
-    const lines = [["macro-F1 (95 % interval)", score(a), score(b)], ["block", a.block, b.block], ["images/s", ...[a, b].map((row) => (row.speed ? String(Number(row.speed.toPrecision(3))) : ""))], ...(comparisonGroup.negative === null ? [] : [["missed tumours", missed(a), missed(b)]])];
+    const lines = [["macro-F1 (95 % interval)", score(a), score(b)], ["block", a.block, b.block], ["images/s", ...[a, b].map((row) => (row.speed ? speedText(row.speed) : ""))], ...(comparisonGroup.negative === null ? [] : [["missed tumours", missed(a), missed(b)]])];
     side.replaceChildren(element("table", { class: "side" }, element("caption", { class: "hidden" }, "The two rows side by side"),
       element("tr", {}, element("td"), element("th", { scope: "col" }, a.name), element("th", { scope: "col" }, b.name)),
       ...lines.map(([name, ...cells]) => element("tr", {}, element("th", { scope: "row" }, name), ...cells.map((cell) => element("td", {}, String(cell)))))));
