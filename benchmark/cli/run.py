@@ -151,8 +151,8 @@ def _tell_who_else_writes(out: Path, console: "Console") -> None:
     if others:
         tell(
             console,
-            f"Note on '{out}': {others}. Whoever writes there can change records, and checkpoints from which a run goes "
-            "on: share a results folder only with people whom you trust.",
+            f"Note on '{out}': {others}. Whoever writes there can change records, and checkpoints from which a run "
+            "goes on: share a results folder only with people whom you trust.",
         )
 
 

@@ -12,6 +12,7 @@ from simulated import CLASSES, FOUR, TWELVE, Reader, Study
 from benchmark.evaluation.label_errors import likely_label_errors
 from benchmark.records.record import Predictions, Record
 from benchmark.reporting.board.board import Board
+from benchmark.reporting.board.pairs import row_pairs
 from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.leaderboard import read_board
 from benchmark.reporting.summary.answers import across_blocks, answer_lines, answers
@@ -45,6 +46,9 @@ def test_the_answer_follows_from_the_rows(board: Board) -> None:
     assert f" {least} of 225" in said["Fewest missed tumours"]
     scratch = max((row for row in board.rows if not row.block.pretrained), key=lambda row: row.macro_f1)
     assert str(scratch.values["backbone"]) in said["Best from scratch"]
+    tied = [pair for pair in row_pairs(board, scratch.block.name).of(scratch) if not pair.better]
+    assert len(tied) == 1
+    assert f"Not significantly worse: {tied[0].names[1]} (" in said["Best from scratch"]
     assert "Simulated images" not in said
 
 
@@ -92,7 +96,8 @@ def test_rows_that_can_not_be_ranked_are_no_answer_and_say_why(results: Callable
     fell = record.model_copy(update={"weights": record.weights.model_copy(update={"fell_back": True})})
     (line,) = answer_lines(read_board(results([(fell, predictions), blind(FOUR[3], 2)])))
     assert line == (
-        "Best row: none. Better than guessing, but not to be ranked: torch/baseline_cnn (the pretrained weights could "
+        "Best row: none. Better than guessing, but not to be ranked: torch/baseline_cnn (the pretrained "
+        "weights could "
         "not be had)."
     )
 

@@ -112,7 +112,8 @@ def _score_of(score: str) -> str:
 # fmt: off
 COLUMNS: tuple[Column, ...] = (
     # --- which row it is
-    _whole("rank", "rank", "The best rank that the row may have: 1 + the rows of the block that are significantly better.",
+    _whole("rank", "rank",
+        "The best rank that the row may have: 1 + the rows of the block that are significantly better.",
         outputs=("page", "front", "latex")),
     _shown("block", "block", "The group of rows among which the rank is given."),
     Column("backbone", "backbone", "The network.", outputs=("page", "front", "latex"), of_record="backbone.name"),
@@ -152,8 +153,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("speed_block", "speed block", "The conditions under which speeds can be compared.", of_record=speed_block),
     # --- further columns; new ones stand here, as the order of all columns above is a contract
     _whole("rank_last", "last rank",
-        "The worst rank that the row may have: all ranked rows of the block less those that are significantly worse."),
-    Column("p_guessing", "p of guessing", "Probability of as high an AUROC by guessing alone, by a permutation of labels.", Kind.SCORE,
+        "The worst rank that the row may have: all ranked rows of the block less those significantly worse."),
+    Column("p_guessing", "p of guessing",
+        "Probability of as high an AUROC by guessing alone, by a permutation of labels.", Kind.SCORE,
         outputs=("page",), digits=4),
     _score("cohen_kappa", "Cohen's kappa", "Agreement of predictions and labels beyond chance, -1 to 1.",
         lowest=-1.0, of_confusion=metrics.cohen_kappa),
@@ -176,14 +178,15 @@ COLUMNS: tuple[Column, ...] = (
         "Calibration error after logits are divided by the temperature that fits validation images best.",
         better="lower", average=Average.FOLDS_BY_IMAGES),
     _calibration("temperature", "temperature",
-        "The temperature that fits validation images best (Guo et al. 2017): over 1 where the network is too sure of itself.", better="",
+        "The temperature that fits validation images best (Guo et al. 2017): over 1 where the network is too "
+        "sure of itself.", better="",
         average=Average.FOLDS, outputs=("page",), digits=2),
     _calibration("sensitivity_at_95", "sensitivity",
         "Share of the tumours that are found, at the threshold that has a specificity of 95 % on validation images.",
         average=Average.FOLDS_BY_ILL),
     _calibration("specificity_at_95", "specificity reached",
-        "Share of the test images without a tumour that are called healthy, at the threshold that has a specificity of "
-        "95 % on validation images.",
+        "Share of the test images without a tumour that are called healthy, at the threshold that has a "
+        "specificity of 95 % on validation images.",
         average=Average.FOLDS_BY_HEALTHY),
     _calibration("sensitivity_matched", "sensitivity, matched",
         "Share of the tumours that are found, at a threshold that has a specificity of 95 % on the test images: for "
@@ -191,21 +194,24 @@ COLUMNS: tuple[Column, ...] = (
         average=Average.FOLDS_BY_ILL),
     *(
         _pooled(f"macro_f1_deff{effect}", f"macro-F1, design effect {effect}",
-            f"Macro-F1, with its interval if the test images were worth only 1/{effect} of their number.", section="dependence")
+            f"Macro-F1, with its interval if the test images were worth only 1/{effect} of their number.",
+            section="dependence")
         for effect in DESIGN_EFFECTS
     ),
     _calibration("macro_f1_prior", "macro-F1, prior-corrected",
-        "Macro-F1 with probabilities corrected for the test images' own shares of classes, which are estimated without "
-        "labels.",
+        "Macro-F1 with probabilities corrected for the test images' own shares of classes, which are estimated "
+        "without labels.",
         average=Average.FOLDS_BY_IMAGES),
-    _calibration("ece_prior", "ECE, prior-corrected", "Calibration error with probabilities corrected for the test images' own shares of classes.", better="lower",
+    _calibration("ece_prior", "ECE, prior-corrected",
+        "Calibration error with probabilities corrected for the test images' own shares of classes.", better="lower",
         average=Average.FOLDS_BY_IMAGES),
     _selective("aurc", "AURC", "Mean share of wrong answers over all shares of images that are answered.",
         better="lower"),
     _selective("coverage_at_5", "coverage at 5 % risk",
         "The largest share of images, the surest first, of whose answers at most 5 % are wrong."),
     _selective("conformal_coverage", "coverage of sets", "Share of images whose conformal set holds their class."),
-    _selective("conformal_least_coverage", "least coverage of a class", "Share of images whose conformal set holds their class, in the class where it is least."),
+    _selective("conformal_least_coverage", "least coverage of a class",
+        "Share of images whose conformal set holds their class, in the class where it is least."),
     _selective("conformal_size", "classes in a set", "Mean number of classes in a conformal set.", better="lower"),
     *(
         _pooled(column_name(threshold, variant), f"at {100 * threshold:.0f} %{said}",
@@ -248,7 +254,7 @@ COLUMNS: tuple[Column, ...] = (
         "Rank correlation of the maps with those after all weights were replaced by random ones.", better="lower"),
     *(
         _cam(f"{score}_oracle", f"{_said(score)}, ceiling",
-            f"{_score_of(score)} of the lesion itself, averaged to the map's size: the most that such a map can reach.")
+            f"{_score_of(score)} of the lesion itself, averaged to the map's size: the most that can be reached.")
         for score in cam_metrics.SCORES
     ),
     *(
@@ -259,7 +265,8 @@ COLUMNS: tuple[Column, ...] = (
         for baseline, name in cam_metrics.BASELINES.items()
     ),
     *(
-        _cam(f"{score}_{side}", f"{_said(score)}, {side}", f"{_score_of(score)} of the images whose prediction is {side}.",
+        _cam(f"{score}_{side}", f"{_said(score)}, {side}",
+            f"{_score_of(score)} of the images whose prediction is {side}.",
             better="higher")
         for score in cam_metrics.SCORES
         for side in ("right", "wrong")

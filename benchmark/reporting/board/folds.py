@@ -76,7 +76,9 @@ def aggregated(results: Sequence[Result]) -> tuple[Values, Values]:
         of_runs = average in _OF_RUNS or not pooled
         source = list(measured.values()) if average is Average.ONE_DEVICE_ONCE else lines if of_runs else pooled
         numbers = [line[name] for line in source if name in line]
-        lacking = average is Average.ONE_DEVICE_ONCE and len(numbers) < _timed(source)  # a slow run has no latency p95
+        lacking = average is Average.ONE_DEVICE_ONCE and len(numbers) < _timed(
+            source
+        )  # a slow run has no latency p95
         if not numbers or lacking or (average in _ONE_DEVICE and len(devices) > 1):
             values.pop(name, None)  # speeds of two machines have no mean
             continue

@@ -21,24 +21,25 @@ CAM_READING = (
     "at the lesion."
 )
 DEPENDENCE_READING = (
-    "Patients are unknown, so that images depend on each other in ways that can't be seen, and the intervals above are "
-    "too narrow. Here they are again, as wide as they would be if the test images were worth only a half (design "
-    "effect 2) or a quarter (design effect 4) of their number (Kish 1965). Five slices a patient, whose errors "
-    "correlate by 0.25 or 0.75, have such design effects."
+    "Patients are unknown, so that images depend on each other in ways that can't be seen, and the intervals above "
+    "are too narrow. Here they are again, as wide as they would be if the test images were worth only a half "
+    "(design effect 2) or a quarter (design effect 4) of their number (Kish 1965). Five slices a patient, whose "
+    "errors correlate by 0.25 or 0.75, have such design effects."
 )
 SELECTIVE_READING = (
     "A network that is not sure may leave an image to a radiologist. AURC: the mean share of wrong answers over all "
-    "shares of images that it answers, the surest first (Geifman & El-Yaniv 2017). Coverage at 5 % risk: the largest "
-    "share that it answers with at most 5 % wrong; the threshold is that of these test images, and would be "
-    "another one elsewhere. A conformal set is a list of classes, made to hold the true class of 90 % of each class's "
-    "images where test images are like validation images (Vovk 2012): how often it does on these images stands here."
+    "shares of images that it answers, the surest first (Geifman & El-Yaniv 2017). Coverage at 5 % risk: the "
+    "largest share that it answers with at most 5 % wrong; the threshold is that of these test images, and would be "
+    "another one elsewhere. A conformal set is a list of classes, made to hold the true class of 90 % of each "
+    "class's images where test images are like validation images (Vovk 2012): how often it does on these images "
+    "stands here."
 )
 BENEFIT_READING = (
-    f"The share of images that are tumours found, less the share that are false alarms, which count as much as the "
-    f"threshold says (Vickers & Elkin 2006): at a threshold of 5 %, a missed tumour is 19 times as bad as a false "
+    "The share of images that are tumours found, less the share that are false alarms, which count as much as the "
+    "threshold says (Vickers & Elkin 2006): at a threshold of 5 %, a missed tumour is 19 times as bad as a false "
     f"alarm. The prevalence is set to {100 * PREVALENCE:.0f} %; it is not that of these images. First come the "
-    "probabilities as they are, then with a temperature chosen on validation images (Guo et al. 2017), then corrected "
-    "for that prevalence too (Saerens et al. 2002)."
+    "probabilities as they are, then with a temperature chosen on validation images (Guo et al. 2017), then "
+    "corrected for that prevalence too (Saerens et al. 2002)."
 )
 RANDOMIZED_READING = (
     "Left when randomised: the trained weights are replaced by new random ones, and the new maps are compared with "
@@ -188,8 +189,8 @@ def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
         notes.append("Seeds are resampled too.")
     if any(ranks is not None and ranks.first < ranks.last for ranks in statistics.ranks):
         notes.append(
-            "A rank such as 1-3 means that the row may be first, second or third: these images do not tell which. With "
-            "95 % confidence this holds for all rows at once."
+            "A rank such as 1-3 means that the row may be first, second or third: these images do not tell which. "
+            "With 95 % confidence this holds for all rows at once."
         )
     if unranked:
         notes.append("Rows have no rank because the split leaks; differences are of these test images.")

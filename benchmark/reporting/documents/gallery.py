@@ -1,5 +1,6 @@
 """The gallery: every missed tumour with its image, and what each row gave it (``gallery.md``, ``gallery*.png``)."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -117,11 +118,12 @@ def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], o
 
 def _pictured(cases: Cases) -> list[Pictured]:
     """Return what is drawn of the gallery: of images of one table that are near-copies the first."""
-    pictured, number = [], 0
+    pictured: list[Pictured] = []
+    numbers = itertools.count(1)
     for _, images in cases.gallery():
         alike: dict[int, list[tuple[int, int]]] = {}
-        for number, image in enumerate(images.tolist(), number + 1):
-            alike.setdefault(cases.copies[image], []).append((number, image))
+        for image in images.tolist():
+            alike.setdefault(cases.copies[image], []).append((next(numbers), image))
         pictured += [Pictured(*members[0], len(members) - 1) for members in alike.values()]
     return pictured
 
@@ -155,7 +157,9 @@ def _text(cases: Cases, some: Cases, name: str, stems: list[str], drawn: tuple[i
             "named beside it gives the true class; orange with a cross where that row misses it."
         )
         if drawn[1] < count:
-            parts.append("Of near-copies the first is drawn, with the number of the others; the tables have them all.")
+            parts.append(
+                "Of near-copies the first is drawn, with the number of the others; the tables have them all."
+            )
         if drawn[0] < drawn[1]:
             parts.append(f"The first {drawn[0]} of {drawn[1]} pictures are drawn; the tables have all images.")
         parts.append("\n\n".join(f"![{escaped(stem)}]({stem}.png)" for stem in stems))

@@ -128,6 +128,6 @@ def _legend(made: Any, axes: Any, rows: Sequence[BoardRow], column: str) -> None
     what = {"aurc": "AURC (lower is better)", "net_benefit_10": "net benefit of acting from 10 % on"}[column]
     more = f" The best {len(best)} of {len(rows)} rows by macro-F1." if len(rows) > len(best) else ""
     made.legend(
-        handles, texts, title=f"Behind each name: {what}.{more}", loc="outside lower left", alignment="left", title_fontsize=6,
-        ncols=2 if len(best) > 1 else 1,
+        handles, texts, title=f"Behind each name: {what}.{more}", loc="outside lower left", alignment="left",
+        title_fontsize=6, ncols=2 if len(best) > 1 else 1,
     )  # fmt: skip

@@ -61,7 +61,7 @@ def answers(board: Board, rows: Sequence[BoardRow]) -> list[Answer]:
         Answer("Tied with it", _tied(board, chosen)),
         *_fastest(chosen),
         *_fewest_missed(chosen),
-        *_from_scratch(chosen),
+        *_from_scratch(board, chosen),
         Answer("Did pretraining pay?", _pretraining(chosen)),
     ]
 
@@ -120,12 +120,18 @@ def _tied(board: Board, chosen: _Candidates) -> str:
     place = place_text(best.block)
     if not pairs:
         return f"none; it is the only row of its block ({place})."
-    tied = [next(row for row in pair.rows if row is not best) for pair in pairs if not pair.better]
+    tied = _not_worse(board, chosen, best)
     if not tied:
         others = "the other row is" if len(pairs) == 1 else f"all {len(pairs)} others are"
         return f"none; {others} significantly worse ({place})."
-    told = _first([f"{chosen.names[id(row)]} ({row.macro_f1:.3f})" for row in tied])
-    return f"{told}: not significantly worse on these images ({place})."
+    return f"{_first(tied)}: not significantly worse on these images ({place})."
+
+
+def _not_worse(board: Board, chosen: _Candidates, best: BoardRow) -> list[str]:
+    """Return the rows of a row's block that are not told apart from it, with their macro-F1."""
+    pairs = [pair for pair in row_pairs(board, best.block.name).of(best) if not pair.better]
+    rows = [next(row for row in pair.rows if row is not best) for pair in pairs]
+    return [f"{chosen.names[id(row)]} ({row.macro_f1:.3f})" for row in rows]
 
 
 def _first(names: Sequence[str]) -> str:
@@ -174,10 +180,14 @@ def _fewest_missed(chosen: _Candidates) -> list[Answer]:
     return [Answer("Fewest missed tumours", f"{names} {verb} {count(least)} of {count(total)}{detail}.")]
 
 
-def _from_scratch(chosen: _Candidates) -> list[Answer]:
-    """Return the best row from random weights where a pretrained one is the best of all."""
+def _from_scratch(board: Board, chosen: _Candidates) -> list[Answer]:
+    """Return the best row from random weights where a pretrained one is the best of all, and those tied with it."""
     rows = [row for row in chosen.rows if not row.block.pretrained]
-    return [Answer("Best from scratch", f"{chosen.told(rows[0])}.")] if rows and chosen.best.block.pretrained else []
+    if not rows or not chosen.best.block.pretrained:
+        return []
+    tied = _not_worse(board, chosen, rows[0])
+    also = f" Not significantly worse: {_first(tied)}." if tied else ""
+    return [Answer("Best from scratch", f"{chosen.told(rows[0])}.{also}")]
 
 
 def _pretraining(chosen: _Candidates) -> str:
