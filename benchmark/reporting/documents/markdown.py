@@ -78,10 +78,11 @@ def markdown(
 _READING = """## How to read this
 
 - **rank**, such as 1-3: the row may be first, second or third of its block, and the test images do not tell which. \
-The first number is 1 + the rows of the block that are significantly better, the last is all rows less those that are \
-significantly worse. With 95 % confidence this holds for all rows at once. A row that answers one class for every image has none and is compared with no other. A block is the same data, \
-split, test images, and pretrained or scratch weights. Rows that fell back to random weights, failed in part, or \
-whose split leaks have no rank. All pairs are in `comparisons.csv`.
+The first number is 1 + the rows of the block that are significantly better, the last is all rows less those that \
+are significantly worse. With 95 % confidence this holds for all rows at once. A row that answers one class for \
+every image has none and is compared with no other. A block is the same data, split, test images, and pretrained or \
+scratch weights. Rows that fell back to random weights, failed in part, or whose split leaks have no rank. All pairs \
+are in `comparisons.csv`.
 - **macro-F1** is the unweighted mean of the classes' F1 on the test images. In brackets: 95 % interval for other \
 patients. ± is the standard deviation over seeds (by fold: over folds), not the uncertainty of the test set.
 - **Folds** of a cross-validation are one row: counts and scores are of all images, each read once by the network \
