@@ -130,6 +130,7 @@ def _float(caption: str, columns: str, head: Sequence[str], lines: Sequence[str]
             r"\begin{table}",
             r"\centering\small",
             f"\\caption{{{escaped(caption)}}}",
+            r"\par\smallskip",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             f"\\begin{{tabular}}{{{columns}}}",
             r"\toprule",
