@@ -65,7 +65,7 @@ function compareRows(comparisonGroup, place) {
   }));
   const rival = comparisonGroup.rows.findIndex((_, i) => `0,${i}` in comparisonGroup.pairs); // a row that the best was compared with
   const first = choose(0, "first row"), second = choose(Math.max(1, rival), "second row");
-  const result = element("div", { class: "controls" }), images = element("div", { class: "cell-images" }), compared = element("p", { role: "status" }), side = element("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "the two rows side by side" });
+  const result = element("div", { class: "controls" }), images = element("div", { class: "cell-images" }), compared = element("p", { role: "status" }), side = element("div", { class: "wide", tabindex: 0, role: "region", "aria-label": `the two rows side by side, ${comparisonGroup.name}` });
   const score = (row) => `${row.macro_f1.toFixed(3)}${row.interval ? ` (${row.interval[0].toFixed(3)} to ${row.interval[1].toFixed(3)})` : ""}`;
   const missed = (row) => comparisonGroup.labels.filter((label, i) => label !== comparisonGroup.negative && row.predicted[i] === comparisonGroup.negative).length;
   const update = () => {
