@@ -103,7 +103,7 @@ def test_rows_that_can_not_be_ranked_are_no_answer_and_say_why(results: Callable
 
 
 def test_the_answer_of_a_leaking_split_says_so_first(results: Callable[[Any], Path]) -> None:
-    leaking = replace(REAL, leaks=("12 patients of 90 test images have training images too",))
+    leaking = replace(REAL, leaks=("90 test images are of 12 patients who have training images too",))
     lines = answer_lines(read_board(results([leaking.run(FOUR[0])])))
     assert lines[0].startswith("Leaking split: ")
     assert "all scores here are too high" in lines[0]

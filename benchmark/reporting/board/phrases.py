@@ -11,6 +11,7 @@ from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.column import Column
 
 SMALLEST_P = 1e-4  # of those that are printed
+LEAKS = "The split leaks: "  # how a note on what is on both sides begins
 DISCLAIMER = "Research software, not for clinical use."
 CAM_READING = (
     "Heat maps (Grad-CAM, where no other method is named) of the predicted class, on test images with a lesion. "
@@ -66,7 +67,7 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
     if data.grouping:
         notes.append(f"{data.grouping[0].upper()}{data.grouping[1:]}.")
     leaks = dict.fromkeys(leak for row in rows for result in row.results for leak in result.record.data.leaks)
-    notes += [f"The split leaks: {leak.removesuffix('.')}." for leak in leaks]
+    notes += [f"{LEAKS}{leak.removesuffix('.')}." for leak in leaks]
     if data.limit is not None:
         notes.append(f"Limited to {data.limit} images: not comparable with the whole data set.")
     guesses = sum(row.guessed for row in rows)
@@ -74,6 +75,12 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
         verb = "is" if guesses == 1 else "are"
         notes.append(f"{guesses} of {len(rows)} rows {verb} not shown to be better than guessing.")
     return notes
+
+
+def notes_beside_doubts(rows: Sequence[BoardRow]) -> list[str]:
+    """Return the notes of :func:`data_notes` but those that stand among the doubts too: on patients and leaks."""
+    patients = patient_note(rows[0].first.record.data)
+    return [note for note in data_notes(rows) if note != patients and not note.startswith(LEAKS)]
 
 
 def _chooses(rows: Sequence[BoardRow]) -> str:

@@ -23,8 +23,8 @@ from benchmark.reporting.board.phrases import (
     SELECTIVE_READING,
     block_notes,
     data_notes,
+    notes_beside_doubts,
     one_class,
-    patient_note,
     rank_notes,
     rank_text,
     standing,
@@ -118,7 +118,7 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
     shown = [row for row in rows if row.values["n_runs"]]
     blocks = {row.block.name: row.block.place for row in shown}
     judged = {place: statistics[name] for name, place in blocks.items() if name in statistics}
-    parts.append(bullets(note for note in data_notes(rows) if note != patient_note(data)))  # the doubts say it
+    parts.append(bullets(notes_beside_doubts(rows) if shown else data_notes(rows)))
     parts += _doubted(board, rows)
     notes = row_notes(rows)
     marked: dict[int, Sequence[int]] = dict(zip(map(id, rows), marks(notes, len(rows)), strict=True))

@@ -46,7 +46,7 @@ def page_data(board: Board, thumbnails: Thumbnails) -> list[dict[str, Any]]:
 
 
 def _share_pictures(group: dict[str, Any], first: dict[str, Any], place: int) -> None:
-    """Leave out what another comparison group of the same images holds: the number of the image there takes its place.
+    """Leave out pictures that another comparison group of the same images holds; numbers there take their place.
 
     Args:
         first: that group.
