@@ -214,7 +214,7 @@ COLUMNS: tuple[Column, ...] = (
         "Share of images whose conformal set holds their class, in the class where it is least."),
     _selective("conformal_size", "classes in a set", "Mean number of classes in a conformal set.", better="lower"),
     *(
-        _pooled(column_name(threshold, variant), f"at {100 * threshold:.0f} %{said}",
+        _pooled(column_name(threshold, variant), f"net benefit at {100 * threshold:.0f} %{said}",
             f"Net benefit at a prevalence of {100 * PREVALENCE:.0f} % of acting from a probability of "
             f"{100 * threshold:.0f} %{said}.", average=Average.FOLDS_BY_IMAGES, section="net benefit",
             outputs=("page",), lowest=bounds(threshold)[0])
