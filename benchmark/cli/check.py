@@ -21,7 +21,13 @@ from benchmark.text import plain, shown
     "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plug-in file (repeatable)."
 )
 @click.option("--only", multiple=True, metavar="CHECK", help="Carry out only this check (repeatable).")
-@click.option("--keras-backend", type=click.Choice(["tensorflow", "torch"]), default="tensorflow", show_default=True)
+@click.option(
+    "--keras-backend",
+    type=click.Choice(["tensorflow", "torch"]),
+    default="tensorflow",
+    show_default=True,
+    help="What Keras networks run on.",
+)
 @click.option("--report", "report_file", type=click.Path(path_type=Path), help="Also write the report to this file.")
 @json_option
 @click.pass_context

@@ -206,8 +206,20 @@ def _one_value_each(args: list[str]) -> list[str]:
     help="imagenet, local, none or a file. [default: local for the phantom, else imagenet]",
 )
 @click.option("--allow-scratch", is_flag=True, help="Train from scratch where pretrained weights can't be had.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--keras-backend", type=click.Choice(["tensorflow", "torch"]), default="tensorflow", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="What computes: a GPU where there is one (auto), the processor, or a GPU.",
+)
+@click.option(
+    "--keras-backend",
+    type=click.Choice(["tensorflow", "torch"]),
+    default="tensorflow",
+    show_default=True,
+    help="What Keras networks run on.",
+)
 @data_options
 @click.option("--limit", type=int, metavar="N", help="Use N images only; the rows are marked.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that can't be read.")

@@ -57,7 +57,13 @@ _EXPLAINED = 48  # images on the page where nothing else is asked
 @click.option(
     "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A file that declares the backbone."
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="What computes: a GPU where there is one (auto), the processor, or a GPU.",
+)
 def predict_command(
     model: str,
     source: str,
