@@ -84,10 +84,10 @@ def test_where_every_row_guesses_none_is_named(results: Callable[[Any], Path]) -
     out = results([blind(FOUR[0], 0), blind(FOUR[3], 2)])
     board = read_board(out)
     assert all(row.guessed for row in board.rows)
-    assert answer_lines(board) == ["Best row: none: no row is shown to be better than guessing."]
+    assert answer_lines(board) == ["Best row: none; no row is shown to be better than guessing."]
     write_tables(board, out)
     first = (out / "leaderboard.md").read_text().partition("\n## ")[0]
-    assert "**Best row** none: no row is shown to be better than guessing." in first
+    assert "**Best row** none; no row is shown to be better than guessing." in first
     assert not any(reader.name in first for reader in FOUR)
 
 
