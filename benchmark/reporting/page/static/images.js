@@ -53,6 +53,7 @@ function testImage(comparisonGroup, i, row = null) {
   seen.append(element("img", { ...source(picture), alt: `${comparisonGroup.classes[comparisonGroup.labels[i]]}, ${comparisonGroup.images[i]}`, width: 80, height: 80 }));
   const map = row?.cam?.maps[i];
   if (map) seen.append(heatMap(map, row.cam.size));
+  else if (row) seen.append(element("span", { class: "no-map" }, "no map"));
   if (comparisonGroup.lesions[i]) seen.append(lesionOutline(comparisonGroup.lesions[i]));
   return seen;
 }
