@@ -1,5 +1,6 @@
 """leaderboard.html as a reader meets it: offline, in a real browser."""
 
+import base64
 import io
 import os
 import re
@@ -473,6 +474,31 @@ def test_everything_is_inside(html: Path) -> None:
     assert "<link" not in text
     assert "<script src" not in text
     assert len(text) < 4_000_000  # the libraries are packed
+
+
+def test_two_comparison_groups_of_the_same_images(tmp_path: Path, browser: Any) -> None:
+    """Each picture stands in the page once and is seen in both; landmarks have names of their own."""
+    for study in (STUDY, replace(STUDY, split="slice", leaks=("patients are not kept apart",))):
+        record, predictions, cams = explained(study, FOUR[0], finds=True)
+        RecordStore(tmp_path).write(record, predictions, cams)
+    data = images_of(predictions, record.data.fingerprint)
+    write_thumbnails(data, range(len(data)), tmp_path)
+    kept = read_thumbnails(tmp_path, record.data.fingerprint)
+    text = page(read_board(tmp_path), {record.data.fingerprint: kept})
+    for jpeg in kept.values():
+        assert text.count(base64.b64encode(jpeg).decode("ascii")) == 1
+    (tmp_path / "two.html").write_text(text, encoding="utf-8")
+    visit = Visit(browser, tmp_path / "two.html")
+    galleries = visit.view.locator(".panel", has=visit.view.locator("h3:has-text('Gallery')"))
+    assert galleries.count() == 2
+    for gallery in galleries.all():
+        assert gallery.locator("li img").count() == gallery.locator("li").count() > 0
+    labels = visit.view.eval_on_selector_all(
+        "[role=region]", "(all) => all.map((one) => one.getAttribute('aria-label'))"
+    )
+    assert len(labels) > 10
+    assert len(set(labels)) == len(labels)
+    visit.assert_well()
 
 
 def test_every_link_beside_the_page_leads_to_a_file(html: Path) -> None:
