@@ -85,7 +85,7 @@ def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
     if request.rerun + request.rerun_speeds + request.only_failed > 1:
         raise UserError(
             "--rerun does finished runs again, --rerun-speeds measures their speeds again, --only-failed leaves them "
-            "alone: give one of the three."
+            "alone: give one of them."
         )
     _check_executor(request)
     if request.out is not None:
