@@ -27,6 +27,7 @@ from benchmark.cli.option_values import (
     suite_names,
     workers,
 )
+from benchmark.cli.shared_options import device_option, keras_backend_option
 from benchmark.cli.standard_streams import open_missing, silence
 from benchmark.cli.track import track_option
 from benchmark.errors import UserError, nearest
@@ -212,8 +213,8 @@ def _one_value_each(args: list[str]) -> list[str]:
     help="imagenet, local, none or a file. [default: local for the phantom, else imagenet]",
 )
 @click.option("--allow-scratch", is_flag=True, help="Train from scratch where pretrained weights can't be had.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--keras-backend", type=click.Choice(["tensorflow", "torch"]), default="tensorflow", show_default=True)
+@device_option
+@keras_backend_option
 @data_options
 @click.option("--limit", type=int, metavar="N", help="Use N images only; the rows are marked.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that can't be read.")

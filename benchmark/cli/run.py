@@ -168,8 +168,8 @@ def _tell_who_else_writes(out: Path, console: "Console") -> None:
     if others:
         tell(
             console,
-            f"Note: of '{out}', {others}: it is trusted for records only, and a run there that goes on from "
-            f"checkpoints goes on from what others may have changed.",
+            f"Note on '{out}': {others}. Whoever writes there can change records, and checkpoints from which a run "
+            "goes on: share a results folder only with people whom you trust.",
         )
 
 

@@ -124,8 +124,17 @@ def test_seeds_of_folds_are_trainings_with_a_spread(tables) -> None:
     assert f"Seeds are resampled too: macro-F1 varies over them by {spread} (standard deviation)" in text
 
 
+def test_a_latency_that_a_slow_fold_lacks_is_not_the_mean_of_the_others(tables) -> None:
+    quick, slow = (fold.run(FIRST) for fold in SMALL.in_folds(2))
+    lacking = slow[0].throughput.model_copy(update={"latency_p50_ms": 90.0, "latency_p95_ms": None})
+    by_run, board, _ = tables([quick, (slow[0].model_copy(update={"throughput": lacking}), slow[1])])
+    assert by_run["latency_p95_ms"].notna().tolist() == [True, False]
+    assert board["latency_p50_ms"].item() == pytest.approx(by_run["latency_p50_ms"].mean())
+    assert np.isnan(board["latency_p95_ms"].item())
+
+
 def test_a_patient_in_several_folds_is_one_cluster(tables) -> None:
-    """Slice folds part patients; their interval rests on patients all the same."""
+    """Folds by slice have a patient on both sides; their interval rests on patients all the same."""
     runs = []
     for fold in SMALL.in_folds(2, "slice"):
         record, predictions = fold.run(FIRST)

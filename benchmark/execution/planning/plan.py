@@ -84,8 +84,8 @@ def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
         raise UserError(f"--limit {request.split.limit}: give at least one image.")
     if request.rerun + request.rerun_speeds + request.only_failed > 1:
         raise UserError(
-            "--rerun does again what is done, --rerun-speeds measures its speeds anew, --only-failed leaves it: "
-            "give one of them."
+            "--rerun does finished runs again, --rerun-speeds measures their speeds again, --only-failed leaves them "
+            "alone: give one of them."
         )
     _check_executor(request)
     if request.out is not None:

@@ -32,11 +32,16 @@ class Average(Enum):
     POOLED = "mean over trainings, each scored on the test images of all its folds at once"
     FOLDS = "mean over trainings, each the mean of its folds, whose probabilities have no common scale"
     FOLDS_BY_IMAGES = "mean over trainings, each the mean of its folds weighted by their test images"
-    FOLDS_BY_ILL = "the same, weighted by their test images with a tumour"
-    FOLDS_BY_HEALTHY = "the same, weighted by their test images without a tumour"
+    FOLDS_BY_ILL = "mean over trainings, each the mean of its folds weighted by their test images with a tumour"
+    FOLDS_BY_HEALTHY = (
+        "mean over trainings, each the mean of its folds weighted by their test images without a tumour"
+    )
     RUNS = "mean over runs"
     ONE_DEVICE = "mean over runs; absent where they ran on several devices"
-    ONE_DEVICE_ONCE = "the same; a measurement that several runs share counts once"
+    ONE_DEVICE_ONCE = (
+        "mean over measurements, of which several runs may share one; absent where they were made on several "
+        "devices, or one of them lacks the value"
+    )
 
 
 Section = Literal[

@@ -19,11 +19,11 @@ from benchmark.reporting.figures.style import LINE_STYLES, set_height, title
 STEM = "plot_budget"
 TITLE = "What tuning was worth: validation macro-F1 by trials"
 READING = (
-    "The expected best macro-F1 on validation images after k of the learning rates that were tried, were they drawn "
-    "at random (Dodge et al. 2019); a rate at which training diverged counts as 0. Rows compare at one budget: "
-    "where lines cross, which row is better depends on how much tuning each may have. A run takes the rate of the "
-    "lowest validation loss, which need not be the one of the best macro-F1; the best of several scores on the same "
-    "images is optimistic, so expect less on test images. Every value stands in budget.csv."
+    "Several learning rates were tried. Had k of them been drawn at random, the best macro-F1 on validation images "
+    "would be expected to be this (Dodge et al. 2019); a rate at which training diverged counts as 0. Compare rows "
+    "at the same k: where lines cross, which row is better depends on how much tuning each may have. A run takes "
+    "the rate of the lowest validation loss, which need not be the one of the best macro-F1; the best of several "
+    "scores on the same images is optimistic, so expect less on test images. Every value stands in budget.csv."
 )
 COLUMNS = {  # of budget.csv, and what each means
     **WHO,

@@ -11,13 +11,13 @@ from benchmark.reporting.documents.markdown_cells import escaped, table
 
 TITLE = "What spoilt images cost: macro-F1 by corruption"
 _READING = (
-    "Test images are spoilt as an MR scanner may spoil them, by TorchIO's definitions, at five severities: plausible "
-    "up to 3, hard at 5. {pixels} {shown}A column is the mean macro-F1 over the severities; in "
-    "brackets 95 % intervals for other patients. Error is the mean share of wrong answers over corruptions and "
-    "severities. mCE is the mean over corruptions of the row's errors over those of the reference row, {reference}; "
-    "relative mCE is the same of what is lost to the images as they are (Hendrycks & Dietterich 2019; below 1 is "
-    "better). A row that is bad as it is may lose little. The pixels change, not the patients or scanners: this is "
-    "no test on another hospital's images."
+    "Test images are spoilt as an MR scanner may spoil them, by TorchIO's definitions, at five severities: "
+    "plausible up to 3, hard at 5. {pixels} {shown}A column is the mean macro-F1 over the severities; in brackets "
+    "95 % intervals for other patients. Error is the mean share of wrong answers over corruptions and severities. "
+    "mCE is the mean over corruptions of the row's errors over those of the reference row, {reference}; relative "
+    "mCE counts only the errors that a corruption adds (Hendrycks & Dietterich 2019; below 1 is better). A row that "
+    "already makes many errors may gain few. The pixels change, not the patients or scanners: this is no test on "
+    "another hospital's images."
 )
 _SAME = "Every row saw the same pixels."
 _DIFFERENT = (

@@ -21,10 +21,10 @@ from benchmark.reporting.figures.labels import full_names
 
 TITLE = "Trained on each set, tested on each"
 READING = (
-    "A line is the set that trained, a column the set that tested. In bold, the set at home: the test images of its "
-    "own split. Elsewhere all images of the other set, by a network from whose training was left out what the other "
-    "set holds too (near-duplicates, and their patients). The loss is macro-F1 at home less "
-    "macro-F1 away, both over the classes that both sets have; its interval treats the two sets of test images as "
+    "A line is the set that trained, a column the set that tested. In bold: at home, on the test images of the "
+    "set's own split. Elsewhere: on all images of the other set, where the training left out the images that both "
+    "sets hold (near-duplicates, and all images of their patients). The loss is macro-F1 at home less macro-F1 "
+    "away, both over the classes that both sets have; its interval treats the two sets of test images as "
     "independent, and is of these trained networks."
 )
 COLUMNS = {  # of cross_matrix.csv, and what each means
