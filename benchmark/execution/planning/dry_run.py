@@ -22,6 +22,7 @@ from benchmark.child_process import messages, send, start
 from benchmark.draws.corruptions import MOST_CELLS, SEVERITIES
 from benchmark.execution.executors.process_tree import descendants, end_tree
 from benchmark.execution.executors.worker_process import worker_key
+from benchmark.execution.planning.devices import driver_shows_gpu
 from benchmark.execution.planning.plan import Plan
 from benchmark.execution.progress import clock, tell
 from benchmark.execution.worker.job import Job, worker_environment
@@ -33,6 +34,10 @@ from benchmark.text import plain
 
 # For one network, and for all of a plan.
 _SECONDS_EACH, _SECONDS_ALL = 180.0, 900.0
+_ON_CLUSTER = (
+    "The nodes of the cluster were not asked: all durations are those of this machine, and their sum is that of one "
+    "run after another."
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Unknown:
     fails: bool = False
 
 
+_NO_GPU = Unknown("not measured: it is for a GPU, and this machine has none")
 Paces = Mapping[tuple[Any, ...], Pace | Unknown]
 
 
@@ -65,13 +71,14 @@ class Expected:
     fails: bool = False
 
 
-def dry_run(plan: Plan, console: Console, *, only_new: bool) -> int:
+def dry_run(plan: Plan, console: Console, *, only_new: bool, on_cluster: bool = False) -> int:
     """Show what a plan would do and how long that may take.
 
     Args:
         plan: resolved; nothing of it is written.
         console: on which it is printed.
         only_new: whether runs that are done would be left as they are.
+        on_cluster: whether the runs would be done elsewhere than where they are measured now.
 
     Returns:
         0, or 1 where a run is known to fail.
@@ -86,14 +93,16 @@ def dry_run(plan: Plan, console: Console, *, only_new: bool) -> int:
     say(f"Dry run: {_count(len(plan.jobs), 'run')}, nothing is kept. Results would go to {plan.out}")
     with tempfile.TemporaryDirectory(prefix="tumorboard-") as folder:
         plan.images.save(Path(folder))
-        paces = measured([job for job in ahead if job.verdict is None], Path(folder), say)
+        without_gpu = on_cluster and not driver_shows_gpu()
+        here = [job for job in ahead if not (without_gpu and job.run.device_kind == "cuda")]
+        paces = measured([job for job in here if job.verdict is None], Path(folder), say)
     before = Before()
     expected = [_expected(plan, job, job.key in done, paces, before) for job in plan.jobs]
     for recipe in dict.fromkeys(each.job.recipe_name for each in expected):
         console.print()
         say(f"Recipe: {recipe}")
         console.print(_table(each for each in expected if each.job.recipe_name == recipe))
-    for line in (*_remarks(expected), *summary(expected)):
+    for line in (*_remarks(expected), *summary(expected), *([_ON_CLUSTER] if on_cluster else [])):
         say(line)
     return int(any(each.fails for each in expected))
 
@@ -261,7 +270,7 @@ def _expected(plan: Plan, job: Job, done: bool, paces: Paces, before: Before) ->
     if job.verdict is not None:
         outcome, reason = job.verdict
         return Expected(job, None, f"{outcome}: {reason}", slow, fails=True)
-    pace = paces[_kind(job)]
+    pace = paces.get(_kind(job), _NO_GPU)
     if isinstance(pace, Unknown):
         return Expected(job, None, pace.reason, slow, pace.fails)
     return Expected(job, expected_seconds(job, pace, before), "", slow)
