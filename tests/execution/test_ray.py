@@ -232,7 +232,8 @@ def test_a_node_that_comes_late_and_is_not_fit_is_left_out(
     two_nodes: SimpleNamespace, bench: Bench, tmp_path: Path
 ) -> None:
     bench.plugin.write_text(PLUGIN + WAITING)
-    words = ("--backbone", "test/waiting", "--seed", "0", "1", "2", "--epochs", "2", *QUIET)
+    many = ("--epochs", "20", "--set", "early_stopping.patience=100")
+    words = ("--backbone", "test/waiting", "--seed", "0", "1", "2", *many, *QUIET)
     go_on = tmp_path / "go on"
     command = bench.start(*words, *on_ray(bench, two_nodes.address, at_once=len(two_nodes.nodes) + 2))
     follow_until(command, "epoch 1/")

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 _KNOCK_SECONDS = 10.0
 # Ray listens on all interfaces where it thinks of a cluster, whatever address it is given.
 _LOOPBACK_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-_NO_REPORTS = {"RAY_USAGE_STATS_ENABLED": "0"}
+_NO_REPORTS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+}  # answers nobody waits for any more
 
 
 def ray_executor(plan: "Plan", request: "Request") -> "RayExecutor":
