@@ -62,6 +62,12 @@ class Estimate:
         seeds = min(self.seed_variance, total)
         return satterthwaite((total - seeds, self.clusters - 1), (seeds, self.seed_freedom))
 
+    @property
+    def seed_share(self) -> float:
+        """The share of the variance that comes from the draw of seeds, 0-1; 0 where they are not resampled."""
+        total = self.error**2
+        return min(self.seed_variance, total) / total if total else 0.0
+
     def interval(self, low: float = 0.0, high: float = 1.0) -> Interval | None:
         """Return the 95 % interval of a score from ``low`` to ``high``; ``None`` where nothing varies."""
         return logit_interval(self.value, self.error, self.freedom, self.clusters, low, high)

@@ -58,7 +58,7 @@ def write_board(out: Path, folder: Path, contents: Contents) -> WrittenBoard:
             _write_images(out, folder, fingerprint, pseudonyms)
     names = _write_models(out, folder, contents)
     # README.txt tells of a results folder, which this is not
-    written = write_leaderboard(folder, page_file=PageFile("index.html", images="beside", guided=False))
+    written = write_leaderboard(folder, page_file=PageFile("index.html", images="beside", guide=CARD))
     write_atomically(folder / CARD, board_card(written, out.resolve().name, contents, names))
     return written
 

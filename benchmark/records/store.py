@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from benchmark.atomic_files import flush, inside, tidy_folder
+from benchmark.atomic_files import flush, inside, put_in_place, tidy_folder
 from benchmark.foreign_files import Refused, is_own_folder, list_foreign, read_foreign
 from benchmark.hashing import hash_bytes, hash_file, hash_json
 from benchmark.records.corrupted import Corrupted
@@ -110,7 +110,6 @@ class RecordStore:
         final = inside(self.out, *place, short(record.key))
         home = final.parent
         new = home / f".new-{final.name}-{uuid4().hex}"
-        old = home / f".old-{final.name}-{uuid4().hex}"
         new.mkdir()
         try:
             (new / _JSON).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -128,13 +127,9 @@ class RecordStore:
             for path in new.iterdir():
                 flush(path)
             flush(new)
-            with contextlib.suppress(FileNotFoundError):
-                final.rename(old)
-            new.rename(final)
-            flush(home)
+            put_in_place(new, final)
         finally:
             shutil.rmtree(new, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
         if ok:
             shutil.rmtree(self.failed / final.name, ignore_errors=True)
         return final

@@ -10,7 +10,7 @@ from benchmark.atomic_files import write_atomically
 from benchmark.errors import UserError
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.many_rows.kept_statistics import KeptStatistics
-from benchmark.records.results_folder import RECORDS, VIEW_MARK, write_guide
+from benchmark.records.results_folder import GUIDE, RECORDS, VIEW_MARK, write_guide
 from benchmark.reporting.board.board import Board, make_board
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.filters import View
@@ -39,12 +39,13 @@ class PageFile:
         name: of its file.
         images: ``inside`` it, so that it is one file, or files ``beside`` it, which a browser fetches when they come
             into view.
-        guided: whether a ``README.txt``, which says what every file is, is written beside a whole board.
+        guide: the file beside it that says what lies there, to which it leads; a ``README.txt`` is written, any other
+            is the caller's.
     """
 
     name: str = "leaderboard.html"
     images: Literal["inside", "beside"] = "inside"
-    guided: bool = True
+    guide: str = GUIDE
 
 
 @dataclass(frozen=True)
@@ -164,13 +165,13 @@ def write_leaderboard(
     if view:
         write_atomically(out / VIEW_MARK, f"A part of the board of {_shown(folders)}: {view}\n")
     else:
-        if page_file.guided:
+        if page_file.guide == GUIDE:
             write_guide(out)
         (out / VIEW_MARK).unlink(missing_ok=True)
     for folder in folders:
         copy_montages(folder, out)
     with left_alone():
-        matrices = _write_files(board, out, folders, replace(page_file, guided=page_file.guided and not view), say)
+        matrices = _write_files(board, out, folders, replace(page_file, guide="" if view else page_file.guide), say)
     write_reports(reports, out)
     return WrittenBoard(out / page_file.name, (*cross_sentences(matrices), *answer_lines(board)), board)
 
@@ -204,7 +205,7 @@ def _write_files(
         write_csv_files(board, out, breakdowns)
         write_gallery(board, thumbnails, out, kept)
         pictures: Pictures = write_images(thumbnails, out) if page_file.images == "beside" else thumbnails
-        write_atomically(out / page_file.name, page(board, pictures, breakdowns, guided=page_file.guided))
+        write_atomically(out / page_file.name, page(board, pictures, breakdowns, guide=page_file.guide))
 
     say("Drawing figures")
     with done_beside(write_beside_plots, beside=len(board.rows) >= _MANY and can_work_beside()):

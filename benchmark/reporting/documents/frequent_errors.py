@@ -26,7 +26,14 @@ def frequent_errors(rows: Sequence[BoardRow]) -> str:
         confused.update({(names[i], names[j]): int(total[i, j]) for i, j in np.argwhere(total) if i != j})
     most = "; ".join(f"{true} called {called} ({count})" for (true, called), count in confused.most_common(3))
     often = f"Most frequent over all runs: {most or 'no error'}."
-    return f"{often} Wrong in every row: {len(shared or ())} images, see gallery.md."
+    how = "Wrong in every row, by some seed" if _several_seeds(rows) else "Wrong in every row"
+    return f"{often} {how}: {len(shared or ())} images, see gallery.md."
+
+
+def _several_seeds(rows: Sequence[BoardRow]) -> bool:
+    """Return whether an image is read by several seeds of a row."""
+    splits = [[result.record.data.split_hash for result in row.results if result.scores is not None] for row in rows]
+    return any(len(set(of_row)) < len(of_row) for of_row in splits)
 
 
 def _wrong_images(row: BoardRow) -> set[str]:
