@@ -1,6 +1,5 @@
 """``python -m benchmark data SOURCE``: what is in a data set, how it is split, and what is wrong with it."""
 
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from benchmark.atomic_files import write_atomically
 from benchmark.cli.data_options import data_options
 from benchmark.cli.json_output import json_option, print_json
 from benchmark.errors import UserError
+from benchmark.file_names import file_name
 from benchmark.text import plain, shown
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def data_command(
     splits = make_splits(data, split_asked)
     facts, text = data_facts(data, splits), ""
     if audited:
-        folder = out or Path("results") / re.sub(r"[^\w.-]+", "-", data.name) / "audit"
+        folder = out or Path("results") / file_name(data.name) / "audit"
         audits, text = write_audits(data, splits, folder)
         text += f"\n\nWritten to {folder}/"
         facts |= {"audits": [audit.model_dump(mode="json") for audit in audits], "written_to": folder}

@@ -199,7 +199,13 @@ def _one_value_each(args: list[str]) -> list[str]:
 @click.option("--batch-size", type=int, metavar="N", help="Images in a training batch.")
 @click.option("--learning-rate", type=float, metavar="RATE", help="Learning rate of the optimizer.")
 @click.option(
-    "--seed", "seeds", multiple=True, callback=seeds, metavar="N ...", help="One run for each seed.  [default: 0]"
+    "--seed",
+    "seeds",
+    multiple=True,
+    callback=seeds,
+    metavar="N ...",
+    help="One run for each seed. auto: seed 0, and where a network trained in under a minute seeds 1 and 2 too; on "
+    "the phantom and with --recipe tune seed 0 alone, with --suite its own.  [default: auto]",
 )
 @click.option(
     "--weights",
@@ -295,7 +301,7 @@ def _one_value_each(args: list[str]) -> list[str]:
     callback=workers,
     metavar="N",
     help="How many runs go on side by side on this machine, each with a GPU, or with its share of the cores; auto is "
-    "one for each GPU.  [default: auto]",
+    "one for each GPU, and on a processor two where cores and memory allow.  [default: auto]",
 )
 @track_option
 @cluster_options

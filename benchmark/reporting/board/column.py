@@ -153,6 +153,16 @@ _FURTHER = {
 }
 
 
+# columns that say of which row a line is, in every CSV file that has lines for parts of a row
+WHO = {
+    "comparison_group": "The comparison group (data, split and image set) of the row.",
+    "backbone": "The row's network.",
+    "framework": "The framework that ran it.",
+    "weights": "What it started from.",
+    "recipe": "How it was trained.",
+}
+
+
 def count(value: float) -> str:
     """Return a count, or a mean of counts with one decimal."""
     return str(int(value)) if value == int(value) else f"{value:.1f}"

@@ -5,7 +5,7 @@ the entries is the order of the columns in every output.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal
 
 from benchmark.evaluation import cam_metrics, metrics
@@ -315,7 +315,12 @@ COLUMNS: tuple[Column, ...] = (
 
 def columns(class_names: Sequence[str], tumour_names: Sequence[str]) -> list[Column]:
     """Return every column, each family with a column for each of its classes, in the order of :data:`COLUMNS`."""
-    return [member for column in COLUMNS for member in column.members(class_names, tumour_names)]
+    return list(_columns(tuple(class_names), tuple(tumour_names)))
+
+
+@lru_cache(maxsize=64)  # each row of a board asks for those of its data set
+def _columns(class_names: tuple[str, ...], tumour_names: tuple[str, ...]) -> tuple[Column, ...]:
+    return tuple(member for column in COLUMNS for member in column.members(class_names, tumour_names))
 
 
 def all_columns(class_names: Sequence[str], tumour_names: Sequence[str]) -> dict[str, Column]:

@@ -8,10 +8,11 @@ have no common scale of probability.
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
-from statistics import fmean, stdev
+from statistics import fmean
 
 import numpy as np
 
+from benchmark.evaluation.many_rows.spread import stdev
 from benchmark.evaluation.metrics import RunScores, score
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import DataFacts, Predictions
@@ -84,7 +85,7 @@ def aggregated(results: Sequence[Result]) -> tuple[Values, Values]:
             continue
         values[name] = fmean(numbers) if len(numbers) > 1 else numbers[0]
         if len(numbers) > 1:
-            spread[name] = stdev(map(float, numbers))
+            spread[name] = stdev(numbers)
     if len(devices) > 1:
         values["device"] = "; ".join(devices)
         values.pop("speed_block", None)

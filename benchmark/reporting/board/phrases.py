@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from benchmark.evaluation.bootstrap import RESAMPLES, SEEDS_TO_RESAMPLE
 from benchmark.evaluation.comparison import ALPHA
 from benchmark.evaluation.decisions.net_benefit import PREVALENCE
-from benchmark.evaluation.statistics import BlockStatistics
+from benchmark.evaluation.statistics import BlockStatistics, SeedEffect
 from benchmark.records.record import DataFacts
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.column import Column
@@ -170,7 +170,33 @@ def seed_notes(statistics: BlockStatistics) -> list[str]:
     if statistics.seeds >= SEEDS_TO_RESAMPLE:
         return []
     runs = "One seed" if statistics.seeds == 1 else f"{statistics.seeds} seeds"
-    return [f"{runs}: the {_ranking(statistics)} are of these trained models, not of these backbones."]
+    resampled, rows = len(_seed_effects(statistics)), len(statistics.seed_effects)
+    where = f" in {rows - resampled} of {rows} rows" if resampled else ""
+    return [f"{runs}{where}: the {_ranking(statistics)} are of these trained models, not of these backbones."]
+
+
+def _seed_effects(statistics: BlockStatistics) -> list[SeedEffect]:
+    return [effect for effect in statistics.seed_effects if effect is not None]
+
+
+def _seeds_added(statistics: BlockStatistics) -> list[str]:
+    """Return what seeds add to the uncertainty of a block's rows; nothing where none are resampled."""
+    effects, rows = _seed_effects(statistics), len(statistics.seed_effects)
+    if not effects:
+        return []
+    where = f", in {len(effects)} of {rows} rows" if len(effects) < rows else ""
+    spreads = _range([f"{effect.spread:.3f}" for effect in effects])
+    shares = _range([f"{100 * effect.share:.0f} %" for effect in effects])
+    return [
+        f"Seeds are resampled too{where}: macro-F1 varies over them by {spreads} (standard deviation), which is "
+        f"{shares} of the variance behind a row's interval; the rest comes from the test images."
+    ]
+
+
+def _range(numbers: Sequence[str]) -> str:
+    """Return the least and the greatest of printed numbers, or the one that all are."""
+    least, most = (end(numbers, key=lambda text: float(text.split()[0])) for end in (min, max))
+    return least if least == most else f"{least} to {most}"
 
 
 def _ranking(statistics: BlockStatistics) -> str:
@@ -192,8 +218,7 @@ def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
         notes = ["Patients are unknown: intervals treat images as independent and are too narrow."]
     if statistics.folds > 1:
         notes.append("Each image is read by the network of its fold; AUROC is the mean of folds.")
-    if statistics.seeds >= SEEDS_TO_RESAMPLE:
-        notes.append("Seeds are resampled too.")
+    notes += _seeds_added(statistics)
     if any(ranks is not None and ranks.first < ranks.last for ranks in statistics.ranks):
         notes.append(
             "A rank such as 1-3 means that the row may be first, second or third: these images do not tell which. "

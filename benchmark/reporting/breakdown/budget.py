@@ -10,7 +10,7 @@ from benchmark.evaluation.budget import expected_best
 from benchmark.evaluation.metrics import Floats
 from benchmark.records.record import Trial
 from benchmark.reporting.board.board import BoardRow
-from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.column import WHO, Values
 from benchmark.reporting.board.image_cases import scored_rows
 from benchmark.reporting.documents.markdown_cells import escaped, table
 from benchmark.reporting.figures.labels import full_names, wrapped
@@ -25,10 +25,13 @@ READING = (
     "the rate of the lowest validation loss, which need not be the one of the best macro-F1; the best of several "
     "scores on the same images is optimistic, so expect less on test images. Every value stands in budget.csv."
 )
-COLUMNS = (
-    *("comparison_group", "backbone", "framework", "weights", "recipe", "trials", "expected_best_val_macro_f1"),
-    *("seconds", "runs"),
-)
+COLUMNS = {  # of budget.csv, and what each means
+    **WHO,
+    "trials": "How many of its learning rates the row may try.",
+    "expected_best_val_macro_f1": "Expected best macro-F1 on validation images after so many (Dodge et al. 2019).",
+    "seconds": "What so many take, on average.",
+    "runs": "Runs over which the values are means.",
+}
 MOST_ROWS = len(LINE_STYLES)  # of the figure, the best first
 
 

@@ -2,7 +2,8 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,16 @@ import numpy as np
 
 from benchmark.atomic_files import write_atomically
 from benchmark.evaluation.metrics import Floats
+from benchmark.hashing import hash_bytes
 from benchmark.reporting.board.board import Board
 from benchmark.reporting.board.drawn_rows import drawn_note, drawn_rows
 from benchmark.reporting.board.image_cases import LABEL_ERRORS, Cases, heat_maps
 from benchmark.reporting.board.phrases import DISCLAIMER
 from benchmark.reporting.documents.markdown_cells import escaped, table
+from benchmark.reporting.figures.kept_figures import KeptFigures
 from benchmark.reporting.figures.labels import shortened
 from benchmark.reporting.figures.overlays import Line, draw_outline, grey, no_picture, outline
-from benchmark.reporting.figures.style import MM, figure, remove_others, save, set_height, title
+from benchmark.reporting.figures.style import MM, remove_others, set_height, title
 
 STEM = "gallery"
 MOST_SHEETS = 8  # of a comparison group: rows that read next to nothing would fill hundreds
@@ -80,13 +83,19 @@ class Pictured:
     near_copies: int
 
 
-def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], out: Path) -> Path:
+def write_gallery(
+    board: Board,
+    thumbnails: Mapping[str, Mapping[str, bytes]],
+    out: Path,
+    kept: KeptFigures = KeptFigures(),  # noqa: B008 - no state
+) -> Path:
     """Write the gallery of every comparison group as Markdown, and its images as sheets (PNG and SVG).
 
     Sheets of an earlier board are removed.
 
     Args:
         thumbnails: JPEGs by fingerprint and image id.
+        kept: sheets that were drawn before.
 
     Returns:
         The path of the Markdown.
@@ -106,10 +115,12 @@ def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], o
         drawn = pictured[: MOST_SHEETS * sheet.across * sheet.down]
         for start in range(0, len(drawn), sheet.across * sheet.down):
             stem = STEM if not sheets else f"{STEM}_{len(sheets) // 2 + 1}"
-            with figure(width_mm=WIDTH_MM) as made:
-                shown = drawn[start : start + sheet.across * sheet.down]
-                draw_sheet(made, sheet, cases, some, shown, pictures, lesions)
-                sheets += save(made, out, stem)
+            images = drawn[start : start + sheet.across * sheet.down]
+            draw = partial(
+                draw_sheet, sheet=sheet, cases=cases, some=some, images=images, pictures=pictures, lesions=lesions
+            )
+            shown = _shown_on(sheet, cases, some, images, pictures, lesions)
+            sheets += kept.saved(out, stem, draw, shown, WIDTH_MM)
             stems.append(stem)
         parts += _text(cases, some, title(rows), stems, (len(drawn), len(pictured)))
     remove_others(out, STEM, sheets)
@@ -126,6 +137,37 @@ def _pictured(cases: Cases) -> list[Pictured]:
             alike.setdefault(cases.copies[image], []).append((next(numbers), image))
         pictured += [Pictured(*members[0], len(members) - 1) for members in alike.values()]
     return pictured
+
+
+def _shown_on(
+    sheet: Sheet,
+    cases: Cases,
+    some: Cases,
+    images: Sequence[Pictured],
+    pictures: Mapping[str, bytes],
+    lesions: Mapping[str, list[Line]],
+) -> list[Any]:
+    """Return all that :func:`draw_sheet` shows."""
+    numbers = [each.image for each in images]
+    names = [cases.image_ids[i] for i in numbers]
+    jpegs = [pictures.get(name) for name in names]
+    return [
+        [
+            astuple(sheet),
+            list(map(astuple, images)),
+            len(cases.rows),
+            cases.classes,
+            cases.negative,
+            title([cases.rows[0]]),
+        ],
+        [[name, None if jpeg is None else hash_bytes(jpeg)] for name, jpeg in zip(names, jpegs, strict=True)],
+        [lesions.get(name, []) for name in names],
+        cases.labels[numbers],
+        cases.missed[:, numbers].sum(axis=0),
+        (cases.predicted[:, numbers] >= 0).sum(axis=0),
+        some.predicted[:, numbers],
+        some.probabilities[:, numbers],
+    ]
 
 
 def _lesions(cases: Cases) -> dict[str, list[Line]]:

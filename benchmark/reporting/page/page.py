@@ -116,11 +116,16 @@ def _as_text(value: Any) -> Any:
     return shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
+_NO_TEXT = {int, float, bool, type(None)}
+
+
 def _all_as_text(value: Any) -> Any:
     """Return nested values with all text in them as :func:`_as_text` leaves it."""
     if isinstance(value, Mapping):
         return {_as_text(name): _all_as_text(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
+        if set(map(type, value)) <= _NO_TEXT:  # most of a page are lists of probabilities
+            return value
         return [_all_as_text(inner) for inner in value]
     return _as_text(value)
 
