@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from backbones import Backbone
-    from benchmark.execution.controller import Summary
     from benchmark.execution.executors.base import Executor
     from benchmark.execution.planning.plan import Plan
     from benchmark.execution.planning.request import Request
+    from benchmark.execution.summary import Summary
     from benchmark.recipe import Recipe
     from benchmark.reporting.leaderboard import WrittenBoard
     from benchmark.tracking.session import Tracking
@@ -132,9 +132,10 @@ def _do_runs(
     Args:
         leaves: whether runs go on when this command is gone.
     """
-    from benchmark.execution.controller import Controller, Watcher
+    from benchmark.execution.controller import Controller
     from benchmark.execution.executors.base import Control
     from benchmark.execution.progress import Display
+    from benchmark.execution.summary import Watcher
 
     control = Control()
     signals = _ends_by(leaves=leaves)
@@ -145,9 +146,7 @@ def _do_runs(
         unread = (lambda: None) if leaves else control.finish
         with Display(console, len(plan.jobs), on_unread=unread) as display:
             watcher: Watcher = display
-            if (
-                tracking is not None and not leaves
-            ):  # a queue shows some epochs only: its runs are told with the board
+            if tracking is not None and not leaves:  # a queue shows some epochs only: it is told with the board
                 from benchmark.tracking.session import Watchers
 
                 watcher = Watchers(display, tracking)

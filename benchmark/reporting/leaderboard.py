@@ -38,8 +38,8 @@ class PageFile:
         name: of its file.
         images: ``inside`` it, so that it is one file, or files ``beside`` it, which a browser fetches when they come
             into view.
-        guide: the name of the file beside a whole board that says what every file is; ``README.txt`` is written,
-            another one is the caller's.
+        guide: the file beside it that says what lies there, to which it leads; a ``README.txt`` is written, any other
+            is the caller's.
     """
 
     name: str = "leaderboard.html"

@@ -22,6 +22,7 @@ from benchmark.child_process import messages, send, start
 from benchmark.draws.corruptions import MOST_CELLS, SEVERITIES
 from benchmark.execution.executors.process_tree import descendants, end_tree
 from benchmark.execution.executors.worker_process import worker_key
+from benchmark.execution.planning.devices import driver_shows_gpu
 from benchmark.execution.planning.further_seeds import FURTHER_SEEDS, QUICK_SECONDS, followers, seeds_follow
 from benchmark.execution.planning.plan import Plan
 from benchmark.execution.planning.request import Request
@@ -38,6 +39,10 @@ from benchmark.training.views import AXES
 
 # For one network, and for all of a plan.
 _SECONDS_EACH, _SECONDS_ALL = 180.0, 900.0
+_ON_CLUSTER = (
+    "The nodes of the cluster were not asked: all durations are those of this machine, and their sum is that of one "
+    "run after another."
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Unknown:
     fails: bool = False
 
 
+_NO_GPU = Unknown("not measured: it is for a GPU, and this machine has none")
 Paces = Mapping[tuple[Any, ...], Pace | Unknown]
 
 
@@ -94,7 +100,10 @@ def dry_run(plan: Plan, request: Request, console: Console) -> int:
     say(f"Dry run: {_count(len(plan.jobs), 'run')}, nothing is kept. Results would go to {plan.out}")
     with tempfile.TemporaryDirectory(prefix="tumorboard-") as folder:
         plan.images.save(Path(folder))
-        paces = measured([job for job in ahead if job.verdict is None], Path(folder), say)
+        on_cluster = request.executor != "local"
+        without_gpu = on_cluster and not driver_shows_gpu()
+        here = [job for job in ahead if not (without_gpu and job.run.device_kind == "cuda")]
+        paces = measured([job for job in here if job.verdict is None], Path(folder), say)
     before = Before()
     expected = [_expected(plan, job, done.get(job.key), paces, before) for job in plan.jobs]
     for recipe in dict.fromkeys(each.job.recipe_name for each in expected):
@@ -102,7 +111,7 @@ def dry_run(plan: Plan, request: Request, console: Console) -> int:
         say(f"Recipe: {recipe}")
         console.print(_table(each for each in expected if each.job.recipe_name == recipe))
     further = _further(expected, done, store) if seeds_follow(request) else []
-    for line in (*_remarks(expected), *summary(expected), *further):
+    for line in (*_remarks(expected), *summary(expected), *further, *([_ON_CLUSTER] if on_cluster else [])):
         say(line)
     return int(any(each.fails for each in expected))
 
@@ -297,7 +306,7 @@ def _expected(plan: Plan, job: Job, done: Record | None, paces: Paces, before: B
     if job.verdict is not None:
         outcome, reason = job.verdict
         return Expected(job, None, f"{outcome}: {reason}", slow, fails=True)
-    pace = paces[_kind(job)]
+    pace = paces.get(_kind(job), _NO_GPU)
     if isinstance(pace, Unknown):
         return Expected(job, None, pace.reason, slow, pace.fails)
     return Expected(job, expected_seconds(job, pace, before), "", slow, training_s=training_seconds(job, pace))

@@ -51,7 +51,8 @@ def _on_processor(jobs: Sequence[Job]) -> int:
     """Return how many workers a processor has for runs: two, or one."""
     if any(job.run.recipe.execution.deterministic or job.run.device_kind != "cpu" for job in jobs):
         return 1
-    return max(1, min(_ON_PROCESSOR, usable_cpus(), psutil.virtual_memory().available // _BYTES_A_WORKER))
+    room = int(psutil.virtual_memory().available // _BYTES_A_WORKER)
+    return max(1, min(_ON_PROCESSOR, usable_cpus(), room))
 
 
 def largest_first(jobs: Sequence[Job], sizes: Mapping[str, int]) -> tuple[Job, ...]:

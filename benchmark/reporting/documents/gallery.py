@@ -127,6 +127,37 @@ def write_gallery(
     return write_atomically(out / f"{STEM}.md", "\n\n".join(parts) + "\n")
 
 
+def _shown_on(
+    sheet: Sheet,
+    cases: Cases,
+    some: Cases,
+    images: Sequence[Pictured],
+    pictures: Mapping[str, bytes],
+    lesions: Mapping[str, list[Line]],
+) -> list[Any]:
+    """Return all that :func:`draw_sheet` shows."""
+    which = [each.image for each in images]
+    names = [cases.image_ids[i] for i in which]
+    jpegs = [pictures.get(name) for name in names]
+    return [
+        [
+            astuple(sheet),
+            [astuple(each) for each in images],
+            len(cases.rows),
+            cases.classes,
+            cases.negative,
+            title([cases.rows[0]]),
+        ],
+        [[name, None if jpeg is None else hash_bytes(jpeg)] for name, jpeg in zip(names, jpegs, strict=True)],
+        [lesions.get(name, []) for name in names],
+        cases.labels[which],
+        cases.missed[:, which].sum(axis=0),
+        (cases.predicted[:, which] >= 0).sum(axis=0),
+        some.predicted[:, which],
+        some.probabilities[:, which],
+    ]
+
+
 def _pictured(cases: Cases) -> list[Pictured]:
     """Return what is drawn of the gallery: of images of one table that are near-copies the first."""
     pictured: list[Pictured] = []
@@ -137,37 +168,6 @@ def _pictured(cases: Cases) -> list[Pictured]:
             alike.setdefault(cases.copies[image], []).append((next(numbers), image))
         pictured += [Pictured(*members[0], len(members) - 1) for members in alike.values()]
     return pictured
-
-
-def _shown_on(
-    sheet: Sheet,
-    cases: Cases,
-    some: Cases,
-    images: Sequence[Pictured],
-    pictures: Mapping[str, bytes],
-    lesions: Mapping[str, list[Line]],
-) -> list[Any]:
-    """Return all that :func:`draw_sheet` shows."""
-    numbers = [each.image for each in images]
-    names = [cases.image_ids[i] for i in numbers]
-    jpegs = [pictures.get(name) for name in names]
-    return [
-        [
-            astuple(sheet),
-            list(map(astuple, images)),
-            len(cases.rows),
-            cases.classes,
-            cases.negative,
-            title([cases.rows[0]]),
-        ],
-        [[name, None if jpeg is None else hash_bytes(jpeg)] for name, jpeg in zip(names, jpegs, strict=True)],
-        [lesions.get(name, []) for name in names],
-        cases.labels[numbers],
-        cases.missed[:, numbers].sum(axis=0),
-        (cases.predicted[:, numbers] >= 0).sum(axis=0),
-        some.predicted[:, numbers],
-        some.probabilities[:, numbers],
-    ]
 
 
 def _lesions(cases: Cases) -> dict[str, list[Line]]:
