@@ -174,5 +174,7 @@ def _seen(arrays: Mapping[str, Any]) -> Seen:
 def _explained(arrays: Mapping[str, Any], reason: str) -> Explained | None:
     if "explained" not in arrays:
         return None
-    names = ("explained", "explained_pixels", "maps", "explained_classes")
-    return Explained(*(arrays[name] for name in names), reason)
+    numbers, pixels, maps, classes = (
+        arrays[name] for name in ("explained", "explained_pixels", "maps", "explained_classes")
+    )
+    return Explained(numbers, pixels, maps, classes, reason)
