@@ -25,11 +25,24 @@ if TYPE_CHECKING:
 @click.option("--list", "listed", is_flag=True, help="Show the data sets that are known by name, and their faults.")
 @click.option("--audit", "audited", is_flag=True, help="Look for duplicates, leaks and shortcuts.")
 @click.option("--size", type=int, default=224, show_default=True, metavar="PIXELS", help="Side of prepared images.")
-@click.option("--resize", type=click.Choice(["squash", "pad"]), default="squash", show_default=True)
+@click.option(
+    "--resize",
+    type=click.Choice(["squash", "pad"]),
+    default="squash",
+    show_default=True,
+    help="How an image becomes a square: squeezed, or with black bars.",
+)
 @click.option(
     "--seed", type=int, default=0, show_default=True, metavar="N", help="Another seed takes other validation images."
 )
-@click.option("--validation-fraction", type=float, default=0.1, show_default=True, metavar="SHARE")
+@click.option(
+    "--validation-fraction",
+    type=float,
+    default=0.1,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of the training images that is taken for validation.",
+)
 @click.option("--limit", type=int, metavar="N", help="Use N images only.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that can't be read.")
 @click.option(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from benchmark.cli.shared_options import device_option
 from benchmark.dependencies import require_posix
 from benchmark.errors import UserError
 
@@ -57,7 +58,7 @@ _EXPLAINED = 48  # images on the page where nothing else is asked
 @click.option(
     "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A file that declares the backbone."
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@device_option
 def predict_command(
     model: str,
     source: str,

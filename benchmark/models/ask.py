@@ -174,7 +174,6 @@ def _seen(arrays: Mapping[str, Any]) -> Seen:
 def _explained(arrays: Mapping[str, Any], reason: str) -> Explained | None:
     if "explained" not in arrays:
         return None
-    numbers, pixels, maps, classes = (
-        arrays[name] for name in ("explained", "explained_pixels", "maps", "explained_classes")
+    return Explained(
+        arrays["explained"], arrays["explained_pixels"], arrays["maps"], arrays["explained_classes"], reason
     )
-    return Explained(numbers, pixels, maps, classes, reason)

@@ -13,7 +13,7 @@ from benchmark.evaluation.metrics import Counts
 from benchmark.records.corrupted import Corrupted
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Cams, Predictions, Record
-from benchmark.records.store import RecordStore, Stored, short
+from benchmark.records.store import RecordStore, Sound, Stored, short
 
 Entry = tuple[Record, Predictions | None]
 
@@ -31,18 +31,24 @@ class Gathered(Stored):
     corrupted: Mapping[str, Corrupted] = field(default_factory=dict)
 
 
-def gather(folders: Sequence[Path]) -> Gathered:
+def gather(folders: Sequence[Path], sound: Sound | None = None) -> Gathered:
     """Return the records of several folders; what is not used, or was changed, is named in its problems.
 
     A run that is in two folders is used once: the one that is ``ok``, else that of the first folder.
+
+    Args:
+        folders: the results folders.
+        sound: which records are known to be sound, so that this is not looked into again.
 
     Raises:
         UserError: a folder has no records at all.
     """
     by_key: dict[str, tuple[Path, Entry]] = {}
     problems: list[str] = []
+    contents: dict[Path, Mapping[str, str]] = {}
     for folder in dict.fromkeys(path.resolve() for path in folders):
-        stored = RecordStore(folder).read_all()
+        stored = RecordStore(folder).read_all(sound)
+        contents[folder] = stored.contents
         if not stored.entries and not stored.problems:
             raise UserError(f"'{folder}' has no records of runs; give the folder that was --out of a run.")
         problems += [f"{folder}/{text}" if len(folders) > 1 else text for text in stored.problems]
@@ -66,7 +72,8 @@ def gather(folders: Sequence[Path]) -> Gathered:
         lambda record: record.corruption is not None and bool(record.corruption.pictures), RecordStore.corrupted,
         _reordered_decisions,
     )  # fmt: skip
-    return Gathered(tuple(entries), (*problems, *changed, *damaged, *lost), cams, corrupted)
+    used = {key: contents[folder][key] for key, (folder, _) in by_key.items()}
+    return Gathered(tuple(entries), (*problems, *changed, *damaged, *lost), used, cams, corrupted)
 
 
 Kept = TypeVar("Kept", Cams, Corrupted)
