@@ -6,7 +6,7 @@ import click
 
 from benchmark.dependencies import require_posix
 from benchmark.errors import UserError
-from benchmark.models.targets import TARGETS
+from benchmark.export_targets import TARGETS
 
 
 @click.command("export")

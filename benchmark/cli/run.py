@@ -38,7 +38,7 @@ def run(request: "Request") -> int:
     if request.dry_run:
         from benchmark.execution.planning.dry_run import dry_run
 
-        return dry_run(plan, console, only_new=not request.rerun, on_cluster=request.executor != "local")
+        return dry_run(plan, request, console)
     return carry_out(plan, request, console).exit_code
 
 
@@ -60,8 +60,9 @@ def planned(request: "Request", console: "Console") -> "Plan":
 
 
 def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary":
-    """Do the runs of a plan, write the board, and show how all ended."""
+    """Do the runs of a plan and those that follow from them, write the board, and show how all ended."""
     from benchmark.execution.executors.table import executor_entry
+    from benchmark.execution.planning.further_seeds import following, further_seeds
     from benchmark.execution.progress import Steps, show_summary, tell
     from benchmark.records.suite_membership import save_experiments
 
@@ -74,6 +75,12 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
         save_experiments(plan.out, plan.suite, plan.members, request.changes)
     with tracking_of(request.track, plan.out, console) as tracking:
         summary = _do_runs(plan, request, executor, console, tracking, leaves=entry.workers_claim)
+        further = further_seeds(plan, request)
+        if further.jobs and not summary.interrupted:
+            tell(console, following(further))
+            executor = entry.load()(further, request)
+            later = _do_runs(further, request, executor, console, tracking, leaves=entry.workers_claim)
+            summary = _both(summary, later)
         board: WrittenBoard | None = None
         problems: tuple[str, ...] = ()
         if summary.finished:
@@ -99,6 +106,16 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
         if tracking is not None and board is not None:
             tracking.board(board)
     return summary
+
+
+def _both(first: "Summary", later: "Summary") -> "Summary":
+    """Return the end of two plans, of which one followed the other."""
+    return replace(
+        later,
+        finished=(*first.finished, *later.finished),
+        planned=first.planned + later.planned,
+        problems=(*first.problems, *later.problems),
+    )
 
 
 def _do_runs(
@@ -150,8 +167,8 @@ def _tell_who_else_writes(out: Path, console: "Console") -> None:
     if others:
         tell(
             console,
-            f"Note: of '{out}', {others}: it is trusted for records only, and a run there that goes on from "
-            f"checkpoints goes on from what others may have changed.",
+            f"Note on '{out}': {others}. Whoever writes there can change records, and checkpoints from which a run "
+            "goes on: share a results folder only with people whom you trust.",
         )
 
 

@@ -20,6 +20,7 @@ from benchmark.execution.executors.slurm_element import ElementJobs
 from benchmark.execution.executors.slurm_jobs import folder_of, shares, submitted_jobs
 from benchmark.execution.executors.slurm_queue import SlurmQueue
 from benchmark.execution.planning.cluster import Cluster
+from benchmark.execution.planning.further_seeds import further_seeds
 from benchmark.execution.planning.plan import Plan, make_plan
 from benchmark.execution.planning.request import Request
 from benchmark.execution.status import status_of
@@ -425,3 +426,22 @@ def test_once_saves_and_a_command_that_left_is_followed_by_one_that_waits(
     assert run.outcome is Outcome.OK
     assert stored(plan, run.job.key).provenance["resumed_from_epoch"] >= 2
     assert queue.arrays == [1]
+
+
+@pytest.mark.slow
+def test_seeds_follow_when_the_queue_has_done_the_first(images: Path, cache: Path, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    from tests.execution.local_queue import LocalQueue
+
+    plan, request = planned(images, tmp_path, epochs=1, detach=True)
+    queue = LocalQueue()
+    assert carried_out(plan, request, queue).finished == ()
+    assert further_seeds(plan, request).jobs == (), "nothing is known of the first yet"
+    waiting = replace(request, detach=False)
+    assert carried_out(plan, waiting, queue).exit_code == 0
+    further = further_seeds(plan, request)
+    assert [job.run.seed for job in further.jobs] == [1, 2]
+    assert carried_out(further, request, queue).finished == ()
+    done = carried_out(further, waiting, queue)
+    assert [(run.job.run.seed, run.record.outcome) for run in done.finished] == [(1, Outcome.OK), (2, Outcome.OK)]
+    assert queue.arrays == [1, 1], "both seeds go into one job, and are submitted once"

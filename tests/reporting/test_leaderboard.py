@@ -302,7 +302,14 @@ def test_rows_that_cannot_be_told_apart_share_a_rank(tables, tmp_path: Path) -> 
 
 def test_three_seeds_are_resampled(tables) -> None:
     _, _, text = tables(SMALL.run(reader, seed) for reader in FOUR[:2] for seed in (0, 1, 2))
-    assert "Seeds are resampled too." in text
+    assert "Seeds are resampled too: macro-F1 varies over them by " in text
+
+
+def test_rows_with_one_seed_and_with_three_are_told_apart(tables) -> None:
+    three = [SMALL.run(reader, seed) for reader in FOUR[:2] for seed in (0, 1, 2)]
+    _, _, text = tables([*three, SMALL.run(replace(FOUR[1], name="torch/other", skill=2.0))])
+    assert "Seeds are resampled too, in 2 of 3 rows: macro-F1 varies over them by " in text
+    assert "One seed in 1 of 3 rows: the ranks are of these trained models, not of these backbones." in text
 
 
 def test_a_row_that_might_have_been_guessed_says_what_it_was_trained_on(tables) -> None:

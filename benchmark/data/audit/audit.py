@@ -222,7 +222,9 @@ def _findings(audit: Audit, split: Split) -> Iterator[Finding]:
             level="warning", text="patients are unknown: slices of one patient may be in training and in test"
         )
     elif audit.patients.with_several_labels:
-        yield Finding(level="warning", text=f"{audit.patients.with_several_labels} patients carry several labels")
+        several = audit.patients.with_several_labels
+        who = "1 patient carries" if several == 1 else f"{several} patients carry"
+        yield Finding(level="warning", text=f"{who} several labels")
     yield from _shortcuts(audit.probe)
     yield from _shifted(audit, split)
     totals = [sum(counts.values()) for counts in audit.balance.values()]
@@ -243,7 +245,8 @@ def _shortcuts(probe: tuple[ProbeRow, ...]) -> Iterator[Finding]:
             yield Finding(
                 level="warning",
                 text=f"trivial features ({best.features}) predict {what} with balanced accuracy "
-                f"{best.balanced_accuracy:.2f} (chance {best.chance:.2f}): a network may win in the same way",
+                f"{best.balanced_accuracy:.2f} (chance {best.chance:.2f}): a network may use them in place of "
+                "the tumour",
             )
 
 

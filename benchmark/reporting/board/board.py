@@ -108,6 +108,11 @@ class BoardRow:
         return bool(verdict(self.only_answer, self.chance))
 
     @property
+    def eligible(self) -> bool:
+        """Whether it may be called the best: better than guessing, whole, from the weights that were asked for."""
+        return bool(self.values["n_runs"]) and self.block.unranked in ((), ("leak",)) and not self.guessed
+
+    @property
     def macro_f1(self) -> float:
         """Mean macro-F1, ``nan`` without scored runs."""
         return float(self.values.get("macro_f1", math.nan))

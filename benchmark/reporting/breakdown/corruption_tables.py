@@ -1,25 +1,23 @@
 """Spoilt images for people, as a table of Markdown and of the page."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmark.draws.corruptions import MOST_CELLS, SEVERITIES
 from benchmark.evaluation.bootstrap import Estimate
-from benchmark.reporting.board.board import BoardRow
-from benchmark.reporting.breakdown.corruptions import Robustness, robustness_of
+from benchmark.reporting.breakdown.corruptions import Robustness
 from benchmark.reporting.documents.markdown_cells import escaped, table
 
 TITLE = "What spoilt images cost: macro-F1 by corruption"
 _READING = (
-    "Test images are spoilt as an MR scanner may spoil them, by TorchIO's definitions, at five severities: plausible "
-    "up to 3, hard at 5. {pixels} {shown}A column is the mean macro-F1 over the severities; in "
-    "brackets 95 % intervals for other patients. Error is the mean share of wrong answers over corruptions and "
-    "severities. mCE is the mean over corruptions of the row's errors over those of the reference row, {reference}; "
-    "relative mCE is the same of what is lost to the images as they are (Hendrycks & Dietterich 2019; below 1 is "
-    "better). A row that is bad as it is may lose little. The pixels change, not the patients or scanners: this is "
-    "no test on another hospital's images."
+    "Test images are spoilt as an MR scanner may spoil them, by TorchIO's definitions, at five severities: "
+    "plausible up to 3, hard at 5. {pixels} {shown}A column is the mean macro-F1 over the severities; in brackets "
+    "95 % intervals for other patients. Error is the mean share of wrong answers over corruptions and severities. "
+    "mCE is the mean over corruptions of the row's errors over those of the reference row, {reference}; relative "
+    "mCE counts only the errors that a corruption adds (Hendrycks & Dietterich 2019; below 1 is better). A row that "
+    "already makes many errors may gain few. The pixels change, not the patients or scanners: this is no test on "
+    "another hospital's images."
 )
 _SAME = "Every row saw the same pixels."
 _DIFFERENT = (
@@ -51,11 +49,10 @@ def robustness_page(found: Robustness | None) -> dict[str, Any] | None:
     return {"title": TITLE, "reading": reading(found), "head": head, "lines": lines}
 
 
-def spoilt_images(rows: Sequence[BoardRow]) -> str:
+def spoilt_images(found: Robustness | None) -> str:
     """Return what spoilt images cost each row, or that none were tried."""
-    found = robustness_of(rows)
     if found is None:
-        return "No corruption of the images and no change of the recipe was tried."
+        return "No corruption of the images was tried."
     costs = []
     for row, name, scores in zip(found.rows, found.names, found.scores, strict=True):
         worst = int(np.argmin([each.value for each in scores.macro_f1_estimates]))
@@ -67,7 +64,7 @@ def spoilt_images(rows: Sequence[BoardRow]) -> str:
         )
     return (
         f"Test images were spoilt by simulation ({', '.join(found.titles)}; TorchIO's definitions, five severities). "
-        f"Mean macro-F1 goes {'; '.join(costs)}. Details in corruptions.csv; no change of the recipe was tried."
+        f"Mean macro-F1 goes {'; '.join(costs)}. Details in corruptions.csv."
     )
 
 

@@ -23,8 +23,8 @@ from benchmark.reporting.board.phrases import (
     SELECTIVE_READING,
     block_notes,
     data_notes,
+    notes_beside_doubts,
     one_class,
-    patient_note,
     rank_notes,
     rank_text,
     standing,
@@ -77,11 +77,12 @@ def markdown(
 
 _READING = """## How to read this
 
-- **rank**, such as 1-3, holds the ranks that are left open: from 1 + the rows of the block that are significantly \
-better to all less those that are significantly worse. The ranks of all rows lie there at once with 95 % confidence. \
-A row that answers one class for every image has none and is compared with no other. A block is the same data, \
-split, test images, and pretrained or scratch weights. Rows that fell back to random weights, failed in part, or \
-whose split leaks have no rank. All pairs are in `comparisons.csv`.
+- **rank**, such as 1-3: the row may be first, second or third of its block, and the test images do not tell which. \
+The first number is 1 + the rows of the block that are significantly better, the last is all rows less those that \
+are significantly worse. With 95 % confidence this holds for all rows at once. A row that answers one class for \
+every image has none and is compared with no other. A block is the same data, split, test images, and pretrained or \
+scratch weights. Rows that fell back to random weights, failed in part, or whose split leaks have no rank. All pairs \
+are in `comparisons.csv`.
 - **macro-F1** is the unweighted mean of the classes' F1 on the test images. In brackets: 95 % interval for other \
 patients. ± is the standard deviation over seeds (by fold: over folds), not the uncertainty of the test set.
 - **Folds** of a cross-validation are one row: counts and scores are of all images, each read once by the network \
@@ -117,7 +118,7 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
     shown = [row for row in rows if row.values["n_runs"]]
     blocks = {row.block.name: row.block.place for row in shown}
     judged = {place: statistics[name] for name, place in blocks.items() if name in statistics}
-    parts.append(bullets(note for note in data_notes(rows) if note != patient_note(data)))  # the doubts say it
+    parts.append(bullets(notes_beside_doubts(rows) if shown else data_notes(rows)))
     parts += _doubted(board, rows)
     notes = row_notes(rows)
     marked: dict[int, Sequence[int]] = dict(zip(map(id, rows), marks(notes, len(rows)), strict=True))
@@ -272,7 +273,7 @@ def _dependence(rows: Sequence[BoardRow]) -> list[str]:
 
 def _selective(rows: Sequence[BoardRow]) -> list[str]:
     """Return what the rows are worth where they may leave images to somebody else."""
-    return ["### Where a network may say nothing", SELECTIVE_READING, _section(rows, "selective")]
+    return ["### If unsure answers are left to a radiologist", SELECTIVE_READING, _section(rows, "selective")]
 
 
 def _net_benefit(rows: Sequence[BoardRow]) -> list[str]:

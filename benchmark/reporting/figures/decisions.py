@@ -125,9 +125,9 @@ def _legend(made: Any, axes: Any, rows: Sequence[BoardRow], column: str) -> None
     for each in ids:
         score = best[each].values.get(column)
         texts.append(wrapped(names[id(best[each])], 24) + ("" if score is None else f": {score:.3f}"))
-    what = {"aurc": "AURC, lower is better", "net_benefit_10": "net benefit of acting from 10 %"}[column]
+    what = {"aurc": "AURC (lower is better)", "net_benefit_10": "net benefit of acting from 10 % on"}[column]
     more = f" The best {len(best)} of {len(rows)} rows by macro-F1." if len(rows) > len(best) else ""
     made.legend(
-        handles, texts, title=f"With {what}.{more}", loc="outside lower left", alignment="left", title_fontsize=6,
-        ncols=2 if len(best) > 1 else 1,
+        handles, texts, title=f"Behind each name: {what}.{more}", loc="outside lower left", alignment="left",
+        title_fontsize=6, ncols=2 if len(best) > 1 else 1,
     )  # fmt: skip
