@@ -37,11 +37,7 @@ def good(num_classes):
     return tiny(num_classes)
 '''
 
-# one worker, whatever the memory that other tests leave
-WORDS = (
-    *("--recipe", "quick", "--size", "16", "--batch-size", "8", "--device", "cpu", "--checkpoint-every", "0"),
-    *("--workers", "1"),
-)
+WORDS = ("--recipe", "quick", "--size", "16", "--batch-size", "8", "--device", "cpu", "--checkpoint-every", "0")
 # precision, layout and compilation chosen, so that arithmetic repeats bit for bit
 EXACT = (
     "--set", "execution.channels_last=off", "--set", "execution.compile=off", "--set", "execution.deterministic=true",
@@ -105,7 +101,9 @@ class Bench:
         """Return the words of a command on this data, plug-in and results folder; of seed 0 where none is named."""
         own = ("--data", str(self.images), "--plugin", str(self.plugin), "--out", str(self.out))
         own += () if {"--seed", "--suite"} & set(words) else ("--seed", "0")
-        return [sys.executable, "-m", "benchmark", *own, *WORDS, *words]
+        # one worker, whatever memory other tests leave; a cluster has its own
+        alone = () if "--executor" in words else ("--workers", "1")
+        return [sys.executable, "-m", "benchmark", *own, *WORDS, *alone, *words]
 
     def environment(self) -> dict[str, str]:
         """Return the variables of a command; one thread, as another number adds the same numbers in another order."""
