@@ -37,15 +37,15 @@ def test_of_a_run_that_is_done_next_to_nothing_is_held(tmp_path: Path) -> None:
     held: list[int] = []
 
     def look(ended: int) -> None:
-        if ended in (60, 260):
+        if ended in (30, 110):
             gc.collect()
             held.append(tracemalloc.get_traced_memory()[0])
 
     try:
-        carry_out(tmp_path, 300, FakeWorkers(20, epochs=50, on_ended=look))
+        carry_out(tmp_path, 120, FakeWorkers(10, epochs=50, on_ended=look))
     finally:
         tracemalloc.stop()
-    assert (held[1] - held[0]) / 200 < 1000  # bytes a run; a record of 50 epochs has 20,000
+    assert (held[1] - held[0]) / 80 < 1000  # bytes a run; a record of 50 epochs has 20,000
 
 
 def test_models_are_measured_against_the_best_row_whose_seeds_are_all_done(tmp_path: Path) -> None:
