@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from benchmark.cli.json_output import json_option, print_json
+from benchmark.cli.plugin_option import plugin_option
 from benchmark.conformance.checks import CHECKS
 from benchmark.conformance.report import Result, as_markdown
 from benchmark.conformance.runner import examine
@@ -17,9 +18,7 @@ from benchmark.text import plain, shown
 @click.command(name="check")
 @click.argument("names", nargs=-1, metavar="[NAME|FILE]...")
 @click.option("--all", "everything", is_flag=True, help="Check every registered backbone.")
-@click.option(
-    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plug-in file (repeatable)."
-)
+@plugin_option
 @click.option("--only", multiple=True, metavar="CHECK", help="Carry out only this check (repeatable).")
 @click.option("--keras-backend", type=click.Choice(["tensorflow", "torch"]), default="tensorflow", show_default=True)
 @click.option("--report", "report_file", type=click.Path(path_type=Path), help="Also write the report to this file.")
