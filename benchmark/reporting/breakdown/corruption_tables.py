@@ -1,14 +1,12 @@
 """Spoilt images for people, as a table of Markdown and of the page."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmark.draws.corruptions import MOST_CELLS, SEVERITIES
 from benchmark.evaluation.bootstrap import Estimate
-from benchmark.reporting.board.board import BoardRow
-from benchmark.reporting.breakdown.corruptions import Robustness, robustness_of
+from benchmark.reporting.breakdown.corruptions import Robustness
 from benchmark.reporting.documents.markdown_cells import escaped, table
 
 TITLE = "What spoilt images cost: macro-F1 by corruption"
@@ -51,9 +49,8 @@ def robustness_page(found: Robustness | None) -> dict[str, Any] | None:
     return {"title": TITLE, "reading": reading(found), "head": head, "lines": lines}
 
 
-def spoilt_images(rows: Sequence[BoardRow]) -> str:
-    """Return what spoilt images cost each row, or that none were tried."""
-    found = robustness_of(rows)
+def spoilt_images(found: Robustness | None) -> str:
+    """Return in sentences what spoilt images cost each row of a comparison group, or that none were tried."""
     if found is None:
         return "No corruption of the images and no change of the recipe was tried."
     costs = []

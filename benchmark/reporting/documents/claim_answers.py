@@ -1,19 +1,17 @@
-"""What records tell for a reporting checklist, one answer at a time; nothing is guessed."""
+"""What a comparison group tells for a reporting checklist, one answer at a time; nothing is guessed."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from benchmark.data.audit.audit import Audit
 from benchmark.data.audit.table import near_sentences
-from benchmark.evaluation.cam_metrics import CAM_METHODS
-from benchmark.evaluation.intervals import Interval
 from benchmark.evaluation.metrics import decide
 from benchmark.records.record import Record
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.phrases import data_notes
 from benchmark.reporting.board.row_notes import row_notes
 from benchmark.reporting.breakdown.corruption_tables import spoilt_images
+from benchmark.reporting.breakdown.corruptions import Robustness
 from benchmark.reporting.figures.labels import full_names
 
 NOT_RECORDED = "not recorded"
@@ -51,17 +49,6 @@ def source(rows: Sequence[BoardRow]) -> str:
     return f"{data.name} ({kind}), fingerprint {data.fingerprint[:16]}.{release}"
 
 
-def preprocessing(record: Record) -> str:
-    """Return how pixels reach the network."""
-    recipe = record.recipe
-    if recipe is None:
-        return ""
-    pixels = f"{recipe.size} x {recipe.size} pixels" if recipe.size else "the backbone's own size"
-    declared = {} if record.network is None else record.network.preprocessing
-    settings = ", ".join(f"{name} {value}" for name, value in declared.items())
-    return f"{pixels}, resized by {recipe.resize}" + (f"; {settings}" if settings else "")
-
-
 def design(rows: Sequence[BoardRow]) -> str:
     """Return when images came to be."""
     if rows[0].first.record.data.synthetic:
@@ -93,12 +80,12 @@ def reference_standard(rows: Sequence[BoardRow]) -> str:
 def intended_size(rows: Sequence[BoardRow]) -> str:
     """Return how large the test set is, and that no size was intended."""
     values, interval = rows[0].values, rows[0].intervals.get("macro_f1")
-    width = "" if interval is None else f"; the interval of the first row's macro-F1 is {_width(interval):.3f} wide"
+    width = (
+        ""
+        if interval is None
+        else f"; the interval of the first row's macro-F1 is {interval.high - interval.low:.3f} wide"
+    )
     return f"None was set: all {values['n_test']} test images of the split{width}."
-
-
-def _width(interval: Interval) -> float:
-    return interval.high - interval.low
 
 
 def flow(rows: Sequence[BoardRow]) -> str:
@@ -141,11 +128,15 @@ def ensembling(rows: Sequence[BoardRow]) -> str:
     )
 
 
-def robustness(rows: Sequence[BoardRow]) -> str:
-    """Return what was varied: spoilt images, seeds, folds; seeds alone are no analysis of robustness."""
+def robustness(rows: Sequence[BoardRow], spoilt: Robustness | None) -> str:
+    """Return what was varied: images, seeds, folds; seeds alone are no analysis of robustness.
+
+    Args:
+        spoilt: what the rows make of spoilt images, ``None`` where none were shown to them.
+    """
     seeds = sorted({result.record.seed for row in rows for result in row.results})
     folds = {result.record.data.fold for row in rows for result in row.results} - {None}
-    told = [spoilt_images(rows)]
+    told = [spoilt_images(spoilt)]
     if len(seeds) > 1:
         told.append(f"Training was repeated with {len(seeds)} seeds ({', '.join(map(str, seeds))}).")
     else:
@@ -272,102 +263,6 @@ def leakage(rows: Sequence[BoardRow]) -> str:
     ]
     leaks = dict.fromkeys(leak for record in records_of(rows) for leak in record.data.leaks)
     return " ".join(sentences) or (f"{'; '.join(leaks)}. No further audit is recorded." if leaks else "")
-
-
-def network(record: Record) -> str:
-    """Return the network with its size."""
-    facts = record.network
-    note = f" ({record.backbone.note})" if record.backbone.note else ""
-    if facts is None:
-        return f"{record.backbone.framework}, {record.backbone.library}{note}"
-    return (
-        f"{record.backbone.framework}, {record.backbone.library}{note}, {facts.parameters / 1e6:.2f} M parameters "
-        f"({facts.trainable_parameters / 1e6:.2f} M trained), {facts.gmacs:.2f} GMACs, {len(facts.stages)} stages"
-    )
-
-
-def weights(record: Record) -> str:
-    """Return what a network started from."""
-    facts = record.weights
-    start = {"none": "random", "imagenet": "pretrained on ImageNet", "file": "from a file"}.get(
-        facts.used, facts.used
-    )
-    recipe = record.recipe if facts.used == "none" else None
-    initial = "" if recipe is None else f" ({recipe.initialization} initialisation)"
-    loaded = f" ({facts.loaded})" if facts.loaded not in ("", "none") else ""
-    return f"{start}{initial}{loaded}" + (", although pretrained weights were asked for" if facts.fell_back else "")
-
-
-def software(record: Record) -> str:
-    """Return versions."""
-    provenance = record.provenance
-    libraries = provenance.get("libraries")
-    versions = [f"TumorBoard {provenance['tumorboard']}"] if "tumorboard" in provenance else []
-    versions += [f"commit {provenance['git_commit'][:12]}"] if provenance.get("git_commit") else []
-    versions += [f"Python {provenance['python']}"] if "python" in provenance else []
-    versions += [f"{name} {version}" for name, version in libraries.items()] if isinstance(libraries, dict) else []
-    return ", ".join(versions)
-
-
-def hardware(record: Record) -> str:
-    """Return the device and its time."""
-    return f"{record.device}, {record.timings.total_s / 60:.1f} minutes a run"
-
-
-def training(record: Record) -> str:
-    """Return every choice of the recipe, section by section, and how long training was."""
-    recipe = record.recipe
-    if recipe is None:
-        return ""
-    values = recipe.model_dump(mode="json", exclude={"families", "tuning"})
-    plain = {name: value for name, value in values.items() if not isinstance(value, dict)}
-    sections = {name: value for name, value in values.items() if isinstance(value, dict)}
-    precision = record.identity.get("precision") or recipe.execution.precision
-    told = [f"{len(record.history)} epochs of at most {recipe.epochs}, precision {precision}", _settings(plain)]
-    told += [f"{name.replace('_', ' ')}: {_settings(section)}" for name, section in sections.items()]
-    return "; ".join(told)
-
-
-def _settings(values: Mapping[str, Any]) -> str:
-    """Return settings as text: ``clip norm none, beta1 0.9``."""
-    return ", ".join(f"{name.replace('_', ' ')} {_setting(value)}" for name, value in values.items())
-
-
-def _setting(value: Any) -> str:
-    if value is None or value is False:
-        return "none" if value is None else "no"
-    if isinstance(value, dict):
-        return "(" + _settings(value) + ")"
-    return "yes" if value is True else str(value)
-
-
-def selection(record: Record) -> str:
-    """Return by which rule the final model was chosen."""
-    if record.best_epoch is None or record.recipe is None:
-        return ""
-    stopping = record.recipe.early_stopping
-    rule = {"val_loss": "the lowest loss", "val_macro_f1": "the highest macro-F1 (of equals, the lowest loss)"}
-    kept = (
-        f"the epoch with {rule[stopping.monitor]} on validation images ({record.best_epoch} of {len(record.history)})"
-        if stopping.restore_best
-        else "the last epoch"
-    )
-    patience = "" if stopping.patience is None else f"; stopped after {stopping.patience} epochs without a better one"
-    average = "; exponential moving averages of the weights" if record.recipe.ema.decay else ""
-    tuned = f"; learning rate of the lowest validation loss among {len(record.trials)} tried" if record.trials else ""
-    return f"weights of {kept}{patience}{average}{tuned}"
-
-
-def explained(record: Record) -> str:
-    """Return what was done to see where a network looks."""
-    cam = record.cam
-    return (
-        ""
-        if cam is None
-        else f"{CAM_METHODS.get(cam.method, (cam.method,))[0]} of {cam.images} images at stage {cam.stage}"
-        if cam.images
-        else cam.reason
-    )
 
 
 def failures(rows: Sequence[BoardRow]) -> str:

@@ -6,7 +6,7 @@ and of TRIPOD+AI those on clusters, imbalance and subgroups (Collins et al. 2024
 do not tell is left to the authors, and said so.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmark.evaluation.bootstrap import RESAMPLES
@@ -14,7 +14,9 @@ from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.columns import in_output
 from benchmark.reporting.board.phrases import DISCLAIMER, rank_notes, seed_notes
 from benchmark.reporting.board.reproduce import command_of
+from benchmark.reporting.breakdown.corruptions import Robustness
 from benchmark.reporting.documents import claim_answers as answers
+from benchmark.reporting.documents import claim_answers_of_runs as of_run
 from benchmark.reporting.documents.markdown_cells import cell, escaped, table
 
 _INTRODUCTION = f"""# Reporting checklist
@@ -27,11 +29,14 @@ tell it: the authors must add it."""
 
 @dataclass(frozen=True)
 class _Group:
-    """A comparison group: its rows with scores, all its rows, and what is said of its ranks."""
+    """A comparison group: its rows with scores, all its rows, what is said of its ranks, and what spoilt images cost
+    its rows (``None`` where they were shown none).
+    """
 
     rows: Sequence[BoardRow]
     all_rows: Sequence[BoardRow]
     notes: Sequence[str]
+    spoilt: Robustness | None
 
 
 _Answer = Callable[[_Group], str]
@@ -77,7 +82,7 @@ _CLAIM: dict[str, tuple[tuple[str, str, _Answer], ...]] = {
     "Data": (
         ("7", "Data sources", _rows(answers.source)),
         ("8", "Inclusion and exclusion criteria", _NOBODY),
-        ("9", "Preprocessing", _each(answers.preprocessing)),
+        ("9", "Preprocessing", _each(of_run.preprocessing)),
         ("10", "Selection of data subsets", _rows(answers.subsets)),
         ("11", "De-identification", _NOBODY),
         ("12", "Missing data", _rows(answers.missing)),
@@ -97,21 +102,21 @@ _CLAIM: dict[str, tuple[tuple[str, str, _Answer], ...]] = {
     ),
     "Testing data": (("21", "Intended sample size", _rows(answers.intended_size)),),
     "Model": (
-        ("22", "Description of the model", _each(answers.network)),
-        ("23", "Software", _each(answers.software)),
-        ("24", "Initialization of parameters", _each(answers.weights)),
+        ("22", "Description of the model", _each(of_run.network)),
+        ("23", "Software", _each(of_run.software)),
+        ("24", "Initialization of parameters", _each(of_run.weights)),
     ),
     "Training": (
-        ("25", "Details of the training approach", _each(answers.training)),
-        ("25", "Device and time", _each(answers.hardware)),
-        ("26", "Selection of the final model", _each(answers.selection)),
+        ("25", "Details of the training approach", _each(of_run.training)),
+        ("25", "Device and time", _each(of_run.hardware)),
+        ("26", "Selection of the final model", _each(of_run.selection)),
         ("27", "Ensembling", _rows(answers.ensembling)),
     ),
     "Evaluation": (
         ("28", "Metrics of performance", _text("As in the table below; definitions in columns.csv.")),
         ("29", "Statistical significance and uncertainty", _uncertainty),
-        ("30", "Robustness or sensitivity analysis", _rows(answers.robustness)),
-        ("31", "Explainability", _each(answers.explained)),
+        ("30", "Robustness or sensitivity analysis", lambda group: answers.robustness(group.rows, group.spoilt)),
+        ("31", "Explainability", _each(of_run.explained)),
         ("32", "Evaluation on internal data", _rows(answers.internal_data)),
         ("33", "Testing on external data", _rows(answers.external_data)),
         ("34", "Clinical trial registration", _text("Not applicable: no trial.")),
@@ -142,17 +147,24 @@ _TRIPOD: tuple[tuple[str, str, _Answer], ...] = (
 )
 
 
-def report(board: Board) -> str:
-    """Return the checklist of every comparison group (data, split and image set) as Markdown."""
+def report(board: Board, robustness: Mapping[str, Robustness]) -> str:
+    """Return the checklist of every comparison group (data, split and image set) as Markdown.
+
+    Args:
+        robustness: what spoilt images cost, by comparison group, as far as any were shown.
+    """
     parts = [_INTRODUCTION]
     for rows in board.comparison_groups():
         shown = [row for row in rows if row.values["n_runs"]]
         parts.append(f"## {escaped(rows[0].block.comparison_group_name)}")
-        parts += _comparison_group(shown, rows, board) if shown else ["No run has a score."]
+        spoilt = robustness.get(rows[0].block.comparison_group)
+        parts += _comparison_group(shown, rows, board, spoilt) if shown else ["No run has a score."]
     return "\n\n".join(parts) + "\n"
 
 
-def _comparison_group(shown: Sequence[BoardRow], rows: Sequence[BoardRow], board: Board) -> list[str]:
+def _comparison_group(
+    shown: Sequence[BoardRow], rows: Sequence[BoardRow], board: Board, spoilt: Robustness | None
+) -> list[str]:
     data = shown[0].first.record.data
     notes = [
         note
@@ -160,7 +172,7 @@ def _comparison_group(shown: Sequence[BoardRow], rows: Sequence[BoardRow], board
         if name in board.statistics
         for note in (*rank_notes(board.statistics[name], data), *seed_notes(board.statistics[name]))
     ]
-    group = _Group(shown, rows, notes)
+    group = _Group(shown, rows, notes, spoilt)
     parts = []
     for title, items in _CLAIM.items():
         parts += [f"### {title}", table(("CLAIM", "item", "answer"), _lines(items, group))]

@@ -42,7 +42,7 @@ def write_tables(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns())
         write_columns(unfinished, comparison_columns(board), list(COMPARISONS))
     write_atomically(out / "leaderboard.tex", latex(board))
     write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out), breakdowns))
-    write_atomically(out / "report.md", report(board))
+    write_atomically(out / "report.md", report(board, breakdowns.robustness))
     strata = [line for each in breakdowns.strata.values() for line in strata_lines(each)]
     spoilt = [line for each in breakdowns.robustness.values() for line in robustness_lines(each)]
     tuned = [line for each in breakdowns.budgets.values() for line in budget_lines(each)]
