@@ -17,7 +17,6 @@ POINTING, ENERGY, IOU = "cam_pointing", "cam_energy", "cam_iou"
 SCORES = (POINTING, ENERGY, IOU)
 GAUSSIAN, UNIFORM, MEAN_MASK = "centred Gaussian", "uniform map", "mean training mask"
 BASELINES = {GAUSSIAN: "gaussian", UNIFORM: "uniform", MEAN_MASK: "mean_mask"}  # names, and how columns end
-ORACLE = "the lesion itself"
 GAUSSIAN_SIGMA = 0.25  # of the image's side
 _CHUNK, _CHUNK_PIXELS = 64, 2**22  # maps that are held at full size at once, and their pixels at most
 

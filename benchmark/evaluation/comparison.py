@@ -1,6 +1,5 @@
 """Which of two rows is better, and whether it could be chance."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import overload
@@ -25,7 +24,8 @@ class Comparison:
         difference: score of the first less that of the second.
         interval: of the difference, 95 %, without correction.
         p: two-sided, without correction.
-        p_adjusted: corrected for all pairs of the block (:func:`~benchmark.evaluation.multiple_testing.romano_wolf`).
+        p_adjusted: corrected for all pairs of the block
+            (:func:`~benchmark.evaluation.multiple_testing.stepped_down`).
     """
 
     first: int
@@ -181,21 +181,15 @@ def rank_intervals(count: int, comparisons: Sequence[Comparison]) -> list[RankIn
     return [RankInterval(1 + better[row], count - worse[row]) for row in range(count)]
 
 
-def mcnemar(first_only: int, second_only: int) -> float:
-    """Return the exact two-sided p of McNemar's (1947) test for independent images.
-
-    Args:
-        first_only: images that only the first row gets right.
-        second_only: likewise the second.
-    """
-    return float(mcnemar_each(np.array([first_only]), np.array([second_only]))[0])
-
-
 def mcnemar_each(first_only: Counts, second_only: Counts) -> Floats:
-    """Return :func:`mcnemar` of many pairs: float64, shape (M,).
+    """Return the exact two-sided p of McNemar's (1947) test for independent images, of M pairs: float64, shape (M,).
 
     The two tails of a binomial distribution with a share of one half are alike, so that the p is twice the smaller
     one, as in ``scipy.stats.binomtest``, which searches for the other tail.
+
+    Args:
+        first_only: int64, shape (M,): images that only the first row of a pair gets right.
+        second_only: likewise the second.
     """
     from scipy.stats import binom
 
@@ -238,29 +232,15 @@ def mcnemar_clustered(differences: Floats | Counts) -> tuple[float, float]:
     return statistic, float(chi2.sf(statistic, 1))
 
 
-def nadeau_bengio(differences: Sequence[float], n_train: float, n_test: float) -> tuple[float, float]:
-    """Return t and two-sided p of the corrected resampled t-test over folds (Nadeau & Bengio 2003, section 4).
+def nadeau_bengio_each(differences: Floats, n_train: float, n_test: float) -> Floats:
+    """Return the two-sided p of the corrected resampled t-test over folds (Nadeau & Bengio 2003, section 4), of M
+    pairs: float64, shape (M,).
 
     ``t = mean(d) / sqrt((1 / k + n_test / n_train) var(d))`` with k - 1 degrees of freedom: folds share training
     images, so that the plain t-test is too sure.
 
     Args:
-        differences: of the scores, one for each of k folds, k at least 2.
-        n_train, n_test: images in a fold's training and test part.
-    """
-    values = np.asarray(differences, dtype=np.float64)
-    variance = float(values.var(ddof=1))
-    if variance == 0:
-        return (0.0, 1.0) if values.mean() == 0 else (math.copysign(math.inf, values.mean()), 0.0)
-    statistic = float(values.mean()) / math.sqrt((1 / len(values) + n_test / n_train) * variance)
-    return statistic, float(nadeau_bengio_each(values[None], n_train, n_test)[0])
-
-
-def nadeau_bengio_each(differences: Floats, n_train: float, n_test: float) -> Floats:
-    """Return the p of :func:`nadeau_bengio` of many pairs: float64, shape (M,).
-
-    Args:
-        differences: shape (M, k).
+        differences: shape (M, k): of the scores, one for each of k folds, k at least 2.
         n_train, n_test: images in a fold's training and test part.
     """
     from scipy.special import stdtr

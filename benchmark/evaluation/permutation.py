@@ -30,13 +30,8 @@ class ChanceTest:
     p_worse: float
 
 
-def chance_test(
-    probabilities: npt.NDArray[np.floating],
-    images: ClusteredImages,
-    seed: int = 0,
-    permutations: int = PERMUTATIONS,
-) -> ChanceTest | None:
-    """Test whether probabilities tell anything of the classes, by a permutation of labels among clusters.
+class Deals:
+    """Labels dealt anew to the images of a block: whether a row's probabilities tell anything of the classes.
 
     Test 1 of Ojala & Garriga 2010, "Permutation tests for studying classifier performance", JMLR 11: the labels are
     dealt anew, and p is the share of the deals that reach the observed statistic, the observed one among them. The
@@ -44,25 +39,12 @@ def chance_test(
     their patient (or cluster of copies), as images of one patient are not independent: each patient gets the labels
     of another, repeated or cut to its number of images.
 
+    They are dealt once for all rows, and the sums of ranks of several rows in all deals are matrix products.
+
     Args:
-        probabilities: shape (S, N, C), of S trainings.
         images: the N images, with their labels and clusters.
         seed: of the permutations.
         permutations: how many.
-
-    Returns:
-        ``None`` where there are fewer than two classes or clusters.
-    """
-    return Deals(images, seed, permutations).tests([mean_ranks(probabilities, images)])[0]
-
-
-class Deals:
-    """Labels dealt anew to the images of a block, for the tests of all its rows; see :func:`chance_test`.
-
-    They are dealt once, and the sums of ranks of several rows in all deals are matrix products.
-
-    Args:
-        images, seed, permutations: see :func:`chance_test`.
     """
 
     def __init__(self, images: ClusteredImages, seed: int = 0, permutations: int = PERMUTATIONS) -> None:

@@ -56,7 +56,7 @@ def test_pairs_at_once_are_the_pairs_one_by_one() -> None:
     resampled = 2 * norm.sf(np.abs(np.array(deviations)[order]))
     least = np.minimum.accumulate(resampled[::-1], axis=0)[::-1]
     shares = ((least <= np.array(p)[order, None]).sum(axis=1) + 1) / 201
-    bounded = np.minimum(np.maximum.accumulate(shares), np.array(holm(p))[order])
+    bounded = np.minimum(np.maximum.accumulate(shares), holm(np.array(p))[order])
     expected = np.maximum.accumulate(np.maximum(bounded, np.array(p)[order]))
     np.testing.assert_allclose(compared.p_adjusted[order], expected)
 

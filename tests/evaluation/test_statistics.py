@@ -21,9 +21,9 @@ from benchmark.evaluation.comparison import (
     Comparison,
     RankInterval,
     compare,
-    mcnemar,
     mcnemar_clustered,
-    nadeau_bengio,
+    mcnemar_each,
+    nadeau_bengio_each,
     rank_intervals,
 )
 from benchmark.evaluation.decisions.operating_point import thresholds
@@ -38,7 +38,7 @@ from benchmark.evaluation.intervals import (
     wilson,
 )
 from benchmark.evaluation.metrics import accuracy, macro_f1
-from benchmark.evaluation.multiple_testing import holm, romano_wolf
+from benchmark.evaluation.multiple_testing import holm, stepped_down
 from benchmark.evaluation.predictions import Readings, Setting, estimates_of
 from benchmark.evaluation.roc import clustered_variance, influence
 from benchmark.records.record import Predictions
@@ -113,10 +113,16 @@ def test_classes_of_unlike_difficulty_are_not_correlation() -> None:
 
 def test_holm_as_in_r() -> None:
     # p.adjust(c(0.01, 0.02, 0.03, 0.04, 0.05), "holm"), and the same shuffled
-    assert holm([0.01, 0.02, 0.03, 0.04, 0.05]) == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.09])
-    assert holm([0.04, 0.01, 0.05, 0.02, 0.03]) == pytest.approx([0.09, 0.05, 0.09, 0.08, 0.09])
-    assert holm([0.6, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
+    assert holm(np.array([0.01, 0.02, 0.03, 0.04, 0.05])) == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.09])
+    assert holm(np.array([0.04, 0.01, 0.05, 0.02, 0.03])) == pytest.approx([0.09, 0.05, 0.09, 0.08, 0.09])
+    assert holm(np.array([0.6, 0.9])).tolist() == [1.0, 1.0]
+    assert holm(np.array([])).tolist() == []
+
+
+def romano_wolf(p_values: np.ndarray, deviations: np.ndarray) -> list[float]:
+    """Correct p-values by deviations of shape (B, M), all at hand."""
+    sizes = np.ascontiguousarray(np.abs(deviations).T)
+    return stepped_down(p_values, lambda tests: sizes[tests], len(deviations)).tolist()
 
 
 def test_romano_wolf_of_all_pairs_is_tukeys() -> None:
@@ -129,10 +135,10 @@ def test_romano_wolf_of_all_pairs_is_tukeys() -> None:
     deviations = np.stack([(drawn[:, i] - drawn[:, j]) / np.sqrt(2) for i, j in pairs], axis=1)
     statistics = np.zeros(len(pairs))
     statistics[3] = 2.9
-    adjusted = romano_wolf((2 * norm.sf(statistics)).tolist(), deviations)
+    adjusted = romano_wolf(2 * norm.sf(statistics), deviations)
     exact = studentized_range.sf(2.9 * np.sqrt(2), 5, np.inf)
     assert adjusted[3] == pytest.approx(exact, rel=0.02)
-    assert exact < holm((2 * norm.sf(statistics)).tolist())[3]  # Holm's allows for any dependence
+    assert exact < holm(2 * norm.sf(statistics))[3]  # Holm's allows for any dependence
 
 
 def test_romano_wolf_steps_down_as_it_is_defined() -> None:
@@ -150,19 +156,18 @@ def test_romano_wolf_steps_down_as_it_is_defined() -> None:
         floor = max(floor, (np.sum(largest >= statistics[test]) + 1) / 1000)
         expected[int(test)] = floor
         left.remove(int(test))
-    p_values = (2 * norm.sf(statistics)).tolist()
+    p_values = 2 * norm.sf(statistics)
     bound = holm(p_values)
     assert romano_wolf(p_values, deviations) == pytest.approx(
         [max(p_values[k], min(expected[k], bound[k])) for k in range(6)]
     )
-    assert romano_wolf([], np.zeros((999, 0))) == []
-    assert romano_wolf([1e-9], deviations[:, :1]) == [1e-9]  # the resamples do not limit one test
+    assert romano_wolf(np.array([]), np.zeros((999, 0))) == []
+    assert romano_wolf(np.array([1e-9]), deviations[:, :1]) == [1e-9]  # the resamples do not limit one test
 
 
 def test_mcnemar_exact() -> None:
     # Fay 2010 (R package exact2x2), table 21, 9, 2, 12: p = 0.06543
-    assert mcnemar(9, 2) == pytest.approx(0.06543, abs=1e-5)
-    assert mcnemar(0, 0) == 1.0
+    assert mcnemar_each(np.array([9, 0]), np.array([2, 0])) == pytest.approx([0.06543, 1.0], abs=1e-5)
 
 
 def test_mcnemar_in_clusters() -> None:
@@ -179,10 +184,12 @@ def test_mcnemar_in_clusters() -> None:
 
 def test_nadeau_bengio_by_hand() -> None:
     # d = 1, 2, 3, 4, 5 (%): mean 3, variance 2.5; ten-to-one split: t = 3 / sqrt((1/5 + 1/10) 2.5)
-    statistic, p = nadeau_bengio([0.01, 0.02, 0.03, 0.04, 0.05], n_train=1000, n_test=100)
-    assert statistic == pytest.approx(3 / np.sqrt(0.3 * 2.5))
+    from scipy.stats import t
+
+    (p,) = nadeau_bengio_each(np.array([[0.01, 0.02, 0.03, 0.04, 0.05]]), n_train=1000, n_test=100)
+    assert p == pytest.approx(2 * t.sf(3 / np.sqrt(0.3 * 2.5), 4))
     assert 0.02 < p < 0.03  # two-sided, 4 degrees of freedom, t = 3.46
-    assert nadeau_bengio([0.0, 0.0], 10, 5)[1] == 1.0
+    assert nadeau_bengio_each(np.array([[0.0, 0.0], [0.1, 0.1]]), 10, 5).tolist() == [1.0, 0.0]
 
 
 def test_satterthwaite_of_welch() -> None:
