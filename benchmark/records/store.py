@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -112,15 +112,10 @@ class RecordStore:
         new.mkdir()
         try:
             (new / _JSON).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            if predictions is not None:
-                arrays = {field.name: getattr(predictions, field.name) for field in fields(Predictions)}
-                np.savez_compressed(new / _ARRAYS, **arrays)  # ids and patients repeat: packed, they are a sixth
-            if cams is not None:  # masks are mostly empty: packed, they are a tenth
-                maps = {field.name: getattr(cams, field.name) for field in fields(Cams)}
-                np.savez_compressed(new / _CAMS, **maps)
-            if corrupted is not None:
-                decided = {field.name: getattr(corrupted, field.name) for field in fields(Corrupted)}
-                np.savez_compressed(new / _CORRUPTED, **decided)
+            # packed: ids and patients repeat, and masks are mostly empty
+            for file, arrays in ((_ARRAYS, predictions), (_CAMS, cams), (_CORRUPTED, corrupted)):
+                if arrays is not None:
+                    np.savez_compressed(new / file, **vars(arrays))
             sums = "".join(f"{hash_file(path)}  {path.name}\n" for path in sorted(new.iterdir()))
             (new / _SUMS).write_text(sums, encoding="utf-8")
             for path in new.iterdir():
@@ -168,15 +163,17 @@ class RecordStore:
 
     def predictions(self, record: Record) -> Predictions | None:
         """Return a record's predictions, or ``None`` where there are none that can be used."""
-        return _usable(lambda: self._read_predictions(short(record.key), record, _Held()))
+        return _usable(lambda: self._read_predictions(record, _Held()))
 
     def cams(self, record: Record) -> Cams | None:
         """Return a record's Grad-CAM maps, or ``None`` where there are none that can be used."""
-        return _usable(lambda: self._read_cams(short(record.key), record))
+        return _usable(lambda: self._read_sound(record, _CAMS, _CAMS_KINDS, Cams, problem_with_cams))
 
     def corrupted(self, record: Record) -> Corrupted | None:
         """Return what a record's network decided of spoilt images, ``None`` where nothing of it can be used."""
-        return _usable(lambda: self._read_corrupted(short(record.key), record))
+        return _usable(
+            lambda: self._read_sound(record, _CORRUPTED, _CORRUPTED_KINDS, Corrupted, problem_with_corrupted)
+        )
 
     def done(self, key: str) -> bool:
         """Return whether the run's record is there, complete, and its outcome ``ok``."""
@@ -210,7 +207,7 @@ class RecordStore:
                 try:
                     record = self._read_record(place, name)
                     if place == RECORDS:
-                        entries.append((record, self._read_predictions(name, record, held)))
+                        entries.append((record, self._read_predictions(record, held)))
                     else:
                         problems.append(_earlier_stands(record))
                 except (Refused, OSError) as error:
@@ -255,55 +252,35 @@ class RecordStore:
         except Refused as refused:
             raise Refused(f"{file} is not read, because {refused}") from None
 
-    def _read_predictions(self, name: str, record: Record, held: "_Held") -> Predictions | None:
-        arrays = self._read_arrays(name, _ARRAYS, _PREDICTIONS_KINDS)
-        if arrays is None:
+    def _read_predictions(self, record: Record, held: "_Held") -> Predictions | None:
+        predictions = self._read_sound(record, _ARRAYS, _PREDICTIONS_KINDS, Predictions, problem_with)
+        if predictions is None:
             return None
-        predictions = Predictions(**arrays)
-        wrong = problem_with(predictions, len(record.data.class_names))
-        if wrong:
-            raise Refused(wrong)
         own = {field: value for field, value in record.identity.items() if field not in _OF_ONE_RUN}
         computed = len(predictions.labels) * len(record.data.class_names) ** 2 * 8
-        return Predictions(**held.shared(arrays, computed, hash_json(own)))
-
-    def _read_cams(self, name: str, record: Record) -> Cams | None:
-        return self._read_sound(name, record, _CAMS, _CAMS_KINDS, Cams, problem_with_cams)
-
-    def _read_corrupted(self, name: str, record: Record) -> Corrupted | None:
-        return self._read_sound(name, record, _CORRUPTED, _CORRUPTED_KINDS, Corrupted, problem_with_corrupted)
+        return Predictions(**held.shared(vars(predictions), computed, hash_json(own)))
 
     def _read_sound(
         self,
-        name: str,
         record: Record,
         file: str,
         kinds: Mapping[str, tuple[str, int]],
         made_of: Callable[..., _T],
         problem: Callable[[_T, int], str | None],
     ) -> _T | None:
-        """Return what the arrays of a file make, ``None`` without the file; refused where that is not sound."""
-        arrays = self._read_arrays(name, file, kinds)
-        if arrays is None:
-            return None
-        made = made_of(**arrays)
-        wrong = problem(made, len(record.data.class_names))
-        if wrong:
-            raise Refused(wrong)
-        return made
-
-    def _read_arrays(
-        self, name: str, file: str, kinds: Mapping[str, tuple[str, int]]
-    ) -> dict[str, npt.NDArray[Any]] | None:
-        """Return the arrays of a file by name, ``None`` where there is no file; raises ``Refused``."""
+        """Return what a record's file of arrays holds, ``None`` without the file; refused where that is not sound."""
         what = file.partition(".")[0]
         try:
-            data = read_foreign(self.out, *RECORDS, name, file, limit=MAX_ARRAY_BYTES)
-            return read_arrays(data, kinds, unpacked=MAX_ARRAY_BYTES)
+            data = read_foreign(self.out, *RECORDS, short(record.key), file, limit=MAX_ARRAY_BYTES)
+            made = made_of(**read_arrays(data, kinds, unpacked=MAX_ARRAY_BYTES))
         except FileNotFoundError:
             return None
         except Refused as refused:
             raise Refused(f"its {what} can't be read ({refused})") from None
+        wrong = problem(made, len(record.data.class_names))
+        if wrong:
+            raise Refused(wrong)
+        return made
 
 
 class _Held:

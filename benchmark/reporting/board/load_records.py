@@ -55,53 +55,37 @@ def gather(folders: Sequence[Path]) -> Gathered:
             by_key[key] = kept
             problems.append(_same_run(kept, other))
     entries, changed = _one_order([entry for _, entry in by_key.values()])
-    cams, damaged = _cams(entries, by_key)
-    corrupted, lost = _corrupted(entries, by_key)
-    return Gathered(tuple(entries), (*problems, *changed, *damaged, *lost), cams, corrupted)
+    cams, corrupted, damaged = _beside_records(entries, by_key)
+    return Gathered(tuple(entries), (*problems, *changed, *damaged), cams, corrupted)
 
 
-def _cams(entries: Sequence[Entry], by_key: Mapping[str, tuple[Path, Entry]]) -> tuple[dict[str, Cams], list[str]]:
-    """Return the Grad-CAM maps of records, their classes in the records' order, and what can't be used of them."""
-    kept: dict[str, Cams] = {}
-    problems: list[str] = []
-    for record, _ in entries:
-        if record.cam is None or not record.cam.images:
-            continue
-        folder, (original, _) = by_key[record.key]
-        cams = RecordStore(folder).cams(original)
-        if cams is None:
-            problems.append(
-                f"The Grad-CAM maps of record {short(record.key)} of {record.backbone.name} can't be read."
-            )
-            continue
-        names, order = original.data.class_names, record.data.class_names
-        if names != order:
-            place = np.array([order.index(name) for name in names])
-            cams = replace(cams, predicted=place[cams.predicted].astype(np.int64))
-        kept[record.key] = cams
-    return kept, problems
-
-
-def _corrupted(
+def _beside_records(
     entries: Sequence[Entry], by_key: Mapping[str, tuple[Path, Entry]]
-) -> tuple[dict[str, Corrupted], list[str]]:
-    """Return decisions of spoilt images, classes in the records' order, and what can't be used of them."""
-    kept: dict[str, Corrupted] = {}
+) -> tuple[dict[str, Cams], dict[str, Corrupted], list[str]]:
+    """Return the Grad-CAM maps of records and their decisions of spoilt images, classes in the records' order, and
+    what can't be used of them.
+    """
+    cams: dict[str, Cams] = {}
+    corrupted: dict[str, Corrupted] = {}
     problems: list[str] = []
     for record, _ in entries:
-        if record.corruption is None or not record.corruption.pictures:
-            continue
         folder, (original, _) = by_key[record.key]
-        corrupted = RecordStore(folder).corrupted(original)
-        if corrupted is None:
-            problems.append(
-                f"What record {short(record.key)} of {record.backbone.name} decided of spoilt images can't be read."
-            )
-            continue
-        order = record.data.class_names
+        store, order = RecordStore(folder), record.data.class_names
         place = np.array([*(order.index(name) for name in original.data.class_names), -1], dtype=np.int16)
-        kept[record.key] = replace(corrupted, decisions=place[corrupted.decisions])
-    return kept, problems
+        which = f"{short(record.key)} of {record.backbone.name}"
+        if record.cam is not None and record.cam.images:
+            maps = store.cams(original)
+            if maps is None:
+                problems.append(f"The Grad-CAM maps of record {which} can't be read.")
+            else:
+                cams[record.key] = replace(maps, predicted=place[maps.predicted].astype(np.int64))
+        if record.corruption is not None and record.corruption.pictures:
+            decided = store.corrupted(original)
+            if decided is None:
+                problems.append(f"What record {which} decided of spoilt images can't be read.")
+            else:
+                corrupted[record.key] = replace(decided, decisions=place[decided.decisions])
+    return cams, corrupted, problems
 
 
 def _same_run(kept: tuple[Path, Entry], other: tuple[Path, Entry]) -> str:
