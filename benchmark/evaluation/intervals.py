@@ -16,6 +16,17 @@ class Interval:
     high: float
 
 
+def named_ends(name: str, interval: Interval | None) -> dict[str, float | None]:
+    """Return both ends of an interval as ``<name>_low`` and ``<name>_high``, ``None`` where there is none."""
+    low, high = (None, None) if interval is None else (interval.low, interval.high)
+    return {f"{name}_low": low, f"{name}_high": high}
+
+
+def in_brackets(interval: Interval | None) -> str:
+    """Return what stands behind a score: its interval in brackets, empty where there is none."""
+    return "" if interval is None else f" ({interval.low:.3f}-{interval.high:.3f})"
+
+
 def t_quantile(p: float, freedom: float) -> float:
     """Return a quantile of Student's t, as ``scipy.stats.t.ppf``, which takes twenty times as long for one number."""
     from scipy.special import stdtrit

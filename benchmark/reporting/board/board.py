@@ -24,6 +24,8 @@ from benchmark.reporting.board.guessing import guessed, only_answer, verdict
 from benchmark.reporting.board.recipe_labels import recipe_labels
 from benchmark.reporting.board.rows import Result
 
+WHO = ("backbone", "framework", "weights", "recipe")  # the columns that say which row of a comparison group it is
+
 
 @dataclass(frozen=True)
 class Block:
@@ -106,6 +108,12 @@ class BoardRow:
     def guessed(self) -> bool:
         """Whether it answers one class, or is not shown to be better than guessing."""
         return bool(verdict(self.only_answer, self.chance))
+
+    @property
+    def who(self) -> Values:
+        """What tells it from other rows: its comparison group, and the values under :data:`WHO`."""
+        who = {name: self.values.get(name) for name in WHO}
+        return {"comparison_group": self.block.comparison_group_name, **who}
 
     @property
     def macro_f1(self) -> float:

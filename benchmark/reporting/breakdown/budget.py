@@ -9,7 +9,7 @@ import numpy as np
 from benchmark.evaluation.budget import expected_best
 from benchmark.evaluation.metrics import Floats
 from benchmark.records.record import Trial
-from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.board.board import WHO, BoardRow
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.image_cases import scored_rows
 from benchmark.reporting.documents.markdown_cells import escaped, table
@@ -25,10 +25,7 @@ READING = (
     "lowest validation loss, which need not be the one of the best macro-F1; the best of several scores on the same "
     "images is optimistic, so expect less on test images. Every value stands in budget.csv."
 )
-COLUMNS = (
-    *("comparison_group", "backbone", "framework", "weights", "recipe", "trials", "expected_best_val_macro_f1"),
-    *("seconds", "runs"),
-)
+COLUMNS = ("comparison_group", *WHO, "trials", "expected_best_val_macro_f1", "seconds", "runs")
 MOST_ROWS = len(LINE_STYLES)  # of the figure, the best first
 
 
@@ -80,8 +77,7 @@ def budget_lines(budgets: Sequence[Budget]) -> list[Values]:
     """Return a line for each row and number of trials, under :data:`COLUMNS`."""
     return [
         {
-            "comparison_group": each.row.block.comparison_group_name,
-            **{column: each.row.values.get(column) for column in ("backbone", "framework", "weights", "recipe")},
+            **each.row.who,
             "trials": k + 1,
             "expected_best_val_macro_f1": float(value),
             "seconds": (k + 1) * each.seconds,

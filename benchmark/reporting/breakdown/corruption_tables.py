@@ -6,6 +6,7 @@ import numpy as np
 
 from benchmark.draws.corruptions import MOST_CELLS, SEVERITIES
 from benchmark.evaluation.bootstrap import Estimate
+from benchmark.evaluation.intervals import in_brackets
 from benchmark.reporting.breakdown.corruptions import Robustness
 from benchmark.reporting.documents.markdown_cells import escaped, table
 
@@ -96,8 +97,7 @@ def _table(found: Robustness) -> tuple[list[str], list[list[str]]]:
 
 
 def _cell(estimate: Estimate) -> str:
-    ends = estimate.interval()
-    return f"{estimate.value:.3f}" + ("" if ends is None else f" ({ends.low:.3f}-{ends.high:.3f})")
+    return f"{estimate.value:.3f}{in_brackets(estimate.interval())}"
 
 
 def _ratio(value: float) -> str:

@@ -13,9 +13,9 @@ import numpy as np
 
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate
 from benchmark.evaluation.clusters import ClusteredImages, confusion_by_cluster
-from benchmark.evaluation.intervals import Interval
+from benchmark.evaluation.intervals import Interval, named_ends
 from benchmark.hashing import hash_json
-from benchmark.reporting.board.board import Board, BoardRow
+from benchmark.reporting.board.board import WHO, Board, BoardRow
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.figures.labels import full_names
 
@@ -28,18 +28,7 @@ READING = (
     "independent, and is of these trained networks."
 )
 COLUMNS = (
-    *(
-        "backbone",
-        "framework",
-        "weights",
-        "recipe",
-        "trained_on",
-        "tested_on",
-        "home",
-        "n_runs",
-        "n_train",
-        "left_out",
-    ),
+    *(*WHO, "trained_on", "tested_on", "home", "n_runs", "n_train", "left_out"),
     *("n_test", "classes", "macro_f1", "macro_f1_low", "macro_f1_high", "home_macro_f1", "loss", "loss_low"),
     *("loss_high", "status", "reason"),
 )
@@ -149,10 +138,7 @@ def cross_lines(matrices: Sequence[CrossMatrix]) -> list[Values]:
             values |= {"trained_on": matrix.sets[trained], "tested_on": matrix.sets[tested], "home": cell.at_home}
             values |= {"left_out": cell.left_out, "classes": " ".join(cell.classes), "macro_f1": cell.macro_f1}
             values |= {"home_macro_f1": cell.home_macro_f1, "loss": cell.loss, "reason": cell.reason}
-            for name, interval in (("macro_f1", cell.interval), ("loss", cell.loss_interval)):
-                ends = (None, None) if interval is None else (interval.low, interval.high)
-                values |= {f"{name}_low": ends[0], f"{name}_high": ends[1]}
-            lines.append(values)
+            lines.append(values | named_ends("macro_f1", cell.interval) | named_ends("loss", cell.loss_interval))
     return lines
 
 

@@ -9,11 +9,12 @@ import numpy.typing as npt
 
 from benchmark.evaluation.bootstrap import Bootstrap
 from benchmark.evaluation.clusters import ClusteredImages
+from benchmark.evaluation.intervals import named_ends
 from benchmark.evaluation.metrics import decide
 from benchmark.evaluation.predictions import Readings
 from benchmark.evaluation.strata import Stratified, Stratum, stratify
 from benchmark.records.record import DataFacts
-from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.board.board import WHO, BoardRow
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.folds import predictions_by_fold
 from benchmark.reporting.board.image_cases import scored_rows
@@ -21,7 +22,7 @@ from benchmark.reporting.breakdown.image_facts import AREA, NAMES, NUMBERS, THIC
 from benchmark.reporting.figures.labels import full_names
 
 COLUMNS = (
-    *("comparison_group", "backbone", "framework", "weights", "recipe", "facet", "stratum", "n_images", "n_patients"),
+    *("comparison_group", *WHO, "facet", "stratum", "n_images", "n_patients"),
     *("recall", "recall_low", "recall_high", "expected", "difference", "missed", "missed_low", "missed_high", "p"),
 )
 TITLES = {
@@ -163,37 +164,24 @@ def strata_of(rows: Sequence[BoardRow], facts: Facts) -> Strata | None:
 
 def strata_lines(strata: Strata) -> list[Values]:
     """Return a line for each row, facet and stratum, under :data:`COLUMNS`."""
-    lines = []
-    for facet in strata.facets:
-        for row, stratified in zip(strata.rows, facet.rows, strict=True):
-            for name, stratum in zip(facet.names, stratified.strata, strict=True):
-                who = {column: row.values.get(column) for column in ("backbone", "framework", "weights", "recipe")}
-                lines.append(
-                    {
-                        "comparison_group": row.block.comparison_group_name,
-                        **who,
-                        "facet": facet.title,
-                        "stratum": name,
-                        **_values(stratum),
-                        "p": stratified.p,
-                    }
-                )
-    return lines
+    return [
+        {**row.who, "facet": facet.title, "stratum": name, **_values(stratum), "p": stratified.p}
+        for facet in strata.facets
+        for row, stratified in zip(strata.rows, facet.rows, strict=True)
+        for name, stratum in zip(facet.names, stratified.strata, strict=True)
+    ]
 
 
 def _values(stratum: Stratum) -> Values:
-    recall, missed = stratum.interval, stratum.missed_interval
     return {
         "n_images": stratum.images,
         "n_patients": stratum.clusters,
         "recall": stratum.recall,
-        "recall_low": None if recall is None else recall.low,
-        "recall_high": None if recall is None else recall.high,
+        **named_ends("recall", stratum.interval),
         "expected": stratum.expected,
         "difference": stratum.recall - stratum.expected,
         "missed": stratum.missed,
-        "missed_low": None if missed is None else missed.low,
-        "missed_high": None if missed is None else missed.high,
+        **named_ends("missed", stratum.missed_interval),
     }
 
 

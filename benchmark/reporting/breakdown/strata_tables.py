@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from benchmark.evaluation.intervals import in_brackets
 from benchmark.evaluation.strata import Stratum
 from benchmark.reporting.breakdown.strata import ByPatient, Facet, Strata
 from benchmark.reporting.breakdown.strata_figure import MOST_ROWS
@@ -61,12 +62,9 @@ def _table(strata: Strata, facet: Facet) -> tuple[list[str], list[list[str]]]:
 
 
 def _cell(stratum: Stratum) -> str:
-    ends = stratum.interval
-    interval = "" if ends is None else f" ({ends.low:.3f}-{ends.high:.3f})"
-    text = f"{stratum.recall:.3f}{interval}, expected {stratum.expected:.3f}"
+    text = f"{stratum.recall:.3f}{in_brackets(stratum.interval)}, expected {stratum.expected:.3f}"
     if stratum.missed is not None and stratum.missed_interval is not None:
-        ends = stratum.missed_interval
-        text += f"; missed {stratum.missed:.3f} ({ends.low:.3f}-{ends.high:.3f})"
+        text += f"; missed {stratum.missed:.3f}{in_brackets(stratum.missed_interval)}"
     return text
 
 

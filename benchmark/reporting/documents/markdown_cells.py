@@ -3,14 +3,13 @@
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.board.board import WHO, BoardRow
 from benchmark.reporting.board.column import Column, Kind
 from benchmark.reporting.board.columns import COLUMNS
 from benchmark.text import plain
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # an underscore within a word is plain
 HIGHER, LOWER = "higher macro-F1", "lower macro-F1"  # of two rows
-WHO = ("backbone", "framework", "weights", "recipe")
 _LEFT = {
     *(column.name for column in COLUMNS if column.kind is Kind.TEXT),
     *(
