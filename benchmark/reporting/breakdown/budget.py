@@ -14,7 +14,7 @@ from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.image_cases import scored_rows
 from benchmark.reporting.documents.markdown_cells import escaped, table
 from benchmark.reporting.figures.labels import full_names, wrapped
-from benchmark.reporting.figures.style import LINE_STYLES, set_height, title
+from benchmark.reporting.figures.style import LINE_STYLES, explain, set_height, set_title, title
 
 STEM = "plot_budget"
 TITLE = "What tuning was worth: validation macro-F1 by trials"
@@ -139,8 +139,6 @@ def draw_budget(made: Any, budgets: Sequence[Budget]) -> None:
     axes.set_ylabel("expected best macro-F1, validation")
     axes.grid(True)
     rows = [each.row for each in shown]
-    made.suptitle(title(rows), x=0.01, ha="left", fontsize=7.5)
+    set_title(made, title(rows))
     more = f"The best {len(shown)} of {len(budgets)} rows by macro-F1 on test images." if budgets[MOST_ROWS:] else ""
-    made.legend(
-        title=more or None, loc="outside lower left", alignment="left", title_fontsize=6, ncols=2 if shown[1:] else 1
-    )
+    explain(made, more or None, *axes.get_legend_handles_labels(), alignment="left", ncols=2 if shown[1:] else 1)

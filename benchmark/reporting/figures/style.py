@@ -108,10 +108,22 @@ def title(rows: Sequence[BoardRow]) -> str:
     return f"{rows[0].block.comparison_group_name}{synthetic}"
 
 
+def set_title(made: Any, text: str) -> None:
+    """Write a figure's title above its left end."""
+    made.suptitle(text, x=0.01, ha="left", fontsize=7.5)
+
+
 def say_below_title(made: Any, text: str) -> None:
     """Add a line below a figure's title, such as which rows it shows; nothing where the text is empty."""
     if text:
-        made.suptitle(f"{made.get_suptitle()}\n{text}", x=0.01, ha="left", fontsize=7.5)
+        set_title(made, f"{made.get_suptitle()}\n{text}")
+
+
+def explain(
+    made: Any, text: str | None, handles: Sequence[Any] = (), labels: Sequence[str] = (), **options: Any
+) -> None:
+    """Write below a figure what it shows and, where there are any, the names of its lines."""
+    made.legend(list(handles), list(labels), title=text, loc="outside lower left", title_fontsize=6, **options)
 
 
 def save(made: Any, folder: Path, stem: str, dpi: int = DPI) -> list[Path]:
