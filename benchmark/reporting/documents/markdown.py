@@ -9,7 +9,7 @@ from benchmark.records.outcomes import Outcome
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.cam_scores import CAM_STEM, RANDOMIZED
-from benchmark.reporting.board.column import Section
+from benchmark.reporting.board.column import Column, Section
 from benchmark.reporting.board.columns import all_columns, in_section, named
 from benchmark.reporting.board.drawn_rows import MOST_DRAWN
 from benchmark.reporting.board.folds import fold_scores, split_label
@@ -36,7 +36,7 @@ from benchmark.reporting.breakdown.corruption_tables import robustness_markdown
 from benchmark.reporting.breakdown.cross_tables import cross_markdown
 from benchmark.reporting.breakdown.strata_tables import strata_markdown
 from benchmark.reporting.documents.markdown_cells import WHO, bullets, cell, escaped, table, who
-from benchmark.reporting.documents.published import LEVELS, PUBLISHED_NOTE, published_results
+from benchmark.reporting.documents.published import PUBLISHED_NOTE, published_table
 from benchmark.reporting.summary.answers import answers
 from benchmark.reporting.summary.cam_tables import Cell, cam_tables, coarse_notes
 from benchmark.reporting.summary.doubts import doubts
@@ -237,37 +237,22 @@ def _same_networks(rows: Sequence[BoardRow]) -> list[str]:
 
 def _published(rows: Sequence[BoardRow]) -> list[str]:
     """Return what is published on the same data, in italics for want of grey."""
-    data = rows[0].first.record.data
-    results = published_results(data)
-    if not results:
+    head, lines = published_table(rows[0].first.record.data)
+    if not lines:
         return []
-    counts = [column for column in in_section("errors", data) if any(column.name in each.values for each in results)]
-    head = ["work", "source", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
-    lines = []
-    for each in results:
-        texts = [
-            each.work,
-            each.source,
-            each.model,
-            "pretrained" if each.pretrained else "none",
-            each.protocol,
-            LEVELS[each.level],
-        ]
-        texts += ["" if score is None else f"{score:.4g}" for score in (each.accuracy, each.macro_f1)]
-        texts += [column.text(each.values.get(column.name)) for column in counts]
-        lines.append([*(f"*{escaped(text)}*" if text else "" for text in texts), escaped(each.caveat)])
-    printed = table([*head, *(column.title for column in counts), "note"], lines)
-    return ["### Published results", PUBLISHED_NOTE, printed]
+    cells = [
+        [*(f"*{escaped(text)}*" if text else "" for text in texts), escaped(result.caveat)] for result, texts in lines
+    ]
+    return ["### Published results", PUBLISHED_NOTE, table(head, cells)]
 
 
 def _dependence(rows: Sequence[BoardRow]) -> list[str]:
     """Return how wide the interval of macro-F1 may be where patients are unknown; nothing where they are known."""
-    columns = [column for column in in_section("dependence") if any(column.name in row.values for row in rows)]
+    columns = _told(rows, "dependence")
     if not columns:
         return []
-    lines = [[*who(row), *(cell(row, column) for column in (*named("macro_f1"), *columns))] for row in rows]
-    titles = [column.title for column in (*named("macro_f1"), *columns)]
-    return ["### If more images depend on each other", DEPENDENCE_READING, table([*WHO, *titles], lines)]
+    tables = _columns(rows, [*named("macro_f1"), *columns])
+    return ["### If more images depend on each other", DEPENDENCE_READING, tables]
 
 
 def _selective(rows: Sequence[BoardRow]) -> list[str]:
@@ -285,8 +270,17 @@ def _net_benefit(rows: Sequence[BoardRow]) -> list[str]:
 
 
 def _section(rows: Sequence[BoardRow], section: Section) -> str:
+    """Return the columns of a section that a row has, as a table."""
+    return _columns(rows, _told(rows, section))
+
+
+def _told(rows: Sequence[BoardRow], section: Section) -> list[Column]:
     """Return the columns of a section that a row has."""
-    columns = [column for column in in_section(section) if any(column.name in row.values for row in rows)]
+    return [column for column in in_section(section) if any(column.name in row.values for row in rows)]
+
+
+def _columns(rows: Sequence[BoardRow], columns: Sequence[Column]) -> str:
+    """Return a table of columns, a line for each row."""
     lines = [[*who(row), *(cell(row, column) for column in columns)] for row in rows]
     return table([*WHO, *(column.title for column in columns)], lines)
 
@@ -351,7 +345,7 @@ def _cam_cell(cell: Cell, reference: bool) -> str:
 def _speeds(rows: Sequence[BoardRow]) -> list[str]:
     conditions = list(dict.fromkeys(row.values["speed_block"] for row in rows if "speed_block" in row.values))
     marks = {name: f" ({chr(ord('a') + i % 26)})" for i, name in enumerate(conditions)}
-    columns = [column for column in in_section("speed") if any(column.name in row.values for row in rows)]
+    columns = _told(rows, "speed")
     lines = []
     for row in rows:
         mark = marks.get(row.values.get("speed_block", ""), "") if len(marks) > 1 else ""

@@ -15,6 +15,7 @@ from statistics import fmean
 
 from benchmark.records.record import DataFacts
 from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.columns import in_section
 
 NOTEBOOK = "seed notebook"
 _PUBLISHED = Path(__file__).with_name("published.csv")
@@ -101,6 +102,22 @@ def published_results(data: DataFacts) -> tuple[Published, ...]:
     name = known_data(data)
     results = [] if name is None else [*_published().get(name, ()), *(_notebook() if name == _NOTEBOOK_DATA else ())]
     return tuple(sorted(results, key=lambda result: (-(result.accuracy or 0.0), result.work, result.model)))
+
+
+def published_table(data: DataFacts) -> tuple[list[str], list[tuple[Published, list[str]]]]:
+    """Return the headings of a table of what is published, that of remarks last, and for each result its cells, but
+    for its remark; no line where nothing is known.
+    """
+    results = published_results(data)
+    counts = [column for column in in_section("errors", data) if any(column.name in each.values for each in results)]
+    head = ["work", "source", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
+    lines = []
+    for each in results:
+        weights = "pretrained" if each.pretrained else "none"
+        cells = [each.work, each.source, each.model, weights, each.protocol, LEVELS[each.level]]
+        cells += ["" if score is None else f"{score:.4g}" for score in (each.accuracy, each.macro_f1)]
+        lines.append((each, [*cells, *(column.text(each.values.get(column.name)) for column in counts)]))
+    return [*head, *(column.title for column in counts), "note"], lines
 
 
 @cache
