@@ -218,8 +218,8 @@ class Bootstrap:
         generator = np.random.default_rng([self.seed, 0])
         step = max(1, _CHUNK // count)
         sizes = [min(step, self.resamples - i) for i in range(0, self.resamples, step)]
-        chances = np.full(count, 1 / count)
-        drawn = [generator.multinomial(max(1, count - 1), chances, size).astype(np.uint16) for size in sizes]
+        shares = np.full(count, 1 / count)
+        drawn = [generator.multinomial(max(1, count - 1), shares, size).astype(np.uint16) for size in sizes]
         return np.concatenate(drawn)
 
 

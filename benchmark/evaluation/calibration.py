@@ -39,10 +39,10 @@ class Reliability:
 
 def reliability(labels: Counts, probabilities: npt.NDArray[np.floating], bins: int = BINS) -> Reliability:
     """Return the reliability diagram of N images; bins are open on the left, as in Guo et al. 2017."""
-    chances, right, place = place_in_bins(labels, probabilities, bins)
+    highest, right, place = place_in_bins(labels, probabilities, bins)
     counts = np.bincount(place, minlength=bins).astype(np.int64)
     empty = np.full(bins, np.nan)
-    confidence = np.divide(np.bincount(place, chances, bins), counts, out=empty.copy(), where=counts > 0)
+    confidence = np.divide(np.bincount(place, highest, bins), counts, out=empty.copy(), where=counts > 0)
     accuracy = np.divide(np.bincount(place, right, bins), counts, out=empty.copy(), where=counts > 0)
     return Reliability(np.linspace(0, 1, bins + 1), counts, confidence, accuracy)
 
@@ -51,10 +51,10 @@ def place_in_bins(
     labels: Counts, probabilities: npt.NDArray[np.floating], bins: int
 ) -> tuple[Floats, Floats, Counts]:
     """Return of each image the probability of the predicted class, whether it is right (0 or 1), and its bin."""
-    chances = probabilities.max(axis=1).astype(np.float64)
+    confidence = probabilities.max(axis=1).astype(np.float64)
     right = (decide(probabilities) == labels).astype(np.float64)
-    place = np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), chances, side="left") - 1, 0, bins - 1)
-    return chances, right, place.astype(np.int64)
+    place = np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), confidence, side="left") - 1, 0, bins - 1)
+    return confidence, right, place.astype(np.int64)
 
 
 def calibration_error(gaps: npt.NDArray[np.generic]) -> Floats:
@@ -110,11 +110,11 @@ def at_specificity(
     Returns:
         ``None`` where one of the four groups of images is empty.
     """
-    (labels, chances), threshold = test, threshold_at(*validation, negative, specificity)
+    (labels, probabilities), threshold = test, threshold_at(*validation, negative, specificity)
     ill = labels != negative
     if threshold is None or not ill.any() or ill.all():
         return None
-    reported = reports(chances, negative, threshold)
+    reported = reports(probabilities, negative, threshold)
     return OperatingPoint(threshold, float(reported[ill].mean()), float((~reported[~ill]).mean()))
 
 

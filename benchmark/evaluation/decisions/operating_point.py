@@ -10,7 +10,7 @@ from benchmark.evaluation.bootstrap import Bootstrap, running_sums
 from benchmark.evaluation.calibration import OPERATING_SPECIFICITY, threshold_at
 from benchmark.evaluation.clusters import ClusteredImages, numbered_clusters
 from benchmark.evaluation.intervals import Interval, correlation, effective_size, t_quantile, wilson
-from benchmark.evaluation.metrics import Floats
+from benchmark.evaluation.metrics import Floats, ratio
 from benchmark.records.record import Predictions
 
 SENSITIVITY, SPECIFICITY, MATCHED = "sensitivity_at_95", "specificity_at_95", "sensitivity_matched"
@@ -142,13 +142,13 @@ def operating_point(
         return {}
     sick, healthy = images.containing(ill), images.containing(~ill)
     trainings = [
-        [_Fold.of(chances, part, images, fold, negative, bootstrap) for fold, part in enumerate(parts)]
-        for chances, parts in zip(probabilities, validation, strict=True)
+        [_Fold.of(of_training, part, images, fold, negative, bootstrap) for fold, part in enumerate(parts)]
+        for of_training, parts in zip(probabilities, validation, strict=True)
     ]
     weights = bootstrap.seed_weights(len(trainings), row)
     counted = [_Counted.of(folds, bootstrap) for folds in trainings]
     both = list(zip(trainings, counted, strict=True))
-    matched, of_matched = _columns([(_matched(folds), _share(*of.matched)) for folds, of in both])
+    matched, of_matched = _columns([(_matched(folds), ratio(*of.matched)) for folds, of in both])
     found: dict[str, Interval | None] = {}
     if not np.isnan(matched).any():
         replicates = np.asarray((weights * of_matched).sum(axis=1))
@@ -159,7 +159,7 @@ def operating_point(
         return found
     for name, side, clusters in ((SENSITIVITY, True, sick), (SPECIFICITY, False, healthy)):
         values, drawn = _columns(
-            [(_at_thresholds(folds, side), _share(*of.at_thresholds[side])) for folds, of in both]
+            [(_at_thresholds(folds, side), ratio(*of.at_thresholds[side])) for folds, of in both]
         )
         replicates = np.asarray((weights * drawn).sum(axis=1))
         few = min(clusters, *(fold.chosen_by for folds in trainings for fold in folds))
@@ -285,7 +285,3 @@ def _matched(folds: Sequence[_Fold]) -> float:
         hits += (fold.tumour[fold.ill] >= thresholds(healthy, np.ones((1, len(healthy))))[0]).sum()
         total += int(fold.ill.sum())
     return hits / total
-
-
-def _share(above: Floats, below: Floats) -> Floats:
-    return np.asarray(np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0))

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate, running_sums
-from benchmark.evaluation.clusters import ClusteredImages, numbered_clusters
+from benchmark.evaluation.clusters import ClusteredImages, mean_of, numbered_clusters
 from benchmark.evaluation.metrics import Counts, Floats, decide
 from benchmark.records.record import Predictions
 
@@ -124,11 +124,11 @@ def selective_estimates(
         row: number of the row, for the draws of its seeds.
     """
     values, drawn = np.zeros(len(probabilities)), np.zeros((bootstrap.resamples, len(probabilities)))
-    for training, chances in enumerate(probabilities):
+    for training, of_training in enumerate(probabilities):
         for fold in range(images.n_folds):
             mine = images.folds == fold
-            order, ends = _by_confidence(chances[mine])
-            wrong = (decide(chances[mine]) != images.labels[mine])[order].astype(np.float64)
+            order, ends = _by_confidence(of_training[mine])
+            wrong = (decide(of_training[mine]) != images.labels[mine])[order].astype(np.float64)
             clusters, share = images.clusters[mine][order], float(mine.mean())
             values[training] += share * _curves(wrong, ends, np.ones((1, len(order))))[0][0]
             step = max(1, _CHUNK // len(order))
@@ -173,13 +173,13 @@ def conformal(validation: Predictions, classes: int, miscoverage: float = MISCOV
         miscoverage: the share of the images of a class that may lie outside of their sets.
     """
     order = np.argsort(validation.image_ids)
-    labels, chances = validation.labels[order], validation.probabilities[order]
+    labels, probabilities = validation.labels[order], validation.probabilities[order]
     clusters, _ = numbered_clusters(validation.image_ids[order], validation.groups[order])
     limits = np.full(classes, np.inf)
     for c in range(classes):
         mine = np.flatnonzero(labels == c)
         one_each = mine[np.unique(clusters[mine], return_index=True)[1]]
-        scores = np.sort(1 - chances[one_each, c].astype(np.float64))
+        scores = np.sort(1 - probabilities[one_each, c].astype(np.float64))
         place = int(np.ceil((len(scores) + 1) * (1 - miscoverage) - 1e-9))
         if 0 < place <= len(scores):
             limits[c] = scores[place - 1]
@@ -214,12 +214,12 @@ def conformal_estimates(
     The sets are those that validation images gave: what is drawn are test images.
     """
     held = np.zeros((len(probabilities), images.count, 2))
-    for training, (chances, parts) in enumerate(zip(probabilities, validation, strict=True)):
+    for training, (of_training, parts) in enumerate(zip(probabilities, validation, strict=True)):
         for fold, part in enumerate(parts):
             if not len(part.labels):
                 return {}
             mine = np.flatnonzero(images.folds == fold)
-            sets = conformal(part, chances.shape[1]).sets(chances[mine])
+            sets = conformal(part, of_training.shape[1]).sets(of_training[mine])
             inside = sets[np.arange(len(mine)), images.labels[mine]].astype(np.float64)
             held[training] += np.stack(
                 [
@@ -228,10 +228,4 @@ def conformal_estimates(
                 ],
                 axis=1,
             )
-    return {"conformal_coverage": bootstrap.resample(held, row).estimate(_share)}
-
-
-def _share(sums: npt.NDArray[np.generic]) -> Floats:
-    """Return the mean from a sum and a number of images, (..., 2) to (...)."""
-    values = np.asarray(sums, dtype=np.float64)
-    return np.asarray(values[..., 0] / values[..., 1])
+    return {"conformal_coverage": bootstrap.resample(held, row).estimate(mean_of)}

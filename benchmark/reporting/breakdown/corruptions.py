@@ -183,12 +183,12 @@ def _decisions(
             continue
         runs = sorted(training, key=lambda run: run.record.data.split_hash)
         tests = [run.predictions.part("test") for run in runs if run.predictions is not None]
-        chances = images.aligned(tests) if len(tests) == images.n_folds else None
+        probabilities = images.aligned(tests) if len(tests) == images.n_folds else None
         decided = [_in_order(run.corrupted) for run in runs if run.corrupted is not None]
-        if chances is None or not np.array_equal(np.concatenate([ids for ids, _ in decided]), images.image_ids):
+        if probabilities is None or not np.array_equal(np.concatenate([ids for ids, _ in decided]), images.image_ids):
             return None
         spoilt.append(np.concatenate([each for _, each in decided], axis=-1))
-        clean.append(decide(chances))
+        clean.append(decide(probabilities))
     return np.stack(spoilt), np.stack(clean)
 
 

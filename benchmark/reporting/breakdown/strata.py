@@ -117,8 +117,8 @@ class _Read:
         readings = Readings.of(folds, images)
         if readings is None or not readings.trainings:
             return None
-        said = np.stack([decide(each) for each in readings.probabilities])
-        healthy = None if negative is None else np.asarray((said == negative).mean(axis=0))
+        predicted = np.stack([decide(each) for each in readings.probabilities])
+        healthy = None if negative is None else np.asarray((predicted == negative).mean(axis=0))
         return cls(images, readings.right(images), healthy)
 
     def chosen(self, mine: npt.NDArray[np.bool_]) -> "_Read":

@@ -193,8 +193,8 @@ def _scores(rows: Sequence[BoardRow], board: Board, marked: Mapping[int, Sequenc
 def _ranked(row: BoardRow, board: Board) -> str:
     """Return a row's rank and what it says, such as ``1-3, tied for best``; empty where it has none."""
     ranks = rank_text(row)
-    said = standing(row, board.statistics[row.block.name]) if ranks else ""
-    return f"{ranks}, {said}" if said else ranks
+    meaning = standing(row, board.statistics[row.block.name]) if ranks else ""
+    return f"{ranks}, {meaning}" if meaning else ranks
 
 
 def _by_fold(rows: Sequence[BoardRow]) -> list[str]:
