@@ -8,7 +8,7 @@ import click
 from benchmark.cli.json_output import json_option, print_json
 from benchmark.cli.plugin_option import plugin_option
 from benchmark.conformance.checks import CHECKS
-from benchmark.conformance.report import Result, as_markdown
+from benchmark.conformance.report import CheckResult, as_markdown
 from benchmark.conformance.runner import examine
 from benchmark.conformance.selection import find_backbones
 from benchmark.errors import UserError, nearest
@@ -41,10 +41,10 @@ def check_command(
             raise UserError(f"Unknown check '{name}'.{nearest(name, check_names)} Known: {', '.join(check_names)}.")
     backbones, needed = find_backbones(names, plugins, everything=everything)
 
-    def show(result: Result) -> None:
+    def show(result: CheckResult) -> None:
         click.echo(plain(f"{result.backbone}: {result.check}: {result.status} ({result.seconds:.1f} s)"), err=True)
 
-    results: list[Result] = []
+    results: list[CheckResult] = []
     for backbone in backbones:
         results += examine(backbone, needed, keras_backend=keras_backend, only=only, report=show)
     text, sound = as_markdown(results), all(result.good for result in results)
