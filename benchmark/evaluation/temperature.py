@@ -16,9 +16,9 @@ _LEAST = 1e-38  # a probability that float32 rounds to zero
 
 def softmax(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> Floats:
     """Return the softmax over the last axis, of logits divided by a temperature: float64, of the same shape."""
-    values = logits.astype(np.float64) / temperature
-    exponentials = np.exp(values - values.max(axis=-1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+    from scipy import special
+
+    return np.asarray(special.softmax(logits.astype(np.float64) / temperature, axis=-1))
 
 
 def scaled(probabilities: npt.NDArray[np.floating], temperature: float) -> Floats:
