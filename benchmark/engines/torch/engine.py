@@ -30,10 +30,9 @@ from benchmark.engines.torch.errors import guarded
 from benchmark.engines.torch.feature_cache import TorchFrozenStages
 from benchmark.engines.torch.grad_cam import TorchGradCam
 from benchmark.engines.torch.network import TorchNetwork, TorchStage
-from benchmark.engines.torch.normalize import Normalizer
 from benchmark.engines.torch.optimizer import STEP, TorchOptimizer
 from benchmark.engines.torch.state import copied, fill
-from benchmark.engines.torch.steps import count_macs, mean_over_places, precision_context, step_functions
+from benchmark.engines.torch.steps import Normalizer, count_macs, mean_over_places, precision_context, step_functions
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _SCALER = ("scale", "_growth_tracker")
