@@ -38,7 +38,13 @@ class Reliability:
 
 
 def reliability(labels: Counts, probabilities: npt.NDArray[np.floating], bins: int = BINS) -> Reliability:
-    """Return the reliability diagram of N images; bins are open on the left, as in Guo et al. 2017."""
+    """Return the reliability diagram; bins are open on the left, as in Guo et al. 2017.
+
+    Args:
+        labels: int64, shape (N,).
+        probabilities: shape (N, C), rows sum to 1.
+        bins: B, all of one width.
+    """
     highest, right, place = place_in_bins(labels, probabilities, bins)
     counts = np.bincount(place, minlength=bins).astype(np.int64)
     empty = np.full(bins, np.nan)
@@ -50,7 +56,9 @@ def reliability(labels: Counts, probabilities: npt.NDArray[np.floating], bins: i
 def place_in_bins(
     labels: Counts, probabilities: npt.NDArray[np.floating], bins: int
 ) -> tuple[Floats, Floats, Counts]:
-    """Return of each image the probability of the predicted class, whether it is right (0 or 1), and its bin."""
+    """Return of each image the probability of the predicted class, whether it is right (0 or 1), and its bin from 0:
+    each of shape (N,). The arguments are those of :func:`reliability`.
+    """
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = (decide(probabilities) == labels).astype(np.float64)
     place = np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), confidence, side="left") - 1, 0, bins - 1)
@@ -69,7 +77,9 @@ def calibration_error(gaps: npt.NDArray[np.generic]) -> Floats:
 
 
 def brier(labels: Counts, probabilities: npt.NDArray[np.floating]) -> float:
-    """Return the mean squared distance of probabilities and truth, summed over classes, 0 to 2 (Brier 1950)."""
+    """Return the mean squared distance of probabilities, shape (N, C), and truth, summed over classes: 0 to 2
+    (Brier 1950).
+    """
     return float(brier_by_image(labels, probabilities).mean())
 
 
@@ -124,7 +134,8 @@ def threshold_at(
     """Return the least probability of a tumour that is reported, so that enough images without one are not.
 
     Args:
-        labels, probabilities: of validation images.
+        labels, probabilities: of validation images, shapes (N,) and (N, C).
+        negative, specificity: as of :func:`at_specificity`.
 
     Returns:
         ``None`` unless there are images with and without a tumour.

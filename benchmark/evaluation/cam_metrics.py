@@ -92,7 +92,7 @@ def _require_maps(features: Floats, gradients: Floats) -> None:
 
 
 def normalized(maps: Floats) -> npt.NDArray[np.float32]:
-    """Return maps whose largest value is 1, each; a map that is zero everywhere stays so."""
+    """Return maps, shape (M, h, w), whose largest value is 1, each; a map that is zero everywhere stays so."""
     top = maps.max(axis=(1, 2), keepdims=True)
     return np.asarray(np.divide(maps, top, out=np.zeros(maps.shape, dtype=np.float32), where=top > 0))
 

@@ -136,7 +136,7 @@ class Readings:
         return np.asarray(np.bincount(images.clusters, right, images.count))
 
     def macro_f1_by_fold(self, images: ClusteredImages) -> metrics.Floats:
-        """Return the mean macro-F1 of trainings in each fold."""
+        """Return the mean macro-F1 of the trainings in each fold: shape (F,)."""
         classes = self.probabilities.shape[2]
         found = []
         for fold in range(images.n_folds):

@@ -37,6 +37,12 @@ def influence(labels: Counts, probabilities: npt.NDArray[np.floating]) -> tuple[
 
 
 def clustered_variance(influences: Floats, clusters: Counts, count: int) -> float:
-    """Return the variance of a statistic from its images' influences, summed by cluster (Obuchowski 1997)."""
+    """Return the variance of a statistic from its images' influences, summed by cluster (Obuchowski 1997).
+
+    Args:
+        influences: shape (N,), how far each image moves the statistic.
+        clusters: int64, shape (N,), each image's cluster.
+        count: number of clusters.
+    """
     sums = np.bincount(clusters, influences, count)
     return float(count / max(1, count - 1) * (sums**2).sum())

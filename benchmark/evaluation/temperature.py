@@ -27,7 +27,12 @@ def scaled(probabilities: npt.NDArray[np.floating], temperature: float) -> Float
 
 
 def cross_entropy(labels: Counts, probabilities: npt.NDArray[np.floating]) -> float:
-    """Return the mean negative logarithm of the true classes' probabilities, in nats."""
+    """Return the mean negative logarithm of the true classes' probabilities, in nats.
+
+    Args:
+        labels: int64, shape (N,).
+        probabilities: shape (N, C).
+    """
     own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return float(-np.log(np.maximum(own, _LEAST)).mean())
 

@@ -212,6 +212,13 @@ def conformal_estimates(
     """Return the share of test images whose set holds their class, with its sampling distribution, by column name.
 
     The sets are those that validation images gave: what is drawn are test images.
+
+    Args:
+        probabilities: shape (S, N, C), of S trainings.
+        validation: for each training and fold, the predictions of its validation images.
+        images: the N test images.
+        bootstrap: of their clusters.
+        row: number of the row, for the draws of its seeds.
     """
     held = np.zeros((len(probabilities), images.count, 2))
     for training, (of_training, parts) in enumerate(zip(probabilities, validation, strict=True)):
