@@ -9,7 +9,7 @@ from benchmark.cli.json_output import json_option, print_json
 from benchmark.cli.plugin_option import plugin_option
 from benchmark.dependencies import how_to_install
 from benchmark.errors import UserError
-from benchmark.text import plain, shown
+from benchmark.text import aligned, plain, shown
 
 if TYPE_CHECKING:
     from backbones import Backbone
@@ -28,11 +28,9 @@ def list_command(as_json: bool, plugins: tuple[Path, ...]) -> None:
     if as_json:
         print_json({"backbones": entries, "broken": broken})
         return
-    lines = [tuple(_LISTED.values()), *(tuple(_cell(entry[column]) for column in _LISTED) for entry in entries)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(_LISTED))]
-    for line in lines:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.echo(shown("  ".join(cells).rstrip()))
+    cells = [tuple(_cell(entry[column]) for column in _LISTED) for entry in entries]
+    for line in aligned([tuple(_LISTED.values()), *cells]):
+        click.echo(shown(line))
     click.echo(
         "\nAlso every model of two libraries: timm:NAME, keras:NAME. timm/resnet50 and timm:resnet50 are two rows:\n"
         "the first is declared above, with fixed weights, the second is what the installed timm makes of that name."
