@@ -66,7 +66,7 @@ class TorchEngine(SharedEngine):
     @guarded
     def build(self, spec: BuildSpec) -> Network:
         recipe, self._size = spec.recipe, spec.size
-        precision = resolve_precision(recipe.execution.precision, self.device.kind, _native_bfloat16)
+        precision = resolve_precision(recipe.execution.precision, self.device.kind, visible_gpu)
         network = _build_network(spec, self._place)
         self._network, self._first, self._cam_stage = network, network.first_trainable, spec.backbone.cam_stage
         self._start_from_run(spec)
@@ -372,11 +372,6 @@ class TorchEngine(SharedEngine):
 
     def peak_memory_bytes(self) -> int:
         return peak_memory_bytes(self.device.kind)
-
-
-def _native_bfloat16() -> bool:
-    gpu = visible_gpu()
-    return gpu is not None and gpu.bfloat16
 
 
 def _tensors(stages: Sequence[TorchStage]) -> dict[str, Tensor]:
