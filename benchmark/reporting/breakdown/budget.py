@@ -12,7 +12,7 @@ from benchmark.records.record import Trial
 from benchmark.reporting.board.board import WHO, BoardRow
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.image_cases import scored_rows
-from benchmark.reporting.documents.markdown_cells import escaped, table
+from benchmark.reporting.documents.markdown_cells import text_table
 from benchmark.reporting.figures.labels import full_names, wrapped
 from benchmark.reporting.figures.style import LINE_STYLES, explain, set_height, set_title, title
 
@@ -97,8 +97,8 @@ def budget_markdown(budgets: Sequence[Budget], picture: str) -> list[str]:
     if not budgets:
         return []
     head, lines = _table(budgets)
-    cells = [[escaped(cell) for cell in line] for line in lines]
-    return [f"### {TITLE}", READING, table(head, cells, left=(head[0], head[-1])), f"![{TITLE}]({picture}.png)"]
+    cells = text_table(head, lines, left=(head[0], head[-1]))
+    return [f"### {TITLE}", READING, cells, f"![{TITLE}]({picture}.png)"]
 
 
 def budget_page(budgets: Sequence[Budget]) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from benchmark.draws.corruptions import MOST_CELLS, SEVERITIES
 from benchmark.evaluation.bootstrap import Estimate
 from benchmark.evaluation.intervals import in_brackets
 from benchmark.reporting.breakdown.corruptions import Robustness
-from benchmark.reporting.documents.markdown_cells import escaped, table
+from benchmark.reporting.documents.markdown_cells import escaped, text_table
 
 TITLE = "What spoilt images cost: macro-F1 by corruption"
 _READING = (
@@ -37,8 +37,7 @@ def robustness_markdown(found: Robustness | None, picture: str) -> list[str]:
     if found is None:
         return []
     head, lines = _table(found)
-    cells = [[escaped(cell) for cell in line] for line in lines]
-    parts = [f"### {TITLE}", escaped(reading(found)), table(head, cells, left=(head[0],))]
+    parts = [f"### {TITLE}", escaped(reading(found)), text_table(head, lines, left=(head[0],))]
     return parts + ([f"![{TITLE}]({picture}.png)"] if picture else [])
 
 

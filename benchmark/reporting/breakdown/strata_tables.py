@@ -6,7 +6,7 @@ from benchmark.evaluation.intervals import in_brackets
 from benchmark.evaluation.strata import Stratum
 from benchmark.reporting.breakdown.strata import ByPatient, Facet, Strata
 from benchmark.reporting.breakdown.strata_figure import MOST_ROWS
-from benchmark.reporting.documents.markdown_cells import escaped, table
+from benchmark.reporting.documents.markdown_cells import text_table
 
 TITLE = "What is read worse: recall by stratum"
 READING = (
@@ -27,10 +27,10 @@ def strata_markdown(strata: Strata | None, picture: str) -> list[str]:
     if strata is None:
         return []
     parts = [f"### {TITLE}", READING]
-    parts += [table(*_escaped(_table(strata, facet)), left=(facet.title,)) for facet in strata.facets]
+    parts += [text_table(*_table(strata, facet), left=(facet.title,)) for facet in strata.facets]
     parts += [f"![{TITLE}]({picture}.png)"] if picture else []
     if strata.patients:
-        parts += ["#### By patient", table(*_escaped(_patients(strata)), left=("row", "worst read"))]
+        parts += ["#### By patient", text_table(*_patients(strata), left=("row", "worst read"))]
     return parts
 
 
@@ -80,8 +80,3 @@ def _patient_cells(read: ByPatient) -> list[str]:
 
 def _p(value: float) -> str:
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
-
-
-def _escaped(made: tuple[list[str], list[list[str]]]) -> tuple[list[str], list[list[str]]]:
-    head, lines = made
-    return head, [[escaped(cell) for cell in line] for line in lines]

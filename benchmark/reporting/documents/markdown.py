@@ -35,7 +35,7 @@ from benchmark.reporting.breakdown.budget import budget_markdown
 from benchmark.reporting.breakdown.corruption_tables import robustness_markdown
 from benchmark.reporting.breakdown.cross_tables import cross_markdown
 from benchmark.reporting.breakdown.strata_tables import strata_markdown
-from benchmark.reporting.documents.markdown_cells import WHO, bullets, cell, escaped, table, who
+from benchmark.reporting.documents.markdown_cells import WHO, bullets, cell, escaped, table, text_table, who
 from benchmark.reporting.documents.published import PUBLISHED_NOTE, published_table
 from benchmark.reporting.summary.answers import answers
 from benchmark.reporting.summary.cam_tables import Cell, cam_tables, coarse_notes
@@ -168,8 +168,7 @@ def _audited(rows: Sequence[BoardRow]) -> list[str]:
     block = audit_block(rows)
     if block is None:
         return []
-    lines = [[escaped(cell) for cell in line] for line in block.lines]
-    return ["### Audit of the images", table(HEAD, lines), bullets(block.notes)]
+    return ["### Audit of the images", text_table(HEAD, block.lines), bullets(block.notes)]
 
 
 def _scores(rows: Sequence[BoardRow], board: Board, marked: Mapping[int, Sequence[int]]) -> str:
@@ -248,7 +247,7 @@ def _published(rows: Sequence[BoardRow]) -> list[str]:
 
 def _dependence(rows: Sequence[BoardRow]) -> list[str]:
     """Return how wide the interval of macro-F1 may be where patients are unknown; nothing where they are known."""
-    columns = _told(rows, "dependence")
+    columns = _known_columns(rows, "dependence")
     if not columns:
         return []
     tables = _columns(rows, [*named("macro_f1"), *columns])
@@ -271,10 +270,10 @@ def _net_benefit(rows: Sequence[BoardRow]) -> list[str]:
 
 def _section(rows: Sequence[BoardRow], section: Section) -> str:
     """Return the columns of a section that a row has, as a table."""
-    return _columns(rows, _told(rows, section))
+    return _columns(rows, _known_columns(rows, section))
 
 
-def _told(rows: Sequence[BoardRow], section: Section) -> list[Column]:
+def _known_columns(rows: Sequence[BoardRow], section: Section) -> list[Column]:
     """Return the columns of a section that a row has."""
     return [column for column in in_section(section) if any(column.name in row.values for row in rows)]
 
@@ -321,8 +320,7 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
         parts.append("The heat maps have no scores: no lesion is known on the images that are explained.")
     outside = outside_head(rows)
     if outside is not None:
-        lines = [[escaped(cell) for cell in line] for line in outside.lines]
-        parts += [escaped(outside.sentence), table(outside.head, lines)]
+        parts += [escaped(outside.sentence), text_table(outside.head, outside.lines)]
     if pictures:
         links = ", ".join(f"[{escaped(stem.removeprefix(CAM_STEM).strip('_'))}]({stem}.png)" for stem in pictures)
         whose = "each row" if len(rows) <= MOST_DRAWN else f"the best {MOST_DRAWN} rows, as far as they have maps"
@@ -345,7 +343,7 @@ def _cam_cell(cell: Cell, reference: bool) -> str:
 def _speeds(rows: Sequence[BoardRow]) -> list[str]:
     conditions = list(dict.fromkeys(row.values["speed_block"] for row in rows if "speed_block" in row.values))
     marks = {name: f" ({chr(ord('a') + i % 26)})" for i, name in enumerate(conditions)}
-    columns = _told(rows, "speed")
+    columns = _known_columns(rows, "speed")
     lines = []
     for row in rows:
         mark = marks.get(row.values.get("speed_block", ""), "") if len(marks) > 1 else ""

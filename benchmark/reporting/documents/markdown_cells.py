@@ -59,6 +59,11 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]], left: Collection[
     return "\n".join(f"| {' | '.join(line)} |" for line in ([escaped(name) for name in head], rule, *lines))
 
 
+def text_table(head: Sequence[str], lines: Sequence[Sequence[str]], left: Collection[str] = _LEFT) -> str:
+    """Return a table as :func:`table` does of cells that are plain text: they are escaped here."""
+    return table(head, [[escaped(text) for text in line] for line in lines], left)
+
+
 def cell(row: BoardRow, column: Column) -> str:
     """Return a value with a score's spread over seeds and its interval; empty where the row has none."""
     value, spread = row.values.get(column.name), ""
