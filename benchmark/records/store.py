@@ -355,6 +355,11 @@ def _why_invalid(text: bytes, error: ValidationError) -> str:
         values = json.loads(text)
         if isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
             return f"it has format {repr(values['format'])[:20]}, this version reads {FORMAT}; run it again"
+    return f"it is not a record of this version ({first_problem(error)})"
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return where a file is first wrong and how, without what stands there, which may be anybody's."""
     first = error.errors(include_input=False, include_url=False)[0]
     place = ".".join(str(part)[:_LONGEST_NAME] for part in first["loc"])
-    return f"it is not a record of this version ({place + ': ' if place else ''}{first['msg'][:200]})"
+    return f"{place + ': ' if place else ''}{first['msg'][:200]}"
