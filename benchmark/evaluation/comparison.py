@@ -200,36 +200,21 @@ def mcnemar_each(first_only: Counts, second_only: Counts) -> Floats:
     return np.asarray(np.where(2 * low == trials, 1.0, p)[place.reshape(-1)])
 
 
-def mcnemar_clustered_each(sums: Floats, squares: Floats, clusters: int) -> Floats:
-    """Return the p of :func:`mcnemar_clustered` of many pairs: float64, shape (M,).
+def mcnemar_clustered(sums: Floats, squares: Floats, clusters: int) -> Floats:
+    """Return the p of McNemar's test for images in clusters (Obuchowski 1998), of M pairs: float64, shape (M,).
+
+    In the notation of Yang, Sun & Hardin 2010: ``(K - 1) / K * sum(d)**2 / sum(d**2)``, chi-squared with one
+    degree of freedom. ``d`` are, for each cluster, the images that only the first row of a pair gets right less those
+    that only the second does.
 
     Args:
-        sums, squares: shape (M,): over clusters, the sum of the differences and of their squares.
+        sums, squares: shape (M,): over clusters, the sum of ``d`` and of its squares.
         clusters: their number K.
     """
     from scipy.special import chdtrc
 
     statistic = np.divide((clusters - 1) / clusters * sums**2, squares, out=np.zeros(len(sums)), where=squares > 0)
     return np.where(squares > 0, chdtrc(1, statistic), 1.0)
-
-
-def mcnemar_clustered(differences: Floats | Counts) -> tuple[float, float]:
-    """Return statistic and p of McNemar's test for images in clusters (Obuchowski 1998).
-
-    In the notation of Yang, Sun & Hardin 2010: ``(K - 1) / K * sum(d)**2 / sum(d**2)``, chi-squared with one
-    degree of freedom.
-
-    Args:
-        differences: shape (K,), for each cluster the images that only the first row gets right less those that
-            only the second does.
-    """
-    from scipy.stats import chi2
-
-    count, spread = len(differences), float((np.asarray(differences, dtype=np.float64) ** 2).sum())
-    if spread == 0:
-        return 0.0, 1.0
-    statistic = (count - 1) / count * float(np.sum(differences)) ** 2 / spread
-    return statistic, float(chi2.sf(statistic, 1))
 
 
 def nadeau_bengio_each(differences: Floats, n_train: float, n_test: float) -> Floats:

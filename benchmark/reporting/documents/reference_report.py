@@ -264,8 +264,8 @@ def _verdict(conclusion: Conclusion, suite_runs: SuiteRuns, how: str) -> Verdict
     by_cluster = _by_cluster(first, second, conclusion.measure)
     if by_cluster is None or other is None:
         return "open", "open, as the two were not tested on the same images"
-    _, p = mcnemar_clustered(by_cluster)
     better = float(by_cluster.sum())
+    p = mcnemar_clustered(np.array([better]), np.array([(by_cluster**2).sum()]), len(by_cluster))[0]
     word = "not told from chance" if p >= ALPHA or not better else "holds" if better > 0 else "is reversed"
     outcome = "can't be told from chance" if word == "not told from chance" else word
     return (
