@@ -78,13 +78,6 @@ class Comparisons(Sequence[Comparison]):
     p: Floats
     p_adjusted: Floats
 
-    @classmethod
-    def of(cls, pairs: Sequence[Comparison]) -> "Comparisons":
-        """Return pairs as columns."""
-        rows = [(pair.first, pair.second) for pair in pairs]
-        values = [(each.difference, each.interval.low, each.interval.high, each.p, each.p_adjusted) for each in pairs]
-        return cls(*np.array(rows, dtype=np.int64).reshape(-1, 2).T, *np.array(values, dtype=float).reshape(-1, 5).T)
-
     def __len__(self) -> int:
         return len(self.first)
 
@@ -171,12 +164,11 @@ def _freedom(estimates: Sequence[Estimate], first: Counts, second: Counts, error
     return np.array(found)
 
 
-def rank_intervals(count: int, comparisons: Sequence[Comparison]) -> list[RankInterval]:
+def rank_intervals(count: int, comparisons: Comparisons) -> list[RankInterval]:
     """Return the ranks that each of ``count`` rows may have, by the decisions on all pairs of them."""
-    columns = comparisons if isinstance(comparisons, Comparisons) else Comparisons.of(comparisons)
-    winners = columns.better
+    winners = comparisons.better
     apart = winners >= 0
-    losers = np.where(winners == columns.first, columns.second, columns.first)
+    losers = np.where(winners == comparisons.first, comparisons.second, comparisons.first)
     better, worse = (np.bincount(side[apart], minlength=count).tolist() for side in (losers, winners))
     return [RankInterval(1 + better[row], count - worse[row]) for row in range(count)]
 

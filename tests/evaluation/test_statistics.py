@@ -20,7 +20,7 @@ from benchmark.evaluation.calibration import (
 from benchmark.evaluation.calibration_interval import calibration_interval
 from benchmark.evaluation.clusters import ClusteredImages, confusion_by_cluster, gaps_by_cluster
 from benchmark.evaluation.comparison import (
-    Comparison,
+    Comparisons,
     RankInterval,
     compare,
     mcnemar_clustered,
@@ -30,7 +30,6 @@ from benchmark.evaluation.comparison import (
 )
 from benchmark.evaluation.decisions.operating_point import thresholds
 from benchmark.evaluation.intervals import (
-    Interval,
     clopper_pearson,
     correlation,
     count_interval,
@@ -339,12 +338,16 @@ def test_rows_that_cannot_be_told_apart_share_a_rank() -> None:
 
 
 def test_rank_counts_the_rows_that_are_significantly_better() -> None:
-    nothing = Interval(0, 0)
-    found = [
-        Comparison(0, 1, 0.02, nothing, 0.2, 0.2),
-        Comparison(0, 2, 0.10, nothing, 0.001, 0.003),
-        Comparison(1, 2, 0.08, nothing, 0.06, 0.12),
-    ]
+    nothing = np.zeros(3)
+    found = Comparisons(
+        first=np.array([0, 0, 1]),
+        second=np.array([1, 2, 2]),
+        difference=np.array([0.02, 0.10, 0.08]),
+        low=nothing,
+        high=nothing,
+        p=np.array([0.2, 0.001, 0.06]),
+        p_adjusted=np.array([0.2, 0.003, 0.12]),
+    )
     assert rank_intervals(3, found) == [RankInterval(1, 2), RankInterval(1, 3), RankInterval(2, 3)]
 
 
