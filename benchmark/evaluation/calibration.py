@@ -16,13 +16,11 @@ class Reliability:
     """A reliability diagram: images by the probability of the predicted class, in bins of equal width.
 
     Args:
-        edges: float64, shape (B + 1,), from 0 to 1.
         counts: int64, shape (B,), images in each bin.
         confidence: float64, shape (B,), their mean probability; ``nan`` in an empty bin.
         accuracy: float64, shape (B,), the share that is right; ``nan`` in an empty bin.
     """
 
-    edges: Floats
     counts: Counts
     confidence: Floats
     accuracy: Floats
@@ -50,7 +48,7 @@ def reliability(labels: Counts, probabilities: npt.NDArray[np.floating], bins: i
     empty = np.full(bins, np.nan)
     confidence = np.divide(np.bincount(place, highest, bins), counts, out=empty.copy(), where=counts > 0)
     accuracy = np.divide(np.bincount(place, right, bins), counts, out=empty.copy(), where=counts > 0)
-    return Reliability(np.linspace(0, 1, bins + 1), counts, confidence, accuracy)
+    return Reliability(counts, confidence, accuracy)
 
 
 def place_in_bins(

@@ -41,7 +41,6 @@ class Published:
             ``unknown``.
         pretrained: whether training began with pretrained weights.
         accuracy, macro_f1: 0-1.
-        recalls: recall by class, 0-1.
         false_negatives, missed: images by class, of both kinds (see README).
         caveat: what a reader must know of it, else empty.
     """
@@ -54,7 +53,6 @@ class Published:
     pretrained: bool
     accuracy: float | None
     macro_f1: float | None
-    recalls: Mapping[str, float]
     false_negatives: Mapping[str, int]
     missed: Mapping[str, int]
     caveat: str
@@ -135,7 +133,6 @@ def _published() -> dict[str, list[Published]]:
                 pretrained=line["pretrained"] == "yes",
                 accuracy=_number(line["accuracy"]),
                 macro_f1=_number(line["macro_f1"]),
-                recalls=_by_class(line, "recall_"),
                 false_negatives={},
                 missed={},
                 caveat=line["caveat"],
@@ -159,7 +156,6 @@ def _notebook() -> list[Published]:
                 pretrained=line["backbone"] != "baseline_cnn",
                 accuracy=_number(line["accuracy"]),
                 macro_f1=fmean(f1.values()) if f1 else None,
-                recalls={},
                 false_negatives={name: int(count) for name, count in _by_class(line, "fn_").items()},
                 missed={name: int(count) for name, count in _by_class(line, "missed_").items()},
                 caveat=line["note"],
