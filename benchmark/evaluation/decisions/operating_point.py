@@ -78,24 +78,22 @@ def _specificities(
     return generator.beta(kept, worth + 1 - kept, count)
 
 
-def thresholds(
-    scores: Floats, weights: npt.NDArray[np.generic], specificity: float = OPERATING_SPECIFICITY
-) -> Floats:
-    """Return :func:`~benchmark.evaluation.calibration.threshold_at` of weighted images without a tumour.
+def thresholds(scores: Floats, weights: npt.NDArray[np.generic]) -> Floats:
+    """Return :func:`~benchmark.evaluation.calibration.threshold_at` of weighted images without a tumour, at
+    :data:`~benchmark.evaluation.calibration.OPERATING_SPECIFICITY`.
 
     Args:
         scores: shape (H,), their probability of a tumour.
         weights: shape (B, H), how often each is drawn in each of B resamples.
-        specificity: the least share of them that must not be reported.
 
     Returns:
         float64, shape (B,); ``nan`` where nothing is drawn.
     """
     order = np.argsort(scores, kind="stable")
-    return _thresholds(scores[order], np.cumsum(weights[:, order].T, axis=0, dtype=np.float64), specificity)
+    return _thresholds(scores[order], np.cumsum(weights[:, order].T, axis=0, dtype=np.float64))
 
 
-def _thresholds(scores: Floats, drawn: Floats, specificity: float = OPERATING_SPECIFICITY) -> Floats:
+def _thresholds(scores: Floats, drawn: Floats) -> Floats:
     """Return :func:`thresholds`, shape (B,).
 
     Args:
@@ -103,7 +101,7 @@ def _thresholds(scores: Floats, drawn: Floats, specificity: float = OPERATING_SP
         drawn: shape (H, B), how many images of such a score or a lower one each resample has.
     """
     total = drawn[-1]
-    keep = np.ceil(specificity * total - 1e-9)
+    keep = np.ceil(OPERATING_SPECIFICITY * total - 1e-9)
     last = np.minimum((drawn < keep).sum(axis=0), len(scores) - 1)
     found = np.nextafter(scores[last], np.inf)
     return np.where(total > 0, np.where(keep > 0, found, 0.0), np.nan)

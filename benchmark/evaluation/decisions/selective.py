@@ -158,19 +158,18 @@ class Conformal:
         return np.asarray(1 - probabilities.astype(np.float64) <= self.limits)
 
 
-def conformal(validation: Predictions, classes: int, miscoverage: float = MISCOVERAGE) -> Conformal:
+def conformal(validation: Predictions, classes: int) -> Conformal:
     """Return class-conditional conformal sets, calibrated on validation images.
 
     Vovk 2012, "Conditional validity of inductive conformal predictors", section 4 (label conditional), with the score
     of Sadinle, Lei & Wasserman 2019, 1 less the probability of the class: of n images of a class, the
-    ``ceil((n + 1) (1 - miscoverage))``-th smallest score is its limit. The promise holds for images that are
+    ``ceil((n + 1) (1 - MISCOVERAGE))``-th smallest score is its limit. The promise holds for images that are
     exchangeable with those of validation; slices of one patient are not, so that each patient (or cluster of copies)
     gives one image of a class: the first by its id. Validation images that also chose the epoch make sets too small.
 
     Args:
         validation: predictions of validation images.
         classes: C.
-        miscoverage: the share of the images of a class that may lie outside of their sets.
     """
     order = np.argsort(validation.image_ids)
     labels, probabilities = validation.labels[order], validation.probabilities[order]
@@ -180,7 +179,7 @@ def conformal(validation: Predictions, classes: int, miscoverage: float = MISCOV
         mine = np.flatnonzero(labels == c)
         one_each = mine[np.unique(clusters[mine], return_index=True)[1]]
         scores = np.sort(1 - probabilities[one_each, c].astype(np.float64))
-        place = int(np.ceil((len(scores) + 1) * (1 - miscoverage) - 1e-9))
+        place = int(np.ceil((len(scores) + 1) * (1 - MISCOVERAGE) - 1e-9))
         if 0 < place <= len(scores):
             limits[c] = scores[place - 1]
     return Conformal(limits)

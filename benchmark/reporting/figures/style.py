@@ -62,14 +62,14 @@ _RC = {
 
 
 @contextmanager
-def figure(width_mm: float = COLUMN_MM, height_mm: float = 70) -> Iterator[Any]:
-    """Make a matplotlib figure of a size in print, in the common style, without any window or global state."""
+def figure(width_mm: float = COLUMN_MM) -> Iterator[Any]:
+    """Make a matplotlib figure of a width in print, in the common style, without any window or global state."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with mpl.rc_context({**_RC, "font.family": list(families())}):
-        made = Figure(figsize=(width_mm * MM, height_mm * MM), layout="constrained")
+        made = Figure(figsize=(width_mm * MM, 70 * MM), layout="constrained")
         FigureCanvasAgg(made)
         yield made
 
