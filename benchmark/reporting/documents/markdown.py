@@ -7,7 +7,7 @@ from statistics import fmean
 from benchmark.evaluation.decisions.net_benefit import THRESHOLDS, of_all
 from benchmark.records.outcomes import Outcome
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
-from benchmark.reporting.board.board import Board, BoardRow
+from benchmark.reporting.board.board import WHO, Board, BoardRow
 from benchmark.reporting.board.cam_scores import CAM_STEM, RANDOMIZED
 from benchmark.reporting.board.column import Column, Section
 from benchmark.reporting.board.columns import all_columns, in_section, named
@@ -35,7 +35,7 @@ from benchmark.reporting.breakdown.budget import budget_markdown
 from benchmark.reporting.breakdown.corruption_tables import robustness_markdown
 from benchmark.reporting.breakdown.cross_tables import cross_markdown
 from benchmark.reporting.breakdown.strata_tables import strata_markdown
-from benchmark.reporting.documents.markdown_cells import WHO, bullets, cell, escaped, table, text_table, who
+from benchmark.reporting.documents.markdown_cells import bullets, cell, escaped, table, text_table, who
 from benchmark.reporting.documents.published import PUBLISHED_NOTE, published_table
 from benchmark.reporting.summary.answers import answers
 from benchmark.reporting.summary.cam_tables import Cell, cam_tables, coarse_notes
