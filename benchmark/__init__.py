@@ -22,7 +22,7 @@ def run(
     cross: bool = False,
     recipe: "Path | str | None" = None,
     changes: "Mapping[str, object] | None" = None,
-    seeds: "Sequence[int]" = (),
+    seeds: "Sequence[int] | Literal['auto']" = "auto",
     folds: "Sequence[int] | Literal['all'] | None" = None,
     weights: str | None = None,
     limit: int | None = None,
@@ -43,7 +43,8 @@ def run(
         cross: whether to train on each source and test on each, as ``--cross`` does.
         recipe: name or path; by default ``quick`` for the phantom, else ``default``.
         changes: recipe fields by dotted name, such as ``{"optimizer.learning_rate": 3e-4}``.
-        seeds: of the runs; by default 0.
+        seeds: of the runs; ``auto`` is 0, and where a network trained in under a minute 1 and 2 too, but for the
+            phantom and the recipe ``tune``.
         folds: numbers of folds from 1, or ``"all"``; by default one split.
         weights: ``imagenet``, ``local``, ``none`` or a file.
         limit: use so many images only.
@@ -66,11 +67,14 @@ def run(
     from benchmark.cli.run import carry_out, planned
     from benchmark.data.options import DataOptions
     from benchmark.data.splits.splits import SplitOptions
+    from benchmark.errors import UserError
     from benchmark.execution.planning.request import SPLIT_SEED, Request, crossed_sources
     from benchmark.records.settings import Settings
     from benchmark.tracking.trackers import tracked
 
     tracked(track)  # a name that none has is refused before anything is done
+    if isinstance(seeds, str) and seeds != "auto":
+        raise UserError(f"seeds = '{seeds}': give whole numbers, such as [0, 1, 2], or 'auto'.")
     chosen_folds = folds if folds is None or isinstance(folds, str) else tuple(folds)
     sources = (str(data),) if isinstance(data, str | Path) else tuple(map(str, data))
     options = DataOptions(source=sources[0] if sources else "", size=0)
@@ -83,7 +87,7 @@ def run(
         split=split,
         recipe=None if recipe is None else str(recipe),
         changes=dict(changes or {}),
-        seeds=tuple(seeds),
+        seeds=() if isinstance(seeds, str) else tuple(seeds),
         weights=weights,
         device=device,
         out=None if out is None else Path(out),

@@ -68,13 +68,48 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def put_in_place(new: Path, final: Path) -> None:
+    """Give a file or folder that was written beside its place, and is on the disk, the name ``final``.
+
+    A file takes the place of a file at once. What else stood there is put aside until the new one has its place; it
+    stands again where that fails, and after a kill between the two renames once :func:`tidy_folder` is called.
+
+    Raises:
+        OSError: it can't be renamed.
+    """
+    old = final.with_name(f".old-{final.name}-{uuid4().hex[:8]}")
+    if new.is_file() and not final.is_dir():
+        new.replace(final)
+    else:
+        with suppress(FileNotFoundError):
+            final.rename(old)
+        try:
+            new.rename(final)
+        except BaseException:
+            with suppress(OSError):
+                old.rename(final)
+            raise
+    flush(final.parent)
+    _remove(old)
+
+
 def tidy_folder(final: Path) -> None:
-    """Remove what a killed process left of writing a folder by way of ``.new-NAME-*`` and ``.old-NAME-*``.
+    """Remove what a killed process left of writing a file or folder by way of ``.new-NAME-*`` and ``.old-NAME-*``.
 
     What it had put aside stands again where nothing took its place. Only who alone may write the folder may do this.
     """
     for left in sorted(final.parent.glob(f".old-{final.name}-*")):
-        with suppress(OSError):  # killed between its two renames
-            left.rename(final)
+        with suppress(OSError):
+            if not final.exists():  # killed between its two renames
+                left.rename(final)
     for left in (*final.parent.glob(f".old-{final.name}-*"), *final.parent.glob(f".new-{final.name}-*")):
-        shutil.rmtree(left, ignore_errors=True)
+        _remove(left)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, as far as that can be done."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()

@@ -24,6 +24,7 @@ EXTRA_OF = {
     "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",
+    "tf2onnx": "export",
     "tensorboard": "tensorboard",
     "mlflow": "mlflow",
     "wandb": "wandb",

@@ -1,14 +1,16 @@
 """NumPy arrays that others wrote: read without pickle, without evaluating their headers, and within bounds."""
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from math import prod
 from typing import Any
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.foreign_files import Refused, foreign_zip, read_member
+from benchmark.foreign_files import Refused, foreign_zip, packed_member, read_member
 
 MAX_TEXT = 4096  # characters of one text in an array
 
@@ -18,9 +20,16 @@ _HEADER = re.compile(
 )
 _MOST_AXES, _LONGEST_AXIS = 4, 2**31
 
+Known = MutableMapping[tuple[Any, ...], npt.NDArray[Any]]  # arrays by all that they were unpacked from
+
 
 def read_arrays(
-    data: bytes, kinds: Mapping[str, tuple[str, int]], *, unpacked: int, longest: int = MAX_TEXT
+    data: bytes,
+    kinds: Mapping[str, tuple[str, int]],
+    *,
+    unpacked: int,
+    longest: int = MAX_TEXT,
+    known: Known | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of a ``.npz`` file by name.
 
@@ -30,6 +39,8 @@ def read_arrays(
             axes; other arrays of the file are not read.
         unpacked: the most bytes that all arrays of the file may have together.
         longest: the most characters that one text may have.
+        known: arrays that were read before; what is packed alike, by SHA-256, is not unpacked and checked again. What
+            is read now is added.
 
     Raises:
         Refused: an array is absent, of another kind, or damaged; text is not Unicode; or they are too large.
@@ -41,12 +52,26 @@ def read_arrays(
             entries = [entry for entry in archive.infolist() if entry.filename == member]
             if len(entries) != 1:
                 raise Refused(f"it has not one array '{name}'")
-            array = _array(read_member(archive, entries[0]), name, longest)
+            array = _member(archive, entries[0], data, name, longest, known)
             if array.dtype.kind != kind or array.ndim != axes:
                 raise Refused(f"its array '{name}' is {array.dtype} with {array.ndim} axes, not {_KINDS[kind]} "
                               f"with {axes}")  # fmt: skip
             arrays[name] = array
     return arrays
+
+
+def _member(
+    archive: ZipFile, entry: ZipInfo, data: bytes, name: str, longest: int, known: Known | None
+) -> npt.NDArray[Any]:
+    """Return the array that a member of a zip file is, the one that is known where it is packed alike."""
+    packed = None if known is None else packed_member(data, entry)
+    if known is None or packed is None:
+        return _array(read_member(archive, entry), name, longest)
+    way = entry.compress_type, entry.flag_bits, entry.file_size, entry.CRC, longest
+    place = hashlib.sha256(packed).digest(), *way
+    if place not in known:
+        known[place] = _array(read_member(archive, entry), name, longest)
+    return known[place]
 
 
 _KINDS = {"b": "truth values", "i": "whole numbers", "u": "bytes", "f": "numbers", "U": "text"}

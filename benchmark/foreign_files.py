@@ -22,6 +22,7 @@ MAX_SECONDS = 10.0  # for one file
 
 _CHUNK = 2**20
 _DIRECTORY_END = struct.Struct("<4s4H2LH")  # of a zip file: PKWARE's APPNOTE, 4.3.16
+_LOCAL_HEADER = struct.Struct("<26s2H")  # likewise, 4.3.7: the lengths of the name and of the extra field end it
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}  # Windows
 
 
@@ -160,6 +161,22 @@ def read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     """
     with archive.open(entry) as stream:
         return stream.read(entry.file_size)
+
+
+def packed_member(data: bytes, entry: zipfile.ZipInfo) -> memoryview | None:
+    """Return the bytes of a member as they lie in a zip file, packed; ``None`` where they do not lie within it.
+
+    Args:
+        data: the file.
+        entry: of its table of contents.
+    """
+    start = entry.header_offset
+    if start < 0 or data[start : start + 4] != b"PK\x03\x04" or start + _LOCAL_HEADER.size > len(data):
+        return None
+    _, name, extra = _LOCAL_HEADER.unpack_from(data, start)
+    start += _LOCAL_HEADER.size + name + extra
+    packed = memoryview(data)[start : start + entry.compress_size]
+    return packed if len(packed) == entry.compress_size else None
 
 
 def _open_below(root: Path, names: tuple[str, ...]) -> int:

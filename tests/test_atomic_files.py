@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmark import atomic_files
-from benchmark.atomic_files import tidy_folder, write_atomically, written_file
+from benchmark.atomic_files import put_in_place, tidy_folder, write_atomically, written_file
 
 
 def test_text_and_bytes_are_written(tmp_path: Path) -> None:
@@ -77,3 +77,41 @@ def test_what_a_kill_left_of_writing_a_folder_is_tidied(tmp_path: Path) -> None:
     tidy_folder(final)
     assert (final / "file").read_text() == ".old-model-1"
     assert sorted(path.name for path in tmp_path.iterdir()) == [".new-other-3", "model"]
+
+
+def test_a_file_takes_the_place_of_a_file_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old one is never renamed away, so that a kill at any moment leaves one of the two whole."""
+    old, new = write_atomically(tmp_path / "model.onnx", "old"), write_atomically(tmp_path / "new", "new")
+
+    def never(*_: object) -> None:
+        raise AssertionError("renamed away")
+
+    monkeypatch.setattr(Path, "rename", never)
+    put_in_place(new, old)
+    assert old.read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_a_folder_whose_place_can_not_be_taken_leaves_the_old_one(tmp_path: Path) -> None:
+    final = tmp_path / "savedmodel"
+    final.mkdir()
+    (final / "file").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        put_in_place(tmp_path / "never written", final)
+    assert (final / "file").read_text() == "old"
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / "file").write_text("new")
+    put_in_place(new, final)
+    assert (final / "file").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["savedmodel"]
+
+
+def test_a_file_that_a_kill_left_aside_stands_again_only_where_there_is_none(tmp_path: Path) -> None:
+    (tmp_path / ".old-model.pt-1").write_text("old")
+    tidy_folder(tmp_path / "model.pt")
+    assert (tmp_path / "model.pt").read_text() == "old"
+    (tmp_path / ".old-model.pt-2").write_text("older")
+    tidy_folder(tmp_path / "model.pt")
+    assert (tmp_path / "model.pt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]

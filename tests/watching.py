@@ -93,7 +93,7 @@ def _is_kept(target: Path) -> bool:
     if kept.is_relative_to(target):
         return target == kept or target == kept.parent
     below = target.relative_to(kept).parts if target.is_relative_to(kept) else ()
-    hashes = [part.removeprefix(".unfinished-").removesuffix(".npz") for part in below]
+    hashes = [part.removeprefix(".unfinished-").removesuffix(".npz").removesuffix(".json") for part in below]
     return 1 <= len(below) <= 2 and all(set(name) <= set("0123456789abcdef-") for name in hashes)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from benchmark.cli.json_output import json_option, print_json
-from benchmark.cli.plugin_option import plugin_option
+from benchmark.cli.shared_options import keras_backend_option, plugin_option
 from benchmark.conformance.checks import CHECKS
 from benchmark.conformance.report import CheckResult, as_markdown
 from benchmark.conformance.runner import examine
@@ -20,7 +20,7 @@ from benchmark.text import plain, shown
 @click.option("--all", "everything", is_flag=True, help="Check every registered backbone.")
 @plugin_option
 @click.option("--only", multiple=True, metavar="CHECK", help="Carry out only this check (repeatable).")
-@click.option("--keras-backend", type=click.Choice(["tensorflow", "torch"]), default="tensorflow", show_default=True)
+@keras_backend_option
 @click.option("--report", "report_file", type=click.Path(path_type=Path), help="Also write the report to this file.")
 @json_option
 @click.pass_context

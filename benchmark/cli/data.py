@@ -1,6 +1,5 @@
 """``python -m benchmark data SOURCE``: what is in a data set, how it is split, and what is wrong with it."""
 
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from benchmark.atomic_files import write_atomically
 from benchmark.cli.data_options import data_options
 from benchmark.cli.json_output import json_option, print_json
 from benchmark.errors import UserError
+from benchmark.file_names import file_name
 from benchmark.text import plain, shown
 
 if TYPE_CHECKING:
@@ -25,11 +25,24 @@ if TYPE_CHECKING:
 @click.option("--list", "listed", is_flag=True, help="Show the data sets that are known by name, and their faults.")
 @click.option("--audit", "audited", is_flag=True, help="Look for duplicates, leaks and shortcuts.")
 @click.option("--size", type=int, default=224, show_default=True, metavar="PIXELS", help="Side of prepared images.")
-@click.option("--resize", type=click.Choice(["squash", "pad"]), default="squash", show_default=True)
+@click.option(
+    "--resize",
+    type=click.Choice(["squash", "pad"]),
+    default="squash",
+    show_default=True,
+    help="How an image becomes a square: squeezed, or with black bars.",
+)
 @click.option(
     "--seed", type=int, default=0, show_default=True, metavar="N", help="Another seed takes other validation images."
 )
-@click.option("--validation-fraction", type=float, default=0.1, show_default=True, metavar="SHARE")
+@click.option(
+    "--validation-fraction",
+    type=float,
+    default=0.1,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of the training images that is taken for validation.",
+)
 @click.option("--limit", type=int, metavar="N", help="Use N images only.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that can't be read.")
 @click.option(
@@ -76,7 +89,7 @@ def data_command(
     splits = make_splits(data, split_asked)
     facts, text = data_facts(data, splits), ""
     if audited:
-        folder = out or Path("results") / re.sub(r"[^\w.-]+", "-", data.name) / "audit"
+        folder = out or Path("results") / file_name(data.name) / "audit"
         audits, text = write_audits(data, splits, folder)
         text += f"\n\nWritten to {folder}/"
         facts |= {"audits": [audit.model_dump(mode="json") for audit in audits], "written_to": folder}

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from benchmark.cli.plugin_option import plugin_option
+from benchmark.cli.shared_options import plugin_option
 from benchmark.dependencies import require_posix
 from benchmark.errors import UserError
-from benchmark.models.targets import TARGETS
+from benchmark.export_targets import TARGETS
 
 
 @click.command("export")

@@ -1,7 +1,8 @@
 """``python -m benchmark leaderboard``: tables, plots and pages from records; nothing is trained."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,9 +15,7 @@ from benchmark.records.results_folder import VIEW
 from benchmark.text import shown
 
 if TYPE_CHECKING:
-    from benchmark.evaluation.costs import Costs
     from benchmark.reporting.board.filters import View
-    from benchmark.reporting.ensembles import Ensembles
     from benchmark.reporting.leaderboard import WrittenBoard
 
 
@@ -70,6 +69,13 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Show how long the ONNX files of kept models take for one image (see export).",
 )
+@click.option(
+    "--page-images",
+    type=click.Choice(["inside", "beside"]),
+    default="inside",
+    show_default=True,
+    help="Whether test images are in leaderboard.html, which is then one file, or files beside it, in images/.",
+)
 @track_option
 @json_option
 def leaderboard_command(
@@ -83,6 +89,7 @@ def leaderboard_command(
     ensemble_weights: Literal["none", "validation"],
     pair: tuple[str, str] | None,
     onnx_latency: bool,
+    page_images: Literal["inside", "beside"],
     track: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -99,6 +106,7 @@ def leaderboard_command(
     from benchmark.models.best import onnx_latencies
     from benchmark.reporting.board.filters import View
     from benchmark.reporting.ensembles import Ensembles
+    from benchmark.reporting.leaderboard import PageFile, write_leaderboard
 
     for folder in folders:
         if not folder.is_dir():
@@ -106,40 +114,44 @@ def leaderboard_command(
     chosen = tuple(name.strip() for name in columns.split(",") if name.strip())
     view = View(filters, sort, chosen)
     if pair is not None:
-        if view or out or costs or asked or track or onnx_latency:
+        if view or out or costs or asked or track or onnx_latency or page_images != "inside":
             raise UserError("--compare prints two rows and writes nothing: give it without other options but --json.")
         _compare(folders, pair, as_json=as_json)
         return
     target = out or (folders[0].joinpath(*VIEW) if view else folders[0])
-    ensembles = Ensembles(asked, ensemble_weights) if asked else None
     if track and view:
         raise UserError("--track tells of the whole board: give it without --filter, --sort and --columns.")
-    read = None if costs is None else load_costs(costs)
-    measured = onnx_latencies(folders) if onnx_latency else {}
+    write = partial(
+        write_leaderboard,
+        target,
+        folders,
+        view,
+        None if costs is None else load_costs(costs),
+        ensembles=Ensembles(asked, ensemble_weights) if asked else None,
+        measured=onnx_latencies(folders) if onnx_latency else {},
+        page_file=PageFile(images=page_images),
+    )
     with tracking_of(track, folders[0], Console(stderr=True)) as tracking:
-        written = _write(folders, target, view, read, ensembles, measured, as_json=as_json)
+        written = _write(write, target, view, as_json=as_json)
         if tracking is not None:
             tracking.board(written)
 
 
-def _write(
-    folders: Sequence[Path],
-    target: Path,
-    view: "View",
-    costs: "Costs | None",
-    ensembles: "Ensembles | None",
-    measured: "dict[str, dict[str, float]]",
-    *,
-    as_json: bool,
-) -> "WrittenBoard":
+def _write(write: Callable[..., "WrittenBoard"], target: Path, view: "View", *, as_json: bool) -> "WrittenBoard":
+    """Write the board and print its answer.
+
+    Args:
+        write: writes it, and tells ``say`` what is being done.
+        target: the folder that is written.
+        view: which columns are printed.
+    """
     from rich.console import Console
 
     from benchmark.execution.progress import Steps, show_answers
-    from benchmark.reporting.leaderboard import write_leaderboard
 
     try:
         with Steps(Console(stderr=True), "Reading records", lines=False) as say:
-            written = write_leaderboard(target, folders, view, costs, say=say, ensembles=ensembles, measured=measured)
+            written = write(say=say)
     except OSError as error:
         raise UserError(f"'{target}' can't be written: {error.strerror or error}.") from None
     if as_json:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark.cli.json_output import json_option, print_json
-from benchmark.cli.plugin_option import plugin_option
+from benchmark.cli.shared_options import plugin_option
 from benchmark.dependencies import how_to_install
 from benchmark.errors import UserError
 from benchmark.text import aligned, plain, shown

@@ -27,7 +27,7 @@ from benchmark.cli.option_values import (
     suite_names,
     workers,
 )
-from benchmark.cli.plugin_option import plugin_option
+from benchmark.cli.shared_options import device_option, keras_backend_option, plugin_option
 from benchmark.cli.standard_streams import open_missing, silence
 from benchmark.cli.track import track_option
 from benchmark.errors import UserError, nearest
@@ -199,7 +199,13 @@ def _one_value_each(args: list[str]) -> list[str]:
 @click.option("--batch-size", type=int, metavar="N", help="Images in a training batch.")
 @click.option("--learning-rate", type=float, metavar="RATE", help="Learning rate of the optimizer.")
 @click.option(
-    "--seed", "seeds", multiple=True, callback=seeds, metavar="N ...", help="One run for each seed.  [default: 0]"
+    "--seed",
+    "seeds",
+    multiple=True,
+    callback=seeds,
+    metavar="N ...",
+    help="One run for each seed. auto: seed 0, and where a network trained in under a minute seeds 1 and 2 too; on "
+    "the phantom and with --recipe tune seed 0 alone, with --suite its own.  [default: auto]",
 )
 @click.option(
     "--weights",
@@ -207,8 +213,8 @@ def _one_value_each(args: list[str]) -> list[str]:
     help="imagenet, local, none or a file. [default: local for the phantom, else imagenet]",
 )
 @click.option("--allow-scratch", is_flag=True, help="Train from scratch where pretrained weights can't be had.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--keras-backend", type=click.Choice(["tensorflow", "torch"]), default="tensorflow", show_default=True)
+@device_option
+@keras_backend_option
 @data_options
 @click.option("--limit", type=int, metavar="N", help="Use N images only; the rows are marked.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that can't be read.")
@@ -288,7 +294,7 @@ def _one_value_each(args: list[str]) -> list[str]:
     callback=workers,
     metavar="N",
     help="How many runs go on side by side on this machine, each with a GPU, or with its share of the cores; auto is "
-    "one for each GPU.  [default: auto]",
+    "one for each GPU, and on a processor two where cores and memory allow.  [default: auto]",
 )
 @track_option
 @cluster_options

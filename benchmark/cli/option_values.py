@@ -44,12 +44,14 @@ def budget(_: click.Context, __: click.Parameter, value: str | None) -> int | No
 
 
 def seeds(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
-    """Read whole numbers, apart or with commas between them."""
-    words = [word for value in values for word in value.split(",") if word.strip()]
+    """Read whole numbers, apart or with commas between them; ``auto`` is none."""
+    words = [word.strip() for value in values for word in value.split(",") if word.strip()]
+    if words == ["auto"]:
+        return ()
     try:
         return tuple(dict.fromkeys(int(word) for word in words))
     except ValueError:
-        raise UserError(f"--seed {' '.join(values)}: give whole numbers, such as --seed 0,1,2.") from None
+        raise UserError(f"--seed {' '.join(values)}: give whole numbers, such as --seed 0,1,2, or auto.") from None
 
 
 def cams(_: click.Context, __: click.Parameter, value: str | None) -> int | None:

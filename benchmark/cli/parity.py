@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from benchmark.cli.plugin_option import plugin_option
+from benchmark.cli.shared_options import plugin_option
 from benchmark.conformance.parity import compare
 from benchmark.conformance.selection import find_backbones
 from benchmark.errors import UserError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmark.cli.plugin_option import plugin_option
+from benchmark.cli.shared_options import device_option, plugin_option
 from benchmark.dependencies import require_posix
 from benchmark.errors import UserError
 
@@ -56,7 +56,7 @@ _EXPLAINED = 48  # images on the page where nothing else is asked
 )
 @click.option("--unlabelled", is_flag=True, help="Take no classes from the folders or the table: nothing is scored.")
 @plugin_option
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@device_option
 def predict_command(
     model: str,
     source: str,
@@ -100,8 +100,8 @@ def predict_command(
         from benchmark.atomic_files import write_atomically
         from benchmark.models.page import page
 
-        name = " + ".join(each.backbone.name for each in models)
-        text = page(said, explained, models=name, source=Path(source).name, lines=lines)
+        names = [each.backbone.name for each in models]
+        text = page(said, explained, models=names, source=Path(source).name, lines=lines)
         written.append(write_atomically(target / "predictions.html", text))
     for line in lines:
         click.echo(line)
@@ -125,17 +125,19 @@ def write(said: "Answers", judged: "Judged | None", models: "list[Model]", targe
 
 
 def _write(table: "pd.DataFrame", path: Path) -> Path:
-    from benchmark.atomic_files import write_atomically
-    from benchmark.csv_text import csv_text
+    from benchmark.atomic_files import written_file
+    from benchmark.csv_text import write_columns
 
-    lines = ({str(name): value for name, value in line.items()} for line in table.to_dict("records"))
-    return write_atomically(path, csv_text(lines, list(table.columns)))
+    columns = [[None if value != value else value for value in table[name].tolist()] for name in table.columns]
+    with written_file(path) as unfinished:
+        write_columns(unfinished, columns, [str(name) for name in table.columns])
+    return path
 
 
 def described(said: "Answers") -> list[str]:
     """Return what was answered, in sentences."""
     count, read = len(said.image_ids), int(said.read.sum())
-    lines = [f"{read} of {count} images were read." if read < count else f"{count} images."]
+    lines = [f"Images: {count}, of which {read} could be read." if read < count else f"Images: {count}."]
     given = said.read & ~said.abstained
     counts = [f"{name} {int((given & (said.predicted == c)).sum())}" for c, name in enumerate(said.class_names)]
     lines.append(f"Decisions: {', '.join(counts)}.")
@@ -145,14 +147,14 @@ def described(said: "Answers") -> list[str]:
         lines.append(f"Tumours reported {where}: {int((tumour & given).sum())}.")
     abstained, far = int(said.abstained.sum()), int((said.distances > 1).sum())
     if abstained:
-        lines.append(f"No decision for {abstained} images: they are unlike the training images (see 'warning').")
+        lines.append(f"No decision, as unlike the training images (see 'warning'): {abstained}.")
     elif far:
-        lines.append(f"{far} images are unlike the training images (see 'warning').")
+        lines.append(f"Unlike the training images (see 'warning'): {far}.")
     elif not (said.distances >= 0).any():
         lines.append("Whether images are like the training images is not known for this network.")
     others = sum(bool(text) for text in said.warnings) - far
     if others > 0:
-        lines.append(f"{others} further images have a warning.")
+        lines.append(f"Further images with a warning: {others}.")
     return lines
 
 

@@ -15,10 +15,10 @@ from benchmark.ownership import other_writers
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from benchmark.execution.controller import Summary
     from benchmark.execution.executors.base import Executor
     from benchmark.execution.planning.plan import Plan
     from benchmark.execution.planning.request import Request
+    from benchmark.execution.summary import Summary
     from benchmark.reporting.leaderboard import WrittenBoard
     from benchmark.tracking.session import Tracking
 
@@ -32,7 +32,7 @@ def run(request: "Request") -> int:
     if request.dry_run:
         from benchmark.execution.planning.dry_run import dry_run
 
-        return dry_run(plan, console, only_new=not request.rerun)
+        return dry_run(plan, request, console)
     return carry_out(plan, request, console).exit_code
 
 
@@ -54,8 +54,9 @@ def planned(request: "Request", console: "Console") -> "Plan":
 
 
 def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary":
-    """Do the runs of a plan, write the board, and show how all ended."""
+    """Do the runs of a plan and those that follow from them, write the board, and show how all ended."""
     from benchmark.execution.executors.table import executor_entry
+    from benchmark.execution.planning.further_seeds import following, further_seeds
     from benchmark.execution.progress import Steps, show_summary, tell
     from benchmark.records.suite_membership import save_experiments
 
@@ -68,6 +69,12 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
         save_experiments(plan.out, plan.suite, plan.members, request.changes)
     with tracking_of(request.track, plan.out, console) as tracking:
         summary = _do_runs(plan, request, executor, console, tracking, leaves=entry.workers_claim)
+        further = further_seeds(plan, request)
+        if further.jobs and not summary.interrupted:
+            tell(console, following(further))
+            executor = entry.load()(further, request)
+            later = _do_runs(further, request, executor, console, tracking, leaves=entry.workers_claim)
+            summary = _both(summary, later)
         board: WrittenBoard | None = None
         problems: tuple[str, ...] = ()
         if summary.finished:
@@ -95,6 +102,16 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
     return summary
 
 
+def _both(first: "Summary", later: "Summary") -> "Summary":
+    """Return the end of two plans, of which one followed the other."""
+    return replace(
+        later,
+        finished=(*first.finished, *later.finished),
+        planned=first.planned + later.planned,
+        problems=(*first.problems, *later.problems),
+    )
+
+
 def _do_runs(
     plan: "Plan",
     request: "Request",
@@ -109,9 +126,10 @@ def _do_runs(
     Args:
         leaves: whether runs go on when this command is gone.
     """
-    from benchmark.execution.controller import Controller, Watcher
+    from benchmark.execution.controller import Controller
     from benchmark.execution.executors.base import Control
     from benchmark.execution.progress import Display
+    from benchmark.execution.summary import Watcher
 
     control = Control()
     signals = _ends_by(leaves=leaves)
@@ -122,9 +140,7 @@ def _do_runs(
         unread = (lambda: None) if leaves else control.finish
         with Display(console, len(plan.jobs), on_unread=unread) as display:
             watcher: Watcher = display
-            if (
-                tracking is not None and not leaves
-            ):  # a queue shows some epochs only: its runs are told with the board
+            if tracking is not None and not leaves:  # a queue shows some epochs only: it is told with the board
                 from benchmark.tracking.session import Watchers
 
                 watcher = Watchers(display, tracking)
@@ -145,8 +161,8 @@ def _tell_who_else_writes(out: Path, console: "Console") -> None:
     if others:
         tell(
             console,
-            f"Note: of '{out}', {others}: it is trusted for records only, and a run there that goes on from "
-            f"checkpoints goes on from what others may have changed.",
+            f"Note on '{out}': {others}. Whoever writes there can change records, and checkpoints from which a run "
+            "goes on: share a results folder only with people whom you trust.",
         )
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from benchmark.conformance.fixture import Built, Fault, Subject, Weights, differing
 from benchmark.engines.base import ExportedGraph, NotKept
 from benchmark.engines.cam_stage import NoFeatureMap
+from benchmark.export_targets import QUICKEST, TARGETS
 from benchmark.models.runtimes import runtime_of
-from benchmark.models.targets import QUICKEST, TARGETS
 
 
 @dataclass(frozen=True)

@@ -375,7 +375,7 @@ class KeepingEngine(Protocol):
         """Write the network, in inference mode, as a file or folder that another runtime computes.
 
         Args:
-            target: one of :data:`benchmark.models.export.TARGETS`.
+            target: one of :data:`benchmark.export_targets.TARGETS`.
             path: where to; a file, or a folder that is not there yet.
             graph: what is inside.
 

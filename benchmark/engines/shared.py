@@ -120,7 +120,20 @@ def weights_loaded(spec: BuildSpec, built: str) -> str:
 
 
 def stage_factors(rule: Optimizer, stages: int) -> list[float]:
-    """Return the factor on the learning rate of each of a network's stages, the head's last."""
+    """Return the factor on the learning rate of each of a network's stages, the head's last.
+
+    ``layer_decay ** d`` for a stage with d others between it and the end (Howard & Ruder 2018, section 3.1, whose
+    ``eta / 2.6`` from layer to layer is a decay of 0.385; Bao et al. 2022, BEiT).
+
+    Raises:
+        RunFailure: ``unsupported`` where a rule of stages is asked of a network that has one only.
+    """
+    if stages == 1 and (rule.layer_decay, rule.head_learning_rate_factor) != (1.0, 1.0):
+        raise RunFailure(
+            Outcome.UNSUPPORTED,
+            "The network's stages can't be told apart: use optimizer.layer_decay = 1 and "
+            "optimizer.head_learning_rate_factor = 1.",
+        )
     factors = [rule.layer_decay ** (stages - 1 - number) for number in range(stages)]
     factors[-1] *= rule.head_learning_rate_factor
     return factors

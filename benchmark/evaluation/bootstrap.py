@@ -14,7 +14,7 @@ data) is not resampled; over folds there is Nadeau and Bengio's test (:mod:`benc
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ Measure = Callable[[npt.NDArray[np.generic]], Floats]  # sums over clusters, (..
 RESAMPLES = 2000
 SEEDS_TO_RESAMPLE = 3
 _GROUP = 16  # lines that are added up one after the other
+_EXACT_IN_SINGLE = 2**24  # whole numbers below are exact in single precision
 _CHUNK = 4_000_000  # entries of a resampling matrix that are held as floats at once
 
 
@@ -60,6 +61,12 @@ class Estimate:
         total = self.error**2
         seeds = min(self.seed_variance, total)
         return satterthwaite((total - seeds, self.clusters - 1), (seeds, self.seed_freedom))
+
+    @property
+    def seed_share(self) -> float:
+        """The share of the variance that comes from the draw of seeds, 0-1; 0 where they are not resampled."""
+        total = self.error**2
+        return min(self.seed_variance, total) / total if total else 0.0
 
     def interval(self, low: float = 0.0, high: float = 1.0) -> Interval | None:
         """Return the 95 % interval of a score from ``low`` to ``high``; ``None`` where nothing varies."""
@@ -149,7 +156,7 @@ class Bootstrap:
     def __init__(self, clusters: int, seed: int = 0, resamples: int = RESAMPLES) -> None:
         self.seed = seed
         self.resamples = resamples
-        self.draws = self._draw(clusters)  # uint16, shape (B, G): how often each cluster is drawn
+        self.draws = _drawn(clusters, resamples, seed)  # uint16, shape (B, G): how often each cluster is drawn
         self._by_cluster = np.ascontiguousarray(self.draws.T)
         # as numbers to multiply with, kept where all are held at once anyway: every score of every row needs them
         whole = clusters * resamples <= _CHUNK
@@ -187,16 +194,18 @@ class Bootstrap:
         for start in range(0, self.resamples, step):
             yield np.asarray(self.draws[start : start + step], dtype=kind)
 
-    def by_image(self, clusters: npt.NDArray[np.int64], start: int, stop: int) -> Floats:
-        """Return how often each of n images is drawn in some resamples: float64, shape (n, stop - start).
+    def by_image(self, clusters: npt.NDArray[np.int64], start: int, stop: int) -> npt.NDArray[np.floating]:
+        """Return how often each of n images is drawn in some resamples: shape (n, stop - start).
 
-        Images stand along the first axis, so that sums over them are sums of whole lines.
+        Images stand along the first axis, so that sums over them are sums of whole lines. They are float32 where the
+        sum over all of them is exact in it, which halves the memory that is gone through, else float64.
 
         Args:
             clusters: int64, shape (n,), the cluster of each image.
             start, stop: numbers of the first resample, and of the one after the last.
         """
-        return self._by_cluster[:, start:stop][clusters].astype(np.float64)
+        most = self.draws.shape[1] * int(np.bincount(clusters).max(initial=0))
+        return self._by_cluster[:, start:stop][clusters].astype(np.float32 if most < _EXACT_IN_SINGLE else np.float64)
 
     def seed_weights(self, seeds: int, row: int = 0) -> Floats:
         """Return the weight of each of S seeds in each resample, float64 of shape (B, S); rows sum to 1."""
@@ -213,23 +222,27 @@ class Bootstrap:
             return 0.0, 0
         return float(values.var(ddof=1)) / len(values), len(values) - 1
 
-    def _draw(self, count: int) -> npt.NDArray[np.uint16]:
-        """Return how often each cluster is drawn in each resample: shape (B, G)."""
-        generator = np.random.default_rng([self.seed, 0])
-        step = max(1, _CHUNK // count)
-        sizes = [min(step, self.resamples - i) for i in range(0, self.resamples, step)]
-        shares = np.full(count, 1 / count)
-        drawn = [generator.multinomial(max(1, count - 1), shares, size).astype(np.uint16) for size in sizes]
-        return np.concatenate(drawn)
+
+@lru_cache(maxsize=2)  # the blocks of a board, and pairs across them, are of the same images
+def _drawn(count: int, resamples: int, seed: int) -> npt.NDArray[np.uint16]:
+    """Return how often each of G clusters is drawn in each of B resamples: shape (B, G)."""
+    generator = np.random.default_rng([seed, 0])
+    step = max(1, _CHUNK // count)
+    sizes = [min(step, resamples - i) for i in range(0, resamples, step)]
+    shares = np.full(count, 1 / count)
+    drawn = [generator.multinomial(max(1, count - 1), shares, size).astype(np.uint16) for size in sizes]
+    found = np.concatenate(drawn)
+    found.setflags(write=False)
+    return found
 
 
 def _exact_in_single(parts: Floats) -> bool:
     """Return whether sums of these, (G, K), over as many draws as clusters are exact in single precision."""
     largest = float(np.abs(parts).max(initial=0.0))
-    return largest * len(parts) < 2**24 and bool((parts == np.floor(parts)).all())
+    return largest * len(parts) < _EXACT_IN_SINGLE and bool((parts == np.floor(parts)).all())
 
 
-def running_sums(values: Floats) -> Floats:
+def running_sums(values: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     """Replace whole numbers, shape (N, B), by their sums along the first axis so far, and return them.
 
     As ``numpy.cumsum``, but line by line, which a processor adds several numbers at a time: first within groups of

@@ -67,9 +67,11 @@ def _ends(gaps: Floats, noise: Floats, seeds: Floats, value: float) -> tuple[flo
     """
     unit = gaps * (value / np.abs(gaps).sum(axis=-1).mean())
     unit, noise = unit.T[..., None], np.ascontiguousarray(noise.T)  # (bins, S, B): lines of resamples are added up
-    errors = [
-        (seeds * np.ascontiguousarray(_added_up(np.abs(scale * unit + noise)).T)).sum(axis=1) for scale in _SCALES
-    ]
+    moved = np.empty_like(noise)
+    errors = []
+    for scale in _SCALES:
+        np.abs(np.add(scale * unit, noise, out=moved), out=moved)
+        errors.append((seeds * np.ascontiguousarray(_added_up(moved).T)).sum(axis=1))
     few, many = np.maximum.accumulate(np.quantile(errors, (1 - _TAIL, _TAIL), axis=1), axis=1)  # by scale
     low, high = (
         float(np.interp(value, reached, _SCALES)) * value if value > reached[0] else 0.0 for reached in (many, few)

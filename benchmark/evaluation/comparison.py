@@ -7,7 +7,7 @@ from typing import overload
 import numpy as np
 
 from benchmark.evaluation.bootstrap import Estimate
-from benchmark.evaluation.intervals import Interval, satterthwaite
+from benchmark.evaluation.intervals import Interval, satterthwaite_each
 from benchmark.evaluation.many_rows.replicates import Replicates
 from benchmark.evaluation.metrics import Counts, Floats
 from benchmark.evaluation.multiple_testing import stepped_down
@@ -151,17 +151,12 @@ def compare(estimates: Sequence[Estimate], *, corrected: bool = True) -> Compari
 
 def _freedom(estimates: Sequence[Estimate], first: Counts, second: Counts, errors: Floats) -> Floats:
     """Return the degrees of freedom of each pair's standard error, as :attr:`Estimate.freedom` of the difference."""
-    if not any(estimate.seed_variance or estimate.seed_freedom for estimate in estimates):
-        return np.array([satterthwaite((error**2, estimates[0].clusters - 1), (0.0, 0)) for error in errors.tolist()])
-    variances = [estimate.seed_variance for estimate in estimates]
-    freedoms = [estimate.seed_freedom for estimate in estimates]
-    found = []
-    for one, other, error in zip(first.tolist(), second.tolist(), errors.tolist(), strict=True):
-        total = error**2
-        seeds = min(variances[one] + variances[other], total)
-        own = (total - seeds, estimates[one].clusters - 1)
-        found.append(satterthwaite(own, (seeds, freedoms[one] + freedoms[other])))
-    return np.array(found)
+    variances = np.array([estimate.seed_variance for estimate in estimates])
+    freedoms = np.array([estimate.seed_freedom for estimate in estimates], dtype=np.float64)
+    clusters = np.array([estimate.clusters for estimate in estimates], dtype=np.float64)
+    total = errors**2
+    seeds = np.minimum(variances[first] + variances[second], total)
+    return satterthwaite_each((total - seeds, clusters[first] - 1), (seeds, freedoms[first] + freedoms[second]))
 
 
 def rank_intervals(count: int, comparisons: Comparisons) -> list[RankInterval]:

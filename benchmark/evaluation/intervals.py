@@ -131,6 +131,21 @@ def satterthwaite(first: tuple[float, float], second: tuple[float, float]) -> fl
     return max(1.0, total**2 / sum(variance**2 / freedom for variance, freedom in parts))
 
 
+def satterthwaite_each(first: tuple[Floats, Floats], second: tuple[Floats, Floats]) -> Floats:
+    """Return :func:`satterthwaite` of many sums: float64, shape (M,).
+
+    Args:
+        first, second: variances and their degrees of freedom, each of shape (M,).
+    """
+    total, divisor = np.zeros(len(first[0])), np.zeros(len(first[0]))
+    for variance, freedom in (first, second):
+        counts = (variance > 0) & (freedom > 0)
+        total += np.where(counts, variance, 0.0)
+        divisor += np.divide(variance**2, freedom, out=np.zeros(len(total)), where=counts)
+    degrees = np.divide(total**2, divisor, out=np.asarray(first[1], dtype=np.float64).copy(), where=divisor > 0)
+    return np.maximum(1.0, degrees)
+
+
 def correlation(events: Floats, labels: Counts, clusters: Counts) -> float | None:
     """Return how alike images of one cluster and class are: the intraclass correlation of events, from 0 to 1.
 

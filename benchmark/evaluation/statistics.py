@@ -4,6 +4,7 @@ A row comes in as its runs' predictions by fold. Rows that were read on other im
 compared, and say so.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, fields, replace
 from typing import Any, overload
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.data.preparation.threads import thread_map
-from benchmark.evaluation.bootstrap import Bootstrap, Estimate
+from benchmark.evaluation.bootstrap import SEEDS_TO_RESAMPLE, Bootstrap, Estimate
 from benchmark.evaluation.clusters import ClusteredImages
 from benchmark.evaluation.comparison import (
     Comparison,
@@ -83,6 +84,21 @@ NO_PAIRS = Pairs(compare(()), np.zeros(0), None)
 
 
 @dataclass(frozen=True)
+class SeedEffect:
+    """What the seeds of a row add to the uncertainty of its macro-F1.
+
+    Args:
+        seeds: how many.
+        spread: sample standard deviation of macro-F1 over them.
+        share: of the variance behind the interval, what comes from the draw of seeds, 0-1.
+    """
+
+    seeds: int
+    spread: float
+    share: float
+
+
+@dataclass(frozen=True)
 class BlockStatistics:
     """Statistics of one block.
 
@@ -96,6 +112,7 @@ class BlockStatistics:
         n_test: number of test images, over all folds.
         folds: number of folds, 1 without cross-validation.
         seeds: least number of seeds of a row.
+        seed_effects: for each row, ``None`` where it has too few seeds for them to be resampled, or was not read.
     """
 
     intervals: tuple[dict[str, Interval], ...]
@@ -106,6 +123,7 @@ class BlockStatistics:
     n_test: int
     folds: int
     seeds: int
+    seed_effects: tuple[SeedEffect | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,6 +179,15 @@ class _RowStatistics:
         }
         arrays = {"replicates": estimate.replicates, "right": self.right, "by_fold": self.macro_f1_by_fold}
         kept.keep(self.key, values, arrays)
+
+    @property
+    def seed_effect(self) -> SeedEffect | None:
+        """What its seeds add, where there are enough of them."""
+        if self.trainings < SEEDS_TO_RESAMPLE:
+            return None
+        # the variance of a mean over S seeds is S times smaller than that of one
+        spread = math.sqrt(self.macro_f1.seed_variance * self.trainings)
+        return SeedEffect(self.trainings, spread, self.macro_f1.seed_share)
 
     @classmethod
     def kept(cls, kept: KeptStatistics, key: str) -> "_RowStatistics | None":
@@ -243,6 +270,7 @@ def analyse(
         n_test=len(images.labels),
         folds=images.n_folds,
         seeds=min((each.trainings for each in found if each is not None), default=0),
+        seed_effects=tuple(None if each is None else each.seed_effect for each in found),
     )
 
 

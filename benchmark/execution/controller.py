@@ -7,8 +7,8 @@ results folder is doing is left to it.
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 from benchmark.execution.best_rows import BestRows
 from benchmark.execution.claims import Claims
@@ -17,79 +17,15 @@ from benchmark.execution.executors.base import Control, Ending, Executor, Stop
 from benchmark.execution.planning.request import Request
 from benchmark.execution.planning.runs import Runs
 from benchmark.execution.progress_files import ProgressFiles, forget_progress
+from benchmark.execution.summary import EndedRun, FinishedRun, Summary, Watcher
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
-from benchmark.records.record import Record, Throughput, Timings
+from benchmark.records.record import Record, Timings
 from benchmark.records.results_folder import CLAIMS
 from benchmark.records.store import RecordStore, short
 
 _LOOKED_AT_ONCE = 256  # runs that others are doing, before the executor may see to what else there is
 _BEST_WITHIN = 0.05  # of the best macro-F1 so far: models of runs within it are held until the board is written
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """A run of the plan, at its end.
-
-    Args:
-        job: what was asked.
-        record: how it ended; what only the board needs of it is left out, as a plan may have thousands of runs.
-        macro_f1: on the test images, ``None`` where it is not ``ok``.
-        kept: whether it was done before, or by another command.
-        stands: whether the run has an earlier result, which this failure leaves in place.
-    """
-
-    job: Job
-    record: Record
-    macro_f1: float | None
-    kept: bool
-    stands: bool = False
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The end of a plan.
-
-    Args:
-        finished: the runs that have ended, in the order of the plan.
-        planned: how many runs there were.
-        problems: what went wrong beside the runs, one sentence each.
-        interrupted: whether the user stopped it.
-    """
-
-    finished: tuple[FinishedRun, ...]
-    planned: int
-    problems: tuple[str, ...]
-    interrupted: bool
-
-    @property
-    def exit_code(self) -> int:
-        """0 where all runs are ``ok``, 1 where some is not, 130 where the user stopped it."""
-        if self.interrupted:
-            return 130
-        return int(bool(self.problems) or any(run.record.outcome is not Outcome.OK for run in self.finished))
-
-
-class Watcher(Protocol):
-    """Who is told what happens: the live display, plain lines, a test."""
-
-    def kept(self, run: FinishedRun) -> None:
-        """A run needs not be done."""
-
-    def started(self, job: Job, number: int) -> None:
-        """The run of this number in the plan (from 1) begins."""
-
-    def event(self, job: Job, event: Mapping[str, Any]) -> None:
-        """A worker reports."""
-
-    def ended(self, run: FinishedRun) -> None:
-        """A run has ended."""
-
-    def waiting(self, count: int, holders: str) -> None:
-        """All that is left is being done by another command; ``holders`` says by whom."""
-
-    def took_over(self, job: Job, holder: str) -> None:
-        """The run was being done by a command that is gone, and is done here."""
 
 
 class Controller:
@@ -126,7 +62,7 @@ class Controller:
         self.reserve = Reserve(plan.out.joinpath(*CLAIMS))
         self.progress = ProgressFiles(plan.out)
         self.unfinished = self.store.unfinished()
-        self.finished: dict[str, FinishedRun] = {}
+        self.finished: dict[str, EndedRun] = {}
         self.problems: list[str] = []
         self.undecided = {job.key for job in plan.jobs}
         self.running: dict[str, tuple[int, Job]] = {}  # what the executor has, with its number in the plan
@@ -221,7 +157,10 @@ class Controller:
         parent = job.run.init_from
         return parent in self.undecided and not (self.workers_claim and parent in self.running)
 
-    def _event(self, job: Job, event: Mapping[str, Any]) -> None:
+    def _event(self, job: Job | None, event: Mapping[str, Any]) -> None:
+        if job is None:
+            self.watcher.note(str(event.get("note", "")))
+            return
         self.progress.event(job, event)
         self.watcher.event(job, event)
 
@@ -282,9 +221,9 @@ class Controller:
         if job.run.init_from is None or job.run.init_from in self.running:
             return None
         parent = self.finished.get(job.run.init_from)
-        if parent is not None and parent.record.outcome is Outcome.OK:
+        if parent is not None and parent.outcome is Outcome.OK:
             return None
-        how = "was not done" if parent is None else f"ended as {parent.record.outcome}"
+        how = "was not done" if parent is None else f"ended as {parent.outcome}"
         name = self.jobs[job.run.init_from].recipe_name
         return Outcome.MISSING_WEIGHTS, f"It continues from the weights of '{name}', which {how}."
 
@@ -294,7 +233,7 @@ class Controller:
         if parent is None or parent.key in self.undecided:
             return
         finished = [self.finished.get(child.key) for child in self.plan.followers(parent.key)]
-        if all(run is not None and run.record.outcome is Outcome.OK for run in finished):
+        if all(run is not None and run.outcome is Outcome.OK for run in finished):
             shutil.rmtree(parent.work, ignore_errors=True)
 
     def _prepare(self, job: Job) -> None:
@@ -344,9 +283,10 @@ class Controller:
         self._end(self._finished(job, record, kept=False))
 
     def _note(self, run: FinishedRun) -> None:
-        """Keep how a run ended, without what only the board needs."""
-        self.finished[run.job.key] = replace(run, record=_small(run.record, run.job))
-        self.best.take(run.job, run.macro_f1)
+        """Hold how a run ended; of what the plan has, its own."""
+        job = self.jobs[run.job.key]
+        self.finished[job.key] = EndedRun.of(replace(run, job=job))
+        self.best.take(job, run.macro_f1)
 
     def _end(self, run: FinishedRun) -> None:
         self._note(run)
@@ -377,19 +317,3 @@ def attempt_of(store: RecordStore, key: str) -> str | None:
 
 def _attempt_in(record: Record) -> str:
     return str(record.provenance.get("attempt", ""))
-
-
-_NOTHING = {"history": (), "trials": (), "network": None, "cam": None, "throughput": Throughput()}
-
-
-def _small(record: Record, job: Job) -> Record:
-    """Return a record with what the summary shows of it; what it shares with its job is held once."""
-    shown = {name: value for name, value in record.provenance.items() if name == "log_tail"}
-    shared = {
-        "identity": {},
-        "backbone": job.backbone,
-        "data": job.data,
-        "audit": job.audit,
-        "settings": job.settings,
-    }
-    return record.model_copy(update={**shared, **_NOTHING, "provenance": shown})

@@ -13,12 +13,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from benchmark.execution.controller import FinishedRun, Summary
+from benchmark.execution.summary import FinishedRun, Summary
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
-from benchmark.text import last_lines, plain, shown
+from benchmark.text import plain, shown
 
-_LOG_LINES = 3  # of a failed run's log, in the summary
 _SHOWN_ALONE = 8  # runs at a time that are shown each by itself; of more, one line now and then is of all
 _CALM_SECONDS = 15.0  # between two such lines
 _TRAINING, _FINISHING = "training", "finishing the epoch (Ctrl-C again stops at once)"
@@ -188,7 +187,7 @@ class Display:
         self._all: TaskID | None = None
         self._runs: dict[str, _Shown] = {}  # those that go on, by their keys
         self._settled = 0
-        self._taken: list[float] = []
+        self._ended, self._taken = 0, 0.0  # runs that began here, and the seconds that they took
         self._told_at = -_CALM_SECONDS
 
     def __enter__(self) -> Self:
@@ -258,7 +257,7 @@ class Display:
         self._settled += 1
         shown = self._runs.pop(run.job.key, None)
         if shown is not None:
-            self._taken.append(time.monotonic() - shown.began)
+            self._ended, self._taken = self._ended + 1, self._taken + time.monotonic() - shown.began
             if shown.task is not None:
                 self._progress.remove_task(shown.task)
         self.note(f"{_title(run.job)}: {_result(run)} ({clock(run.record.timings.total_s)})")
@@ -290,8 +289,9 @@ class Display:
         if not known or any(shown.progress.stopping for shown in self._runs.values()):
             return None
         others = max(0, self.total - self._settled - len(known))
-        each = self._taken or [now - self._runs[key].began + seconds for key, seconds in known.items()]
-        whole = sum(known.values()) + others * sum(each) / len(each)
+        expected = [now - self._runs[key].began + seconds for key, seconds in known.items()]
+        each = self._taken / self._ended if self._ended else sum(expected) / len(expected)
+        whole = sum(known.values()) + others * each
         return max(max(known.values()), whole / len(self._runs))
 
     def _show_all(self) -> None:
@@ -327,22 +327,22 @@ def show_summary(console: Console, summary: Summary, board: Path | None, answers
         )
         for run in best_first:
             score = "" if run.macro_f1 is None else f"{run.macro_f1:.3f}"
-            status = f"{run.record.outcome} (kept)" if run.kept else str(run.record.outcome)
-            name, seconds = escape(run.job.run.backbone), clock(run.record.timings.total_s)
+            status = f"{run.outcome} (kept)" if run.kept else str(run.outcome)
+            name, seconds = escape(run.job.run.backbone), clock(run.seconds)
             fold = [str(run.job.data.fold or "")] if folded else []
             data = [escape(run.job.data.name)] if crossed else []
             table.add_row(name, *data, str(run.job.run.seed), *fold, status, score, seconds)
         console.print()
         console.print(table)
     for run in summary.finished:
-        if run.record.outcome not in (Outcome.OK, Outcome.INTERRUPTED):  # who stops a run needs no reason
+        if run.outcome not in (Outcome.OK, Outcome.INTERRUPTED):  # who stops a run needs no reason
             log = f" Log: {run.job.log}" if run.job.log.exists() else ""
             stands = " Its earlier result stands." if run.stands else ""
-            sentence = f"{_title(run.job)}: {run.record.outcome}: {run.record.reason}{stands}{log}"
+            sentence = f"{_title(run.job)}: {run.outcome}: {run.reason}{stands}{log}"
             tell(console, plain(sentence))
-            for line in last_lines(run.record.provenance, _LOG_LINES):
+            for line in run.log_tail:
                 tell(console, f"    | {line}")
-            tell(console, f"    {run.record.outcome.advice}")
+            tell(console, f"    {run.outcome.advice}")
     for problem in summary.problems:
         tell(console, plain(problem))
     missing = summary.planned - len(summary.finished)

@@ -22,11 +22,14 @@ from benchmark.data.preparation.threads import usable_cpus
 from benchmark.draws.corruptions import CORRUPTIONS, SEVERITIES, VERSION, Pixels, corrupt, shown_cells
 from benchmark.draws.randomness import image_numbers
 from benchmark.engines.base import Engine, Handle
+from benchmark.evaluation.temperature import softmax
 from benchmark.hashing import hash_bytes, hash_json
+from benchmark.recipe import Flips
 from benchmark.records.corrupted import Corrupted, CorruptionFacts
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.feature_store import Entry, FeatureStore, NoRoom
 from benchmark.training.prefetch import Feed
+from benchmark.training.views import AXES, averaged, mirrored
 
 Report = Callable[[Mapping[str, Any]], None]
 Numbers = npt.NDArray[np.int64]
@@ -69,17 +72,25 @@ class _Pictures:
 
 
 class _Source:
-    """A sequence of pictures, read from kept rows or else made: what a feed takes batches of."""
+    """A sequence of pictures, read from kept rows or else made: what a feed takes batches of.
 
-    def __init__(self, pictures: _Pictures, numbers: Numbers, rows: Pixels | None) -> None:
-        self._pictures, self._numbers, self._rows = pictures, numbers, rows
+    The further views by which the recipe tests an image follow behind all: view v of picture p at ``v * count + p``.
+    """
+
+    def __init__(self, pictures: _Pictures, numbers: Numbers, rows: Pixels | None, flips: Flips) -> None:
+        self._pictures, self._numbers, self._rows, self._flips = pictures, numbers, rows, flips
+        self._held: tuple[Numbers, Pixels] | None = None  # those that were read last, for their other views
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._numbers) * len(AXES[self._flips])
 
     def __getitem__(self, places: Numbers) -> Pixels:
-        numbers = self._numbers[places]
-        return self._pictures.shown(self._pictures.made(numbers) if self._rows is None else self._rows[numbers])
+        view, of = int(places[0]) // len(self._numbers), places % len(self._numbers)
+        if self._held is None or not np.array_equal(self._held[0], of):
+            numbers = self._numbers[of]
+            kept = self._pictures.made(numbers) if self._rows is None else self._rows[numbers]
+            self._held = of, self._pictures.shown(kept)
+        return mirrored(self._held[1], self._flips)[view - 1] if view else self._held[1]
 
 
 def predict_corrupted(
@@ -89,6 +100,7 @@ def predict_corrupted(
     names: Sequence[str],
     *,
     resize: str,
+    flips: Flips = "none",
     batch_size: int,
     store: FeatureStore | None,
     report: Report,
@@ -101,6 +113,7 @@ def predict_corrupted(
         data, split: the images.
         names: of the corruptions.
         resize: how the images came to their size, as the recipe has it.
+        flips: by which views the recipe tests an image; their probabilities are averaged, as those of clean ones are.
         batch_size: images in a batch.
         store: where pictures are kept; ``None`` keeps none.
         report: gets progress.
@@ -121,8 +134,9 @@ def predict_corrupted(
         begun = time.perf_counter()
         rows, reason = _kept(pictures, np.sort(numbers), store, report, should_stop, stack)
         made_s = time.perf_counter() - begun
-        source = _Source(pictures, numbers, rows)
-        decisions, read_s = _decisions(engine, source, len(numbers), batch_size, report, should_stop)
+        source = _Source(pictures, numbers, rows, flips)
+        views = len(AXES[flips])
+        decisions, read_s = _decisions(engine, source, len(numbers), views, batch_size, report, should_stop)
     table_of = np.full(cells.shape, -1, dtype=np.int16)
     table_of[cell, place] = decisions
     facts = CorruptionFacts(
@@ -151,29 +165,40 @@ def _decisions(
     engine: Engine,
     source: _Source,
     count: int,
+    views: int,
     batch_size: int,
     report: Report,
     should_stop: Callable[[], bool],
 ) -> tuple[Numbers, float]:
     """Return the class that a network decides for each picture, int64 of shape (count,), and the seconds it took.
 
-    Every batch is whole: the last is filled up with its last picture again.
+    Every batch is whole: the last is filled up with its last picture again. The views of a batch follow each other.
     """
     places = np.minimum(np.arange(-(-count // batch_size) * batch_size), count - 1).reshape(-1, batch_size)
+    batches = [batch + view * count for batch in places for view in range(views)]
+    given: list[npt.NDArray[np.float32]] = []
     decided: list[Numbers] = []
     before: Handle | None = None
+
+    def take(handle: Handle) -> None:
+        given.extend(engine.fetch([handle]))
+        if len(given) == views:
+            scores = given[0] if views == 1 else averaged([softmax(logits) for logits in given])
+            decided.append(scores.argmax(axis=1))
+            given.clear()
+
     begun = told = time.perf_counter()
-    for number, images in enumerate(Feed(engine, source, None).batches(list(places))):
+    for number, images in enumerate(Feed(engine, source, None).batches(batches)):
         if should_stop():
             raise _stopped()
         logits = engine.forward(engine.normalize(images))
         if before is not None:  # the device computes one batch while the host waits for the one before
-            decided.append(engine.fetch([before])[0].argmax(axis=1))
+            take(before)
         before = logits
         if time.perf_counter() - told > 1:
             told = time.perf_counter()
-            report({"event": "phase", "phase": f"spoilt images, batch {number + 1} of {len(places)}"})
-    decided.append(engine.fetch([before])[0].argmax(axis=1))
+            report({"event": "phase", "phase": f"spoilt images, batch {number + 1} of {len(batches)}"})
+    take(before)
     return np.concatenate(decided)[:count], time.perf_counter() - begun
 
 

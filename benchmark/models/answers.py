@@ -16,6 +16,7 @@ from benchmark.evaluation.metrics import Scores, decide, score
 from benchmark.evaluation.temperature import softmax
 from benchmark.models.description import Model
 from benchmark.models.images import AskedImage
+from benchmark.models.seen import Seen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,29 +26,6 @@ Unlike = Literal["abstain", "warn"]
 
 _FAR_SIZE = 2.0  # an image this much smaller or larger than any that was trained on is of another kind
 _MOSTLY_GREY = 0.99
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a network makes of some images; those that could not be read are not among them.
-
-    Args:
-        logits: float32, shape (N, C).
-        distances: of their features to those of training images, float64, shape (N,); ``nan`` where unknown.
-        grey: bool, shape (N,), whether the three channels are equal.
-        sides: int64, shape (N, 2), height and width before resizing.
-        trained_on: bool, shape (N,), whether the network was trained or chosen on this very image.
-        read: bool, shape (M,), which of the M images could be read.
-        problems: a sentence for each that could not.
-    """
-
-    logits: npt.NDArray[np.float32]
-    distances: npt.NDArray[np.float64]
-    grey: npt.NDArray[np.bool_]
-    sides: npt.NDArray[np.int64]
-    trained_on: npt.NDArray[np.bool_]
-    read: npt.NDArray[np.bool_]
-    problems: tuple[str, ...]
 
 
 def entropy(probabilities: Floats) -> Floats:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,10 @@ import numpy.typing as npt
 from benchmark.child_process import end, messages, start
 from benchmark.engines import engine_entry
 from benchmark.errors import UserError
-from benchmark.models.answers import Answers, Seen, Unlike, answers
+from benchmark.models.answers import Answers, Unlike, answers
 from benchmark.models.description import Model
 from benchmark.models.images import AskedImage
-
-Progress = Callable[[int, int], None]  # images done, images in all
+from benchmark.models.seen import Progress, Seen
 
 
 @dataclass(frozen=True)
@@ -50,13 +49,16 @@ class Explained:
     Args:
         numbers: int64, shape (M,), among all images.
         pixels: uint8, shape (M, S, S, 3), as the network takes them.
-        maps: float32, shape (M, h, w), of the predicted class; shape (0, 0, 0) where there are none.
+        maps: float32, shape (M, h, w); shape (0, 0, 0) where there are none.
+        classes: int64, shape (M,), which class each map is of: the one that the explained model alone finds the most
+            probable, in the order of its classes.
         reason: why there are none.
     """
 
     numbers: npt.NDArray[np.int64]
     pixels: npt.NDArray[np.uint8]
     maps: npt.NDArray[np.float32]
+    classes: npt.NDArray[np.int64]
     reason: str
 
 
@@ -172,4 +174,6 @@ def _seen(arrays: Mapping[str, Any]) -> Seen:
 def _explained(arrays: Mapping[str, Any], reason: str) -> Explained | None:
     if "explained" not in arrays:
         return None
-    return Explained(arrays["explained"], arrays["explained_pixels"], arrays["maps"], reason)
+    return Explained(
+        arrays["explained"], arrays["explained_pixels"], arrays["maps"], arrays["explained_classes"], reason
+    )

@@ -26,7 +26,8 @@ def settle_models(out: Path, board: Board) -> list[Path]:
         board: of all its records.
 
     Returns:
-        The folders of the best rows' models, one for each comparison group that has one.
+        The folders of the best rows' models, one for each comparison group that has one; none where no row may be
+        called the best, as none is shown to be better than guessing.
 
     Raises:
         OSError: a folder can't be written.
@@ -54,7 +55,7 @@ def settle_models(out: Path, board: Board) -> list[Path]:
         described = model.model_copy(update={"board": figures(rows[key], board)})
         described.write(folder)
         write_atomically(folder / CARD, card(described))
-    return [kept[key][0] for key in chosen]
+    return [kept[key][0] for key, row in chosen.items() if row.eligible]
 
 
 def onnx_latencies(folders: Sequence[Path]) -> dict[str, dict[str, float]]:
@@ -81,10 +82,13 @@ def onnx_latencies(folders: Sequence[Path]) -> dict[str, dict[str, float]]:
 
 
 def best_row(rows: Sequence[BoardRow]) -> BoardRow | None:
-    """Return the row of a comparison group with the highest macro-F1, of the ranked ones where there are any."""
+    """Return the row of a comparison group with the highest macro-F1, of those that may be called the best where
+    there are any, as the board's answer does; else of the ranked ones, else of all.
+    """
     scored = [row for row in rows if any(result.scores is not None for result in row.results)]
     ranked = [row for row in scored if row.rank is not None]
-    return max(ranked or scored, key=lambda row: row.macro_f1, default=None)
+    eligible = [row for row in scored if row.eligible]
+    return max(eligible or ranked or scored, key=lambda row: row.macro_f1, default=None)
 
 
 def figures(row: BoardRow, board: Board) -> BoardFigures:

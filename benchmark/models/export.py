@@ -2,28 +2,26 @@
 
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.atomic_files import flush, tidy_folder, write_atomically
+from benchmark.atomic_files import flush, put_in_place, tidy_folder, write_atomically
 from benchmark.data.preparation.cache import cache_root
 from benchmark.data.preparation.prepare import load_prepared
 from benchmark.errors import UserError
 from benchmark.evaluation.metrics import decide
+from benchmark.export_targets import TARGETS, Reader, targets_of
 from benchmark.hashing import hash_file
 from benchmark.models.ask import in_child
 from benchmark.models.card import card
 from benchmark.models.description import CARD, EXPORTS, Export, Model, short_hash
 from benchmark.models.images import open_images
 from benchmark.models.keep import PROOF_IMAGES
-from benchmark.models.targets import TARGETS
 
 TOLERANCE = 1e-3  # of a probability: more, and the file does not compute this network
 
@@ -48,7 +46,7 @@ def export_model(
 
     Args:
         folder: of the model.
-        target: one of :data:`~benchmark.models.targets.TARGETS`.
+        target: one of :data:`~benchmark.export_targets.TARGETS`.
         whole: whether the file takes uint8 images and gives probabilities.
         source: of the images on which it is compared; by default test images of the model's own data, as far as they
             are prepared on this machine.
@@ -59,17 +57,7 @@ def export_model(
     """
     model = Model.read(folder)
     model.check_files(folder)
-    engine = TARGETS[target].engine
-    if engine == "tensorflow" and model.saved.reader != "keras":
-        raise UserError(
-            f"{model.backbone.name} is a torch network, which has no {target}: give --to onnx, torchscript or "
-            "torch-export."
-        )
-    if engine == "torch" and model.backbone.library == "keras_cv":
-        raise UserError(
-            f"{model.backbone.name} is read by keras-cv, which imports TensorFlow, and {target} is written by torch: "
-            "two frameworks can't share a process. Give --to savedmodel or tflite."
-        )
+    engine = writer_of(model, target)
     pixels = proof_pixels(model, source)
     name = TARGETS[target].file(target, whole=whole)
     home = folder / EXPORTS
@@ -105,7 +93,8 @@ def export_model(
                 f"{len(pixels)} images (at most {TOLERANCE:g} is allowed), {changed} decisions changed; it is not "
                 "kept."
             )
-        _put(written, home / name)
+        _flush(written)
+        put_in_place(written, home / name)
     export = Export(
         file=name, target=target, whole=whole, runtime=str(told["runtime"]), images=len(pixels),
         largest_difference=difference, changed_decisions=changed, sha256=_hash(home / name),
@@ -118,6 +107,22 @@ def export_model(
     return Proof(export, home / name)
 
 
+def writer_of(model: Model, target: str) -> str:
+    """Return the engine that writes a model for a target; raises ``UserError`` where none does."""
+    reader: Reader = "torch" if model.saved.reader != "keras" else "keras"
+    if reader == "keras" and model.backbone.library == "keras_cv":
+        reader = "keras-cv"
+    engine = TARGETS[target].engines.get(reader)
+    if engine is None:
+        *others, last = targets_of(reader)
+        why = " (its layers bring TensorFlow with them)" if reader == "keras-cv" else ""
+        raise UserError(
+            f"{model.backbone.name} is a network of {reader}, which has no {target}{why}: give --to "
+            f"{', '.join(others)} or {last}."
+        )
+    return engine
+
+
 def proof_pixels(model: Model, source: str | None) -> npt.NDArray[np.uint8]:
     """Return 64 images as the network takes them, fewer where there are fewer: uint8 of shape (N, S, S, 3).
 
@@ -125,7 +130,7 @@ def proof_pixels(model: Model, source: str | None) -> npt.NDArray[np.uint8]:
         UserError: there are none.
     """
     if source is not None:
-        from benchmark.models.load import prepared
+        from benchmark.models.prepared import prepared
 
         size, rule = model.input.size, model.input.resize
         images = open_images(source, model.class_names, unlabelled=True)[:PROOF_IMAGES]
@@ -152,19 +157,10 @@ def _probabilities(path: Path) -> npt.NDArray[np.float64]:
         return np.asarray(left["probabilities"], dtype=np.float64)
 
 
-def _put(written: Path, target: Path) -> None:
-    """Rename what was written beside its place; what stood there is put aside first, and then removed."""
+def _flush(written: Path) -> None:
+    """Wait until a file, or a folder with all that is in it, is on the disk."""
     for path in (*written.rglob("*"), written):
         flush(path)
-    old = target.with_name(f".old-{target.name}-{uuid4().hex[:8]}")
-    if target.exists():
-        target.rename(old)
-    written.rename(target)
-    flush(target.parent)
-    if old.is_dir():
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        old.unlink(missing_ok=True)
 
 
 def _hash(path: Path) -> str:

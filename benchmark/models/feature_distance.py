@@ -7,6 +7,7 @@ well as all (their section 4). The threshold comes from validation images, of pa
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +55,17 @@ class TrainingFeatures:
         return cls(kept.features, float(distances[place - 1]) if len(distances) else float("inf"), trained_on)
 
     def distances(self, features: Features) -> npt.NDArray[np.float64]:
-        """Return each image's distance to its fifth nearest training image, 0 to 2: shape (N,)."""
+        """Return each image's distance to its fifth nearest training image, 0 to 2: shape (N,).
+
+        Raises:
+            UserError: they have another length than the training images' features.
+        """
+        given, kept = features.shape[1], self.features.shape[1]
+        if given != kept:
+            raise UserError(
+                f"The network gives {given} features of an image, and {FILE} holds {kept} of each: it is another "
+                "model's; keep the model anew."
+            )
         rows = _of_length_one(features)
         k = min(NEIGHBOUR, len(self.features)) - 1
         step = max(1, _CHUNK // max(1, len(self.features)))
@@ -82,9 +93,20 @@ class TrainingFeatures:
         try:
             arrays = load_file(folder / FILE)
             features, hashes = arrays["features"], arrays["trained_on"]
-        except (OSError, SafetensorError, KeyError) as error:
+            _require_sound(features, hashes)
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise UserError(f"'{folder / FILE}' can't be read ({error}); keep the model anew.") from None
-        return cls(_of_length_one(features.astype(np.float32)), threshold, frozenset(map(bytes, hashes)))
+        return cls(_of_length_one(features), threshold, frozenset(map(bytes, hashes)))
+
+
+def _require_sound(features: npt.NDArray[Any], hashes: npt.NDArray[Any]) -> None:
+    """Raise ``ValueError`` unless both have the shapes and dtypes with which they are kept."""
+    if features.ndim != 2 or 0 in features.shape or features.dtype != np.float16:
+        raise ValueError(f"its features have shape {features.shape} and dtype {features.dtype}")
+    if not np.isfinite(features).all():
+        raise ValueError("its features are not all finite")
+    if hashes.shape[1:] != (HASH_BYTES,) or hashes.dtype != np.uint8:
+        raise ValueError(f"its hashes of images have shape {hashes.shape} and dtype {hashes.dtype}")
 
 
 def _of_length_one(features: npt.NDArray[np.floating]) -> Features:

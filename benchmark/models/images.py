@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.data.sources import is_named, is_plain_tree, open_source
+from benchmark.data.sources import is_plain_tree, kind_of, open_source
 from benchmark.data.sources.base import Item, Source
 from benchmark.data.sources.dicom_headers import with_headers
 from benchmark.data.sources.files import decode_file, is_image, suffix_of
@@ -55,16 +55,16 @@ def open_images(spec: str, class_names: Sequence[str], *, unlabelled: bool = Fal
     path = Path(spec).expanduser()
     if path.is_file() and is_image(path.name):
         return _of_file(path)
-    named = is_named(spec)
-    if not named and (path.is_dir() or path.suffix.lower() == ".zip"):
+    kind = kind_of(spec)
+    if kind == "tree":
         tree = FileTree(path)
         if is_plain_tree(tree):
             return _of_tree(tree, class_names, unlabelled=unlabelled)
-    elif not named and path.is_file() and path.suffix.lower() in MANIFESTS:
+    elif kind == "manifest":
         lines = read_table(read_bytes(path), str(path), required=("path",))
         if unlabelled or not all(cells.get("label") for cells in lines):
             return _of_table(path.resolve(), lines)
-    elif not named and path.exists():
+    elif kind == "other":
         kinds = ", ".join((".zip", *MANIFESTS))
         raise UserError(f"'{spec}' is no image and no folder, {kinds} of images.")
     return _of_source(open_source(spec), spec, class_names, unlabelled=unlabelled)

@@ -13,7 +13,7 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.atomic_files import flush, inside, tidy_folder, write_atomically
+from benchmark.atomic_files import flush, inside, put_in_place, tidy_folder, write_atomically
 from benchmark.data.dataset import DataSet, Positions, Split
 from benchmark.data.sources.files import suffix_of
 from benchmark.draws.randomness import draw, image_numbers
@@ -83,7 +83,7 @@ def keep_model(
     home = inside(out, FOLDER, final.name).parent
     tidy_folder(final)
     require_room(home, record)
-    new, old = (home / f".{word}-{final.name}-{uuid4().hex[:8]}" for word in ("new", "old"))
+    new = home / f".new-{final.name}-{uuid4().hex[:8]}"
     new.mkdir()
     try:
         saved = engine.save_network(new)
@@ -98,13 +98,9 @@ def keep_model(
         for path in new.iterdir():
             flush(path)
         flush(new)
-        if final.exists():
-            final.rename(old)
-        new.rename(final)
-        flush(home)
+        put_in_place(new, final)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
     return final
 
 

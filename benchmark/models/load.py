@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,9 +15,6 @@ import numpy.typing as npt
 
 from backbones import Backbone
 from backbones.registry import load_registry
-from benchmark.data.preparation.index import hash_pixels, is_grey
-from benchmark.data.preparation.pixels import resized
-from benchmark.data.preparation.threads import usable_cpus
 from benchmark.dependencies import how_to_install
 from benchmark.engines import BuildSpec, create, engine_entry
 from benchmark.engines.base import Engine, NotKept
@@ -25,18 +22,18 @@ from benchmark.engines.cam_stage import NoFeatureMap
 from benchmark.errors import UserError
 from benchmark.evaluation.cam_metrics import grad_cam, normalized
 from benchmark.evaluation.temperature import softmax
-from benchmark.models.answers import Seen, answers
+from benchmark.models.answers import answers
 from benchmark.models.description import Model
-from benchmark.models.feature_distance import HASH_BYTES, TrainingFeatures
+from benchmark.models.feature_distance import TrainingFeatures
 from benchmark.models.images import AskedImage, Pixels
+from benchmark.models.prepared import BATCH, batches, helpers, prepared
+from benchmark.models.seen import Distances, Logits, Progress, Seen, SeenParts
 from benchmark.recipe import Head, Recipe
 from benchmark.records.outcomes import RunFailure
 from benchmark.training.views import logits_of_views
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -73,53 +70,30 @@ class LoadedModel:
         asked = as_asked(images, self.class_names)
         return answers([(self.model, self.ask(asked))], asked).frame()
 
-    def ask(self, images: Sequence[AskedImage]) -> Seen:
-        """Return what the network makes of images, which are decoded while it computes."""
-        logits: list[npt.NDArray[np.float32]] = []
-        features: list[npt.NDArray[np.float32]] = []
-        facts: list[_Prepared] = []
-        read = np.zeros(len(images), dtype=bool)
-        problems: list[str] = []
-        batch: list[_Prepared] = []
+    def ask(self, images: Sequence[AskedImage], progress: Progress = lambda done, of: None) -> Seen:
+        """Return what the network makes of images, which are decoded while it computes.
 
-        def compute() -> None:
-            if not batch:
-                return
-            pixels = np.stack([each.pixels for each in batch])
-            given = self._forward(pixels)
-            forward: Callable[[Pixels], npt.NDArray[np.float32]] = lambda view: self._forward(view)[0]  # noqa: E731
-            logits.append(logits_of_views(forward, pixels, given[0], self.model.recipe.testing.flips))
-            features.append(given[1])
-            facts.extend(replace(each, pixels=_NOTHING) for each in batch)
-            batch.clear()
+        Args:
+            images: shown in this order.
+            progress: gets the number of images that are done, and of all.
+        """
+        seen = SeenParts(len(self.class_names))
+        with helpers() as pool:
+            for batch in batches(images, self.model.input.size, self.model.input.resize, pool):
+                seen.add(batch, *self._answers(batch.pixels, pool))
+                progress(len(seen), len(images))
+            return seen.together(frozenset() if self.training is None else self.training.trained_on)
 
-        for number, prepared in enumerate(self._prepared(images)):
-            if isinstance(prepared, str):
-                problems.append(prepared)
-                continue
-            read[number] = True
-            batch.append(prepared)
-            if len(batch) == _BATCH:
-                compute()
-        compute()
-        stacked = np.concatenate(logits) if logits else np.zeros((0, len(self.class_names)), dtype=np.float32)
-        distances = np.full(len(stacked), np.nan)
-        if self.training is not None and features and features[0].shape[1]:
-            distances = self.training.distances(np.concatenate(features))
-        seen = frozenset() if self.training is None else self.training.trained_on
-        return Seen(
-            logits=stacked,
-            distances=distances,
-            grey=np.array([each.grey for each in facts], dtype=bool),
-            sides=np.array([each.sides for each in facts], dtype=np.int64).reshape(-1, 2),
-            trained_on=np.array([each.digest in seen for each in facts], dtype=bool),
-            read=read,
-            problems=tuple(problems),
-        )
-
-    def prepared_pixels(self, image: AskedImage) -> Pixels:
-        """Return an image as the network takes it: uint8 of shape (S, S, 3); raises ``UserError``."""
-        return prepared(image, self.model.input.size, self.model.input.resize)
+    def _answers(self, pixels: Pixels, pool: ThreadPoolExecutor) -> tuple[Logits, Future[Distances] | None]:
+        """Return logits of some images, and where features are known their distances, which a thread computes."""
+        if not len(pixels):
+            return np.zeros((0, len(self.class_names)), dtype=np.float32), None
+        first, features = self._forward(pixels)
+        forward: Callable[[Pixels], Logits] = lambda view: self._forward(view)[0]  # noqa: E731
+        logits = logits_of_views(forward, pixels, first, self.model.recipe.testing.flips)
+        if self.training is None or not features.shape[1]:
+            return logits, None
+        return logits, pool.submit(self.training.distances, features)
 
     def explain(
         self, images: Sequence[AskedImage], classes: npt.NDArray[np.int64]
@@ -130,11 +104,11 @@ class LoadedModel:
             uint8 of shape (N, S, S, 3); float32 of shape (N, h, w), the largest value of each 1, or of shape
             (0, 0, 0); one sentence, or nothing.
         """
-        pixels = np.stack([self.prepared_pixels(image) for image in images])
+        pixels = np.stack([prepared(image, self.model.input.size, self.model.input.resize) for image in images])
         maps = []
         try:
-            for start in range(0, len(pixels), _BATCH):
-                part = slice(start, start + _BATCH)
+            for start in range(0, len(pixels), BATCH):
+                part = slice(start, start + BATCH)
                 inputs = self.engine.normalize(self.engine.upload(pixels[part]))
                 of_part = self.engine.fetch(self.engine.features_and_gradients(inputs, classes[part]))
                 maps.append(normalized(grad_cam(*of_part)))
@@ -146,7 +120,7 @@ class LoadedModel:
         """Return probabilities at the model's temperature for prepared images, of one view each, as a file of the
         network alone gives them: (N, S, S, 3) to (N, C).
         """
-        logits = [self._forward(pixels[start : start + _BATCH])[0] for start in range(0, len(pixels), _BATCH)]
+        logits = [self._forward(pixels[start : start + BATCH])[0] for start in range(0, len(pixels), BATCH)]
         return softmax(np.concatenate(logits), self.model.calibration.temperature)
 
     def _forward(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -156,54 +130,6 @@ class LoadedModel:
             return self.engine.fetch([self.engine.forward(inputs)])[0], np.zeros((len(pixels), 0), dtype=np.float32)
         logits, features = self.engine.fetch(self.engine.forward_with_features(inputs))
         return logits, features
-
-    def _prepared(self, images: Sequence[AskedImage]) -> "Iterator[_Prepared | str]":
-        """Yield each image prepared, or why it can't be; some are prepared ahead, on all processors."""
-        size, rule = self.model.input.size, self.model.input.resize
-
-        def prepare(image: AskedImage) -> _Prepared | str:
-            try:
-                return _prepare(image.load(), size, rule)
-            except UserError as error:
-                return str(error)
-
-        threads = usable_cpus()
-        with ThreadPoolExecutor(threads) as pool:
-            ahead = 2 * _BATCH
-            waiting = [pool.submit(prepare, image) for image in images[:ahead]]
-            for number in range(len(images)):
-                if number + ahead < len(images):
-                    waiting.append(pool.submit(prepare, images[number + ahead]))
-                yield waiting[number].result()
-                waiting[number] = _DONE  # what was decoded is freed
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """An image as the network takes it, and what is told of it."""
-
-    pixels: Pixels
-    grey: bool
-    sides: tuple[int, int]
-    digest: bytes
-
-
-_NOTHING = np.zeros((0, 0, 3), dtype=np.uint8)
-_DONE: Any = None
-
-
-def _prepare(native: Pixels, size: int, rule: Any) -> _Prepared:
-    grey = is_grey(native)
-    if grey and native.ndim == 3:
-        native = native[:, :, 0]  # the same image, a third of the work
-    small = resized(native, size, rule)
-    pixels = np.repeat(small[..., None], 3, axis=2) if small.ndim == 2 else small
-    return _Prepared(pixels, grey, (native.shape[0], native.shape[1]), hash_pixels(native)[:HASH_BYTES])
-
-
-def prepared(image: AskedImage, size: int, rule: Any) -> Pixels:
-    """Return an image as a network takes it: uint8 of shape (S, S, 3); raises ``UserError``."""
-    return _prepare(image.load(), size, rule).pixels
 
 
 def as_asked(images: Any, class_names: Sequence[str]) -> list[AskedImage]:

@@ -21,26 +21,34 @@ _TEMPLATE = "predictions.html.jinja"
 
 @dataclass(frozen=True)
 class _Shown:
-    """One image on the page."""
+    """One image on the page.
+
+    Args:
+        facts: what else is known of it, such as its patient.
+        heat_of: the class that its heat map is of, where that is not the one that is said.
+        frame: ``wrong``, ``abstained`` or nothing.
+    """
 
     name: str
     said: str
     label: str
+    facts: tuple[str, ...]
     bars: tuple[tuple[str, float], ...]
     warning: str
-    abstained: bool
-    wrong: bool
+    frame: str
     picture: str
     heat: str
+    heat_of: str
 
 
-def page(answers: Answers, explained: Explained, *, models: str, source: str, lines: Sequence[str]) -> str:
+def page(answers: Answers, explained: Explained, *, models: Sequence[str], source: str, lines: Sequence[str]) -> str:
     """Return the page as HTML.
 
     Args:
         answers: of the models.
         explained: the images that are shown.
-        models, source: names, for the heading.
+        models: their names, that of the explained one first.
+        source: its name, for the heading.
         lines: sentences above the images.
     """
     from jinja2 import Environment, FileSystemLoader
@@ -48,8 +56,10 @@ def page(answers: Answers, explained: Explained, *, models: str, source: str, li
     environment = Environment(loader=FileSystemLoader(Path(__file__).with_name("static")), autoescape=True)
     images = [_shown(answers, explained, place) for place in range(len(explained.numbers))]
     values: dict[str, Any] = {
-        "models": plain(models), "source": plain(source), "lines": [plain(line) for line in lines],
-        "images": images, "reason": explained.reason, "not_clinical": NOT_CLINICAL,
+        "models": [plain(model) for model in models], "source": plain(source),
+        "lines": [plain(line) for line in lines], "images": images, "total": len(answers.image_ids),
+        "new": not answers.trained_on[explained.numbers].any(), "labelled": bool((answers.labels >= 0).any()),
+        "reason": explained.reason, "not_clinical": NOT_CLINICAL,
     }  # fmt: skip
     return environment.get_template(_TEMPLATE).render(**values)
 
@@ -64,7 +74,8 @@ def _shown(answers: Answers, explained: Explained, place: int) -> _Shown:
         grey = np.asarray(picture.mean(axis=2), dtype=np.uint8)
         heat = _png(under_heat(grey, explained.maps[place]))
     predicted, label = int(answers.predicted[number]), int(answers.labels[number])
-    abstained = bool(answers.abstained[number])
+    abstained, wrong = bool(answers.abstained[number]), label not in (-1, predicted)
+    mapped = int(explained.classes[place])
     bars = tuple(zip(answers.class_names, answers.probabilities[number].tolist(), strict=True))
     return _Shown(
         name=plain(str(answers.image_ids[number])),
@@ -72,13 +83,30 @@ def _shown(answers: Answers, explained: Explained, place: int) -> _Shown:
         if abstained
         else answers.class_names[predicted],
         label="" if label < 0 else answers.class_names[label],
+        facts=_facts(answers, number),
         bars=tuple(sorted(bars, key=lambda bar: -bar[1])[:4]),
         warning=plain(answers.warnings[number]),
-        abstained=abstained,
-        wrong=label >= 0 and label != predicted,
+        frame="abstained" if abstained else "wrong" if wrong else "",
         picture=_png(picture),
         heat=heat,
+        heat_of="" if mapped == predicted else answers.class_names[mapped],
     )
+
+
+def _facts(answers: Answers, number: int) -> tuple[str, ...]:
+    """Return what else is said of an image, a few words each."""
+    found = []
+    tumour = answers.tumour()
+    if tumour is not None and answers.negative is not None and not answers.abstained[number]:
+        chance = 1 - answers.probabilities[number, answers.negative]
+        found.append(f"tumour {'yes' if tumour[number] else 'no'} ({chance:.3f})")
+    found.append(f"uncertainty {answers.uncertainty[number]:.2f}")
+    if answers.disagreement is not None:
+        found.append(f"disagreement {answers.disagreement[number]:.2f}")
+    if np.isfinite(answers.distances[number]):
+        found.append(f"distance {answers.distances[number]:.2f}")
+    patient = plain(str(answers.patients[number]))
+    return (*found, f"patient {patient}") if patient else tuple(found)
 
 
 def _sized(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -14,9 +14,9 @@ from benchmark.dependencies import how_to_install
 from benchmark.engines.base import NotKept
 from benchmark.errors import UserError
 from benchmark.evaluation.temperature import softmax
+from benchmark.export_targets import TARGETS
 from benchmark.host import installed_versions
 from benchmark.models.load import LoadedModel
-from benchmark.models.targets import TARGETS
 
 Compute = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 
@@ -65,7 +65,7 @@ def compute(loaded: LoadedModel, target: str, path: Path, pixels: npt.NDArray[np
         or np.abs(of_one - probabilities[:1]).max() > 1e-3
     ):
         raise NotKept(f"{path.name} gives an image other probabilities alone than among others")
-    libraries = ("torch", "tensorflow", "keras", "timm", "onnx", "onnxruntime", "onnxscript")
+    libraries = ("torch", "tensorflow", "keras", "timm", "onnx", "onnxruntime", "onnxscript", "tf2onnx")
     return Computed(probabilities, runtime, _latency(run, inputs[:1]), installed_versions(libraries))
 
 
@@ -80,13 +80,13 @@ def runtime_of(target: str, path: Path) -> tuple[Compute, str]:
     if runtime == "onnxruntime":
         return _onnx(path), _named(runtime)
     if runtime == "torch":
-        from benchmark.engines.torch.export import run as run_torch
+        from benchmark.engines.torch.export import run
 
-        return run_torch(target, path), _named(runtime)
-    from benchmark.engines.tensorflow.export import run as run_tensorflow
+        return run(target, path), _named(runtime)
+    from benchmark.engines.tensorflow.export import READERS
 
     lite = "TensorFlow Lite of " if target == "tflite" else ""
-    return run_tensorflow(target, path), lite + _named(runtime)
+    return READERS[target](path), lite + _named(runtime)
 
 
 def _named(package: str) -> str:

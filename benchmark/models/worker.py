@@ -7,7 +7,6 @@ at the end ``done`` or ``problem`` with a sentence.
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,8 @@ from benchmark.child_process import send, take_standard_streams
 from benchmark.engines.base import ExportedGraph, NotKept
 from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.errors import UserError
-from benchmark.models.images import AskedImage, open_images
+from benchmark.models.images import open_images
 from benchmark.models.load import LoadedModel, load
-
-_EVERY = 64  # images between two messages of progress
 
 
 def main() -> int:
@@ -48,8 +45,7 @@ def main() -> int:
 def predict(loaded: LoadedModel, asked: dict[str, Any], answers: Any) -> dict[str, Any]:
     """Ask the model about a source's images; leave what its network makes of them in ``leave``."""
     images = open_images(asked["source"], loaded.class_names, unlabelled=asked["unlabelled"])
-    told = _Told(images, answers)
-    seen = loaded.ask(told)
+    seen = loaded.ask(images, lambda done, of: send(answers, {"event": "progress", "done": done, "of": of}))
     arrays: dict[str, Any] = {
         name: getattr(seen, name) for name in ("logits", "distances", "grey", "sides", "trained_on", "read")
     }
@@ -62,9 +58,9 @@ def predict(loaded: LoadedModel, asked: dict[str, Any], answers: Any) -> dict[st
         rows = spread(seen.trained_on, asked["explain"])
         if len(rows):
             chosen = np.flatnonzero(seen.read)[rows]
-            predicted = seen.logits[rows].argmax(axis=1)
-            pixels, maps, reason = loaded.explain([images[k] for k in chosen], predicted.astype(np.int64))
-            arrays |= {"explained": chosen, "explained_pixels": pixels, "maps": maps}
+            predicted = seen.logits[rows].argmax(axis=1).astype(np.int64)
+            pixels, maps, reason = loaded.explain([images[k] for k in chosen], predicted)
+            arrays |= {"explained": chosen, "explained_pixels": pixels, "maps": maps, "explained_classes": predicted}
     np.savez(asked["leave"], **arrays)
     return {"reason": reason}
 
@@ -79,23 +75,6 @@ def spread(trained_on: npt.NDArray[np.bool_], most: int) -> npt.NDArray[np.int64
     candidates = np.flatnonzero(~trained_on) if not trained_on.all() else np.arange(len(trained_on))
     places = np.linspace(0, len(candidates) - 1, min(most, len(candidates)))
     return np.asarray(candidates[np.unique(places.round().astype(np.int64))], dtype=np.int64)
-
-
-class _Told(Sequence[AskedImage]):
-    """Images that tell how many of them have been taken."""
-
-    def __init__(self, images: Sequence[AskedImage], answers: Any) -> None:
-        self._images, self._answers, self._taken = images, answers, 0
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, int):
-            self._taken += 1
-            if self._taken % _EVERY == 0:
-                send(self._answers, {"event": "progress", "done": self._taken, "of": len(self._images)})
-        return self._images[place]
 
 
 def reference(loaded: LoadedModel, asked: dict[str, Any], answers: Any) -> dict[str, Any]:

@@ -15,19 +15,13 @@ from benchmark.models.keep import FOLDER as MODELS
 from benchmark.models.keep import kept_models
 from benchmark.publishing.model import anonymous_model, copy_model
 from benchmark.publishing.pseudonyms import Pseudonyms
-from benchmark.records.results_folder import GUIDE
 from benchmark.records.store import RecordStore
-from benchmark.reporting.board.board import Board
 from benchmark.reporting.board.load_records import gather
-from benchmark.reporting.breakdown.breakdowns import breakdowns_of
 from benchmark.reporting.breakdown.image_facts import HEAD, facts_path, read_image_facts
 from benchmark.reporting.figures.montage import copy_montages
 from benchmark.reporting.figures.thumbnails import Thumbnails, pack_thumbnails
-from benchmark.reporting.leaderboard import WrittenBoard, write_leaderboard
-from benchmark.reporting.page.page import page
+from benchmark.reporting.leaderboard import PageFile, WrittenBoard, write_leaderboard
 from benchmark.text import plain
-
-IMAGES = "images"  # the folder of the pictures that the page shows
 
 
 @dataclass(frozen=True)
@@ -63,12 +57,10 @@ def write_board(out: Path, folder: Path, contents: Contents) -> WrittenBoard:
         for fingerprint in fingerprints:
             _write_images(out, folder, fingerprint, pseudonyms)
     names = _write_models(out, folder, contents)
-    written = write_leaderboard(folder)
-    (folder / GUIDE).unlink(missing_ok=True)  # it tells of a results folder, which this is not
-    written.page.unlink()
-    index = write_atomically(folder / "index.html", _site(written.board, folder, fingerprints))
+    # README.txt tells of a results folder, which this is not
+    written = write_leaderboard(folder, page_file=PageFile("index.html", images="beside", guide=CARD))
     write_atomically(folder / CARD, board_card(written, out.resolve().name, contents, names))
-    return WrittenBoard(index, written.answers, written.board)
+    return written
 
 
 def _write_records(out: Path, folder: Path, contents: Contents, pseudonyms: Pseudonyms) -> list[str]:
@@ -99,23 +91,11 @@ def _write_facts(out: Path, folder: Path, fingerprint: str, pseudonyms: Pseudony
 
 
 def _write_images(out: Path, folder: Path, fingerprint: str, pseudonyms: Pseudonyms) -> None:
-    """Write small copies of the test images as files beside the page."""
+    """Write small copies of the test images."""
     kept = Thumbnails([out], fingerprint)
     named = {pseudonyms.image(name): jpeg for name in kept if (jpeg := kept.get(name)) is not None}
     if named:
         pack_thumbnails(named, folder, fingerprint)
-    for name, jpeg in named.items():
-        write_atomically(inside(folder, IMAGES, f"{name}.jpg"), jpeg)
-
-
-def _site(board: Board, folder: Path, fingerprints: list[str]) -> str:
-    """Return the page, whose images are files beside it."""
-    links = {
-        fingerprint: {name: f"{IMAGES}/{name}.jpg" for name in Thumbnails([folder], fingerprint)}
-        for fingerprint in fingerprints
-    }
-    facts = {fingerprint: read_image_facts([folder], fingerprint) for fingerprint in fingerprints}
-    return page(board, links, breakdowns_of(board, facts))
 
 
 def _write_models(out: Path, folder: Path, contents: Contents) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from benchmark.atomic_files import flush, tidy_folder, write_atomically
+from benchmark.atomic_files import put_in_place, tidy_folder, write_atomically
 from benchmark.errors import UserError
 from benchmark.foreign_files import Refused, read_foreign
 from benchmark.hashing import hash_file
@@ -41,17 +41,12 @@ def publish_to_folder(source: Path, target: Path, contents: Contents) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         tidy_folder(target)
-        new, old = (target.with_name(f".{word}-{target.name}-{uuid4().hex[:8]}") for word in ("new", "old"))
+        new = target.with_name(f".new-{target.name}-{uuid4().hex[:8]}")
         try:
             opened = write_publication(source, new, contents)
-            if target.exists():
-                target.rename(old)
-            new.rename(target)
-            flush(target.parent)
+            put_in_place(new, target)
         finally:
             shutil.rmtree(new, ignore_errors=True)
-            if target.exists():
-                shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise UserError(f"--to {target} can't be written: {error.strerror or error}.") from None
     return target / opened

@@ -203,6 +203,11 @@ class Timings(_Part):
     cam_s: float = 0.0
     total_s: float = 0.0
 
+    @property
+    def training_s(self) -> float:
+        """Seconds until the last epoch was over, without building the network and writing checkpoints."""
+        return self.prefix_s + self.compile_s + self.compute_s + self.data_s + self.harness_s + self.validation_s
+
 
 # JSON has no NaN: what was not finite is written as null, and is NaN again when it is read
 Measured = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]

@@ -13,46 +13,45 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import ValidationError
 
-from benchmark.atomic_files import flush, inside, tidy_folder
-from benchmark.foreign_arrays import read_arrays
+from benchmark.atomic_files import flush, inside, put_in_place, tidy_folder
 from benchmark.foreign_files import Refused, is_own_folder, list_foreign, read_foreign
 from benchmark.hashing import hash_bytes, hash_file, hash_json
 from benchmark.records.corrupted import Corrupted
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import FORMAT, Cams, Predictions, Record
+from benchmark.records.record_arrays import (
+    ARRAYS,
+    CAMS,
+    CAMS_KINDS,
+    CORRUPTED,
+    CORRUPTED_KINDS,
+    MAX_ARRAY_BYTES,
+    HeldArrays,
+    arrays_of,
+    read_predictions,
+)
 from benchmark.records.results_folder import FAILED, RECORDS, Place, has_old_layout
-from benchmark.records.soundness import problem_with, problem_with_cams, problem_with_corrupted, problem_with_record
+from benchmark.records.soundness import problem_with_cams, problem_with_corrupted, problem_with_record
 from benchmark.text import plain
 
-# Bounds on what is read: a record is kilobytes, predictions are a few bytes per image.
-MAX_JSON_BYTES = 8 * 2**20
-MAX_ARRAY_BYTES = 256 * 2**20  # of one file, packed and unpacked
-MAX_HELD_BYTES = 2**30  # of all arrays of one folder; those that are equal in several records are held once
+MAX_JSON_BYTES = 8 * 2**20  # of a record that is read: it has kilobytes
 
-_JSON, _ARRAYS, _CAMS, _SUMS = "record.json", "predictions.npz", "cams.npz", "SHA256SUMS"
-_CORRUPTED = "corruptions.npz"
+_JSON, _SUMS = "record.json", "SHA256SUMS"
 _NAME_LENGTH = 20  # hex digits of the key in a folder's name: 80 bits
 
-# The arrays of a file: their kind (numpy.dtype.kind) and number of axes.
-_PREDICTIONS_KINDS = {"image_ids": ("U", 1), "parts": ("U", 1), "labels": ("i", 1), "groups": ("U", 1)}
-_PREDICTIONS_KINDS |= {"probabilities": ("f", 2)}
-_CAMS_KINDS = {"image_ids": ("U", 1), "predicted": ("i", 1), "scored": ("b", 1), "maps": ("f", 3), "masks": ("u", 3)}
-_CAMS_KINDS |= {"mean_mask": ("f", 2)}
-_CORRUPTED_KINDS = {"image_ids": ("U", 1), "names": ("U", 1), "decisions": ("i", 3)}
-
-_OF_ONE_RUN = ("seed", "split_hash", "images_hash")  # of an identity: the runs of one row may differ in it
 _LONGEST_NAME = 80  # characters of a folder's or a field's name that are shown
 
 _T = TypeVar("_T")
+# Whether a record whose files have these bytes (by their hash) was read before, and found to be sound.
+Sound = Callable[[Record, str], bool]
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,12 @@ class Stored:
     Args:
         entries: sorted by folder.
         problems: one sentence for each folder that is not a usable record.
+        contents: by a record's key, a hash of the bytes of all its files.
     """
 
     entries: tuple[tuple[Record, Predictions | None], ...]
     problems: tuple[str, ...]
+    contents: Mapping[str, str] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[tuple[Record, Predictions | None]]:
         return iter(self.entries)
@@ -108,12 +109,11 @@ class RecordStore:
         final = inside(self.out, *place, short(record.key))
         home = final.parent
         new = home / f".new-{final.name}-{uuid4().hex}"
-        old = home / f".old-{final.name}-{uuid4().hex}"
         new.mkdir()
         try:
             (new / _JSON).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
             # packed: ids and patients repeat, and masks are mostly empty
-            for file, arrays in ((_ARRAYS, predictions), (_CAMS, cams), (_CORRUPTED, corrupted)):
+            for file, arrays in ((ARRAYS, predictions), (CAMS, cams), (CORRUPTED, corrupted)):
                 if arrays is not None:
                     np.savez_compressed(new / file, **vars(arrays))
             sums = "".join(f"{hash_file(path)}  {path.name}\n" for path in sorted(new.iterdir()))
@@ -121,13 +121,9 @@ class RecordStore:
             for path in new.iterdir():
                 flush(path)
             flush(new)
-            with contextlib.suppress(FileNotFoundError):
-                final.rename(old)
-            new.rename(final)
-            flush(home)
+            put_in_place(new, final)
         finally:
             shutil.rmtree(new, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
         if ok:
             shutil.rmtree(self.failed / final.name, ignore_errors=True)
         return final
@@ -163,16 +159,16 @@ class RecordStore:
 
     def predictions(self, record: Record) -> Predictions | None:
         """Return a record's predictions, or ``None`` where there are none that can be used."""
-        return _usable(lambda: self._read_predictions(record, _Held()))
+        return _usable(lambda: self._read_folder(RECORDS, short(record.key), _never).predictions(HeldArrays()))
 
     def cams(self, record: Record) -> Cams | None:
         """Return a record's Grad-CAM maps, or ``None`` where there are none that can be used."""
-        return _usable(lambda: self._read_sound(record, _CAMS, _CAMS_KINDS, Cams, problem_with_cams))
+        return _usable(lambda: self._read_sound(record, CAMS, CAMS_KINDS, Cams, problem_with_cams))
 
     def corrupted(self, record: Record) -> Corrupted | None:
         """Return what a record's network decided of spoilt images, ``None`` where nothing of it can be used."""
         return _usable(
-            lambda: self._read_sound(record, _CORRUPTED, _CORRUPTED_KINDS, Corrupted, problem_with_corrupted)
+            lambda: self._read_sound(record, CORRUPTED, CORRUPTED_KINDS, Corrupted, problem_with_corrupted)
         )
 
     def done(self, key: str) -> bool:
@@ -188,11 +184,15 @@ class RecordStore:
                 names |= {name for name in list_foreign(self.out, *place) if not name.startswith(".")}
         return sorted(names)
 
-    def read_all(self) -> Stored:
+    def read_all(self, sound: Sound | None = None) -> Stored:
         """Return all records with their predictions; what can't be used, and failures of runs that have a result, are
         named and skipped.
+
+        Args:
+            sound: which records are known to be sound, so that this is not looked into again. All files are read,
+                and their hashes compared, in any case.
         """
-        entries, problems, held = [], [], _Held()
+        entries, problems, contents, held = [], [], {}, HeldArrays()
         for place in (RECORDS, FAILED[-1:] if has_old_layout(self.out) else FAILED):
             shown = "/".join(place)
             try:
@@ -205,17 +205,22 @@ class RecordStore:
                 if name.startswith(".") or self.out.joinpath(*place, name).is_file():
                     continue
                 try:
-                    record = self._read_record(place, name)
+                    read = self._read_folder(place, name, sound or _never)
                     if place == RECORDS:
-                        entries.append((record, self._read_predictions(record, held)))
+                        entries.append((read.record, read.predictions(held)))
+                        contents[read.record.key] = read.content
                     else:
-                        problems.append(_earlier_stands(record))
+                        problems.append(_earlier_stands(read.record))
                 except (Refused, OSError) as error:
                     problems.append(plain(f"{shown}/{name[:_LONGEST_NAME]} is not used: {error}."))
-        return Stored(tuple(entries), tuple(problems))
+        return Stored(tuple(entries), tuple(problems), contents)
 
     def _read_record(self, place: Place, name: str) -> Record:
         """Return the record of a folder; raises ``Refused``, or ``OSError`` where there is none."""
+        return self._read_folder(place, name, _never).record
+
+    def _read_folder(self, place: Place, name: str, sound: Sound) -> "_Folder":
+        """Return what is read of a record's folder; raises as :meth:`_read_record`."""
         folder = self.out.joinpath(*place, name)
         if not is_own_folder(folder):
             raise Refused("it is a link or no folder" if os.path.lexists(folder) else "it is not there")
@@ -225,9 +230,12 @@ class RecordStore:
         text = self._read_file(place, name, _JSON, MAX_JSON_BYTES)
         if hash_bytes(text) != sums[_JSON]:
             raise Refused(f"{_JSON} is not as it was written")
-        for other, expected in sums.items():
-            if other != _JSON and hash_bytes(self._read_file(place, name, other, MAX_ARRAY_BYTES)) != expected:
+        arrays = None
+        for other in sorted(sums.keys() - {_JSON}):
+            data = self._read_file(place, name, other, MAX_ARRAY_BYTES)
+            if hash_bytes(data) != sums[other]:
                 raise Refused(f"{other} is not as it was written")
+            arrays = data if other == ARRAYS else arrays
         try:
             record = Record.model_validate_json(text)
         except ValidationError as error:
@@ -236,12 +244,14 @@ class RecordStore:
             raise Refused(f"it has format {record.format}, this version reads {FORMAT}; run it again")
         if _identity_hash(record) != record.key or short(record.key) != name:
             raise Refused("its key, its identity and its folder's name do not belong together")
-        wrong = problem_with_record(record)
+        content = hash_json(sums)
+        known = sound(record, content)
+        wrong = None if known else problem_with_record(record)
         if wrong:
             raise Refused(wrong)
-        if record.outcome is Outcome.OK and _ARRAYS not in sums:
+        if record.outcome is Outcome.OK and ARRAYS not in sums:
             raise Refused("it says ok but has no predictions")
-        return record
+        return _Folder(record, content, known, arrays)
 
     def _read_file(self, place: Place, name: str, file: str, limit: int) -> bytes:
         """Return a file of a record's folder, which has to be there; raises ``Refused`` with the file's name."""
@@ -252,14 +262,6 @@ class RecordStore:
         except Refused as refused:
             raise Refused(f"{file} is not read, because {refused}") from None
 
-    def _read_predictions(self, record: Record, held: "_Held") -> Predictions | None:
-        predictions = self._read_sound(record, _ARRAYS, _PREDICTIONS_KINDS, Predictions, problem_with)
-        if predictions is None:
-            return None
-        own = {field: value for field, value in record.identity.items() if field not in _OF_ONE_RUN}
-        computed = len(predictions.labels) * len(record.data.class_names) ** 2 * 8
-        return Predictions(**held.shared(vars(predictions), computed, hash_json(own)))
-
     def _read_sound(
         self,
         record: Record,
@@ -269,52 +271,42 @@ class RecordStore:
         problem: Callable[[_T, int], str | None],
     ) -> _T | None:
         """Return what a record's file of arrays holds, ``None`` without the file; refused where that is not sound."""
-        what = file.partition(".")[0]
         try:
             data = read_foreign(self.out, *RECORDS, short(record.key), file, limit=MAX_ARRAY_BYTES)
-            made = made_of(**read_arrays(data, kinds, unpacked=MAX_ARRAY_BYTES))
         except FileNotFoundError:
             return None
         except Refused as refused:
-            raise Refused(f"its {what} can't be read ({refused})") from None
+            raise Refused(f"its {file.partition('.')[0]} can't be read ({refused})") from None
+        made = made_of(**arrays_of(data, file, kinds))
         wrong = problem(made, len(record.data.class_names))
         if wrong:
             raise Refused(wrong)
         return made
 
 
-class _Held:
-    """Arrays that are held at once: counted, and those that are equal in several records held once."""
+def _never(record: Record, content: str) -> bool:
+    return False
 
-    def __init__(self) -> None:
-        self._arrays: dict[tuple[str, tuple[int, ...], str], npt.NDArray[Any]] = {}
-        self._bytes = 0
-        self._computed: dict[str, int] = {}
 
-    def shared(
-        self, arrays: Mapping[str, npt.NDArray[Any]], computed: int, row: str = ""
-    ) -> dict[str, npt.NDArray[Any]]:
-        """Return arrays, each the one that is held already where there is an equal one.
+@dataclass(frozen=True)
+class _Folder:
+    """What is read of a record's folder.
 
-        Args:
-            arrays: by name.
-            computed: bytes that what is computed of them takes, while the runs of one row are scored.
-            row: what its runs share.
+    Args:
+        record: as it was read.
+        content: a hash of the bytes of all its files.
+        known: whether it is known that record and predictions are sound.
+        arrays: the bytes of ``predictions.npz``, which have that hash; ``None`` where there is none.
+    """
 
-        Raises:
-            Refused: all together would be too large.
-        """
-        keys = {name: (array.dtype.str, array.shape, hash_bytes(array.tobytes())) for name, array in arrays.items()}
-        more = sum(arrays[name].nbytes for name, key in keys.items() if key not in self._arrays)
-        of_row = self._computed.get(row, 0) + computed
-        if self._bytes + more + of_row > MAX_HELD_BYTES:
-            raise Refused(
-                f"the records before it fill the {MAX_HELD_BYTES // 2**20} MiB that are read of one folder; "
-                "move some of them to another"
-            )
-        self._bytes += more
-        self._computed[row] = of_row
-        return {name: self._arrays.setdefault(key, arrays[name]) for name, key in keys.items()}
+    record: Record
+    content: str
+    known: bool
+    arrays: bytes | None
+
+    def predictions(self, held: HeldArrays) -> Predictions | None:
+        """Return the record's predictions, ``None`` where there are none; raises ``Refused``."""
+        return None if self.arrays is None else read_predictions(self.arrays, self.record, held, sound=self.known)
 
 
 def _usable(read: Callable[[], _T]) -> _T | None:
@@ -339,7 +331,7 @@ def _sums(out: Path, place: Place, name: str) -> dict[str, str]:
     except (Refused, OSError):
         return {}
     lines = [line.split("  ", 1) for line in text.splitlines()]
-    return {line[1]: line[0] for line in lines if len(line) == 2 and line[1] in (_JSON, _ARRAYS, _CAMS, _CORRUPTED)}
+    return {line[1]: line[0] for line in lines if len(line) == 2 and line[1] in (_JSON, ARRAYS, CAMS, CORRUPTED)}
 
 
 def _identity_hash(record: Record) -> str:

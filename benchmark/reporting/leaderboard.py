@@ -1,15 +1,16 @@
-"""The leaderboard: records in, tables and plots out. Scores are computed anew from the records each time."""
+"""The leaderboard: records in, tables and plots out. Scores are computed from the records alone."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 from benchmark.atomic_files import write_atomically
 from benchmark.errors import UserError
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.many_rows.kept_statistics import KeptStatistics
-from benchmark.records.results_folder import RECORDS, VIEW_MARK, write_guide
+from benchmark.records.results_folder import GUIDE, RECORDS, VIEW_MARK, write_guide
 from benchmark.reporting.board.board import Board, make_board
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.filters import View
@@ -20,9 +21,30 @@ from benchmark.reporting.breakdown.cross_matrix import cross_sentences
 from benchmark.reporting.ensembles import Ensembles, with_ensembles
 from benchmark.reporting.figures.head_masks import Heads
 from benchmark.reporting.figures.thumbnails import Thumbnails
+from benchmark.reporting.large_boards.beside import can_work_beside, done_beside
+from benchmark.reporting.large_boards.kept_runs import KeptRuns
 from benchmark.reporting.summary.answers import answer_lines
 from benchmark.reporting.summary.reference_rows import with_references
 from benchmark.text import plain
+
+_MANY = 100  # rows from which on a second process pays
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """How the page is written.
+
+    Args:
+        name: of its file.
+        images: ``inside`` it, so that it is one file, or files ``beside`` it, which a browser fetches when they come
+            into view.
+        guide: the file beside it that says what lies there, to which it leads; a ``README.txt`` is written, any other
+            is the caller's.
+    """
+
+    name: str = "leaderboard.html"
+    images: Literal["inside", "beside"] = "inside"
+    guide: str = GUIDE
 
 
 @dataclass(frozen=True)
@@ -30,7 +52,7 @@ class WrittenBoard:
     """A leaderboard that was written.
 
     Args:
-        page: the path of ``leaderboard.html``.
+        page: the path of the page.
         answers: the board's answer, a sentence an entry.
         board: what was written, without the rows that were not asked for.
     """
@@ -57,7 +79,9 @@ def read_board(
     Raises:
         UserError: a folder has no record at all, or an ensemble can't be made.
     """
-    stored = gather(folders)
+    kept = KeptStatistics.of_user()
+    runs = KeptRuns(kept)
+    stored = gather(folders, runs.sound)
     heads = {name: Heads(Thumbnails(folders, name)) for name in {record.data.fingerprint for record, _ in stored}}
     results = [
         evaluate(
@@ -66,16 +90,20 @@ def read_board(
             stored.cams.get(record.key),
             heads[record.data.fingerprint],
             stored.corrupted.get(record.key),
+            runs.scored_of(stored.contents[record.key]),
         )
         for record, predictions in stored
     ]
     results = [
-        replace(result, score_values={**result.score_values, **measured.get(result.record.key, {})})
+        replace(
+            result,
+            score_values={**result.score_values, **measured.get(result.record.key, {})},
+            content=stored.contents[result.record.key],
+        )
         for result in results
     ]
     if ensembles is not None:
         results = with_ensembles(results, ensembles.asked, ensembles.weights)
-    kept = KeptStatistics.of_user()
     board = with_certificates(make_board(results, stored.problems, costs, kept), folders)
     kept.tidy()
     return with_references(board, costs)
@@ -103,6 +131,7 @@ def write_leaderboard(
     say: Callable[[str], None] = lambda text: None,
     ensembles: Ensembles | None = None,
     measured: Mapping[str, Values] = MappingProxyType({}),
+    page_file: PageFile = PageFile(),
 ) -> WrittenBoard:
     """Write the tables (CSV, Markdown, LaTeX), the plots, the gallery and the interactive page of results folders.
 
@@ -114,6 +143,7 @@ def write_leaderboard(
         say: is told what is being done, a few words at a time.
         ensembles: rows that are averages of others.
         measured: by the key of a run, values of columns that were measured beside it.
+        page_file: how the page is written.
 
     Raises:
         UserError: there is no record at all, an ensemble can't be made, the view asks for what is not there, or the
@@ -126,8 +156,11 @@ def write_leaderboard(
     from benchmark.reporting.documents.tables import write_tables
     from benchmark.reporting.figures.cams import write_cam_plots
     from benchmark.reporting.figures.fonts import letters_note
+    from benchmark.reporting.figures.kept_figures import KeptFigures
     from benchmark.reporting.figures.montage import copy_montages
     from benchmark.reporting.figures.plots import write_plots  # matplotlib takes its time
+    from benchmark.reporting.page.data import Thumbnails as Pictures
+    from benchmark.reporting.page.images import write_images
     from benchmark.reporting.page.page import page
 
     folders = list(folders) or [out]
@@ -142,7 +175,8 @@ def write_leaderboard(
     if view:
         write_atomically(out / VIEW_MARK, f"A part of the board of {_shown(folders)}: {view}\n")
     else:
-        write_guide(out)
+        if page_file.guide == GUIDE:
+            write_guide(out)
         (out / VIEW_MARK).unlink(missing_ok=True)
     for folder in folders:
         copy_montages(folder, out)
@@ -151,16 +185,22 @@ def write_leaderboard(
     say("Breaking scores down")
     facts = {fingerprint: read_image_facts(folders, fingerprint) for fingerprint in fingerprints}
     breakdowns = breakdowns_of(board, facts)
+    written = out / page_file.name
+    kept = KeptFigures(KeptStatistics.of_user())
+
+    def write_what_has_images() -> None:
+        write_gallery(board, thumbnails, out, kept)
+        pictures: Pictures = write_images(thumbnails, out) if page_file.images == "beside" else thumbnails
+        write_atomically(written, page(board, pictures, breakdowns, guide="" if view else page_file.guide))
+
     say("Drawing figures")
-    write_plots(board, out)
-    write_breakdown_plots(board, breakdowns, out)
-    say("Drawing heat maps")
-    write_cam_plots(board, thumbnails, out)
-    say("Drawing the gallery")
-    write_gallery(board, thumbnails, out)
-    say("Writing tables and the page")
-    write_tables(board, out, breakdowns)
-    write_reports(reports, out)
-    page_file = out / "leaderboard.html"
-    write_atomically(page_file, page(board, thumbnails, breakdowns, guided=not view))
-    return WrittenBoard(page_file, (*cross_sentences(breakdowns.matrices), *answer_lines(board)), board)
+    with done_beside(write_what_has_images, beside=len(board.rows) >= _MANY and can_work_beside()):
+        write_plots(board, out, kept)
+        write_breakdown_plots(board, breakdowns, out)
+        say("Drawing heat maps")
+        write_cam_plots(board, thumbnails, out)
+        say("Writing tables")
+        write_tables(board, out, breakdowns)
+        write_reports(reports, out)
+        say("Drawing the gallery, writing the page")
+    return WrittenBoard(written, (*cross_sentences(breakdowns.matrices), *answer_lines(board)), board)

@@ -14,7 +14,7 @@ import psutil
 
 from benchmark.child_process import end, messages, send, start
 from benchmark.errors import UserError
-from benchmark.execution.controller import FinishedRun, Watcher
+from benchmark.execution.summary import FinishedRun, Watcher
 from benchmark.execution.worker.job import Job
 from benchmark.models.description import Model
 from benchmark.models.keep import kept_models
@@ -203,6 +203,9 @@ class Watchers:
     def event(self, job: Job, event: Mapping[str, Any]) -> None:
         self._shown.event(job, event)
         self._tracking.event(job, event)
+
+    def note(self, text: str) -> None:
+        self._shown.note(text)
 
     def ended(self, run: FinishedRun) -> None:
         self._shown.ended(run)

@@ -1,6 +1,7 @@
 """Weights & Biases: online where the user is logged in, or offline (``WANDB_MODE=offline``, then ``wandb sync``)."""
 
 import os
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ from typing import Any
 import wandb
 
 from benchmark.file_names import file_name
+from benchmark.hashing import hash_json
 from benchmark.records.outcomes import Outcome
 from benchmark.tracking.base import BoardFacts, Place, RunFacts, TrackedScore
 
-_ID = 16  # hex digits of a run's key that name it there
+_ID = 16  # hex digits of the hash that names a run or a board there
 
 
 class WandbRuns:
@@ -65,8 +67,12 @@ class WandbRuns:
         opened.finish(exit_code=0 if status == Outcome.OK else 1)
 
     def board(self, board: BoardFacts) -> None:
-        """Write the board as a run of its own: figures, scores as a table, and the tables as an artifact."""
-        opened = self._opened(None, f"{board.name}: board", board.name, {})
+        """Write the board as a run of its own: figures, scores as a table, and the tables as an artifact.
+
+        The next telling of the same folder goes on with it; boards of equal names elsewhere are runs of their own.
+        """
+        identity = hash_json(["board", platform.node(), str(self._folder.resolve())])[:_ID]
+        opened = self._opened(identity, f"{board.name}: board", board.name, {})
         columns = ["row", "score", "value", "low", "high"]
         lines = [
             [row, name, score.value, score.low, score.high]

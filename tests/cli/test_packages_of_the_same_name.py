@@ -46,7 +46,19 @@ def installed(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_its_workers_find_our_packages(project: Path) -> None:
-    words = ("--backbone", "test/good", "--plugin", "plugin.py", "--data", "images", "--out", "out", *WORDS)
+    words = (
+        "--backbone",
+        "test/good",
+        "--plugin",
+        "plugin.py",
+        "--data",
+        "images",
+        "--out",
+        "out",
+        "--seed",
+        "0",
+        *WORDS,
+    )
     planned = installed(project, *words, "--epochs", "1", "--dry-run")
     assert planned.returncode == 0, planned.stdout + planned.stderr
     done = installed(project, *words, "--epochs", "1", "--cam", "none")

@@ -60,7 +60,7 @@ def test_runs_from_python_are_those_of_the_command(tmp_path: Path) -> None:
     board = results.leaderboard()
     assert board["backbone"].tolist()[0] == "torch/baseline_cnn"
     assert board["backbone"][1:].str.startswith("no network: ").all()
-    assert results.runs["status"].tolist() == ["ok"]
+    assert results.runs[["seed", "status"]].values.tolist() == [[0, "ok"], [1, "ok"], [2, "ok"]]
     assert (out / "leaderboard.html").is_file()
     words = ["--backbone", "torch/baseline_cnn", "--data", str(source), "--recipe", "quick", "--out", str(out)]
     words += ["--device", "cpu", *(part for name, value in tiny.items() for part in ("--set", f"{name}={value}"))]
@@ -69,5 +69,7 @@ def test_runs_from_python_are_those_of_the_command(tmp_path: Path) -> None:
     assert results.cross_matrix().empty
     with pytest.raises(UserError, match="give --cross"):
         benchmark.run(["torch/baseline_cnn"], data=[source, "phantom"], out=out)
+    with pytest.raises(UserError, match="seeds = '3': give whole numbers"):
+        benchmark.run(["torch/baseline_cnn"], data=source, seeds="3", out=out)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="Unknown backbone 'torch/base'"):
         benchmark.run(["torch/base"], data=source, out=out)

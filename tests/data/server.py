@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.local_server import Answering, LocalServer
 
-class Server:
+
+class Server(LocalServer):
     """Serves ``content`` by path. ``cut`` bytes are sent of the next answer with a file; ``ranges`` notes them."""
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class Server:
         self.asked: list[str] = []
         server = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Answering):
             def do_HEAD(self):
                 self.answer(body=False)
 
@@ -28,26 +28,25 @@ class Server:
                 self.answer(body=True)
 
             def do_POST(self):
-                data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 server.asked.append(self.path)
-                answer = server.posts[self.path](json.loads(data or b"{}"))
+                answer = server.posts[self.path](json.loads(self.body() or b"{}"))
                 if isinstance(answer, str):  # go there
                     self.send_response(302)
                     self.send_header("Location", server.url + answer)
                     self.send_header("Content-Length", "0")
                     self.end_headers()
                     return
-                self.send(200, answer, "application/json")
+                self.send(200, answer)
 
             def answer(self, body):
                 path = self.path.partition("?")[0]
                 server.asked.append(path)
                 if path not in server.content:
-                    self.send(404, b"{}", "application/json")
+                    self.send(404, b"{}")
                     return
                 whole = server.content[path]
                 if whole.startswith(b"{"):
-                    self.send(200, whole if body else b"", "application/json")
+                    self.send(200, whole if body else b"")
                     return
                 asked = self.headers.get("Range")
                 if body:
@@ -67,21 +66,4 @@ class Server:
                     sent, server.cut = left[: server.cut], None
                     self.wfile.write(sent)
 
-            def send(self, status, content, kind):
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_):
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        """Stop answering, as if there were no network."""
-        self.http.shutdown()
-        self.http.server_close()
+        super().__init__(Handler)

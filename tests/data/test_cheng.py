@@ -144,7 +144,7 @@ def test_labels_are_compared_with_the_authors(cheng):
 
 def test_folds_that_part_a_patient_are_refused(cheng):
     write_folds(cheng / "cvind.mat", [1 + k % 5 for k in range(36)])
-    refused(cheng, r"cvind\.mat' parts patient MR0000 \(folds 1 and 2\)")
+    refused(cheng, r"cvind\.mat' has patient MR0000 in two folds \(1 and 2\)")
 
 
 def test_folds_of_fewer_slices_are_refused(cheng):

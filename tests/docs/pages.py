@@ -22,7 +22,7 @@ NOT_RUN = {
     "python -m benchmark --backbone timm/tf_efficientnet_lite0 --data cheng nickparvar": "downloads 1 GB",
 }
 # What a command is given beside its own words where it trains: small, and without the network.
-SMALL = "--limit 100 --epochs 1 --batch-size 8 --device cpu --cam none --weights local"
+SMALL = "--limit 100 --epochs 1 --batch-size 8 --device cpu --cam none --weights local --seed 0"
 # Words of the pages, and what takes their place. The files that remain are made by the test, under the pages' names.
 INSTEAD = {
     "--all": "--backbone torch/baseline_cnn",  # one network for all

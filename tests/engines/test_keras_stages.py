@@ -151,8 +151,9 @@ def test_a_model_that_decides_by_its_mode_is_trained_as_a_whole() -> None:
     assert "do not compute what the whole model computes" in network.stages_unverified
     assert np.isfinite(train(engine)).all()
     assert logits(engine, images()).shape == (6, CLASSES)
-    for changes in ({"trainable_from": "head"}, {"head__kind": "linear"}):
-        with pytest.raises(RunFailure, match=r"use trainable_from = 'all'|use head.kind = 'native'") as raised:
+    refused = r"use trainable_from = 'all'|use head.kind = 'native'|use optimizer.layer_decay = 1 and"
+    for changes in ({"trainable_from": "head"}, {"head__kind": "linear"}, {"optimizer__layer_decay": 0.5}):
+        with pytest.raises(RunFailure, match=refused) as raised:
             built(mode_dependent, **changes)
         assert raised.value.outcome is Outcome.UNSUPPORTED
 

@@ -46,7 +46,7 @@ class Installed:
         command = [
             sys.executable, "-m", "benchmark", "--data", str(folder / "images"), "--out", str(folder / "out"),
             "--plugin", str(folder / "plugin.py"), "--recipe", str(folder / "recipe.toml"), "--size", "16",
-            "--device", "cpu", *words,
+            "--device", "cpu", "--seed", "0", *words,
         ]  # fmt: skip
         path = os.pathsep.join([str(ROOT), str(folder / "site")])
         environment = {**os.environ, "PYTHONPATH": path, "TUMORBOARD_CACHE": str(folder / "cache")}

@@ -2,17 +2,22 @@
 
 import itertools
 import json
+import statistics
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from many_rows import KEPT, analysed, rows, told
 from scipy.stats import binomtest, norm, t
 
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate
 from benchmark.evaluation.clusters import ClusteredImages
 from benchmark.evaluation.comparison import compare, mcnemar_clustered, mcnemar_each
+from benchmark.evaluation.intervals import satterthwaite, satterthwaite_each
 from benchmark.evaluation.many_rows.kept_statistics import KeptStatistics
+from benchmark.evaluation.many_rows.spread import stdev
 from benchmark.evaluation.multiple_testing import holm
 from benchmark.evaluation.predictions import Readings
 
@@ -113,3 +118,19 @@ def test_a_cache_that_others_may_write_to_is_not_used(tmp_path: Path, monkeypatc
     kept.keep(kept.key("a"), {"value": 1}, {})
     assert kept.find(kept.key("a")) is None
     assert not list(folder.iterdir())
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=64, min_value=-1e100, max_value=1e100)
+                | st.integers(-(2**53), 2**53), min_size=2, max_size=12))  # fmt: skip
+def test_the_standard_deviation_is_that_of_the_standard_library(numbers: list[float]) -> None:
+    assert stdev(numbers) == statistics.stdev(map(float, numbers))
+
+
+def test_degrees_of_freedom_of_many_are_those_of_each() -> None:
+    draw = np.random.default_rng(0)
+    variances = draw.random((2, 300)) * (draw.random((2, 300)) > 0.3)  # some are 0
+    freedoms = draw.integers(0, 4, (2, 300)).astype(float)
+    pairs = zip(variances.T.tolist(), freedoms.T.tolist(), strict=True)
+    expected = [satterthwaite(*zip(variance, freedom, strict=True)) for variance, freedom in pairs]
+    found = satterthwaite_each((variances[0], freedoms[0]), (variances[1], freedoms[1]))
+    np.testing.assert_allclose(found, expected, rtol=1e-15)

@@ -418,3 +418,17 @@ def test_folds_are_aligned_one_after_the_other() -> None:
     assert readings.macro_f1_by_fold(images).tolist() == [1.0, pytest.approx(1 / 3)]
     assert readings.right(images).tolist() == [1, 1, 1, 0]
     assert Readings.of({"x": [folds[0]]}, images) is None
+
+
+def test_the_share_of_seeds_in_a_variance_is_that_of_a_table_of_two_ways() -> None:
+    """Scores that are a seed's effect plus a patient's: the variance of their mean is the sum of two known parts."""
+    random = np.random.default_rng(0)
+    of_seeds, of_patients = np.array([-0.02, 0.0, 0.05]), random.normal(0, 0.2, 400)
+    scores = 0.5 + of_seeds[:, None] + of_patients
+    parts = np.stack([scores, np.ones_like(scores)], axis=-1)
+    found = Bootstrap(400, 0).resample(parts).estimate(lambda sums: sums[..., 0] / sums[..., 1])
+    own, rest = of_seeds.var(ddof=1) / 3, of_patients.var(ddof=1) / 400
+    assert found.seed_variance == pytest.approx(own)
+    assert found.error**2 == pytest.approx(own + rest, rel=0.1)
+    assert found.seed_share == pytest.approx(own / (own + rest), rel=0.1)
+    assert Bootstrap(400, 0).resample(parts[:1]).estimate(lambda sums: sums[..., 0] / sums[..., 1]).seed_share == 0.0

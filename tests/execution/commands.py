@@ -37,7 +37,11 @@ def good(num_classes):
     return tiny(num_classes)
 '''
 
-WORDS = ("--recipe", "quick", "--size", "16", "--batch-size", "8", "--device", "cpu", "--checkpoint-every", "0")
+# one worker, whatever the memory that other tests leave
+WORDS = (
+    *("--recipe", "quick", "--size", "16", "--batch-size", "8", "--device", "cpu", "--checkpoint-every", "0"),
+    *("--workers", "1"),
+)
 # precision, layout and compilation chosen, so that arithmetic repeats bit for bit
 EXACT = (
     "--set", "execution.channels_last=off", "--set", "execution.compile=off", "--set", "execution.deterministic=true",
@@ -98,8 +102,9 @@ class Bench:
         return cls(images or make_images(folder / "images"), file, folder / "out")
 
     def command(self, *words: str) -> list[str]:
-        """Return the words of a command on this data, plug-in and results folder."""
+        """Return the words of a command on this data, plug-in and results folder; of seed 0 where none is named."""
         own = ("--data", str(self.images), "--plugin", str(self.plugin), "--out", str(self.out))
+        own += () if {"--seed", "--suite"} & set(words) else ("--seed", "0")
         return [sys.executable, "-m", "benchmark", *own, *WORDS, *words]
 
     def environment(self) -> dict[str, str]:

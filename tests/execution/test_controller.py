@@ -44,6 +44,6 @@ def test_a_result_that_cannot_be_used_is_never_recorded_as_ok(tmp_path: Path, sp
     executor = Claimant(plan.out, speed)
     summary = Controller(plan, request, executor, Control(), Silent()).carry_out()  # type: ignore[arg-type]
     (run,) = summary.finished
-    assert run.record.outcome is outcome
+    assert run.outcome is outcome
     expected = "What its worker stored can't be used: throughput.infer_images_per_s is 0.0."
-    assert run.record.reason == ("" if outcome is Outcome.OK else expected)
+    assert run.reason == ("" if outcome is Outcome.OK else expected)

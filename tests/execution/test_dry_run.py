@@ -1,11 +1,13 @@
 """``--dry-run``: the plan with how long it may take, and nothing done."""
 
 import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from benchmark.execution.planning.devices import driver_shows_gpu
 from benchmark.execution.planning.dry_run import Before, expected_seconds
 from benchmark.execution.planning.plan import make_plan
 from benchmark.execution.worker.step_timing import StepTimes
@@ -45,6 +47,22 @@ def test_a_dry_run_measures_each_network_once_says_what_is_wrong_and_does_nothin
     assert "\ntest/broken: error: ValueError: no such layer\n" in done.stdout
     assert "\ntest/absent: missing_dependency: Not installed: no_such_module" in done.stdout
     assert not bench.out.exists()
+
+
+@pytest.mark.skipif(driver_shows_gpu(), reason="a network for a GPU can be measured here")
+def test_on_a_cluster_it_says_whose_durations_these_are(bench: Bench) -> None:
+    pytest.importorskip("submitit")
+    cluster = bench.plugin.with_name("cluster.toml")
+    cluster.write_text("gpus = 1\n")
+    words = ("--executor", "slurm", "--cluster", str(cluster), "--backbone", "test/good", "--dry-run")
+    done = subprocess.run(
+        [word for word in bench.command(*words) if word not in ("--device", "cpu")],
+        capture_output=True, text=True, env=bench.environment(), check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Measuring" not in done.stdout
+    assert "\ntest/good: not measured: it is for a GPU, and this machine has none\n" in done.stdout
+    assert "The nodes of the cluster were not asked: all durations are those of this machine" in done.stdout
 
 
 def test_the_estimate_is_steps_and_images_times_their_pace(bench: Bench, tmp_path: Path) -> None:

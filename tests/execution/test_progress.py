@@ -5,10 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
-from benchmark.execution.controller import FinishedRun, Summary
 from benchmark.execution.planning.datasets import _progress_lines
 from benchmark.execution.planning.weights import Weights
 from benchmark.execution.progress import Display, RunProgress, Steps, clock, show_summary, tell
+from benchmark.execution.summary import EndedRun, FinishedRun, Summary
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 from benchmark.records.settings import Settings
@@ -106,7 +106,7 @@ def test_an_interruption_is_said_once_and_without_a_traceback(job: Job, tmp_path
     with Display(console, total=2) as display:
         display.started(job, 1)
         display.ended(run)
-    show_summary(console, Summary((run,), 2, (), interrupted=True), tmp_path / "leaderboard.html")
+    show_summary(console, Summary((EndedRun.of(run),), 2, (), interrupted=True), tmp_path / "leaderboard.html")
     text = said.getvalue()
     assert "torch/tiny, seed 0: stopped after epoch 2 (" in text
     assert text.count("go on from") == 1
@@ -154,7 +154,7 @@ def test_the_summary_shows_rows_reasons_and_where_the_board_is(job: Job, tmp_pat
     said = io.StringIO()
     bad = a_record(Outcome.OOM).model_copy(update={"reason": "Out of memory [/red]; use less."})
     finished = (FinishedRun(job, a_record(), 0.9, kept=False), FinishedRun(job, bad, None, kept=False))
-    summary = Summary(finished, 3, ("A problem.",), interrupted=True)
+    summary = Summary(tuple(map(EndedRun.of, finished)), 3, ("A problem.",), interrupted=True)
     show_summary(Console(file=said, width=400), summary, tmp_path / "leaderboard.html")
     text = said.getvalue()
     assert "0.900" in text
@@ -176,7 +176,9 @@ def test_folds_are_named_in_every_line_and_in_the_summary(job: Job, tmp_path) ->
             rows.append(FinishedRun(one, a_record(), 0.9 - fold / 10, kept=False))
             display.started(one, fold)
             display.ended(rows[-1])
-    show_summary(console, Summary(tuple(rows), 2, (), interrupted=False), tmp_path / "leaderboard.md")
+    show_summary(
+        console, Summary(tuple(map(EndedRun.of, rows)), 2, (), interrupted=False), tmp_path / "leaderboard.md"
+    )
     lines = [line.rstrip() for line in output.getvalue().splitlines() if line.strip()]
     assert lines[0] == "Run 1 of 2: torch/tiny, seed 0, fold 1 of 5 on a processor"
     assert lines[3].startswith("torch/tiny, seed 0, fold 2 of 5: ok, macro-F1 0.700")
@@ -185,7 +187,8 @@ def test_folds_are_named_in_every_line_and_in_the_summary(job: Job, tmp_path) ->
 
 
 def test_exit_codes(job: Job) -> None:
-    good, bad = FinishedRun(job, a_record(), 0.9, False), FinishedRun(job, a_record(Outcome.ERROR), None, False)
+    good = EndedRun.of(FinishedRun(job, a_record(), 0.9, False))
+    bad = EndedRun.of(FinishedRun(job, a_record(Outcome.ERROR), None, False))
     assert Summary((good,), 1, (), False).exit_code == 0
     assert Summary((good, bad), 2, (), False).exit_code == 1
     assert Summary((good,), 1, ("the board could not be written",), False).exit_code == 1

@@ -16,12 +16,13 @@ from benchmark.errors import UserError
 from benchmark.execution.executors.place import Silence
 from benchmark.execution.executors.worker_process import WorkerProcess
 from benchmark.execution.planning import side_by_side
-from benchmark.execution.planning.side_by_side import worker_environments
+from benchmark.execution.planning.side_by_side import largest_first, worker_environments
 from benchmark.execution.worker.job import Job, worker_environment
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Predictions, Record
 from benchmark.records.store import RecordStore
 from tests.execution.commands import GOOD, Bench, make_images
+from tests.execution.samples import a_run
 from tests.execution.test_job import a_job
 
 PLUGIN = (
@@ -71,8 +72,43 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(side_by_side, "usable_cpus", lambda: 8)
 
 
-def test_on_a_processor_auto_is_one_worker_and_a_number_shares_the_cores(cores: None) -> None:
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    there = SimpleNamespace(available=13 * 2**30)
+    monkeypatch.setattr(side_by_side.psutil, "virtual_memory", lambda: there)
+    return there
+
+
+def test_on_a_processor_auto_is_two_workers_and_a_number_shares_the_cores(
+    cores: None, memory: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = {"OMP_NUM_THREADS": "4", "TF_NUM_INTRAOP_THREADS": "4"}
+    assert worker_environments("auto", jobs(5, "cpu")) == (half, half)
+    assert worker_environments("auto", jobs(1, "cpu")) == ({},)
+    fixed = {"precision": "float32", "channels_last": "off", "compile": "off", "deterministic": True}
+    exact = a_run().recipe.with_values({f"execution.{name}": value for name, value in fixed.items()})
+    assert worker_environments("auto", [*jobs(5, "cpu"), a_job(Path("out"), recipe=exact)]) == ({},)
+    memory.available = 11 * 2**30
     assert worker_environments("auto", jobs(5, "cpu")) == ({},)
+    memory.available = 13 * 2**30
+    monkeypatch.setattr(side_by_side, "usable_cpus", lambda: 1)
+    assert worker_environments("auto", jobs(5, "cpu")) == ({},)
+
+
+def test_of_one_librarys_networks_the_largest_comes_first() -> None:
+    sizes = {"keras/small": 1, "keras/large": 9, "timm/small": 2, "timm/large": 8}
+    planned = [
+        job.model_copy(update={"backbone": job.backbone.model_copy(update={"library": name.partition("/")[0]})})
+        for name in ("keras/small", "timm/small", "keras/large", "timm/large")
+        for job in [a_job(Path("out"), backbone=name)]
+    ]
+    ordered = [job.run.backbone for job in largest_first(planned, sizes)]
+    assert ordered == ["keras/large", "keras/small", "timm/large", "timm/small"]
+    followed = [*planned, a_job(Path("out"), init_from=planned[0].key)]
+    assert largest_first(followed, sizes) == tuple(followed)
+
+
+def test_a_number_of_workers_shares_the_cores(cores: None) -> None:
     assert worker_environments(1, jobs(5, "cpu")) == ({},)
     assert worker_environments(3, jobs(5, "cpu")) == ({"OMP_NUM_THREADS": "2", "TF_NUM_INTRAOP_THREADS": "2"},) * 3
     assert len(worker_environments(8, jobs(2, "cpu"))) == 2  # never more workers than runs

@@ -13,17 +13,18 @@ import numpy as np
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.execution.controller import Controller, Summary
+from benchmark.execution.controller import Controller
 from benchmark.execution.executors.base import Control
-from benchmark.execution.executors.shares import shares
 from benchmark.execution.executors.slurm import SlurmExecutor, slurm_executor
 from benchmark.execution.executors.slurm_element import ElementJobs
-from benchmark.execution.executors.slurm_jobs import folder_of, submitted_jobs
+from benchmark.execution.executors.slurm_jobs import folder_of, shares, submitted_jobs
 from benchmark.execution.executors.slurm_queue import SlurmQueue
 from benchmark.execution.planning.cluster import Cluster
+from benchmark.execution.planning.further_seeds import further_seeds
 from benchmark.execution.planning.plan import Plan, make_plan
 from benchmark.execution.planning.request import Request
 from benchmark.execution.status import status_of
+from benchmark.execution.summary import Summary
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
@@ -206,9 +207,9 @@ def test_a_job_that_ends_without_a_word_is_a_row_that_says_what_must_be_shared(
     plan, request = planned(images, tmp_path)
     summary = carried_out(plan, request, Scripted(state))
     [run] = summary.finished
-    assert run.record.outcome is outcome
-    assert f"Slurm ended its job 1_0 ({state}) before it wrote a word" in run.record.reason
-    assert "on a file system that all machines of the cluster share" in run.record.reason
+    assert run.outcome is outcome
+    assert f"Slurm ended its job 1_0 ({state}) before it wrote a word" in run.reason
+    assert "on a file system that all machines of the cluster share" in run.reason
 
 
 class Interrupting(Scripted):
@@ -227,10 +228,10 @@ def test_a_job_that_saves_nothing_turn_after_turn_is_a_row_that_says_so(
 ) -> None:
     plan, request = planned(images, tmp_path)
     [run] = carried_out(plan, request, Interrupting("RUNNING", "FAILED")).finished
-    assert run.record.outcome is Outcome.TIMEOUT
-    assert "give a longer time_limit" in run.record.reason
+    assert run.outcome is Outcome.TIMEOUT
+    assert "give a longer time_limit" in run.reason
     [run] = carried_out(plan, request, Interrupting("RUNNING", "CANCELLED")).finished
-    assert run.record.outcome is Outcome.INTERRUPTED
+    assert run.outcome is Outcome.INTERRUPTED
 
 
 def test_a_job_that_is_put_into_the_queue_again_is_waited_for(images: Path, cache: Path, tmp_path: Path) -> None:
@@ -239,7 +240,7 @@ def test_a_job_that_is_put_into_the_queue_again_is_waited_for(images: Path, cach
     control = Control()
     summary = carried_out(plan, request, queue, control)
     assert len(queue.submitted) == 1
-    assert summary.finished[0].record.reason.startswith("Slurm ended its job 1_0 (FAILED)")
+    assert summary.finished[0].reason.startswith("Slurm ended its job 1_0 (FAILED)")
 
 
 def test_the_users_wish_to_stop_reaches_the_queue(images: Path, cache: Path, tmp_path: Path) -> None:
@@ -358,7 +359,7 @@ def test_jobs_do_their_runs_and_one_that_fails_is_a_row(images: Path, cache: Pat
     told: list[str] = []
     summary = carried_out(plan, request, queue, watcher=Silent(lambda event: told.append(str(event.get("event")))))
     assert queue.arrays == [2], "an element for each backbone of a plug-in, in one array"
-    ends = [(run.job.run.backbone, run.record.outcome) for run in summary.finished]
+    ends = [(run.job.run.backbone, run.outcome) for run in summary.finished]
     assert ends == [("test/good", Outcome.OK)] * 2 + [("test/crashing", Outcome.CRASHED)] * 2
     good = [stored(plan, run.job.key) for run in summary.finished[:2]]
     assert [record.provenance["runs_before_in_process"] for record in good] == [0, 1], "they shared a worker"
@@ -389,7 +390,7 @@ def test_a_job_that_is_told_of_its_end_saves_and_goes_on_in_its_next_turn(
 
     summary = carried_out(plan, request, queue, watcher=Silent(on_event))
     [run] = summary.finished
-    assert run.record.outcome is Outcome.OK, logs(cache)
+    assert run.outcome is Outcome.OK, logs(cache)
     record = stored(plan, run.job.key)
     assert record.provenance["resumed_from_epoch"] >= 2
     assert [epoch.epoch for epoch in record.history] == list(range(1, 7))
@@ -414,7 +415,7 @@ def test_once_saves_and_a_command_that_left_is_followed_by_one_that_waits(
         plan, request, LocalQueue(), control,
         Silent(lambda event: control.finish() if event.get("epoch", 0) >= 2 else None),
     )  # fmt: skip
-    assert [run.record.outcome for run in stopped.finished] == [Outcome.INTERRUPTED]
+    assert [run.outcome for run in stopped.finished] == [Outcome.INTERRUPTED]
     assert stopped.interrupted
 
     queue = LocalQueue()
@@ -422,6 +423,25 @@ def test_once_saves_and_a_command_that_left_is_followed_by_one_that_waits(
     assert left.finished == ()
     done = carried_out(plan, request, queue)
     [run] = done.finished
-    assert run.record.outcome is Outcome.OK
+    assert run.outcome is Outcome.OK
     assert stored(plan, run.job.key).provenance["resumed_from_epoch"] >= 2
     assert queue.arrays == [1]
+
+
+@pytest.mark.slow
+def test_seeds_follow_when_the_queue_has_done_the_first(images: Path, cache: Path, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    from tests.execution.local_queue import LocalQueue
+
+    plan, request = planned(images, tmp_path, epochs=1, detach=True)
+    queue = LocalQueue()
+    assert carried_out(plan, request, queue).finished == ()
+    assert further_seeds(plan, request).jobs == (), "nothing is known of the first yet"
+    waiting = replace(request, detach=False)
+    assert carried_out(plan, waiting, queue).exit_code == 0
+    further = further_seeds(plan, request)
+    assert [job.run.seed for job in further.jobs] == [1, 2]
+    assert carried_out(further, request, queue).finished == ()
+    done = carried_out(further, waiting, queue)
+    assert [(run.job.run.seed, run.record.outcome) for run in done.finished] == [(1, Outcome.OK), (2, Outcome.OK)]
+    assert queue.arrays == [1, 1], "both seeds go into one job, and are submitted once"

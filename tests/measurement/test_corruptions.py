@@ -12,11 +12,13 @@ from benchmark.data.dataset import DataSet, Split
 from benchmark.draws.corruptions import CORRUPTIONS, corrupt, shown_cells
 from benchmark.draws.randomness import image_numbers
 from benchmark.engines.base import BuildSpec
+from benchmark.evaluation.temperature import softmax
 from benchmark.measurement.corruptions import predict_corrupted
 from benchmark.recipe import load_recipe
 from benchmark.records.outcomes import RunFailure
 from benchmark.records.store import RecordStore
 from benchmark.training.feature_store import FeatureStore
+from benchmark.training.views import mirrored
 from tests.execution.commands import Bench, make_images
 from tests.execution.test_continuing import PLUGIN
 from tests.training.softmax_engine import SoftmaxEngine
@@ -40,7 +42,8 @@ class Watched(SoftmaxEngine):
         self.seen: list[Any] = []
         recipe = load_recipe("default").with_values({"optimizer.name": "sgd", "size": SIZE})
         kernel = np.random.default_rng(1).normal(0, 1, (48, 3)).astype(np.float32)
-        weights = {"kernel": kernel, "bias": np.zeros(3, np.float32)}
+        bias = -0.5 * kernel.sum(axis=0)  # so that grey of middle brightness has no class, and decisions differ
+        weights = {"kernel": kernel, "bias": bias}
         backbone = Backbone("numpy/softmax", "numpy", lambda num_classes: weights, input_size=SIZE)
         self.build(BuildSpec(backbone, recipe, 3, SIZE, None, 0))
 
@@ -80,6 +83,20 @@ def test_pixels_are_those_of_the_definition_kept_or_not(tmp_path: Path, coloured
     logits = decided.fetch([decided.forward(decided.normalize(expected))])[0]
     assert (corrupted.decisions.reshape(-1) == logits.argmax(axis=1)).all()
     assert corrupted.image_ids.tolist() == data.image_ids[split.test].tolist()
+
+
+@pytest.mark.parametrize("flips", ["horizontal", "all"])
+def test_spoilt_images_are_read_by_the_views_of_the_recipe(flips: Any) -> None:
+    data, split = data_set()
+    engine, facts, corrupted = read(data, split, names=("motion",), flips=flips)
+    spoilt = np.concatenate([corrupt(data.pixels[split.test], image_numbers(data.image_ids[split.test]), "motion", s)
+                             for s in range(1, 6)])  # fmt: skip
+    expected = np.mean([softmax(engine.fetch([engine.forward(engine.normalize(view))])[0])
+                        for view in (spoilt, *mirrored(spoilt, flips))], axis=0)  # fmt: skip
+    assert (corrupted.decisions.reshape(-1) == expected.argmax(axis=1)).all()
+    assert facts.pictures == len(spoilt), "a picture counts once, however many views it has"
+    alone = read(data, split, names=("motion",))[2]
+    assert (alone.decisions != corrupted.decisions).any()
 
 
 def test_seven_corruptions_take_25_passes(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from benchmark.hashing import hash_file
-from benchmark.models.answers import Seen
 from benchmark.models.description import Calibration, Input, Model, TrainingImages
+from benchmark.models.seen import Seen
 from tests.execution.samples import a_record
 
 UNIT = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "scale": 1 / 255, "channel_order": "rgb"}

@@ -143,7 +143,7 @@ def test_images_unlike_those_of_training_get_no_decision(bench: Bench, tmp_path:
         assert said in odd["warning"]
     assert rows["broken.png"]["decision"] == ""
     assert "can't be read" in rows["broken.png"]["warning"]
-    assert "No decision for 1 images" in done.stdout
+    assert "No decision, as unlike the training images (see 'warning'): 1." in done.stdout
     assert "label" not in rows["usual.jpg"]
 
 
@@ -320,5 +320,5 @@ def test_an_export_that_computes_something_else_is_not_kept(
     with pytest.raises(UserError, match=r"by up to 0\.01 on 24 images \(at most 0\.001 is allowed\), 0 decisions"):
         export.export_model(folder, "torchscript", whole=True)
     assert Model.read(folder).exports == before
-    with pytest.raises(UserError, match="is a torch network, which has no tflite"):
+    with pytest.raises(UserError, match="is a network of torch, which has no tflite"):
         export.export_model(folder, "tflite", whole=True)

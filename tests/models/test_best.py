@@ -1,7 +1,9 @@
 """Which models are left when the board is written, and what their cards then say."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmark.errors import UserError
@@ -69,6 +71,18 @@ def test_where_the_best_row_has_none_the_others_stay(tmp_path: Path, runs: list[
     weak = kept(tmp_path, runs[0])
     assert settle_models(tmp_path, board(tmp_path)) == []
     assert kept_models(tmp_path) == [weak]
+
+
+def test_none_is_called_the_best_where_no_row_is_better_than_guessing(tmp_path: Path) -> None:
+    record, predictions = Study().run(WEAK)
+    assert predictions is not None
+    draws = np.random.default_rng(0).dirichlet(np.ones(4), len(predictions.labels))
+    RecordStore(tmp_path).write(record, replace(predictions, probabilities=draws.astype(np.float32)))
+    folder = kept(tmp_path, record)
+    made = board(tmp_path)
+    assert [row.guessed for row in made.rows] == [True]
+    assert settle_models(tmp_path, made) == []
+    assert kept_models(tmp_path) == [folder]
 
 
 def test_a_model_of_another_version_or_of_no_run_of_the_board_is_left_alone(

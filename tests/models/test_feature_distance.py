@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.errors import UserError
 from benchmark.evaluation.calibration import reliability
-from benchmark.evaluation.temperature import cross_entropy, fit_temperature, scaled
-from benchmark.models.feature_distance import NEIGHBOUR, TrainingFeatures
+from benchmark.evaluation.temperature import cross_entropy, fit_temperature, scaled, softmax
+from benchmark.models.feature_distance import FILE, NEIGHBOUR, TrainingFeatures
 
 
 def around(place: list[float], count: int, seed: int) -> np.ndarray:
@@ -47,13 +48,39 @@ def test_they_are_read_as_they_were_kept(tmp_path: Path) -> None:
     np.testing.assert_allclose(again.distances(some), kept.distances(some), atol=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"features": np.ones(12, np.float16)}, r"shape \(12,\)"),
+        ({"features": np.ones((0, 3), np.float16)}, r"shape \(0, 3\)"),
+        ({"features": np.ones((4, 3), np.float64)}, "dtype float64"),
+        ({"features": np.full((4, 3), np.nan, np.float16)}, "not all finite"),
+        ({"trained_on": np.zeros((2, 5), np.uint8)}, r"shape \(2, 5\)"),
+        ({"trained_on": np.zeros(8, np.uint8)}, r"shape \(8,\)"),
+    ],
+)
+def test_arrays_of_other_shapes_are_refused(tmp_path: Path, changes: dict[str, np.ndarray], said: str) -> None:
+    from safetensors.numpy import save_file
+
+    sound = {"features": np.ones((4, 3), np.float16), "trained_on": np.zeros((2, 8), np.uint8)}
+    save_file({**sound, **changes}, tmp_path / FILE)
+    with pytest.raises(UserError, match=f"can't be read .*{said}.*keep the model anew"):
+        TrainingFeatures.load(tmp_path, 0.5)
+
+
+def test_features_of_another_network_are_refused() -> None:
+    kept = TrainingFeatures.of(around([1, 0, 0], 50, 0), around([1, 0, 0], 20, 1))
+    with pytest.raises(UserError, match=r"gives 2 features of an image, and features\.safetensors holds 3"):
+        kept.distances(around([1, 0], 5, 2))
+
+
 def drawn(temperature: float, count: int = 4000) -> tuple[np.ndarray, np.ndarray]:
     """Return labels drawn from logits at a temperature, and the softmax of the logits themselves."""
     generator = np.random.default_rng(0)
     logits = 3 * generator.standard_normal((count, 3))
-    true = scaled(np.exp(logits) / np.exp(logits).sum(1, keepdims=True), temperature)
+    true = softmax(logits, temperature)
     labels = (generator.random(count)[:, None] > true.cumsum(axis=1)).sum(axis=1)
-    return labels.astype(np.int64), np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return labels.astype(np.int64), softmax(logits)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])

@@ -6,7 +6,8 @@
 ``make`` writes records of simulated runs through the record store, valid and with their arrays, into a results
 folder: for each row a backbone of its own, seven of twelve pretrained, so that there are two blocks. Given again with
 more rows or seeds it adds what is not there yet. ``time`` runs the command in a process of its own and prints its
-seconds, its peak memory and the sizes of what it wrote; with ``--profile`` it runs under cProfile and prints the
+seconds, its peak memory and the sizes of what it wrote; what is in the user's cache is found there, so name an empty
+one (``TUMORBOARD_CACHE``) to have all computed. With ``--profile`` it runs under cProfile and prints the
 functions that take most.
 """
 
@@ -15,6 +16,7 @@ import os
 import pstats
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -52,14 +54,33 @@ def make(out: Path, rows: range, seeds: int, images: int) -> None:
                 store.write(record, predictions)
 
 
+def watch_memory(pid: int, memory: list[float], ended: threading.Event) -> None:
+    """Note in MiB what a process and its children hold together, what they share counted once, until it has ended."""
+    while not ended.wait(0.5):
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            texts = [Path(f"/proc/{each}/smaps_rollup").read_text() for each in (str(pid), *children)]
+        except OSError:  # one has ended meanwhile, or this is no Linux
+            continue
+        lines = [line for text in texts for line in text.splitlines() if line.startswith("Pss:")]
+        memory.append(sum(int(line.split()[1]) for line in lines) / 1024)
+
+
 def timed(out: Path, profile: Path | None) -> None:
     """Run the command on a results folder, and print what it took and what it wrote."""
     before = time.time()
     under = [] if profile is None else ["-m", "cProfile", "-o", str(profile)]
     child = subprocess.Popen([sys.executable, *under, "-m", "benchmark", "leaderboard", str(out)])
+    memory: list[float] = [0.0]
+    ended = threading.Event()
+    watch = threading.Thread(target=watch_memory, args=(child.pid, memory, ended))
+    watch.start()
     _, status, used = os.wait4(child.pid, 0)
-    print(f"{time.time() - before:.1f} s, {used.ru_utime + used.ru_stime:.1f} s of processor, peak "
-          f"{used.ru_maxrss / 1024:.0f} MiB, exit code {os.waitstatus_to_exitcode(status)}")  # fmt: skip
+    took = time.time() - before
+    ended.set()
+    watch.join()
+    print(f"{took:.1f} s, {used.ru_utime + used.ru_stime:.1f} s of processor, peak {used.ru_maxrss / 1024:.0f} MiB "
+          f"of a process, {max(memory):.0f} MiB of all, exit code {os.waitstatus_to_exitcode(status)}")  # fmt: skip
     for path in sorted(out.iterdir()):
         if path.is_file() and path.stat().st_mtime >= before - 1:
             print(f"{path.stat().st_size / 1e6:8.2f} MB  {path.name}")

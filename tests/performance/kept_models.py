@@ -5,7 +5,9 @@
 Of each model in a results folder: it is read by a script that imports its library alone (``tests/models/outside``),
 written for every target that its framework has, and asked about images in memory. Printed are the largest difference
 of a probability to the model's own, for the script and for each export, and the median over rounds of predict's speed
-over the pipeline's, both measured in one process, in turns.
+over the pipeline's, both measured in one process, in turns. Predict is all but starting its process: images in memory
+of the network's own size are hashed and looked at, read by the network, their features compared with the training
+images', and the tables written.
 """
 
 import argparse
@@ -20,28 +22,30 @@ import numpy as np
 
 from benchmark.errors import UserError
 from benchmark.evaluation.temperature import scaled
+from benchmark.export_targets import TARGETS
 from benchmark.models.ask import in_child
 from benchmark.models.description import Model
 from benchmark.models.export import export_model, proof_pixels
 from benchmark.models.keep import kept_models
-from benchmark.models.targets import TARGETS
 
 OUTSIDE = Path(__file__).parents[1] / "models" / "outside"
 _SPEED = """
 import json, os, sys, time
 import numpy as np
-from functools import partial
 from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.models.description import Model
 from pathlib import Path
 shut_out_other_framework(Model.read(Path(sys.argv[1])).engine)
 from benchmark.evaluation.temperature import softmax
-from benchmark.models.images import AskedImage
-from benchmark.models.load import load
+from benchmark.cli.predict import write
+from benchmark.models.answers import answers
+from benchmark.models.load import as_asked, load
 loaded, count, rounds = load(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 engine, size = loaded.engine, loaded.model.input.size
 pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
-images = [AskedImage(str(number), partial(np.copy, image)) for number, image in enumerate(pixels)]
+images = as_asked(pixels, loaded.class_names)
+def predict():
+    write(answers([(loaded.model, loaded.ask(images))], images), None, [loaded.model], Path(sys.argv[4]))
 def pipeline():
     for start in range(0, count, 32):
         batch = np.ascontiguousarray(pixels[start : start + 32])
@@ -50,12 +54,12 @@ def timed(call):
     begun = time.perf_counter()
     call()
     return count / (time.perf_counter() - begun)
-pipeline(); loaded.ask(images)
+pipeline(); predict()
 pairs = []
 for number in range(rounds):
-    turns = [("pipeline", pipeline), ("ask", lambda: loaded.ask(images))]
+    turns = [("pipeline", pipeline), ("predict", predict)]
     speeds = dict((name, timed(call)) for name, call in (turns if number % 2 else reversed(turns)))
-    pairs.append((speeds["ask"], speeds["pipeline"]))
+    pairs.append((speeds["predict"], speeds["pipeline"]))
 print(json.dumps(pairs))
 sys.stdout.flush()
 os._exit(0)
@@ -87,48 +91,59 @@ def own_probabilities(folder: Path, model: Model, pixels: np.ndarray, temporary:
     return np.load(temporary / "own.npz")["probabilities"]
 
 
+def report_files(folder: Path, model: Model) -> None:
+    """Print sizes, who reads it, and each export."""
+    sizes = {name: (folder / name).stat().st_size / 1e6 for name in model.files}
+    print(f"{model.backbone.name}: {', '.join(f'{name} {size:.2f} MB' for name, size in sizes.items())}")
+    pixels = proof_pixels(model, None)
+    with tempfile.TemporaryDirectory() as temporary:
+        own = own_probabilities(folder, model, pixels, Path(temporary))
+        there = read_outside(folder, model, pixels, Path(temporary))
+    # ours are at the model's temperature; back to 1, as theirs are
+    difference = np.abs(there - scaled(own, 1 / model.calibration.temperature)).max()
+    print(f"  read by its library alone: {difference:.2g} on {len(pixels)} images", flush=True)
+    for target in TARGETS:
+        for whole in (False, True):
+            name = f"{target}{' whole' if whole else ''}"
+            try:
+                made = export_model(folder, target, whole=whole).export
+            except UserError as error:
+                print(f"  {name}: {error}", flush=True)
+                continue
+            told = f"{made.largest_difference:.2g}, {made.changed_decisions} decisions, {made.latency_p50_ms:.2f} ms"
+            print(f"  {name}: {told}", flush=True)
+
+
+def report_speed(folder: Path, name: str, images: int, rounds: int) -> None:
+    """Print predict's speed beside the pipeline's."""
+    with tempfile.TemporaryDirectory() as temporary:
+        words = [sys.executable, "-c", _SPEED, str(folder), str(images), str(rounds), temporary]
+        done = subprocess.run(words, check=True, capture_output=True, text=True)
+    pairs = np.array(json.loads(done.stdout.splitlines()[-1]))
+    ratios = pairs[:, 0] / pairs[:, 1]
+    print(
+        f"  {name}: predict {np.median(pairs[:, 0]):.0f} img/s, pipeline {np.median(pairs[:, 1]):.0f} img/s, median "
+        f"ratio {np.median(ratios):.3f} ({ratios.min():.3f} to {ratios.max():.3f}, {rounds} rounds)",
+        flush=True,
+    )
+
+
 def main() -> None:
     """Report on each model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path)
-    parser.add_argument("--images", type=int, default=512, help="images of a round")
+    parser.add_argument("--images", type=int, default=2048, help="images of a round")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", default="", help="how the names of the models' folders begin")
+    parser.add_argument("--speed", action="store_true", help="measure predict's speed alone")
     options = parser.parse_args()
     for kept in kept_models(options.results):
         folder = kept.resolve()
-        if options.only and not folder.name.startswith(options.only):
-            continue
-        model = Model.read(folder)
-        sizes = {name: (folder / name).stat().st_size / 1e6 for name in model.files}
-        print(f"{model.backbone.name}: {', '.join(f'{name} {size:.2f} MB' for name, size in sizes.items())}")
-        pixels = proof_pixels(model, None)
-        with tempfile.TemporaryDirectory() as temporary:
-            own = own_probabilities(folder, model, pixels, Path(temporary))
-            there = read_outside(folder, model, pixels, Path(temporary))
-        # ours are at the model's temperature; back to 1, as theirs are
-        difference = np.abs(there - scaled(own, 1 / model.calibration.temperature)).max()
-        print(f"  read by its library alone: {difference:.2g} on {len(pixels)} images", flush=True)
-        for target in TARGETS:
-            for whole in (False, True):
-                try:
-                    made = export_model(folder, target, whole=whole).export
-                except UserError as error:
-                    print(f"  {target}{' whole' if whole else ''}: {error}", flush=True)
-                    continue
-                said = (
-                    f"{made.largest_difference:.2g}, {made.changed_decisions} decisions, {made.latency_p50_ms:.2f} ms"
-                )
-                print(f"  {target}{' whole' if whole else ''}: {said}", flush=True)
-        words = [sys.executable, "-c", _SPEED, str(folder), str(options.images), str(options.rounds)]
-        done = subprocess.run(words, check=True, capture_output=True, text=True)
-        pairs = np.array(json.loads(done.stdout.splitlines()[-1]))
-        ratios = pairs[:, 0] / pairs[:, 1]
-        print(
-            f"  predict {np.median(pairs[:, 0]):.0f} img/s, pipeline {np.median(pairs[:, 1]):.0f} img/s, median "
-            f"ratio {np.median(ratios):.3f} ({ratios.min():.3f} to {ratios.max():.3f}, {options.rounds} rounds)",
-            flush=True,
-        )
+        if folder.name.startswith(options.only):
+            model = Model.read(folder)
+            if not options.speed:
+                report_files(folder, model)
+            report_speed(folder, model.backbone.name, options.images, options.rounds)
 
 
 if __name__ == "__main__":

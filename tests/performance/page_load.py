@@ -1,6 +1,7 @@
 """How large ``leaderboard.html`` is, and how long a browser takes to load it.
 
     python tests/performance/page_load.py [--rows 12] [--images 1311] [--repeats 7] [--keep DIR]
+    python tests/performance/page_load.py --page results/boards/nickparvar-v1-128px/leaderboard.html
 
 The board is of simulated runs, each image with a thumbnail of noise (which JPEG keeps larger than any scan), the half
 of them with a heat map. Timed is headless Chromium, in a new page each time: until the table can be used, and until
@@ -92,7 +93,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1311)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="Leave the page there.")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="Load this page, and make none.")
     options = parser.parse_args()
+    if options.page:
+        print(f"{options.page}: {options.page.stat().st_size / 1e6:.1f} MB")
+        time_loading(options.page.resolve(), options.repeats)
+        return
     with tempfile.TemporaryDirectory() as folder:
         out = options.keep or Path(folder)
         out.mkdir(parents=True, exist_ok=True)

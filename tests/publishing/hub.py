@@ -2,11 +2,11 @@
 
 import base64
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.local_server import Answering, LocalServer
 
 
-class Hub:
+class Hub(LocalServer):
     """Holds one repository once it was made; ``asked`` notes requests, ``refuses`` a status for every commit."""
 
     def __init__(self, **files: bytes) -> None:
@@ -18,12 +18,12 @@ class Hub:
         self.token = ""
         hub = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Answering):
             def do_GET(self):
                 path = self.path.partition("?")[0]
                 hub.asked.append(f"GET {path}")
                 if not hub.made:
-                    self.send(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
+                    self.send(404, {"error": "Repository not found"}, headers={"X-Error-Code": "RepoNotFound"})
                 elif "/tree/" in path:
                     self.send(200, [{"type": "file", "path": name, "size": len(data), "oid": "0" * 40}
                                     for name, data in hub.files.items()])  # fmt: skip
@@ -32,7 +32,7 @@ class Hub:
                     self.send(200, {"id": "me/board", "sha": "1" * 40, "siblings": names})
 
             def do_POST(self):
-                data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                data = self.body()
                 path = self.path.partition("?")[0]
                 hub.asked.append(f"POST {path}")
                 hub.token = self.headers.get("Authorization", "")
@@ -63,24 +63,4 @@ class Hub:
                 else:
                     self.send(404, {"error": f"no {path}"})
 
-            def send(self, status, content, headers=None):
-                body = json.dumps(content).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                for name, value in (headers or {}).items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        """Stop answering, as if there were no network."""
-        self.http.shutdown()
-        self.http.server_close()
+        super().__init__(Handler)

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -158,6 +159,9 @@ def test_the_site_has_its_images_beside_it(published):
     assert f'"images/{pictures[0].name}"' in page
     assert "/9j/" not in page  # no JPEG within it
     assert not (published / "leaderboard.html").exists()
+    linked = re.findall(r'href="([^"#]+)"', page.partition("</nav>")[0])
+    assert "README.md" in linked
+    assert [name for name in linked if not (published / name).is_file()] == []
     assert (published / "thumbnails").is_dir()
     card = (published / "README.md").read_text()
     assert card.startswith("---\nlicense: ")

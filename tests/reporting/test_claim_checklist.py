@@ -8,6 +8,10 @@ import numpy as np
 from simulated import FOUR, Study
 
 from benchmark.data import SplitOptions, audit_data, make_splits
+from benchmark.records.record import CamFacts
+from benchmark.reporting.breakdown.breakdowns import Breakdowns
+from benchmark.reporting.breakdown.strata import Facet, Strata
+from benchmark.reporting.documents.claim_checklist import report
 from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.leaderboard import read_board
 from tests.data.test_splits import cohort
@@ -120,3 +124,51 @@ def test_the_flow_of_cases_says_who_is_left_out_and_why(results: Callable[..., P
     assert found["Missing data"].startswith("3 images that could not be read")
     assert found["Testing on external data"] == "Tested on all images of clinic B."
     assert found["Evaluation on internal data"] == "*not recorded*"
+
+
+def test_what_is_told_of_training_is_of_every_run_of_a_row(results: Callable[..., Path]) -> None:
+    runs = []
+    for number, study in enumerate(SMALL.in_folds(2)):
+        record, predictions = study.run(FOUR[0])
+        assert record.cam is None
+        cam = CamFacts(stage="conv3", method="grad-cam", images=90 + number)
+        timings = record.timings.model_copy(update={"total_s": 60.0 * (1 + number)})
+        changes = {"best_epoch": 4 + number, "cam": cam, "timings": timings}
+        runs.append((record.model_copy(update=changes), predictions))
+    found = answers(results(runs))
+    assert found["Selection of the final model"].endswith("validation images (4 to 5 of 10)")
+    assert found["Explainability"] == "Grad-CAM at stage conv3, 181 maps of test images by 2 runs"
+    assert found["Device and time"].endswith(", 1.5 minutes a run (mean of 2)")
+    assert "decoupled decay yes" in found["Details of the training approach"], "what AdamW does unasked"
+
+
+def test_limitations_are_the_doubts_and_not_the_methods(results: Callable[..., Path]) -> None:
+    found = answers(results([SMALL.run(reader) for reader in FOUR[:2]]))
+    limits = found["Limitations"]
+    assert "One seed: the ranks are of these trained models, not of these backbones." in limits
+    assert "The images were not audited." in limits
+    assert "paired bootstrap" not in limits
+    assert "No patient is on both sides" not in limits
+    three = [SMALL.run(FOUR[0], seed) for seed in (0, 1, 2)]
+    found = answers(results([*three, SMALL.run(FOUR[1])]))
+    assert "Training was repeated with up to 3 seeds, in 1 of 2 rows." in found["Robustness or sensitivity analysis"]
+    assert "Wrong in every row, by some seed" in found["Failure analysis"]
+
+
+def test_a_test_set_of_another_source_has_its_own_labels(results: Callable[..., Path]) -> None:
+    data = cohort(patients=60)
+    audit = audit_data(data, make_splits(data, SplitOptions(kind="slice", folds=(1,)))[0])
+    assert answers(results([SMALL.run(FOUR[0], audit=audit)]))["Annotation of the test set"].startswith("As that of")
+    audit = audit.model_copy(update={"notes": ("tested on all images of clinic B",)})
+    found = answers(results([SMALL.run(FOUR[0], audit=audit)]))
+    assert found["Annotation of the test set"].startswith("The labels of the source that tests")
+
+
+def test_strata_that_are_known_are_subgroups(results: Callable[..., Path]) -> None:
+    out = results([SMALL.run(FOUR[0])])
+    board = read_board(out)
+    (group,) = {row.block.comparison_group for row in board.rows}
+    strata = Strata(board.rows, (FOUR[0].name,), (Facet("lesion area", (), (), 0), Facet("scanner", (), (), 0)), ())
+    text = report(board, Breakdowns(strata={group: strata}))
+    assert "By class, and by lesion area, scanner (strata.csv) (" in text
+    assert "Compared by scanner in strata.csv." in text

@@ -8,6 +8,7 @@ import pytest
 from simulated import FOUR, Study
 
 from benchmark.reporting.board.columns import COLUMNS, all_columns, in_output, in_section
+from benchmark.reporting.breakdown import budget, corruptions, cross_matrix, strata
 from benchmark.reporting.documents.latex import latex
 from benchmark.reporting.documents.markdown import markdown
 from benchmark.reporting.documents.tables import write_tables
@@ -72,6 +73,11 @@ def test_the_dictionary_tells_every_column_of_every_csv_file(results) -> None:
         head = (out / name).read_text(encoding="utf-8").splitlines()[0].split(",")
         assert set(head) <= told
         assert len(head) == len(set(head))
+
+
+@pytest.mark.parametrize("table", [budget, corruptions, cross_matrix, strata])
+def test_every_column_of_parts_of_a_row_has_a_sentence(table) -> None:
+    assert [name for name, meaning in table.COLUMNS.items() if not re.fullmatch(r".+\.", meaning)] == []
 
 
 def test_latex_has_the_columns_that_say_so(results) -> None:

@@ -62,6 +62,9 @@ def test_rows_stand_beside_the_baseline_in_table_file_and_figure(tmp_path: Path,
     (own,) = (each for each in found if each["corruption"] == "all" and each["backbone"] == weak.name)
     assert float(own["corruption_error"]) == 1
     assert own["n_images"] == str(25 * STUDY.data.n_test)
+    with (tmp_path / "columns.csv").open(encoding="utf-8") as stream:
+        told = {line["column"] for line in csv.DictReader(stream) if line["file"] == "corruptions.csv"}
+    assert told == set(found[0])
     cells = [line for line in found if line["corruption"] == "blur" and line["backbone"] == weak.name]
     errors = [float(line["error"]) for line in cells[:5]]
     assert errors == sorted(errors)
@@ -137,7 +140,7 @@ def test_decisions_that_can_not_be_are_named_and_left_out(tmp_path: Path, change
     record, predictions, corrupted = spoilt(STUDY, FOUR[0], ("blur",))
     store(tmp_path, (record, predictions, replace(corrupted, **changes)))
     board = read_board(tmp_path)
-    assert any("decided of spoilt images can't be read" in text for text in board.problems)
+    assert any("The decisions of spoilt images of record" in text for text in board.problems)
     assert robustness_of(board.comparison_groups()[0]) is None
 
 

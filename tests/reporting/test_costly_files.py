@@ -12,7 +12,8 @@ import pytest
 from foreign import BAD, GOOD, OTHER, folder_of, sealed, suite, used
 from simulated import FOUR, Study
 
-from benchmark.records.store import MAX_ARRAY_BYTES, RecordStore
+from benchmark.records.record_arrays import MAX_ARRAY_BYTES
+from benchmark.records.store import RecordStore
 from benchmark.reporting.figures.thumbnails import read_thumbnails, thumbnail_path
 from tests.watching import watched
 
@@ -155,7 +156,7 @@ def test_what_never_ends(kind: str, place: str, tmp_path: Path, tables_of_the_go
 def test_many_records_that_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each within its bounds; of all together, what fits into the bound of a folder."""
     monkeypatch.setattr(
-        "benchmark.records.store.MAX_HELD_BYTES", 2 * sum(array.nbytes for array in vars(GOOD[1]).values())
+        "benchmark.records.record_arrays.MAX_HELD_BYTES", 2 * sum(array.nbytes for array in vars(GOOD[1]).values())
     )
 
     for seed in range(12):

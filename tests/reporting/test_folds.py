@@ -10,6 +10,8 @@ from simulated import FOUR, Study
 from sklearn.metrics import brier_score_loss, f1_score
 
 from benchmark.records.outcomes import Outcome
+from benchmark.reporting.board.reproduce import command_of
+from benchmark.reporting.leaderboard import read_board
 
 SMALL = Study(patients=24, slices=2)
 FIRST, SECOND = FOUR[:2]
@@ -118,11 +120,21 @@ def test_seeds_of_folds_are_trainings_with_a_spread(tables) -> None:
     assert row["n_runs"] == 6
     assert row["macro_f1"] == pytest.approx(np.mean(scores))
     assert row["macro_f1_sd"] == pytest.approx(np.std(scores, ddof=1))
-    assert "Seeds are resampled too." in text
+    spread = f"{np.std(scores, ddof=1):.3f}"
+    assert f"Seeds are resampled too: macro-F1 varies over them by {spread} (standard deviation)" in text
+
+
+def test_a_latency_that_a_slow_fold_lacks_is_not_the_mean_of_the_others(tables) -> None:
+    quick, slow = (fold.run(FIRST) for fold in SMALL.in_folds(2))
+    lacking = slow[0].throughput.model_copy(update={"latency_p50_ms": 90.0, "latency_p95_ms": None})
+    by_run, board, _ = tables([quick, (slow[0].model_copy(update={"throughput": lacking}), slow[1])])
+    assert by_run["latency_p95_ms"].notna().tolist() == [True, False]
+    assert board["latency_p50_ms"].item() == pytest.approx(by_run["latency_p50_ms"].mean())
+    assert np.isnan(board["latency_p95_ms"].item())
 
 
 def test_a_patient_in_several_folds_is_one_cluster(tables) -> None:
-    """Slice folds part patients; their interval rests on patients all the same."""
+    """Folds by slice have a patient on both sides; their interval rests on patients all the same."""
     runs = []
     for fold in SMALL.in_folds(2, "slice"):
         record, predictions = fold.run(FIRST)
@@ -140,3 +152,14 @@ def test_folds_are_compared_by_the_corrected_t_test(tables, tmp_path: Path) -> N
     pairs = pd.read_csv(tmp_path / "comparisons.csv")
     assert pairs["p_nadeau_bengio"].between(0, 1).all()
     assert pairs["p_mcnemar"].between(0, 1).all()
+
+
+def test_the_command_of_a_row_does_all_its_folds_though_several_commands_made_them(results) -> None:
+    typed = "python -m benchmark --all --data scans.zip --split folds --folds {} --epochs 3"
+    folds = SMALL.in_folds(3)
+    runs = [fold.run(FIRST, provenance={"command": typed.format(k + 1)}) for k, fold in enumerate(folds)]
+    begin = f"python -m benchmark --backbone {FIRST.name} --seed 0 --folds"
+    (row,) = read_board(results(runs[:2])).rows
+    assert command_of(row) == f"{begin} 1,2 --data scans.zip --split folds --epochs 3 --rerun"
+    (row,) = read_board(results(runs)).rows
+    assert command_of(row) == f"{begin} all --data scans.zip --split folds --epochs 3 --rerun"

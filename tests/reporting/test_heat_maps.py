@@ -246,12 +246,30 @@ def test_a_long_gallery_takes_several_sheets_and_old_ones_go(tmp_path: Path) -> 
     assert "gallery_2" not in (tmp_path / "gallery.md").read_text()
 
 
+def test_of_near_copies_the_gallery_draws_one_with_their_number(tmp_path: Path) -> None:
+    record, predictions = replace(STUDY, grouped=False).run(FOUR[1])
+    assert predictions is not None
+    missed = predictions.parts == "test"
+    missed &= (predictions.probabilities.argmax(axis=1) == 2) & (predictions.labels != 2)
+    alike = np.flatnonzero(missed)[:3]
+    assert len(alike) == 3
+    groups = predictions.groups.astype("<U8")
+    groups[alike] = "alike"
+    RecordStore(tmp_path).write(record, replace(predictions, groups=groups))
+    write_gallery(read_board(tmp_path), {}, tmp_path)
+    drawn, text = (tmp_path / "gallery.svg").read_text(), (tmp_path / "gallery.md").read_text()
+    assert drawn.count("and 2 near-copies") == 1
+    assert drawn.count("missed by 1 of 1 rows") == missed.sum() - 2
+    assert "Of near-copies the first is drawn" in text
+    assert all(f"| {name} |" in text for name in predictions.image_ids[alike])
+
+
 def test_without_a_negative_class_the_gallery_shows_what_is_wrong(tmp_path: Path) -> None:
     study = replace(STUDY, classes=("glioma", "meningioma", "pituitary"), negative_class=None)
     RecordStore(tmp_path).write(*study.run(FOUR[0]))
     write_gallery(read_board(tmp_path), {}, tmp_path)
     text = (tmp_path / "gallery.md").read_text()
-    assert "are wrong by at least one of 1 row" in text
+    assert "are read as another class by the row" in text
     assert "Wrong by torch/baseline\\_cnn" in text or "Wrong by torch/baseline_cnn" in text
 
 

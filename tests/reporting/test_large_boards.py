@@ -15,6 +15,8 @@ from benchmark.reporting.board.drawn_rows import MOST_DRAWN, drawn_note, drawn_r
 from benchmark.reporting.documents.gallery import write_gallery
 from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.figures.plots import write_plots
+from benchmark.reporting.figures.speed import draw_speed
+from benchmark.reporting.figures.style import figure
 from benchmark.reporting.leaderboard import read_board
 from benchmark.reporting.page.page import page
 from benchmark.reporting.summary.answers import answer_lines
@@ -92,3 +94,13 @@ def test_the_page_has_all_rows_in_its_table_and_details_of_the_best(board: Board
     opened = set(re.findall(r'class="pick" data-key="(\w+)"', text))
     opened |= {key for key, _, cells in further if any("pick" in shown for _, shown in cells)}
     assert opened == {row["key"] for row in data["rows"]}
+
+
+def test_one_row_alone_in_its_look_is_a_point_among_many(board: Board) -> None:
+    rows = [row for row in board.rows if row.values["library"] == "timm" and row.values["n_runs"]][:MOST_DRAWN]
+    other = max((row for row in board.rows if row.values["library"] == "keras_cv"), key=lambda row: -row.macro_f1)
+    device = {"speed_block": "cpu", "infer_images_per_s": 1.0}  # the slowest, so that it is not on the front
+    with figure() as made:
+        draw_speed(made, [*rows, replace(other, values={**other.values, **device})])
+    points = [collection for collection in made.axes[0].collections if len(collection.get_offsets()) == 1]
+    assert any(collection.get_offsets()[0, 0] == 1.0 for collection in points)

@@ -174,6 +174,21 @@ def test_speeds_measured_beside_other_programs_are_marked(tables) -> None:
     assert "(1.0)." in marked
 
 
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_deterministic_runs_with_different_numbers_of_threads_are_told(tables, deterministic: bool) -> None:
+    chosen = {"channels_last": "off", "compile": "off", "precision": "float32"}
+    recipe = Recipe(epochs=3, execution={"deterministic": deterministic, **chosen})
+    runs = []
+    for threads, reader in (("1", FIRST), ("4 (as asked)", TWELVE[2])):
+        record, predictions = SMALL.run(reader, recipe=recipe)
+        network = record.network.model_copy(update={"execution": {"threads": threads}})
+        runs.append((record.model_copy(update={"network": network}), predictions))
+    text = "Deterministic runs were computed with different numbers of threads"
+    assert text not in tables(runs[:1])[2]
+    (told,) = [line for line in tables(runs)[2].splitlines() if text in line] or [""]
+    assert (bool(told), " with 1" in told, " with 4" in told) == (deterministic,) * 3
+
+
 def test_markdown_says_what_a_reader_must_know(tables) -> None:
     _, _, text = tables([SMALL.run(FIRST)])
     assert "Research software, not for clinical use." in text
@@ -287,7 +302,14 @@ def test_rows_that_cannot_be_told_apart_share_a_rank(tables, tmp_path: Path) -> 
 
 def test_three_seeds_are_resampled(tables) -> None:
     _, _, text = tables(SMALL.run(reader, seed) for reader in FOUR[:2] for seed in (0, 1, 2))
-    assert "Seeds are resampled too." in text
+    assert "Seeds are resampled too: macro-F1 varies over them by " in text
+
+
+def test_rows_with_one_seed_and_with_three_are_told_apart(tables) -> None:
+    three = [SMALL.run(reader, seed) for reader in FOUR[:2] for seed in (0, 1, 2)]
+    _, _, text = tables([*three, SMALL.run(replace(FOUR[1], name="torch/other", skill=2.0))])
+    assert "Seeds are resampled too, in 2 of 3 rows: macro-F1 varies over them by " in text
+    assert "One seed in 1 of 3 rows: the ranks are of these trained models, not of these backbones." in text
 
 
 def test_a_row_that_might_have_been_guessed_says_what_it_was_trained_on(tables) -> None:

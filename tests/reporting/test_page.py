@@ -1,5 +1,6 @@
 """leaderboard.html as a reader meets it: offline, in a real browser."""
 
+import base64
 import io
 import os
 import re
@@ -149,6 +150,15 @@ def test_sorts_filters_and_opens_the_images_of_a_cell(html: Path, browser: Any) 
         assert view.locator(f".chosen-row .cell-images {kind}").count() == int(wrong.inner_text())
 
     view.click("button:has-text('Columns')")
+    assert view.evaluate(  # the last of many entries can be scrolled to, and stands on the menu's own ground
+        """() => {
+            const menu = document.querySelector('.dt-button-collection');
+            const last = [...menu.querySelectorAll('button')].at(-1);
+            last.scrollIntoView({ block: 'nearest' });
+            const [outer, inner] = [menu, last].map((each) => each.getBoundingClientRect());
+            return inner.top >= outer.top && inner.bottom <= outer.bottom;
+        }"""
+    )
     view.click(".dt-button-collection button:has-text('MCC')")
     assert view.locator("table.board thead th", has_text="MCC").is_visible()
     visit.assert_well()
@@ -464,6 +474,37 @@ def test_everything_is_inside(html: Path) -> None:
     assert "<link" not in text
     assert "<script src" not in text
     assert len(text) < 4_000_000  # the libraries are packed
+
+
+def test_two_comparison_groups_of_the_same_images(tmp_path: Path, browser: Any) -> None:
+    """Each picture stands in the page once and is seen in both; landmarks have names of their own."""
+    for study in (STUDY, replace(STUDY, split="slice", leaks=("patients are not kept apart",))):
+        record, predictions, cams = explained(study, FOUR[0], finds=True)
+        RecordStore(tmp_path).write(record, predictions, cams)
+    data = images_of(predictions, record.data.fingerprint)
+    write_thumbnails(data, range(len(data)), tmp_path)
+    kept = read_thumbnails(tmp_path, record.data.fingerprint)
+    text = page(read_board(tmp_path), {record.data.fingerprint: kept})
+    for jpeg in kept.values():
+        assert text.count(base64.b64encode(jpeg).decode("ascii")) == 1
+    (tmp_path / "two.html").write_text(text, encoding="utf-8")
+    visit = Visit(browser, tmp_path / "two.html")
+    galleries = visit.view.locator(".panel", has=visit.view.locator("h3:has-text('Gallery')"))
+    assert galleries.count() == 2
+    for gallery in galleries.all():
+        assert gallery.locator("li img").count() == gallery.locator("li").count() > 0
+    labels = visit.view.eval_on_selector_all(
+        "[role=region]", "(all) => all.map((one) => one.getAttribute('aria-label'))"
+    )
+    assert len(labels) > 10
+    assert len(set(labels)) == len(labels)
+    visit.assert_well()
+
+
+def test_every_link_beside_the_page_leads_to_a_file(html: Path) -> None:
+    linked = re.findall(r'href="([^"#]+)"', html.read_text(encoding="utf-8").partition("</nav>")[0])
+    assert {"leaderboard.md", "columns.csv", "report.md", "gallery.md", "README.txt"} <= set(linked)
+    assert [name for name in linked if not (html.parent / name).is_file()] == []
 
 
 def test_twelve_rows_on_1311_images_stay_below_9_mb(results) -> None:

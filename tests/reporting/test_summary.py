@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from simulated import FOUR, TWELVE, Study
+from simulated import CLASSES, FOUR, TWELVE, Reader, Study
 
 from benchmark.evaluation.label_errors import likely_label_errors
+from benchmark.records.record import Predictions, Record
 from benchmark.reporting.board.board import Board
+from benchmark.reporting.board.pairs import row_pairs
+from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.leaderboard import read_board
 from benchmark.reporting.summary.answers import across_blocks, answer_lines, answers
 from benchmark.reporting.summary.doubts import Level, doubts
@@ -43,6 +46,9 @@ def test_the_answer_follows_from_the_rows(board: Board) -> None:
     assert f" {least} of 225" in said["Fewest missed tumours"]
     scratch = max((row for row in board.rows if not row.block.pretrained), key=lambda row: row.macro_f1)
     assert str(scratch.values["backbone"]) in said["Best from scratch"]
+    tied = [pair for pair in row_pairs(board, scratch.block.name).of(scratch) if not pair.better]
+    assert len(tied) == 1
+    assert f"Not significantly worse: {tied[0].names[1]} (" in said["Best from scratch"]
     assert "Simulated images" not in said
 
 
@@ -64,6 +70,44 @@ def test_pretraining_is_asked_of_one_network_where_it_stands_in_both_blocks(boar
 def test_simulated_images_are_no_ground_to_choose_by(results: Callable[[Any], Path]) -> None:
     lines = answer_lines(read_board(results(Study().run(reader) for reader in FOUR)))
     assert lines[0] == "Simulated images: this is a demonstration; do not choose a backbone by it."
+
+
+def blind(reader: Reader, seed: int) -> tuple[Record, Predictions]:
+    """Return a run whose answers have nothing to do with the images."""
+    record, predictions = REAL.run(reader)
+    assert predictions is not None
+    draws = np.random.default_rng(seed).dirichlet(np.ones(len(CLASSES)), len(predictions.labels))
+    return record, replace(predictions, probabilities=draws.astype(np.float32))
+
+
+def test_where_every_row_guesses_none_is_named(results: Callable[[Any], Path]) -> None:
+    out = results([blind(FOUR[0], 0), blind(FOUR[3], 2)])
+    board = read_board(out)
+    assert all(row.guessed for row in board.rows)
+    assert answer_lines(board) == ["Best row: none; no row is shown to be better than guessing."]
+    write_tables(board, out)
+    first = (out / "leaderboard.md").read_text().partition("\n## ")[0]
+    assert "**Best row** none; no row is shown to be better than guessing." in first
+    assert not any(reader.name in first for reader in FOUR)
+
+
+def test_rows_that_can_not_be_ranked_are_no_answer_and_say_why(results: Callable[[Any], Path]) -> None:
+    record, predictions = REAL.run(FOUR[0])
+    fell = record.model_copy(update={"weights": record.weights.model_copy(update={"fell_back": True})})
+    (line,) = answer_lines(read_board(results([(fell, predictions), blind(FOUR[3], 2)])))
+    assert line == (
+        "Best row: none. Better than guessing, but not to be ranked: torch/baseline_cnn (the pretrained "
+        "weights could "
+        "not be had)."
+    )
+
+
+def test_the_answer_of_a_leaking_split_says_so_first(results: Callable[[Any], Path]) -> None:
+    leaking = replace(REAL, leaks=("90 test images are of 12 patients who have training images too",))
+    lines = answer_lines(read_board(results([leaking.run(FOUR[0])])))
+    assert lines[0].startswith("Leaking split: ")
+    assert "all scores here are too high" in lines[0]
+    assert "(from random weights; the split leaks)" in lines[2]
 
 
 def test_a_light_for_each_doubt(board: Board, results: Callable[[Any], Path]) -> None:

@@ -217,6 +217,12 @@ def test_wandb_offline(tracked_board: WrittenBoard, monkeypatch: pytest.MonkeyPa
     assert summary["test/macro_f1_low"] < summary["test/macro_f1"] < summary["test/macro_f1_high"]
     assert any(record.artifact.type == "model" for record in records)
     assert list((out / "wandb").glob("*/files/media/images/plot_confusion_matrices_*.png"))
+    tell(tracked_board, "wandb=some-project")
+    boards = [path.name for path in (out / "wandb").glob("offline-run-*/run-*.wandb")
+              if any(record.WhichOneof("record_type") == "run" and record.run.display_name.endswith(": board")
+                     for record in wandb_records(path))]  # fmt: skip
+    assert len(boards) == 2
+    assert len(set(boards)) == 1, "told again, it is the same run"
 
 
 def test_a_run_is_told_while_it_goes_on_and_trackers_that_fail_cost_a_sentence(tmp_path: Path) -> None:

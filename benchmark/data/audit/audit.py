@@ -243,7 +243,8 @@ def _shortcuts(probe: tuple[ProbeRow, ...]) -> Iterator[Finding]:
             yield Finding(
                 level="warning",
                 text=f"trivial features ({best.features}) predict {what} with balanced accuracy "
-                f"{best.balanced_accuracy:.2f} (chance {best.chance:.2f}): a network may win in the same way",
+                f"{best.balanced_accuracy:.2f} (chance {best.chance:.2f}): a network may use them in place of "
+                "the tumour",
             )
 
 

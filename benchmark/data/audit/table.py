@@ -50,9 +50,10 @@ def near_sentences(audit: Audit) -> list[str]:
     if kinds is None:
         return []
     connected = (
-        f"{audit.near.groups} groups of near-duplicates, {kinds.groups_unturned} where turned and mirrored images do "
-        f"not count; outside test {kinds.beside_direct + kinds.beside_chained} images show a slice of the test part, "
-        f"{kinds.beside_direct} by a direct pair and {kinds.beside_chained} by a chain of others only"
+        f"{audit.near.groups} groups of near-duplicates ({kinds.groups_unturned} if turned and mirrored images do "
+        f"not count); outside test, {kinds.beside_direct + kinds.beside_chained} images show a slice of the test "
+        f"part: {kinds.beside_direct} are near-duplicates of a test image, {kinds.beside_chained} are connected with "
+        "one only through other images"
     )
     if not kinds.pairs:
         return [f"{connected}."]

@@ -140,8 +140,11 @@ def is_grey(pixels: npt.NDArray[np.uint8]) -> bool:
 
 def hash_pixels(pixels: npt.NDArray[np.uint8]) -> bytes:
     """Return the SHA-256 of native pixels with their shape; grey stored as RGB equals grey."""
-    if pixels.ndim == 3 and is_grey(pixels):
-        pixels = pixels[:, :, 0]
+    return hash_grey_or_colour(pixels[:, :, 0] if pixels.ndim == 3 and is_grey(pixels) else pixels)
+
+
+def hash_grey_or_colour(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Return what :func:`hash_pixels` does for an image that is of shape (H, W) where it has no colour."""
     digest = hashlib.sha256(repr(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.digest()

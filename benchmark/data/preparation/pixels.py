@@ -152,6 +152,8 @@ def resized(pixels: Pixels, size: int, rule: Resize) -> Pixels:
     Returns:
         Shape (size, size) or (size, size, 3).
     """
+    if pixels.shape[:2] == (size, size):  # as Pillow leaves it, without two copies
+        return pixels
     return np.asarray(_fitted(Image.fromarray(pixels), size, rule, _RESAMPLE), dtype=np.uint8)
 
 

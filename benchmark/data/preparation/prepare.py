@@ -8,7 +8,6 @@ resize rule. Each appears whole or not at all.
 import contextlib
 import hashlib
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from benchmark.data.preparation.pixels import Resize
 from benchmark.data.sources import open_source
 from benchmark.data.sources.base import Source
 from benchmark.errors import UserError
+from benchmark.file_names import file_name
 
 FORMAT = 3  # raised by hand when the same source would be prepared otherwise
 SIZES = (8, 4096)
@@ -58,7 +58,8 @@ def open_dataset(
     label = Path(spec).name if isinstance(spec, str) else type(source).__name__
     root = cache_root(cache)
     require_own(root)
-    home = root / "data" / f"{_plain(label)}-{key[:16]}"
+    name = file_name(label, longest=40).strip("-.") or "images"
+    home = root / "data" / f"{name}-{key[:16]}"
     folder = home / f"{size}-rgb-{resize}"
     if not folder.exists():
         with locked(home):
@@ -92,10 +93,6 @@ def load_prepared(folder: Path) -> DataSet:
 
 def _silent(done: int, total: int) -> None:
     pass
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:40] or "images"
 
 
 def _prepare(task: Task, home: Path, folder: Path, progress: Progress) -> None:

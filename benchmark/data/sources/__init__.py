@@ -1,7 +1,7 @@
 """Sources: where images come from. :func:`open_source` turns what a user wrote into one."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from benchmark.data.sources.base import Source
 from benchmark.errors import UserError, nearest
@@ -9,17 +9,35 @@ from benchmark.errors import UserError, nearest
 if TYPE_CHECKING:
     from benchmark.data.sources.tree import FileTree
 
-__all__ = ["Source", "is_named", "is_plain_tree", "open_source"]
+__all__ = ["Kind", "Source", "is_plain_tree", "kind_of", "open_source"]
 
 EMBEDDED = "phantom"
+Kind = Literal["named", "absent", "manifest", "tree", "other"]
 
 
-def is_named(spec: str) -> bool:
+def _is_named(spec: str) -> bool:
     """Return whether what a user wrote is a name of data, embedded or elsewhere, rather than a path."""
     from benchmark.data.sources import remote
 
     known = spec == EMBEDDED or spec in remote.KNOWN_SETS
     return known or (remote.is_remote(spec) and not Path(spec).expanduser().exists())
+
+
+def kind_of(spec: str) -> Kind:
+    """Return what a user's words stand for: data by name, nothing, a manifest, a folder or zip file, another file."""
+    path = Path(spec).expanduser()
+    if _is_named(spec):
+        return "named"
+    return _kind_of_path(path) if path.exists() else "absent"
+
+
+def _kind_of_path(path: Path) -> Literal["manifest", "tree", "other"]:
+    from benchmark.data.sources.manifest_table import MANIFESTS
+
+    kind = path.suffix.lower()
+    if path.is_file() and kind in MANIFESTS:
+        return "manifest"
+    return "tree" if path.is_dir() or kind == ".zip" else "other"
 
 
 def open_source(spec: str) -> Source:
@@ -41,12 +59,13 @@ def open_source(spec: str) -> Source:
         from benchmark.data.sources.phantom import PhantomSource
 
         return PhantomSource(seed=0)
-    if is_named(spec):
+    kind = kind_of(spec)
+    if kind == "named":
         from benchmark.data.sources.remote.base import PublishedSource
 
         fetched = remote.fetch(spec)
         return PublishedSource(_of_path(fetched.path, str(fetched.path)), fetched)
-    if not path.exists():
+    if kind == "absent":
         names = (EMBEDDED, *remote.KNOWN_SETS)
         raise UserError(
             f"Data source '{spec}' does not exist.{nearest(spec, names)} Give the path of a folder, a .zip file or a "
@@ -59,13 +78,12 @@ def _of_path(path: Path, spec: str) -> Source:
     from benchmark.data.sources.cheng import ChengSource
     from benchmark.data.sources.folder import FolderSource
     from benchmark.data.sources.manifest import ManifestSource
-    from benchmark.data.sources.manifest_table import MANIFESTS
     from benchmark.data.sources.tree import FileTree
 
-    kind = path.suffix.lower()
-    if kind in MANIFESTS and path.is_file():
+    kind = _kind_of_path(path)
+    if kind == "manifest":
         return ManifestSource(path)
-    if not path.is_dir() and kind != ".zip":
+    if kind == "other":
         raise UserError(f"Data source '{spec}' is neither a folder, a .zip file nor a manifest (.csv, .parquet).")
     tree = FileTree(path)
     table = _manifest_in(tree.files)

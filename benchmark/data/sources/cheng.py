@@ -163,6 +163,6 @@ def _check_folds(items: list[Item], shown: str) -> None:
             continue
         if home.setdefault(item.group, item.fold) != item.fold:
             raise UserError(
-                f"'{shown}' parts patient {item.group} (folds {home[item.group]} and {item.fold}): "
+                f"'{shown}' has patient {item.group} in two folds ({home[item.group]} and {item.fold}): "
                 "these folds are not by patient; remove that file to use the author's own."
             )

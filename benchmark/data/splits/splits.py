@@ -309,5 +309,5 @@ def find_leaks(data: DataSet, training: Positions, test: Positions) -> tuple[str
         parted = np.isin(data.groups[test], data.groups[training])
         if parted.any():
             patients = len(np.unique(data.groups[test[parted]]))
-            leaks.append(f"{patients} patients of {parted.sum()} test images have training images too")
+            leaks.append(f"{parted.sum()} test images are of {patients} patients who have training images too")
     return tuple(leaks)

@@ -115,10 +115,12 @@ class KerasNetwork:
         return self.stages.span(self.first_trainable, len(self.stages.names))
 
     def learning_rate_factors(self, rule: Optimizer) -> dict[int, float]:
-        """Return the learning rates' factors by the variables' ids; none where stages can't be told apart."""
+        """Return the learning rates' factors by the variables' ids; none, which is 1, where stages can't be told
+        apart: a rule that would need them is refused.
+        """
+        factors = stage_factors(rule, len(self.stages.names))
         if not self.stages.separable:
             return {}
-        factors = stage_factors(rule, len(self.stages.names))
         stages = zip(self.stages.singles(), factors, strict=True)
         return {id(weight): factor for model, factor in stages for weight in model.weights}
 

@@ -1,6 +1,6 @@
-"""A Keras network on TensorFlow, in inference mode, for another runtime: SavedModel, TensorFlow Lite."""
+"""A Keras network on TensorFlow, in inference mode, for another runtime: SavedModel, TensorFlow Lite, ONNX."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from benchmark.dependencies import how_to_install
 from benchmark.engines.base import ExportedGraph, NotKept
 
 INPUT, OUTPUT = "images", "outputs"
+OPSET = 18  # of ONNX
+
+Compute = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 
 
 class ExportedNetwork(tf.Module):  # type: ignore[misc]  # TensorFlow is not typed here
@@ -40,52 +44,63 @@ class ExportedNetwork(tf.Module):  # type: ignore[misc]  # TensorFlow is not typ
             return {OUTPUT: tf.nn.softmax(given / graph.temperature) if graph.whole else given}
 
         kind = tf.uint8 if graph.whole else tf.float32
-        signature = [tf.TensorSpec((None, size, size, 3), kind, name=INPUT)]
-        self.serve = tf.function(compute, input_signature=signature, autograph=False)
+        self.signature = [tf.TensorSpec((None, size, size, 3), kind, name=INPUT)]
+        self.serve = tf.function(compute, input_signature=self.signature, autograph=False)
 
 
 def export(target: str, path: Path, network: ExportedNetwork) -> None:
     """Write a network, whose batch is free.
 
     Args:
-        target: ``savedmodel`` (a folder) or ``tflite`` (a file).
-        path: where to.
+        target: one of :data:`WRITERS`.
+        path: where to; a folder for ``savedmodel``, else a file.
         network: what is written.
 
     Raises:
-        NotKept: TensorFlow can't write it.
+        NotKept: TensorFlow can't write it, or what would is not installed.
     """
+    if target not in WRITERS:
+        raise NotKept(f"TensorFlow has no export to {target}")
     try:
-        if target == "savedmodel":
-            tf.saved_model.save(network, str(path), signatures={"serving_default": network.serve})
-        elif target == "tflite":
-            function = network.serve.get_concrete_function()
-            # without the module that holds them, variables become constants: as variables they are lost in the file
-            converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
-            converter.experimental_enable_resource_variables = False
-            path.write_bytes(converter.convert())
-        else:
-            raise NotKept(f"TensorFlow has no export to {target}")
-    except NotKept:
-        raise
-    except Exception as error:  # the converter raises many kinds
+        WRITERS[target](network, path)
+    except ImportError as error:
+        missing = error.name or target
+        raise NotKept(f"{target} needs {missing}: {how_to_install([missing])}") from error
+    except Exception as error:  # the converters raise many kinds
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise NotKept(f"TensorFlow can't export it to {target} ({reason})") from error
 
 
-def run(target: str, path: Path) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]:
-    """Return what computes a written file without the code of the network.
+def _write_savedmodel(network: ExportedNetwork, path: Path) -> None:
+    tf.saved_model.save(network, str(path), signatures={"serving_default": network.serve})
 
-    Raises:
-        NotKept: it can't be read.
-    """
-    if target == "savedmodel":
-        read = tf.saved_model.load(str(path))
 
-        def serve(inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-            return np.asarray(read.signatures["serving_default"](tf.constant(inputs))[OUTPUT])
+def _write_tflite(network: ExportedNetwork, path: Path) -> None:
+    function = network.serve.get_concrete_function()
+    # without the module that holds them, variables become constants: as variables they are lost in the file
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    converter.experimental_enable_resource_variables = False
+    path.write_bytes(converter.convert())
 
-        return serve
+
+def _write_onnx(network: ExportedNetwork, path: Path) -> None:
+    import tf2onnx
+
+    tf2onnx.convert.from_function(
+        network.serve, input_signature=network.signature, opset=OPSET, output_path=str(path)
+    )
+
+
+def _savedmodel(path: Path) -> Compute:
+    read = tf.saved_model.load(str(path))
+
+    def serve(inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        return np.asarray(read.signatures["serving_default"](tf.constant(inputs))[OUTPUT])
+
+    return serve
+
+
+def _tflite(path: Path) -> Compute:
     interpreter = tf.lite.Interpreter(model_path=str(path))
 
     def compute(inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -99,3 +114,13 @@ def run(target: str, path: Path) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.
         return outputs
 
     return compute
+
+
+# What TensorFlow writes, by the names of :data:`benchmark.export_targets.TARGETS`.
+WRITERS: Mapping[str, Callable[[ExportedNetwork, Path], None]] = {
+    "onnx": _write_onnx,
+    "savedmodel": _write_savedmodel,
+    "tflite": _write_tflite,
+}
+# What TensorFlow reads, and so computes, without the code of the network.
+READERS: Mapping[str, Callable[[Path], Compute]] = {"savedmodel": _savedmodel, "tflite": _tflite}

@@ -1,7 +1,7 @@
 """A torch network, in inference mode, as a file for another runtime: TorchScript, torch.export, ONNX."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def export(target: str, path: Path, network: ExportedNetwork, size: int) -> None
     """Write a network, whose batch is free.
 
     Args:
-        target: ``torchscript``, ``torch-export`` or ``onnx``.
+        target: one of :data:`WRITERS`.
         path: of the file.
         network: on the CPU.
         size: side of its images, in pixels.
@@ -68,32 +68,50 @@ def export(target: str, path: Path, network: ExportedNetwork, size: int) -> None
     Raises:
         NotKept: torch can't write it.
     """
-    if target not in ("torchscript", "torch-export", "onnx"):
-        raise NotKept(f"torch networks have no export to {target}")
+    if target not in WRITERS:
+        raise NotKept(f"torch has no export to {target}")
     network.eval()
-    example = _example(network, size)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing, about values that are fixed: the proof shows whether any is
-            if target == "torchscript":
-                torch.jit.trace(network, example, check_trace=False).save(str(path))
-                return
-            batch = {0: torch.export.Dim("batch", min=1, max=4096)}
-            program = torch.export.export(network, (example,), dynamic_shapes=(batch,), strict=False)
-            if target == "torch-export":
-                torch.export.save(program, str(path))
-            else:
-                _write_onnx(program, path)
+            WRITERS[target](network, _example(network, size), path)
     except Exception as error:  # whatever of a network's code can't be traced
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise NotKept(f"torch can't export it to {target} ({reason})") from error
 
 
-def _write_onnx(program: Any, path: Path) -> None:
+def _write_torchscript(network: ExportedNetwork, example: Tensor, path: Path) -> None:
+    torch.jit.trace(network, example, check_trace=False).save(str(path))
+
+
+def _write_torch_export(network: ExportedNetwork, example: Tensor, path: Path) -> None:
+    torch.export.save(_program(network, example), str(path))
+
+
+def _write_onnx(network: ExportedNetwork, example: Tensor, path: Path) -> None:
     written = torch.onnx.export(
-        program, (), input_names=[INPUT], output_names=[OUTPUT], dynamo=True, verbose=False, optimize=True
-    )
+        _program(network, example), (), input_names=[INPUT], output_names=[OUTPUT], dynamo=True, verbose=False,
+        optimize=True,
+    )  # fmt: skip
     written.save(str(path), external_data=False)
+
+
+def _program(network: ExportedNetwork, example: Tensor) -> Any:
+    batch = {0: torch.export.Dim("batch", min=1, max=4096)}
+    return torch.export.export(network, (example,), dynamic_shapes=(batch,), strict=False)
+
+
+# What torch writes, by the names of :data:`benchmark.export_targets.TARGETS`.
+WRITERS: Mapping[str, Callable[[ExportedNetwork, Tensor, Path], None]] = {
+    "onnx": _write_onnx,
+    "torchscript": _write_torchscript,
+    "torch-export": _write_torch_export,
+}
+# What torch reads, and so computes.
+READERS: Mapping[str, Callable[[str], Any]] = {
+    "torchscript": torch.jit.load,
+    "torch-export": lambda path: torch.export.load(path).module(),
+}
 
 
 def _example(network: ExportedNetwork, size: int) -> Tensor:
@@ -107,14 +125,14 @@ def run(target: str, path: Path) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.
     """Return what computes a written file by torch, without the code of the network.
 
     Args:
-        target: ``torchscript`` or ``torch-export``.
+        target: one of :data:`READERS`.
         path: of the file.
 
     Raises:
         NotKept: torch can't read it.
     """
     try:
-        read = torch.jit.load(str(path)) if target == "torchscript" else torch.export.load(str(path)).module()
+        read = READERS[target](str(path))
     except (RuntimeError, OSError, ValueError) as error:
         raise NotKept(f"torch can't read {path.name} ({' '.join(str(error).split())[:200]})") from error
 

@@ -93,16 +93,16 @@ def thresholds(scores: Floats, weights: npt.NDArray[np.generic]) -> Floats:
     return _thresholds(scores[order], np.cumsum(weights[:, order].T, axis=0, dtype=np.float64))
 
 
-def _thresholds(scores: Floats, drawn: Floats) -> Floats:
+def _thresholds(scores: Floats, drawn: npt.NDArray[np.floating]) -> Floats:
     """Return :func:`thresholds`, shape (B,).
 
     Args:
         scores: shape (H,), ascending.
         drawn: shape (H, B), how many images of such a score or a lower one each resample has.
     """
-    total = drawn[-1]
+    total = drawn[-1].astype(np.float64)
     keep = np.ceil(OPERATING_SPECIFICITY * total - 1e-9)
-    last = np.minimum((drawn < keep).sum(axis=0), len(scores) - 1)
+    last = np.minimum((drawn < keep.astype(drawn.dtype)).sum(axis=0), len(scores) - 1)
     found = np.nextafter(scores[last], np.inf)
     return np.where(total > 0, np.where(keep > 0, found, 0.0), np.nan)
 
@@ -241,12 +241,12 @@ class _Counted:
         return cls(matched, at_thresholds)
 
 
-def _last(drawn: Floats) -> Floats:
+def _last(drawn: npt.NDArray[np.floating]) -> Floats:
     """Return how many images each resample has, shape (B,), from running sums over them, (n, B)."""
-    return drawn[-1] if len(drawn) else np.zeros(drawn.shape[1])
+    return drawn[-1].astype(np.float64) if len(drawn) else np.zeros(drawn.shape[1])
 
 
-def _below(scores: Floats, drawn: Floats, limits: Floats) -> Floats:
+def _below(scores: Floats, drawn: npt.NDArray[np.floating], limits: Floats) -> Floats:
     """Return how many images each resample has whose score is below its limit, shape (B,).
 
     Args:
@@ -257,7 +257,7 @@ def _below(scores: Floats, drawn: Floats, limits: Floats) -> Floats:
     count = np.searchsorted(scores, limits, side="left")
     if not len(scores):
         return np.zeros(len(limits))
-    return np.where(count > 0, drawn[count - 1, np.arange(len(limits))], 0.0)
+    return np.where(count > 0, drawn[count - 1, np.arange(len(limits))].astype(np.float64), 0.0)
 
 
 def _at_thresholds(folds: Sequence[_Fold], ill: bool) -> float:

@@ -83,20 +83,21 @@ def _curves(wrong: Floats, ends: Counts, weights: Floats) -> tuple[Floats, tuple
     return area, (at_ends / total, risk)
 
 
-def _areas(wrong: Floats, ends: Counts, weights: Floats) -> Floats:
+def _areas(wrong: Floats, ends: Counts, weights: npt.NDArray[np.floating]) -> Floats:
     """Return AURC as :func:`_curves` does, shape (B,), of resamples alone.
 
     Args:
         wrong: shape (N,), of images in order.
         ends: where blocks of equal confidence end.
-        weights: shape (N, B), which is overwritten.
+        weights: whole numbers, shape (N, B).
     """
     answered = running_sums(weights.copy())
-    risk = running_sums(weights * wrong[:, None])  # errors so far, and then their share
+    errors = running_sums(weights * wrong[:, None].astype(weights.dtype))  # so far
     sizes = np.diff(ends, prepend=-1)
     blocks = list(zip(ends[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True))
     # within a block of equal confidence, errors come evenly: exact for the mean over random orders. From the last
     # block to the first, so that what stands before a block are still errors
+    risk = errors.astype(np.float64) if blocks else errors
     for end, size in reversed(blocks):
         first = end + 1 - size
         before = answered[first - 1] if first else np.zeros(answered.shape[1])
@@ -105,11 +106,12 @@ def _areas(wrong: Floats, ends: Counts, weights: Floats) -> Floats:
         share = np.divide(lost, drawn, out=np.zeros_like(lost), where=drawn > 0)
         risk[first : end + 1] = errors_before + (answered[first : end + 1] - before) * share
     total = answered[-1].copy()
-    np.divide(risk, answered, out=risk, where=answered > 0)  # where nothing is answered yet there is no error
-    weights *= risk
+    # where nothing is answered there is no error
+    shares = np.divide(risk, np.maximum(answered, 1.0, out=answered), dtype=np.float64)
+    shares *= weights
     with np.errstate(invalid="ignore"):  # a resample without any image of the fold
         # image by image within each resample, as :func:`_curves` adds up
-        return np.asarray(weights.sum(axis=0) / total)
+        return np.asarray(shares.sum(axis=0) / total)
 
 
 def selective_estimates(

@@ -1,4 +1,4 @@
-"""Statistics of rows that were computed before, kept in this user's cache: what did not change is not computed again.
+"""What was computed of runs and rows before, kept in this user's cache: what did not change is not computed again.
 
 An entry is named by a hash of all that it follows from: the predictions and images, the question, and the code that
 answers it. So it needs no date, and may be deleted at any time. Nothing in it is executed: NumPy arrays read without
@@ -6,10 +6,11 @@ pickle, and JSON. It is trusted like all of the cache, which nobody else may wri
 """
 
 import hashlib
+import itertools
 import json
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -24,13 +25,20 @@ from benchmark.package_files import files
 from benchmark.version import __version__
 
 FOLDER = "statistics"
-_MOST = 50_000  # entries; beyond, the oldest are removed
-_PACKAGES = (
+_MOST, _MOST_BYTES = 50_000, 2 * 2**30  # entries; beyond, the oldest are removed
+_PACKAGES = (  # whose code what is kept follows from
+    "benchmark",
+    "benchmark.draws",
     "benchmark.evaluation",
     "benchmark.evaluation.decisions",
     "benchmark.evaluation.many_rows",
     "benchmark.data",
+    "benchmark.recipe",
     "benchmark.records",
+    "benchmark.reporting.board",
+    "benchmark.reporting.documents",
+    "benchmark.reporting.figures",
+    "benchmark.reporting.large_boards",
 )
 Entry = tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]  # JSON values, and arrays by name
 
@@ -61,7 +69,7 @@ class KeptStatistics:
             if isinstance(part, np.ndarray):
                 made.update(self._hash(part))
             else:
-                made.update(json.dumps(part, sort_keys=True).encode())
+                made.update(json.dumps(part, sort_keys=True, default=str).encode())
             made.update(b"\n")
         return made.hexdigest()
 
@@ -95,27 +103,53 @@ class KeptStatistics:
         """Keep an entry; where it can't be written it is not kept."""
         if self._folder is None:
             return
-        path = self._path(key)
+        text = np.frombuffer(json.dumps(values).encode(), dtype=np.uint8)
+
+        def fill(path: Path) -> None:
+            with path.open("wb") as stream:
+                np.savez(stream, allow_pickle=False, json=text, **arrays)
+
+        self._write(self._path(key), fill)
+
+    def find_values(self, key: str) -> dict[str, Any] | None:
+        """Return the values of an entry without arrays, ``None`` where there is none that is whole."""
+        if self._folder is None:
+            return None
+        try:
+            values = json.loads(self._path(key, "json").read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return None
+        return values if isinstance(values, dict) else None
+
+    def keep_values(self, key: str, values: Mapping[str, Any]) -> None:
+        """Keep an entry without arrays; where it can't be written it is not kept."""
+        if self._folder is not None:
+            self._write(self._path(key, "json"), lambda path: path.write_text(json.dumps(values), encoding="utf-8"))
+
+    @staticmethod
+    def _write(path: Path, fill: Callable[[Path], Any]) -> None:
+        """Have a file filled that becomes an entry, or nothing where it can't be written."""
         with suppress(OSError):
             path.parent.mkdir(mode=0o755, exist_ok=True)
             unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
-            text = np.frombuffer(json.dumps(values).encode(), dtype=np.uint8)
-            with unfinished.open("wb") as stream:
-                np.savez(stream, allow_pickle=False, json=text, **arrays)
-            unfinished.replace(path)  # what a power failure leaves half is no zip file, and is computed again
+            fill(unfinished)
+            unfinished.replace(path)  # what a power failure leaves half can't be read, and is computed again
 
     def tidy(self) -> None:
-        """Remove the oldest entries where there are very many."""
+        """Remove the oldest entries where there are very many, or they take very much."""
         if self._folder is None:
             return
         with suppress(OSError):
-            paths = sorted(self._folder.glob("*/*.npz"), key=lambda path: path.stat().st_mtime)
-            for path in paths[: max(0, len(paths) - _MOST)]:
-                path.unlink(missing_ok=True)
+            entries = [(path, path.stat()) for path in self._folder.glob("*/*.*")]
+            entries.sort(key=lambda entry: -entry[1].st_mtime)
+            sizes = itertools.accumulate(status.st_size for _, status in entries)
+            for number, ((path, _), size) in enumerate(zip(entries, sizes, strict=True)):
+                if number >= _MOST or size > _MOST_BYTES:
+                    path.unlink(missing_ok=True)
 
-    def _path(self, key: str) -> Path:
+    def _path(self, key: str, kind: str = "npz") -> Path:
         assert self._folder is not None
-        return self._folder / key[:2] / f"{key}.npz"
+        return self._folder / key[:2] / f"{key}.{kind}"
 
 
 NOTHING_KEPT = KeptStatistics(None)

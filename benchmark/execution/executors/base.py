@@ -1,6 +1,8 @@
 """What every executor does: take jobs as it has room for them, pass on their events, say how each ended."""
 
+import math
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -10,7 +12,8 @@ from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 
 WAIT_SECONDS = 0.5  # until a job is asked for again, where none can be done at present
-OnEvent = Callable[[Job, Mapping[str, Any]], None]
+SETTLE_SECONDS = 5.0  # the file systems of clusters are slow to show what another machine wrote
+OnEvent = Callable[[Job | None, Mapping[str, Any]], None]  # without a job: a note of the executor itself
 
 
 class Stop(IntEnum):
@@ -53,7 +56,8 @@ class Ending:
 
     Args:
         attempt: unique; a stored record that names it was written by this worker.
-        outcome, reason: what is recorded where the worker left no record of its own.
+        outcome, reason: what is recorded where the worker left no record of its own; the reason is empty where it
+            says that it left one.
         seconds: the wall time from the start of the run to its end.
     """
 
@@ -61,6 +65,43 @@ class Ending:
     outcome: Outcome
     reason: str
     seconds: float
+
+
+class JobSource:
+    """The jobs of an executor, taken one by one as there is room for them.
+
+    Args:
+        jobs: as :meth:`Executor.execute` is given them.
+        control: the user's wish to stop, after which no job is taken.
+    """
+
+    def __init__(self, jobs: Iterable[Job | None], control: Control) -> None:
+        self._jobs, self._control = iter(jobs), control
+        self._more, self._asked_at = True, -math.inf
+
+    def take(self) -> Job | None:
+        """Return the next job, ``None`` where there is none at present: one is then asked for again after
+        ``WAIT_SECONDS``.
+        """
+        if self.is_over or time.monotonic() - self._asked_at < WAIT_SECONDS:
+            return None
+        try:
+            job = next(self._jobs)
+        except StopIteration:
+            self._more = False
+            return None
+        if job is None:
+            self._asked_at = time.monotonic()
+        return job
+
+    def ask_again(self) -> None:
+        """Ask for a job at once: a run has ended, which may be what others wait for."""
+        self._asked_at = -math.inf
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no job comes any more."""
+        return not self._more or self._control.stop is not Stop.NO
 
 
 class Executor(Protocol):

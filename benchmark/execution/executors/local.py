@@ -1,13 +1,11 @@
 """The local executor: worker processes of this machine, one at a time or several side by side."""
 
-import math
 import queue
-import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from benchmark.execution.executors.base import WAIT_SECONDS, Control, Ending, OnEvent, Stop
+from benchmark.execution.executors.base import WAIT_SECONDS, Control, Ending, JobSource, OnEvent, Stop
 from benchmark.execution.executors.place import Place, Silence
 from benchmark.execution.worker.job import Job
 
@@ -37,73 +35,50 @@ class LocalExecutor:
     def execute(
         self, jobs: Iterable[Job | None], control: Control, on_event: OnEvent
     ) -> Generator[tuple[Job, Ending], None, None]:
-        """Do the jobs; see :class:`~benchmark.execution.executors.base.Executor`."""
-        if len(self._places) > 1:
-            yield from _side_by_side(self._places, iter(jobs), control, on_event)
-            return
-        (place,) = self._places
-        waiting = iter(jobs)
+        """Do the jobs, each place's followed by a thread of its own; see
+        :class:`~benchmark.execution.executors.base.Executor`.
+        """
+        source, free = JobSource(jobs, control), list(reversed(self._places))
+        running: dict[Future[Ending], tuple[Job, Place]] = {}
+        happened: queue.SimpleQueue[_Happened] = queue.SimpleQueue()
+        threads = ThreadPoolExecutor(len(self._places), thread_name_prefix="place")
         try:
-            while control.stop is Stop.NO:
-                try:
-                    job = next(waiting)
-                except StopIteration:
+            while True:
+                while free and (job := source.take()) is not None:
+                    place = free.pop()
+                    following = threads.submit(place.run, job, control, lambda *event: happened.put(event))
+                    running[following] = job, place
+                    following.add_done_callback(lambda _: happened.put(None))  # its end is seen at once
+                if not running and source.is_over:
                     return
-                if job is None:
-                    control.wait(WAIT_SECONDS)
+                if running:
+                    _tell(happened, on_event, WAIT_SECONDS)
                 else:
-                    yield job, place.run(job, control, on_event)
+                    control.wait(WAIT_SECONDS)
+                for following in [each for each in running if each.done()]:
+                    job, place = running.pop(following)
+                    _tell(happened, on_event, 0)
+                    free.append(place)
+                    source.ask_again()
+                    yield job, following.result()
         finally:
-            place.end_worker()
+            while running and control.stop is not Stop.NOW:  # something went wrong here: nothing goes on behind it
+                control.ask()
+            threads.shutdown(wait=True)
+            for place in self._places:
+                place.end_worker()
 
 
-def _side_by_side(
-    places: Sequence[Place], jobs: Iterator[Job | None], control: Control, on_event: OnEvent
-) -> Generator[tuple[Job, Ending], None, None]:
-    """Keep all places busy, each followed by a thread of its own; events are told and jobs taken in this thread."""
-    free = list(reversed(places))
-    running: dict[Future[Ending], tuple[Job, Place]] = {}
-    happened: queue.SimpleQueue[tuple[Job, Mapping[str, Any]]] = queue.SimpleQueue()
-    threads = ThreadPoolExecutor(len(places), thread_name_prefix="place")
-    more, asked_at = True, -math.inf
-    try:
-        while True:
-            while more and free and control.stop is Stop.NO and time.monotonic() - asked_at >= WAIT_SECONDS:
-                try:
-                    job = next(jobs)
-                except StopIteration:
-                    more = False
-                    break
-                if job is None:
-                    asked_at = time.monotonic()
-                    break
-                place = free.pop()
-                following = threads.submit(place.run, job, control, lambda *event: happened.put(event))
-                running[following] = job, place
-            if not running and (not more or control.stop is not Stop.NO):
-                return
-            _tell(happened, on_event, WAIT_SECONDS if running else 0)
-            if not running:
-                control.wait(WAIT_SECONDS)
-            for following in [each for each in running if each.done()]:
-                job, place = running.pop(following)
-                _tell(happened, on_event, 0)
-                free.append(place)
-                asked_at = -math.inf  # its end may be what others wait for
-                yield job, following.result()
-    finally:
-        while running and control.stop is not Stop.NOW:  # something went wrong here: nothing goes on behind it
-            control.ask()
-        threads.shutdown(wait=True)
-        for place in places:
-            place.end_worker()
+_Happened = tuple[Job | None, Mapping[str, Any]] | None  # ``None``: a run has ended
 
 
-def _tell(happened: "queue.SimpleQueue[tuple[Job, Mapping[str, Any]]]", on_event: OnEvent, seconds: float) -> None:
+def _tell(happened: "queue.SimpleQueue[_Happened]", on_event: OnEvent, seconds: float) -> None:
     """Tell all that has happened, waiting at most this long for the first."""
     try:
-        on_event(*happened.get(timeout=seconds) if seconds else happened.get_nowait())
+        event = happened.get(timeout=seconds) if seconds else happened.get_nowait()
         while True:
-            on_event(*happened.get_nowait())
+            if event is not None:
+                on_event(*event)
+            event = happened.get_nowait()
     except queue.Empty:
         return

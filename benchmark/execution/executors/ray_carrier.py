@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
-from benchmark.execution.executors.base import Control, Stop
+from benchmark.execution.controller import attempt_of
+from benchmark.execution.executors.base import SETTLE_SECONDS, Control, Stop
 from benchmark.execution.executors.transfer import Arrivals, Hashes, Inputs, blocks_of, read_block
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
+from benchmark.records.store import RecordStore
 
 Steps = Generator[Any, Any, Any]  # yields a reference, or ``None`` to go on a little later
 _PUT_SECONDS = 120.0  # for which room in a full object store is waited for
@@ -109,3 +111,10 @@ class Carrier:
         finally:
             arrivals.remove()
         yield actor.forget.remote(message, record is not None and record.outcome is Outcome.OK)
+
+
+def until_seen(job: Job, attempt: str) -> Steps:
+    """Wait until the record is seen here that an attempt has stored on its node, in a folder that both share."""
+    store, until = RecordStore(job.out), time.monotonic() + SETTLE_SECONDS
+    while attempt_of(store, job.key) != attempt and time.monotonic() < until:
+        yield None

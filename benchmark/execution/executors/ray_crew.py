@@ -5,7 +5,6 @@ carrying its files to bringing its record home, is a generator that yields Ray's
 refer to.
 """
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -15,17 +14,17 @@ from typing import Any
 from uuid import uuid4
 
 from benchmark.errors import UserError
-from benchmark.execution.executors.base import WAIT_SECONDS, Control, Ending, OnEvent, Stop
-from benchmark.execution.executors.node import Installation, installation
-from benchmark.execution.executors.ray_carrier import Carrier, Steps
+from benchmark.execution.executors.base import WAIT_SECONDS, Control, Ending, JobSource, OnEvent, Stop
+from benchmark.execution.executors.node import Installation
+from benchmark.execution.executors.ray_carrier import Carrier, Steps, until_seen
+from benchmark.execution.executors.ray_nodes import AGAIN_SECONDS, Nodes, Share, in_a_line
 from benchmark.execution.executors.worker_process import worker_key
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
-from benchmark.text import plain
 
 _MOST_LOSSES = 3  # of its node, after which a run is not placed anew
-_MOST_FAILED_STARTS = 5  # of slots one after another, after which the cluster is given up
-_CLOSE_SECONDS = 20.0
+_MOST_FAILED_STARTS = 5  # of slots one after another, after which no more are asked for
+_CLOSE_SECONDS = 60.0
 
 
 @dataclass
@@ -58,14 +57,16 @@ class Crew:
     """The slots of one command, and what each is doing.
 
     Args:
-        ray: the module.
+        nodes: of the cluster.
+        share: what each slot asks for.
         start: asks for a slot.
         count: the most slots.
         control: the user's wish to stop.
         on_event: is told of events.
     """
 
-    ray: Any
+    nodes: Nodes
+    share: Share
     start: Callable[[], Any]
     count: int
     control: Control
@@ -75,37 +76,44 @@ class Crew:
     losses: dict[str, int] = field(default_factory=dict)  # of nodes, by the keys of their runs
 
     def __post_init__(self) -> None:
-        self._here = installation()
+        self.ray = self.nodes.ray
         self._refs: dict[Any, _Worker] = {}
         self._later: list[_Worker] = []
-        self._failed_starts = 0
+        self._failed_starts, self._ask_from = 0, 0.0
         self._carrier = Carrier(self.ray)
 
-    def work(self, jobs: Iterator[Job | None]) -> Generator[tuple[Job, Ending], None, None]:
-        """Do jobs as slots are free; events are told and jobs taken in this thread."""
-        more, asked_at = True, -math.inf
+    def work(self, source: JobSource) -> Generator[tuple[Job, Ending], None, None]:
+        """Do jobs as slots are free; events are told and jobs taken in this thread.
+
+        Raises:
+            UserError: no node is left that is fit, or no worker can be started.
+        """
         while True:
-            while more and self._has_room() and time.monotonic() - asked_at >= WAIT_SECONDS:
-                try:
-                    job = next(jobs)
-                except StopIteration:
-                    more = False
-                    break
-                if job is None:
-                    asked_at = time.monotonic()
-                    break
+            self._look_at_nodes()
+            while self._has_room() and (job := source.take()) is not None:
                 self.waiting.append(job)
                 self._hand_out()
             self._pass_on_wishes()
             yield from self._stopped_before_they_began()
             self._hand_out()
-            if not self.waiting and not self._busy() and (not more or self.control.stop is not Stop.NO):
+            if not self.waiting and not self._busy() and source.is_over:
                 return
             if not self._refs and not self._later:
                 self.control.wait(WAIT_SECONDS)
             for job, ending in self._go_on():
-                asked_at = -math.inf  # its end may be what others wait for
+                source.ask_again()
                 yield job, ending
+
+    def _look_at_nodes(self) -> None:
+        """Look at nodes that came while the runs go on, and tell which are left out."""
+        self.nodes.look()
+        for sentence in self.nodes.news():
+            if not self.nodes.room(self.share):
+                raise UserError(sentence)
+            self._note(sentence)
+
+    def _note(self, sentence: str) -> None:
+        self.on_event(None, {"event": "note", "note": sentence})
 
     def _busy(self) -> list[_Worker]:
         return [worker for worker in self.workers if worker.job is not None]
@@ -114,12 +122,13 @@ class Crew:
         return [worker for worker in self.workers if worker.ready and worker.job is None]
 
     def _has_room(self) -> bool:
-        """Return whether a job may be taken: for a free slot, or the first of all, for which slots are then begun."""
-        return self.control.stop is Stop.NO and not self.waiting and (not self.workers or bool(self._free()))
+        """Return whether a job may be taken: for a free slot, or for one that is then asked for."""
+        return not self.waiting and (len(self.workers) < self.count or bool(self._free()))
 
     def _hand_out(self) -> None:
         """Give waiting jobs to free slots, those that can share a worker to the slot that has it; ask for slots."""
-        for _ in range(self.count - len(self.workers) if self.waiting else 0):
+        asks = self.waiting and time.monotonic() >= self._ask_from
+        for _ in range(self.count - len(self.workers) if asks else 0):
             worker = _Worker(self.start())
             self.workers.append(worker)
             self._proceed(worker, self._begin(worker))
@@ -176,13 +185,12 @@ class Crew:
             worker.steps, worker.job = None, None
             if job is not None:
                 yield job, end.value
-        except exceptions.OutOfMemoryError:
-            self._drop(worker)
-            if job is not None:
-                yield job, ending_of(Outcome.OOM, "Ray ended it, because the memory of its node was full.")
         except exceptions.RayError as error:
             self._drop(worker)
-            yield from self._lost(worker, job, error)
+            if job is not None and isinstance(error, exceptions.OutOfMemoryError):
+                yield job, ending_of(Outcome.OOM, "Ray ended it, because the memory of its node was full.")
+            else:
+                yield from self._lost(worker, job, error)
         else:
             self._await(worker, step)
 
@@ -207,9 +215,7 @@ class Crew:
     def _lost(self, worker: _Worker, job: Job | None, error: Exception) -> Iterator[tuple[Job, Ending]]:
         """Place a run anew whose slot is gone; yield its ending where that was too often."""
         if job is None:
-            self._failed_starts += 1
-            if self._failed_starts >= _MOST_FAILED_STARTS:
-                raise UserError(f"Workers can't be started on the Ray cluster: {in_a_line(error)}.")
+            self._start_failed(in_a_line(error))
             return
         losses = self.losses[job.key] = self.losses.get(job.key, 0) + 1
         if losses < _MOST_LOSSES and self.control.stop is Stop.NO:
@@ -219,19 +225,33 @@ class Crew:
             outcome = Outcome.CRASHED if self.control.stop is Stop.NO else Outcome.INTERRUPTED
             yield job, ending_of(outcome, f"Its node was lost ({worker.host}), {losses} time{'s' * (losses != 1)}.")
 
+    def _start_failed(self, why: str) -> None:
+        """Ask for another slot where one did not begin, but not for ever, and not before all nodes were looked at."""
+        self._failed_starts += 1
+        self._ask_from = time.monotonic() + 2 * AGAIN_SECONDS
+        if self._failed_starts < _MOST_FAILED_STARTS:
+            return
+        if not any(worker.ready for worker in self.workers):
+            raise UserError(f"Workers can't be started on the Ray cluster: {why}.")
+        self.count, self._failed_starts = len(self.workers), 0
+        self._note(f"No more workers can be started on the Ray cluster: {why}. Those that there are do the runs.")
+
     # --- the steps ---
 
     def _begin(self, worker: _Worker) -> Steps:
         """Wait until a slot has begun, and look at what is installed there."""
-        try:
-            facts = yield worker.actor.describe.remote()
-        except self.ray.exceptions.RayTaskError as error:
-            raise UserError(f"A node of the Ray cluster can't be used: {in_a_line(error)}.") from error
-        there = Installation.of(facts["installation"])
-        different = self._here.different_on(there)
-        if different:  # a node that came after the others had been looked at
-            raise UserError(different)
-        worker.host, worker.node, worker.shared = there.host, facts["node"], facts["shared"]
+        facts = yield worker.actor.describe.remote()
+        there, node = Installation.of(facts["installation"]), facts["node"]
+        known = node in self.nodes.left_out
+        if facts["problem"]:
+            self.nodes.leave_out(node, f"The node {there.host} can't be used: {facts['problem']}")
+        if facts["problem"] or not self.nodes.is_fit(node, there):
+            yield worker.actor.close.remote()
+            self._drop(worker)
+            if known:  # it should not have begun there
+                self._start_failed(self.nodes.left_out[node].rstrip("."))
+            return
+        worker.host, worker.node, worker.shared = there.host, node, facts["shared"]
         worker.ready, self._failed_starts = True, 0
 
     def _run(self, worker: _Worker, job: Job) -> Steps:
@@ -252,6 +272,8 @@ class Crew:
                 ending = news["ending"]
             if not worker.shared:
                 yield from self._carrier.bring_home(worker, job)
+            elif not ending["reason"]:
+                yield from until_seen(job, ending["attempt"])
         except (OSError, ValueError, self.ray.exceptions.RayTaskError) as error:
             reason = f"What it needs or leaves could not be carried: {in_a_line(error)}."
             return ending_of(Outcome.ERROR, reason, time.monotonic() - began)
@@ -266,13 +288,6 @@ class Crew:
         for worker in self.workers:
             with suppress(Exception):
                 self.ray.kill(worker.actor)
-
-
-def in_a_line(error: BaseException) -> str:
-    """Return what an error says in one clause; of what was raised on a node, what was raised and not where."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    raised_there = any(line.startswith(("Traceback", "ray::")) or "ray::" in line for line in lines)
-    return plain(lines[-1 if raised_there else 0]).rstrip(".:")
 
 
 def ending_of(outcome: Outcome, reason: str, seconds: float = 0.0) -> Ending:

@@ -8,20 +8,23 @@ that by the end of its pipe, and ends with all that it started.
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from benchmark.execution.executors.base import Control, Ending, Stop
+from benchmark.errors import UserError
+from benchmark.execution.executors.base import SETTLE_SECONDS, Control, Ending, Stop
 from benchmark.execution.executors.node import for_this_node, gpu_environment, installation, threads_of
+from benchmark.execution.executors.node_files import NodeFiles
 from benchmark.execution.executors.place import Place, Silence
-from benchmark.execution.executors.transfer import Block, NodeFiles
+from benchmark.execution.executors.transfer import Block
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 
 _NEWS_SECONDS = 20.0  # for which a question for news waits, where there is none
+_LOOK_SECONDS = 0.25  # between two looks for the folders of the command
 _GATHER_SECONDS = 0.25  # in which further news is gathered, so that a busy run asks for few answers
 
 
@@ -29,7 +32,7 @@ class Slot:
     """Does runs on a node.
 
     Args:
-        cpus: cores of the worker; ``None`` leaves its threads to Ray.
+        cpus: cores of the worker, and threads of its arithmetic.
         memory: bytes that a run may take, ``None`` for no limit.
         timeout: seconds that a run may take, ``None`` for no limit.
         scratch: a folder of the node; with it the node reads and writes nothing of the command's folders.
@@ -41,7 +44,7 @@ class Slot:
     def __init__(
         self,
         *,
-        cpus: int | None,
+        cpus: int,
         memory: int | None,
         timeout: float | None,
         scratch: str | None,
@@ -56,20 +59,24 @@ class Slot:
         self._place = Place(0, environment, Silence(), timeout, memory)
         self._out = Path(out)
         self._files: NodeFiles | None = None
-        shared = _sees(Path(mark), token) and all(Path(path).exists() for path in needs)
-        if scratch is not None or not shared:
-            self._files = NodeFiles(None if scratch is None else Path(scratch), command)
+        self._problem = ""  # why nothing can be done here, in a sentence
+        if scratch is not None or not shares_folders(Path(mark), token, needs):
+            try:
+                self._files = NodeFiles(None if scratch is None else Path(scratch), command)
+            except (UserError, OSError) as error:
+                self._problem = str(error)
         self._changed = threading.Condition()
         self._events: list[Mapping[str, Any]] = []
         self._ending: Ending | None = None
         self._thread: threading.Thread | None = None
 
     def describe(self) -> dict[str, Any]:
-        """Return what is installed here, and whether the command's results folder is seen."""
+        """Return what is installed here, whether the command's results folder is seen, and why runs can't be done."""
         import ray
 
         node = ray.get_runtime_context().get_node_id()
-        return {"installation": installation().values(), "shared": self._files is None, "node": node}
+        shared, problem = self._files is None, self._problem
+        return {"installation": installation().values(), "shared": shared, "problem": problem, "node": node}
 
     # --- a run ---
 
@@ -100,7 +107,7 @@ class Slot:
             self._ending = ending
             self._changed.notify_all()
 
-    def _heard(self, _: Job, event: Mapping[str, Any]) -> None:
+    def _heard(self, _: Job | None, event: Mapping[str, Any]) -> None:
         with self._changed:
             if event.get("event") == "step" and self._events and self._events[-1].get("event") == "step":
                 self._events.pop()  # the last step says how far it is
@@ -124,12 +131,14 @@ class Slot:
             self._control.ask()
 
     def close(self) -> None:
-        """End the run at once, and the worker with all that it started."""
+        """End the run at once, and the worker with all that it started; remove what was brought here for it."""
         self.ask(Stop.NOW)
         if self._thread is not None:
             self._thread.join()
         with suppress(Exception):
             self._place.end_worker()
+        if self._files is not None:
+            self._files.leave()
 
     # --- files, where no folder is shared ---
 
@@ -158,6 +167,18 @@ class Slot:
     def _own(self) -> NodeFiles:
         assert self._files is not None, "files are carried only where none are shared"
         return self._files
+
+
+def shares_folders(mark: Path, token: str, needs: Sequence[str]) -> bool:
+    """Return whether this node sees the command's results folder and all that its runs read. Some of it may have been
+    written just now: what is not seen is looked for again for as long as a file system may need to show it.
+    """
+    until = time.monotonic() + SETTLE_SECONDS
+    while not (_sees(mark, token) and all(Path(path).exists() for path in needs)):
+        if time.monotonic() >= until:
+            return False
+        time.sleep(_LOOK_SECONDS)
+    return True
 
 
 def _sees(mark: Path, token: str) -> bool:

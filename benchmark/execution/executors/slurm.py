@@ -17,14 +17,15 @@ import psutil
 from benchmark.data.preparation.cache import cache_root
 from benchmark.errors import UserError
 from benchmark.execution.controller import attempt_of
-from benchmark.execution.executors.base import WAIT_SECONDS, Control, Ending, OnEvent, Stop
+from benchmark.execution.executors.base import SETTLE_SECONDS, Control, Ending, JobSource, OnEvent, Stop
 from benchmark.execution.executors.node import installation
-from benchmark.execution.executors.shares import ancestors, shares
 from benchmark.execution.executors.slurm_element import DONE_BEFORE, ElementJobs
 from benchmark.execution.executors.slurm_jobs import (
     QueuedJob,
+    ancestors,
     forget,
     new_submission,
+    shares,
     submitted_jobs,
     write_list,
 )
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 1.0  # between two looks at the results folder
 _ASK_SECONDS = (2.0, 30.0)  # between two questions to the queue: at first, and after a while
-_SETTLE_SECONDS = 5.0  # the file systems of clusters are slow to show what another machine wrote
 _KILL_SECONDS = 60.0  # for jobs to end that were cancelled
 _LOST = {
     "CANCELLED": Outcome.INTERRUPTED,
@@ -121,7 +121,7 @@ class SlurmExecutor:
     """
 
     def __init__(
-        self, plan: "Plan", request: "Request", queue: Queue, settle_seconds: float = _SETTLE_SECONDS
+        self, plan: "Plan", request: "Request", queue: Queue, settle_seconds: float = SETTLE_SECONDS
     ) -> None:
         self._plan, self._request, self._queue, self._settle_s = plan, request, queue, settle_seconds
         self._store = RecordStore(plan.out)
@@ -143,20 +143,17 @@ class SlurmExecutor:
             UserError: Slurm does not take the jobs.
         """
         self._find_earlier()
-        waiting, more, taken_at = iter(jobs), True, -math.inf
+        source = JobSource(jobs, control)
         while True:
-            if more and control.stop is Stop.NO and time.monotonic() - taken_at >= WAIT_SECONDS:
-                batch, more = _take(waiting)
-                taken_at = time.monotonic()
-                self._place(batch)
-                if self._request.detach:
-                    return
+            self._place(list(iter(source.take, None)))
+            if self._request.detach and control.stop is Stop.NO:
+                return
             if control.stop is not Stop.NO:
                 self._pass_on(control.stop, on_event)
                 if not self._live or time.monotonic() - self._stopped_at > _KILL_SECONDS:
                     yield from self._endings(on_event)
                     return
-            elif not more and not self._watched:
+            elif source.is_over and not self._watched:
                 return
             self._ask()
             yield from self._endings(on_event)
@@ -344,16 +341,6 @@ class SlurmExecutor:
                 yield job, Ending(f"job {queued.id}", outcome, _why(queued, state), 0.0)
         if again:
             self._submit(again)
-
-
-def _take(jobs: Iterator[Job | None]) -> tuple[list[Job], bool]:
-    """Return all jobs that can be done at present, and whether more may come."""
-    taken: list[Job] = []
-    for job in jobs:
-        if job is None:
-            return taken, True
-        taken.append(job)
-    return taken, False
 
 
 def _why(queued: QueuedJob, state: str) -> str:

@@ -20,12 +20,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.atomic_files import write_atomically
 from benchmark.errors import UserError
-from benchmark.execution.controller import Controller, FinishedRun, Summary
+from benchmark.execution.controller import Controller
 from benchmark.execution.executors.base import Control, Stop
 from benchmark.execution.executors.local import LocalExecutor
 from benchmark.execution.executors.node import Installation, for_this_node, installation, threads_of
 from benchmark.execution.planning.request import Request
 from benchmark.execution.planning.runs import Runs
+from benchmark.execution.summary import FinishedRun, Summary
 from benchmark.execution.worker.job import Job
 from benchmark.host import this_machine
 from benchmark.ownership import other_writers
@@ -197,7 +198,7 @@ class _Doing:
         """Return whether a run was not done to its end."""
         if self._summary is None:
             return True
-        done = sum(run.record.outcome is not Outcome.INTERRUPTED for run in self._summary.finished)
+        done = sum(run.outcome is not Outcome.INTERRUPTED for run in self._summary.finished)
         return done < self._summary.planned
 
     def _carry_out(self) -> None:
@@ -252,6 +253,9 @@ class _Log:
         self.epochs += event.get("event") == "epoch"
         if event.get("event") in ("epoch", "stopping", "note"):
             _say(job, " ".join(f"{name} {value}" for name, value in event.items() if name != "event"))
+
+    def note(self, text: str) -> None:
+        print(text, flush=True)
 
     def ended(self, run: FinishedRun) -> None:
         _say(run.job, f"{run.record.outcome} {run.record.reason}")

@@ -167,6 +167,6 @@ def _progress_lines(source: str, size: int, limit: int | None, say: Say) -> Call
 
     def progress(done: int, total: int) -> None:
         share = done / max(1, total)
-        say(f"Preparing {source} at {size} px, once for all runs: {done} of {total} images{taken}", share)
+        say(f"Preparing {source} at {size} px: {done} of {total} images{taken}", share)
 
     return progress

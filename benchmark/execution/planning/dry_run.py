@@ -7,7 +7,7 @@ import math
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +22,27 @@ from benchmark.child_process import messages, send, start
 from benchmark.draws.corruptions import MOST_CELLS, SEVERITIES
 from benchmark.execution.executors.process_tree import descendants, end_tree
 from benchmark.execution.executors.worker_process import worker_key
+from benchmark.execution.planning.devices import driver_shows_gpu
+from benchmark.execution.planning.further_seeds import FURTHER_SEEDS, QUICK_SECONDS, followers, seeds_follow
 from benchmark.execution.planning.plan import Plan
+from benchmark.execution.planning.request import Request
 from benchmark.execution.progress import clock, tell
 from benchmark.execution.worker.job import Job, worker_environment
 from benchmark.execution.worker.step_timing import StepTimes
 from benchmark.recipe import Recipe
 from benchmark.records.failures import outcome_of_exit
+from benchmark.records.outcomes import Outcome
+from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
 from benchmark.text import plain
+from benchmark.training.views import AXES
 
 # For one network, and for all of a plan.
 _SECONDS_EACH, _SECONDS_ALL = 180.0, 900.0
+_ON_CLUSTER = (
+    "The nodes of the cluster were not asked: all durations are those of this machine, and their sum is that of one "
+    "run after another."
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,7 @@ class Unknown:
     fails: bool = False
 
 
+_NO_GPU = Unknown("not measured: it is for a GPU, and this machine has none")
 Paces = Mapping[tuple[Any, ...], StepTimes | Unknown]
 
 
@@ -56,6 +67,7 @@ class Expected:
         remark: why, or that it is done.
         slow: whether it is meant for a GPU, or for a small ``--limit``, and has neither.
         fails: whether it is known to fail.
+        training_s: what its training takes of that, or took where it is done.
     """
 
     job: Job
@@ -63,15 +75,16 @@ class Expected:
     remark: str = ""
     slow: bool = False
     fails: bool = False
+    training_s: float | None = None
 
 
-def dry_run(plan: Plan, console: Console, *, only_new: bool) -> int:
+def dry_run(plan: Plan, request: Request, console: Console) -> int:
     """Show what a plan would do and how long that may take.
 
     Args:
         plan: resolved; nothing of it is written.
+        request: what the user asked.
         console: on which it is printed.
-        only_new: whether runs that are done would be left as they are.
 
     Returns:
         0, or 1 where a run is known to fail.
@@ -81,19 +94,24 @@ def dry_run(plan: Plan, console: Console, *, only_new: bool) -> int:
         tell(console, text)
 
     store = RecordStore(plan.out)
-    done = {job.key for job in plan.jobs if only_new and store.done(job.key)}
+    records = {} if request.rerun else {job.key: store.read(job.key) for job in plan.jobs}
+    done = {key: record for key, record in records.items() if record is not None and record.outcome is Outcome.OK}
     ahead = [job for job in plan.jobs if job.key not in done]
     say(f"Dry run: {_count(len(plan.jobs), 'run')}, nothing is kept. Results would go to {plan.out}")
     with tempfile.TemporaryDirectory(prefix="tumorboard-") as folder:
         plan.images.save(Path(folder))
-        paces = measured([job for job in ahead if job.verdict is None], Path(folder), say)
+        on_cluster = request.executor != "local"
+        without_gpu = on_cluster and not driver_shows_gpu()
+        here = [job for job in ahead if not (without_gpu and job.run.device_kind == "cuda")]
+        paces = measured([job for job in here if job.verdict is None], Path(folder), say)
     before = Before()
-    expected = [_expected(plan, job, job.key in done, paces, before) for job in plan.jobs]
+    expected = [_expected(plan, job, done.get(job.key), paces, before) for job in plan.jobs]
     for recipe in dict.fromkeys(each.job.recipe_name for each in expected):
         console.print()
         say(f"Recipe: {recipe}")
         console.print(_table(each for each in expected if each.job.recipe_name == recipe))
-    for line in (*_remarks(expected), *summary(expected)):
+    further = _further(expected, done, store) if seeds_follow(request) else []
+    for line in (*_remarks(expected), *summary(expected), *further, *([_ON_CLUSTER] if on_cluster else [])):
         say(line)
     return int(any(each.fails for each in expected))
 
@@ -128,19 +146,27 @@ def expected_seconds(job: Job, pace: StepTimes, done: "Before") -> float:
         pace: the speed of its network on this machine.
         done: what the runs before it have done; the run is added to them.
     """
-    recipe, data = job.run.recipe, job.data
-    steps = math.ceil(data.n_train / recipe.batch_size)
-    epochs = recipe.epochs * max(1, len(recipe.tuning.learning_rates))
+    data = job.data
     each = pace.inference if pace.rest is None else pace.rest
-    training = epochs * (steps * pace.step + data.n_validation * each) + (data.n_validation + data.n_test) * each
-    spoilt = min(SEVERITIES * len(job.settings.corruptions), MOST_CELLS) * data.n_test * pace.inference
-    seconds = pace.build + pace.first_step + training + spoilt + pace.explaining
+    pictures = min(SEVERITIES * len(job.settings.corruptions), MOST_CELLS) * data.n_test
+    spoilt = pictures * len(AXES[job.run.recipe.testing.flips]) * pace.inference
+    tested = (data.n_validation + data.n_test) * each
+    seconds = pace.build + training_seconds(job, pace) + tested + spoilt + pace.explaining
     new_worker, new_network, new_prefix = done.add(job)
     seconds += pace.start if new_worker else 0.0
     seconds += pace.speeds if new_network else 0.0
     if pace.rest is not None and new_prefix:
         seconds += (data.n_train + data.n_validation + data.n_test) * pace.inference
     return seconds
+
+
+def training_seconds(job: Job, pace: StepTimes) -> float:
+    """Return how long the epochs of a run take at a pace, without early stopping."""
+    recipe, data = job.run.recipe, job.data
+    steps = math.ceil(data.n_train / recipe.batch_size)
+    epochs = recipe.epochs * max(1, len(recipe.tuning.learning_rates))
+    each = pace.inference if pace.rest is None else pace.rest
+    return pace.first_step + epochs * (steps * pace.step + data.n_validation * each)
 
 
 class Before:
@@ -254,17 +280,36 @@ def _pace(job: Job, folder: Path, seconds: float) -> StepTimes | Unknown:
     return Unknown(f"{outcome_of_exit(code, oom_killed=False)[0]}: the worker ended without an answer", fails=True)
 
 
-def _expected(plan: Plan, job: Job, done: bool, paces: Paces, before: Before) -> Expected:
+def _further(expected: Sequence[Expected], done: Mapping[str, Record], store: RecordStore) -> list[str]:
+    """Return how many runs of further seeds may follow, and how long they may take; nothing where none may."""
+    by_key = {each.job.key: each for each in expected}
+    repeated = [
+        by_key[job.key]
+        for job, follower in followers((each.job for each in expected), lambda job: by_key[job.key].training_s)
+        if not (job.key in done and store.done(follower.key))
+    ]
+    if not repeated:
+        return []
+    seconds = sum(
+        done[each.job.key].timings.total_s if each.job.key in done else each.seconds or 0.0 for each in repeated
+    )
+    return [
+        f"Seeds {' and '.join(map(str, FURTHER_SEEDS))} follow where training takes under {QUICK_SECONDS:.0f} s: "
+        f"{_count(len(repeated), 'run')} more, about {clock(seconds)}. --seed 0 leaves them out."
+    ]
+
+
+def _expected(plan: Plan, job: Job, done: Record | None, paces: Paces, before: Before) -> Expected:
     slow = plan.is_slow(job)
-    if done:
-        return Expected(job, 0.0, "done")
+    if done is not None:
+        return Expected(job, 0.0, "done", training_s=done.timings.training_s)
     if job.verdict is not None:
         outcome, reason = job.verdict
         return Expected(job, None, f"{outcome}: {reason}", slow, fails=True)
-    pace = paces[_kind(job)]
+    pace = paces.get(_kind(job), _NO_GPU)
     if isinstance(pace, Unknown):
         return Expected(job, None, pace.reason, slow, pace.fails)
-    return Expected(job, expected_seconds(job, pace, before), "", slow)
+    return Expected(job, expected_seconds(job, pace, before), "", slow, training_s=training_seconds(job, pace))
 
 
 def _table(expected: Iterable[Expected]) -> Table:

@@ -18,7 +18,7 @@ from benchmark.execution.planning.datasets import Fold, Images, Say
 from benchmark.execution.planning.devices import DeviceChoice, choose_devices
 from benchmark.execution.planning.request import Request
 from benchmark.execution.planning.runs import Runs
-from benchmark.execution.planning.side_by_side import Environments, worker_environments
+from benchmark.execution.planning.side_by_side import Environments, largest_first, worker_environments
 from benchmark.execution.planning.suite_expansion import Entry, entries_of, for_backbone
 from benchmark.execution.planning.weights import Weights, resolve_weights
 from benchmark.execution.worker.job import Job
@@ -84,8 +84,8 @@ def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
         raise UserError(f"--limit {request.split.limit}: give at least one image.")
     if request.rerun + request.rerun_speeds + request.only_failed > 1:
         raise UserError(
-            "--rerun does again what is done, --rerun-speeds measures its speeds anew, --only-failed leaves it: "
-            "give one of them."
+            "--rerun does finished runs again, --rerun-speeds measures their speeds again, --only-failed leaves them "
+            "alone: give one of them."
         )
     _check_executor(request)
     if request.out is not None:
@@ -113,6 +113,8 @@ def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
     notes += _namesakes(registry, (backbone for entry in entries for backbone in entry.backbones))
     notes += dict.fromkeys(note for fold in every for note in fold.notes())
     environments = _environments(request, jobs)
+    if len(environments) > 1:
+        jobs = largest_first(jobs, {backbone.name: backbone.parameters or 0 for _, backbone, _ in parts})
     settings = {"workers": len(environments)}
     jobs = tuple(job.model_copy(update={"settings": job.settings.model_copy(update=settings)}) for job in jobs)
     plan = Plan(out, jobs, images, tuple(notes), suite, members, environments)
@@ -142,10 +144,13 @@ def _devices(request: Request, engines: set[str], say: Callable[[str], None]) ->
 
 
 def _environments(request: Request, jobs: Sequence[Job]) -> Environments:
-    """Return what each worker of this machine has for its own; on a cluster that is for its nodes to say."""
-    if request.executor == "local":
-        return worker_environments(request.settings.workers, jobs)
-    return ({},)
+    """Return what each worker of this machine has for its own; on a cluster that is for its nodes to say.
+
+    Speeds are measured anew with the whole machine.
+    """
+    if request.executor != "local" or (request.rerun_speeds and request.settings.workers == "auto"):
+        return ({},)
+    return worker_environments(request.settings.workers, jobs)
 
 
 def _marked(plan: Plan) -> list[str]:

@@ -46,7 +46,8 @@ class Request:
         split: how they are split; the validation fraction is the recipe's, the folds may be a suite's.
         recipe: name or path.
         changes: dotted recipe fields and their values; they change every recipe of a suite too.
-        seeds: none leaves them to the suite, and is 0 without one.
+        seeds: none leaves them to the suite; without one it is 0, and more where they cost little
+            (:mod:`~benchmark.execution.planning.further_seeds`).
         weights: ``imagenet``, ``local``, ``none`` or a path.
         device: ``auto``, ``cpu`` or ``cuda``.
         out: results folder.

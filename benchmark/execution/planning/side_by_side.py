@@ -4,19 +4,25 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import psutil
+
 from benchmark.data.preparation.threads import usable_cpus
 from benchmark.errors import UserError
 from benchmark.execution.planning.devices import nvidia_smi
 from benchmark.execution.worker.job import Job
 
 Environments = tuple[Mapping[str, str], ...]
+_BYTES_A_WORKER = 6 * 2**30  # with room for VGG16 at 128 px
+_ON_PROCESSOR = 2
 
 
 def worker_environments(asked: int | Literal["auto"], jobs: Sequence[Job]) -> Environments:
     """Return what the environment of each worker has for its own; one entry means one run after another.
 
-    ``auto`` is a worker for each GPU, where all runs are for one, else a single worker: on a processor, two runs with
-    half of the cores each gain little over one with all of them, and its speeds are those of the whole machine.
+    ``auto`` is a worker for each GPU, where all runs are for one. On a processor it is two, where there are cores and
+    memory for them: small operations gain little from more cores, and much of a run (importing, building, tracing)
+    uses one. It is one where runs must repeat bit for bit, so that their number of threads does not depend on what
+    else a command does.
 
     Args:
         asked: how many, or ``auto``.
@@ -29,7 +35,7 @@ def worker_environments(asked: int | Literal["auto"], jobs: Sequence[Job]) -> En
     gpus = visible_gpus() if on_gpu and asked != 1 else []
     most = max(1, len(jobs))
     if asked == "auto":
-        count = min(len(gpus), most) if len(on_gpu) == len(jobs) else 1
+        count = min(len(gpus), most) if len(on_gpu) == len(jobs) else min(_on_processor(jobs), most)
     else:
         _require(asked, len(gpus) if on_gpu and asked > 1 else usable_cpus(), "GPU" if on_gpu else "core")
         count = min(asked, most)
@@ -39,6 +45,31 @@ def worker_environments(asked: int | Literal["auto"], jobs: Sequence[Job]) -> En
         return tuple({"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus[:count])
     threads = str(max(1, usable_cpus() // count))
     return ({"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads},) * count
+
+
+def _on_processor(jobs: Sequence[Job]) -> int:
+    """Return how many workers a processor has for runs: two, or one."""
+    if any(job.run.recipe.execution.deterministic or job.run.device_kind != "cpu" for job in jobs):
+        return 1
+    room = int(psutil.virtual_memory().available // _BYTES_A_WORKER)
+    return max(1, min(_ON_PROCESSOR, usable_cpus(), room))
+
+
+def largest_first(jobs: Sequence[Job], sizes: Mapping[str, int]) -> tuple[Job, ...]:
+    """Return jobs so that workers side by side are busy to the end: the largest networks of a library first.
+
+    Args:
+        jobs: in the order in which they were asked for; kept where one continues from another.
+        sizes: the number of parameters of each backbone.
+    """
+    if any(job.run.init_from is not None for job in jobs):
+        return tuple(jobs)
+    libraries = list(dict.fromkeys(map(_library, jobs)))  # whose runs share workers
+    return tuple(sorted(jobs, key=lambda job: (libraries.index(_library(job)), -sizes[job.run.backbone])))
+
+
+def _library(job: Job) -> tuple[str, str]:
+    return job.run.engine, job.backbone.library
 
 
 def visible_gpus() -> list[str]:

@@ -56,8 +56,8 @@ def corrupted_decisions(job: Job, trained: Trained, channel: Channel, facts: dic
     try:
         facts["corruption"], corrupted = predict_corrupted(
             trained.engine, trained.data, trained.split, job.settings.corruptions,
-            resize=job.run.recipe.resize, batch_size=trained.batch_size, store=feature_store(job),
-            report=channel.report, should_stop=channel.should_stop,
+            resize=job.run.recipe.resize, flips=job.run.recipe.testing.flips, batch_size=trained.batch_size,
+            store=feature_store(job), report=channel.report, should_stop=channel.should_stop,
         )  # fmt: skip
         return corrupted
     except Exception as error:

@@ -74,8 +74,10 @@ def measured_again(
         if loop.speeds:
             speeds |= {"train_images_per_s": float(middle), "train_images_per_s_iqr": float(high - low)}
     again = measure(engine, data, split.test, before.batch_size, job.run.recipe.testing.flips, report=report)
+    settings = earlier.settings and earlier.settings.model_copy(update={"workers": job.settings.workers})
     return earlier.model_copy(
         update={
+            "settings": settings,  # says how much of the machine the speeds are of
             "throughput": again.model_copy(update=speeds),
             "network": facts.model_copy(update={"execution": {**facts.execution, **choices}}),
         }

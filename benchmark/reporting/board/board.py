@@ -16,7 +16,7 @@ from benchmark.evaluation.predictions import Setting
 from benchmark.evaluation.statistics import BlockStatistics, analyse
 from benchmark.hashing import hash_json
 from benchmark.reporting.board.cam_scores import cam_intervals
-from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.column import WHO, Values
 from benchmark.reporting.board.columns import measures
 from benchmark.reporting.board.derived_scores import cost_of, patient_intervals, trained_shares
 from benchmark.reporting.board.folds import aggregated, even, failure, predictions_by_fold, split_label
@@ -24,7 +24,7 @@ from benchmark.reporting.board.guessing import guessed, only_answer, verdict
 from benchmark.reporting.board.recipe_labels import recipe_labels
 from benchmark.reporting.board.rows import Result
 
-WHO = ("backbone", "framework", "weights", "recipe")  # the columns that say which row of a comparison group it is
+NAMED_BY = tuple(name for name in WHO if name != "comparison_group")  # which row of a comparison group it is
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,14 @@ class BoardRow:
 
     @property
     def who(self) -> Values:
-        """What tells it from other rows: its comparison group, and the values under :data:`WHO`."""
-        who = {name: self.values.get(name) for name in WHO}
-        return {"comparison_group": self.block.comparison_group_name, **who}
+        """What tells it from other rows, under :data:`~benchmark.reporting.board.column.WHO`."""
+        known = {**self.values, "comparison_group": self.block.comparison_group_name}
+        return {name: known.get(name) for name in WHO}
+
+    @property
+    def eligible(self) -> bool:
+        """Whether it may be called the best: better than guessing, whole, from the weights that were asked for."""
+        return bool(self.values["n_runs"]) and self.block.unranked in ((), ("leak",)) and not self.guessed
 
     @property
     def macro_f1(self) -> float:

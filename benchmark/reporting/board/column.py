@@ -32,11 +32,16 @@ class Average(Enum):
     POOLED = "mean over trainings, each scored on the test images of all its folds at once"
     FOLDS = "mean over trainings, each the mean of its folds, whose probabilities have no common scale"
     FOLDS_BY_IMAGES = "mean over trainings, each the mean of its folds weighted by their test images"
-    FOLDS_BY_ILL = "the same, weighted by their test images with a tumour"
-    FOLDS_BY_HEALTHY = "the same, weighted by their test images without a tumour"
+    FOLDS_BY_ILL = "mean over trainings, each the mean of its folds weighted by their test images with a tumour"
+    FOLDS_BY_HEALTHY = (
+        "mean over trainings, each the mean of its folds weighted by their test images without a tumour"
+    )
     RUNS = "mean over runs"
     ONE_DEVICE = "mean over runs; absent where they ran on several devices"
-    ONE_DEVICE_ONCE = "the same; a measurement that several runs share counts once"
+    ONE_DEVICE_ONCE = (
+        "mean over measurements, of which several runs may share one; absent where they were made on several "
+        "devices, or one of them lacks the value"
+    )
 
 
 Section = Literal[
@@ -145,6 +150,16 @@ _FURTHER = {
     "low": "Lower end of the 95 % interval for other patients.",
     "high": "Upper end of the 95 % interval for other patients.",
     "fold_sd": "Sample standard deviation over folds.",
+}
+
+
+# columns that say of which row a line is, in every CSV file that has lines for parts of a row
+WHO = {
+    "comparison_group": "The comparison group (data, split and image set) of the row.",
+    "backbone": "The row's network.",
+    "framework": "The framework that ran it.",
+    "weights": "What it started from.",
+    "recipe": "How it was trained.",
 }
 
 

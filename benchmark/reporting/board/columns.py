@@ -5,7 +5,7 @@ the entries is the order of the columns in every output.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal
 
 from benchmark.evaluation import cam_metrics, metrics
@@ -104,10 +104,16 @@ def _said(score: str) -> str:
     return score.replace("_", " ")
 
 
+def _score_of(score: str) -> str:
+    """Return a score of heat maps as the beginning of a sentence."""
+    return {"cam_pointing": "Pointing game", "cam_energy": "Energy inside the lesion", "cam_iou": "IoU"}[score]
+
+
 # fmt: off
 COLUMNS: tuple[Column, ...] = (
     # --- which row it is
-    _whole("rank", "rank", "The best rank left open: 1 + the rows of the block that are significantly better.",
+    _whole("rank", "rank",
+        "The best rank that the row may have: 1 + the rows of the block that are significantly better.",
         outputs=("page", "front", "latex")),
     _shown("block", "block", "The group of rows among which the rank is given."),
     Column("backbone", "backbone", "The network.", outputs=("page", "front", "latex"), of_record="backbone.name"),
@@ -147,8 +153,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("speed_block", "speed block", "The conditions under which speeds can be compared.", of_record=speed_block),
     # --- further columns; new ones stand here, as the order of all columns above is a contract
     _whole("rank_last", "last rank",
-        "The worst rank that is left open: all ranked rows of the block less those that are significantly worse."),
-    Column("p_guessing", "p of guessing", "Permutation p of as high an AUROC by guessing alone.", Kind.SCORE,
+        "The worst rank that the row may have: all ranked rows of the block less those significantly worse."),
+    Column("p_guessing", "p of guessing",
+        "Probability of as high an AUROC by guessing alone, by a permutation of labels.", Kind.SCORE,
         outputs=("page",), digits=4),
     _score("cohen_kappa", "Cohen's kappa", "Agreement of predictions and labels beyond chance, -1 to 1.",
         lowest=-1.0, of_confusion=metrics.cohen_kappa),
@@ -168,39 +175,46 @@ COLUMNS: tuple[Column, ...] = (
         of_test=lambda scores, test: brier(test.labels, test.probabilities)),
     # the values of the next ones come from derived_scores: they need validation images, or costs
     _calibration("ece_temperature", "ECE at the temperature",
-        "Calibration error where logits are divided by the temperature that fits validation images best.",
+        "Calibration error after logits are divided by the temperature that fits validation images best.",
         better="lower", average=Average.FOLDS_BY_IMAGES),
     _calibration("temperature", "temperature",
-        "That temperature (Guo et al. 2017): over 1 where the network is too sure of itself.", better="",
+        "The temperature that fits validation images best (Guo et al. 2017): over 1 where the network is too "
+        "sure of itself.", better="",
         average=Average.FOLDS, outputs=("page",), digits=2),
     _calibration("sensitivity_at_95", "sensitivity",
         "Share of the tumours that are found, at the threshold that has a specificity of 95 % on validation images.",
         average=Average.FOLDS_BY_ILL),
     _calibration("specificity_at_95", "specificity reached",
-        "Share of the test images without a tumour that are called healthy at the same threshold.",
+        "Share of the test images without a tumour that are called healthy, at the threshold that has a "
+        "specificity of 95 % on validation images.",
         average=Average.FOLDS_BY_HEALTHY),
     _calibration("sensitivity_matched", "sensitivity, matched",
-        "Of tumour or not, where the specificity on test images is 95 % for each row alike.",
+        "Share of the tumours that are found, at a threshold that has a specificity of 95 % on the test images: for "
+        "comparing rows, not for use.",
         average=Average.FOLDS_BY_ILL),
     *(
         _pooled(f"macro_f1_deff{effect}", f"macro-F1, design effect {effect}",
-            f"Macro-F1 with the interval of {effect} times as much dependence between images.", section="dependence")
+            f"Macro-F1, with its interval if the test images were worth only 1/{effect} of their number.",
+            section="dependence")
         for effect in DESIGN_EFFECTS
     ),
     _calibration("macro_f1_prior", "macro-F1, prior-corrected",
-        "With probabilities corrected for the test images' own shares of classes, estimated without labels.",
+        "Macro-F1 with probabilities corrected for the test images' own shares of classes, which are estimated "
+        "without labels.",
         average=Average.FOLDS_BY_IMAGES),
-    _calibration("ece_prior", "ECE, prior-corrected", "Calibration error of the same probabilities.", better="lower",
+    _calibration("ece_prior", "ECE, prior-corrected",
+        "Calibration error with probabilities corrected for the test images' own shares of classes.", better="lower",
         average=Average.FOLDS_BY_IMAGES),
     _selective("aurc", "AURC", "Mean share of wrong answers over all shares of images that are answered.",
         better="lower"),
     _selective("coverage_at_5", "coverage at 5 % risk",
         "The largest share of images, the surest first, of whose answers at most 5 % are wrong."),
     _selective("conformal_coverage", "coverage of sets", "Share of images whose conformal set holds their class."),
-    _selective("conformal_least_coverage", "least coverage of a class", "The same of the class where it is least."),
+    _selective("conformal_least_coverage", "least coverage of a class",
+        "Share of images whose conformal set holds their class, in the class where it is least."),
     _selective("conformal_size", "classes in a set", "Mean number of classes in a conformal set.", better="lower"),
     *(
-        _pooled(column_name(threshold, variant), f"at {100 * threshold:.0f} %{how}",
+        _pooled(column_name(threshold, variant), f"net benefit at {100 * threshold:.0f} %{how}",
             f"Net benefit at a prevalence of {100 * PREVALENCE:.0f} % of acting from a probability of "
             f"{100 * threshold:.0f} %{how}.", average=Average.FOLDS_BY_IMAGES, section="net benefit",
             outputs=("page",), lowest=bounds(threshold)[0])
@@ -229,27 +243,30 @@ COLUMNS: tuple[Column, ...] = (
     _cam("cam_images", "images", "Images whose maps have scores.", kind=Kind.WHOLE),
     *(
         _cam(f"{score}_{name}", f"{_said(score)}, {baseline}",
-            "The same score of a map of the same size made without the image.")
+            f"{_score_of(score)} of a map of the same size that knows nothing of the image: {baseline}.")
         for score in cam_metrics.SCORES
         for baseline, name in cam_metrics.BASELINES.items()
     ),
     _cam("cam_outside_head", "outside the head", "Share of a map on the background around the head.", better="lower"),
     _cam("cam_outside_head_uniform", "outside the head, uniform map",
-        "The same share of a map that is the same everywhere: the background's share of the images."),
+        "Share of an even map on the background around the head: the background's share of the images."),
     _cam("cam_randomized", "left when randomised",
         "Rank correlation of the maps with those after all weights were replaced by random ones.", better="lower"),
     *(
-        _cam(f"{score}_oracle", f"{_said(score)}, ceiling", "The same score of the lesion itself at that size.")
+        _cam(f"{score}_oracle", f"{_said(score)}, ceiling",
+            f"{_score_of(score)} of the lesion itself, averaged to the map's size: the most that can be reached.")
         for score in cam_metrics.SCORES
     ),
     *(
-        _cam(f"{score}_less_{name}", f"{_said(score)} less {baseline}", "Mean difference to that map, by image.",
+        _cam(f"{score}_less_{name}", f"{_said(score)} less {baseline}",
+            f"{_score_of(score)} of the maps less that of a map that knows nothing ({baseline}), mean over images.",
             lowest=-1.0, better="higher")
         for score in cam_metrics.SCORES
         for baseline, name in cam_metrics.BASELINES.items()
     ),
     *(
-        _cam(f"{score}_{side}", f"{_said(score)}, {side}", f"The same score where the prediction is {side}.",
+        _cam(f"{score}_{side}", f"{_said(score)}, {side}",
+            f"{_score_of(score)} of the images whose prediction is {side}.",
             better="higher")
         for score in cam_metrics.SCORES
         for side in ("right", "wrong")
@@ -289,7 +306,7 @@ COLUMNS: tuple[Column, ...] = (
     _time("compile_s", "Seconds of compilation."),
     _time("compute_s", "Seconds of computation in the epochs."),
     _time("data_s", "Seconds in which the epochs waited for images."),
-    _time("harness_s", "Seconds of the epochs that are neither of these."),
+    _time("harness_s", "Seconds of the epochs that are neither computation nor waiting for images."),
     _time("total_s", "Seconds of a whole run."),
     Column("key", "key", "The key of the record.", of_record="key"),
 )
@@ -298,7 +315,12 @@ COLUMNS: tuple[Column, ...] = (
 
 def columns(class_names: Sequence[str], tumour_names: Sequence[str]) -> list[Column]:
     """Return every column, each family with a column for each of its classes, in the order of :data:`COLUMNS`."""
-    return [member for column in COLUMNS for member in column.members(class_names, tumour_names)]
+    return list(_columns(tuple(class_names), tuple(tumour_names)))
+
+
+@lru_cache(maxsize=64)  # each row of a board asks for those of its data set
+def _columns(class_names: tuple[str, ...], tumour_names: tuple[str, ...]) -> tuple[Column, ...]:
+    return tuple(member for column in COLUMNS for member in column.members(class_names, tumour_names))
 
 
 def all_columns(class_names: Sequence[str], tumour_names: Sequence[str]) -> dict[str, Column]:

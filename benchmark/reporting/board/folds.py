@@ -7,10 +7,11 @@ have no common scale of probability.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 
 import numpy as np
 
+from benchmark.evaluation.many_rows.spread import stdev
 from benchmark.evaluation.metrics import RunScores, score
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import DataFacts, Predictions
@@ -75,12 +76,15 @@ def aggregated(results: Sequence[Result]) -> tuple[Values, Values]:
         of_runs = average in _OF_RUNS or not pooled
         source = list(measured.values()) if average is Average.ONE_DEVICE_ONCE else lines if of_runs else pooled
         numbers = [line[name] for line in source if name in line]
-        if not numbers or (average in _ONE_DEVICE and len(devices) > 1):
+        lacking = average is Average.ONE_DEVICE_ONCE and len(numbers) < _timed(
+            source
+        )  # a slow run has no latency p95
+        if not numbers or lacking or (average in _ONE_DEVICE and len(devices) > 1):
             values.pop(name, None)  # speeds of two machines have no mean
             continue
         values[name] = fmean(numbers) if len(numbers) > 1 else numbers[0]
         if len(numbers) > 1:
-            spread[name] = stdev(map(float, numbers))
+            spread[name] = stdev(numbers)
     if len(devices) > 1:
         values["device"] = "; ".join(devices)
         values.pop("speed_block", None)
@@ -90,6 +94,12 @@ def aggregated(results: Sequence[Result]) -> tuple[Values, Values]:
     leaks = dict.fromkeys(leak for result in results for leak in result.record.data.leaks)
     values |= {"leaks": "; ".join(leaks)} if leaks else {}
     return values, spread | _between_folds(scored)
+
+
+def _timed(lines: Sequence[Values]) -> int:
+    """Return in how many lines of runs the speed of prediction stands."""
+    names = [column.name for column in COLUMNS if column.average is Average.ONE_DEVICE_ONCE]
+    return sum(any(name in line for name in names) for line in lines)
 
 
 def fold_scores(results: Iterable[Result]) -> dict[int, Values]:

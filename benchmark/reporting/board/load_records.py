@@ -1,17 +1,19 @@
 """Records from one results folder or several, as one list: each run once, classes in one order."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from benchmark.errors import UserError
+from benchmark.evaluation.metrics import Counts
 from benchmark.records.corrupted import Corrupted
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Cams, Predictions, Record
-from benchmark.records.store import RecordStore, Stored, short
+from benchmark.records.store import RecordStore, Sound, Stored, short
 
 Entry = tuple[Record, Predictions | None]
 
@@ -29,18 +31,24 @@ class Gathered(Stored):
     corrupted: Mapping[str, Corrupted] = field(default_factory=dict)
 
 
-def gather(folders: Sequence[Path]) -> Gathered:
+def gather(folders: Sequence[Path], sound: Sound | None = None) -> Gathered:
     """Return the records of several folders; what is not used, or was changed, is named in its problems.
 
     A run that is in two folders is used once: the one that is ``ok``, else that of the first folder.
+
+    Args:
+        folders: the results folders.
+        sound: which records are known to be sound, so that this is not looked into again.
 
     Raises:
         UserError: a folder has no records at all.
     """
     by_key: dict[str, tuple[Path, Entry]] = {}
     problems: list[str] = []
+    contents: dict[Path, Mapping[str, str]] = {}
     for folder in dict.fromkeys(path.resolve() for path in folders):
-        stored = RecordStore(folder).read_all()
+        stored = RecordStore(folder).read_all(sound)
+        contents[folder] = stored.contents
         if not stored.entries and not stored.problems:
             raise UserError(f"'{folder}' has no records of runs; give the folder that was --out of a run.")
         problems += [f"{folder}/{text}" if len(folders) > 1 else text for text in stored.problems]
@@ -55,37 +63,64 @@ def gather(folders: Sequence[Path]) -> Gathered:
             by_key[key] = kept
             problems.append(_same_run(kept, other))
     entries, changed = _one_order([entry for _, entry in by_key.values()])
-    cams, corrupted, damaged = _beside_records(entries, by_key)
-    return Gathered(tuple(entries), (*problems, *changed, *damaged), cams, corrupted)
+    cams, damaged = _beside(
+        entries, by_key, "The Grad-CAM maps",
+        lambda record: record.cam is not None and bool(record.cam.images), RecordStore.cams, _reordered_cams,
+    )  # fmt: skip
+    corrupted, lost = _beside(
+        entries, by_key, "The decisions of spoilt images",
+        lambda record: record.corruption is not None and bool(record.corruption.pictures), RecordStore.corrupted,
+        _reordered_decisions,
+    )  # fmt: skip
+    used = {key: contents[folder][key] for key, (folder, _) in by_key.items()}
+    return Gathered(tuple(entries), (*problems, *changed, *damaged, *lost), used, cams, corrupted)
 
 
-def _beside_records(
-    entries: Sequence[Entry], by_key: Mapping[str, tuple[Path, Entry]]
-) -> tuple[dict[str, Cams], dict[str, Corrupted], list[str]]:
-    """Return the Grad-CAM maps of records and their decisions of spoilt images, classes in the records' order, and
-    what can't be used of them.
+Kept = TypeVar("Kept", Cams, Corrupted)
+
+
+def _beside(
+    entries: Sequence[Entry],
+    by_key: Mapping[str, tuple[Path, Entry]],
+    what: str,
+    has: Callable[[Record], bool],
+    read: Callable[[RecordStore, Record], Kept | None],
+    reordered: Callable[[Kept, Counts], Kept],
+) -> tuple[dict[str, Kept], list[str]]:
+    """Return what is kept beside records, its classes in the records' order, and a sentence for what can't be read.
+
+    Args:
+        entries: the records, whose classes may be in another order than in their folders.
+        by_key: where each was read, and as what.
+        what: it is, for the sentence.
+        has: whether a record says that there is such a thing.
+        read: reads it from the folder; ``None`` where it can't be.
+        reordered: returns it with class k in place ``places[k]``.
     """
-    cams: dict[str, Cams] = {}
-    corrupted: dict[str, Corrupted] = {}
+    kept: dict[str, Kept] = {}
     problems: list[str] = []
     for record, _ in entries:
+        if not has(record):
+            continue
         folder, (original, _) = by_key[record.key]
-        store, order = RecordStore(folder), record.data.class_names
-        place = np.array([*(order.index(name) for name in original.data.class_names), -1], dtype=np.int16)
-        which = f"{short(record.key)} of {record.backbone.name}"
-        if record.cam is not None and record.cam.images:
-            maps = store.cams(original)
-            if maps is None:
-                problems.append(f"The Grad-CAM maps of record {which} can't be read.")
-            else:
-                cams[record.key] = replace(maps, predicted=place[maps.predicted].astype(np.int64))
-        if record.corruption is not None and record.corruption.pictures:
-            decided = store.corrupted(original)
-            if decided is None:
-                problems.append(f"What record {which} decided of spoilt images can't be read.")
-            else:
-                corrupted[record.key] = replace(decided, decisions=place[decided.decisions])
-    return cams, corrupted, problems
+        found = read(RecordStore(folder), original)
+        if found is None:
+            problems.append(f"{what} of record {short(record.key)} of {record.backbone.name} can't be read.")
+            continue
+        names, order = original.data.class_names, record.data.class_names
+        if names != order:
+            found = reordered(found, np.array([order.index(name) for name in names]))
+        kept[record.key] = found
+    return kept, problems
+
+
+def _reordered_cams(cams: Cams, places: Counts) -> Cams:
+    return replace(cams, predicted=places[cams.predicted].astype(np.int64))
+
+
+def _reordered_decisions(corrupted: Corrupted, places: Counts) -> Corrupted:
+    of_all = np.append(places, -1).astype(np.int16)  # -1 is no decision
+    return replace(corrupted, decisions=of_all[corrupted.decisions])
 
 
 def _same_run(kept: tuple[Path, Entry], other: tuple[Path, Entry]) -> str:

@@ -24,7 +24,8 @@ COMPARISONS = {  # the columns of comparisons.csv, and what each means
     "difference_low": "Lower end of the difference's 95 % interval, of this pair alone: not corrected.",
     "difference_high": "Upper end of the difference's 95 % interval, of this pair alone: not corrected.",
     "p": "p-value of the paired bootstrap of macro-F1, of this pair alone: not corrected.",
-    "p_adjusted": "The same corrected for all pairs of the block (Romano and Wolf's step-down): it decides.",
+    "p_adjusted": "p-value of the paired bootstrap of macro-F1, corrected for all pairs of the block (Romano and "
+    "Wolf's step-down): it decides.",
     "better": "The row that is significantly better; empty where the two can't be told apart.",
     "p_mcnemar": "p-value of McNemar's test of accuracy, of this pair alone.",
     "p_nadeau_bengio": "p-value of Nadeau and Bengio's test over folds, of this pair alone; empty without folds.",

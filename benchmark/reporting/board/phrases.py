@@ -5,40 +5,42 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from benchmark.evaluation.bootstrap import RESAMPLES, SEEDS_TO_RESAMPLE
 from benchmark.evaluation.comparison import ALPHA
 from benchmark.evaluation.decisions.net_benefit import PREVALENCE
-from benchmark.evaluation.statistics import BlockStatistics
+from benchmark.evaluation.statistics import BlockStatistics, SeedEffect
 from benchmark.records.record import DataFacts
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.column import Column
 
 SMALLEST_P = 1e-4  # of those that are printed
+LEAKS = "The split leaks: "  # how a note on what is on both sides begins
 DISCLAIMER = "Research software, not for clinical use."
 CAM_READING = (
     "Heat maps (Grad-CAM, where no other method is named) of the predicted class, on test images with a lesion. "
-    "Pointing game: whether the map's highest point "
-    "lies in the lesion. Energy: the share of the map inside the lesion. IoU: take the highest points of the map, as "
-    "many pixels as the lesion has; their overlap with the lesion. The lesion itself, averaged to a map's size, is "
-    "the ceiling of what a map of that size can reach; the lines below it are maps that know nothing of the image: a "
-    "network that is not better than they are has not been shown to look at the lesion."
+    "Pointing game: whether the map's highest point lies in the lesion. Energy: the share of the map inside the "
+    "lesion. IoU: how far the highest points of the map, as many pixels as the lesion has, overlap with the lesion. "
+    "The lesion itself, averaged to a map's size, shows the most that a map of that size can reach. The lines below "
+    "it are maps that know nothing of the image: a network that is not better than these has not been shown to look "
+    "at the lesion."
 )
 DEPENDENCE_READING = (
-    "Patients are unknown, and near-duplicates are not patients: more images depend on each other than can be seen. "
-    "The same score with the interval that it would have if the images said as little as a half or a quarter as many "
-    "independent ones: design effects 2 and 4 (Kish 1965), such as those of 5 slices a patient whose errors "
-    "correlate by 0.25 and 0.75."
+    "Patients are unknown, so that images depend on each other in ways that can't be seen, and the intervals above "
+    "are too narrow. Here they are again, as wide as they would be if the test images were worth only a half "
+    "(design effect 2) or a quarter (design effect 4) of their number (Kish 1965). Five slices a patient, whose "
+    "errors correlate by 0.25 or 0.75, have such design effects."
 )
 SELECTIVE_READING = (
     "A network that is not sure may leave an image to a radiologist. AURC: the mean share of wrong answers over all "
-    "shares of images that it answers, the surest first (Geifman & El-Yaniv 2017). Coverage at 5 % risk: the largest "
-    "share that it answers with at most 5 % wrong; the threshold is that of these test images, and would be "
-    "another one elsewhere. Conformal sets hold the true class of 90 % of the images of each class where test images "
-    "are like validation images (Vovk 2012): what they really hold stands here."
+    "shares of images that it answers, the surest first (Geifman & El-Yaniv 2017). Coverage at 5 % risk: the "
+    "largest share that it answers with at most 5 % wrong; the threshold is that of these test images, and would be "
+    "another one elsewhere. A conformal set is a list of classes, made to hold the true class of 90 % of each "
+    "class's images where test images are like validation images (Vovk 2012): how often it does on these images "
+    "stands here."
 )
 BENEFIT_READING = (
-    f"Tumours found per image, less false alarms at the rate at which the threshold trades them (Vickers & Elkin "
-    f"2006), for a prevalence of {100 * PREVALENCE:.0f} %, which is stated and not that of these images. A threshold "
-    "of 5 % means that a tumour missed is 19 times as bad as a false alarm. Beside the probabilities as they are: "
-    "with a temperature chosen on validation images (Guo et al. 2017), and then corrected for the stated prevalence "
-    "(Saerens et al. 2002)."
+    "The share of images that are tumours found, less the share that are false alarms, which count as much as the "
+    "threshold says (Vickers & Elkin 2006): at a threshold of 5 %, a missed tumour is 19 times as bad as a false "
+    f"alarm. The prevalence is set to {100 * PREVALENCE:.0f} %; it is not that of these images. First come the "
+    "probabilities as they are, then with a temperature chosen on validation images (Guo et al. 2017), then "
+    "corrected for that prevalence too (Saerens et al. 2002)."
 )
 RANDOMIZED_READING = (
     "Left when randomised: the trained weights are replaced by new random ones, and the new maps are compared with "
@@ -65,7 +67,7 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
     if data.grouping:
         notes.append(f"{data.grouping[0].upper()}{data.grouping[1:]}.")
     leaks = dict.fromkeys(leak for row in rows for result in row.results for leak in result.record.data.leaks)
-    notes += [f"The split leaks: {leak.removesuffix('.')}." for leak in leaks]
+    notes += [f"{LEAKS}{leak.removesuffix('.')}." for leak in leaks]
     if data.limit is not None:
         notes.append(f"Limited to {data.limit} images: not comparable with the whole data set.")
     guesses = sum(row.guessed for row in rows)
@@ -73,6 +75,12 @@ def data_notes(rows: Sequence[BoardRow]) -> list[str]:
         verb = "is" if guesses == 1 else "are"
         notes.append(f"{guesses} of {len(rows)} rows {verb} not shown to be better than guessing.")
     return notes
+
+
+def notes_beside_doubts(rows: Sequence[BoardRow]) -> list[str]:
+    """Return the notes of :func:`data_notes` but those that stand among the doubts too: on patients and leaks."""
+    patients = patient_note(rows[0].first.record.data)
+    return [note for note in data_notes(rows) if note != patients and not note.startswith(LEAKS)]
 
 
 def _chooses(rows: Sequence[BoardRow]) -> str:
@@ -162,7 +170,33 @@ def seed_notes(statistics: BlockStatistics) -> list[str]:
     if statistics.seeds >= SEEDS_TO_RESAMPLE:
         return []
     runs = "One seed" if statistics.seeds == 1 else f"{statistics.seeds} seeds"
-    return [f"{runs}: the {_ranking(statistics)} are of these trained models, not of these backbones."]
+    resampled, rows = len(_seed_effects(statistics)), len(statistics.seed_effects)
+    where = f" in {rows - resampled} of {rows} rows" if resampled else ""
+    return [f"{runs}{where}: the {_ranking(statistics)} are of these trained models, not of these backbones."]
+
+
+def _seed_effects(statistics: BlockStatistics) -> list[SeedEffect]:
+    return [effect for effect in statistics.seed_effects if effect is not None]
+
+
+def _seeds_added(statistics: BlockStatistics) -> list[str]:
+    """Return what seeds add to the uncertainty of a block's rows; nothing where none are resampled."""
+    effects, rows = _seed_effects(statistics), len(statistics.seed_effects)
+    if not effects:
+        return []
+    where = f", in {len(effects)} of {rows} rows" if len(effects) < rows else ""
+    spreads = _range([f"{effect.spread:.3f}" for effect in effects])
+    shares = _range([f"{100 * effect.share:.0f} %" for effect in effects])
+    return [
+        f"Seeds are resampled too{where}: macro-F1 varies over them by {spreads} (standard deviation), which is "
+        f"{shares} of the variance behind a row's interval; the rest comes from the test images."
+    ]
+
+
+def _range(numbers: Sequence[str]) -> str:
+    """Return the least and the greatest of printed numbers, or the one that all are."""
+    least, most = (end(numbers, key=lambda text: float(text.split()[0])) for end in (min, max))
+    return least if least == most else f"{least} to {most}"
 
 
 def _ranking(statistics: BlockStatistics) -> str:
@@ -184,10 +218,12 @@ def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
         notes = ["Patients are unknown: intervals treat images as independent and are too narrow."]
     if statistics.folds > 1:
         notes.append("Each image is read by the network of its fold; AUROC is the mean of folds.")
-    if statistics.seeds >= SEEDS_TO_RESAMPLE:
-        notes.append("Seeds are resampled too.")
+    notes += _seeds_added(statistics)
     if any(ranks is not None and ranks.first < ranks.last for ranks in statistics.ranks):
-        notes.append("A rank such as 1-3 leaves open which of them the row has; with 95 % confidence all ranks hold.")
+        notes.append(
+            "A rank such as 1-3 means that the row may be first, second or third: these images do not tell which. "
+            "With 95 % confidence this holds for all rows at once."
+        )
     if unranked:
         notes.append("Rows have no rank because the split leaks; differences are of these test images.")
     if statistics.pairs:

@@ -8,11 +8,12 @@ from benchmark.reporting.board.board import BoardRow
 _PROGRAM = ("python", "-m", "benchmark")  # as the harness writes it, however it was started
 # Options that choose among runs, or what is done about those that exist: a row's own take their place.
 _FLAGS = ("--all", "--rerun", "--rerun-speeds", "--only-failed", "--debug")
-_VALUES = ("--backbone", "--seed", "--entry")  # each takes words up to the next option
+_VALUES = ("--backbone", "--seed", "--entry", "--folds")  # each takes words up to the next option
 
 
 def command_of(row: BoardRow) -> str:
-    """Return the command as it was typed, but for this row's backbone and seeds alone, done even if they are done.
+    """Return the command as it was typed, but for this row's backbone, seeds and folds alone, done even if they are
+    done: several commands may have made them.
 
     Empty where the record does not hold a command of this program, or one with letters that are not shown: a record
     may come from a stranger, and a command is there to be copied. A results folder that is typed stays; what the run
@@ -28,6 +29,9 @@ def command_of(row: BoardRow) -> str:
         return ""
     seeds = sorted({result.record.seed for result in row.results})
     chosen = ["--backbone", record.backbone.name, "--seed", *map(str, seeds)]
+    if record.data.folds is not None:
+        folds = sorted({result.record.data.fold for result in row.results if result.record.data.fold is not None})
+        chosen += ["--folds", "all" if len(folds) == record.data.folds else ",".join(map(str, folds))]
     suite = any(argument == "--suite" or argument.startswith("--suite=") for argument in arguments)
     if suite and " = " not in record.recipe_name:
         chosen += ["--entry", record.recipe_name]

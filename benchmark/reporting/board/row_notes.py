@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmark.records.record import Record
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.guessing import figures, trained, verdict
 from benchmark.reporting.figures.labels import full_names
@@ -33,7 +34,10 @@ def row_notes(rows: Sequence[BoardRow]) -> list[RowNote]:
             f"Pretrained weights were asked for and could not be had; random ones were used: {_joined(names, fell)}."
         )
         notes.append(RowNote(text, tuple(fell)))
-    return [*notes, *_at_edges(rows, names), *_busy(rows, names), *_beside(rows, names), *_namesakes(rows)]
+    return [
+        *notes, *_at_edges(rows, names), *_busy(rows, names), *_beside(rows, names), *_by_threads(rows, names),
+        *_namesakes(rows),
+    ]  # fmt: skip
 
 
 def _at_edges(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
@@ -77,6 +81,33 @@ def _busy(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
     text = "Speeds were measured while other programs kept the processor busy, and can't be compared (cores taken): "
     named = ", ".join(f"{names[number]} ({taken[number]:.1f})" for number in busy)
     return [RowNote(f"{text}{named}. --rerun-speeds measures them anew.", tuple(busy))]
+
+
+def _by_threads(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
+    """Return that deterministic runs on processors, such as of a laptop and of a cluster, had different numbers of
+    threads.
+    """
+    counts = {
+        number: sorted({threads for result in row.results if (threads := _threads(result.record)) is not None})
+        for number, row in enumerate(rows)
+    }
+    if len({threads for found in counts.values() for threads in found}) < 2:
+        return []
+    named = ", ".join(f"{names[n]} with {' and '.join(map(str, found))}" for n, found in counts.items() if found)
+    text = (
+        "Deterministic runs were computed with different numbers of threads, which add the same numbers up in "
+        f"another order, so that scores are equal bit for bit only where the number is: {named}."
+    )
+    return [RowNote(text, tuple(number for number, found in counts.items() if found))]
+
+
+def _threads(record: Record) -> int | None:
+    """Return how many threads computed a deterministic run on a processor; ``None`` of all others."""
+    recipe = record.recipe
+    if record.network is None or recipe is None or not recipe.execution.deterministic:
+        return None
+    word = record.network.execution.get("threads", "").partition(" ")[0]  # the reason for it may follow
+    return int(word) if word.isdecimal() and record.identity.get("device_kind") == "cpu" else None
 
 
 def marks(notes: Sequence[RowNote], count: int) -> list[list[int]]:

@@ -1,11 +1,13 @@
 """A record with its scores, as values by column name."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from benchmark.errors import UserError
 from benchmark.evaluation.head_mask import Masks
@@ -36,6 +38,7 @@ class Result:
         cams: Grad-CAM maps of test images, ``None`` where there are none.
         cam_scores: the scores of these maps, ``None`` where no lesion is known.
         corrupted: what the network decided of spoilt test images, ``None`` where it was not asked.
+        content: a hash of the files that all this was read from, empty where it was not read.
     """
 
     record: Record
@@ -46,6 +49,7 @@ class Result:
     cams: Cams | None = None
     cam_scores: CamScores | None = None
     corrupted: Corrupted | None = None
+    content: str = ""
 
     @property
     def status(self) -> str:
@@ -82,18 +86,45 @@ class Result:
         return {name: value for name, value in {**values, **self.score_values}.items() if not absent(value)}
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What a record's predictions are worth.
+
+    Args:
+        scores: those of which all others are means or intervals.
+        values: all by column name.
+    """
+
+    scores: RunScores
+    values: Values
+
+
+def scored(record: Record, predictions: Predictions) -> Scored:
+    """Score a record that is ``ok``.
+
+    Raises:
+        UserError: its predictions can't be scored.
+    """
+    scores = score_record(record, predictions)
+    values = scores_of(record, scores, predictions)
+    # numbers of Python, as they are again once they were kept as JSON
+    return Scored(scores, {name: v.item() if isinstance(v, np.generic) else v for name, v in values.items()})
+
+
 def evaluate(
     record: Record,
     predictions: Predictions | None,
     cams: Cams | None = None,
     heads: Mapping[str, Masks] = MappingProxyType({}),
     corrupted: Corrupted | None = None,
+    score: Callable[[Record, Predictions], Scored] = scored,
 ) -> Result:
     """Score a record; one that can't be scored keeps its row, with the reason.
 
     Args:
         heads: masks of the head by image id, as far as they are known.
         corrupted: what the network decided of spoilt test images.
+        score: scores the predictions, or knows what they are worth; may raise ``UserError``.
     """
     if record.outcome is not Outcome.OK:
         return Result(record, predictions, None)
@@ -101,13 +132,13 @@ def evaluate(
         problem = f"Record {record.key[:12]} of {record.backbone.name} says ok but has no predictions; run it again."
         return Result(record, None, None, problem)
     try:
-        scores = score_record(record, predictions)
+        worth = score(record, predictions)
     except UserError as error:
         return Result(record, predictions, None, str(error))
     of_maps = cam_scores(cams, predictions)
-    values = {**scores_of(record, scores, predictions), **cam_columns(record, of_maps), **head_columns(cams, heads)}
+    values = {**worth.values, **cam_columns(record, of_maps), **head_columns(cams, heads)}
     return Result(
-        record, predictions, scores, score_values=values, cams=cams, cam_scores=of_maps, corrupted=corrupted
+        record, predictions, worth.scores, score_values=values, cams=cams, cam_scores=of_maps, corrupted=corrupted
     )
 
 

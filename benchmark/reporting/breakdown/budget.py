@@ -9,8 +9,8 @@ import numpy as np
 from benchmark.evaluation.budget import expected_best
 from benchmark.evaluation.metrics import Floats
 from benchmark.records.record import Trial
-from benchmark.reporting.board.board import WHO, BoardRow
-from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.board.column import WHO, Values
 from benchmark.reporting.board.image_cases import scored_rows
 from benchmark.reporting.documents.markdown_cells import text_table
 from benchmark.reporting.figures.labels import full_names, wrapped
@@ -19,13 +19,19 @@ from benchmark.reporting.figures.style import LINE_STYLES, explain, set_height, 
 STEM = "plot_budget"
 TITLE = "What tuning was worth: validation macro-F1 by trials"
 READING = (
-    "The expected best macro-F1 on validation images after k of the learning rates that were tried, were they drawn "
-    "at random (Dodge et al. 2019); a rate at which training diverged counts as 0. Rows compare at one budget: "
-    "where lines cross, which row is better depends on how much tuning each may have. A run takes the rate of the "
-    "lowest validation loss, which need not be the one of the best macro-F1; the best of several scores on the same "
-    "images is optimistic, so expect less on test images. Every value stands in budget.csv."
+    "Several learning rates were tried. Had k of them been drawn at random, the best macro-F1 on validation images "
+    "would be expected to be this (Dodge et al. 2019); a rate at which training diverged counts as 0. Compare rows "
+    "at the same k: where lines cross, which row is better depends on how much tuning each may have. A run takes "
+    "the rate of the lowest validation loss, which need not be the one of the best macro-F1; the best of several "
+    "scores on the same images is optimistic, so expect less on test images. Every value stands in budget.csv."
 )
-COLUMNS = ("comparison_group", *WHO, "trials", "expected_best_val_macro_f1", "seconds", "runs")
+COLUMNS = {  # of budget.csv, and what each means
+    **WHO,
+    "trials": "How many of its learning rates the row may try.",
+    "expected_best_val_macro_f1": "Expected best macro-F1 on validation images after so many (Dodge et al. 2019).",
+    "seconds": "What so many take, on average.",
+    "runs": "Runs over which the values are means.",
+}
 MOST_ROWS = len(LINE_STYLES)  # of the figure, the best first
 
 

@@ -12,13 +12,13 @@ from benchmark.reporting.documents.markdown_cells import escaped, text_table
 
 TITLE = "What spoilt images cost: macro-F1 by corruption"
 _READING = (
-    "Test images are spoilt as an MR scanner may spoil them, by TorchIO's definitions, at five severities: plausible "
-    "up to 3, hard at 5. {pixels} {shown}A column is the mean macro-F1 over the severities; in "
-    "brackets 95 % intervals for other patients. Error is the mean share of wrong answers over corruptions and "
-    "severities. mCE is the mean over corruptions of the row's errors over those of the reference row, {reference}; "
-    "relative mCE is the same of what is lost to the images as they are (Hendrycks & Dietterich 2019; below 1 is "
-    "better). A row that is bad as it is may lose little. The pixels change, not the patients or scanners: this is "
-    "no test on another hospital's images."
+    "Test images are spoilt as an MR scanner may spoil them, by TorchIO's definitions, at five severities: "
+    "plausible up to 3, hard at 5. {pixels} {shown}A column is the mean macro-F1 over the severities; in brackets "
+    "95 % intervals for other patients. Error is the mean share of wrong answers over corruptions and severities. "
+    "mCE is the mean over corruptions of the row's errors over those of the reference row, {reference}; relative "
+    "mCE counts only the errors that a corruption adds (Hendrycks & Dietterich 2019; below 1 is better). A row that "
+    "already makes many errors may gain few. The pixels change, not the patients or scanners: this is no test on "
+    "another hospital's images."
 )
 _SAME = "Every row saw the same pixels."
 _DIFFERENT = (
@@ -52,7 +52,7 @@ def robustness_page(found: Robustness | None) -> dict[str, Any] | None:
 def spoilt_images(found: Robustness | None) -> str:
     """Return in sentences what spoilt images cost each row of a comparison group, or that none were tried."""
     if found is None:
-        return "No corruption of the images and no change of the recipe was tried."
+        return "No corruption of the images was tried."
     costs = []
     for row, name, scores in zip(found.rows, found.names, found.scores, strict=True):
         worst = int(np.argmin([each.value for each in scores.macro_f1_estimates]))
@@ -64,7 +64,7 @@ def spoilt_images(found: Robustness | None) -> str:
         )
     return (
         f"Test images were spoilt by simulation ({', '.join(found.titles)}; TorchIO's definitions, five severities). "
-        f"Mean macro-F1 goes {'; '.join(costs)}. Details in corruptions.csv; no change of the recipe was tried."
+        f"Mean macro-F1 goes {'; '.join(costs)}. Details in corruptions.csv."
     )
 
 

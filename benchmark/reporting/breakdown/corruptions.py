@@ -14,19 +14,32 @@ from benchmark.evaluation.intervals import named_ends
 from benchmark.evaluation.metrics import decide
 from benchmark.evaluation.robustness.corruption_error import Beside, CorruptionScores, beside, corruption_scores
 from benchmark.records.corrupted import Corrupted
-from benchmark.reporting.board.board import WHO, BoardRow
-from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.board.column import WHO, Values
 from benchmark.reporting.board.folds import predictions_by_fold, trainings
 from benchmark.reporting.board.image_cases import scored_rows
 from benchmark.reporting.board.rows import Result
 from benchmark.reporting.figures.labels import full_names
 
-COLUMNS = (
-    *("comparison_group", *WHO, "corruption", "severity", "n_images"),
-    *("macro_f1", "macro_f1_low", "macro_f1_high", "error", "error_low", "error_high"),
-    *("reference", "corruption_error", "corruption_error_low", "corruption_error_high"),
-    "relative_corruption_error",
-)
+COLUMNS = {  # of corruptions.csv, and what each means
+    **WHO,
+    "corruption": "How images were spoilt; 'all': the mean over corruptions.",
+    "severity": "How strongly, 1 to 5; 'all': the mean over severities.",
+    "n_images": "Spoilt images that were read.",
+    "macro_f1": "Macro-F1 on the spoilt images.",
+    "macro_f1_low": "Lower end of its 95 % interval, of means only.",
+    "macro_f1_high": "Upper end of its 95 % interval, of means only.",
+    "error": "Share of spoilt images that are read wrongly.",
+    "error_low": "Lower end of its 95 % interval, of means only.",
+    "error_high": "Upper end of its 95 % interval, of means only.",
+    "reference": "The row beside which the errors stand.",
+    "corruption_error": "Sum of the errors over severities, over that of the reference (CE; Hendrycks & Dietterich "
+    "2019). Of 'all': the mean over corruptions (mCE).",
+    "corruption_error_low": "Lower end of the 95 % interval of mCE.",
+    "corruption_error_high": "Upper end of the 95 % interval of mCE.",
+    "relative_corruption_error": "The same of what the spoilt images add to the error on the images as they are "
+    "(relative CE, and of 'all' relative mCE); empty where the reference loses nothing.",
+}
 ALL = "all"  # of corruptions, of severities: the mean over them
 BASELINE = "baseline_cnn"  # the network that others stand beside, where it is on the board
 

@@ -15,23 +15,38 @@ from benchmark.evaluation.bootstrap import Bootstrap, Estimate
 from benchmark.evaluation.clusters import ClusteredImages, confusion_by_cluster
 from benchmark.evaluation.intervals import Interval, named_ends
 from benchmark.hashing import hash_json
-from benchmark.reporting.board.board import WHO, Board, BoardRow
-from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.board import Board, BoardRow
+from benchmark.reporting.board.column import WHO, Values
 from benchmark.reporting.figures.labels import full_names
 
 TITLE = "Trained on each set, tested on each"
 READING = (
-    "A line is the set that trained, a column the set that tested. In bold, the set at home: the test images of its "
-    "own split. Elsewhere all images of the other set, by a network from whose training was left out what the other "
-    "set holds too (near-duplicates, and their patients). The loss is macro-F1 at home less "
-    "macro-F1 away, both over the classes that both sets have; its interval treats the two sets of test images as "
+    "A line is the set that trained, a column the set that tested. In bold: at home, on the test images of the "
+    "set's own split. Elsewhere: on all images of the other set, where the training left out the images that both "
+    "sets hold (near-duplicates, and all images of their patients). The loss is macro-F1 at home less macro-F1 "
+    "away, both over the classes that both sets have; its interval treats the two sets of test images as "
     "independent, and is of these trained networks."
 )
-COLUMNS = (
-    *(*WHO, "trained_on", "tested_on", "home", "n_runs", "n_train", "left_out"),
-    *("n_test", "classes", "macro_f1", "macro_f1_low", "macro_f1_high", "home_macro_f1", "loss", "loss_low"),
-    *("loss_high", "status", "reason"),
-)
+COLUMNS = {  # of cross_matrix.csv, and what each means
+    **{name: meaning for name, meaning in WHO.items() if name != "comparison_group"},
+    "trained_on": "The set that trained.",
+    "tested_on": "The set that tested.",
+    "home": "Whether they are one set: the test images are then those of its own split.",
+    "n_runs": "Runs with scores.",
+    "n_train": "Images to train.",
+    "left_out": "Training images that were left out because the other set holds them or their patients.",
+    "n_test": "Images to test.",
+    "classes": "The classes that both sets have, over which the scores are means.",
+    "macro_f1": "Macro-F1 over these classes.",
+    "macro_f1_low": "Lower end of its 95 % interval for other patients.",
+    "macro_f1_high": "Upper end of its 95 % interval for other patients.",
+    "home_macro_f1": "Macro-F1 at home of what the same set trained, over the same classes.",
+    "loss": "Macro-F1 at home less macro-F1 away.",
+    "loss_low": "Lower end of its 95 % interval.",
+    "loss_high": "Upper end of its 95 % interval.",
+    "status": "ok, or how the run that failed ended.",
+    "reason": "Why there is no score.",
+}
 _HOME, _AWAY = 0, 1  # seeds of the two bootstraps, which must be independent
 
 

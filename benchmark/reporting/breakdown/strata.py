@@ -14,17 +14,29 @@ from benchmark.evaluation.metrics import decide
 from benchmark.evaluation.predictions import Readings
 from benchmark.evaluation.strata import Stratified, Stratum, stratify
 from benchmark.records.record import DataFacts
-from benchmark.reporting.board.board import WHO, BoardRow
-from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.board.column import WHO, Values
 from benchmark.reporting.board.folds import predictions_by_fold
 from benchmark.reporting.board.image_cases import scored_rows
 from benchmark.reporting.breakdown.image_facts import AREA, NAMES, NUMBERS, THICKNESS, Facts
 from benchmark.reporting.figures.labels import full_names
 
-COLUMNS = (
-    *("comparison_group", *WHO, "facet", "stratum", "n_images", "n_patients"),
-    *("recall", "recall_low", "recall_high", "expected", "difference", "missed", "missed_low", "missed_high", "p"),
-)
+COLUMNS = {  # of strata.csv, and what each means
+    **WHO,
+    "facet": "By what the test images are cut, such as lesion area.",
+    "stratum": "The part of them.",
+    "n_images": "Its images.",
+    "n_patients": "Its patients, or clusters of near-duplicates where patients are unknown.",
+    "recall": "Share of its images that are read as their class.",
+    "recall_low": "Lower end of its 95 % interval for other patients.",
+    "recall_high": "Upper end of its 95 % interval for other patients.",
+    "expected": "What it would be if each class were read there as it is everywhere.",
+    "difference": "Recall less what is expected.",
+    "missed": "Share of its tumours that are called healthy; empty without a class of healthy images.",
+    "missed_low": "Lower end of its 95 % interval for other patients.",
+    "missed_high": "Upper end of its 95 % interval for other patients.",
+    "p": "p-value of the row's facet: whether strata differ by more than their classes (Wald's test); not corrected.",
+}
 TITLES = {
     AREA: "lesion area",
     THICKNESS: "slice thickness",

@@ -10,11 +10,11 @@ from benchmark.reporting.documents.markdown_cells import text_table
 
 TITLE = "What is read worse: recall by stratum"
 READING = (
-    "Recall is the share of a stratum's images that are read as their class; in brackets its 95 % interval for other "
-    "patients. Expected is what it would be if each class were read there as it is everywhere: a stratum may hold "
-    "more of an easy class. Missed is the share of its tumours that are called healthy. The strata that the best row "
-    "reads worst stand first. p asks whether the strata differ by more than their classes (Wald's test, patients "
-    "resampled); it is of one facet and one row, and not corrected for the others."
+    "Recall is the share of a stratum's images that are read as their class; in brackets its 95 % interval for "
+    "other patients. Expected is the recall that it would have if each class were read there as well as in all "
+    "images: a stratum may hold more of an easy class. Missed is the share of its tumours that are called healthy. "
+    "The strata that the best row reads worst stand first. p asks whether the strata differ by more than their "
+    "classes (Wald's test, patients resampled); it is of one facet and one row, and not corrected for the others."
 )
 
 

@@ -1,37 +1,20 @@
-"""What a comparison group tells for a reporting checklist, one answer at a time; nothing is guessed."""
+"""What records tell of data and results for a reporting checklist, one answer at a time; nothing is guessed."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 from benchmark.data.audit.audit import Audit
 from benchmark.data.audit.table import near_sentences
-from benchmark.evaluation.metrics import decide
-from benchmark.records.record import Record
+from benchmark.evaluation.intervals import Interval
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.phrases import data_notes
 from benchmark.reporting.board.row_notes import row_notes
 from benchmark.reporting.breakdown.corruption_tables import spoilt_images
 from benchmark.reporting.breakdown.corruptions import Robustness
+from benchmark.reporting.breakdown.strata import Strata
+from benchmark.reporting.documents.claim_training import by_row, each_run, records_of
 from benchmark.reporting.figures.labels import full_names
 
 NOT_RECORDED = "not recorded"
-
-
-def records_of(rows: Sequence[BoardRow]) -> list[Record]:
-    """Return the records of scored runs."""
-    return [result.record for row in rows for result in row.results if result.scores is not None]
-
-
-def by_row(rows: Sequence[BoardRow], tell: Callable[[Record], str]) -> str:
-    """Return what each row says, once where all say the same; rows that say nothing are left out."""
-    names_of: dict[str, list[str]] = {}
-    for name, row in zip(full_names(rows), rows, strict=True):
-        text = tell(row.first.record)
-        if text:
-            names_of.setdefault(text, []).append(name)
-    if len(names_of) == 1 and sum(map(len, names_of.values())) == len(rows):
-        return next(iter(names_of))
-    return "; ".join(f"{' and '.join(names)}: {text}" for text, names in names_of.items())
 
 
 def audits(rows: Sequence[BoardRow]) -> dict[str, Audit]:
@@ -77,15 +60,22 @@ def reference_standard(rows: Sequence[BoardRow]) -> str:
     return f"The source's labels: {', '.join(rows[0].first.record.data.class_names)}; not checked by this program."
 
 
+def annotation(rows: Sequence[BoardRow]) -> str:
+    """Return whose labels those of test images are."""
+    if _external(rows):
+        return "The labels of the source that tests, as its files have them; not checked by this program."
+    return "As that of training images: the source's labels."
+
+
 def intended_size(rows: Sequence[BoardRow]) -> str:
     """Return how large the test set is, and that no size was intended."""
     values, interval = rows[0].values, rows[0].intervals.get("macro_f1")
-    width = (
-        ""
-        if interval is None
-        else f"; the interval of the first row's macro-F1 is {interval.high - interval.low:.3f} wide"
-    )
+    width = "" if interval is None else f"; the interval of the first row's macro-F1 is {_width(interval):.3f} wide"
     return f"None was set: all {values['n_test']} test images of the split{width}."
+
+
+def _width(interval: Interval) -> float:
+    return interval.high - interval.low
 
 
 def flow(rows: Sequence[BoardRow]) -> str:
@@ -129,18 +119,25 @@ def ensembling(rows: Sequence[BoardRow]) -> str:
 
 
 def robustness(rows: Sequence[BoardRow], spoilt: Robustness | None) -> str:
-    """Return what was varied: images, seeds, folds; seeds alone are no analysis of robustness.
-
-    Args:
-        spoilt: what the rows make of spoilt images, ``None`` where none were shown to them.
-    """
-    seeds = sorted({result.record.seed for row in rows for result in row.results})
+    """Return what was varied: images, recipes, seeds, folds; seeds alone are no analysis of robustness."""
+    recipes: dict[tuple[object, ...], set[str]] = {}
+    for row in rows:
+        network = row.values["backbone"], row.values["weights"]
+        recipes.setdefault(network, set()).add(row.first.record.recipe_name)
+    varied = sum(len(names) > 1 for names in recipes.values())
+    told = [
+        spoilt_images(spoilt),
+        f"{varied} networks were trained by several recipes." if varied else "No change of the recipe was tried.",
+    ]
+    seeds = [len({result.record.seed for result in row.results}) for row in rows]
+    repeated = sum(count > 1 for count in seeds)
+    of_rows = "" if repeated == len(rows) else f", in {repeated} of {len(rows)} rows"
+    told.append(
+        f"Training was repeated with up to {max(seeds)} seeds{of_rows}."
+        if repeated
+        else "One seed: nothing is known of how training varies."
+    )
     folds = {result.record.data.fold for row in rows for result in row.results} - {None}
-    told = [spoilt_images(spoilt)]
-    if len(seeds) > 1:
-        told.append(f"Training was repeated with {len(seeds)} seeds ({', '.join(map(str, seeds))}).")
-    else:
-        told.append("One seed: nothing is known of how training varies.")
     if folds:
         told.append(f"{len(folds)} fold{'s' if len(folds) > 1 else ''}.")
     if not rows[0].first.record.data.grouped:
@@ -181,16 +178,26 @@ def unfinished(rows: Sequence[BoardRow]) -> str:
     return f"{len(failed)} of {len(rows)} rows have no score: see leaderboard.md." if failed else "None."
 
 
-def clusters(rows: Sequence[BoardRow]) -> str:
-    """Return how dependence between images was dealt with, and what is not known of hospitals."""
+def clusters(rows: Sequence[BoardRow], strata: Strata | None) -> str:
+    """Return how dependence between images was dealt with, and what is known of hospitals."""
     data = rows[0].first.record.data
     unit = "patients" if data.grouped else "clusters of near-duplicates, as patients are unknown"
-    return f"Intervals and tests draw whole {unit}. Hospitals and scanners are not compared."
+    compared = [title for title in _facets(strata) if title in ("scanner", "source")]
+    sites = f"Compared by {' and '.join(compared)} in strata.csv." if compared else _NO_SITES
+    return f"Intervals and tests draw whole {unit}. {sites}"
+
+
+_NO_SITES = "Hospitals and scanners are not compared."
+
+
+def _facets(strata: Strata | None) -> list[str]:
+    return [] if strata is None else [facet.title for facet in strata.facets]
 
 
 def imbalance(rows: Sequence[BoardRow]) -> str:
     """Return how unequal classes are, what training did about it, and what became of the probabilities."""
-    weights = by_row(rows, lambda record: "" if record.recipe is None else str(record.recipe.loss.class_weights))
+    class_weights = each_run(lambda run: "" if run.recipe is None else str(run.recipe.loss.class_weights))
+    weights = by_row(rows, class_weights)
     shifts = [f"{name} {audit.shift():.2f}" for name, audit in audits(rows).items()]
     apart = (
         f" Class shares of training and test are apart by {', '.join(shifts)} (total variation)." if shifts else ""
@@ -201,10 +208,12 @@ def imbalance(rows: Sequence[BoardRow]) -> str:
     )
 
 
-def subgroups(rows: Sequence[BoardRow]) -> str:
+def subgroups(rows: Sequence[BoardRow], strata: Strata | None) -> str:
     """Return of which groups scores are told."""
-    data = rows[0].first.record.data
-    return f"By class only ({', '.join(data.class_names)}). Age, sex, ethnicity and site are not known."
+    facets = _facets(strata)
+    also = f", and by {', '.join(facets)} (strata.csv)" if facets else " only"
+    names = ", ".join(rows[0].first.record.data.class_names)
+    return f"By class{also} ({names}). Age, sex and ethnicity are not known."
 
 
 def balance(rows: Sequence[BoardRow]) -> str:
@@ -247,50 +256,34 @@ def level(rows: Sequence[BoardRow]) -> str:
 
 
 def leakage(rows: Sequence[BoardRow]) -> str:
-    """Return what the audits found, or that none was made."""
-    by_split = audits(rows)
-    sentences = [
-        " ".join(
-            [
-                f"{split}: {audit.byte_identical.groups} groups of byte-identical, {audit.pixel_identical.groups} of "
-                f"pixel-identical and {audit.near.groups} of near-duplicate images; {audit.near.test_images} test "
-                "images have a near-duplicate in training or validation.",
-                *near_sentences(audit),
-                *(_sentence(finding.text) for finding in audit.findings),
-            ]
-        )
-        for split, audit in by_split.items()
-    ]
+    """Return what the audits found, or that none was made; of folds of which the same is to be said, once."""
+    splits_of: dict[str, list[str]] = {}
+    for split, audit in audits(rows).items():
+        splits_of.setdefault(" ".join(_audited(audit)), []).append(split)
     leaks = dict.fromkeys(leak for record in records_of(rows) for leak in record.data.leaks)
-    return " ".join(sentences) or (f"{'; '.join(leaks)}. No further audit is recorded." if leaks else "")
+    found = " ".join(f"{', '.join(splits)}: {text}" for text, splits in splits_of.items())
+    return found or (f"{'; '.join(leaks)}. No further audit is recorded." if leaks else "")
 
 
-def failures(rows: Sequence[BoardRow]) -> str:
-    """Return which errors are most frequent and which images every row gets wrong."""
-    confused: Counter[tuple[str, str]] = Counter()
-    wrong: list[set[str]] = []
-    for row in rows:
-        mine: set[str] = set()
-        for result in row.results:
-            if result.scores is None or result.predictions is None:
-                continue
-            test, names = result.predictions.part("test"), result.record.data.class_names
-            predicted = decide(test.probabilities)
-            mine |= {str(name) for name in test.image_ids[predicted != test.labels]}
-            confused.update((names[i], names[j]) for i, j in zip(test.labels, predicted, strict=True) if i != j)
-        wrong.append(mine)
-    most = "; ".join(f"{true} called {called} ({count})" for (true, called), count in confused.most_common(3))
-    shared = set.intersection(*wrong) if wrong else set()
-    often = f"Most frequent over all runs: {most or 'no error'}."
-    return f"{often} Wrong in every row: {len(shared)} images, see gallery.md."
+def _audited(audit: Audit) -> Iterable[str]:
+    """Yield what an audit found, in sentences."""
+    near = audit.near
+    yield (
+        f"{audit.byte_identical.groups} groups of byte-identical, {audit.pixel_identical.groups} of pixel-identical "
+        f"and {near.groups} of near-duplicate images; {near.test_images} test images have a near-duplicate in "
+        "training or validation."
+    )
+    yield from near_sentences(audit)
+    yield from (_sentence(finding.text) for finding in audit.findings)
 
 
-def limitations(rows: Sequence[BoardRow], ranking: Sequence[str]) -> str:
-    """Return what the records themselves make one say."""
-    no_limits = ("images to train", "No patient is on both sides")
+def limitations(rows: Sequence[BoardRow], doubts: Sequence[str]) -> str:
+    """Return what the records themselves make one say: the doubts, and what else must be known of data and rows."""
+    no_limits = ("images to train", "No patient is on both sides", "Patients are known.")
     on_data = [note for note in data_notes(rows) if not any(text in note for text in no_limits)]
-    on_rows = [note.text for note in row_notes(rows)]
-    return " ".join(dict.fromkeys(map(_sentence, [*on_data, *on_rows, *ranking])))
+    further = [*on_data, *(note.text for note in row_notes(rows))]
+    said = " ".join(doubts)
+    return " ".join(dict.fromkeys(map(_sentence, [*doubts, *(text for text in further if text not in said)])))
 
 
 def _sentence(text: str) -> str:

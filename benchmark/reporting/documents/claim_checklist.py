@@ -6,18 +6,24 @@ and of TRIPOD+AI those on clusters, imbalance and subgroups (Collins et al. 2024
 do not tell is left to the authors, and said so.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmark.evaluation.bootstrap import RESAMPLES
+from benchmark.records.record import Record
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.columns import in_output
 from benchmark.reporting.board.phrases import DISCLAIMER, rank_notes, seed_notes
 from benchmark.reporting.board.reproduce import command_of
+from benchmark.reporting.breakdown.breakdowns import Breakdowns
 from benchmark.reporting.breakdown.corruptions import Robustness
+from benchmark.reporting.breakdown.strata import Strata
 from benchmark.reporting.documents import claim_answers as answers
-from benchmark.reporting.documents import claim_answers_of_runs as of_run
+from benchmark.reporting.documents import claim_training as of_training
+from benchmark.reporting.documents.claim_training import Runs
+from benchmark.reporting.documents.frequent_errors import frequent_errors
 from benchmark.reporting.documents.markdown_cells import cell, escaped, table
+from benchmark.reporting.summary.doubts import Level, doubts
 
 _INTRODUCTION = f"""# Reporting checklist
 
@@ -29,13 +35,22 @@ tell it: the authors must add it."""
 
 @dataclass(frozen=True)
 class _Group:
-    """A comparison group: its rows with scores, all its rows, what is said of its ranks, and what spoilt images cost
-    its rows (``None`` where they were shown none).
+    """A comparison group.
+
+    Args:
+        rows: those with scores.
+        all_rows: all of them.
+        notes: what is said of its ranks.
+        doubts: what could make its scores say less than they seem to.
+        strata: recall by stratum, where anything is known.
+        spoilt: what spoilt images cost, where a row read some.
     """
 
     rows: Sequence[BoardRow]
     all_rows: Sequence[BoardRow]
     notes: Sequence[str]
+    doubts: Sequence[str]
+    strata: Strata | None
     spoilt: Robustness | None
 
 
@@ -46,8 +61,12 @@ def _rows(tell: Callable[[Sequence[BoardRow]], str]) -> _Answer:
     return lambda group: tell(group.rows)
 
 
-def _each(tell: Callable[..., str]) -> _Answer:
-    return lambda group: answers.by_row(group.rows, tell)
+def _runs(tell: Callable[[Runs], str]) -> _Answer:
+    return lambda group: of_training.by_row(group.rows, tell)
+
+
+def _each(tell: Callable[[Record], str]) -> _Answer:
+    return _runs(of_training.each_run(tell))
 
 
 def _text(text: str) -> _Answer:
@@ -61,10 +80,6 @@ def _uncertainty(group: _Group) -> str:
         "influences; pairs by Romano and Wolf's step-down, guessing by a permutation of labels among clusters."
     )
     return " ".join(dict.fromkeys([method, *group.notes]))
-
-
-def _limitations(group: _Group) -> str:
-    return answers.limitations(group.rows, [note for note in group.notes if "models, not" not in note])
 
 
 _NOBODY = _text("")
@@ -82,7 +97,7 @@ _CLAIM: dict[str, tuple[tuple[str, str, _Answer], ...]] = {
     "Data": (
         ("7", "Data sources", _rows(answers.source)),
         ("8", "Inclusion and exclusion criteria", _NOBODY),
-        ("9", "Preprocessing", _each(of_run.preprocessing)),
+        ("9", "Preprocessing", _each(of_training.preprocessing)),
         ("10", "Selection of data subsets", _rows(answers.subsets)),
         ("11", "De-identification", _NOBODY),
         ("12", "Missing data", _rows(answers.missing)),
@@ -92,31 +107,31 @@ _CLAIM: dict[str, tuple[tuple[str, str, _Answer], ...]] = {
         ("14", "Definition of the reference standard", _rows(answers.reference_standard)),
         ("15", "Rationale for it", _NOBODY),
         ("16", "Source of annotations", _NOBODY),
-        ("17", "Annotation of the test set", _text("As that of training images: the source's labels.")),
+        ("17", "Annotation of the test set", _rows(answers.annotation)),
         ("18", "Variability between and within annotators", _NOBODY),
     ),
     "Data partitions": (
         ("19", "How data were assigned to partitions", _rows(answers.assignment)),
-        ("20", "Level at which partitions are disjoint", lambda group: answers.level(group.rows)),
+        ("20", "Level at which partitions are disjoint", _rows(answers.level)),
         ("20", "Leakage audit", _rows(answers.leakage)),
     ),
     "Testing data": (("21", "Intended sample size", _rows(answers.intended_size)),),
     "Model": (
-        ("22", "Description of the model", _each(of_run.network)),
-        ("23", "Software", _each(of_run.software)),
-        ("24", "Initialization of parameters", _each(of_run.weights)),
+        ("22", "Description of the model", _each(of_training.network)),
+        ("23", "Software", _each(of_training.software)),
+        ("24", "Initialization of parameters", _each(of_training.weights)),
     ),
     "Training": (
-        ("25", "Details of the training approach", _each(of_run.training)),
-        ("25", "Device and time", _each(of_run.hardware)),
-        ("26", "Selection of the final model", _each(of_run.selection)),
+        ("25", "Details of the training approach", _runs(of_training.training)),
+        ("25", "Device and time", _runs(of_training.hardware)),
+        ("26", "Selection of the final model", _runs(of_training.selection)),
         ("27", "Ensembling", _rows(answers.ensembling)),
     ),
     "Evaluation": (
         ("28", "Metrics of performance", _text("As in the table below; definitions in columns.csv.")),
         ("29", "Statistical significance and uncertainty", _uncertainty),
         ("30", "Robustness or sensitivity analysis", lambda group: answers.robustness(group.rows, group.spoilt)),
-        ("31", "Explainability", _each(of_run.explained)),
+        ("31", "Explainability", _runs(of_training.explained)),
         ("32", "Evaluation on internal data", _rows(answers.internal_data)),
         ("33", "Testing on external data", _rows(answers.external_data)),
         ("34", "Clinical trial registration", _text("Not applicable: no trial.")),
@@ -127,11 +142,11 @@ _CLAIM: dict[str, tuple[tuple[str, str, _Answer], ...]] = {
         ("36", "Classes in each partition", _rows(answers.balance)),
         ("37", "Performance and its uncertainty", _text("The table below.")),
         ("38", "Diagnostic performance and its precision", _rows(answers.diagnostic)),
-        ("39", "Failure analysis", _rows(answers.failures)),
+        ("39", "Failure analysis", _rows(frequent_errors)),
         ("39", "Runs that did not finish", lambda group: answers.unfinished(group.all_rows)),
     ),
     "Discussion": (
-        ("40", "Limitations", _limitations),
+        ("40", "Limitations", lambda group: answers.limitations(group.rows, group.doubts)),
         ("41", "Implications for practice", _text(DISCLAIMER)),
     ),
     "Other information": (
@@ -141,29 +156,24 @@ _CLAIM: dict[str, tuple[tuple[str, str, _Answer], ...]] = {
     ),
 }
 _TRIPOD: tuple[tuple[str, str, _Answer], ...] = (
-    ("12d, 23b", "Heterogeneity across clusters", _rows(answers.clusters)),
+    ("12d, 23b", "Heterogeneity across clusters", lambda group: answers.clusters(group.rows, group.strata)),
     ("13", "Class imbalance", _rows(answers.imbalance)),
-    ("14, 23a", "Fairness, subgroups", _rows(answers.subgroups)),
+    ("14, 23a", "Fairness, subgroups", lambda group: answers.subgroups(group.rows, group.strata)),
 )
 
 
-def report(board: Board, robustness: Mapping[str, Robustness]) -> str:
-    """Return the checklist of every comparison group (data, split and image set) as Markdown.
-
-    Args:
-        robustness: what spoilt images cost, by comparison group, as far as any were shown.
-    """
+def report(board: Board, breakdowns: Breakdowns) -> str:
+    """Return the checklist of every comparison group (data, split and image set) as Markdown."""
     parts = [_INTRODUCTION]
     for rows in board.comparison_groups():
         shown = [row for row in rows if row.values["n_runs"]]
         parts.append(f"## {escaped(rows[0].block.comparison_group_name)}")
-        spoilt = robustness.get(rows[0].block.comparison_group)
-        parts += _comparison_group(shown, rows, board, spoilt) if shown else ["No run has a score."]
+        parts += _comparison_group(shown, rows, board, breakdowns) if shown else ["No run has a score."]
     return "\n\n".join(parts) + "\n"
 
 
 def _comparison_group(
-    shown: Sequence[BoardRow], rows: Sequence[BoardRow], board: Board, spoilt: Robustness | None
+    shown: Sequence[BoardRow], rows: Sequence[BoardRow], board: Board, breakdowns: Breakdowns
 ) -> list[str]:
     data = shown[0].first.record.data
     notes = [
@@ -172,7 +182,9 @@ def _comparison_group(
         if name in board.statistics
         for note in (*rank_notes(board.statistics[name], data), *seed_notes(board.statistics[name]))
     ]
-    group = _Group(shown, rows, notes, spoilt)
+    name = rows[0].block.comparison_group
+    doubted = [doubt.text for doubt in doubts(board, rows) if doubt.level is not Level.GOOD]
+    group = _Group(shown, rows, notes, doubted, breakdowns.strata.get(name), breakdowns.robustness.get(name))
     parts = []
     for title, items in _CLAIM.items():
         parts += [f"### {title}", table(("CLAIM", "item", "answer"), _lines(items, group))]

@@ -1,7 +1,9 @@
 """The gallery: every missed tumour with its image, and what each row gave it (``gallery.md``, ``gallery*.png``)."""
 
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,16 @@ import numpy as np
 
 from benchmark.atomic_files import write_atomically
 from benchmark.evaluation.metrics import Floats
+from benchmark.hashing import hash_bytes
 from benchmark.reporting.board.board import Board
 from benchmark.reporting.board.drawn_rows import drawn_note, drawn_rows
 from benchmark.reporting.board.image_cases import LABEL_ERRORS, Cases, heat_maps
 from benchmark.reporting.board.phrases import DISCLAIMER
 from benchmark.reporting.documents.markdown_cells import escaped, table
+from benchmark.reporting.figures.kept_figures import KeptFigures
 from benchmark.reporting.figures.labels import shortened
 from benchmark.reporting.figures.overlays import Line, draw_outline, grey, no_picture, outline
-from benchmark.reporting.figures.style import MM, figure, remove_others, save, set_height, title
+from benchmark.reporting.figures.style import MM, remove_others, set_height, title
 
 STEM = "gallery"
 MOST_SHEETS = 8  # of a comparison group: rows that read next to nothing would fill hundreds
@@ -64,13 +68,34 @@ class Sheet:
         return _CAPTION + self.side + 0.5 + _BAR * len(self.names) + _BELOW
 
 
-def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], out: Path) -> Path:
+@dataclass(frozen=True)
+class Pictured:
+    """An image that is drawn.
+
+    Args:
+        number: in the gallery's tables, from 1.
+        image: number within the cases.
+        near_copies: of it in the same table, which are not drawn.
+    """
+
+    number: int
+    image: int
+    near_copies: int
+
+
+def write_gallery(
+    board: Board,
+    thumbnails: Mapping[str, Mapping[str, bytes]],
+    out: Path,
+    kept: KeptFigures = KeptFigures(),  # noqa: B008 - no state
+) -> Path:
     """Write the gallery of every comparison group as Markdown, and its images as sheets (PNG and SVG).
 
     Sheets of an earlier board are removed.
 
     Args:
         thumbnails: JPEGs by fingerprint and image id.
+        kept: sheets that were drawn before.
 
     Returns:
         The path of the Markdown.
@@ -82,22 +107,67 @@ def write_gallery(board: Board, thumbnails: Mapping[str, Mapping[str, bytes]], o
             continue
         cases = Cases.of(rows)
         pictures = thumbnails.get(rows[0].first.record.data.fingerprint, {})
-        numbered = [i for _, numbers in cases.gallery() for i in numbers.tolist()]
+        pictured = _pictured(cases)
         lesions = _lesions(cases)
         stems = []
         some = cases.only(drawn_rows(cases.rows))
         sheet = Sheet.of(some.names)
-        drawn = numbered[: MOST_SHEETS * sheet.across * sheet.down]
+        drawn = pictured[: MOST_SHEETS * sheet.across * sheet.down]
         for start in range(0, len(drawn), sheet.across * sheet.down):
             stem = STEM if not sheets else f"{STEM}_{len(sheets) // 2 + 1}"
-            with figure(width_mm=WIDTH_MM) as made:
-                shown = drawn[start : start + sheet.across * sheet.down]
-                draw_sheet(made, sheet, cases, some, shown, start, pictures, lesions)
-                sheets += save(made, out, stem)
+            images = drawn[start : start + sheet.across * sheet.down]
+            draw = partial(
+                draw_sheet, sheet=sheet, cases=cases, some=some, images=images, pictures=pictures, lesions=lesions
+            )
+            shown = _shown_on(sheet, cases, some, images, pictures, lesions)
+            sheets += kept.saved(out, stem, draw, shown, WIDTH_MM)
             stems.append(stem)
-        parts += _text(cases, some, title(rows), stems, len(drawn))
+        parts += _text(cases, some, title(rows), stems, (len(drawn), len(pictured)))
     remove_others(out, STEM, sheets)
     return write_atomically(out / f"{STEM}.md", "\n\n".join(parts) + "\n")
+
+
+def _shown_on(
+    sheet: Sheet,
+    cases: Cases,
+    some: Cases,
+    images: Sequence[Pictured],
+    pictures: Mapping[str, bytes],
+    lesions: Mapping[str, list[Line]],
+) -> list[Any]:
+    """Return all that :func:`draw_sheet` shows."""
+    which = [each.image for each in images]
+    names = [cases.image_ids[i] for i in which]
+    jpegs = [pictures.get(name) for name in names]
+    return [
+        [
+            astuple(sheet),
+            [astuple(each) for each in images],
+            len(cases.rows),
+            cases.classes,
+            cases.negative,
+            title([cases.rows[0]]),
+        ],
+        [[name, None if jpeg is None else hash_bytes(jpeg)] for name, jpeg in zip(names, jpegs, strict=True)],
+        [lesions.get(name, []) for name in names],
+        cases.labels[which],
+        cases.missed[:, which].sum(axis=0),
+        (cases.predicted[:, which] >= 0).sum(axis=0),
+        some.predicted[:, which],
+        some.probabilities[:, which],
+    ]
+
+
+def _pictured(cases: Cases) -> list[Pictured]:
+    """Return what is drawn of the gallery: of images of one table that are near-copies the first."""
+    pictured: list[Pictured] = []
+    numbers = itertools.count(1)
+    for _, images in cases.gallery():
+        alike: dict[int, list[tuple[int, int]]] = {}
+        for image in images.tolist():
+            alike.setdefault(cases.copies[image], []).append((next(numbers), image))
+        pictured += [Pictured(*members[0], len(members) - 1) for members in alike.values()]
+    return pictured
 
 
 def _lesions(cases: Cases) -> dict[str, list[Line]]:
@@ -110,20 +180,30 @@ def _lesions(cases: Cases) -> dict[str, list[Line]]:
     return outlines
 
 
-def _text(cases: Cases, some: Cases, name: str, stems: list[str], drawn: int) -> list[str]:
+def _text(cases: Cases, some: Cases, name: str, stems: list[str], drawn: tuple[int, int]) -> list[str]:
+    """Return the tables of a comparison group with its pictures.
+
+    Args:
+        drawn: how many pictures there are, and how many there would be with room for all.
+    """
     gallery = cases.gallery()
     count = sum(len(numbers) for _, numbers in gallery)
     tumours = len(cases.labels) if cases.negative is None else int((cases.labels != cases.negative).sum())
     kind = "test images" if cases.negative is None else "test images with a tumour"
-    lost = "are wrong" if cases.negative is None else "are called healthy"
-    parts = [f"## {escaped(name)}", f"{count} of {tumours} {kind} {lost} by at least one of {len(cases.rows)} rows."]
+    lost = "are read as another class" if cases.negative is None else "are called healthy"
+    who = "the row" if len(cases.rows) == 1 else f"at least one of {len(cases.rows)} rows"
+    parts = [f"## {escaped(name)}", f"{count} of {tumours} {kind} {lost} by {who}."]
     if count:
         parts.append(
             "Numbers in the pictures are those of the tables. A bar under an image is the probability that the row "
             "named beside it gives the true class; orange with a cross where that row misses it."
         )
-        if drawn < count:
-            parts.append(f"The first {drawn} of these {count} images are drawn; the tables have all.")
+        if drawn[1] < count:
+            parts.append(
+                "Of near-copies the first is drawn, with the number of the others; the tables have them all."
+            )
+        if drawn[0] < drawn[1]:
+            parts.append(f"The first {drawn[0]} of {drawn[1]} pictures are drawn; the tables have all images.")
         parts.append("\n\n".join(f"![{escaped(stem)}]({stem}.png)" for stem in stems))
     if (note := drawn_note(cases.rows)) and (count or len(cases.likely_label_errors())):
         parts.append(f"{note} The headings count all rows.")
@@ -176,8 +256,7 @@ def draw_sheet(
     sheet: Sheet,
     cases: Cases,
     some: Cases,
-    images: Sequence[int],
-    before: int,
+    images: Sequence[Pictured],
     pictures: Mapping[str, bytes],
     lesions: Mapping[str, list[Line]],
 ) -> None:
@@ -186,8 +265,7 @@ def draw_sheet(
     Args:
         cases: of all rows, which are counted.
         some: of the rows that have a bar.
-        images: numbers within the cases.
-        before: how many of the gallery's images stand on earlier sheets.
+        images: those of this sheet.
         pictures: JPEGs by image id.
         lesions: outlines by image id.
     """
@@ -197,7 +275,8 @@ def draw_sheet(
     made.set_layout_engine("none")
     axes = made.add_axes((0.0, 0.0, 1.0, 1.0))
     what = "wrong" if cases.negative is None else "missed"
-    for place, i in enumerate(images):
+    for place, each in enumerate(images):
+        i = each.image
         line, column = divmod(place, sheet.across)
         left, top = sheet.left + column * (sheet.side + _GAP), _HEAD + line * sheet.pitch + _CAPTION
         name, right = cases.image_ids[i], left + sheet.side
@@ -209,7 +288,11 @@ def draw_sheet(
             axes.imshow(picture, extent=(left, right, top + sheet.side, top), cmap="gray", vmin=0, vmax=255)
         draw_outline(axes, lesions.get(name, []), left, top, sheet.side)
         lost, read = int(cases.missed[:, i].sum()), int((cases.predicted[:, i] >= 0).sum())
-        number = f"{before + place + 1}  "
+        if each.near_copies:
+            copies = f"and {each.near_copies} near-{'copy' if each.near_copies == 1 else 'copies'}"
+            box = {"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 0.8}
+            axes.text(left + 0.6, top + sheet.side - 0.6, copies, fontsize=5, va="bottom", color="white", bbox=box)
+        number = f"{each.number}  "
         label = shortened(cases.classes[cases.labels[i]], int(sheet.side / _LETTER) - len(number))
         axes.text(left, top - 3.0, number + label, fontsize=6, va="bottom")
         axes.text(left, top - 0.5, f"{what} by {lost} of {read} rows", fontsize=5, va="bottom", color="#555555")

@@ -70,8 +70,8 @@ def _table(rows: Sequence[BoardRow], board: Board) -> str:
     places = {row.block.place: row.block.name for row in rows}
     judged = {place: board.statistics[name] for place, name in places.items() if name in board.statistics}
     meaning = [
-        "Rank: the ranks left open, from 1 + the rows of the block that are significantly better to all less "
-        "those that are significantly worse.",
+        "Rank: from 1 + the rows of the block that are significantly better to all less those that are "
+        "significantly worse; the test images do not tell which rank between these a row has.",
         "fn: images of a class that are not predicted as it.",
         *(["missed: tumours predicted as the class without a tumour."] if data.negative_class else []),
     ]
@@ -130,6 +130,7 @@ def _float(caption: str, columns: str, head: Sequence[str], lines: Sequence[str]
             r"\begin{table}",
             r"\centering\small",
             f"\\caption{{{escaped(caption)}}}",
+            r"\par\smallskip",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             f"\\begin{{tabular}}{{{columns}}}",
             r"\toprule",

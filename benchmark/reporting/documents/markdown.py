@@ -7,7 +7,7 @@ from statistics import fmean
 from benchmark.evaluation.decisions.net_benefit import THRESHOLDS, of_all
 from benchmark.records.outcomes import Outcome
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
-from benchmark.reporting.board.board import WHO, Board, BoardRow
+from benchmark.reporting.board.board import NAMED_BY, Board, BoardRow
 from benchmark.reporting.board.cam_scores import CAM_STEM, RANDOMIZED
 from benchmark.reporting.board.column import Column, Section
 from benchmark.reporting.board.columns import all_columns, in_section, named
@@ -23,8 +23,8 @@ from benchmark.reporting.board.phrases import (
     SELECTIVE_READING,
     block_notes,
     data_notes,
+    notes_beside_doubts,
     one_class,
-    patient_note,
     rank_notes,
     rank_text,
     standing,
@@ -77,11 +77,12 @@ def markdown(
 
 _READING = """## How to read this
 
-- **rank**, such as 1-3, holds the ranks that are left open: from 1 + the rows of the block that are significantly \
-better to all less those that are significantly worse. The ranks of all rows lie there at once with 95 % confidence. \
-A row that answers one class for every image has none and is compared with no other. A block is the same data, \
-split, test images, and pretrained or scratch weights. Rows that fell back to random weights, failed in part, or \
-whose split leaks have no rank. All pairs are in `comparisons.csv`.
+- **rank**, such as 1-3: the row may be first, second or third of its block, and the test images do not tell which. \
+The first number is 1 + the rows of the block that are significantly better, the last is all rows less those that \
+are significantly worse. With 95 % confidence this holds for all rows at once. A row that answers one class for \
+every image has none and is compared with no other. A block is the same data, split, test images, and pretrained or \
+scratch weights. Rows that fell back to random weights, failed in part, or whose split leaks have no rank. All pairs \
+are in `comparisons.csv`.
 - **macro-F1** is the unweighted mean of the classes' F1 on the test images. In brackets: 95 % interval for other \
 patients. ± is the standard deviation over seeds (by fold: over folds), not the uncertainty of the test set.
 - **Folds** of a cross-validation are one row: counts and scores are of all images, each read once by the network \
@@ -117,7 +118,7 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
     shown = [row for row in rows if row.values["n_runs"]]
     blocks = {row.block.name: row.block.place for row in shown}
     judged = {place: statistics[name] for name, place in blocks.items() if name in statistics}
-    parts.append(bullets(note for note in data_notes(rows) if note != patient_note(data)))  # the doubts say it
+    parts.append(bullets(notes_beside_doubts(rows) if shown else data_notes(rows)))
     parts += _doubted(board, rows)
     notes = row_notes(rows)
     marked: dict[int, Sequence[int]] = dict(zip(map(id, rows), marks(notes, len(rows)), strict=True))
@@ -178,7 +179,7 @@ def _scores(rows: Sequence[BoardRow], board: Board, marked: Mapping[int, Sequenc
         marked: the numbers of each row's notes, by its identity.
     """
     columns = in_section("scores")
-    head = ["rank", *WHO, "runs", *(column.title for column in columns)]
+    head = ["rank", *NAMED_BY, "runs", *(column.title for column in columns)]
     noted = any(marked[id(row)] for row in rows)
     lines = [
         [_ranked(row, board), *who(row), str(row.values["n_runs"])]
@@ -208,7 +209,7 @@ def _by_fold(rows: Sequence[BoardRow]) -> list[str]:
         spread = f" ± {row.spread['macro_f1_fold']:.3f}" if "macro_f1_fold" in row.spread else ""
         mean = f"{fmean(by_number.values()):.3f}{spread}" if by_number else ""
         lines.append([*who(row), *(f"{by_number[n]:.3f}" if n in by_number else "" for n in numbers), mean])
-    return ["### By fold", table([*WHO, *(f"fold {number}" for number in numbers), "mean ± sd"], lines)]
+    return ["### By fold", table([*NAMED_BY, *(f"fold {number}" for number in numbers), "mean ± sd"], lines)]
 
 
 def _chosen(rows: Sequence[BoardRow], board: Board) -> str:
@@ -256,7 +257,7 @@ def _dependence(rows: Sequence[BoardRow]) -> list[str]:
 
 def _selective(rows: Sequence[BoardRow]) -> list[str]:
     """Return what the rows are worth where they may leave images to somebody else."""
-    return ["### Where a network may say nothing", SELECTIVE_READING, _section(rows, "selective")]
+    return ["### If unsure answers are left to a radiologist", SELECTIVE_READING, _section(rows, "selective")]
 
 
 def _net_benefit(rows: Sequence[BoardRow]) -> list[str]:
@@ -281,7 +282,7 @@ def _known_columns(rows: Sequence[BoardRow], section: Section) -> list[Column]:
 def _columns(rows: Sequence[BoardRow], columns: Sequence[Column]) -> str:
     """Return a table of columns, a line for each row."""
     lines = [[*who(row), *(cell(row, column) for column in columns)] for row in rows]
-    return table([*WHO, *(column.title for column in columns)], lines)
+    return table([*NAMED_BY, *(column.title for column in columns)], lines)
 
 
 def _false_negatives(rows: Sequence[BoardRow], section: Section) -> str:
@@ -298,7 +299,7 @@ def _false_negatives(rows: Sequence[BoardRow], section: Section) -> str:
             for column, remark in zip(columns, remarks, strict=True)
         ]
         lines.append([*who(row), *cells])
-    return table([*WHO, *titles], lines)
+    return table([*NAMED_BY, *titles], lines)
 
 
 def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[str]:
@@ -352,7 +353,7 @@ def _speeds(rows: Sequence[BoardRow]) -> list[str]:
     taken = "; ".join(escaped(name) + (marks[name] if len(marks) > 1 else "") for name in conditions)
     only = " Only speeds with the same letter can be compared." if len(marks) > 1 else ""
     return [
-        table([*WHO, *(column.title for column in columns)], lines),
+        table([*NAMED_BY, *(column.title for column in columns)], lines),
         *([f"Measured on: {taken}.{only}"] if conditions else []),
     ]
 
@@ -370,7 +371,7 @@ def _failures(rows: Sequence[BoardRow]) -> str:
         ]
         for row, result in failed
     ]
-    return table([*WHO, "seed", "status", "reason", "what to do", "last lines of the log"], lines)
+    return table([*NAMED_BY, "seed", "status", "reason", "what to do", "last lines of the log"], lines)
 
 
 _LOG_LINES = 5

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-from benchmark.reporting.board.board import WHO, BoardRow
+from benchmark.reporting.board.board import NAMED_BY, BoardRow
 from benchmark.reporting.board.column import Column, Kind
 from benchmark.reporting.board.columns import COLUMNS
 from benchmark.text import plain
@@ -43,8 +43,8 @@ def bullets(texts: Iterable[str]) -> str:
 
 
 def who(row: BoardRow) -> list[str]:
-    """Return the cells that say which row it is, under :data:`WHO`."""
-    return [escaped(row.values.get(name, "")) for name in WHO]
+    """Return the cells that say which row it is, under :data:`NAMED_BY`."""
+    return [escaped(row.values.get(name, "")) for name in NAMED_BY]
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]], left: Collection[str] = _LEFT) -> str:

@@ -1,5 +1,6 @@
 """The board as tables: CSV for programs, Markdown for people, LaTeX for papers."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmark.atomic_files import write_atomically, written_file
@@ -37,15 +38,15 @@ def write_tables(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns())
     write_atomically(out / "runs.csv", csv_text(run_lines(board), names))
     further = [name for name in all_columns(*classes) if name not in names and any(name in line for line in lines)]
     write_atomically(out / "leaderboard.csv", csv_text(lines, board.columns or [*names, *further]))
-    write_atomically(out / "columns.csv", csv_text(_dictionary(board), DICTIONARY))
     with written_file(out / "comparisons.csv") as unfinished:
         write_columns(unfinished, comparison_columns(board), list(COMPARISONS))
     write_atomically(out / "leaderboard.tex", latex(board))
     write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out), breakdowns))
-    write_atomically(out / "report.md", report(board, breakdowns.robustness))
+    write_atomically(out / "report.md", report(board, breakdowns))
     strata = [line for each in breakdowns.strata.values() for line in strata_lines(each)]
     spoilt = [line for each in breakdowns.robustness.values() for line in robustness_lines(each)]
     tuned = [line for each in breakdowns.budgets.values() for line in budget_lines(each)]
+    meanings = {"comparisons.csv": COMPARISONS}
     for name, found, head in (
         ("cross_matrix.csv", cross_lines(breakdowns.matrices), CROSS_COLUMNS),
         ("strata.csv", strata, STRATA_COLUMNS),
@@ -53,16 +54,22 @@ def write_tables(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns())
         ("budget.csv", tuned, BUDGET_COLUMNS),
     ):
         if found:
-            write_atomically(out / name, csv_text(found, head))
+            write_atomically(out / name, csv_text(found, list(head)))
+            meanings[name] = head
         else:
             (out / name).unlink(missing_ok=True)  # of an earlier board
+    write_atomically(out / "columns.csv", csv_text(_dictionary(board, meanings), DICTIONARY))
 
 
 DICTIONARY = ("file", "column", "title", "meaning", "values", "better", "value_of_a_row")
 
 
-def _dictionary(board: Board) -> list[Values]:
-    """Return a line for each column of the CSV files under :data:`DICTIONARY`: what it means."""
+def _dictionary(board: Board, meanings: Mapping[str, Mapping[str, str]]) -> list[Values]:
+    """Return a line for each column of the CSV files under :data:`DICTIONARY`: what it means.
+
+    Args:
+        meanings: of the columns of files that have no lines for whole rows, by file and column.
+    """
     own = {column.name for column in columns(board.class_names, board.tumour_names)}
     lines: list[Values] = [
         {
@@ -77,7 +84,9 @@ def _dictionary(board: Board) -> list[Values]:
         for column in all_columns(board.class_names, board.tumour_names).values()
     ]
     return lines + [
-        {"file": "comparisons.csv", "column": name, "meaning": meaning} for name, meaning in COMPARISONS.items()
+        {"file": file, "column": name, "meaning": meaning}
+        for file, columns_of_file in meanings.items()
+        for name, meaning in columns_of_file.items()
     ]
 
 

@@ -125,6 +125,8 @@ def _legend(made: Any, axes: Any, rows: Sequence[BoardRow], column: str) -> None
     for each in ids:
         score = best[each].values.get(column)
         texts.append(wrapped(names[id(best[each])], 24) + ("" if score is None else f": {score:.3f}"))
-    what = {"aurc": "AURC, lower is better", "net_benefit_10": "net benefit of acting from 10 %"}[column]
+    what = {"aurc": "AURC (lower is better)", "net_benefit_10": "net benefit of acting from 10 % on"}[column]
     more = f" The best {len(best)} of {len(rows)} rows by macro-F1." if len(rows) > len(best) else ""
-    explain(made, f"With {what}.{more}", handles, texts, alignment="left", ncols=2 if len(best) > 1 else 1)
+    explain(
+        made, f"Behind each name: {what}.{more}", handles, texts, alignment="left", ncols=2 if len(best) > 1 else 1
+    )

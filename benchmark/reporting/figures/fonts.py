@@ -50,8 +50,11 @@ def make_drawable(made: Any) -> None:
     for axes in made.axes:
         for axis in (axes.xaxis, axes.yaxis):  # whose labels are made anew by each drawing
             labels = [label.get_text() for label in axis.get_ticklabels()]
-            if not all(map(str.isascii, labels)):
-                axis.set_ticks(axis.get_ticklocs(), [drawable(label) for label in labels])
+            shown = [drawable(label) for label in labels]
+            if shown != labels:
+                ends = axis.get_view_interval()
+                axis.set_ticks(axis.get_ticklocs(), shown)
+                axis.set_view_interval(*ends, ignore=True)  # ticks beyond the ends would move them
     for text in made.findobj(Text):
         if not text.get_text().isascii():
             text.set_text(drawable(text.get_text()))

@@ -20,9 +20,14 @@ _ROUNDS = 6
 def short_names(rows: Sequence[BoardRow]) -> list[str]:
     """Return what tells the rows apart where colour shows the library and marker the framework.
 
-    A backbone loses its library; recipe and weights are added only where rows would else look alike.
+    A backbone loses what stands before its name, but where another one of its library would have the same name;
+    recipe and weights are added only where rows would else look alike.
     """
-    names = [str(row.values["backbone"]).split("/", 1)[-1].split(":", 1)[-1] for row in rows]
+    whole = [str(row.values["backbone"]) for row in rows]
+    short = [name.split("/", 1)[-1].split(":", 1)[-1] for name in whole]
+    looks = [(name, row.values["library"]) for name, row in zip(short, rows, strict=True)]
+    several = {look for look in looks if len({n for n, other in zip(whole, looks, strict=True) if other == look}) > 1}
+    names = [each if look in several else name for each, name, look in zip(whole, short, looks, strict=True)]
     return _told_apart(names, rows, ("recipe", "weights"), beside=("library", "framework"))[0]
 
 

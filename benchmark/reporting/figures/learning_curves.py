@@ -25,10 +25,9 @@ def draw_macro_f1(made: Any, rows: Sequence[BoardRow]) -> None:
     from matplotlib.lines import Line2D
 
     grid, ordered = _panels(made, rows)
+    others = _joined([curve for row in ordered for curve in _curves(row, "val_macro_f1")])
     for axes, row in zip(grid, ordered, strict=True):
-        for other in ordered:
-            for curve in _curves(other, "val_macro_f1"):
-                axes.plot(*curve, color=OTHERS_COLOUR, linewidth=0.5, zorder=1)
+        axes.plot(*others, color=OTHERS_COLOUR, linewidth=0.5, zorder=1)
         for curve in _curves(row, "val_macro_f1"):
             axes.plot(*curve, color=VALIDATION_COLOUR, zorder=2)
         _mark_best(axes, row, "val_macro_f1")
@@ -112,6 +111,14 @@ def _curves(row: BoardRow, name: str) -> list[tuple[list[int], list[float]]]:
         for result in row.results
         if result.scores
     ]
+
+
+def _joined(curves: Sequence[tuple[list[int], list[float]]]) -> tuple[list[float], list[float]]:
+    """Return curves as one with gaps, which is drawn as fast as one."""
+    return (
+        [epoch for epochs, _ in curves for epoch in (*epochs, math.nan)],
+        [value for _, values in curves for value in (*values, math.nan)],
+    )
 
 
 def _mark_best(axes: Any, row: BoardRow, name: str) -> None:

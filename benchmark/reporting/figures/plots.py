@@ -1,13 +1,15 @@
 """The plots of a board, as PNG and SVG. What each shows is drawn in a module of its own."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.drawn_rows import drawn_note, drawn_rows
 from benchmark.reporting.figures import decisions, errors, learning_curves, speed
-from benchmark.reporting.figures.style import figure, remove_others, save, say_below_title, slug
+from benchmark.reporting.figures.kept_figures import KeptFigures, what_rows_show
+from benchmark.reporting.figures.style import remove_others, say_below_title, slug
 
 Draw = Callable[[Any, Sequence[BoardRow]], None]
 
@@ -22,27 +24,37 @@ PER_COMPARISON_GROUP: dict[str, Draw] = {
 }
 
 
-def write_plots(board: Board, out: Path) -> list[Path]:
+def write_plots(board: Board, out: Path, kept: KeptFigures = KeptFigures()) -> list[Path]:  # noqa: B008 - no state
     """Write every plot that the board has data for; plots of an earlier board are removed.
 
     The first data set of a board has the plain names (``plot_false_negatives.png``); further ones, and further
     devices, have theirs after it. Of more rows than a picture has room for, the best are drawn, and it says so.
+
+    Args:
+        kept: plots that were drawn before.
 
     Returns:
         The paths written, PNG and SVG.
     """
     paths: list[Path] = []
     for stem, draw, rows in wanted(board):
-        with figure() as made:
-            if draw is speed.draw_speed:  # a point for each row, and what is said of them is its own
-                draw(made, rows)
-            else:
-                draw(made, drawn_rows(rows))
-                say_below_title(made, drawn_note(rows))
-            paths += save(made, out, stem)
+        points = draw is speed.draw_speed  # a point for each row, and what is said of them is its own
+        shown, note = (rows, "") if points else (drawn_rows(rows), drawn_note(rows))
+        known = None if points else what_rows_show(shown)  # points are drawn as fast as they are looked up
+        paths += kept.saved(
+            out,
+            stem,
+            partial(_draw, draw=draw, rows=shown, note=note),
+            None if known is None else [draw.__name__, note, known],
+        )
     for stem in (SPEED, *PER_COMPARISON_GROUP):
         remove_others(out, stem, paths)
     return paths
+
+
+def _draw(made: Any, draw: Draw, rows: Sequence[BoardRow], note: str) -> None:
+    draw(made, rows)
+    say_below_title(made, note)
 
 
 def wanted(board: Board) -> list[tuple[str, Draw, list[BoardRow]]]:

@@ -114,6 +114,8 @@ def _plain_points(
     named: set[int],
 ) -> None:
     """Draw the rows that have no name: pale, behind the others, all that look alike at once."""
+    from matplotlib.colors import to_hex
+
     alike: dict[tuple[str, str, bool], list[tuple[float, float, float]]] = {}
     for row, point, size in zip(rows, points, sizes, strict=True):
         if id(row) not in named:
@@ -121,9 +123,17 @@ def _plain_points(
             alike.setdefault((*look, bool(row.block.pretrained)), []).append((*point, (size / 2) ** 2))
     for (marker, colour, filled), places in alike.items():
         x, y, areas = zip(*places, strict=True)
-        face = (colour, 0.2) if filled else "none"
+        # as text: of any sequence that is as long as the points matplotlib takes an entry for each
+        face, edge = (to_hex((colour, alpha), keep_alpha=True) for alpha in (0.2, 0.35))
         axes.scatter(
-            x, y, areas, marker=marker, facecolors=face, edgecolors=[(colour, 0.35)], linewidths=0.5, zorder=1
+            x,
+            y,
+            areas,
+            marker=marker,
+            facecolors=face if filled else "none",
+            edgecolors=edge,
+            linewidths=0.5,
+            zorder=1,
         )
 
 

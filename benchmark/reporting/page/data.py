@@ -33,10 +33,30 @@ def page_data(board: Board, thumbnails: Thumbnails) -> list[dict[str, Any]]:
     """Return one entry for each comparison group of a board."""
     groups = [rows for rows in board.comparison_groups() if any(row.values["n_runs"] for row in rows)]
     budgets = THUMBNAIL_BYTES // max(1, len(groups)), MAP_BYTES // max(1, len(groups))
-    return [
-        _comparison_group(rows, board, thumbnails.get(rows[0].first.record.data.fingerprint, {}), budgets)
-        for rows in groups
+    data_sets = [rows[0].first.record.data.fingerprint for rows in groups]
+    made = [
+        _comparison_group(rows, board, thumbnails.get(data_set, {}), budgets)
+        for rows, data_set in zip(groups, data_sets, strict=True)
     ]
+    for place, (group, data_set) in enumerate(zip(made, data_sets, strict=True)):
+        first = data_sets.index(data_set)
+        if first < place:
+            _share_pictures(group, made[first], first)
+    return made
+
+
+def _share_pictures(group: dict[str, Any], first: dict[str, Any], place: int) -> None:
+    """Leave out pictures that another comparison group of the same images holds; numbers there take their place.
+
+    Args:
+        first: that group.
+        place: its number on the page.
+    """
+    numbers = {name: number for number, name in enumerate(first["images"]) if number in first["thumbnails"]}
+    group["pictures_of"] = place
+    group["thumbnails"] = {
+        number: numbers.get(group["images"][number], picture) for number, picture in group["thumbnails"].items()
+    }
 
 
 def rows_in_full(rows: Sequence[BoardRow]) -> list[BoardRow]:

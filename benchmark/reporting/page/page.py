@@ -22,8 +22,8 @@ from benchmark.reporting.board.phrases import (
     RANDOMIZED_READING,
     block_notes,
     data_notes,
+    notes_beside_doubts,
     one_class,
-    patient_note,
     rank_notes,
     rank_text,
     standing,
@@ -60,7 +60,7 @@ def page(
     thumbnails: Thumbnails,
     breakdowns: Breakdowns = Breakdowns(),  # noqa: B008 - frozen
     *,
-    guided: bool = False,
+    guide: str = "",
 ) -> str:
     """Return the page. Every name in it is escaped; every library is inside.
 
@@ -68,7 +68,7 @@ def page(
         thumbnails: JPEGs by fingerprint and image id, or their addresses beside the page (``images/...``), as far as
             there are any.
         breakdowns: the cross matrix, the strata, what spoilt images cost, and tuned rows.
-        guided: whether ``README.txt``, which says what every file is, lies beside the page.
+        guide: the name of the file beside the page that says what lies there; empty without one.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -79,7 +79,7 @@ def page(
     template = environment.from_string((static / "leaderboard.html.jinja").read_text(encoding="utf-8"))
     return template.render(
         disclaimer=DISCLAIMER,
-        guided=guided,
+        guide=guide,
         audit_head=HEAD,
         published_note=PUBLISHED_NOTE,
         cam_reading=CAM_READING,
@@ -116,11 +116,16 @@ def _as_text(value: Any) -> Any:
     return shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
+_NO_TEXT = {int, float, bool, type(None)}
+
+
 def _all_as_text(value: Any) -> Any:
     """Return nested values with all text in them as :func:`_as_text` leaves it."""
     if isinstance(value, Mapping):
         return {_as_text(name): _all_as_text(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
+        if set(map(type, value)) <= _NO_TEXT:  # most of a page are lists of probabilities
+            return value
         return [_all_as_text(inner) for inner in value]
     return _as_text(value)
 
@@ -165,7 +170,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
         "synthetic": data.synthetic,
         "answers": answers(board, rows),
         "doubts": doubts(board, rows),
-        "warnings": [note for note in data_notes(rows) if note != patient_note(data)],
+        "warnings": notes_beside_doubts(rows) if scored else data_notes(rows),
         "notes": [note.text for note in notes],
         "rank_notes": ranking,
         "notes_summary": f"Notes: {', '.join(f'{count} on {what}' for what, count in counted.items() if count)}",

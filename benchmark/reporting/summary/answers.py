@@ -3,7 +3,7 @@
 The page, ``leaderboard.md`` and the terminal say the same sentences.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmark.evaluation.comparison import Comparison
@@ -13,10 +13,12 @@ from benchmark.reporting.board.column import count
 from benchmark.reporting.board.folds import predictions_by_fold
 from benchmark.reporting.board.pairs import ends_text, row_pairs
 from benchmark.reporting.figures.labels import full_names
+from benchmark.reporting.summary.sections import place_text, reasons
 
 MOST_NAMED = 12  # rows that a sentence names
 WITHIN = 0.02  # of the best macro-F1: among such rows the fastest is named
 DEMONSTRATION = "this is a demonstration; do not choose a backbone by it."
+LEAKING = "slices of one patient, or copies, are in training and in test: all scores here are too high."
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,12 @@ def answers(board: Board, rows: Sequence[BoardRow]) -> list[Answer]:
     if not any(row.values["n_runs"] for row in rows):
         return []
     first = [Answer("Simulated images", DEMONSTRATION)] if rows[0].first.record.data.synthetic else []
-    candidates = [row for row in rows if row.block.unranked in ((), ("leak",)) and not row.guessed]
-    if not candidates:
-        return [*first, Answer("Best row", "none: no row that can be ranked is shown to be better than guessing.")]
     names = {id(row): name for row, name in zip(rows, full_names(rows), strict=True)}
+    candidates = [row for row in rows if row.eligible]
+    if not candidates:
+        return [*first, Answer("Best row", _none(rows, names))]
+    if "leak" in candidates[0].block.unranked:
+        first.append(Answer("Leaking split", LEAKING))
     chosen = _Candidates(sorted(candidates, key=lambda row: -row.macro_f1), names)
     return [
         *first,
@@ -57,7 +61,7 @@ def answers(board: Board, rows: Sequence[BoardRow]) -> list[Answer]:
         Answer("Tied with it", _tied(board, chosen)),
         *_fastest(chosen),
         *_fewest_missed(chosen),
-        *_from_scratch(chosen),
+        *_from_scratch(board, chosen),
         Answer("Did pretraining pay?", _pretraining(chosen)),
     ]
 
@@ -100,19 +104,34 @@ class _Candidates:
         return f"{self.name(row)}, {start}, macro-F1 {row.macro_f1:.3f}{ends}{pace}"
 
 
+def _none(rows: Sequence[BoardRow], names: Mapping[int, str]) -> str:
+    """Return that there is no best row, and which rows are better than guessing but can't be ranked."""
+    apart = [row for row in rows if row.values["n_runs"] and not row.guessed]
+    if not apart:
+        return "none; no row is shown to be better than guessing."
+    told = _first([f"{names[id(row)]} ({reasons(row.block.unranked)})" for row in apart])
+    return f"none. Better than guessing, but not to be ranked: {told}."
+
+
 def _tied(board: Board, chosen: _Candidates) -> str:
     """Return which rows of the best row's block are not significantly worse."""
     best = chosen.best
     pairs = row_pairs(board, best.block.name).of(best)
-    place = best.block.place
+    place = place_text(best.block)
     if not pairs:
         return f"none; it is the only row of its block ({place})."
-    tied = [next(row for row in pair.rows if row is not best) for pair in pairs if not pair.better]
+    tied = _not_worse(board, chosen, best)
     if not tied:
         others = "the other row is" if len(pairs) == 1 else f"all {len(pairs)} others are"
         return f"none; {others} significantly worse ({place})."
-    told = _first([f"{chosen.names[id(row)]} ({row.macro_f1:.3f})" for row in tied])
-    return f"{told}: not significantly worse on these images ({place})."
+    return f"{_first(tied)}: not significantly worse on these images ({place})."
+
+
+def _not_worse(board: Board, chosen: _Candidates, best: BoardRow) -> list[str]:
+    """Return the rows of a row's block that are not told apart from it, with their macro-F1."""
+    pairs = [pair for pair in row_pairs(board, best.block.name).of(best) if not pair.better]
+    rows = [next(row for row in pair.rows if row is not best) for pair in pairs]
+    return [f"{chosen.names[id(row)]} ({row.macro_f1:.3f})" for row in rows]
 
 
 def _first(names: Sequence[str]) -> str:
@@ -138,7 +157,7 @@ def _fastest(chosen: _Candidates) -> list[Answer]:
     text = (
         f"{chosen.told(fastest)}."
         if fastest is not best
-        else "the best row itself, as no other row so near to it is faster."
+        else f"the best row itself; no row within {WITHIN} of it is faster."
     )
     return [Answer(f"Fastest within {WITHIN} of the best", text)]
 
@@ -154,20 +173,21 @@ def _fewest_missed(chosen: _Candidates) -> list[Answer]:
     rows = [row for row in chosen.rows if missed[id(row)] == least]
     total = sum(rows[0].values.get(f"support_{name}", 0) for name in tumours)
     parts = ", ".join(f"{name} {count(rows[0].values.get(f'missed_{name}', 0))}" for name in tumours)
-    names = (
-        " and ".join(chosen.name(row) for row in rows)
-        if len(rows) <= MOST_NAMED
-        else _first([chosen.name(row) for row in rows])
-    )
+    named = [chosen.name(row) for row in rows]
+    names = _first(named) if not 1 < len(named) <= MOST_NAMED else f"{', '.join(named[:-1])} and {named[-1]}"
     detail = f" ({parts})" if len(rows) == 1 and len(tumours) > 1 else ""
     verb = "misses" if len(rows) == 1 else "each miss"
     return [Answer("Fewest missed tumours", f"{names} {verb} {count(least)} of {count(total)}{detail}.")]
 
 
-def _from_scratch(chosen: _Candidates) -> list[Answer]:
-    """Return the best row from random weights where a pretrained one is the best of all."""
+def _from_scratch(board: Board, chosen: _Candidates) -> list[Answer]:
+    """Return the best row from random weights where a pretrained one is the best of all, and those tied with it."""
     rows = [row for row in chosen.rows if not row.block.pretrained]
-    return [Answer("Best from scratch", f"{chosen.told(rows[0])}.")] if rows and chosen.best.block.pretrained else []
+    if not rows or not chosen.best.block.pretrained:
+        return []
+    tied = _not_worse(board, chosen, rows[0])
+    also = f" Not significantly worse: {_first(tied)}." if tied else ""
+    return [Answer("Best from scratch", f"{chosen.told(rows[0])}.{also}")]
 
 
 def _pretraining(chosen: _Candidates) -> str:

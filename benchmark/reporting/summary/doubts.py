@@ -9,9 +9,10 @@ from benchmark.data.duplicates.groups import Duplicates
 from benchmark.evaluation.bootstrap import SEEDS_TO_RESAMPLE
 from benchmark.reporting.board.audit_summary import audits_of
 from benchmark.reporting.board.board import Board, BoardRow
-from benchmark.reporting.board.phrases import patient_note, seed_notes
+from benchmark.reporting.board.phrases import LEAKS, patient_note, seed_notes
 
 SHORTCUT_SERIOUS, SHORTCUT_CAUTION = 0.5, 0.25  # what trivial features reach above chance, as a share of the best row
+LEAKS_TOLD = 2  # each fold has its own
 ECE_SERIOUS, ECE_CAUTION = 0.1, 0.05
 WIDTH_SERIOUS, WIDTH_CAUTION = 0.1, 0.05  # of the 95 % interval of the best row's macro-F1
 
@@ -60,7 +61,10 @@ def _patients(rows: Sequence[BoardRow]) -> Doubt:
     data = rows[0].first.record.data
     level = Level.GOOD if data.grouped and not data.leaks else Level.SERIOUS
     leaks = dict.fromkeys(leak for row in rows for result in row.results for leak in result.record.data.leaks)
-    told = f" The split leaks: {'; '.join(leak.removesuffix('.') for leak in leaks)}." if leaks else ""
+    texts = [leak.removesuffix(".") for leak in leaks]
+    if len(texts) > LEAKS_TOLD:
+        texts = [*texts[:LEAKS_TOLD], "the other folds alike" if data.folds else f"{len(texts) - LEAKS_TOLD} more"]
+    told = f" {LEAKS}{'; '.join(texts)}." if leaks else ""
     return Doubt("patients", level, patient_note(data) + told)
 
 
@@ -116,15 +120,15 @@ def _shortcuts(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
         else Level.GOOD
     )
     told = " and ".join(
-        f"{reached:.2f} for {'the class' if target == 'class' else f'{target} or not'} (chance {chance:.2f})"
+        f"{reached:.2f} for {'the class' if target == 'class' else 'tumour or not'} (chance {chance:.2f})"
         for target, (reached, chance) in best.items()
     )
-    span = f"{min(own):.2f} to {max(own):.2f}" if len(own) > 1 else f"{own[0]:.2f}"
+    span = f"rows reach {min(own):.2f} to {max(own):.2f}" if len(own) > 1 else f"row reaches {own[0]:.2f}"
     return Doubt(
         "shortcuts",
         level,
         f"Without a network, trivial features (size, file type, borders, brightness, histogram; the last two contain "
-        f"the lesion's pixels) reach a balanced accuracy of {told}; the rows' for the class is {span}.",
+        f"the lesion's pixels) reach a balanced accuracy of {told}; the {span} for the class.",
     )
 
 
@@ -156,8 +160,8 @@ def _calibration(rows: Sequence[BoardRow]) -> Doubt:
     return Doubt(
         "calibration",
         level,
-        f"Calibration error {min(errors.values()):.3f} to {errors[worst]:.3f} ({worst}): by so much, on average, the "
-        "probability of an answer differs from the share of such answers that are right.",
+        f"Calibration error {min(errors.values()):.3f} to {errors[worst]:.3f} ({worst}): the mean difference between "
+        "how sure a row is of its answers and how many of them are right.",
     )
 
 

@@ -3,10 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.board.board import Block, BoardRow
 from benchmark.reporting.board.row_notes import why_guessed
 
 WITHOUT = "Without a network"
+_REASONS = {  # why rows have no rank
+    "leak": "the split leaks",
+    "fell back": "the pretrained weights could not be had",
+    "incomplete": "some runs have no score",
+}
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,8 @@ def table_sections(rows: Sequence[BoardRow], references: Sequence[BoardRow] = ()
     guesses = tuple(row for row in rows if row.guessed)
     others = [row for row in rows if not row.guessed]
     sections = [
-        TableSection(_heading(place), "", tuple(row for row in others if row.block.place == place))
-        for place in dict.fromkeys(row.block.place for row in others)
+        TableSection(_heading(block), "", tuple(row for row in others if row.block == block))
+        for block in dict.fromkeys(row.block for row in others)
     ]
     if guesses:
         why = "; ".join(dict.fromkeys(why_guessed(row) for row in guesses))
@@ -49,10 +54,20 @@ def table_sections(rows: Sequence[BoardRow], references: Sequence[BoardRow] = ()
     return sections
 
 
-def _heading(place: str) -> str:
-    """Return the heading of a block from its place: the starting weights, then why it is not ranked."""
-    weights = {"pretrained": "Pretrained", "scratch": "From scratch (random weights)"}
-    start, _, unranked = place.partition(", ")
-    if start not in weights:
-        return place.capitalize()
-    return f"{weights[start]}{f'; not ranked: {unranked}' if unranked else ''}"
+def reasons(unranked: Sequence[str]) -> str:
+    """Return in words why rows have no rank."""
+    return " and ".join(_REASONS.get(each, each) for each in unranked)
+
+
+def place_text(block: Block) -> str:
+    """Return where a block stands within its comparison group in words: ``pretrained; the split leaks``."""
+    weights = {True: ["pretrained"], False: ["from random weights"], None: []}[block.pretrained]
+    return "; ".join([*weights, *([reasons(block.unranked)] if block.unranked else [])])
+
+
+def _heading(block: Block) -> str:
+    """Return the heading of a block: the starting weights, then why it is not ranked."""
+    weights = {True: "Pretrained", False: "From scratch (random weights)"}
+    if block.pretrained is None:
+        return block.place.capitalize()
+    return weights[block.pretrained] + (f"; not ranked: {reasons(block.unranked)}" if block.unranked else "")

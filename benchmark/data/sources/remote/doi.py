@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmark.data.sources.remote.base import About, Fetched, downloads
 from benchmark.data.sources.remote.download import RemoteFile, fetch_files, get_json
 from benchmark.errors import UserError
+from benchmark.file_names import file_name
 
 FIGSHARE = "https://api.figshare.com/v2"
 ZENODO = "https://zenodo.org/api"
@@ -32,7 +33,7 @@ def fetch_doi(doi: str) -> Fetched:
     Raises:
         UserError: another repository's DOI, no network, no such article, a wrong hash.
     """
-    folder = downloads("doi-" + re.sub(r"[^\w.-]+", "-", doi.lower()))
+    folder = downloads(file_name(f"doi-{doi.lower()}", longest=200))
     page = f"https://doi.org/{doi}"
     kept = folder / "about.json"
     if kept.is_file():  # it is written when all files are there

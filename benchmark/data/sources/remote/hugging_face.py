@@ -19,6 +19,7 @@ from benchmark.data.preparation.cache import locked
 from benchmark.data.sources.layout import part_of
 from benchmark.data.sources.remote.base import About, Fetched, downloads
 from benchmark.errors import UserError
+from benchmark.file_names import file_name
 
 _REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 _CONVERTED = "refs/convert/parquet"  # the branch with Parquet files that Hugging Face makes itself
@@ -56,7 +57,7 @@ def fetch_hugging_face(text: str) -> Fetched:
 
 
 def _kept(repository: str, revision: str) -> Path:
-    return downloads("hf") / f"{repository.replace('/', '-')}-{re.sub(r'[^0-9A-Za-z]', '-', revision)}.zip"
+    return downloads("hf") / f"{file_name(f'{repository}-{revision}', longest=200)}.zip"
 
 
 def _hub() -> Any:

@@ -49,6 +49,9 @@ function showRow(comparisonGroup, row, place) {
   document.querySelectorAll("table.board").forEach(markChosen);
 }
 
+// A speed as in the table: three digits, and all of a whole number
+const speedText = (speed) => (speed >= 100 ? String(Math.round(speed)) : String(Number(speed.toPrecision(3))));
+
 // Two rows side by side: scores, difference with its interval, images on which they differ with both heat maps
 function compareRows(comparisonGroup, place) {
   if (comparisonGroup.rows.length < 2) {
@@ -62,7 +65,7 @@ function compareRows(comparisonGroup, place) {
   }));
   const rival = comparisonGroup.rows.findIndex((_, i) => `0,${i}` in comparisonGroup.pairs); // a row that the best was compared with
   const first = choose(0, "first row"), second = choose(Math.max(1, rival), "second row");
-  const result = element("div", { class: "controls" }), images = element("div", { class: "cell-images" }), compared = element("p", { role: "status" }), side = element("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "the two rows side by side" });
+  const result = element("div", { class: "controls" }), images = element("div", { class: "cell-images" }), compared = element("p", { role: "status" }), side = element("div", { class: "wide", tabindex: 0, role: "region", "aria-label": `the two rows side by side, ${comparisonGroup.name}` });
   const score = (row) => `${row.macro_f1.toFixed(3)}${row.interval ? ` (${row.interval[0].toFixed(3)} to ${row.interval[1].toFixed(3)})` : ""}`;
   const missed = (row) => comparisonGroup.labels.filter((label, i) => label !== comparisonGroup.negative && row.predicted[i] === comparisonGroup.negative).length;
   const update = () => {
@@ -70,12 +73,12 @@ function compareRows(comparisonGroup, place) {
     const right = (row, i) => row.predicted[i] === comparisonGroup.labels[i];
     const pick = (test) => comparisonGroup.labels.map((_, i) => i).filter((i) => a.predicted[i] >= 0 && b.predicted[i] >= 0 && test(i));
     const groups = [["only the first is right", pick((i) => right(a, i) && !right(b, i))], ["only the second is right", pick((i) => !right(a, i) && right(b, i))], ["both are wrong, not alike", pick((i) => !right(a, i) && !right(b, i) && a.predicted[i] !== b.predicted[i])], ["both are wrong, alike", pick((i) => !right(a, i) && a.predicted[i] === b.predicted[i])]];
-    const lines = [["macro-F1 (95 % interval)", score(a), score(b)], ["block", a.block, b.block], ["images/s", ...[a, b].map((row) => (row.speed ? String(Number(row.speed.toPrecision(3))) : ""))], ...(comparisonGroup.negative === null ? [] : [["missed tumours", missed(a), missed(b)]])];
+    const lines = [["macro-F1 (95 % interval)", score(a), score(b)], ["block", a.block, b.block], ["images/s", ...[a, b].map((row) => (row.speed ? speedText(row.speed) : ""))], ...(comparisonGroup.negative === null ? [] : [["missed tumours", missed(a), missed(b)]])];
     side.replaceChildren(element("table", { class: "side" }, element("caption", { class: "hidden" }, "The two rows side by side"),
       element("tr", {}, element("td"), element("th", { scope: "col" }, a.name), element("th", { scope: "col" }, b.name)),
       ...lines.map(([name, ...cells]) => element("tr", {}, element("th", { scope: "row" }, name), ...cells.map((cell) => element("td", {}, String(cell)))))));
     result.replaceChildren(...groups.map(([name, numbers]) => element("button", { type: "button", onclick: () => imageList(comparisonGroup, numbers, images, `${a.name} and ${b.name}: ${name}`, { row: a, other: b }) }, `${name}: ${numbers.length}`)));
-    compared.textContent = comparisonGroup.pairs[[first.value, second.value].sort((x, y) => x - y)] ?? (first.value === second.value ? "This is one row." : "The two are not compared: they were not read on the same images, or one is not whole.");
+    compared.textContent = comparisonGroup.pairs[[first.value, second.value].sort((x, y) => x - y)] ?? (first.value === second.value ? "This is one row." : "The two are not compared: they were not tested on the same images, or one of them lacks runs.");
     images.replaceChildren();
   };
   first.onchange = update;
@@ -100,7 +103,7 @@ function showComparisonGroup(section, comparisonGroup) {
   const note = () => (comparisonGroup.drawn_note ? [element("p", { class: "quiet" }, comparisonGroup.drawn_note)] : []);
   const different = panel("Compare two rows"), missed = panel(comparisonGroup.negative === null ? "Gallery: every image that a row gets wrong" : "Gallery: every missed tumour");
   body.append(
-    element("div", { class: "panels" }, panel("Macro-F1 against throughput", element("p", { class: "quiet" }, "Size: memory; open: from scratch; dashed: Pareto front."), ...(comparisonGroup.drawn_note ? [element("p", { class: "quiet" }, `${comparisonGroup.rows.length} rows; the front and the best have names, the pointer tells the others.`)] : []), speed, element("ol", { class: "key" }, ...comparisonGroup.rows.map((row) => element("li", {}, row.name)))), panel("False negatives", ...note(), which, errors)),
+    element("div", { class: "panels" }, panel("Macro-F1 against throughput", element("p", { class: "quiet" }, "Size of a point: peak memory. Open points: from random weights. Dashed line: rows that no other row beats in both."), ...(comparisonGroup.drawn_note ? [element("p", { class: "quiet" }, `${comparisonGroup.rows.length} rows; the front and the best have names, the pointer tells the others.`)] : []), speed, element("ol", { class: "key" }, ...comparisonGroup.rows.map((row) => element("li", {}, row.name)))), panel("False negatives", ...note(), which, errors)),
     missed, chosen, different);
   speedPlot(comparisonGroup, speed);
   errorPlot(comparisonGroup, errors, which);

@@ -35,17 +35,25 @@ function lesionOutline(path) {
 // Where a picture is: beside the page, to be fetched when it comes into view, or within it
 const source = (picture) => (picture.startsWith("images/") ? { src: picture, loading: "lazy" } : { src: `data:image/jpeg;base64,${picture}` });
 
+// The picture of a test image: comparison groups of the same images hold it once
+function thumbnail(comparisonGroup, i) {
+  const kept = comparisonGroup.thumbnails[i];
+  return typeof kept === "number" ? comparisonGroups[comparisonGroup.pictures_of].thumbnails[kept] : kept;
+}
+
 // One test image; with the heat map of a row where one is given and it has one
 function testImage(comparisonGroup, i, row = null) {
   const seen = element("div", { class: "seen" });
-  if (!comparisonGroup.thumbnails[i]) {
+  const picture = thumbnail(comparisonGroup, i);
+  if (!picture) {
     seen.classList.add("missing");
     seen.append(element("span", {}, "no picture kept"));
     return seen;
   }
-  seen.append(element("img", { ...source(comparisonGroup.thumbnails[i]), alt: `${comparisonGroup.classes[comparisonGroup.labels[i]]}, ${comparisonGroup.images[i]}`, width: 80, height: 80 }));
+  seen.append(element("img", { ...source(picture), alt: `${comparisonGroup.classes[comparisonGroup.labels[i]]}, ${comparisonGroup.images[i]}`, width: 80, height: 80 }));
   const map = row?.cam?.maps[i];
   if (map) seen.append(heatMap(map, row.cam.size));
+  else if (row) seen.append(element("span", { class: "no-map" }, "no map"));
   if (comparisonGroup.lesions[i]) seen.append(lesionOutline(comparisonGroup.lesions[i]));
   return seen;
 }
@@ -160,5 +168,5 @@ function showHeatMaps(comparisonGroup, row, place) {
       element("figcaption", {}, `says ${comparisonGroup.classes[row.predicted[i]]} (${percent(row.probabilities[i][row.predicted[i]])})`))) : [element("span", { class: "quiet" }, "none")])));
     table.append(element("tr", {}, element("th", { scope: "row" }, comparisonGroup.classes[label]), cell(cases.right, "right"), cell(cases.wrong, "wrong")));
   });
-  place.append(element("div", { class: "wide", tabindex: 0, role: "region", "aria-label": `Heat maps of ${row.name}` }, table));
+  place.append(element("div", { class: "wide", tabindex: 0, role: "region", "aria-label": `Heat maps of ${row.name}, ${comparisonGroup.name}` }, table));
 }

@@ -76,7 +76,7 @@ function forgetPlots(container) {
 }
 
 function evenTicks(low, high) {
-  const rough = (high - low) / 3 || low / 4, power = 10 ** Math.floor(Math.log10(rough));
+  const rough = (high - low) / 4 || low / 4, power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].find((each) => each * power >= rough) * power;
   const ticks = Array.from({ length: 8 }, (_, i) => (Math.floor(low / step) - 1 + i) * step).filter((tick) => tick > 0);
   return { tickvals: ticks, ticktext: ticks.map((tick) => tick.toLocaleString("en", { maximumSignificantDigits: 3 })) };

@@ -172,13 +172,13 @@ async function tables() {
   document.documentElement.dataset.ready = "1";
 }
 
-// Folded rows, notes and audits are on paper; afterwards they are folded as before
+// Folded rows, notes, audits and strata are on paper; afterwards they are folded as before
 let unfolded = [];
 const paged = new Map(); // tables of several pages, with how they stood before printing
 addEventListener("beforeprint", () => {
   document.querySelectorAll("table.board").forEach((node) => node.classList.add("whole"));
   for (const table of boards.values()) if (table.page.info().pages > 1) { paged.set(table, [table.page.len(), table.page()]); table.page.len(-1).draw(false); }
-  unfolded = [...document.querySelectorAll("details:is(.row-notes, .audit, .published):not([open])")];
+  unfolded = [...document.querySelectorAll("details:is(.row-notes, .audit, .published, .strata):not([open])")];
   unfolded.forEach((folded) => { folded.open = true; });
 });
 addEventListener("afterprint", () => {

@@ -1,10 +1,25 @@
-"""The option ``--plugin``, of every command that builds a backbone."""
+"""Options that several commands have alike."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="What computes: a GPU where there is one (auto), the processor, or a GPU.",
+)
+keras_backend_option = click.option(
+    "--keras-backend",
+    type=click.Choice(["tensorflow", "torch"]),
+    default="tensorflow",
+    show_default=True,
+    help="What Keras networks run on.",
+)
 
 
 def _files(_: click.Context, __: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:

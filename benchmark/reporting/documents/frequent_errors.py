@@ -1,0 +1,44 @@
+"""Which errors rows make most often, and which images all of them get wrong."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmark.evaluation.metrics import decide
+from benchmark.reporting.board.board import BoardRow
+
+
+def frequent_errors(rows: Sequence[BoardRow]) -> str:
+    """Return which errors are most frequent and which images every row gets wrong."""
+    confused: Counter[tuple[str, str]] = Counter()
+    shared: set[str] | None = None
+    for row in rows:
+        for result in row.results:
+            if result.scores is not None:
+                names, counts = result.record.data.class_names, result.scores.test.confusion
+                confused.update({(names[i], names[j]): int(counts[i, j]) for i, j in np.argwhere(counts) if i != j})
+        if shared is None or shared:
+            mine = _wrong_images(row)
+            shared = mine if shared is None else shared & mine
+    most = "; ".join(f"{true} called {called} ({count})" for (true, called), count in confused.most_common(3))
+    often = f"Most frequent over all runs: {most or 'no error'}."
+    how = "Wrong in every row, by some seed" if _several_seeds(rows) else "Wrong in every row"
+    return f"{often} {how}: {len(shared or ())} images, see gallery.md."
+
+
+def _several_seeds(rows: Sequence[BoardRow]) -> bool:
+    """Return whether an image is read by several seeds of a row."""
+    splits = [[result.record.data.split_hash for result in row.results if result.scores is not None] for row in rows]
+    return any(len(set(of_row)) < len(of_row) for of_row in splits)
+
+
+def _wrong_images(row: BoardRow) -> set[str]:
+    """Return the test images that a run of a row gets wrong."""
+    found: set[str] = set()
+    for result in row.results:
+        if result.scores is not None and result.predictions is not None:
+            said = result.predictions
+            wrong = (said.parts == "test") & (decide(said.probabilities) != said.labels)
+            found.update(said.image_ids[wrong].tolist())
+    return found

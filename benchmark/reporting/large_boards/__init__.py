@@ -1,0 +1,1 @@
+"""What boards of thousands of runs need: nothing is computed twice, and both cores are used."""

@@ -1,0 +1,70 @@
+"""Work that is done in a process of its own while this one goes on: drawing keeps the interpreter to itself."""
+
+import gc
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmark.data.preparation.threads import usable_cpus
+
+# Libraries whose threads a copy of the process would miss.
+_WITH_THREADS = ("ray", "tensorflow", "torch")
+
+
+def can_work_beside() -> bool:
+    """Return whether this process can be copied, and a processor is free for the copy."""
+    return sys.platform == "linux" and usable_cpus() > 1 and not any(name in sys.modules for name in _WITH_THREADS)
+
+
+@contextmanager
+def done_beside(work: Callable[[], object], *, beside: bool) -> Iterator[None]:
+    """Have something done while the block goes on, at the latest when it ends.
+
+    A copy of this process does it, which shares its memory until one of the two writes there, and leaves nothing but
+    the files that it writes. Where that fails for whatever reason it is done here, so that errors are raised here.
+
+    Args:
+        work: what is to be done; it prints nothing.
+        beside: whether a copy may do it; else it is done here, after the block.
+    """
+    child = _started(work) if beside else None
+    try:
+        yield
+    except BaseException:
+        if child is not None:
+            _end(child)
+        raise
+    if child is None or os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
+        work()
+
+
+def _started(work: Callable[[], object]) -> int | None:
+    """Start a copy of this process that does something and ends; return its number, ``None`` where it can't start."""
+    gc.collect()
+    gc.freeze()  # a collection in the copy would write to every object, and with that copy its memory
+    try:
+        child = os.fork()
+    except OSError:  # no room for another process
+        child = -1
+    if child:
+        gc.unfreeze()
+        return child if child > 0 else None
+    code = 1
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            # the locks of the old ones may have been held by a thread that the copy has not
+            sys.stdout = sys.stderr = nowhere
+            work()
+            code = 0
+    finally:
+        os._exit(code)  # nothing of the caller's goes on in the copy
+
+
+def _end(child: int) -> None:
+    """End a copy whose work is not wanted any more."""
+    import signal
+
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
