@@ -36,6 +36,7 @@ _TEXT = f"""{_TITLE}
 
 To look at:
   leaderboard.html   the board: open it in a browser; it needs no network
+  images/            with "leaderboard --page-images beside": the test images that the page shows
   leaderboard.md     the same tables as text; leaderboard.tex has them for a paper
   leaderboard.csv    a line for each row of the board; columns.csv explains its columns
   runs.csv           a line for each run, those that failed included
@@ -48,7 +49,7 @@ To look at:
   budget.csv         what tuning was worth: the expected best validation score by trials
   plot_*             the figures
   A suite's report and its tables bear the name of the suite.
-  view/              the rows that "leaderboard --filter" (--sort, --columns) asked for last, if it did
+  view/              what the last "leaderboard --filter" (--sort, --columns) asked for, where there was one
 
 What these are made from, to be kept and copied together:
   records/           a folder for each run: what was done, and a probability for each image and class.

@@ -165,7 +165,7 @@ def test_patients_in_several_parts_and_with_several_labels_are_told():
     assert found.patients.across > 20
     assert found.patients.across_validation > 5
     assert found.patients.with_several_labels == 1
-    assert "1 patients carry several labels" in [finding.text for finding in found.findings]
+    assert "1 patient carries several labels" in [finding.text for finding in found.findings]
     assert any("patients who have training images too" in leak for leak in found.leaks)
     by_patient = make_split(data, seed=0, validation_fraction=0.2)
     assert audit_data(data, by_patient).patients.across == 0

@@ -222,7 +222,9 @@ def _findings(audit: Audit, split: Split) -> Iterator[Finding]:
             level="warning", text="patients are unknown: slices of one patient may be in training and in test"
         )
     elif audit.patients.with_several_labels:
-        yield Finding(level="warning", text=f"{audit.patients.with_several_labels} patients carry several labels")
+        several = audit.patients.with_several_labels
+        who = "1 patient carries" if several == 1 else f"{several} patients carry"
+        yield Finding(level="warning", text=f"{who} several labels")
     yield from _shortcuts(audit.probe)
     yield from _shifted(audit, split)
     totals = [sum(counts.values()) for counts in audit.balance.values()]
