@@ -16,12 +16,13 @@ from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.filters import View
 from benchmark.reporting.board.load_records import gather
 from benchmark.reporting.board.parity import with_certificates
-from benchmark.reporting.board.rows import evaluate
-from benchmark.reporting.breakdown.cross_matrix import cross_sentences
+from benchmark.reporting.board.rows import Result, evaluate
+from benchmark.reporting.breakdown.cross_matrix import CrossMatrix, cross_sentences
 from benchmark.reporting.ensembles import Ensembles, with_ensembles
 from benchmark.reporting.figures.head_masks import Heads
 from benchmark.reporting.figures.thumbnails import Thumbnails
 from benchmark.reporting.large_boards.beside import can_work_beside, done_beside
+from benchmark.reporting.large_boards.garbage import left_alone, uncollected
 from benchmark.reporting.large_boards.kept_runs import KeptRuns
 from benchmark.reporting.summary.answers import answer_lines
 from benchmark.reporting.summary.reference_rows import with_references
@@ -81,32 +82,31 @@ def read_board(
     """
     kept = KeptStatistics.of_user()
     runs = KeptRuns(kept)
-    stored = gather(folders, runs.sound)
-    heads = {name: Heads(Thumbnails(folders, name)) for name in {record.data.fingerprint for record, _ in stored}}
+    with uncollected():
+        results, problems = _evaluated(folders, runs)
     results = [
-        evaluate(
-            record,
-            predictions,
-            stored.cams.get(record.key),
-            heads[record.data.fingerprint],
-            stored.corrupted.get(record.key),
-            runs.scored_of(stored.contents[record.key]),
-        )
-        for record, predictions in stored
-    ]
-    results = [
-        replace(
-            result,
-            score_values={**result.score_values, **measured.get(result.record.key, {})},
-            content=stored.contents[result.record.key],
-        )
+        replace(result, score_values={**result.score_values, **measured.get(result.record.key, {})})
         for result in results
     ]
     if ensembles is not None:
         results = with_ensembles(results, ensembles.asked, ensembles.weights)
-    board = with_certificates(make_board(results, stored.problems, costs, kept), folders)
-    kept.tidy()
-    return with_references(board, costs)
+    with left_alone():
+        board = with_certificates(make_board(results, problems, costs, kept), folders)
+        kept.tidy()
+        return with_references(board, costs)
+
+
+def _evaluated(folders: Sequence[Path], runs: KeptRuns) -> tuple[list[Result], tuple[str, ...]]:
+    """Return all runs with what they are worth, and a sentence for each record that is not used."""
+    stored = gather(folders, runs.sound)
+    heads = {name: Heads(Thumbnails(folders, name)) for name in {record.data.fingerprint for record, _ in stored}}
+    results = []
+    for record, predictions in stored:
+        key, content = record.key, stored.contents[record.key]
+        cams, corrupted, head = stored.cams.get(key), stored.corrupted.get(key), heads[record.data.fingerprint]
+        result = evaluate(record, predictions, cams, head, corrupted, runs.scored_of(content))
+        results.append(replace(result, content=content))
+    return results, stored.problems
 
 
 def require_no_full_tables(out: Path) -> None:
@@ -149,19 +149,9 @@ def write_leaderboard(
         UserError: there is no record at all, an ensemble can't be made, the view asks for what is not there, or the
             folder holds full tables, which a view would replace.
     """
-    from benchmark.reporting.breakdown.breakdowns import breakdowns_of, write_breakdown_plots
-    from benchmark.reporting.breakdown.image_facts import read_image_facts
-    from benchmark.reporting.documents.gallery import write_gallery
     from benchmark.reporting.documents.reference_report import free_for_reports, with_reports, write_reports
-    from benchmark.reporting.documents.tables import write_tables
-    from benchmark.reporting.figures.cams import write_cam_plots
     from benchmark.reporting.figures.fonts import letters_note
-    from benchmark.reporting.figures.kept_figures import KeptFigures
     from benchmark.reporting.figures.montage import copy_montages
-    from benchmark.reporting.figures.plots import write_plots  # matplotlib takes its time
-    from benchmark.reporting.page.data import Thumbnails as Pictures
-    from benchmark.reporting.page.images import write_images
-    from benchmark.reporting.page.page import page
 
     folders = list(folders) or [out]
     if view:
@@ -180,27 +170,50 @@ def write_leaderboard(
         (out / VIEW_MARK).unlink(missing_ok=True)
     for folder in folders:
         copy_montages(folder, out)
+    with left_alone():
+        matrices = _write_files(board, out, folders, replace(page_file, guide="" if view else page_file.guide), say)
+    write_reports(reports, out)
+    return WrittenBoard(out / page_file.name, (*cross_sentences(matrices), *answer_lines(board)), board)
+
+
+def _write_files(
+    board: Board, out: Path, folders: Sequence[Path], page_file: PageFile, say: Callable[[str], None]
+) -> Sequence[CrossMatrix]:
+    """Write tables, plots, gallery and page; return what crossed networks reach.
+
+    Of a large board a second process writes what needs no plot.
+    """
+    from benchmark.reporting.breakdown.breakdowns import breakdowns_of, write_breakdown_plots
+    from benchmark.reporting.breakdown.image_facts import read_image_facts
+    from benchmark.reporting.documents.gallery import write_gallery
+    from benchmark.reporting.documents.tables import write_csv_files, write_documents
+    from benchmark.reporting.figures.cams import write_cam_plots
+    from benchmark.reporting.figures.kept_figures import KeptFigures
+    from benchmark.reporting.figures.plots import write_plots  # matplotlib takes its time
+    from benchmark.reporting.page.data import Thumbnails as Pictures
+    from benchmark.reporting.page.images import write_images
+    from benchmark.reporting.page.page import page
+
     fingerprints = {result.record.data.fingerprint for result in board.results}
     thumbnails = {fingerprint: Thumbnails(folders, fingerprint) for fingerprint in fingerprints}
     say("Breaking scores down")
     facts = {fingerprint: read_image_facts(folders, fingerprint) for fingerprint in fingerprints}
     breakdowns = breakdowns_of(board, facts)
-    written = out / page_file.name
     kept = KeptFigures(KeptStatistics.of_user())
 
-    def write_what_has_images() -> None:
+    def write_beside_plots() -> None:
+        write_csv_files(board, out, breakdowns)
         write_gallery(board, thumbnails, out, kept)
         pictures: Pictures = write_images(thumbnails, out) if page_file.images == "beside" else thumbnails
-        write_atomically(written, page(board, pictures, breakdowns, guide="" if view else page_file.guide))
+        write_atomically(out / page_file.name, page(board, pictures, breakdowns, guide=page_file.guide))
 
     say("Drawing figures")
-    with done_beside(write_what_has_images, beside=len(board.rows) >= _MANY and can_work_beside()):
+    with done_beside(write_beside_plots, beside=len(board.rows) >= _MANY and can_work_beside()):
         write_plots(board, out, kept)
         write_breakdown_plots(board, breakdowns, out)
         say("Drawing heat maps")
         write_cam_plots(board, thumbnails, out)
         say("Writing tables")
-        write_tables(board, out, breakdowns)
-        write_reports(reports, out)
+        write_documents(board, out, breakdowns)
         say("Drawing the gallery, writing the page")
-    return WrittenBoard(written, (*cross_sentences(breakdowns.matrices), *answer_lines(board)), board)
+    return breakdowns.matrices

@@ -32,7 +32,7 @@ os._exit(0)  # TensorFlow may crash while it is torn down
 RECIPES = [
     {"optimizer.name": "sgd", "optimizer.learning_rate": 0.01, "optimizer.weight_decay": 1e-3},
     {
-        "optimizer.name": "adamw", "optimizer.learning_rate": 2e-4, "loss.label_smoothing": 0.1,
+        "optimizer.name": "adamw", "optimizer.learning_rate": 1e-4, "loss.label_smoothing": 0.1,
         "optimizer.layer_decay": 0.75, "optimizer.weight_decay": 1.0,
     },
     {"optimizer.name": "adam", "optimizer.learning_rate": 1e-4, "optimizer.clip_norm": 0.5},

@@ -26,19 +26,12 @@ from benchmark.version import __version__
 
 FOLDER = "statistics"
 _MOST, _MOST_BYTES = 50_000, 2 * 2**30  # entries; beyond, the oldest are removed
-_PACKAGES = (  # whose code what is kept follows from
-    "benchmark",
-    "benchmark.draws",
+_PACKAGES = (  # whose code statistics follow from
     "benchmark.evaluation",
     "benchmark.evaluation.decisions",
     "benchmark.evaluation.many_rows",
     "benchmark.data",
-    "benchmark.recipe",
     "benchmark.records",
-    "benchmark.reporting.board",
-    "benchmark.reporting.documents",
-    "benchmark.reporting.figures",
-    "benchmark.reporting.large_boards",
 )
 Entry = tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]  # JSON values, and arrays by name
 
@@ -62,9 +55,13 @@ class KeptStatistics:
             return cls(folder)
         return cls(None)
 
-    def key(self, *parts: Any) -> str:
-        """Return the name of what follows from some values: arrays, and what JSON can say."""
-        made = hashlib.sha256(_code().encode())
+    def key(self, *parts: Any, code: tuple[str, ...] = ()) -> str:
+        """Return the name of what follows from some values: arrays, and what JSON can say.
+
+        Args:
+            code: packages from whose code it follows, besides those of statistics.
+        """
+        made = hashlib.sha256(_code(code).encode())
         for part in parts:
             if isinstance(part, np.ndarray):
                 made.update(self._hash(part))
@@ -156,12 +153,12 @@ NOTHING_KEPT = KeptStatistics(None)
 
 
 @cache
-def _code() -> str:
-    """Return a hash of the code from which statistics follow, and of the libraries that it computes with."""
+def _code(further: tuple[str, ...]) -> str:
+    """Return a hash of the code of statistics and of further packages, and of the libraries that it computes with."""
     import scipy
 
     made = hashlib.sha256(f"{__version__} {np.__version__} {scipy.__version__}".encode())
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *further):
         for file in sorted(files(package).iterdir(), key=lambda file: file.name):
             if file.name.endswith(".py"):
                 made.update(file.name.encode() + file.read_bytes())

@@ -31,10 +31,8 @@ if TYPE_CHECKING:
 _KNOCK_SECONDS = 10.0
 # Ray listens on all interfaces where it thinks of a cluster, whatever address it is given.
 _LOOPBACK_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-_NO_REPORTS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
-}  # answers nobody waits for any more
+# No reports of usage, and no word of answers that nobody waits for any more.
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_IGNORE_UNHANDLED_ERRORS": "1"}
 
 
 def ray_executor(plan: "Plan", request: "Request") -> "RayExecutor":
@@ -76,7 +74,7 @@ def _connect(address: str | None) -> Any:
     Raises:
         UserError: there is no such cluster, or it can't be used from here.
     """
-    os.environ.update(_NO_REPORTS)
+    os.environ.update(_QUIET)
     if address is None:
         os.environ.update(_LOOPBACK_ALONE)  # read when Ray is imported
     import ray

@@ -23,7 +23,7 @@ from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 
 _MOST_LOSSES = 3  # of its node, after which a run is not placed anew
-_MOST_FAILED_STARTS = 5  # of slots one after another, after which no more are asked for
+_MOST_FAILED_STARTS = 3  # of slots one after another, after which no more are asked for
 _CLOSE_SECONDS = 60.0
 
 
@@ -33,6 +33,7 @@ class _Worker:
 
     Args:
         actor: Ray's handle.
+        avoids: the nodes on which it must not begin, as they were left out before it was asked for.
         steps: what is being done with it, ``None`` where it is free.
         job: its run.
         key: what the last run had in common with those that can share its process.
@@ -42,6 +43,7 @@ class _Worker:
     """
 
     actor: Any
+    avoids: frozenset[str]
     steps: Steps | None = None
     job: Job | None = None
     key: tuple[object, ...] | None = None
@@ -129,7 +131,7 @@ class Crew:
         """Give waiting jobs to free slots, those that can share a worker to the slot that has it; ask for slots."""
         asks = self.waiting and time.monotonic() >= self._ask_from
         for _ in range(self.count - len(self.workers) if asks else 0):
-            worker = _Worker(self.start())
+            worker = _Worker(self.start(), frozenset(self.nodes.left_out))
             self.workers.append(worker)
             self._proceed(worker, self._begin(worker))
         free = self._free()
@@ -227,8 +229,10 @@ class Crew:
 
     def _start_failed(self, why: str) -> None:
         """Ask for another slot where one did not begin, but not for ever, and not before all nodes were looked at."""
-        self._failed_starts += 1
+        if time.monotonic() < self._ask_from:  # it was asked for with one that failed already
+            return
         self._ask_from = time.monotonic() + 2 * AGAIN_SECONDS
+        self._failed_starts += 1
         if self._failed_starts < _MOST_FAILED_STARTS:
             return
         if not any(worker.ready for worker in self.workers):
@@ -242,13 +246,12 @@ class Crew:
         """Wait until a slot has begun, and look at what is installed there."""
         facts = yield worker.actor.describe.remote()
         there, node = Installation.of(facts["installation"]), facts["node"]
-        known = node in self.nodes.left_out
         if facts["problem"]:
             self.nodes.leave_out(node, f"The node {there.host} can't be used: {facts['problem']}")
         if facts["problem"] or not self.nodes.is_fit(node, there):
             yield worker.actor.close.remote()
             self._drop(worker)
-            if known:  # it should not have begun there
+            if node in worker.avoids:
                 self._start_failed(self.nodes.left_out[node].rstrip("."))
             return
         worker.host, worker.node, worker.shared = there.host, node, facts["shared"]

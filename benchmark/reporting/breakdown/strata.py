@@ -155,6 +155,8 @@ def strata_of(rows: Sequence[BoardRow], facts: Facts) -> Strata | None:
         ``None`` where nothing is known that parts the images.
     """
     data = rows[0].first.record.data
+    if not facts and not data.grouped:
+        return None
     read = {id(row): reading for row in scored_rows(rows) if (reading := _Read.of(row, data.negative)) is not None}
     known = tuple(row for row in scored_rows(rows) if id(row) in read)
     if not known:

@@ -5,22 +5,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmark.evaluation.metrics import decide
+from benchmark.evaluation.metrics import Counts, decide
 from benchmark.reporting.board.board import BoardRow
 
 
 def frequent_errors(rows: Sequence[BoardRow]) -> str:
     """Return which errors are most frequent and which images every row gets wrong."""
-    confused: Counter[tuple[str, str]] = Counter()
+    counts: dict[tuple[str, ...], Counts] = {}
     shared: set[str] | None = None
     for row in rows:
         for result in row.results:
             if result.scores is not None:
-                names, counts = result.record.data.class_names, result.scores.test.confusion
-                confused.update({(names[i], names[j]): int(counts[i, j]) for i, j in np.argwhere(counts) if i != j})
+                names, confusion = result.record.data.class_names, result.scores.test.confusion
+                counts[names] = counts[names] + confusion if names in counts else confusion
         if shared is None or shared:
             mine = _wrong_images(row)
             shared = mine if shared is None else shared & mine
+    confused: Counter[tuple[str, str]] = Counter()
+    for names, total in counts.items():
+        confused.update({(names[i], names[j]): int(total[i, j]) for i, j in np.argwhere(total) if i != j})
     most = "; ".join(f"{true} called {called} ({count})" for (true, called), count in confused.most_common(3))
     often = f"Most frequent over all runs: {most or 'no error'}."
     how = "Wrong in every row, by some seed" if _several_seeds(rows) else "Wrong in every row"

@@ -28,9 +28,22 @@ from benchmark.reporting.figures.plots import wanted
 
 
 def write_tables(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns()) -> None:  # noqa: B008 - frozen
-    """Write ``runs.csv``, ``leaderboard.csv``, ``columns.csv`` (what each column means), ``comparisons.csv``,
-    ``leaderboard.tex``, ``leaderboard.md`` and ``report.md``; where there is something in them, ``cross_matrix.csv``,
-    ``strata.csv``, ``corruptions.csv`` and ``budget.csv``.
+    """Write all that :func:`write_csv_files` and :func:`write_documents` do."""
+    write_csv_files(board, out, breakdowns)
+    write_documents(board, out, breakdowns)
+
+
+def write_documents(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns()) -> None:  # noqa: B008 - frozen
+    """Write ``leaderboard.tex``, ``report.md``, and ``leaderboard.md``, which shows the plots that are there."""
+    write_atomically(out / "leaderboard.tex", latex(board))
+    write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out), breakdowns))
+    write_atomically(out / "report.md", report(board, breakdowns))
+
+
+def write_csv_files(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns()) -> None:  # noqa: B008 - frozen
+    """Write ``runs.csv``, ``leaderboard.csv``, ``columns.csv`` (what each column means) and ``comparisons.csv``.
+
+    Where there is something in them, ``cross_matrix.csv``, ``strata.csv``, ``corruptions.csv`` and ``budget.csv``.
     """
     classes = board.class_names, board.tumour_names
     names = [column.name for column in columns(*classes)]
@@ -40,9 +53,6 @@ def write_tables(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns())
     write_atomically(out / "leaderboard.csv", csv_text(lines, board.columns or [*names, *further]))
     with written_file(out / "comparisons.csv") as unfinished:
         write_columns(unfinished, comparison_columns(board), list(COMPARISONS))
-    write_atomically(out / "leaderboard.tex", latex(board))
-    write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out), breakdowns))
-    write_atomically(out / "report.md", report(board, breakdowns))
     strata = [line for each in breakdowns.strata.values() for line in strata_lines(each)]
     spoilt = [line for each in breakdowns.robustness.values() for line in robustness_lines(each)]
     tuned = [line for each in breakdowns.budgets.values() for line in budget_lines(each)]

@@ -14,6 +14,7 @@ from benchmark.reporting.figures.fonts import families
 from benchmark.reporting.figures.style import COLUMN_MM, figure, save
 
 _KINDS = ("png", "svg")
+_CODE = tuple(f"benchmark.reporting.{room}" for room in ("board", "documents", "figures"))
 
 
 class KeptFigures:
@@ -41,7 +42,7 @@ class KeptFigures:
             shown: all that the drawing follows from, arrays and what JSON can say; ``None`` where that is not known,
                 so that it is drawn.
         """
-        key = None if shown is None else self._kept.key("figure", _drawn_with(), width_mm, *shown)
+        key = None if shown is None else self._kept.key("figure", _drawn_with(), width_mm, *shown, code=_CODE)
         found = None if key is None else self._kept.find(key)
         if found is not None and all(kind in found[1] for kind in _KINDS):
             return [write_atomically(folder / f"{stem}.{kind}", found[1][kind].tobytes()) for kind in _KINDS]

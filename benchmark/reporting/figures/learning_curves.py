@@ -28,8 +28,7 @@ def draw_macro_f1(made: Any, rows: Sequence[BoardRow]) -> None:
     others = _joined([curve for row in ordered for curve in _curves(row, "val_macro_f1")])
     for axes, row in zip(grid, ordered, strict=True):
         axes.plot(*others, color=OTHERS_COLOUR, linewidth=0.5, zorder=1)
-        for curve in _curves(row, "val_macro_f1"):
-            axes.plot(*curve, color=VALIDATION_COLOUR, zorder=2)
+        axes.plot(*_joined(_curves(row, "val_macro_f1")), color=VALIDATION_COLOUR, zorder=2)
         _mark_best(axes, row, "val_macro_f1")
     made.supylabel("macro-F1 on validation images", fontsize=7)
     own = Line2D([], [], color=VALIDATION_COLOUR, label="this row")
@@ -46,10 +45,8 @@ def draw_losses(made: Any, rows: Sequence[BoardRow]) -> None:
     top = _common_top([_largest_loss(row) for row in ordered])
     losses = [loss for loss in losses if loss <= top]
     for axes, row in zip(grid, ordered, strict=True):
-        for curve in _curves(row, "train_loss"):
-            axes.plot(*curve, color=TRAIN_COLOUR, linestyle=(0, (3, 1.2)))
-        for curve in _curves(row, "val_loss"):
-            axes.plot(*curve, color=VALIDATION_COLOUR)
+        axes.plot(*_joined(_curves(row, "train_loss")), color=TRAIN_COLOUR, linestyle=(0, (3, 1.2)))
+        axes.plot(*_joined(_curves(row, "val_loss")), color=VALIDATION_COLOUR)
         _mark_best(axes, row, "val_loss")
         axes.set_yscale("log")
         if math.isfinite(top):
@@ -122,7 +119,12 @@ def _joined(curves: Sequence[tuple[list[int], list[float]]]) -> tuple[list[float
 
 
 def _mark_best(axes: Any, row: BoardRow, name: str) -> None:
-    for result in row.results:
-        kept = [epoch for epoch in result.record.history if epoch.epoch == result.record.best_epoch]
-        if result.scores and kept:
-            axes.plot(kept[0].epoch, getattr(kept[0], name), "o", color=VALIDATION_COLOUR, markersize=3, zorder=3)
+    kept = [
+        (epoch.epoch, getattr(epoch, name))
+        for result in row.results
+        if result.scores
+        for epoch in result.record.history
+        if epoch.epoch == result.record.best_epoch
+    ]
+    if kept:
+        axes.plot(*zip(*kept, strict=True), "o", color=VALIDATION_COLOUR, markersize=3, zorder=3)

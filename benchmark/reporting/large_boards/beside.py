@@ -1,6 +1,5 @@
 """Work that is done in a process of its own while this one goes on: drawing keeps the interpreter to itself."""
 
-import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -42,15 +41,12 @@ def done_beside(work: Callable[[], object], *, beside: bool) -> Iterator[None]:
 
 def _started(work: Callable[[], object]) -> int | None:
     """Start a copy of this process that does something and ends; return its number, ``None`` where it can't start."""
-    gc.collect()
-    gc.freeze()  # a collection in the copy would write to every object, and with that copy its memory
     try:
         child = os.fork()
     except OSError:  # no room for another process
-        child = -1
+        return None
     if child:
-        gc.unfreeze()
-        return child if child > 0 else None
+        return child
     code = 1
     try:
         with Path(os.devnull).open("w") as nowhere:

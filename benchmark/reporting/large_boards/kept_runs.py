@@ -18,6 +18,9 @@ from benchmark.evaluation.metrics import ClassScores, RunScores, Scores
 from benchmark.records.record import Predictions, Record
 from benchmark.reporting.board.rows import Scored, scored
 
+# whose code reads and scores records, besides that of statistics
+_CODE = ("benchmark", "benchmark.draws", "benchmark.recipe", "benchmark.reporting.board")
+
 
 class KeptRuns:
     """What records are worth, by the hash of their files.
@@ -56,7 +59,7 @@ class KeptRuns:
 
     def _key(self, record: Record, content: str) -> str:
         # classes may be in another order than in the files, that of the other records of the same images
-        return self._kept.key("run", content, record.data.class_names)
+        return self._kept.key("run", content, record.data.class_names, code=_CODE)
 
     def _find(self, key: str) -> Scored | None:
         values = self._kept.find_values(key)
