@@ -118,17 +118,9 @@ def list_backbones(plugins: "Sequence[Path | str]" = ()) -> "tuple[Backbone, ...
         >>> [backbone.name for backbone in benchmark.list_backbones() if backbone.framework == "keras"][:2]
         ['keras/baseline_cnn', 'keras/efficientnet_b0']
     """
-    from backbones.registry import load_registry
-    from benchmark.errors import UserError
+    from benchmark.plugins import plugin_files, registry_with
 
-    files = tuple(Path(plugin).expanduser().resolve() for plugin in plugins)
-    for file in files:
-        if not file.is_file():
-            raise UserError(f"There is no plug-in file '{file}'.")
-    registry = load_registry(files)
-    for broken in registry.broken:
-        if broken.origin in map(str, files):
-            raise UserError(f"The plug-in '{broken.origin}' can't be used: {broken.reason}.")
+    registry = registry_with(plugin_files(plugins))
     return tuple(registry.get(name) for name in sorted(registry.names()))
 
 

@@ -1,7 +1,7 @@
 """Text of unknown origin, made fit to be shown."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from unicodedata import category
 
@@ -23,6 +23,12 @@ def shown(text: str) -> str:
 
 def _in_place_of(character: str) -> str:
     return " " if character.isspace() else "\ufffd"
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return lines of as many cells each as lines of text whose cells stand below one another."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
 
 
 def seconds_of(text: str) -> float:

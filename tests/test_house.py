@@ -4,6 +4,7 @@ Imports are read from the code, those inside functions and under ``TYPE_CHECKING
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ ROOMS = (
 )
 SURFACE = ("benchmark/__init__.py", "benchmark/__main__.py", "benchmark/import_name/tumorboard/__init__.py")
 MAX_MODULES = 20
+# How many files a newcomer opens to follow one value, by the heading of docs/design.md that lists them.
+WAYS = {"Follow one image": 30, "Follow a learning rate": 14}
 FRAMEWORKS = {
     "torch": ("benchmark/engines/torch/",),
     "torchvision": ("benchmark/engines/torch/",),
@@ -157,6 +160,15 @@ def test_no_folder_has_more_than_twenty_modules() -> None:
         folder, _, name = file.rpartition("/")
         counts[folder] = counts.get(folder, 0) + (name != "__init__.py")
     assert max(counts.values()) <= MAX_MODULES, counts
+
+
+@pytest.mark.parametrize(("heading", "most"), WAYS.items())
+def test_the_ways_that_the_design_lists_are_short_and_exist(heading: str, most: int) -> None:
+    _, _, rest = (ROOT / "docs" / "design.md").read_text(encoding="utf-8").partition(f"\n## {heading}\n")
+    files = re.findall(r"^\| `([^`]+\.py)` \|", rest.partition("\n## ")[0], flags=re.MULTILINE)
+    assert 1 < len(files) <= most
+    assert len(set(files)) == len(files)
+    assert [file for file in files if f"benchmark/{file}" not in MODULES.values()] == []
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from benchmark.cli.json_output import json_option, print_json
-from benchmark.cli.shared_options import keras_backend_option
+from benchmark.cli.shared_options import keras_backend_option, plugin_option
 from benchmark.conformance.checks import CHECKS
-from benchmark.conformance.report import Result, as_markdown
+from benchmark.conformance.report import CheckResult, as_markdown
 from benchmark.conformance.runner import examine
 from benchmark.conformance.selection import find_backbones
 from benchmark.errors import UserError, nearest
@@ -18,9 +18,7 @@ from benchmark.text import plain, shown
 @click.command(name="check")
 @click.argument("names", nargs=-1, metavar="[NAME|FILE]...")
 @click.option("--all", "everything", is_flag=True, help="Check every registered backbone.")
-@click.option(
-    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plug-in file (repeatable)."
-)
+@plugin_option
 @click.option("--only", multiple=True, metavar="CHECK", help="Carry out only this check (repeatable).")
 @keras_backend_option
 @click.option("--report", "report_file", type=click.Path(path_type=Path), help="Also write the report to this file.")
@@ -43,10 +41,10 @@ def check_command(
             raise UserError(f"Unknown check '{name}'.{nearest(name, check_names)} Known: {', '.join(check_names)}.")
     backbones, needed = find_backbones(names, plugins, everything=everything)
 
-    def show(result: Result) -> None:
+    def show(result: CheckResult) -> None:
         click.echo(plain(f"{result.backbone}: {result.check}: {result.status} ({result.seconds:.1f} s)"), err=True)
 
-    results: list[Result] = []
+    results: list[CheckResult] = []
     for backbone in backbones:
         results += examine(backbone, needed, keras_backend=keras_backend, only=only, report=show)
     text, sound = as_markdown(results), all(result.good for result in results)

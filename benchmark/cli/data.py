@@ -127,10 +127,11 @@ def known_sets() -> str:
     from benchmark.data.sources.remote import KNOWN_SETS
 
     phantom = PhantomSource()
-    patients = len({item.group for item in phantom.items})
+    items, facts = phantom.items, phantom.facts
+    patients = len({item.group for item in items})
     lines = [
-        f"{phantom.name}: {len(phantom.items)} images, {len(phantom.class_names)} classes "
-        f"({', '.join(phantom.class_names)}), {patients} patients; at hand",
+        f"{facts.name}: {len(items)} images, {len(facts.class_names)} classes ({', '.join(facts.class_names)}), "
+        f"{patients} patients; at hand",
         "  simulated: no conclusion about patients can be drawn",
     ]
     for known in KNOWN_SETS.values():
@@ -154,9 +155,9 @@ def known_facts() -> list[dict[str, Any]]:
 
     phantom = PhantomSource()
     first = {
-        "name": phantom.name,
+        "name": phantom.facts.name,
         "images": len(phantom.items),
-        "classes": phantom.class_names,
+        "classes": phantom.facts.class_names,
         "patients": str(len({item.group for item in phantom.items})),
         "faults": ["simulated: no conclusion about patients can be drawn"],
         "licence": "",

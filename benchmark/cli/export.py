@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from benchmark.cli.shared_options import plugin_option
 from benchmark.dependencies import require_posix
 from benchmark.errors import UserError
 from benchmark.export_targets import TARGETS
@@ -23,9 +24,7 @@ from benchmark.export_targets import TARGETS
     metavar="SOURCE",
     help="Compare on these images.  [default: 64 test images of the model's own data]",
 )
-@click.option(
-    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A file that declares the backbone."
-)
+@plugin_option
 def export_command(model: str, target: str, whole: bool, source: str | None, plugins: tuple[Path, ...]) -> None:
     """Write a kept model for another runtime into its folder 'exports', and prove that it computes the same.
 
@@ -39,10 +38,7 @@ def export_command(model: str, target: str, whole: bool, source: str | None, plu
 
     folder = find_model(Path(model))
     try:
-        proof = export_model(
-            folder, target, whole=whole, source=source,
-            plugins=[path.expanduser().resolve() for path in plugins],
-        )  # fmt: skip
+        proof = export_model(folder, target, whole=whole, source=source, plugins=plugins)
     except OSError as error:
         raise UserError(f"'{folder}' can't be written: {error.strerror or error}.") from None
     made = proof.export

@@ -27,7 +27,7 @@ from benchmark.cli.option_values import (
     suite_names,
     workers,
 )
-from benchmark.cli.shared_options import device_option, keras_backend_option
+from benchmark.cli.shared_options import device_option, keras_backend_option, plugin_option
 from benchmark.cli.standard_streams import open_missing, silence
 from benchmark.cli.track import track_option
 from benchmark.errors import UserError, nearest
@@ -36,13 +36,13 @@ from benchmark.text import plain
 # Commands by where they are: nothing is imported until it is used. (attribute, one line of help)
 COMMANDS = {
     "run": ("benchmark.cli.main:run_command", "Train, evaluate, write the leaderboard; the word may be left out."),
-    "list": ("benchmark.cli.run:list_command", "Show every backbone, with the weights at hand."),
+    "list": ("benchmark.cli.list:list_command", "Show every backbone, with the weights at hand."),
     "recipe": (
-        "benchmark.cli.run:recipe_command",
+        "benchmark.cli.recipes:recipe_command",
         "Print a recipe, or the names of those that are shipped.",
     ),
     "suite": (
-        "benchmark.cli.run:suite_command",
+        "benchmark.cli.recipes:suite_command",
         "Show the entries of a suite, or those that are shipped.",
     ),
     "status": ("benchmark.cli.status:status_command", "Say what is queued, running, done and failed in a folder."),
@@ -64,7 +64,7 @@ COMMANDS = {
     ),
     "data": ("benchmark.cli.data:data_command", "Look at a data set: classes, patients, duplicates, split."),
     "check": ("benchmark.cli.check:check_command", "Check that a backbone is sound."),
-    "parity": ("benchmark.conformance.parity:parity_command", "Compare one network in two frameworks."),
+    "parity": ("benchmark.cli.parity:parity_command", "Compare one network in two frameworks."),
     "new": ("benchmark.cli.check:new_command", "Write a starting file for a backbone of your own."),
 }
 _COMPLETION = "_TUMORBOARD_COMPLETE"  # the variable by which a shell asks for completions
@@ -218,14 +218,7 @@ def _one_value_each(args: list[str]) -> list[str]:
 @data_options
 @click.option("--limit", type=int, metavar="N", help="Use N images only; the rows are marked.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that can't be read.")
-@click.option(
-    "--plugin",
-    "plugins",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A Python file with backbones of your own.",
-)
+@plugin_option
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Results folder. [default: results/<data>]"
 )

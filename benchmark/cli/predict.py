@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmark.cli.shared_options import device_option
+from benchmark.cli.shared_options import device_option, plugin_option
 from benchmark.dependencies import require_posix
 from benchmark.errors import UserError
 
@@ -55,9 +55,7 @@ _EXPLAINED = 48  # images on the page where nothing else is asked
     help="What to do where an image is unlike the training images: give no decision, or only warn.",
 )
 @click.option("--unlabelled", is_flag=True, help="Take no classes from the folders or the table: nothing is scored.")
-@click.option(
-    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A file that declares the backbone."
-)
+@plugin_option
 @device_option
 def predict_command(
     model: str,
@@ -91,10 +89,7 @@ def predict_command(
         each.check_files(folder)
     engines = {each.engine for each in models}
     devices = {name: choice.kind for name, choice in choose_devices(device, engines, click.echo).items()}
-    question = Question(
-        source, unlabelled, unlike, shown if explain else 0,
-        tuple(path.expanduser().resolve() for path in plugins), devices,
-    )  # fmt: skip
+    question = Question(source, unlabelled, unlike, shown if explain else 0, plugins, devices)
     with _progress() as progress:
         said, explained = ask_models(folders, question, progress)
     judged = judge(said)

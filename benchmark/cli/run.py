@@ -1,30 +1,24 @@
-"""What the commands do, once one is chosen: run, list, recipe."""
+"""The command ``run``: plan the runs, do them, write the board, and say how all ended."""
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
-
-from benchmark.cli.json_output import json_option, print_json
 from benchmark.cli.standard_streams import silence
 from benchmark.cli.track import tracking_of
-from benchmark.dependencies import how_to_install, require_posix
+from benchmark.dependencies import require_posix
 from benchmark.errors import UserError
 from benchmark.ownership import other_writers
-from benchmark.text import plain, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from backbones import Backbone
     from benchmark.execution.executors.base import Executor
     from benchmark.execution.planning.plan import Plan
     from benchmark.execution.planning.request import Request
     from benchmark.execution.summary import Summary
-    from benchmark.recipe import Recipe
     from benchmark.reporting.leaderboard import WrittenBoard
     from benchmark.tracking.session import Tracking
 
@@ -265,155 +259,3 @@ def _keep_pictures(plan: "Plan") -> tuple[str, ...]:
         why = error.strerror or error if isinstance(error, OSError) else error
         return (f"The board shows only images that earlier commands kept: {str(why).rstrip('.')}.",)
     return ()
-
-
-@click.command("list")
-@json_option
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), metavar="FILE")
-def list_command(as_json: bool, plugins: tuple[Path, ...]) -> None:
-    """Show every backbone, with the weights at hand, and plug-ins that can't be used, with the reason."""
-    from backbones.registry import load_registry
-
-    for path in plugins:
-        if not path.is_file():
-            raise UserError(f"--plugin {path}: no such file.")
-    registry = load_registry(plugins)
-    entries = [_facts(registry.get(name)) for name in registry.names()]
-    broken = [{"name": each.name, "origin": each.origin, "reason": each.reason} for each in registry.broken]
-    if as_json:
-        print_json({"backbones": entries, "broken": broken})
-        return
-    lines = [tuple(_LISTED.values()), *(tuple(_cell(entry[column]) for column in _LISTED) for entry in entries)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(_LISTED))]
-    for line in lines:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.echo(shown("  ".join(cells).rstrip()))
-    click.echo(
-        "\nAlso every model of two libraries: timm:NAME, keras:NAME. timm/resnet50 and timm:resnet50 are two rows:\n"
-        "the first is declared above, with fixed weights, the second is what the installed timm makes of that name."
-    )
-    missing = sorted({module for name in registry.names() for module in registry.get(name).missing_modules()})
-    if missing:
-        click.echo(f"Not installed: {', '.join(missing)}. To train with them: {how_to_install(missing)}")
-    for each in broken:
-        click.echo(plain(f"Not usable: {each['name']} ({each['origin']}): {each['reason']}"))
-
-
-# what `list` shows in its table, and how it is headed
-_LISTED = {
-    "name": "name",
-    "framework": "framework",
-    "library": "library",
-    "input_size": "input",
-    "parameters": "parameters",
-    "stages": "stages",
-    "weights": "weights",
-    "note": "note",
-}
-
-
-def _cell(value: Any) -> str:
-    """Return a fact as a cell: numbers above ten thousand in millions, empty where it is not known."""
-    if value is None:
-        return ""
-    return f"{value / 1e6:.1f} M" if isinstance(value, int) and value >= 10_000 else str(value)
-
-
-def _facts(entry: "Backbone") -> dict[str, Any]:
-    """Return what ``list`` shows of a backbone."""
-    try:
-        at_hand = entry.local_weights() if entry.local_weights else None
-        weights = "none"
-        if at_hand is not None:
-            weights = "at hand"
-        elif entry.imagenet is not None:
-            weights = "to fetch"
-    except Exception as error:  # a plug-in's; it must not take the list along
-        at_hand, weights = None, f"broken ({type(error).__name__}: {error})"
-    missing = entry.missing_modules()
-    note = entry.note
-    if missing:
-        note = f"not installed: {', '.join(missing)}" + (f"; {note}" if note else "")
-    return {
-        "name": entry.name,
-        "framework": _executed_by(entry),
-        "library": entry.library,
-        "input_size": entry.input_size,
-        "parameters": entry.parameters,
-        "stages": entry.stage_count,
-        "weights": weights,
-        "imagenet": entry.imagenet,
-        "weights_file": str(at_hand) if at_hand else None,
-        "note": note,
-        "origin": entry.origin,
-    }
-
-
-def _executed_by(entry: "Backbone") -> str:
-    """Return the framework that executes a network, as boards name it; a plug-in's own where no engine runs it."""
-    from benchmark.engines import engine_of
-    from benchmark.records.settings import Settings
-
-    try:
-        return engine_of(entry, Settings().keras_backend)
-    except UserError:
-        return entry.framework
-
-
-@click.command("recipe")
-@click.argument("name", required=False)
-@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change a field first.")
-def recipe_command(name: str | None, settings: tuple[str, ...]) -> None:
-    """Print a recipe in full as TOML, shipped or from a .toml file; without a name, list the shipped ones."""
-    from benchmark.execution.planning.request import parse_setting
-    from benchmark.recipe import load_recipe, shipped_names
-
-    if name is None:
-        for shipped in shipped_names():
-            click.echo(shipped)
-        return
-    recipe = load_recipe(name).with_values(dict(parse_setting(text) for text in settings))
-    click.echo(as_toml(recipe), nl=False)
-
-
-@click.command("suite")
-@click.argument("name", required=False)
-def suite_command(name: str | None) -> None:
-    """Show the entries of a suite, shipped or from a .toml file; without a name, the shipped suites."""
-    from benchmark.recipe.suite import load_suite, suite_names
-
-    if name is None:
-        for shipped in suite_names():
-            click.echo(f"{shipped}: {load_suite(shipped).about}")
-        return
-    suite = load_suite(name)
-    click.echo(plain(suite.about))
-    for entry in suite.entries:
-        facts = [", ".join(entry.backbones or suite.backbones or ())]
-        facts += [f"continues from '{entry.init_from}'"] if entry.init_from else []
-        facts += ["for a GPU, or --limit"] if entry.gpu else []
-        facts += [entry.note] if entry.note else []
-        click.echo(plain(f"{entry.name}: {'; '.join(facts)}"))
-
-
-def as_toml(recipe: "Recipe") -> str:
-    """Return a recipe as TOML that reads back as the same recipe.
-
-    TOML has no word for nothing: a field that is ``None`` is left out, which is what its absence means, and
-    named in a comment.
-    """
-    import tomli_w
-
-    from benchmark.recipe import field_names
-
-    values = recipe.model_dump(mode="json")
-    unset = [name for name in field_names() if _value(values, name) is None]
-    comment = f"\n# Not set: {', '.join(unset)}\n" if unset else ""
-    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)) + comment
-
-
-def _value(values: Mapping[str, Any], dotted: str) -> Any:
-    value: Any = values
-    for part in dotted.split("."):
-        value = value[part]
-    return value

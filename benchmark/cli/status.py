@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmark.cli.json_output import json_option, print_json
-from benchmark.text import plain, shown
+from benchmark.text import aligned, plain, shown
 
 if TYPE_CHECKING:
     from benchmark.execution.status import RunStatus
@@ -31,11 +31,8 @@ def status_command(folder: Path, as_json: bool) -> None:
     if as_json:
         print_json({"folder": str(folder), "counts": counted, "runs": [asdict(run) for run in runs]})
         return
-    lines = [(str(run.state), _name(run), _how_far(run), _clock(run)) for run in runs]
-    widths = [max(len(line[place]) for line in lines) for place in range(3)] if lines else []
-    for line in lines:
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
-        click.echo(shown("  ".join((*cells, line[3])).rstrip()))
+    for line in aligned([(str(run.state), _name(run), _how_far(run), _clock(run)) for run in runs]):
+        click.echo(shown(line))
     told = [f"{count} {state}" for state, count in counted.items() if count]
     click.echo(", ".join(told) + "." if told else "No run was begun in this folder.")
 

@@ -22,11 +22,11 @@ Arrays = dict[str, npt.NDArray[Any]]
 STEPS = 20
 _FALL = 0.002  # of the loss in one plain step, to first order; with momentum some hundred times that in all
 _ADAM_RATE = 1e-3
-_CLASSES = 4
+_CLASSES, _IMAGES = 4, 8
 
 
-def images_and_labels(size: int, count: int = 8) -> tuple[Any, Any]:
-    """Return uint8 images of shape (count, S, S, 3) and labels of four classes.
+def images_and_labels(size: int) -> tuple[Any, Any]:
+    """Return eight uint8 images, shape (8, S, S, 3), and labels of four classes.
 
     Each image has bright and dark regions of its own, under some noise that leaves no two pixels alike: max-pooling
     of equal values passes the gradient to either.
@@ -34,9 +34,9 @@ def images_and_labels(size: int, count: int = 8) -> tuple[Any, Any]:
     generator = np.random.default_rng(0)
     places = np.linspace(0, 3, size)
     near = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(4)))  # weights of bilinear interpolation
-    regions = np.einsum("yi,xj,nijc->nyxc", near, near, generator.uniform(0, 215, (count, 4, 4, 3)))
-    images = regions + generator.uniform(0, 40, (count, size, size, 3))
-    return images.astype(np.uint8), np.arange(count, dtype=np.int64) % _CLASSES
+    regions = np.einsum("yi,xj,nijc->nyxc", near, near, generator.uniform(0, 215, (_IMAGES, 4, 4, 3)))
+    images = regions + generator.uniform(0, 40, (_IMAGES, size, size, 3))
+    return images.astype(np.uint8), np.arange(_IMAGES, dtype=np.int64) % _CLASSES
 
 
 def perturbed(weights: Mapping[str, npt.NDArray[Any]]) -> Arrays:

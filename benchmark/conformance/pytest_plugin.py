@@ -12,7 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from backbones import Backbone
-    from benchmark.conformance.report import Result
+    from benchmark.conformance.report import CheckResult
 
 _RESULTS = pytest.StashKey[dict[str, dict[str, Any]]]()
 
@@ -52,7 +52,7 @@ class CheckItem(pytest.Item):
         by_backbone = self.config.stash[_RESULTS]
         if self.backbone.name not in by_backbone:
             by_backbone[self.backbone.name] = {each.check: each for each in examine(self.backbone, self.plugins)}
-        results: dict[str, Result] = by_backbone[self.backbone.name]
+        results: dict[str, CheckResult] = by_backbone[self.backbone.name]
         result = results.get(self.check) or results["stays_alive"]
         if result.status == "skipped":
             pytest.skip(result.detail)

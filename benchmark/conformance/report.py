@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Result:
+class CheckResult:
     """One check of one backbone.
 
     Args:
@@ -38,7 +38,7 @@ def one_line(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def as_markdown(results: Sequence[Result]) -> str:
+def as_markdown(results: Sequence[CheckResult]) -> str:
     """Return a report that can be pasted into a pull request: a table by backbone, then each failure in words."""
     backbones = list(dict.fromkeys(result.backbone for result in results))
     checks = list(dict.fromkeys((result.check, result.title) for result in results))

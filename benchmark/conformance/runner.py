@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backbones import Backbone
 from benchmark.child_process import end, messages, start
-from benchmark.conformance.report import Result
+from benchmark.conformance.report import CheckResult
 from benchmark.engines import engine_of
 
 # The slowest check of the largest built-in takes a tenth of this on two cores.
@@ -28,8 +28,8 @@ def examine(
     *,
     keras_backend: str = "tensorflow",
     only: Sequence[str] = (),
-    report: Callable[[Result], None] = lambda result: None,
-) -> list[Result]:
+    report: Callable[[CheckResult], None] = lambda result: None,
+) -> list[CheckResult]:
     """Carry out the checks on one backbone in a new process.
 
     Args:
@@ -45,9 +45,9 @@ def examine(
     engine = usable_engine(backbone, keras_backend)
     names = [str(path) for path in plugins]
     asked = {"backbone": backbone.name, "engine": engine, "plugins": names, "only": list(only)}
-    results: list[Result] = []
+    results: list[CheckResult] = []
 
-    def keep(result: Result) -> None:
+    def keep(result: CheckResult) -> None:
         results.append(result)
         report(result)
 
@@ -58,7 +58,7 @@ def examine(
         try:
             assert process.stdout is not None
             for result in messages(process.stdout):
-                keep(Result(**result))
+                keep(CheckResult(**result))
             status = process.wait()
         finally:
             watchdog.cancel()
@@ -68,5 +68,5 @@ def examine(
     if status != 0:
         title = "the process that checks it stays alive"
         ended = f"it ended with exit status {status}; let it neither exit nor crash, and read its last words"
-        keep(Result(backbone.name, "stays_alive", title, "error", f"{ended}: {last}"))
+        keep(CheckResult(backbone.name, "stays_alive", title, "error", f"{ended}: {last}"))
     return results

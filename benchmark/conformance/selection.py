@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backbones import Backbone
-from backbones.registry import load_registry
 from benchmark.dependencies import require_posix
 from benchmark.errors import UserError
 from benchmark.execution.planning.suite_expansion import find_backbone
+from benchmark.plugins import plugin_files, registry_with
 
 
 def find_backbones(
@@ -26,14 +26,8 @@ def find_backbones(
     """
     require_posix()
     files = [Path(name) for name in asked if name.endswith(".py")]
-    missing = [path for path in (*files, *plugins) if not path.is_file()]
-    if missing:
-        raise UserError(f"There is no file '{missing[0]}'.")
-    needed = tuple(path.resolve() for path in (*files, *plugins))
-    registry = load_registry(needed)
-    for broken in registry.broken:
-        if broken.origin in map(str, needed):
-            raise UserError(f"The plug-in '{broken.origin}' can't be loaded: {broken.reason}.")
+    needed = plugin_files((*files, *plugins))
+    registry = registry_with(needed)
     backbones = [registry.get(name) for name in registry.names()] if everything else []
     backbones += [
         b for b in map(registry.get, registry.names()) if b.origin in {str(path.resolve()) for path in files}

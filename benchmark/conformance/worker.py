@@ -14,7 +14,7 @@ from backbones import Backbone
 from benchmark.child_process import send
 from benchmark.conformance.checks import CHECKS, Check
 from benchmark.conformance.fixture import Fault, Subject, subject_asked_for
-from benchmark.conformance.report import Result
+from benchmark.conformance.report import CheckResult
 from benchmark.dependencies import how_to_install
 from benchmark.engines import engine_entry
 from benchmark.records.failures import outcome_of
@@ -23,7 +23,7 @@ from benchmark.records.outcomes import Outcome, RunFailure
 _SKIPPED = (Outcome.UNSUPPORTED, Outcome.MISSING_DEPENDENCY)
 
 
-def carry_out(check: Check, subject: Subject) -> Result:
+def carry_out(check: Check, subject: Subject) -> CheckResult:
     """Run one check; whatever the backbone raises becomes its result."""
     start = time.perf_counter()
     status, detail = "passed", ""
@@ -40,7 +40,7 @@ def carry_out(check: Check, subject: Subject) -> Result:
             f"{reason.rstrip('.')} ({_place(error, subject.backbone)}): let it build, predict and train at "
             f"{subject.size} px and at its declared size, or say with `unsupported` why it can't here"
         )
-    return Result(subject.backbone.name, check.name, check.title, status, detail, time.perf_counter() - start)
+    return CheckResult(subject.backbone.name, check.name, check.title, status, detail, time.perf_counter() - start)
 
 
 def _place(error: Exception, backbone: Backbone) -> str:
@@ -65,7 +65,7 @@ def main() -> None:
     reason = why_not(subject.backbone)
     for check in CHECKS:
         if not asked["only"] or check.name in asked["only"]:
-            skipped = Result(subject.backbone.name, check.name, check.title, "skipped", reason)
+            skipped = CheckResult(subject.backbone.name, check.name, check.title, "skipped", reason)
             send(events, asdict(skipped if reason else carry_out(check, subject)))
 
 

@@ -1,7 +1,6 @@
 """What can be asked of data, as one record; and the one function that answers."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.data.dataset import DataSet
@@ -48,7 +47,7 @@ class DataOptions:
     whole: bool = False
 
 
-def open_data(options: DataOptions, *, cache: Path | None = None, progress: Progress | None = None) -> DataSet:
+def open_data(options: DataOptions, *, progress: Progress | None = None) -> DataSet:
     """Return the data set that ``options`` ask for; its ``folder`` opens it again in any process.
 
     Raises:
@@ -68,7 +67,6 @@ def open_data(options: DataOptions, *, cache: Path | None = None, progress: Prog
         size=options.size,
         resize=options.resize,
         skip_corrupt=options.skip_corrupt,
-        cache=cache,
         progress=progress,
     )
     if options.groups_from is not None:

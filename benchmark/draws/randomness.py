@@ -27,7 +27,7 @@ def image_numbers(image_ids: npt.NDArray[np.str_]) -> UInt64s:
 
 
 def draw(numbers: UInt64s, *keys: int) -> UInt64s:
-    """Return 64 random bits for each of ``numbers``, a function of the number and the keys alone."""
+    """Return 64 random bits for each of ``numbers``, in their shape: a function of the number and the keys alone."""
     key = np.zeros(1, dtype=np.uint64)
     for part in keys:
         key = _mix(key ^ np.uint64(part % 2**64))

@@ -18,6 +18,7 @@ from benchmark.engines.base import (
     Device,
     ExportedGraph,
     FeatureSpec,
+    Gpu,
     Handle,
     NotCacheable,
     NotKept,
@@ -43,7 +44,7 @@ def out_of_memory() -> RunFailure:
     return RunFailure(Outcome.OOM, "Out of memory: use a smaller --batch-size or --size.")
 
 
-def resolve_precision(precision: str, kind: str, native_bfloat16: Callable[[], bool]) -> str:
+def resolve_precision(precision: str, kind: str, find_gpu: Callable[[], Gpu | None]) -> str:
     """Return ``float32``, ``bfloat16`` or ``float16``.
 
     ``auto`` is bfloat16 on a GPU that has it natively, ``native`` on a processor too.
@@ -51,13 +52,17 @@ def resolve_precision(precision: str, kind: str, native_bfloat16: Callable[[], b
     Args:
         precision: the recipe's.
         kind: of the device, ``cpu`` or ``cuda``.
-        native_bfloat16: says whether the GPU computes in bfloat16 natively.
+        find_gpu: returns the visible GPU; not called for a processor.
 
     Raises:
         RunFailure: ``unsupported`` for float16 on a CPU.
     """
     if precision in ("auto", "native"):
-        native = native_bfloat16() if kind == "cuda" else precision == "native" and host.multiplies_bfloat16()
+        if kind == "cuda":
+            gpu = find_gpu()
+            native = gpu is not None and gpu.bfloat16
+        else:
+            native = precision == "native" and host.multiplies_bfloat16()
         return "bfloat16" if native else "float32"
     if precision == "float16" and kind == "cpu":
         raise RunFailure(

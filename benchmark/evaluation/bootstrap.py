@@ -229,8 +229,8 @@ def _drawn(count: int, resamples: int, seed: int) -> npt.NDArray[np.uint16]:
     generator = np.random.default_rng([seed, 0])
     step = max(1, _CHUNK // count)
     sizes = [min(step, resamples - i) for i in range(0, resamples, step)]
-    chances = np.full(count, 1 / count)
-    drawn = [generator.multinomial(max(1, count - 1), chances, size).astype(np.uint16) for size in sizes]
+    shares = np.full(count, 1 / count)
+    drawn = [generator.multinomial(max(1, count - 1), shares, size).astype(np.uint16) for size in sizes]
     found = np.concatenate(drawn)
     found.setflags(write=False)
     return found

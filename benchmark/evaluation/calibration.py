@@ -16,13 +16,11 @@ class Reliability:
     """A reliability diagram: images by the probability of the predicted class, in bins of equal width.
 
     Args:
-        edges: float64, shape (B + 1,), from 0 to 1.
         counts: int64, shape (B,), images in each bin.
         confidence: float64, shape (B,), their mean probability; ``nan`` in an empty bin.
         accuracy: float64, shape (B,), the share that is right; ``nan`` in an empty bin.
     """
 
-    edges: Floats
     counts: Counts
     confidence: Floats
     accuracy: Floats
@@ -38,23 +36,31 @@ class Reliability:
 
 
 def reliability(labels: Counts, probabilities: npt.NDArray[np.floating], bins: int = BINS) -> Reliability:
-    """Return the reliability diagram of N images; bins are open on the left, as in Guo et al. 2017."""
-    chances, right, place = place_in_bins(labels, probabilities, bins)
+    """Return the reliability diagram; bins are open on the left, as in Guo et al. 2017.
+
+    Args:
+        labels: int64, shape (N,).
+        probabilities: shape (N, C), rows sum to 1.
+        bins: B, all of one width.
+    """
+    highest, right, place = place_in_bins(labels, probabilities, bins)
     counts = np.bincount(place, minlength=bins).astype(np.int64)
     empty = np.full(bins, np.nan)
-    confidence = np.divide(np.bincount(place, chances, bins), counts, out=empty.copy(), where=counts > 0)
+    confidence = np.divide(np.bincount(place, highest, bins), counts, out=empty.copy(), where=counts > 0)
     accuracy = np.divide(np.bincount(place, right, bins), counts, out=empty.copy(), where=counts > 0)
-    return Reliability(np.linspace(0, 1, bins + 1), counts, confidence, accuracy)
+    return Reliability(counts, confidence, accuracy)
 
 
 def place_in_bins(
     labels: Counts, probabilities: npt.NDArray[np.floating], bins: int
 ) -> tuple[Floats, Floats, Counts]:
-    """Return of each image the probability of the predicted class, whether it is right (0 or 1), and its bin."""
-    chances = probabilities.max(axis=1).astype(np.float64)
+    """Return of each image the probability of the predicted class, whether it is right (0 or 1), and its bin from 0:
+    each of shape (N,). The arguments are those of :func:`reliability`.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
     right = (decide(probabilities) == labels).astype(np.float64)
-    place = np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), chances, side="left") - 1, 0, bins - 1)
-    return chances, right, place.astype(np.int64)
+    place = np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), confidence, side="left") - 1, 0, bins - 1)
+    return confidence, right, place.astype(np.int64)
 
 
 def calibration_error(gaps: npt.NDArray[np.generic]) -> Floats:
@@ -69,7 +75,9 @@ def calibration_error(gaps: npt.NDArray[np.generic]) -> Floats:
 
 
 def brier(labels: Counts, probabilities: npt.NDArray[np.floating]) -> float:
-    """Return the mean squared distance of probabilities and truth, summed over classes, 0 to 2 (Brier 1950)."""
+    """Return the mean squared distance of probabilities, shape (N, C), and truth, summed over classes: 0 to 2
+    (Brier 1950).
+    """
     return float(brier_by_image(labels, probabilities).mean())
 
 
@@ -110,11 +118,11 @@ def at_specificity(
     Returns:
         ``None`` where one of the four groups of images is empty.
     """
-    (labels, chances), threshold = test, threshold_at(*validation, negative, specificity)
+    (labels, probabilities), threshold = test, threshold_at(*validation, negative, specificity)
     ill = labels != negative
     if threshold is None or not ill.any() or ill.all():
         return None
-    reported = reports(chances, negative, threshold)
+    reported = reports(probabilities, negative, threshold)
     return OperatingPoint(threshold, float(reported[ill].mean()), float((~reported[~ill]).mean()))
 
 
@@ -124,7 +132,8 @@ def threshold_at(
     """Return the least probability of a tumour that is reported, so that enough images without one are not.
 
     Args:
-        labels, probabilities: of validation images.
+        labels, probabilities: of validation images, shapes (N,) and (N, C).
+        negative, specificity: as of :func:`at_specificity`.
 
     Returns:
         ``None`` unless there are images with and without a tumour.

@@ -7,11 +7,12 @@ from benchmark.evaluation.calibration import calibration_error
 from benchmark.evaluation.intervals import Interval, normal_quantile, t_quantile
 from benchmark.evaluation.metrics import Floats
 
+_TAIL = 0.975  # up to which each end's test goes
 _SCALES = np.concatenate([np.linspace(0, 1.5, 31), np.linspace(1.6, 4, 25)])
 
 
-def calibration_interval(gaps: Resampled, confidence: float = 0.95) -> Interval | None:
-    """Return an interval of the calibration error that allows for its bias.
+def calibration_interval(gaps: Resampled) -> Interval | None:
+    """Return a 95 % interval of the calibration error that allows for its bias.
 
     The error is a sum of absolute values, so that what is observed lies above the truth, the more the fewer images
     (Kumar, Liang & Ma 2019, section 4), and so do its resamples: percentiles of them, and the usual interval around
@@ -39,12 +40,11 @@ def calibration_interval(gaps: Resampled, confidence: float = 0.95) -> Interval 
     usual = gaps.estimate(calibration_error).interval()
     observed = total[..., 0] / total[..., 1].sum(axis=-1, keepdims=True)  # (S, bins)
     drawn = gaps.sums[..., 0] / gaps.sums[..., 1].sum(axis=-1, keepdims=True)  # (B, S, bins)
-    tail = 0.5 + confidence / 2
-    noise = (drawn - observed) * (t_quantile(tail, max(1, clusters - 1)) / normal_quantile(tail))
+    noise = (drawn - observed) * (t_quantile(_TAIL, max(1, clusters - 1)) / normal_quantile(_TAIL))
     if usual is None or value == 0 or not noise.any():
         return usual
-    low, _ = _ends(_shrunken(observed, noise), noise, gaps.seeds, value, tail)
-    _, high = _ends(observed, noise, gaps.seeds, value, tail)
+    low, _ = _ends(_shrunken(observed, noise), noise, gaps.seeds, value)
+    _, high = _ends(observed, noise, gaps.seeds, value)
     return Interval(min(low, usual.low), min(1.0, max(value, (high + max(high, usual.high)) / 2)))
 
 
@@ -56,7 +56,7 @@ def _shrunken(observed: Floats, noise: Floats) -> Floats:
     return shrunken if shrunken.any() else observed
 
 
-def _ends(gaps: Floats, noise: Floats, seeds: Floats, value: float, tail: float) -> tuple[float, float]:
+def _ends(gaps: Floats, noise: Floats, seeds: Floats, value: float) -> tuple[float, float]:
     """Return the smallest and the largest error of gaps in these proportions that agrees with the observed one.
 
     Args:
@@ -64,7 +64,6 @@ def _ends(gaps: Floats, noise: Floats, seeds: Floats, value: float, tail: float)
         noise: shape (B, S, bins), around 0.
         seeds: shape (B, S), weights.
         value: the observed error.
-        tail: probability up to which each end's test goes.
     """
     unit = gaps * (value / np.abs(gaps).sum(axis=-1).mean())
     unit, noise = unit.T[..., None], np.ascontiguousarray(noise.T)  # (bins, S, B): lines of resamples are added up
@@ -73,7 +72,7 @@ def _ends(gaps: Floats, noise: Floats, seeds: Floats, value: float, tail: float)
     for scale in _SCALES:
         np.abs(np.add(scale * unit, noise, out=moved), out=moved)
         errors.append((seeds * np.ascontiguousarray(_added_up(moved).T)).sum(axis=1))
-    few, many = np.maximum.accumulate(np.quantile(errors, (1 - tail, tail), axis=1), axis=1)  # by scale
+    few, many = np.maximum.accumulate(np.quantile(errors, (1 - _TAIL, _TAIL), axis=1), axis=1)  # by scale
     low, high = (
         float(np.interp(value, reached, _SCALES)) * value if value > reached[0] else 0.0 for reached in (many, few)
     )

@@ -17,7 +17,6 @@ POINTING, ENERGY, IOU = "cam_pointing", "cam_energy", "cam_iou"
 SCORES = (POINTING, ENERGY, IOU)
 GAUSSIAN, UNIFORM, MEAN_MASK = "centred Gaussian", "uniform map", "mean training mask"
 BASELINES = {GAUSSIAN: "gaussian", UNIFORM: "uniform", MEAN_MASK: "mean_mask"}  # names, and how columns end
-ORACLE = "the lesion itself"
 GAUSSIAN_SIGMA = 0.25  # of the image's side
 _CHUNK, _CHUNK_PIXELS = 64, 2**22  # maps that are held at full size at once, and their pixels at most
 
@@ -93,7 +92,7 @@ def _require_maps(features: Floats, gradients: Floats) -> None:
 
 
 def normalized(maps: Floats) -> npt.NDArray[np.float32]:
-    """Return maps whose largest value is 1, each; a map that is zero everywhere stays so."""
+    """Return maps, shape (M, h, w), whose largest value is 1, each; a map that is zero everywhere stays so."""
     top = maps.max(axis=(1, 2), keepdims=True)
     return np.asarray(np.divide(maps, top, out=np.zeros(maps.shape, dtype=np.float32), where=top > 0))
 

@@ -96,8 +96,14 @@ def gaps_by_cluster(images: ClusteredImages, probabilities: npt.NDArray[np.float
 
     For each cluster and bin, the sum of right (0 or 1) less confidence, and the number of images.
     """
-    chances, right, place = place_in_bins(images.labels, probabilities, BINS)
-    return np.stack([images.sums(place, BINS, right - chances), images.sums(place, BINS)], axis=-1)
+    confidence, right, place = place_in_bins(images.labels, probabilities, BINS)
+    return np.stack([images.sums(place, BINS, right - confidence), images.sums(place, BINS)], axis=-1)
+
+
+def mean_of(sums: npt.NDArray[np.generic]) -> Floats:
+    """Return the mean from a sum and a number of images, (..., 2) to (...)."""
+    values = np.asarray(sums, dtype=np.float64)
+    return np.asarray(values[..., 0] / values[..., 1])
 
 
 def means_by_cluster(images: ClusteredImages, values: Floats) -> Floats:

@@ -1,6 +1,5 @@
 """Which of two rows is better, and whether it could be chance."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import overload
@@ -25,7 +24,8 @@ class Comparison:
         difference: score of the first less that of the second.
         interval: of the difference, 95 %, without correction.
         p: two-sided, without correction.
-        p_adjusted: corrected for all pairs of the block (:func:`~benchmark.evaluation.multiple_testing.romano_wolf`).
+        p_adjusted: corrected for all pairs of the block
+            (:func:`~benchmark.evaluation.multiple_testing.stepped_down`).
     """
 
     first: int
@@ -77,13 +77,6 @@ class Comparisons(Sequence[Comparison]):
     high: Floats
     p: Floats
     p_adjusted: Floats
-
-    @classmethod
-    def of(cls, pairs: Sequence[Comparison]) -> "Comparisons":
-        """Return pairs as columns."""
-        rows = [(pair.first, pair.second) for pair in pairs]
-        values = [(each.difference, each.interval.low, each.interval.high, each.p, each.p_adjusted) for each in pairs]
-        return cls(*np.array(rows, dtype=np.int64).reshape(-1, 2).T, *np.array(values, dtype=float).reshape(-1, 5).T)
 
     def __len__(self) -> int:
         return len(self.first)
@@ -166,31 +159,24 @@ def _freedom(estimates: Sequence[Estimate], first: Counts, second: Counts, error
     return satterthwaite_each((total - seeds, clusters[first] - 1), (seeds, freedoms[first] + freedoms[second]))
 
 
-def rank_intervals(count: int, comparisons: Sequence[Comparison]) -> list[RankInterval]:
+def rank_intervals(count: int, comparisons: Comparisons) -> list[RankInterval]:
     """Return the ranks that each of ``count`` rows may have, by the decisions on all pairs of them."""
-    columns = comparisons if isinstance(comparisons, Comparisons) else Comparisons.of(comparisons)
-    winners = columns.better
+    winners = comparisons.better
     apart = winners >= 0
-    losers = np.where(winners == columns.first, columns.second, columns.first)
+    losers = np.where(winners == comparisons.first, comparisons.second, comparisons.first)
     better, worse = (np.bincount(side[apart], minlength=count).tolist() for side in (losers, winners))
     return [RankInterval(1 + better[row], count - worse[row]) for row in range(count)]
 
 
-def mcnemar(first_only: int, second_only: int) -> float:
-    """Return the exact two-sided p of McNemar's (1947) test for independent images.
-
-    Args:
-        first_only: images that only the first row gets right.
-        second_only: likewise the second.
-    """
-    return float(mcnemar_each(np.array([first_only]), np.array([second_only]))[0])
-
-
 def mcnemar_each(first_only: Counts, second_only: Counts) -> Floats:
-    """Return :func:`mcnemar` of many pairs: float64, shape (M,).
+    """Return the exact two-sided p of McNemar's (1947) test for independent images, of M pairs: float64, shape (M,).
 
     The two tails of a binomial distribution with a share of one half are alike, so that the p is twice the smaller
     one, as in ``scipy.stats.binomtest``, which searches for the other tail.
+
+    Args:
+        first_only: int64, shape (M,): images that only the first row of a pair gets right.
+        second_only: likewise the second.
     """
     from scipy.stats import binom
 
@@ -201,11 +187,15 @@ def mcnemar_each(first_only: Counts, second_only: Counts) -> Floats:
     return np.asarray(np.where(2 * low == trials, 1.0, p)[place.reshape(-1)])
 
 
-def mcnemar_clustered_each(sums: Floats, squares: Floats, clusters: int) -> Floats:
-    """Return the p of :func:`mcnemar_clustered` of many pairs: float64, shape (M,).
+def mcnemar_clustered(sums: Floats, squares: Floats, clusters: int) -> Floats:
+    """Return the p of McNemar's test for images in clusters (Obuchowski 1998), of M pairs: float64, shape (M,).
+
+    In the notation of Yang, Sun & Hardin 2010: ``(K - 1) / K * sum(d)**2 / sum(d**2)``, chi-squared with one
+    degree of freedom. ``d`` are, for each cluster, the images that only the first row of a pair gets right less those
+    that only the second does.
 
     Args:
-        sums, squares: shape (M,): over clusters, the sum of the differences and of their squares.
+        sums, squares: shape (M,): over clusters, the sum of ``d`` and of its squares.
         clusters: their number K.
     """
     from scipy.special import chdtrc
@@ -214,48 +204,15 @@ def mcnemar_clustered_each(sums: Floats, squares: Floats, clusters: int) -> Floa
     return np.where(squares > 0, chdtrc(1, statistic), 1.0)
 
 
-def mcnemar_clustered(differences: Floats | Counts) -> tuple[float, float]:
-    """Return statistic and p of McNemar's test for images in clusters (Obuchowski 1998).
-
-    In the notation of Yang, Sun & Hardin 2010: ``(K - 1) / K * sum(d)**2 / sum(d**2)``, chi-squared with one
-    degree of freedom.
-
-    Args:
-        differences: shape (K,), for each cluster the images that only the first row gets right less those that
-            only the second does.
-    """
-    from scipy.stats import chi2
-
-    count, spread = len(differences), float((np.asarray(differences, dtype=np.float64) ** 2).sum())
-    if spread == 0:
-        return 0.0, 1.0
-    statistic = (count - 1) / count * float(np.sum(differences)) ** 2 / spread
-    return statistic, float(chi2.sf(statistic, 1))
-
-
-def nadeau_bengio(differences: Sequence[float], n_train: float, n_test: float) -> tuple[float, float]:
-    """Return t and two-sided p of the corrected resampled t-test over folds (Nadeau & Bengio 2003, section 4).
+def nadeau_bengio_each(differences: Floats, n_train: float, n_test: float) -> Floats:
+    """Return the two-sided p of the corrected resampled t-test over folds (Nadeau & Bengio 2003, section 4), of M
+    pairs: float64, shape (M,).
 
     ``t = mean(d) / sqrt((1 / k + n_test / n_train) var(d))`` with k - 1 degrees of freedom: folds share training
     images, so that the plain t-test is too sure.
 
     Args:
-        differences: of the scores, one for each of k folds, k at least 2.
-        n_train, n_test: images in a fold's training and test part.
-    """
-    values = np.asarray(differences, dtype=np.float64)
-    variance = float(values.var(ddof=1))
-    if variance == 0:
-        return (0.0, 1.0) if values.mean() == 0 else (math.copysign(math.inf, values.mean()), 0.0)
-    statistic = float(values.mean()) / math.sqrt((1 / len(values) + n_test / n_train) * variance)
-    return statistic, float(nadeau_bengio_each(values[None], n_train, n_test)[0])
-
-
-def nadeau_bengio_each(differences: Floats, n_train: float, n_test: float) -> Floats:
-    """Return the p of :func:`nadeau_bengio` of many pairs: float64, shape (M,).
-
-    Args:
-        differences: shape (M, k).
+        differences: shape (M, k): of the scores, one for each of k folds, k at least 2.
         n_train, n_test: images in a fold's training and test part.
     """
     from scipy.special import stdtr

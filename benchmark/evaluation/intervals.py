@@ -16,6 +16,17 @@ class Interval:
     high: float
 
 
+def named_ends(name: str, interval: Interval | None) -> dict[str, float | None]:
+    """Return both ends of an interval as ``<name>_low`` and ``<name>_high``, ``None`` where there is none."""
+    low, high = (None, None) if interval is None else (interval.low, interval.high)
+    return {f"{name}_low": low, f"{name}_high": high}
+
+
+def in_brackets(interval: Interval | None) -> str:
+    """Return what stands behind a score: its interval in brackets, empty where there is none."""
+    return "" if interval is None else f" ({interval.low:.3f}-{interval.high:.3f})"
+
+
 def t_quantile(p: float, freedom: float) -> float:
     """Return a quantile of Student's t, as ``scipy.stats.t.ppf``, which takes twenty times as long for one number."""
     from scipy.special import stdtrit
@@ -30,8 +41,8 @@ def normal_quantile(p: float) -> float:
     return float(ndtri(p))
 
 
-def wilson(count: float, trials: float, confidence: float = 0.95) -> Interval:
-    """Return the score interval of a share (Wilson 1927; Newcombe 1998, method 3).
+def wilson(count: float, trials: float) -> Interval:
+    """Return the 95 % score interval of a share (Wilson 1927; Newcombe 1998, method 3).
 
     Args:
         count: successes; an average over runs need not be whole.
@@ -39,7 +50,7 @@ def wilson(count: float, trials: float, confidence: float = 0.95) -> Interval:
     """
     if trials <= 0:
         return Interval(0.0, 1.0)
-    z = normal_quantile(0.5 + confidence / 2)
+    z = normal_quantile(0.975)
     share = count / trials
     middle = share + z**2 / (2 * trials)
     reach = z * float(np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)))
@@ -49,8 +60,8 @@ def wilson(count: float, trials: float, confidence: float = 0.95) -> Interval:
     return Interval(low, high)
 
 
-def clopper_pearson(count: float, trials: float, confidence: float = 0.95) -> Interval:
-    """Return the exact interval of a share (Clopper & Pearson 1934), which covers at least as often as it says.
+def clopper_pearson(count: float, trials: float) -> Interval:
+    """Return the exact 95 % interval of a share (Clopper & Pearson 1934), which covers at least as often as it says.
 
     Quantiles of beta distributions (Brown, Cai & DasGupta 2001, section 4.2.1), so that an effective number of trials
     need not be whole (Korn & Graubard 1998).
@@ -63,7 +74,7 @@ def clopper_pearson(count: float, trials: float, confidence: float = 0.95) -> In
 
     if trials <= 0:
         return Interval(0.0, 1.0)
-    tail = (1 - confidence) / 2
+    tail = (1 - 0.95) / 2
     low = 0.0 if count <= 0 else float(beta.ppf(tail, count, trials - count + 1))
     high = 1.0 if count >= trials else float(beta.ppf(1 - tail, count + 1, trials - count))
     return Interval(low, high)
@@ -165,7 +176,7 @@ def correlation(events: Floats, labels: Counts, clusters: Counts) -> float | Non
     return float(np.clip(products / pairs / variance, 0.0, 1.0))
 
 
-def effective_size(sizes: Counts, correlation: float, confidence: float = 0.95) -> float:
+def effective_size(sizes: Counts, correlation: float) -> float:
     """Return to how many independent images clusters of these sizes are worth.
 
     ``n / (1 + (m - 1) rho)`` with ``m = sum(size**2) / n`` (Kish 1965; Donner & Klar 2000 for unequal sizes),
@@ -179,13 +190,12 @@ def effective_size(sizes: Counts, correlation: float, confidence: float = 0.95) 
     if total <= 1 or count <= 1:
         return float(count)
     size = float((sizes.astype(np.float64) ** 2).sum()) / total
-    tail = 0.5 + confidence / 2
-    few = (t_quantile(tail, total - 1) / t_quantile(tail, count - 1)) ** 2
+    few = (t_quantile(0.975, total - 1) / t_quantile(0.975, count - 1)) ** 2
     return total / (1 + (size - 1) * correlation) * (few if size > 1 else 1.0)
 
 
-def count_interval(count: float, clusters: Counts, correlation: float, confidence: float = 0.95) -> Interval:
-    """Return an interval for a count of events among images that come in clusters, in images.
+def count_interval(count: float, clusters: Counts, correlation: float) -> Interval:
+    """Return a 95 % interval for a count of events among images that come in clusters, in images.
 
     Wilson's; where there is no event, or nothing but events, the exact one of Clopper and Pearson: its end for 0 of n
     is the share at which n images without an event have a chance of 2.5 %.
@@ -198,7 +208,7 @@ def count_interval(count: float, clusters: Counts, correlation: float, confidenc
     total = len(clusters)
     if total == 0:
         return Interval(0.0, 0.0)
-    effective = effective_size(np.unique(clusters, return_counts=True)[1].astype(np.int64), correlation, confidence)
+    effective = effective_size(np.unique(clusters, return_counts=True)[1].astype(np.int64), correlation)
     exact = count <= 0 or count >= total
-    share = (clopper_pearson if exact else wilson)(count * effective / total, effective, confidence)
+    share = (clopper_pearson if exact else wilson)(count * effective / total, effective)
     return Interval(share.low * total, share.high * total)

@@ -96,7 +96,7 @@ def f1_per_class(confusion: npt.NDArray[np.generic]) -> Floats:
     """F1 = 2 TP / (2 TP + FP + FN) (van Rijsbergen 1979): (..., C, C) to (..., C); ``nan`` where 0 / 0."""
     matrix = np.asarray(confusion, dtype=np.float64)
     hits = np.diagonal(matrix, axis1=-2, axis2=-1)
-    return _ratio(2 * hits, matrix.sum(axis=-1) + matrix.sum(axis=-2))
+    return ratio(2 * hits, matrix.sum(axis=-1) + matrix.sum(axis=-2))
 
 
 def macro_f1(confusion: npt.NDArray[np.generic]) -> Floats:
@@ -112,19 +112,19 @@ def macro_f1(confusion: npt.NDArray[np.generic]) -> Floats:
 def precision_per_class(confusion: npt.NDArray[np.generic]) -> Floats:
     """TP / (TP + FP): (..., C, C) to (..., C); ``nan`` where a class is never predicted."""
     matrix = np.asarray(confusion, dtype=np.float64)
-    return _ratio(np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-2))
+    return ratio(np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-2))
 
 
 def recall_per_class(confusion: npt.NDArray[np.generic]) -> Floats:
     """TP / (TP + FN): (..., C, C) to (..., C); ``nan`` where a class has no images."""
     matrix = np.asarray(confusion, dtype=np.float64)
-    return _ratio(np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-1))
+    return ratio(np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-1))
 
 
 def accuracy(confusion: npt.NDArray[np.generic]) -> Floats:
     """Share of images whose class is predicted: (..., C, C) to (...)."""
     matrix = np.asarray(confusion, dtype=np.float64)
-    return _ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum(axis=(-2, -1)))
+    return ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum(axis=(-2, -1)))
 
 
 def balanced_accuracy(confusion: npt.NDArray[np.generic]) -> Floats:
@@ -156,7 +156,7 @@ def cohen_kappa(confusion: npt.NDArray[np.generic]) -> Floats:
     matrix = np.asarray(confusion, dtype=np.float64)
     total, hits = matrix.sum(axis=(-2, -1)), np.trace(matrix, axis1=-2, axis2=-1)
     by_chance = (matrix.sum(axis=-1) * matrix.sum(axis=-2)).sum(axis=-1)
-    return _ratio(hits * total - by_chance, total**2 - by_chance)
+    return ratio(hits * total - by_chance, total**2 - by_chance)
 
 
 def auroc(labels: Counts, probabilities: npt.NDArray[np.floating]) -> float:
@@ -286,11 +286,12 @@ def _per_class(confusion: Counts, names: tuple[str, ...], negative: str | None) 
     )
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
-    return np.asarray(np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0))
+def ratio(above: Floats, below: Floats) -> Floats:
+    """Return ``above / below``, ``nan`` where ``below`` is 0; both of one shape."""
+    return np.asarray(np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0))
 
 
 def _mean_of_defined(values: Floats) -> Floats:
     """Mean over the last axis, leaving ``nan`` out; ``nan`` where nothing is left."""
     defined = ~np.isnan(values)
-    return _ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1).astype(np.float64))
+    return ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1).astype(np.float64))

@@ -1,6 +1,6 @@
 """p-values of several tests at once, so that all decisions together are wrong seldom enough."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,20 +11,18 @@ _CLOSE = 1e-9  # of a normal deviate: nearer to it, rounding could decide
 _FAR, _FARTHEST = 37.0, 100.0  # from here on p-values are next to the least number above 0, and then are 0
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number (Holm 1979), as R's ``p.adjust(method = "holm")``."""
+def holm(p_values: Floats) -> Floats:
+    """Return p-values, shape (M,), corrected for their number (Holm 1979), as R's ``p.adjust(method = "holm")``."""
     order = np.argsort(p_values, kind="stable")
     corrected = np.empty(len(order))
-    corrected[order] = _holm(np.asarray(p_values, dtype=np.float64)[order])
-    return [float(p) for p in corrected]
+    weighed = np.arange(len(order), 0, -1) * np.asarray(p_values, dtype=np.float64)[order]
+    corrected[order] = np.maximum.accumulate(np.minimum(1.0, weighed))
+    return corrected
 
 
-def _holm(ascending: Floats) -> Floats:
-    """Return Holm's corrected p-values of those that stand in ascending order."""
-    return np.maximum.accumulate(np.minimum(1.0, np.arange(len(ascending), 0, -1) * ascending))
-
-
-def romano_wolf(p_values: Sequence[float], deviations: Floats) -> list[float]:
+def stepped_down(
+    p_values: Floats, sizes: Callable[[Counts], Floats], resamples: int, largest: Floats | None = None
+) -> Floats:
     """Return p-values corrected by the step-down of Romano & Wolf, which keeps what the tests have in common.
 
     Romano & Wolf 2005, "Exact and approximate stepdown methods for multiple hypothesis testing", JASA 100, with the
@@ -41,36 +39,15 @@ def romano_wolf(p_values: Sequence[float], deviations: Floats) -> list[float]:
     The number B of resamples limits how small a p-value can be, ``1 / (B + 1)``. Where Holm's is smaller, it stands
     instead: it is an upper bound of the exact one. None is below the test's own p.
 
-    Args:
-        p_values: two-sided, of M tests, without correction.
-        deviations: float64, shape (B, M): in each of B resamples the statistic less its mean over resamples, over its
-            standard error; 0 for a test without one.
-
-    Raises:
-        ValueError: the numbers of tests differ.
-    """
-    if deviations.ndim != 2 or deviations.shape[1] != len(p_values):
-        raise ValueError(f"deviations of shape {deviations.shape} for {len(p_values)} tests")
-    if not len(p_values):
-        return []
-    whole = np.ascontiguousarray(np.abs(deviations).T)
-    adjusted = stepped_down(np.asarray(p_values, dtype=np.float64), lambda tests: whole[tests], len(deviations))
-    return [float(p) for p in adjusted]
-
-
-def stepped_down(
-    p_values: Floats, sizes: Callable[[Counts], Floats], resamples: int, largest: Floats | None = None
-) -> Floats:
-    """Return :func:`romano_wolf` of tests whose deviations are computed when they are needed: M tests in B resamples
-    need not be held at once.
-
-    The tests are gone through from the least significant to the most, with the largest deviation so far of each
-    resample. A test whose own deviations can't reach its observed one changes no count, neither its own nor one of a
-    more significant test, and is passed over.
+    Deviations are computed when they are needed: M tests in B resamples need not be held at once. The tests are
+    gone through from the least significant to the most, with the largest deviation so far of each resample. A test
+    whose own deviations can't reach its observed one changes no count, neither its own nor one of a more significant
+    test, and is passed over.
 
     Args:
-        p_values: float64, shape (M,).
-        sizes: returns of some tests, given by their numbers, the absolute deviations: float64, shape (k, B).
+        p_values: float64, shape (M,), two-sided, without correction.
+        sizes: returns of some tests, given by their numbers, the absolute deviations, float64, shape (k, B): in each
+            resample the statistic less its mean over resamples, over its standard error; 0 for a test without one.
         resamples: B.
         largest: float64, shape (M,): no deviation of the test is larger; ``None`` where nothing is known.
     """
@@ -104,7 +81,7 @@ def stepped_down(
             surely[place] = int((2 * _upper_tail(everywhere) <= observed[part.start + place]).sum())
         counts[part] = surely
     shares = (counts + 1) / (resamples + 1)
-    bounded = np.minimum(np.minimum(np.maximum.accumulate(shares), 1.0), _holm(observed))
+    bounded = np.minimum(np.minimum(np.maximum.accumulate(shares), 1.0), holm(observed))
     corrected = np.empty(len(order))
     corrected[order] = np.maximum.accumulate(np.maximum(bounded, observed))
     return corrected

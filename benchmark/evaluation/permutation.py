@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from benchmark.data.dealt_labels import Deal
 from benchmark.evaluation.clusters import ClusteredImages
-from benchmark.evaluation.metrics import Counts, Floats
+from benchmark.evaluation.metrics import Floats
 
 PERMUTATIONS = 1999
 _CHUNK = 250_000  # labels that are held at once: as many as stay in a processor's cache
@@ -30,13 +30,8 @@ class ChanceTest:
     p_worse: float
 
 
-def chance_test(
-    probabilities: npt.NDArray[np.floating],
-    images: ClusteredImages,
-    seed: int = 0,
-    permutations: int = PERMUTATIONS,
-) -> ChanceTest | None:
-    """Test whether probabilities tell anything of the classes, by a permutation of labels among clusters.
+class Deals:
+    """Labels dealt anew to the images of a block: whether a row's probabilities tell anything of the classes.
 
     Test 1 of Ojala & Garriga 2010, "Permutation tests for studying classifier performance", JMLR 11: the labels are
     dealt anew, and p is the share of the deals that reach the observed statistic, the observed one among them. The
@@ -44,25 +39,12 @@ def chance_test(
     their patient (or cluster of copies), as images of one patient are not independent: each patient gets the labels
     of another, repeated or cut to its number of images.
 
+    They are dealt once for all rows, and the sums of ranks of several rows in all deals are matrix products.
+
     Args:
-        probabilities: shape (S, N, C), of S trainings.
         images: the N images, with their labels and clusters.
         seed: of the permutations.
         permutations: how many.
-
-    Returns:
-        ``None`` where there are fewer than two classes or clusters.
-    """
-    return Deals(images, seed, permutations).tests([mean_ranks(probabilities, images)])[0]
-
-
-class Deals:
-    """Labels dealt anew to the images of a block, for the tests of all its rows; see :func:`chance_test`.
-
-    They are dealt once, and the sums of ranks of several rows in all deals are matrix products.
-
-    Args:
-        images, seed, permutations: see :func:`chance_test`.
     """
 
     def __init__(self, images: ClusteredImages, seed: int = 0, permutations: int = PERMUTATIONS) -> None:
@@ -88,14 +70,13 @@ class Deals:
         if not self._possible or not ranks:
             return [None] * len(ranks)
         images, permutations = self._images, len(self._labels)
-        classes = ranks[0].shape[1]
-        observed = np.array([_auroc(images.labels, of_row, images, classes) for of_row in ranks])
         together = np.stack(ranks, axis=-1)
+        observed = _aurocs(images.labels[None], together, images)[0]
         better, worse = np.zeros(len(ranks), dtype=np.int64), np.zeros(len(ranks), dtype=np.int64)
         close = 1e-9  # equal but for rounding
         step = max(1, _CHUNK // len(images.labels))
         for start in range(0, permutations, step):
-            areas = _dealt_aurocs(self._labels[start : start + step], together, images)
+            areas = _aurocs(self._labels[start : start + step], together, images)
             better += (areas >= observed - close).sum(axis=0)
             worse += (areas <= observed + close).sum(axis=0)
         return [
@@ -116,19 +97,20 @@ def mean_ranks(probabilities: npt.NDArray[np.floating], images: ClusteredImages)
     return np.asarray(np.mean([_ranks(each, images) for each in probabilities], axis=0))
 
 
-def _dealt_aurocs(dealt: npt.NDArray[np.uint16], ranks: Floats, images: ClusteredImages) -> Floats:
-    """Return the mean AUROC of R rows in each of k deals, as :func:`_auroc`: shape (k, R).
+def _aurocs(labels: npt.NDArray[np.integer], ranks: Floats, images: ClusteredImages) -> Floats:
+    """Return the mean AUROC of each class against the rest from ranks (Mann & Whitney), over classes and folds, of R
+    rows with each of k labellings: shape (k, R).
 
     Args:
-        dealt: shape (k, N).
+        labels: shape (k, N).
         ranks: shape (N, C, R).
     """
-    total = np.zeros((len(dealt), ranks.shape[2]))
-    terms = np.zeros(len(dealt))
+    total = np.zeros((len(labels), ranks.shape[2]))
+    terms = np.zeros(len(labels))
     for fold in range(images.n_folds):
         mine = images.folds == fold
         for c in range(ranks.shape[1]):
-            of_class = (dealt[:, mine] == c).astype(np.float64)
+            of_class = (labels[:, mine] == c).astype(np.float64)
             count = of_class.sum(axis=1)
             others = of_class.shape[1] - count
             defined = (count > 0) & (others > 0)
@@ -148,15 +130,3 @@ def _ranks(probabilities: npt.NDArray[np.floating], images: ClusteredImages) -> 
         mine = images.folds == fold
         ranks[mine] = rankdata(probabilities[mine], axis=0)
     return ranks
-
-
-def _auroc(labels: Counts, ranks: Floats, images: ClusteredImages, classes: int) -> float:
-    """Return the mean AUROC of each class against the rest from ranks (Mann & Whitney), over classes and folds."""
-    cells = images.folds * classes + labels
-    size = images.n_folds * classes
-    counts = np.bincount(cells, minlength=size).reshape(-1, classes).astype(np.float64)
-    sums = np.bincount(cells, ranks[np.arange(len(labels)), labels], size).reshape(-1, classes)
-    others = counts.sum(axis=1, keepdims=True) - counts
-    defined = (counts > 0) & (others > 0)
-    areas = (sums - counts * (counts + 1) / 2)[defined] / (counts * others)[defined]
-    return float(areas.mean()) if len(areas) else 0.5

@@ -21,6 +21,7 @@ from benchmark.evaluation.clusters import (
     ClusteredImages,
     confusion_by_cluster,
     gaps_by_cluster,
+    mean_of,
     means_by_cluster,
 )
 from benchmark.evaluation.decisions.net_benefit import (
@@ -97,14 +98,14 @@ class Readings:
         """Return a row's readings, ``None`` where its folds, images or labels are others."""
         if len(row) != images.n_folds:
             return None
-        chances, validation = [], []
+        probabilities, validation = [], []
         for runs in zip(*(row[name] for name in sorted(row)), strict=False):  # as many trainings as all folds have
             aligned = images.aligned([run.part("test") for run in runs])
             if aligned is None:
                 return None
-            chances.append(aligned)
+            probabilities.append(aligned)
             validation.append(tuple(run.part("validation") for run in runs))
-        return cls(np.stack(chances), tuple(validation), trained_shares)
+        return cls(np.stack(probabilities), tuple(validation), trained_shares)
 
     @property
     def trainings(self) -> int:
@@ -115,15 +116,15 @@ class Readings:
         """Return whether every network answers one class for every image that it reads, of several classes."""
         if len(np.unique(images.labels)) < 2:
             return False
-        for chances in self.probabilities:
-            said = metrics.decide(chances)
-            if any(len(np.unique(said[images.folds == fold])) > 1 for fold in range(images.n_folds)):
+        for probabilities in self.probabilities:
+            predicted = metrics.decide(probabilities)
+            if any(len(np.unique(predicted[images.folds == fold])) > 1 for fold in range(images.n_folds)):
                 return False
         return True
 
     def confusions(self, images: ClusteredImages) -> metrics.Floats:
         """Return confusion matrices by training and cluster: shape (S, G, C, C)."""
-        return np.stack([confusion_by_cluster(images, chances) for chances in self.probabilities])
+        return np.stack([confusion_by_cluster(images, probabilities) for probabilities in self.probabilities])
 
     def right(self, images: ClusteredImages) -> metrics.Floats:
         """Return for each image the share of trainings that read it right: shape (N,)."""
@@ -135,14 +136,14 @@ class Readings:
         return np.asarray(np.bincount(images.clusters, right, images.count))
 
     def macro_f1_by_fold(self, images: ClusteredImages) -> metrics.Floats:
-        """Return the mean macro-F1 of trainings in each fold."""
+        """Return the mean macro-F1 of the trainings in each fold: shape (F,)."""
         classes = self.probabilities.shape[2]
         found = []
         for fold in range(images.n_folds):
             mine = images.folds == fold
             matrices = [
-                metrics.confusion_matrix(images.labels[mine], metrics.decide(chances[mine]), classes)
-                for chances in self.probabilities
+                metrics.confusion_matrix(images.labels[mine], metrics.decide(probabilities[mine]), classes)
+                for probabilities in self.probabilities
             ]
             found.append(metrics.macro_f1(np.stack(matrices)).mean())
         return np.array(found)
@@ -183,7 +184,7 @@ def estimates_of(
 def _by_class(readings: Readings, images: ClusteredImages, resampled: Resampled, setting: Setting) -> Intervals:
     """Return intervals of each class's F1, precision and recall."""
     found: Intervals = {}
-    said = np.stack([metrics.decide(chances) for chances in readings.probabilities])
+    predicted = np.stack([metrics.decide(probabilities) for probabilities in readings.probabilities])
     kinds = (
         ("f1", metrics.f1_per_class),
         ("precision", metrics.precision_per_class),
@@ -191,7 +192,7 @@ def _by_class(readings: Readings, images: ClusteredImages, resampled: Resampled,
     )
     values = {kind: (measure(resampled.total), measure(resampled.sums)) for kind, measure in kinds}
     for c, name in enumerate(setting.class_names):
-        true, called = images.labels == c, (said == c).any(axis=0)
+        true, called = images.labels == c, (predicted == c).any(axis=0)
         for kind, concerned in (("f1", true | called), ("precision", called), ("recall", true)):
             own, drawn = values[kind]
             estimate = resampled.estimate_of(own[..., c], drawn[..., c], images.containing(concerned))
@@ -200,14 +201,8 @@ def _by_class(readings: Readings, images: ClusteredImages, resampled: Resampled,
     return found
 
 
-def mean_of(sums: npt.NDArray[np.generic]) -> metrics.Floats:
-    """Return the mean from a sum and a number of images, (..., 2) to (...)."""
-    values = np.asarray(sums, dtype=np.float64)
-    return np.asarray(values[..., 0] / values[..., 1])
-
-
 def _calibration(readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, number: int) -> Intervals:
-    squares = [brier_by_image(images.labels, chances) for chances in readings.probabilities]
+    squares = [brier_by_image(images.labels, probabilities) for probabilities in readings.probabilities]
     brier = bootstrap.resample(np.stack([means_by_cluster(images, each) for each in squares]), number)
     gaps = bootstrap.resample(np.stack([gaps_by_cluster(images, each) for each in readings.probabilities]), number)
     return {"brier": brier.estimate(mean_of).interval(0.0, 2.0), "ece": calibration_interval(gaps)}
@@ -227,14 +222,14 @@ def _further(
     readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, setting: Setting, number: int
 ) -> Intervals:
     """Return intervals of what follows where a network may say nothing, says several classes, or is acted upon."""
-    chances, validation, negative = readings.probabilities, readings.validation, setting.negative
-    estimates = selective_estimates(chances, images, bootstrap, number)
-    estimates |= conformal_estimates(chances, validation, images, bootstrap, number)
+    probabilities, validation, negative = readings.probabilities, readings.validation, setting.negative
+    estimates = selective_estimates(probabilities, images, bootstrap, number)
+    estimates |= conformal_estimates(probabilities, validation, images, bootstrap, number)
     found = {name: estimate.interval() for name, estimate in estimates.items()}
     if negative is None:
         return found
     shares = readings.trained_shares
-    benefits = net_benefit_estimates(chances, validation, images, bootstrap, negative, shares, number)
+    benefits = net_benefit_estimates(probabilities, validation, images, bootstrap, negative, shares, number)
     limits = {column_name(threshold, variant): bounds(threshold) for threshold in THRESHOLDS for variant in VARIANTS}
     return found | {name: estimate.interval(*limits[name]) for name, estimate in benefits.items()}
 
@@ -242,8 +237,8 @@ def _further(
 def _by_patient(readings: Readings, images: ClusteredImages, setting: Setting, seed: int, number: int) -> Intervals:
     """Return intervals of scores of patients, whose slices are pooled; patients are drawn."""
     matrices = []
-    for chances in readings.probabilities:
-        labels, pooled, _ = by_patient(images.labels, chances, images.groups, setting.negative)
+    for probabilities in readings.probabilities:
+        labels, pooled, _ = by_patient(images.labels, probabilities, images.groups, setting.negative)
         if not len(labels):
             return {}
         cells = np.zeros((len(labels), len(setting.class_names), len(setting.class_names)))
@@ -263,10 +258,10 @@ def _auroc(readings: Readings, images: ClusteredImages) -> Intervals:
     """
     total = np.zeros(len(images.labels))
     areas = np.zeros(readings.trainings)
-    for training, chances in enumerate(readings.probabilities):
+    for training, probabilities in enumerate(readings.probabilities):
         for fold in range(images.n_folds):
             mine = images.folds == fold
-            found = influence(images.labels[mine], chances[mine])
+            found = influence(images.labels[mine], probabilities[mine])
             if found is None:
                 return {}
             area, influences = found
@@ -286,7 +281,9 @@ def _counts(readings: Readings, images: ClusteredImages, setting: Setting) -> In
     labels, clusters, negative = images.labels, images.clusters, setting.negative
     classes = list(range(len(setting.class_names)))
     # by image, the share of trainings that predict each class
-    shares = np.mean([np.eye(len(classes))[metrics.decide(chances)] for chances in readings.probabilities], axis=0)
+    shares = np.mean(
+        [np.eye(len(classes))[metrics.decide(probabilities)] for probabilities in readings.probabilities], axis=0
+    )
     lost = 1 - shares[np.arange(len(labels)), labels]
     alike = correlation(lost, labels, clusters)
     kinds = [("fn", lost, classes, 1.0 if alike is None else alike)]

@@ -24,12 +24,12 @@ def influence(labels: Counts, probabilities: npt.NDArray[np.floating]) -> tuple[
     total, areas = np.zeros(len(labels)), 0.0
     for c in range(classes):
         mine = labels == c
-        chances = probabilities[:, c].astype(np.float64)
+        of_class = probabilities[:, c].astype(np.float64)
         n, m = int(mine.sum()), int((~mine).sum())
-        above = rankdata(chances)
+        above = rankdata(of_class)
         placement = np.empty(len(labels))
-        placement[mine] = (above[mine] - rankdata(chances[mine])) / m  # share of the others below
-        placement[~mine] = 1 - (above[~mine] - rankdata(chances[~mine])) / n  # share of the class above
+        placement[mine] = (above[mine] - rankdata(of_class[mine])) / m  # share of the others below
+        placement[~mine] = 1 - (above[~mine] - rankdata(of_class[~mine])) / n  # share of the class above
         area = float(placement[mine].mean())
         areas += area / classes
         total += np.where(mine, (placement - area) / n, (placement - area) / m) / classes
@@ -37,6 +37,12 @@ def influence(labels: Counts, probabilities: npt.NDArray[np.floating]) -> tuple[
 
 
 def clustered_variance(influences: Floats, clusters: Counts, count: int) -> float:
-    """Return the variance of a statistic from its images' influences, summed by cluster (Obuchowski 1997)."""
+    """Return the variance of a statistic from its images' influences, summed by cluster (Obuchowski 1997).
+
+    Args:
+        influences: shape (N,), how far each image moves the statistic.
+        clusters: int64, shape (N,), each image's cluster.
+        count: number of clusters.
+    """
     sums = np.bincount(clusters, influences, count)
     return float(count / max(1, count - 1) * (sums**2).sum())

@@ -20,7 +20,7 @@ from benchmark.evaluation.comparison import (
     Comparisons,
     RankInterval,
     compare,
-    mcnemar_clustered_each,
+    mcnemar_clustered,
     mcnemar_each,
     nadeau_bengio_each,
     rank_intervals,
@@ -338,7 +338,7 @@ def _pairs(
     one, other = trainings[second].astype(np.float64), trainings[first].astype(np.float64)
     own = np.diagonal(products)
     squares = one**2 * own[first] + other**2 * own[second] - 2 * one * other * products[first, second]
-    p_mcnemar = mcnemar_clustered_each(one * totals[first] - other * totals[second], squares, images.count)
+    p_mcnemar = mcnemar_clustered(one * totals[first] - other * totals[second], squares, images.count)
     exact = (trainings[first] == 1) & (trainings[second] == 1)
     if images.count == len(images.labels) and exact.any():
         both = products[first, second][exact]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from benchmark.evaluation.bootstrap import Bootstrap, Resampled
 from benchmark.evaluation.clusters import ClusteredImages
 from benchmark.evaluation.intervals import Interval
-from benchmark.evaluation.metrics import Counts, Floats
+from benchmark.evaluation.metrics import Counts, Floats, ratio
 
 FEWEST_CLUSTERS = 5  # of each stratum, for the test
 
@@ -111,16 +111,16 @@ def recalls(sums: npt.NDArray[np.generic]) -> Floats:
     (..., S, C, 2) to (..., S).
     """
     values = np.asarray(sums, dtype=np.float64).sum(axis=-2)
-    return _ratio(values[..., 0], values[..., 1])
+    return ratio(values[..., 0], values[..., 1])
 
 
 def expectations(sums: npt.NDArray[np.generic]) -> Floats:
     """Return each stratum's expected recall, given its classes: (..., S, C, 2) to (..., S)."""
     values = np.asarray(sums, dtype=np.float64)
     by_class = values.sum(axis=-3)
-    recall = _ratio(by_class[..., 0], by_class[..., 1])
+    recall = ratio(by_class[..., 0], by_class[..., 1])
     images = values[..., 1]
-    return _ratio((images * np.nan_to_num(recall)[..., None, :]).sum(axis=-1), images.sum(axis=-1))
+    return ratio((images * np.nan_to_num(recall)[..., None, :]).sum(axis=-1), images.sum(axis=-1))
 
 
 def heterogeneity(resampled: Resampled, clusters: int) -> float | None:
@@ -162,8 +162,4 @@ def _recall_in(number: int, sums: npt.NDArray[np.generic]) -> Floats:
 
 def _share_in(number: int, sums: npt.NDArray[np.generic]) -> Floats:
     values = np.asarray(sums, dtype=np.float64)[..., number, :]
-    return _ratio(values[..., 0], values[..., 1])
-
-
-def _ratio(above: Floats, below: Floats) -> Floats:
-    return np.asarray(np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0))
+    return ratio(values[..., 0], values[..., 1])

@@ -16,9 +16,9 @@ _LEAST = 1e-38  # a probability that float32 rounds to zero
 
 def softmax(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> Floats:
     """Return the softmax over the last axis, of logits divided by a temperature: float64, of the same shape."""
-    values = logits.astype(np.float64) / temperature
-    exponentials = np.exp(values - values.max(axis=-1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+    from scipy import special
+
+    return np.asarray(special.softmax(logits.astype(np.float64) / temperature, axis=-1))
 
 
 def scaled(probabilities: npt.NDArray[np.floating], temperature: float) -> Floats:
@@ -27,7 +27,12 @@ def scaled(probabilities: npt.NDArray[np.floating], temperature: float) -> Float
 
 
 def cross_entropy(labels: Counts, probabilities: npt.NDArray[np.floating]) -> float:
-    """Return the mean negative logarithm of the true classes' probabilities, in nats."""
+    """Return the mean negative logarithm of the true classes' probabilities, in nats.
+
+    Args:
+        labels: int64, shape (N,).
+        probabilities: shape (N, C).
+    """
     own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return float(-np.log(np.maximum(own, _LEAST)).mean())
 

@@ -234,12 +234,11 @@ class Standing:
 
     Args:
         holder: who has it.
-        beat_s: seconds since its last heartbeat, by the clocks of this machine and of the file system.
-        alive: whether its holder is there, as far as can be seen from here.
+        alive: whether its holder is there, as far as can be seen from here: by the clocks of this machine and of the
+            file system, where it is on another machine.
     """
 
     holder: Holder
-    beat_s: float
     alive: bool
 
 
@@ -256,7 +255,7 @@ def standing_claims(out: Path) -> dict[str, Standing]:
             if holder is not None:
                 beat_s = max(0.0, time.time() - path.stat().st_mtime)
                 here = lives(holder.pid, holder.started) if holder.machine == this_machine() else None
-                found[name] = Standing(holder, beat_s, beat_s <= holder.lease if here is None else here)
+                found[name] = Standing(holder, beat_s <= holder.lease if here is None else here)
     return found
 
 

@@ -96,7 +96,7 @@ def _frame(file: Path, volumes: Volumes, frame: int | None) -> Callable[[], Pixe
 def _of_source(source: Source, spec: str, class_names: Sequence[str], *, unlabelled: bool) -> list[AskedImage]:
     """Return the images of labelled data."""
     if not unlabelled:
-        _require_known(source.class_names, spec, class_names)
+        _require_known(source.facts.class_names, spec, class_names)
 
     def loader(number: int) -> Callable[[], Pixels]:
         return lambda: source.load(number).pixels

@@ -333,13 +333,7 @@ class Predictions:
 
     def of(self, chosen: npt.NDArray[np.bool_]) -> "Predictions":
         """Return those of the chosen images, bool of shape (M,)."""
-        return Predictions(
-            self.image_ids[chosen],
-            self.parts[chosen],
-            self.labels[chosen],
-            self.groups[chosen],
-            self.probabilities[chosen],
-        )
+        return Predictions(**{name: values[chosen] for name, values in vars(self).items()})
 
 
 @dataclass(frozen=True)

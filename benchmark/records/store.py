@@ -13,13 +13,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import ValidationError
 
 from benchmark.atomic_files import flush, inside, put_in_place, tidy_folder
@@ -113,15 +112,10 @@ class RecordStore:
         new.mkdir()
         try:
             (new / _JSON).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            if predictions is not None:
-                arrays = {field.name: getattr(predictions, field.name) for field in fields(Predictions)}
-                np.savez_compressed(new / ARRAYS, **arrays)  # ids and patients repeat: packed, they are a sixth
-            if cams is not None:  # masks are mostly empty: packed, they are a tenth
-                maps = {field.name: getattr(cams, field.name) for field in fields(Cams)}
-                np.savez_compressed(new / CAMS, **maps)
-            if corrupted is not None:
-                decided = {field.name: getattr(corrupted, field.name) for field in fields(Corrupted)}
-                np.savez_compressed(new / CORRUPTED, **decided)
+            # packed: ids and patients repeat, and masks are mostly empty
+            for file, arrays in ((ARRAYS, predictions), (CAMS, cams), (CORRUPTED, corrupted)):
+                if arrays is not None:
+                    np.savez_compressed(new / file, **vars(arrays))
             sums = "".join(f"{hash_file(path)}  {path.name}\n" for path in sorted(new.iterdir()))
             (new / _SUMS).write_text(sums, encoding="utf-8")
             for path in new.iterdir():
@@ -169,11 +163,13 @@ class RecordStore:
 
     def cams(self, record: Record) -> Cams | None:
         """Return a record's Grad-CAM maps, or ``None`` where there are none that can be used."""
-        return _usable(lambda: self._read_cams(short(record.key), record))
+        return _usable(lambda: self._read_sound(record, CAMS, CAMS_KINDS, Cams, problem_with_cams))
 
     def corrupted(self, record: Record) -> Corrupted | None:
         """Return what a record's network decided of spoilt images, ``None`` where nothing of it can be used."""
-        return _usable(lambda: self._read_corrupted(short(record.key), record))
+        return _usable(
+            lambda: self._read_sound(record, CORRUPTED, CORRUPTED_KINDS, Corrupted, problem_with_corrupted)
+        )
 
     def done(self, key: str) -> bool:
         """Return whether the run's record is there, complete, and its outcome ``ok``."""
@@ -266,42 +262,26 @@ class RecordStore:
         except Refused as refused:
             raise Refused(f"{file} is not read, because {refused}") from None
 
-    def _read_cams(self, name: str, record: Record) -> Cams | None:
-        return self._read_sound(name, record, CAMS, CAMS_KINDS, Cams, problem_with_cams)
-
-    def _read_corrupted(self, name: str, record: Record) -> Corrupted | None:
-        return self._read_sound(name, record, CORRUPTED, CORRUPTED_KINDS, Corrupted, problem_with_corrupted)
-
     def _read_sound(
         self,
-        name: str,
         record: Record,
         file: str,
         kinds: Mapping[str, tuple[str, int]],
         made_of: Callable[..., _T],
         problem: Callable[[_T, int], str | None],
     ) -> _T | None:
-        """Return what the arrays of a file make, ``None`` without the file; refused where that is not sound."""
-        arrays = self._read_arrays(name, file, kinds)
-        if arrays is None:
-            return None
-        made = made_of(**arrays)
-        wrong = problem(made, len(record.data.class_names))
-        if wrong:
-            raise Refused(wrong)
-        return made
-
-    def _read_arrays(
-        self, name: str, file: str, kinds: Mapping[str, tuple[str, int]]
-    ) -> dict[str, npt.NDArray[Any]] | None:
-        """Return the arrays of a file by name, ``None`` where there is no file; raises ``Refused``."""
+        """Return what a record's file of arrays holds, ``None`` without the file; refused where that is not sound."""
         try:
-            data = read_foreign(self.out, *RECORDS, name, file, limit=MAX_ARRAY_BYTES)
+            data = read_foreign(self.out, *RECORDS, short(record.key), file, limit=MAX_ARRAY_BYTES)
         except FileNotFoundError:
             return None
         except Refused as refused:
             raise Refused(f"its {file.partition('.')[0]} can't be read ({refused})") from None
-        return arrays_of(data, file, kinds)
+        made = made_of(**arrays_of(data, file, kinds))
+        wrong = problem(made, len(record.data.class_names))
+        if wrong:
+            raise Refused(wrong)
+        return made
 
 
 def _never(record: Record, content: str) -> bool:
@@ -367,6 +347,11 @@ def _why_invalid(text: bytes, error: ValidationError) -> str:
         values = json.loads(text)
         if isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
             return f"it has format {repr(values['format'])[:20]}, this version reads {FORMAT}; run it again"
+    return f"it is not a record of this version ({first_problem(error)})"
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return where a file is first wrong and how, without what stands there, which may be anybody's."""
     first = error.errors(include_input=False, include_url=False)[0]
     place = ".".join(str(part)[:_LONGEST_NAME] for part in first["loc"])
-    return f"it is not a record of this version ({place + ': ' if place else ''}{first['msg'][:200]})"
+    return f"{place + ': ' if place else ''}{first['msg'][:200]}"

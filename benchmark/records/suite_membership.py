@@ -17,6 +17,7 @@ from benchmark.errors import UserError
 from benchmark.foreign_files import MAX_NAME, Refused, is_plain_name, list_foreign, read_foreign
 from benchmark.recipe.suite import SHIPPED, Conclusion, Suite
 from benchmark.records.results_folder import SUITES
+from benchmark.records.store import first_problem
 from benchmark.text import plain
 
 _MAX_BYTES = 4 * 2**20  # of a file on a suite
@@ -123,7 +124,7 @@ def save_experiments(
     try:
         experiments = _with_runs(suite, known, _read(out, f"{suite.name}.json"), members, label)
     except ValidationError as error:
-        raise UserError(f"In {suite.where}: {_first_problem(error)}.") from None
+        raise UserError(f"In {suite.where}: {first_problem(error)}.") from None
     try:
         write_atomically(inside(out, *SUITES, f"{suite.name}.json"), experiments.model_dump_json(indent=1))
     except OSError as error:
@@ -191,12 +192,6 @@ def read_experiments(folders: Iterable[Path]) -> tuple[tuple[Experiments, ...], 
     return tuple(suites[name] for name in sorted(suites)), tuple(problems)
 
 
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors(include_input=False, include_url=False)[0]
-    place = ".".join(str(part)[:MAX_NAME] for part in first["loc"])
-    return f"{place + ': ' if place else ''}{first['msg'][:200]}"
-
-
 def _together(first: Experiments, second: Experiments) -> Experiments:
     others = {entry.name: entry.runs for entry in second.entries}
     entries = []
@@ -216,7 +211,7 @@ def _read(out: Path, name: str) -> Experiments | str:
     except Refused as refused:
         return str(refused)
     except ValidationError as error:
-        return f"it is not what a suite leaves ({_first_problem(error)})"
+        return f"it is not what a suite leaves ({first_problem(error)})"
     wrong = problem_with_suite_name(experiments.suite)
     if wrong:
         return f"the suite's name '{experiments.suite[:MAX_NAME]}' {wrong}"

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from benchmark.data.dataset import DataSet, Positions, Split
 from benchmark.draws.augmentation import Draws, draw_batch
 from benchmark.draws.randomness import epoch_order, image_numbers, step_seed
 from benchmark.engines.base import Engine, Handle, StepInput
 from benchmark.evaluation.metrics import confusion_matrix, macro_f1
-from benchmark.evaluation.temperature import softmax
 from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import Timings
@@ -232,7 +232,7 @@ class Loop:
                 f"The backbone gave logits of shape {stacked.shape} for {len(positions)} images of "
                 f"{len(self.data.class_names)} classes.",
             )
-        return softmax(stacked)
+        return np.asarray(softmax(stacked.astype(np.float64), axis=1))
 
     def predict_views(self, positions: Positions) -> npt.NDArray[np.float64]:
         """Return probabilities of shape (N, C), averaged over the views that the recipe tests an image by.
@@ -247,7 +247,7 @@ class Loop:
                 view = mirrored(np.asarray(self.data.pixels[batch]), flips)[number]
                 inputs = self.engine.normalize(self.engine.upload(view))
                 logits += self.engine.fetch([self.engine.forward(inputs)])
-            views.append(softmax(np.concatenate(logits)))
+            views.append(np.asarray(softmax(np.concatenate(logits).astype(np.float64), axis=1)))
         return averaged(views)
 
     def validate(self, epoch: int) -> tuple[float, float]:

@@ -29,7 +29,7 @@ def near_equal_batches(positions: Positions, batch_size: int) -> list[Positions]
     return np.array_split(positions, max(1, count))
 
 
-class Rows(Protocol):
+class RowSource(Protocol):
     """An array, or what gives the rows at some positions when it is asked for them."""
 
     def __len__(self) -> int:
@@ -48,7 +48,7 @@ class Feed:
         positions: those that will be asked for again and again; only these are made resident, none of ``None``.
     """
 
-    def __init__(self, engine: Engine, source: Rows, positions: Positions | None) -> None:
+    def __init__(self, engine: Engine, source: RowSource, positions: Positions | None) -> None:
         self._engine = engine
         self._source = source
         self._resident: Handle | None = None

@@ -21,10 +21,10 @@ _SLOWED = 1.7  # so many times the seconds of the fastest epoch
 Counts = Sequence[int]
 
 
-def cores_taken_by_others(seconds: float = _LOOK_SECONDS, sleep: Callable[[float], None] = time.sleep) -> float:
-    """Return how many cores other processes keep busy, watched for some seconds in which this one rests."""
+def cores_taken_by_others() -> float:
+    """Return how many cores other processes keep busy, watched for a moment in which this one rests."""
     watch = Watch()
-    sleep(seconds)
+    time.sleep(_LOOK_SECONDS)
     return watch.cores_taken_by_others()
 
 

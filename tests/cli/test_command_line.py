@@ -55,7 +55,7 @@ def test_alone_it_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["--backbone", "keras/resnet50", "--limit", "0"], "--limit 0: give at least one image"),
         (["--backbone", "keras/resnet50", "--timeout", "soon"], "--timeout soon"),
         (["--backbone", "keras/resnet50", "--weights", "nowhere.h5"], "--weights nowhere.h5"),
-        (["--backbone", "keras/resnet50", "--plugin", "nowhere.py"], "no such file"),
+        (["--backbone", "keras/resnet50", "--plugin", "nowhere.py"], "There is no plug-in file"),
         (["--backbone", "keras/resnet50", "--rerun", "--only-failed"], "give one of them"),
         (["--backbone", "keras/resnet50", "--rerun", "--rerun-speeds"], "give one of them"),
         (["--backbone", "keras/resnet50", "--cam", "few"], "--cam few: give a number of test images, or none"),

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from benchmark.conformance.checks import CHECKS
-from benchmark.conformance.report import Result
+from benchmark.conformance.report import CheckResult
 from benchmark.conformance.runner import examine
 from benchmark.conformance.selection import find_backbones
 from tests.conformance.planted import PLANTED, SOUND, Planted
 
 
-def checked(folder: Path, source: str, *only: str) -> list[Result]:
+def checked(folder: Path, source: str, *only: str) -> list[CheckResult]:
     path = folder / "faulty.py"
     path.write_text(source)
     (backbone,), plugins = find_backbones((str(path),), (), everything=False)

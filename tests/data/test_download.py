@@ -141,7 +141,6 @@ def figshare(server, content, **changes):
 def test_an_article_of_figshare_by_its_doi(server, kaggle, monkeypatch):
     name = "10.6084/m9.figshare.4242.v3"
     monkeypatch.setattr(doi, "FIGSHARE", server.url)
-    monkeypatch.setattr(doi.fetch_doi, "__defaults__", (server.url, server.url))
     figshare(server, archive_of(kaggle))
     server.cut = 20_000
     with pytest.raises(
@@ -162,7 +161,7 @@ def test_an_article_of_figshare_by_its_doi(server, kaggle, monkeypatch):
 
 
 def test_answers_of_figshare_that_can_not_be(server, kaggle, monkeypatch):
-    monkeypatch.setattr(doi.fetch_doi, "__defaults__", (server.url, server.url))
+    monkeypatch.setattr(doi, "FIGSHARE", server.url)
     with pytest.raises(UserError, match=r"There is no figshare article 4242 \(http"):
         open_source("10.6084/m9.figshare.4242.v3")
     figshare(server, archive_of(kaggle), files=[{"name": "x.zip"}])
@@ -180,7 +179,7 @@ def test_answers_of_figshare_that_can_not_be(server, kaggle, monkeypatch):
 
 
 def test_a_record_of_zenodo_by_its_doi(server, plain, monkeypatch):
-    monkeypatch.setattr(doi.fetch_doi, "__defaults__", (server.url, server.url))
+    monkeypatch.setattr(doi, "ZENODO", server.url)
     content = archive_of(plain)
     server.content["/dl/1"] = content
     answer = {

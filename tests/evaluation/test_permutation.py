@@ -8,7 +8,7 @@ from populations import Probabilities
 from sklearn.metrics import roc_auc_score
 
 from benchmark.evaluation.clusters import ClusteredImages
-from benchmark.evaluation.permutation import chance_test
+from benchmark.evaluation.permutation import ChanceTest, Deals, mean_ranks
 from benchmark.records.record import Predictions
 
 
@@ -20,6 +20,10 @@ def images_of(labels: np.ndarray, groups: np.ndarray, folds: int = 1) -> Cluster
         for k in range(folds)
     ]
     return ClusteredImages.of(tests)
+
+
+def chance_test(chances: np.ndarray, images: ClusteredImages, permutations: int) -> ChanceTest | None:
+    return Deals(images, 0, permutations).tests([mean_ranks(chances, images)])[0]
 
 
 def random_chances(generator: np.random.Generator, count: int, classes: int) -> np.ndarray:

@@ -1,8 +1,10 @@
 """Formulas against published worked examples and independent implementations."""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from populations import Population
+from scipy.stats import chi2
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from benchmark.evaluation.bootstrap import Bootstrap
@@ -18,17 +20,16 @@ from benchmark.evaluation.calibration import (
 from benchmark.evaluation.calibration_interval import calibration_interval
 from benchmark.evaluation.clusters import ClusteredImages, confusion_by_cluster, gaps_by_cluster
 from benchmark.evaluation.comparison import (
-    Comparison,
+    Comparisons,
     RankInterval,
     compare,
-    mcnemar,
     mcnemar_clustered,
-    nadeau_bengio,
+    mcnemar_each,
+    nadeau_bengio_each,
     rank_intervals,
 )
 from benchmark.evaluation.decisions.operating_point import thresholds
 from benchmark.evaluation.intervals import (
-    Interval,
     clopper_pearson,
     correlation,
     count_interval,
@@ -38,7 +39,7 @@ from benchmark.evaluation.intervals import (
     wilson,
 )
 from benchmark.evaluation.metrics import accuracy, macro_f1
-from benchmark.evaluation.multiple_testing import holm, romano_wolf
+from benchmark.evaluation.multiple_testing import holm, stepped_down
 from benchmark.evaluation.predictions import Readings, Setting, estimates_of
 from benchmark.evaluation.roc import clustered_variance, influence
 from benchmark.records.record import Predictions
@@ -113,10 +114,16 @@ def test_classes_of_unlike_difficulty_are_not_correlation() -> None:
 
 def test_holm_as_in_r() -> None:
     # p.adjust(c(0.01, 0.02, 0.03, 0.04, 0.05), "holm"), and the same shuffled
-    assert holm([0.01, 0.02, 0.03, 0.04, 0.05]) == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.09])
-    assert holm([0.04, 0.01, 0.05, 0.02, 0.03]) == pytest.approx([0.09, 0.05, 0.09, 0.08, 0.09])
-    assert holm([0.6, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
+    assert holm(np.array([0.01, 0.02, 0.03, 0.04, 0.05])) == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.09])
+    assert holm(np.array([0.04, 0.01, 0.05, 0.02, 0.03])) == pytest.approx([0.09, 0.05, 0.09, 0.08, 0.09])
+    assert holm(np.array([0.6, 0.9])).tolist() == [1.0, 1.0]
+    assert holm(np.array([])).tolist() == []
+
+
+def romano_wolf(p_values: np.ndarray, deviations: np.ndarray) -> list[float]:
+    """Correct p-values by deviations of shape (B, M), all at hand."""
+    sizes = np.ascontiguousarray(np.abs(deviations).T)
+    return stepped_down(p_values, lambda tests: sizes[tests], len(deviations)).tolist()
 
 
 def test_romano_wolf_of_all_pairs_is_tukeys() -> None:
@@ -129,10 +136,10 @@ def test_romano_wolf_of_all_pairs_is_tukeys() -> None:
     deviations = np.stack([(drawn[:, i] - drawn[:, j]) / np.sqrt(2) for i, j in pairs], axis=1)
     statistics = np.zeros(len(pairs))
     statistics[3] = 2.9
-    adjusted = romano_wolf((2 * norm.sf(statistics)).tolist(), deviations)
+    adjusted = romano_wolf(2 * norm.sf(statistics), deviations)
     exact = studentized_range.sf(2.9 * np.sqrt(2), 5, np.inf)
     assert adjusted[3] == pytest.approx(exact, rel=0.02)
-    assert exact < holm((2 * norm.sf(statistics)).tolist())[3]  # Holm's allows for any dependence
+    assert exact < holm(2 * norm.sf(statistics))[3]  # Holm's allows for any dependence
 
 
 def test_romano_wolf_steps_down_as_it_is_defined() -> None:
@@ -150,39 +157,45 @@ def test_romano_wolf_steps_down_as_it_is_defined() -> None:
         floor = max(floor, (np.sum(largest >= statistics[test]) + 1) / 1000)
         expected[int(test)] = floor
         left.remove(int(test))
-    p_values = (2 * norm.sf(statistics)).tolist()
+    p_values = 2 * norm.sf(statistics)
     bound = holm(p_values)
     assert romano_wolf(p_values, deviations) == pytest.approx(
         [max(p_values[k], min(expected[k], bound[k])) for k in range(6)]
     )
-    assert romano_wolf([], np.zeros((999, 0))) == []
-    assert romano_wolf([1e-9], deviations[:, :1]) == [1e-9]  # the resamples do not limit one test
+    assert romano_wolf(np.array([]), np.zeros((999, 0))) == []
+    assert romano_wolf(np.array([1e-9]), deviations[:, :1]) == [1e-9]  # the resamples do not limit one test
 
 
 def test_mcnemar_exact() -> None:
     # Fay 2010 (R package exact2x2), table 21, 9, 2, 12: p = 0.06543
-    assert mcnemar(9, 2) == pytest.approx(0.06543, abs=1e-5)
-    assert mcnemar(0, 0) == 1.0
+    assert mcnemar_each(np.array([9, 0]), np.array([2, 0])) == pytest.approx([0.06543, 1.0], abs=1e-5)
 
 
 def test_mcnemar_in_clusters() -> None:
+    def clustered(differences: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        d = np.asarray(differences, dtype=np.float64)
+        return mcnemar_clustered(np.array([d.sum()]), np.array([(d**2).sum()]), len(d))
+
     # parathyroid glands of 21 patients, PET against SPECT (Obuchowski 1998; 2.86 as Durkalski 2003 reports it)
     pet_less_spect = [-2, -1, 0, 0, -1, 0, 0, 0, 1, 0, 0, 0, 0, 0, -2, 0, 0, -1, 0, 0, 0]
-    assert mcnemar_clustered(np.array(pet_less_spect))[0] == pytest.approx(2.86, abs=0.005)
+    (p,) = clustered(pet_less_spect)
+    assert chi2.isf(p, 1) == pytest.approx(2.86, abs=0.005)
     # patients of 29 psychiatrists (Durkalski 2003: 7.19)
     before = [0, 1, 1, 1, 0, 3, 3, 3, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 3, 1, 1, 2, 0, 0, 0, 0, 0, 0, 0]
     after = [4, 2, 3, 2, 1, 3, 0, 2, 2, 4, 2, 4, 3, 2, 1, 3, 1, 2, 0, 0, 0, 2, 1, 2, 2, 0, 0, 1, 1]
-    statistic, p = mcnemar_clustered(np.array(before) - np.array(after))
-    assert statistic == pytest.approx(7.19, abs=0.005)
+    (p,) = clustered(np.subtract(before, after))
+    assert chi2.isf(p, 1) == pytest.approx(7.19, abs=0.005)
     assert p == pytest.approx(0.0073, abs=1e-4)
 
 
 def test_nadeau_bengio_by_hand() -> None:
     # d = 1, 2, 3, 4, 5 (%): mean 3, variance 2.5; ten-to-one split: t = 3 / sqrt((1/5 + 1/10) 2.5)
-    statistic, p = nadeau_bengio([0.01, 0.02, 0.03, 0.04, 0.05], n_train=1000, n_test=100)
-    assert statistic == pytest.approx(3 / np.sqrt(0.3 * 2.5))
+    from scipy.stats import t
+
+    (p,) = nadeau_bengio_each(np.array([[0.01, 0.02, 0.03, 0.04, 0.05]]), n_train=1000, n_test=100)
+    assert p == pytest.approx(2 * t.sf(3 / np.sqrt(0.3 * 2.5), 4))
     assert 0.02 < p < 0.03  # two-sided, 4 degrees of freedom, t = 3.46
-    assert nadeau_bengio([0.0, 0.0], 10, 5)[1] == 1.0
+    assert nadeau_bengio_each(np.array([[0.0, 0.0], [0.1, 0.1]]), 10, 5).tolist() == [1.0, 0.0]
 
 
 def test_satterthwaite_of_welch() -> None:
@@ -325,12 +338,16 @@ def test_rows_that_cannot_be_told_apart_share_a_rank() -> None:
 
 
 def test_rank_counts_the_rows_that_are_significantly_better() -> None:
-    nothing = Interval(0, 0)
-    found = [
-        Comparison(0, 1, 0.02, nothing, 0.2, 0.2),
-        Comparison(0, 2, 0.10, nothing, 0.001, 0.003),
-        Comparison(1, 2, 0.08, nothing, 0.06, 0.12),
-    ]
+    nothing = np.zeros(3)
+    found = Comparisons(
+        first=np.array([0, 0, 1]),
+        second=np.array([1, 2, 2]),
+        difference=np.array([0.02, 0.10, 0.08]),
+        low=nothing,
+        high=nothing,
+        p=np.array([0.2, 0.001, 0.06]),
+        p_adjusted=np.array([0.2, 0.003, 0.12]),
+    )
     assert rank_intervals(3, found) == [RankInterval(1, 2), RankInterval(1, 3), RankInterval(2, 3)]
 
 

@@ -10,7 +10,7 @@ import pytest
 from benchmark.execution.planning.devices import driver_shows_gpu
 from benchmark.execution.planning.dry_run import Before, expected_seconds
 from benchmark.execution.planning.plan import make_plan
-from benchmark.execution.worker.step_timing import Pace
+from benchmark.execution.worker.step_timing import StepTimes
 from tests.execution.commands import GOOD, Bench, request_on
 
 PLUGIN = (
@@ -68,7 +68,7 @@ def test_on_a_cluster_it_says_whose_durations_these_are(bench: Bench) -> None:
 def test_the_estimate_is_steps_and_images_times_their_pace(bench: Bench, tmp_path: Path) -> None:
     [job] = make_plan(request_on(bench.images, tmp_path, PLUGIN, size=16, epochs=5, batch_size=8)).jobs
     steps = -(-job.data.n_train // 8)
-    pace = Pace(start=7.0, build=3.0, first_step=2.0, step=0.5, inference=0.01, speeds=11.0, explaining=4.0)
+    pace = StepTimes(start=7.0, build=3.0, first_step=2.0, step=0.5, inference=0.01, speeds=11.0, explaining=4.0)
     seen = 5 * job.data.n_validation + job.data.n_validation + job.data.n_test
     alone = 3 + 2 + 5 * steps * 0.5 + 4
     before = Before()

@@ -27,13 +27,16 @@ def request_by(*words: str) -> Request:
     return request_of(options)
 
 
-def test_every_setting_is_an_option_of_the_command() -> None:
+def test_every_setting_is_an_option_of_the_command(tmp_path: Path) -> None:
+    plugin = tmp_path / "p.py"
+    plugin.touch()
     assert set(Settings.model_fields) <= {parameter.name for parameter in cli.params}
-    words = ("--plugin", "p.py", "--keras-backend", "torch", "--allow-scratch", "--oom", "accumulate", "--cam", "5",
+    words = ("--plugin", str(plugin), "--keras-backend", "torch", "--allow-scratch", "--oom", "accumulate",
+             "--cam", "5",
              "--cache-budget", "1MB", "--cam-check", "--cam-method", "layercam", "--keep-models", "all",
              "--checkpoint-every", "7", "--workers", "2", "--corruptions", "noise", "blur")  # fmt: skip
     asked = request_by("--all", *words).settings
-    assert (asked.plugins, asked.keras_backend, asked.oom) == ((Path("p.py"),), "torch", "accumulate")
+    assert (asked.plugins, asked.keras_backend, asked.oom) == ((plugin,), "torch", "accumulate")
     assert (asked.cams, asked.cache_budget, asked.checkpoint_every) == (5, 10**6, 7.0)
     assert asked.workers == 2
     assert asked.corruptions == ("noise", "blur")

@@ -21,21 +21,16 @@ import numpy as np
 from PIL import Image
 
 from benchmark.data import SplitOptions, audit_data, make_splits, open_dataset
-from benchmark.data.sources.base import Item, Loaded
+from benchmark.data.sources.base import Item, Loaded, SourceFacts
 
 
 class SimulatedSource:
     """As many slices as asked, each different, of four classes; made when they are loaded."""
 
-    name = "simulated"
-    class_names = ("a", "b", "c", "d")
-    negative_class = None
-    synthetic = True
-    licence = citation = ""
-    notes = ()
+    facts = SourceFacts("simulated", ("a", "b", "c", "d"), synthetic=True)
 
     def __init__(self, count, side):
-        self.items = [Item(f"{k:06d}.png", self.class_names[k % 4], group=f"p{k // 8}") for k in range(count)]
+        self.items = [Item(f"{k:06d}.png", "abcd"[k % 4], group=f"p{k // 8}") for k in range(count)]
         coarse = np.random.default_rng(0).integers(0, 256, (64, 24, 24), dtype=np.uint8)
         self.base = [np.asarray(Image.fromarray(image).resize((side, side))) for image in coarse]
 

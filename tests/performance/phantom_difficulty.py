@@ -54,10 +54,10 @@ def generate(seed: int) -> Images:
     return Images(
         np.stack([each.pixels for each in loaded]),
         np.stack([each.mask for each in loaded if each.mask is not None]),
-        np.array([source.class_names.index(item.class_name) for item in source.items]),
+        np.array([source.facts.class_names.index(item.class_name) for item in source.items]),
         np.array([str(item.group) for item in source.items]),
         np.array([str(item.plane) for item in source.items]),
-        source.class_names,
+        source.facts.class_names,
     )
 
 

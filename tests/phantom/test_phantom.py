@@ -47,5 +47,5 @@ def test_a_healthy_slice_has_an_empty_mask() -> None:
     loaded = source.load(next(i for i, item in enumerate(source.items) if item.class_name == "notumor"))
     assert loaded.mask is not None
     assert not loaded.mask.any()
-    assert source.synthetic
-    assert any("synthetic" in note for note in source.notes)
+    assert source.facts.synthetic
+    assert any("synthetic" in note for note in source.facts.notes)

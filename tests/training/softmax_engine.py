@@ -73,7 +73,7 @@ class SoftmaxEngine(SharedEngine):
             weights_hash=hash_of_values(self._head.values()),
             execution=self._execution(
                 recipe,
-                precision=resolve_precision(recipe.execution.precision, "cpu", lambda: False),
+                precision=resolve_precision(recipe.execution.precision, "cpu", lambda: None),
                 channels_last=True,
                 threads=1,
             ),

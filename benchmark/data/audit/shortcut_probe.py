@@ -119,11 +119,11 @@ def shortcut_probe(data: DataSet, split: Split) -> Probe:
         if present < 2:
             continue
         for name, values in families.items():
-            chances = _forest(values[: len(fitted)], labels[fitted], values[len(fitted) :])
-            reached, p = _tested(labels[tested], chances.argmax(axis=1), units)
+            probabilities = _forest(values[: len(fitted)], labels[fitted], values[len(fitted) :])
+            reached, p = _tested(labels[tested], probabilities.argmax(axis=1), units)
             rows.append(ProbeRow(features=name, target=target, balanced_accuracy=reached, chance=1 / present, p=p))
             if target == "class" and name in (HISTOGRAM, EVERYTHING):
-                packed = np.round(chances * 255).astype(np.uint8).tobytes()
+                packed = np.round(probabilities * 255).astype(np.uint8).tobytes()
                 references.append(
                     ReferencePredictions(features=name, probabilities=base64.b64encode(packed).decode("ascii"))
                 )

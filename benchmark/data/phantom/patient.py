@@ -56,11 +56,6 @@ class Contrast:
             atrophy=rng.uniform(-15, 25),
         )
 
-    @property
-    def enhanced(self) -> float:
-        """Signal of blood full of contrast agent."""
-        return self.sinus
-
     def enhancing(self, strength: float) -> float:
         """Signal of tissue that takes up contrast agent: 0 is white matter, 1 as bright as a vein."""
         return self.white + strength * (self.sinus - self.white)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from benchmark.data.dataset import DataSet, Labels
 from benchmark.data.patients import ALONE, kept_apart, names_note
-from benchmark.data.sources.base import Item, Source
+from benchmark.data.sources.base import Item, Source, SourceFacts
 
 # arrays of a data set, and the field of an item that each is made of
 _OPTIONAL = {
@@ -28,22 +28,17 @@ _TYPES = {"folds": np.int64, "thicknesses": np.float64}
 _UNKNOWN = {"planes": "", "scanners": "", "sources": "", "thicknesses": np.nan}  # of those known of some images
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What is said of the data set as a whole."""
+@dataclass(frozen=True, kw_only=True)
+class Facts(SourceFacts):
+    """What is said of the data set as a whole: its source's facts, and what follows from the images.
 
-    name: str
-    class_names: tuple[str, ...]
-    negative_class: str | None
-    lettered_patients: bool
-    random_parts: bool
+    Args:
+        grouping, fingerprint, source: see :class:`~benchmark.data.dataset.DataSet`.
+    """
+
     grouping: str
     fingerprint: str
-    synthetic: bool
-    licence: str
-    citation: str
     source: str
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -77,27 +72,19 @@ class Index:
         skipped: tuple[str, ...],
     ) -> "Index":
         """Make the index of decoded images: labels, clusters of identical images, the fingerprint."""
-        labels = np.array([source.class_names.index(item.class_name) for item in items], dtype=np.int64)
+        labels = np.array([source.facts.class_names.index(item.class_name) for item in items], dtype=np.int64)
         items, patient_notes = _with_every_patient(items)
-        notes = (*source.notes, *patient_notes, *names_note(items))
+        notes = (*source.facts.notes, *patient_notes, *names_note(items))
         if skipped:
             notes += (f"{len(skipped)} unreadable images were left out",)
         return cls(
             facts=Facts(
-                name=source.name,
-                class_names=tuple(source.class_names),
-                negative_class=source.negative_class,
-                lettered_patients=source.lettered_patients,
-                random_parts=source.random_parts,
+                **vars(replace(source.facts, notes=notes)),
                 grouping=kept_apart([item.group for item in items if item.group is not None]),
                 fingerprint=fingerprint(
                     [item.image_id for item in items], [item.class_name for item in items], hashes[:, 1]
                 ),
-                synthetic=source.synthetic,
-                licence=source.licence,
-                citation=source.citation,
                 source=spec,
-                notes=notes,
             ),
             image_ids=np.array([item.image_id for item in items]),
             labels=labels,

@@ -64,8 +64,8 @@ def open_dataset(
     if not folder.exists():
         with locked(home):
             if not folder.exists():  # another process may have prepared it while this one waited
-                task = Task(source, str(spec) if isinstance(spec, str) else source.name, size, resize, skip_corrupt)
-                _prepare(task, home, folder, progress or _silent)
+                asked = spec if isinstance(spec, str) else source.facts.name
+                _prepare(Task(source, asked, size, resize, skip_corrupt), home, folder, progress or _silent)
     data = load_prepared(folder)
     if data.skipped and not skip_corrupt:
         raise UserError(damaged(data.skipped[0]))
@@ -116,7 +116,7 @@ def _prepare(task: Task, home: Path, folder: Path, progress: Progress) -> None:
 def _index(task: Task, seen: list[Seen], skipped: tuple[str, ...]) -> Index:
     items = [task.source.items[one.item] for one in seen]
     present = {item.class_name for item in items}
-    for name in task.source.class_names:
+    for name in task.source.facts.class_names:
         if name not in present:
             raise UserError(
                 f"No image of class '{name}' in '{task.spec}' can be read. {' '.join(skipped[:1])}".strip()

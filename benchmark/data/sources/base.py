@@ -50,6 +50,34 @@ class Loaded:
     mask: npt.NDArray[np.uint8] | None = None
 
 
+@dataclass(frozen=True)
+class SourceFacts:
+    """What is known of a set of images as a whole.
+
+    Args:
+        name: short, for folders and tables.
+        class_names: at least two; labels are indices into them.
+        negative_class: the class without a tumour, ``None`` where there is none.
+        lettered_patients: whether one person is known to stand under several ids that differ by a letter at the end.
+        random_parts: whether the parts are somebody's random split of single images, which is not taken unless asked
+            for.
+        synthetic: whether the images are simulated.
+        licence: under which the images are given, empty where unknown.
+        citation: what to cite, empty where unknown.
+        notes: what a user must know of it (the release that was recognised, rules applied).
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    negative_class: str | None = None
+    lettered_patients: bool = False
+    random_parts: bool = False
+    synthetic: bool = False
+    licence: str = ""
+    citation: str = ""
+    notes: tuple[str, ...] = ()
+
+
 class Source(Protocol):
     """What every kind of data becomes before decoding.
 
@@ -57,44 +85,12 @@ class Source(Protocol):
     """
 
     @property
-    def name(self) -> str:
-        """Short, for folders and tables."""
-
-    @property
     def items(self) -> Sequence[Item]:
         """The images, in the order of the data set."""
 
     @property
-    def class_names(self) -> tuple[str, ...]:
-        """At least two; labels are indices into them."""
-
-    @property
-    def negative_class(self) -> str | None:
-        """The class without a tumour."""
-
-    @property
-    def lettered_patients(self) -> bool:
-        """Whether one person is known to stand under several ids that differ by a letter at the end."""
-
-    @property
-    def random_parts(self) -> bool:
-        """Whether the parts are somebody's random split of single images, which is not taken unless asked for."""
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether the images are simulated."""
-
-    @property
-    def licence(self) -> str:
-        """Under which the images are given, empty where unknown."""
-
-    @property
-    def citation(self) -> str:
-        """What to cite, empty where unknown."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a user must know of it (the release that was recognised, rules applied)."""
+    def facts(self) -> SourceFacts:
+        """What is known of them as a whole."""
 
     def signature(self) -> str:
         """Return a hash that changes when the content may have changed; cheap (names, sizes, times)."""

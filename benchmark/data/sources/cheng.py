@@ -10,7 +10,7 @@ import numpy.typing as npt
 from benchmark.data.preparation.pixels import WINDOW, to_uint8
 from benchmark.data.preparation.threads import thread_map
 from benchmark.data.sources import cheng_numbers
-from benchmark.data.sources.base import Item, Loaded
+from benchmark.data.sources.base import Item, Loaded, SourceFacts
 from benchmark.data.sources.cheng_files import CLASSES, N_SLICES, read_folds, read_identity, read_labels, read_slice
 from benchmark.data.sources.tree import FileTree
 from benchmark.errors import UserError
@@ -31,14 +31,6 @@ class ChengSource:
     Raises:
         UserError: on use, for a slice that is there twice, and folds that do not fit or part a patient.
     """
-
-    synthetic = False
-    lettered_patients = True
-    random_parts = False
-    licence = cheng_numbers.LICENCE
-    citation = cheng_numbers.CITATION
-    name = "cheng"
-    negative_class = None
 
     def __init__(self, tree: FileTree) -> None:
         self.tree = tree
@@ -65,8 +57,8 @@ class ChengSource:
         files = sorted(self.tree.files, key=lambda file: file.count("/"))
         return next((file for name in names for file in files if file.rpartition("/")[2] == name), None)
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
+    @cached_property
+    def _class_names(self) -> tuple[str, ...]:
         """Those of the slices that are there: a part of the set may lack one."""
         names = {CLASSES[identity[0]] for identity in self._identities if identity}
         if len(names) < 2:
@@ -88,7 +80,7 @@ class ChengSource:
         items = []
         for (number, _), identity in zip(self._slices, self._identities, strict=True):
             # what can't be read has no class yet: load() will say why, and then it has no place in the data set
-            class_name, patient = (CLASSES[identity[0]], identity[1]) if identity else (self.class_names[0], None)
+            class_name, patient = (CLASSES[identity[0]], identity[1]) if identity else (self._class_names[0], None)
             fold = int(folds[number - 1]) if folds is not None else None
             items.append(Item(f"{number}.mat", class_name, group=patient, fold=fold))
         _check_folds(items, self._fold_file[0])
@@ -133,16 +125,23 @@ class ChengSource:
             raise UserError(f"'{shown}' gives folds of {len(folds)} slices, and there is a slice {last}.")
         return folds
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """The intensity rule, where the folds come from, what is absent."""
+    @cached_property
+    def facts(self) -> SourceFacts:
+        """With notes on the intensity rule, where the folds come from, what is absent."""
         notes = [f"int16 intensities are scaled per slice: percentiles {WINDOW[0]} and {WINDOW[1]} become 0 and 255"]
         if self._folds is not None:
             name = self._fold_file[0].rpartition("/")[2]
             notes.append(f"official folds from {name}; no patient id crosses a fold")
         if len(self._slices) != N_SLICES:
             notes.append(f"{len(self._slices)} of {N_SLICES} slices")
-        return tuple(notes)
+        return SourceFacts(
+            name="cheng",
+            class_names=self._class_names,
+            lettered_patients=True,
+            licence=cheng_numbers.LICENCE,
+            citation=cheng_numbers.CITATION,
+            notes=tuple(notes),
+        )
 
     def signature(self) -> str:
         """Return a hash over names, sizes and times of the files."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from benchmark.data.patients import ALONE
-from benchmark.data.sources.base import Item, Loaded, Source
+from benchmark.data.sources.base import Item, Loaded, Source, SourceFacts
 from benchmark.errors import UserError, nearest
 
 PREFIX = "test-data/"  # of image ids and patients of the test set
@@ -39,7 +39,7 @@ class CombinedSource:
 
     def _check(self) -> None:
         """Raise ``UserError`` unless the mapping names known classes and some class is common."""
-        training, test = self.training, self.test
+        training, test = self.training.facts, self.test.facts
         for name, target in self.mapping.items():
             for side, known, which in ((name, test, "test data"), (target, training, "training data")):
                 if side not in known.class_names:
@@ -56,45 +56,20 @@ class CombinedSource:
     def _matched(self, name: str) -> str:
         return self.mapping.get(name, name)
 
-    @property
-    def name(self) -> str:
-        """Both names."""
-        return f"{self.training.name}-tested-on-{self.test.name}"
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Those that are trained."""
-        return tuple(self.training.class_names)
-
-    @property
-    def negative_class(self) -> str | None:
-        """The training source's."""
-        return self.training.negative_class
-
-    @property
-    def lettered_patients(self) -> bool:
-        """Whether either source's are."""
-        return self.training.lettered_patients or self.test.lettered_patients
-
-    @property
-    def random_parts(self) -> bool:
-        """No: the sources are the parts."""
-        return False
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether either is simulated."""
-        return self.training.synthetic or self.test.synthetic
-
-    @property
-    def licence(self) -> str:
-        """Both, where they are known."""
-        return "; ".join(dict.fromkeys(filter(None, (self.training.licence, self.test.licence))))
-
-    @property
-    def citation(self) -> str:
-        """Both, where they are known."""
-        return "; ".join(dict.fromkeys(filter(None, (self.training.citation, self.test.citation))))
+    @cached_property
+    def facts(self) -> SourceFacts:
+        """The training source's, and what is known of either."""
+        training, test = self.training.facts, self.test.facts
+        return SourceFacts(
+            name=f"{training.name}-tested-on-{test.name}",
+            class_names=training.class_names,
+            negative_class=training.negative_class,
+            lettered_patients=training.lettered_patients or test.lettered_patients,
+            synthetic=training.synthetic or test.synthetic,
+            licence="; ".join(dict.fromkeys(filter(None, (training.licence, test.licence)))),
+            citation="; ".join(dict.fromkeys(filter(None, (training.citation, test.citation)))),
+            notes=self._notes(training, test),
+        )
 
     @cached_property
     def _chosen(self) -> tuple[tuple[Source, int, Item], ...]:
@@ -108,7 +83,7 @@ class CombinedSource:
         judged = [
             (self.test, k, item)
             for k, item in enumerate(self.test.items)
-            if self._matched(item.class_name) in self.training.class_names
+            if self._matched(item.class_name) in self.training.facts.class_names
         ]
         grouped = any(item.group is not None for _, _, item in (*learned, *judged))
         return tuple(
@@ -124,30 +99,29 @@ class CombinedSource:
         name = self._matched(item.class_name) if part == "test" else item.class_name
         return replace(item, image_id=f"{prefix}{item.image_id}", class_name=name, part=part, group=group, fold=None)
 
-    @property
+    @cached_property
     def items(self) -> tuple[Item, ...]:
         """Training images, then test images with ids that begin with ``test-data/``."""
         return tuple(item for _, _, item in self._chosen)
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Both sources', and what was left out."""
-        notes = [*self.training.notes, *(f"test data: {note}" for note in self.test.notes)]
-        notes.append(f"tested on all images of {self.test.name}")
+    def _notes(self, training: SourceFacts, test: SourceFacts) -> tuple[str, ...]:
+        """Return both sources' notes, and what was left out."""
+        notes = [*training.notes, *(f"test data: {note}" for note in test.notes)]
+        notes.append(f"tested on all images of {test.name}")
         kept = sum(source is self.training for source, _, _ in self._chosen)
         if kept < len(self.training.items):
-            notes.append(
-                f"{len(self.training.items) - kept} official test images of {self.training.name} are left out"
-            )
-        foreign = [name for name in self.test.class_names if self._matched(name) not in self.training.class_names]
+            notes.append(f"{len(self.training.items) - kept} official test images of {training.name} are left out")
+        foreign = [name for name in test.class_names if self._matched(name) not in training.class_names]
         if foreign:
             notes.append(f"test classes that are not trained are left out: {', '.join(foreign)}")
         tested = {item.class_name for item in self.items if item.part == "test"}
-        absent = [name for name in self.class_names if name not in tested]
+        absent = [name for name in training.class_names if name not in tested]
         if absent:
             notes.append(f"classes without test images are left out of averages: {', '.join(absent)}")
         unknown = [
-            source.name for source in (self.training, self.test) if any(item.group is None for item in source.items)
+            source.facts.name
+            for source in (self.training, self.test)
+            if any(item.group is None for item in source.items)
         ]
         if len(unknown) == 1:
             notes.append(f"the patients of {unknown[0]} are unknown: its near-duplicates are kept together")

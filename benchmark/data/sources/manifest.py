@@ -3,12 +3,12 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from benchmark.data.sources import cheng_numbers
-from benchmark.data.sources.base import Item, Loaded
+from benchmark.data.sources.base import Item, Loaded, SourceFacts
 from benchmark.data.sources.cheng_numbers import Recognised, recognise_cheng
 from benchmark.data.sources.dicom_headers import with_headers
 from benchmark.data.sources.files import content_hash, decode_file, decode_mask_file, is_image, suffix_of
@@ -109,17 +109,15 @@ class ManifestSource:
             image twice, values that are not known.
     """
 
-    synthetic = False
-
     def __init__(self, root: Path, tree: FileTree | None = None, table: str = "") -> None:
         self.path = root.resolve()
         self._tree, self._table = tree, table
         self._files: _Beside | _Within
         if tree is None:
-            self.name, self.shown = self.path.stem, str(self.path)
+            self._name, self.shown = self.path.stem, str(self.path)
             self._files = _Beside(self.path.parent)
         else:
-            self.name, self.shown = tree.name, f"{self.path}/{table}"
+            self._name, self.shown = tree.name, f"{self.path}/{table}"
             self._files = _Within(tree, table.rpartition("/")[0])
         self._volumes = Volumes()
 
@@ -209,17 +207,9 @@ class ManifestSource:
         if by_file:
             notes += (f"the slices of one file are of one patient: {len(volumes)} files with several slices",)
         if self._cheng:
-            facts = self._cheng.items
             items = tuple(
-                Item(
-                    **{
-                        **vars(item),
-                        "class_name": slice_facts.class_name,
-                        "group": slice_facts.group,
-                        "fold": slice_facts.fold,
-                    }
-                )
-                for item, slice_facts in zip(items, facts, strict=True)
+                replace(item, class_name=known.class_name, group=known.group, fold=known.fold)
+                for item, known in zip(items, self._cheng.items, strict=True)
             )
             notes = (self._cheng.note, *notes)
         if any(item.part for item in items):
@@ -232,40 +222,18 @@ class ManifestSource:
         """The images, in the table's order."""
         return self._items_and_notes[0]
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Tidied, sorted."""
-        return tuple(sorted({item.class_name for item in self.items}))
-
-    @property
-    def negative_class(self) -> str | None:
-        """``notumor`` where a label says so, under any of its usual names."""
-        return NEGATIVE if NEGATIVE in self.class_names else None
-
-    @property
-    def lettered_patients(self) -> bool:
-        """Whether they are Cheng's."""
-        return self._cheng is not None
-
-    @property
-    def random_parts(self) -> bool:
-        """No: who writes a split into a table asks for it."""
-        return False
-
-    @property
-    def licence(self) -> str:
-        """Of Cheng's set, where this is it."""
-        return cheng_numbers.LICENCE if self._cheng else ""
-
-    @property
-    def citation(self) -> str:
-        """Of Cheng's set, where this is it."""
-        return cheng_numbers.CITATION if self._cheng else ""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was recognised, and what the harness understands that the table does not say."""
-        return self._items_and_notes[1]
+    @cached_property
+    def facts(self) -> SourceFacts:
+        """Named as the table, or the folder or zip file that holds it; what was recognised, and what the harness
+        understands that the table does not say. A split in it is no random one: who writes it there asks for it.
+        """
+        class_names = tuple(sorted({item.class_name for item in self.items}))
+        negative_class = NEGATIVE if NEGATIVE in class_names else None
+        facts = SourceFacts(self._name, class_names, negative_class, notes=self._items_and_notes[1])
+        if not self._cheng:
+            return facts
+        licence, citation = cheng_numbers.LICENCE, cheng_numbers.CITATION
+        return replace(facts, lettered_patients=True, licence=licence, citation=citation)
 
     def signature(self) -> str:
         """Return a hash over the table, and up to 20,000 images over the sizes and times of their files too."""

@@ -10,7 +10,7 @@ from benchmark.data.phantom import template
 from benchmark.data.phantom.cohort import CLASSES, Patient, examinations
 from benchmark.data.phantom.head_anatomy import reference_head
 from benchmark.data.phantom.patient import scene
-from benchmark.data.sources.base import Item, Loaded
+from benchmark.data.sources.base import Item, Loaded, SourceFacts
 
 VERSION = 4  # raised by hand when the images change
 SIZE = 192  # native, pixels
@@ -23,18 +23,17 @@ class PhantomSource:
         seed: another number gives other patients; the same number the same bytes.
     """
 
-    negative_class = "notumor"
-    synthetic = True
-    lettered_patients = False
-    random_parts = False
-    class_names = CLASSES
-
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
-        self.name = "phantom" if seed == 0 else f"phantom-{seed}"
-        self.citation = "TumorBoard phantom, drawn around the MNI152 template: " + template.CITATION
-        self.licence = template.LICENCE
-        self.notes = ("synthetic: simulated around the MNI152 template, no patient's images",)
+        self.facts = SourceFacts(
+            name="phantom" if seed == 0 else f"phantom-{seed}",
+            class_names=CLASSES,
+            negative_class="notumor",
+            synthetic=True,
+            licence=template.LICENCE,
+            citation="TumorBoard phantom, drawn around the MNI152 template: " + template.CITATION,
+            notes=("synthetic: simulated around the MNI152 template, no patient's images",),
+        )
         self._examinations = examinations(seed)
         self._patients = lru_cache(maxsize=None)(self._draw)
         self.items: list[Item] = []

@@ -87,7 +87,7 @@ class TensorFlowEngine(SharedEngine):
 
     def _build(self, spec: BuildSpec) -> Network:
         recipe, self._size = spec.recipe, spec.size
-        precision = resolve_precision(recipe.execution.precision, self.device.kind, _native_bfloat16)
+        precision = resolve_precision(recipe.execution.precision, self.device.kind, visible_gpu)
         tf.random.set_seed(spec.seed)
         network = build_network(spec, Arithmetic(_POLICIES[precision], _BACKEND, set_batch_norm))
         network.freeze()
@@ -341,8 +341,3 @@ class TensorFlowEngine(SharedEngine):
         if self.device.kind == "cuda":
             return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
         return super().peak_memory_bytes()
-
-
-def _native_bfloat16() -> bool:
-    gpu = visible_gpu()
-    return gpu is not None and gpu.bfloat16

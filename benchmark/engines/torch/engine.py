@@ -30,10 +30,9 @@ from benchmark.engines.torch.errors import guarded
 from benchmark.engines.torch.feature_cache import TorchFrozenStages
 from benchmark.engines.torch.grad_cam import TorchGradCam
 from benchmark.engines.torch.network import TorchNetwork, TorchStage
-from benchmark.engines.torch.normalize import Normalizer
 from benchmark.engines.torch.optimizer import STEP, TorchOptimizer
 from benchmark.engines.torch.state import copied, fill
-from benchmark.engines.torch.steps import count_macs, mean_over_places, precision_context, step_functions
+from benchmark.engines.torch.steps import Normalizer, count_macs, mean_over_places, precision_context, step_functions
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _SCALER = ("scale", "_growth_tracker")
@@ -67,7 +66,7 @@ class TorchEngine(SharedEngine):
     @guarded
     def build(self, spec: BuildSpec) -> Network:
         recipe, self._size = spec.recipe, spec.size
-        precision = resolve_precision(recipe.execution.precision, self.device.kind, _native_bfloat16)
+        precision = resolve_precision(recipe.execution.precision, self.device.kind, visible_gpu)
         network = _build_network(spec, self._place)
         self._network, self._first, self._cam_stage = network, network.first_trainable, spec.backbone.cam_stage
         self._start_from_run(spec)
@@ -373,11 +372,6 @@ class TorchEngine(SharedEngine):
 
     def peak_memory_bytes(self) -> int:
         return peak_memory_bytes(self.device.kind)
-
-
-def _native_bfloat16() -> bool:
-    gpu = visible_gpu()
-    return gpu is not None and gpu.bfloat16
 
 
 def _tensors(stages: Sequence[TorchStage]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The functions of a torch network that a step and a prediction compute, made of its stages."""
+"""What a torch network computes in a step and in a prediction: its input from uint8 images, then its stages."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from backbones import Preprocessing
 from benchmark.engines.cam_stage import channel_axis
+from benchmark.engines.shared import factor_and_shift
 from benchmark.engines.torch.loss import image_losses
 from benchmark.engines.torch.network import TorchStage
 from benchmark.recipe import Loss
@@ -19,6 +21,40 @@ Precision = Callable[[], contextlib.AbstractContextManager[object]]
 def precision_context(device: str, autocast: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:
     """Return the context in which a network computes: float32, or the dtype of autocast."""
     return torch.autocast(device, autocast) if autocast is not None else contextlib.nullcontext()
+
+
+class Normalizer:
+    """Computes ``(pixels * scale - mean) / std`` as one multiply-add, in the layout that a network wants.
+
+    Args:
+        preprocessing: the preprocessing.
+        device: where the images are.
+        layout: ``nchw`` or ``nhwc``.
+        channels_last: whether ``nchw`` is kept in channels_last format, which uint8 images have already.
+    """
+
+    def __init__(
+        self, preprocessing: Preprocessing, device: torch.device, layout: str, *, channels_last: bool
+    ) -> None:
+        factor, shift = (torch.from_numpy(values) for values in factor_and_shift(preprocessing))
+        shape = (1, 3, 1, 1) if layout == "nchw" else (1, 1, 1, 3)
+        self._factor = factor.reshape(shape).to(device)
+        self._shift = -shift.reshape(shape).to(device)
+        self._plain = bool((factor == 1).all() and (shift == 0).all())
+        self._bgr = preprocessing.channel_order == "bgr"
+        self._nchw = layout == "nchw"
+        self._contiguous = self._nchw and not channels_last
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return float32 of shape (B, 3, S, S) or (B, S, S, 3) for uint8 images of shape (B, S, S, 3)."""
+        if self._bgr:
+            images = images.flip(-1)
+        if self._nchw:
+            images = images.permute(0, 3, 1, 2)
+        if self._contiguous:
+            images = images.contiguous()
+        values = images.to(torch.float32)
+        return values if self._plain else torch.addcmul(self._shift, values, self._factor)
 
 
 def step_functions(

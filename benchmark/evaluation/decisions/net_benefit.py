@@ -10,7 +10,7 @@ import numpy.typing as npt
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate
 from benchmark.evaluation.clusters import ClusteredImages
 from benchmark.evaluation.decisions.prior_shift import with_shares
-from benchmark.evaluation.metrics import Floats
+from benchmark.evaluation.metrics import Floats, ratio
 from benchmark.evaluation.temperature import fit_temperature, scaled
 from benchmark.records.record import Predictions
 
@@ -75,9 +75,9 @@ def net_benefits(
     if ill.all() or not ill.any():
         return {}
     found = {}
-    for variant, chances in tumour_probabilities(test.probabilities, validation, negative, shares).items():
+    for variant, tumour in tumour_probabilities(test.probabilities, validation, negative, shares).items():
         for threshold in THRESHOLDS:
-            acted = chances >= threshold
+            acted = tumour >= threshold
             value = net_benefit(float(acted[ill].mean()), float(1 - acted[~ill].mean()), threshold)
             found[column_name(threshold, variant)] = float(value)
     return found
@@ -108,11 +108,11 @@ def net_benefit_estimates(
     if ill.all() or not ill.any():
         return {}
     by_variant: dict[str, list[Floats]] = {}
-    for chances, parts in zip(probabilities, validation, strict=True):
+    for of_training, parts in zip(probabilities, validation, strict=True):
         whole: dict[str, Floats] = {}
         for fold, part in enumerate(parts):
             mine = images.folds == fold
-            for variant, tumour in tumour_probabilities(chances[mine], part, negative, shares).items():
+            for variant, tumour in tumour_probabilities(of_training[mine], part, negative, shares).items():
                 whole.setdefault(variant, np.full(len(ill), np.nan))[mine] = tumour
         for variant, tumour in whole.items():
             by_variant.setdefault(variant, []).append(tumour)
@@ -145,7 +145,7 @@ def _of_cells(cells: npt.NDArray[np.generic], threshold: float) -> Floats:
     counts = np.asarray(cells, dtype=np.float64)
     totals = counts.sum(axis=-1)
     right = np.stack([counts[..., 0, 0], counts[..., 1, 1]], axis=-1)
-    shares = np.divide(right, totals, out=np.full(right.shape, np.nan), where=totals > 0)
+    shares = ratio(right, totals)
     return net_benefit(shares[..., 1], shares[..., 0], threshold)
 
 

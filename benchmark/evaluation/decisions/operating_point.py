@@ -10,7 +10,7 @@ from benchmark.evaluation.bootstrap import Bootstrap, running_sums
 from benchmark.evaluation.calibration import OPERATING_SPECIFICITY, threshold_at
 from benchmark.evaluation.clusters import ClusteredImages, numbered_clusters
 from benchmark.evaluation.intervals import Interval, correlation, effective_size, t_quantile, wilson
-from benchmark.evaluation.metrics import Floats
+from benchmark.evaluation.metrics import Floats, ratio
 from benchmark.records.record import Predictions
 
 SENSITIVITY, SPECIFICITY, MATCHED = "sensitivity_at_95", "specificity_at_95", "sensitivity_matched"
@@ -78,26 +78,22 @@ def _specificities(
     return generator.beta(kept, worth + 1 - kept, count)
 
 
-def thresholds(
-    scores: Floats, weights: npt.NDArray[np.generic], specificity: float = OPERATING_SPECIFICITY
-) -> Floats:
-    """Return :func:`~benchmark.evaluation.calibration.threshold_at` of weighted images without a tumour.
+def thresholds(scores: Floats, weights: npt.NDArray[np.generic]) -> Floats:
+    """Return :func:`~benchmark.evaluation.calibration.threshold_at` of weighted images without a tumour, at
+    :data:`~benchmark.evaluation.calibration.OPERATING_SPECIFICITY`.
 
     Args:
         scores: shape (H,), their probability of a tumour.
         weights: shape (B, H), how often each is drawn in each of B resamples.
-        specificity: the least share of them that must not be reported.
 
     Returns:
         float64, shape (B,); ``nan`` where nothing is drawn.
     """
     order = np.argsort(scores, kind="stable")
-    return _thresholds(scores[order], np.cumsum(weights[:, order].T, axis=0, dtype=np.float64), specificity)
+    return _thresholds(scores[order], np.cumsum(weights[:, order].T, axis=0, dtype=np.float64))
 
 
-def _thresholds(
-    scores: Floats, drawn: npt.NDArray[np.floating], specificity: float = OPERATING_SPECIFICITY
-) -> Floats:
+def _thresholds(scores: Floats, drawn: npt.NDArray[np.floating]) -> Floats:
     """Return :func:`thresholds`, shape (B,).
 
     Args:
@@ -105,7 +101,7 @@ def _thresholds(
         drawn: shape (H, B), how many images of such a score or a lower one each resample has.
     """
     total = drawn[-1].astype(np.float64)
-    keep = np.ceil(specificity * total - 1e-9)
+    keep = np.ceil(OPERATING_SPECIFICITY * total - 1e-9)
     last = np.minimum((drawn < keep.astype(drawn.dtype)).sum(axis=0), len(scores) - 1)
     found = np.nextafter(scores[last], np.inf)
     return np.where(total > 0, np.where(keep > 0, found, 0.0), np.nan)
@@ -144,13 +140,13 @@ def operating_point(
         return {}
     sick, healthy = images.containing(ill), images.containing(~ill)
     trainings = [
-        [_Fold.of(chances, part, images, fold, negative, bootstrap) for fold, part in enumerate(parts)]
-        for chances, parts in zip(probabilities, validation, strict=True)
+        [_Fold.of(of_training, part, images, fold, negative, bootstrap) for fold, part in enumerate(parts)]
+        for of_training, parts in zip(probabilities, validation, strict=True)
     ]
     weights = bootstrap.seed_weights(len(trainings), row)
     counted = [_Counted.of(folds, bootstrap) for folds in trainings]
     both = list(zip(trainings, counted, strict=True))
-    matched, of_matched = _columns([(_matched(folds), _share(*of.matched)) for folds, of in both])
+    matched, of_matched = _columns([(_matched(folds), ratio(*of.matched)) for folds, of in both])
     found: dict[str, Interval | None] = {}
     if not np.isnan(matched).any():
         replicates = np.asarray((weights * of_matched).sum(axis=1))
@@ -161,7 +157,7 @@ def operating_point(
         return found
     for name, side, clusters in ((SENSITIVITY, True, sick), (SPECIFICITY, False, healthy)):
         values, drawn = _columns(
-            [(_at_thresholds(folds, side), _share(*of.at_thresholds[side])) for folds, of in both]
+            [(_at_thresholds(folds, side), ratio(*of.at_thresholds[side])) for folds, of in both]
         )
         replicates = np.asarray((weights * drawn).sum(axis=1))
         few = min(clusters, *(fold.chosen_by for folds in trainings for fold in folds))
@@ -287,7 +283,3 @@ def _matched(folds: Sequence[_Fold]) -> float:
         hits += (fold.tumour[fold.ill] >= thresholds(healthy, np.ones((1, len(healthy))))[0]).sum()
         total += int(fold.ill.sum())
     return hits / total
-
-
-def _share(above: Floats, below: Floats) -> Floats:
-    return np.asarray(np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0))

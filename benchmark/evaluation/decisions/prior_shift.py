@@ -36,17 +36,17 @@ def prior_corrected(probabilities: npt.NDArray[np.floating], trained_shares: Flo
         probabilities: shape (N, C), of unlabelled images.
         trained_shares: float64, shape (C,), of the classes in training, each above 0.
     """
-    said = np.maximum(probabilities.astype(np.float64), _LEAST)
+    above_zero = np.maximum(probabilities.astype(np.float64), _LEAST)
     trained = trained_shares / trained_shares.sum()
     shares = trained.copy()
     for _ in range(_STEPS):
-        corrected = with_shares(said, trained, shares)
+        corrected = with_shares(above_zero, trained, shares)
         estimated = corrected.mean(axis=0)
         done = float(np.abs(estimated - shares).max()) < _ENOUGH
         shares = estimated
         if done:
             break
-    return PriorCorrection(with_shares(said, trained, shares), shares)
+    return PriorCorrection(with_shares(above_zero, trained, shares), shares)
 
 
 def with_shares(probabilities: npt.NDArray[np.floating], trained: Floats, shares: Floats) -> Floats:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate, running_sums
-from benchmark.evaluation.clusters import ClusteredImages, numbered_clusters
+from benchmark.evaluation.clusters import ClusteredImages, mean_of, numbered_clusters
 from benchmark.evaluation.metrics import Counts, Floats, decide
 from benchmark.records.record import Predictions
 
@@ -126,11 +126,11 @@ def selective_estimates(
         row: number of the row, for the draws of its seeds.
     """
     values, drawn = np.zeros(len(probabilities)), np.zeros((bootstrap.resamples, len(probabilities)))
-    for training, chances in enumerate(probabilities):
+    for training, of_training in enumerate(probabilities):
         for fold in range(images.n_folds):
             mine = images.folds == fold
-            order, ends = _by_confidence(chances[mine])
-            wrong = (decide(chances[mine]) != images.labels[mine])[order].astype(np.float64)
+            order, ends = _by_confidence(of_training[mine])
+            wrong = (decide(of_training[mine]) != images.labels[mine])[order].astype(np.float64)
             clusters, share = images.clusters[mine][order], float(mine.mean())
             values[training] += share * _curves(wrong, ends, np.ones((1, len(order))))[0][0]
             step = max(1, _CHUNK // len(order))
@@ -160,29 +160,28 @@ class Conformal:
         return np.asarray(1 - probabilities.astype(np.float64) <= self.limits)
 
 
-def conformal(validation: Predictions, classes: int, miscoverage: float = MISCOVERAGE) -> Conformal:
+def conformal(validation: Predictions, classes: int) -> Conformal:
     """Return class-conditional conformal sets, calibrated on validation images.
 
     Vovk 2012, "Conditional validity of inductive conformal predictors", section 4 (label conditional), with the score
     of Sadinle, Lei & Wasserman 2019, 1 less the probability of the class: of n images of a class, the
-    ``ceil((n + 1) (1 - miscoverage))``-th smallest score is its limit. The promise holds for images that are
+    ``ceil((n + 1) (1 - MISCOVERAGE))``-th smallest score is its limit. The promise holds for images that are
     exchangeable with those of validation; slices of one patient are not, so that each patient (or cluster of copies)
     gives one image of a class: the first by its id. Validation images that also chose the epoch make sets too small.
 
     Args:
         validation: predictions of validation images.
         classes: C.
-        miscoverage: the share of the images of a class that may lie outside of their sets.
     """
     order = np.argsort(validation.image_ids)
-    labels, chances = validation.labels[order], validation.probabilities[order]
+    labels, probabilities = validation.labels[order], validation.probabilities[order]
     clusters, _ = numbered_clusters(validation.image_ids[order], validation.groups[order])
     limits = np.full(classes, np.inf)
     for c in range(classes):
         mine = np.flatnonzero(labels == c)
         one_each = mine[np.unique(clusters[mine], return_index=True)[1]]
-        scores = np.sort(1 - chances[one_each, c].astype(np.float64))
-        place = int(np.ceil((len(scores) + 1) * (1 - miscoverage) - 1e-9))
+        scores = np.sort(1 - probabilities[one_each, c].astype(np.float64))
+        place = int(np.ceil((len(scores) + 1) * (1 - MISCOVERAGE) - 1e-9))
         if 0 < place <= len(scores):
             limits[c] = scores[place - 1]
     return Conformal(limits)
@@ -214,14 +213,21 @@ def conformal_estimates(
     """Return the share of test images whose set holds their class, with its sampling distribution, by column name.
 
     The sets are those that validation images gave: what is drawn are test images.
+
+    Args:
+        probabilities: shape (S, N, C), of S trainings.
+        validation: for each training and fold, the predictions of its validation images.
+        images: the N test images.
+        bootstrap: of their clusters.
+        row: number of the row, for the draws of its seeds.
     """
     held = np.zeros((len(probabilities), images.count, 2))
-    for training, (chances, parts) in enumerate(zip(probabilities, validation, strict=True)):
+    for training, (of_training, parts) in enumerate(zip(probabilities, validation, strict=True)):
         for fold, part in enumerate(parts):
             if not len(part.labels):
                 return {}
             mine = np.flatnonzero(images.folds == fold)
-            sets = conformal(part, chances.shape[1]).sets(chances[mine])
+            sets = conformal(part, of_training.shape[1]).sets(of_training[mine])
             inside = sets[np.arange(len(mine)), images.labels[mine]].astype(np.float64)
             held[training] += np.stack(
                 [
@@ -230,10 +236,4 @@ def conformal_estimates(
                 ],
                 axis=1,
             )
-    return {"conformal_coverage": bootstrap.resample(held, row).estimate(_share)}
-
-
-def _share(sums: npt.NDArray[np.generic]) -> Floats:
-    """Return the mean from a sum and a number of images, (..., 2) to (...)."""
-    values = np.asarray(sums, dtype=np.float64)
-    return np.asarray(values[..., 0] / values[..., 1])
+    return {"conformal_coverage": bootstrap.resample(held, row).estimate(mean_of)}

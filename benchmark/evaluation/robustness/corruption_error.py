@@ -20,8 +20,8 @@ import numpy.typing as npt
 from benchmark.draws.corruptions import SEVERITIES
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate
 from benchmark.evaluation.clusters import ClusteredImages
-from benchmark.evaluation.intervals import Interval
-from benchmark.evaluation.metrics import Counts, Floats, macro_f1
+from benchmark.evaluation.intervals import Interval, t_quantile
+from benchmark.evaluation.metrics import Counts, Floats, macro_f1, ratio
 
 Decisions = npt.NDArray[np.int16]
 
@@ -163,7 +163,7 @@ def _wrong(sums: npt.NDArray[np.generic]) -> Floats:
     matrices = np.asarray(sums, dtype=np.float64)
     total = matrices.sum(axis=(-2, -1))
     right = np.trace(matrices, axis1=-2, axis2=-1)
-    return np.asarray(np.divide(total - right, total, out=np.full(np.shape(total), np.nan), where=total > 0))
+    return ratio(total - right, total)
 
 
 def _mean(scores: Sequence[_Score], weights: Floats, clusters: int) -> Estimate:
@@ -184,10 +184,8 @@ def _mean(scores: Sequence[_Score], weights: Floats, clusters: int) -> Estimate:
 
 
 def _log_interval(mean: float, drawn: Floats, like: Estimate) -> Interval | None:
-    from scipy.stats import t
-
     drawn = drawn[np.isfinite(drawn)]
     if not mean > 0 or len(drawn) < 2 or drawn.std(ddof=1) == 0:
         return None
-    reach = float(t.ppf(0.975, like.freedom)) * float(drawn.std(ddof=1)) / mean
+    reach = t_quantile(0.975, like.freedom) * float(drawn.std(ddof=1)) / mean
     return Interval(mean * math.exp(-reach), mean * math.exp(reach))

@@ -15,7 +15,7 @@ Open = Callable[[DataOptions], DataSet]
 
 
 @dataclass(frozen=True)
-class Cell:
+class CrossImages:
     """What one network of a cross test is trained and tested on.
 
     Args:
@@ -38,7 +38,7 @@ def cross_cells(
     *,
     open_: Open,
     table_hash: Callable[[DataSet, Split], str],
-) -> list[Cell]:
+) -> list[CrossImages]:
     """Return the cells of the matrix: each set at home, then tested on each other one.
 
     Args:
@@ -57,7 +57,7 @@ def cross_cells(
     homes = [(data, make_splits(data, split)[0]) for data in opened]
     _check_distinct(sources, opened)
     _check_mapping(options, opened)
-    cells = [Cell(data, at_home) for data, at_home in homes]
+    cells = [CrossImages(data, at_home) for data, at_home in homes]
     for (k, home), (m, tested) in product(enumerate(homes), enumerate(homes)):
         if k == m:
             continue
@@ -72,7 +72,7 @@ def cross_cells(
             home_split_hash=table_hash(*home),
             of_training=len(home[1].train) + len(home[1].validation),
         )
-        cells.append(Cell(both, apart, facts, why_untrainable(both, apart, tested[0].name)))
+        cells.append(CrossImages(both, apart, facts, why_untrainable(both, apart, tested[0].name)))
     return cells
 
 

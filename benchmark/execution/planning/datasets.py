@@ -16,7 +16,7 @@ from benchmark.data.splits.external import KIND as EXTERNAL
 from benchmark.data.splits.files import save_split, save_split_table, split_table
 from benchmark.data.splits.splits import SplitOptions, make_splits
 from benchmark.errors import UserError
-from benchmark.execution.planning.cross import Cell, cross_cells
+from benchmark.execution.planning.cross import CrossImages, cross_cells
 from benchmark.execution.planning.request import Request
 from benchmark.hashing import hash_bytes, hash_json
 from benchmark.recipe import Recipe
@@ -120,13 +120,13 @@ class Images:
             self._folds[key] = tuple(self._fold(cell) for cell in self._cells(data, split))
         return self._folds[key]
 
-    def _cells(self, data: DataOptions, split: SplitOptions) -> list[Cell]:
+    def _cells(self, data: DataOptions, split: SplitOptions) -> list[CrossImages]:
         if self._request.cross:
             if split.folds is not None:
                 raise UserError("--cross tests each set by its own one split: leave the folds out.")
             return cross_cells(self._request.cross, data, split, open_=self._open, table_hash=_table_hash)
         opened = self._open(data)
-        return [Cell(opened, one) for one in make_splits(opened, split)]
+        return [CrossImages(opened, one) for one in make_splits(opened, split)]
 
     def save(self, out: Path) -> None:
         """Write every split into a results folder; raises ``UserError`` where it can't be written."""
@@ -147,7 +147,7 @@ class Images:
             self._opened[options] = data
         return self._opened[options]
 
-    def _fold(self, cell: Cell) -> Fold:
+    def _fold(self, cell: CrossImages) -> Fold:
         data, split = cell.data, cell.split
         key = data.fingerprint, split.hash
         if key not in self._facts:

@@ -28,7 +28,7 @@ from benchmark.execution.planning.plan import Plan
 from benchmark.execution.planning.request import Request
 from benchmark.execution.progress import clock, tell
 from benchmark.execution.worker.job import Job, worker_environment
-from benchmark.execution.worker.step_timing import Pace
+from benchmark.execution.worker.step_timing import StepTimes
 from benchmark.recipe import Recipe
 from benchmark.records.failures import outcome_of_exit
 from benchmark.records.outcomes import Outcome
@@ -54,7 +54,7 @@ class Unknown:
 
 
 _NO_GPU = Unknown("not measured: it is for a GPU, and this machine has none")
-Paces = Mapping[tuple[Any, ...], Pace | Unknown]
+Paces = Mapping[tuple[Any, ...], StepTimes | Unknown]
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def measured(jobs: Iterable[Job], folder: Path, say: Callable[[str], None]) -> P
     for job in jobs:
         firsts.setdefault(_kind(job), job)
     until = time.monotonic() + _SECONDS_ALL
-    paces: dict[tuple[Any, ...], Pace | Unknown] = {}
+    paces: dict[tuple[Any, ...], StepTimes | Unknown] = {}
     for number, (kind, job) in enumerate(firsts.items(), start=1):
         left = min(_SECONDS_EACH, until - time.monotonic())
         recipe = job.run.recipe
@@ -138,7 +138,7 @@ def measured(jobs: Iterable[Job], folder: Path, say: Callable[[str], None]) -> P
     return paces
 
 
-def expected_seconds(job: Job, pace: Pace, done: "Before") -> float:
+def expected_seconds(job: Job, pace: StepTimes, done: "Before") -> float:
     """Return how long a run takes at a pace, without early stopping.
 
     Args:
@@ -160,7 +160,7 @@ def expected_seconds(job: Job, pace: Pace, done: "Before") -> float:
     return seconds
 
 
-def training_seconds(job: Job, pace: Pace) -> float:
+def training_seconds(job: Job, pace: StepTimes) -> float:
     """Return how long the epochs of a run take at a pace, without early stopping."""
     recipe, data = job.run.recipe, job.data
     steps = math.ceil(data.n_train / recipe.batch_size)
@@ -249,7 +249,7 @@ def _kind(job: Job) -> tuple[Any, ...]:
     return (run.backbone, run.engine, recipe.size, recipe.batch_size, recipe.trainable_from, recipe.head.kind, varied)
 
 
-def _pace(job: Job, folder: Path, seconds: float) -> Pace | Unknown:
+def _pace(job: Job, folder: Path, seconds: float) -> StepTimes | Unknown:
     """Let a worker take a few steps of a run; return its pace, or why it has none."""
     attempt, others = uuid4().hex, {process.pid for process in descendants()}
     split = folder / "splits" / job.split_file.name
@@ -274,7 +274,7 @@ def _pace(job: Job, folder: Path, seconds: float) -> Pace | Unknown:
             end_tree(process, attempt, lambda: others)
     for event in messages(answer.read_bytes().splitlines()):
         if event.pop("event", None) == "measured":
-            return Pace(**event)
+            return StepTimes(**event)
         if "outcome" in event:
             return Unknown(f"{event['outcome']}: {event.get('reason', '')}", fails=True)
     return Unknown(f"{outcome_of_exit(code, oom_killed=False)[0]}: the worker ended without an answer", fails=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backbones import Backbone
-from backbones.registry import OWN_ORIGINS, Registry, load_registry
+from backbones.registry import OWN_ORIGINS, Registry
 from benchmark.dependencies import how_to_install
 from benchmark.engines import engine_entry, engine_of
 from benchmark.errors import UserError
@@ -23,6 +23,7 @@ from benchmark.execution.planning.suite_expansion import Entry, entries_of, for_
 from benchmark.execution.planning.weights import Weights, resolve_weights
 from benchmark.execution.worker.job import Job
 from benchmark.file_names import file_name
+from benchmark.plugins import plugin_files, registry_with
 from benchmark.recipe import Recipe
 from benchmark.recipe.suite import Suite, load_suite
 from benchmark.records.outcomes import Outcome
@@ -77,8 +78,7 @@ def make_plan(request: Request, say: Say = lambda *_: None) -> Plan:
     suite = load_suite(request.suite) if request.suite else None
     if suite is not None:
         known_figures(suite)  # which the report will need
-    registry = load_registry(_plugin_files(request.settings.plugins))
-    _check_plugins(request, registry)
+    registry = registry_with(plugin_files(request.settings.plugins))
     entries = entries_of(request, registry, suite)
     if request.split.limit is not None and request.split.limit < 1:
         raise UserError(f"--limit {request.split.limit}: give at least one image.")
@@ -197,22 +197,6 @@ def _bare(name: str) -> str:
     return name.replace("_", "").casefold()
 
 
-def _plugin_files(paths: Iterable[Path]) -> tuple[Path, ...]:
-    files = tuple(dict.fromkeys(path.expanduser().resolve() for path in paths))
-    for path in files:
-        if not path.is_file():
-            raise UserError(f"--plugin {path}: no such file.")
-    return files
-
-
-def _check_plugins(request: Request, registry: Registry) -> None:
-    """Raise ``UserError`` where a file that was named can't be used; installed plug-ins may be broken."""
-    files = {str(path) for path in _plugin_files(request.settings.plugins)}
-    for broken in registry.broken:
-        if broken.origin in files:
-            raise UserError(f"--plugin {broken.origin} can't be used: {broken.reason}.")
-
-
 def _check_batch_size(request: Request, folds: Iterable[Fold]) -> None:
     batch_size = request.changes.get("batch_size")
     fewest = min((len(fold.split.train) for fold in folds if not fold.untrainable), default=0)
@@ -252,7 +236,7 @@ class _Maker:
 
     def __init__(self, request: Request, devices: Mapping[str, DeviceChoice], out: Path) -> None:
         self._request, self._devices, self._out = request, devices, out
-        files = _plugin_files(request.settings.plugins)
+        files = plugin_files(request.settings.plugins)
         self._settings = request.settings.model_copy(update={"plugins": files})
 
     def make(

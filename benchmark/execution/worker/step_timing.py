@@ -36,7 +36,7 @@ _EXPLAINED = 16  # images of a batch of Grad-CAM
 
 
 @dataclass(frozen=True)
-class Pace:
+class StepTimes:
     """How fast a network is, in seconds.
 
     Args:
@@ -61,7 +61,7 @@ class Pace:
     explaining: float = 0.0
 
 
-def measure(job: Job, begun: float) -> Pace:
+def measure(job: Job, begun: float) -> StepTimes:
     """Return the pace of a job's network on this machine.
 
     Args:
@@ -116,7 +116,7 @@ def measure(job: Job, begun: float) -> Pace:
     rows = _rows(engine, loop, job)
     loop.read_features(rows)
     first, steps = _timed(training())
-    return Pace(
+    return StepTimes(
         start=imported - begun,
         build=built - imported,
         first_step=first[1],

@@ -16,13 +16,15 @@ from benchmark.evaluation.predictions import Setting
 from benchmark.evaluation.statistics import BlockStatistics, analyse
 from benchmark.hashing import hash_json
 from benchmark.reporting.board.cam_scores import cam_intervals
-from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.column import WHO, Values
 from benchmark.reporting.board.columns import measures
 from benchmark.reporting.board.derived_scores import cost_of, patient_intervals, trained_shares
 from benchmark.reporting.board.folds import aggregated, even, failure, predictions_by_fold, split_label
 from benchmark.reporting.board.guessing import guessed, only_answer, verdict
 from benchmark.reporting.board.recipe_labels import recipe_labels
 from benchmark.reporting.board.rows import Result
+
+NAMED_BY = tuple(name for name in WHO if name != "comparison_group")  # which row of a comparison group it is
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,12 @@ class BoardRow:
     def guessed(self) -> bool:
         """Whether it answers one class, or is not shown to be better than guessing."""
         return bool(verdict(self.only_answer, self.chance))
+
+    @property
+    def who(self) -> Values:
+        """What tells it from other rows, under :data:`~benchmark.reporting.board.column.WHO`."""
+        known = {**self.values, "comparison_group": self.block.comparison_group_name}
+        return {name: known.get(name) for name in WHO}
 
     @property
     def eligible(self) -> bool:

@@ -214,12 +214,12 @@ COLUMNS: tuple[Column, ...] = (
         "Share of images whose conformal set holds their class, in the class where it is least."),
     _selective("conformal_size", "classes in a set", "Mean number of classes in a conformal set.", better="lower"),
     *(
-        _pooled(column_name(threshold, variant), f"net benefit at {100 * threshold:.0f} %{said}",
+        _pooled(column_name(threshold, variant), f"net benefit at {100 * threshold:.0f} %{how}",
             f"Net benefit at a prevalence of {100 * PREVALENCE:.0f} % of acting from a probability of "
-            f"{100 * threshold:.0f} %{said}.", average=Average.FOLDS_BY_IMAGES, section="net benefit",
+            f"{100 * threshold:.0f} %{how}.", average=Average.FOLDS_BY_IMAGES, section="net benefit",
             outputs=("page",), lowest=bounds(threshold)[0])
         for threshold in THRESHOLDS
-        for variant, said in (("", ""), ("_temperature", ", temperature"), ("_both", ", temperature and prior"))
+        for variant, how in (("", ""), ("_temperature", ", temperature"), ("_both", ", temperature and prior"))
     ),
     _calibration("cost", "expected cost", "Mean cost of a decision by --costs.", average=Average.FOLDS_BY_IMAGES,
         outputs=("page",), better="lower"),

@@ -21,10 +21,10 @@ def drawn_rows(rows: Sequence[BoardRow], most: int = MOST_DRAWN) -> list[BoardRo
     return [row for row in rows if id(row) in kept]
 
 
-def drawn_note(rows: Sequence[BoardRow], most: int = MOST_DRAWN) -> str:
+def drawn_note(rows: Sequence[BoardRow]) -> str:
     """Return which of the rows :func:`drawn_rows` leaves, and where the others are; empty where it leaves all."""
-    if len(rows) <= most:
+    if len(rows) <= MOST_DRAWN:
         return ""
     blocks = len({row.block.place for row in rows})
     which = "the highest macro-F1 of each block" if blocks > 1 else "the highest macro-F1"
-    return f"Shown: {most} of {len(rows)} rows, those with {which}; all are in leaderboard.csv."
+    return f"Shown: {MOST_DRAWN} of {len(rows)} rows, those with {which}; all are in leaderboard.csv."

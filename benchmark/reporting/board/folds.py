@@ -7,7 +7,6 @@ have no common scale of probability.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
 from statistics import fmean
 
 import numpy as np
@@ -138,9 +137,7 @@ def _pooled(runs: Sequence[Result]) -> Values:
     """Return the scores of one training, one run of each fold, by column name."""
     record, data = runs[0].record, runs[0].record.data
     tests = [run.predictions.part("test") for run in runs if run.predictions is not None]
-    joined = Predictions(
-        *(np.concatenate([getattr(test, each.name) for test in tests]) for each in fields(Predictions))
-    )
+    joined = Predictions(**{name: np.concatenate([getattr(test, name) for test in tests]) for name in vars(tests[0])})
     scores = score(joined.labels, joined.probabilities, data.class_names, data.negative_class)
     values = scores_of(record, RunScores(scores, math.nan), joined)
     for column in COLUMNS:

@@ -45,12 +45,12 @@ def guessed(results: Iterable[Result], answer: str, chance: ChanceTest | None) -
     Args:
         results: the runs of the row, at least one with scores.
     """
-    said = verdict(answer, chance)
+    sentence = verdict(answer, chance)
     record = next((result.record for result in results if result.scores is not None), None)
-    if not said or record is None:
+    if not sentence or record is None:
         return ""
     after = f", {trained(record)}" if record.history else ""  # a row without a network was not trained
-    return f"{said} ({figures(answer, chance)}){after}."
+    return f"{sentence} ({figures(answer, chance)}){after}."
 
 
 def only_answer(results: Iterable[Result]) -> str:
@@ -58,14 +58,14 @@ def only_answer(results: Iterable[Result]) -> str:
 
     Runs (of other folds or seeds) that each answer another one class give the names of all of them.
     """
-    said: dict[str, None] = {}
+    classes: dict[str, None] = {}
     for result in results:
         if result.scores is not None and result.predictions is not None:
             answers = np.unique(decide(result.predictions.part("test").probabilities))
             if len(answers) > 1:
                 return ""
-            said[result.record.data.class_names[int(answers[0])]] = None
-    return "' or '".join(said)
+            classes[result.record.data.class_names[int(answers[0])]] = None
+    return "' or '".join(classes)
 
 
 def trained(record: Record) -> str:

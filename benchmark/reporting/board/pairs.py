@@ -121,7 +121,7 @@ def sentence(pair: RowPair) -> str:
     return (
         f"{_verdict(pair.better)}: {_more(pair.names, compared)} on the same images, p "
         f"{p_text(compared.p_adjusted)} corrected for all pairs of the block. Of this pair alone: "
-        f"{_interval(compared)}, p {p_text(compared.p)}; McNemar's p of accuracy {p_text(pair.statistics.p_mcnemar)}."
+        f"{ends_text(compared)}, p {p_text(compared.p)}; McNemar's p of accuracy {p_text(pair.statistics.p_mcnemar)}."
     )
 
 
@@ -145,7 +145,7 @@ def sentences_across(rows: Sequence[BoardRow]) -> dict[tuple[int, int], str]:
             pair = names[compared.first], names[compared.second]
             found[compared.first, compared.second] = (
                 f"{_verdict(better)}: {_more(pair, compared)} on the same images; of this pair alone: "
-                f"{_interval(compared)}, p {p_text(compared.p)}. The two stand in different blocks "
+                f"{ends_text(compared)}, p {p_text(compared.p)}. The two stand in different blocks "
                 f"({first.block.place}; {second.block.place}): their starting weights or their runs differ."
             )
     return found
@@ -161,7 +161,7 @@ def _more(names: tuple[str, str], compared: Comparison) -> str:
     return f"{high} has {abs(compared.difference):.3f} more macro-F1 than {low}"
 
 
-def _interval(compared: Comparison) -> str:
+def ends_text(compared: Comparison) -> str:
     """Return the 95 % interval of a difference, its ends turned round where the difference is below zero."""
     low, high = compared.interval.low, compared.interval.high
     if compared.difference < 0:

@@ -12,9 +12,9 @@ from benchmark.records.record import Trial
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.column import WHO, Values
 from benchmark.reporting.board.image_cases import scored_rows
-from benchmark.reporting.documents.markdown_cells import escaped, table
+from benchmark.reporting.documents.markdown_cells import text_table
 from benchmark.reporting.figures.labels import full_names, wrapped
-from benchmark.reporting.figures.style import LINE_STYLES, set_height, title
+from benchmark.reporting.figures.style import LINE_STYLES, explain, set_height, set_title, title
 
 STEM = "plot_budget"
 TITLE = "What tuning was worth: validation macro-F1 by trials"
@@ -83,8 +83,7 @@ def budget_lines(budgets: Sequence[Budget]) -> list[Values]:
     """Return a line for each row and number of trials, under :data:`COLUMNS`."""
     return [
         {
-            "comparison_group": each.row.block.comparison_group_name,
-            **{column: each.row.values.get(column) for column in ("backbone", "framework", "weights", "recipe")},
+            **each.row.who,
             "trials": k + 1,
             "expected_best_val_macro_f1": float(value),
             "seconds": (k + 1) * each.seconds,
@@ -104,8 +103,8 @@ def budget_markdown(budgets: Sequence[Budget], picture: str) -> list[str]:
     if not budgets:
         return []
     head, lines = _table(budgets)
-    cells = [[escaped(cell) for cell in line] for line in lines]
-    return [f"### {TITLE}", READING, table(head, cells, left=(head[0], head[-1])), f"![{TITLE}]({picture}.png)"]
+    cells = text_table(head, lines, left=(head[0], head[-1]))
+    return [f"### {TITLE}", READING, cells, f"![{TITLE}]({picture}.png)"]
 
 
 def budget_page(budgets: Sequence[Budget]) -> dict[str, Any] | None:
@@ -146,8 +145,6 @@ def draw_budget(made: Any, budgets: Sequence[Budget]) -> None:
     axes.set_ylabel("expected best macro-F1, validation")
     axes.grid(True)
     rows = [each.row for each in shown]
-    made.suptitle(title(rows), x=0.01, ha="left", fontsize=7.5)
+    set_title(made, title(rows))
     more = f"The best {len(shown)} of {len(budgets)} rows by macro-F1 on test images." if budgets[MOST_ROWS:] else ""
-    made.legend(
-        title=more or None, loc="outside lower left", alignment="left", title_fontsize=6, ncols=2 if shown[1:] else 1
-    )
+    explain(made, more or None, *axes.get_legend_handles_labels(), alignment="left", ncols=2 if shown[1:] else 1)

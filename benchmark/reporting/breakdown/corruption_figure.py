@@ -8,7 +8,7 @@ import numpy as np
 from benchmark.draws.corruptions import SEVERITIES
 from benchmark.reporting.breakdown.corruptions import Robustness
 from benchmark.reporting.figures.labels import wrapped
-from benchmark.reporting.figures.style import LINE_STYLES, lowest, panels, set_height, title
+from benchmark.reporting.figures.style import LINE_STYLES, explain, lowest, panels, set_height, set_title, title
 
 STEM = "plot_corruptions"
 MOST_ROWS = len(LINE_STYLES)  # the best first
@@ -34,15 +34,9 @@ def draw_corruptions(made: Any, found: Robustness) -> None:
         axes.set_xlabel("severity")
     rest = len(found.rows) - count
     made.supylabel("macro-F1", fontsize=7)
-    made.suptitle(title(found.rows), x=0.01, ha="left", fontsize=7.5)
+    set_title(made, title(found.rows))
     handles, texts = grid[0].get_legend_handles_labels()
     more = f"\nThe best {count} of {len(found.rows)} rows; all stand in corruptions.csv." if rest else ""
-    made.legend(
-        handles,
-        [wrapped(text, 26) for text in texts],
-        title=f"Severity 0: images as they are.{more}",
-        loc="outside lower left",
-        title_fontsize=6,
-        alignment="left",
-        ncols=2 if count > 1 else 1,
-    )
+    labels = [wrapped(text, 26) for text in texts]
+    told = f"Severity 0: images as they are.{more}"
+    explain(made, told, handles, labels, alignment="left", ncols=2 if count > 1 else 1)

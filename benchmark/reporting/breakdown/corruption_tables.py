@@ -6,8 +6,9 @@ import numpy as np
 
 from benchmark.draws.corruptions import MOST_CELLS, SEVERITIES
 from benchmark.evaluation.bootstrap import Estimate
+from benchmark.evaluation.intervals import in_brackets
 from benchmark.reporting.breakdown.corruptions import Robustness
-from benchmark.reporting.documents.markdown_cells import escaped, table
+from benchmark.reporting.documents.markdown_cells import escaped, text_table
 
 TITLE = "What spoilt images cost: macro-F1 by corruption"
 _READING = (
@@ -36,8 +37,7 @@ def robustness_markdown(found: Robustness | None, picture: str) -> list[str]:
     if found is None:
         return []
     head, lines = _table(found)
-    cells = [[escaped(cell) for cell in line] for line in lines]
-    parts = [f"### {TITLE}", escaped(reading(found)), table(head, cells, left=(head[0],))]
+    parts = [f"### {TITLE}", escaped(reading(found)), text_table(head, lines, left=(head[0],))]
     return parts + ([f"![{TITLE}]({picture}.png)"] if picture else [])
 
 
@@ -50,7 +50,7 @@ def robustness_page(found: Robustness | None) -> dict[str, Any] | None:
 
 
 def spoilt_images(found: Robustness | None) -> str:
-    """Return what spoilt images cost each row, or that none were tried."""
+    """Return in sentences what spoilt images cost each row of a comparison group, or that none were tried."""
     if found is None:
         return "No corruption of the images was tried."
     costs = []
@@ -96,8 +96,7 @@ def _table(found: Robustness) -> tuple[list[str], list[list[str]]]:
 
 
 def _cell(estimate: Estimate) -> str:
-    ends = estimate.interval()
-    return f"{estimate.value:.3f}" + ("" if ends is None else f" ({ends.low:.3f}-{ends.high:.3f})")
+    return f"{estimate.value:.3f}{in_brackets(estimate.interval())}"
 
 
 def _ratio(value: float) -> str:

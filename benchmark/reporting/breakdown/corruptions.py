@@ -10,6 +10,7 @@ import numpy.typing as npt
 from benchmark.draws.corruptions import CORRUPTIONS, SEVERITIES
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate
 from benchmark.evaluation.clusters import ClusteredImages
+from benchmark.evaluation.intervals import named_ends
 from benchmark.evaluation.metrics import decide
 from benchmark.evaluation.robustness.corruption_error import Beside, CorruptionScores, beside, corruption_scores
 from benchmark.records.corrupted import Corrupted
@@ -124,52 +125,45 @@ def robustness_lines(found: Robustness) -> list[Values]:
     """Return a line for each row, corruption and severity, and for the means over them, under :data:`COLUMNS`."""
     lines: list[Values] = []
     for row, scores, against in zip(found.rows, found.scores, found.beside, strict=True):
-        who = {column: row.values.get(column) for column in ("backbone", "framework", "weights", "recipe")}
-        who = {"comparison_group": row.block.comparison_group_name, **who}
+        beside_row = {"reference": found.names[found.reference]}
         for k, name in enumerate(found.corruptions):
+            who = {**row.who, "corruption": name}
             lines += [
-                {**who, "corruption": name, "severity": s + 1, "n_images": int(scores.images[k, s]),
+                {**who, "severity": s + 1, "n_images": int(scores.images[k, s]),
                  "macro_f1": float(scores.macro_f1[k, s]), "error": float(scores.errors[k, s])}
                 for s in range(SEVERITIES)
             ]  # fmt: skip
             lines.append(
                 {
                     **who,
-                    "corruption": name,
                     "severity": ALL,
                     "n_images": int(scores.images[k].sum()),
-                    **_ends("macro_f1", scores.macro_f1_estimates[k]),
-                    **_ends("error", scores.error_estimates[k]),
-                    "reference": found.names[found.reference],
+                    **_with_ends("macro_f1", scores.macro_f1_estimates[k]),
+                    **_with_ends("error", scores.error_estimates[k]),
+                    **beside_row,
                     "corruption_error": float(against.errors[k]),
                     "relative_corruption_error": float(against.relative[k]),
                 }
             )
         lines.append(
             {
-                **who,
+                **row.who,
                 "corruption": ALL,
                 "severity": ALL,
                 "n_images": int(scores.images.sum()),
-                **_ends("macro_f1", scores.mean_macro_f1),
-                **_ends("error", scores.mean_error),
-                "reference": found.names[found.reference],
+                **_with_ends("macro_f1", scores.mean_macro_f1),
+                **_with_ends("error", scores.mean_error),
+                **beside_row,
                 "corruption_error": against.mean,
-                "corruption_error_low": None if against.interval is None else against.interval.low,
-                "corruption_error_high": None if against.interval is None else against.interval.high,
+                **named_ends("corruption_error", against.interval),
                 "relative_corruption_error": against.relative_mean,
             }
         )
     return lines
 
 
-def _ends(name: str, estimate: Estimate) -> Values:
-    ends = estimate.interval()
-    return {
-        name: estimate.value,
-        f"{name}_low": None if ends is None else ends.low,
-        f"{name}_high": None if ends is None else ends.high,
-    }
+def _with_ends(name: str, estimate: Estimate) -> Values:
+    return {name: estimate.value, **named_ends(name, estimate.interval())}
 
 
 def _corruptions(row: BoardRow) -> tuple[str, ...]:
@@ -202,12 +196,12 @@ def _decisions(
             continue
         runs = sorted(training, key=lambda run: run.record.data.split_hash)
         tests = [run.predictions.part("test") for run in runs if run.predictions is not None]
-        chances = images.aligned(tests) if len(tests) == images.n_folds else None
+        probabilities = images.aligned(tests) if len(tests) == images.n_folds else None
         decided = [_in_order(run.corrupted) for run in runs if run.corrupted is not None]
-        if chances is None or not np.array_equal(np.concatenate([ids for ids, _ in decided]), images.image_ids):
+        if probabilities is None or not np.array_equal(np.concatenate([ids for ids, _ in decided]), images.image_ids):
             return None
         spoilt.append(np.concatenate([each for _, each in decided], axis=-1))
-        clean.append(decide(chances))
+        clean.append(decide(probabilities))
     return np.stack(spoilt), np.stack(clean)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmark.reporting.breakdown.cross_matrix import Cell, CrossMatrix
 from benchmark.reporting.figures.labels import wrapped
-from benchmark.reporting.figures.style import GREY, set_height
+from benchmark.reporting.figures.style import GREY, explain, set_height
 
 STEM = "plot_cross_matrix"
 _MOST = 8  # panels; a page has no room for more
@@ -24,13 +24,7 @@ def draw_cross_matrices(made: Any, matrices: Sequence[CrossMatrix]) -> None:
     for axes, matrix in zip(grid.flat, drawn, strict=False):
         _panel(axes, matrix)
     rest = f" {len(matrices) - _MOST} more networks are in the tables." if len(matrices) > _MOST else ""
-    made.legend(
-        [],
-        [],
-        title=f"macro-F1; below it the difference to home\n(on the classes that both sets have).{rest}",
-        loc="outside lower left",
-        title_fontsize=6,
-    )
+    explain(made, f"macro-F1; below it the difference to home\n(on the classes that both sets have).{rest}")
 
 
 def _panel(axes: Any, matrix: CrossMatrix) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate
 from benchmark.evaluation.clusters import ClusteredImages, confusion_by_cluster
-from benchmark.evaluation.intervals import Interval
+from benchmark.evaluation.intervals import Interval, named_ends
 from benchmark.hashing import hash_json
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.column import WHO, Values
@@ -153,10 +153,7 @@ def cross_lines(matrices: Sequence[CrossMatrix]) -> list[Values]:
             values |= {"trained_on": matrix.sets[trained], "tested_on": matrix.sets[tested], "home": cell.at_home}
             values |= {"left_out": cell.left_out, "classes": " ".join(cell.classes), "macro_f1": cell.macro_f1}
             values |= {"home_macro_f1": cell.home_macro_f1, "loss": cell.loss, "reason": cell.reason}
-            for name, interval in (("macro_f1", cell.interval), ("loss", cell.loss_interval)):
-                ends = (None, None) if interval is None else (interval.low, interval.high)
-                values |= {f"{name}_low": ends[0], f"{name}_high": ends[1]}
-            lines.append(values)
+            lines.append(values | named_ends("macro_f1", cell.interval) | named_ends("loss", cell.loss_interval))
     return lines
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from benchmark.evaluation.bootstrap import Bootstrap
 from benchmark.evaluation.clusters import ClusteredImages
+from benchmark.evaluation.intervals import named_ends
 from benchmark.evaluation.metrics import decide
 from benchmark.evaluation.predictions import Readings
 from benchmark.evaluation.strata import Stratified, Stratum, stratify
@@ -128,8 +129,8 @@ class _Read:
         readings = Readings.of(folds, images)
         if readings is None or not readings.trainings:
             return None
-        said = np.stack([decide(each) for each in readings.probabilities])
-        healthy = None if negative is None else np.asarray((said == negative).mean(axis=0))
+        predicted = np.stack([decide(each) for each in readings.probabilities])
+        healthy = None if negative is None else np.asarray((predicted == negative).mean(axis=0))
         return cls(images, readings.right(images), healthy)
 
     def chosen(self, mine: npt.NDArray[np.bool_]) -> "_Read":
@@ -177,37 +178,24 @@ def strata_of(rows: Sequence[BoardRow], facts: Facts) -> Strata | None:
 
 def strata_lines(strata: Strata) -> list[Values]:
     """Return a line for each row, facet and stratum, under :data:`COLUMNS`."""
-    lines = []
-    for facet in strata.facets:
-        for row, stratified in zip(strata.rows, facet.rows, strict=True):
-            for name, stratum in zip(facet.names, stratified.strata, strict=True):
-                who = {column: row.values.get(column) for column in ("backbone", "framework", "weights", "recipe")}
-                lines.append(
-                    {
-                        "comparison_group": row.block.comparison_group_name,
-                        **who,
-                        "facet": facet.title,
-                        "stratum": name,
-                        **_values(stratum),
-                        "p": stratified.p,
-                    }
-                )
-    return lines
+    return [
+        {**row.who, "facet": facet.title, "stratum": name, **_values(stratum), "p": stratified.p}
+        for facet in strata.facets
+        for row, stratified in zip(strata.rows, facet.rows, strict=True)
+        for name, stratum in zip(facet.names, stratified.strata, strict=True)
+    ]
 
 
 def _values(stratum: Stratum) -> Values:
-    recall, missed = stratum.interval, stratum.missed_interval
     return {
         "n_images": stratum.images,
         "n_patients": stratum.clusters,
         "recall": stratum.recall,
-        "recall_low": None if recall is None else recall.low,
-        "recall_high": None if recall is None else recall.high,
+        **named_ends("recall", stratum.interval),
         "expected": stratum.expected,
         "difference": stratum.recall - stratum.expected,
         "missed": stratum.missed,
-        "missed_low": None if missed is None else missed.low,
-        "missed_high": None if missed is None else missed.high,
+        **named_ends("missed", stratum.missed_interval),
     }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from benchmark.evaluation.intervals import Interval
 from benchmark.reporting.breakdown.strata import Strata
 from benchmark.reporting.figures.labels import wrapped
-from benchmark.reporting.figures.style import GREY, set_height, title
+from benchmark.reporting.figures.style import GREY, explain, set_height, set_title, title
 
 STEM = "plot_strata"
 MOST_ROWS = 4  # of the comparison group, the best first
@@ -39,16 +39,11 @@ def draw_strata(made: Any, strata: Strata) -> None:
         axes.set_title(facet.title, loc="left", fontsize=6.5)
         axes.grid(axis="x")
     grid[-1].set_xlabel("recall (share of images read as their class)")
-    made.suptitle(title(strata.rows), x=0.01, ha="left", fontsize=7.5)
+    set_title(made, title(strata.rows))
     handles, texts = grid[0].get_legend_handles_labels()
     more = f"; {len(strata.rows) - count} more rows in strata.csv" if len(strata.rows) > count else ""
-    made.legend(
-        handles,
-        [wrapped(text, 40) for text in texts],
-        title=f"Bars: 95 % intervals. Grey ticks: expected from the classes{more}.",
-        loc="outside lower left",
-        title_fontsize=6,
-    )
+    told = f"Bars: 95 % intervals. Grey ticks: expected from the classes{more}."
+    explain(made, told, handles, [wrapped(text, 40) for text in texts])
 
 
 def _in_lines(name: str) -> str:

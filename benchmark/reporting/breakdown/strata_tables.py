@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from benchmark.evaluation.intervals import in_brackets
 from benchmark.evaluation.strata import Stratum
 from benchmark.reporting.breakdown.strata import ByPatient, Facet, Strata
 from benchmark.reporting.breakdown.strata_figure import MOST_ROWS
-from benchmark.reporting.documents.markdown_cells import escaped, table
+from benchmark.reporting.documents.markdown_cells import text_table
 
 TITLE = "What is read worse: recall by stratum"
 READING = (
@@ -26,10 +27,10 @@ def strata_markdown(strata: Strata | None, picture: str) -> list[str]:
     if strata is None:
         return []
     parts = [f"### {TITLE}", READING]
-    parts += [table(*_escaped(_table(strata, facet)), left=(facet.title,)) for facet in strata.facets]
+    parts += [text_table(*_table(strata, facet), left=(facet.title,)) for facet in strata.facets]
     parts += [f"![{TITLE}]({picture}.png)"] if picture else []
     if strata.patients:
-        parts += ["#### By patient", table(*_escaped(_patients(strata)), left=("row", "worst read"))]
+        parts += ["#### By patient", text_table(*_patients(strata), left=("row", "worst read"))]
     return parts
 
 
@@ -61,12 +62,9 @@ def _table(strata: Strata, facet: Facet) -> tuple[list[str], list[list[str]]]:
 
 
 def _cell(stratum: Stratum) -> str:
-    ends = stratum.interval
-    interval = "" if ends is None else f" ({ends.low:.3f}-{ends.high:.3f})"
-    text = f"{stratum.recall:.3f}{interval}, expected {stratum.expected:.3f}"
+    text = f"{stratum.recall:.3f}{in_brackets(stratum.interval)}, expected {stratum.expected:.3f}"
     if stratum.missed is not None and stratum.missed_interval is not None:
-        ends = stratum.missed_interval
-        text += f"; missed {stratum.missed:.3f} ({ends.low:.3f}-{ends.high:.3f})"
+        text += f"; missed {stratum.missed:.3f}{in_brackets(stratum.missed_interval)}"
     return text
 
 
@@ -82,8 +80,3 @@ def _patient_cells(read: ByPatient) -> list[str]:
 
 def _p(value: float) -> str:
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
-
-
-def _escaped(made: tuple[list[str], list[list[str]]]) -> tuple[list[str], list[list[str]]]:
-    head, lines = made
-    return head, [[escaped(cell) for cell in line] for line in lines]

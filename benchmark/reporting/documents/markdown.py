@@ -7,9 +7,9 @@ from statistics import fmean
 from benchmark.evaluation.decisions.net_benefit import THRESHOLDS, of_all
 from benchmark.records.outcomes import Outcome
 from benchmark.reporting.board.audit_summary import HEAD, audit_block
-from benchmark.reporting.board.board import Board, BoardRow
+from benchmark.reporting.board.board import NAMED_BY, Board, BoardRow
 from benchmark.reporting.board.cam_scores import CAM_STEM, RANDOMIZED
-from benchmark.reporting.board.column import Section
+from benchmark.reporting.board.column import Column, Section
 from benchmark.reporting.board.columns import all_columns, in_section, named
 from benchmark.reporting.board.drawn_rows import MOST_DRAWN
 from benchmark.reporting.board.folds import fold_scores, split_label
@@ -35,8 +35,8 @@ from benchmark.reporting.breakdown.budget import budget_markdown
 from benchmark.reporting.breakdown.corruption_tables import robustness_markdown
 from benchmark.reporting.breakdown.cross_tables import cross_markdown
 from benchmark.reporting.breakdown.strata_tables import strata_markdown
-from benchmark.reporting.documents.markdown_cells import WHO, bullets, cell, escaped, table, who
-from benchmark.reporting.documents.published import LEVELS, PUBLISHED_NOTE, published_results
+from benchmark.reporting.documents.markdown_cells import bullets, cell, escaped, table, text_table, who
+from benchmark.reporting.documents.published import PUBLISHED_NOTE, published_table
 from benchmark.reporting.summary.answers import answers
 from benchmark.reporting.summary.cam_tables import Cell, cam_tables, coarse_notes
 from benchmark.reporting.summary.doubts import doubts
@@ -169,8 +169,7 @@ def _audited(rows: Sequence[BoardRow]) -> list[str]:
     block = audit_block(rows)
     if block is None:
         return []
-    lines = [[escaped(cell) for cell in line] for line in block.lines]
-    return ["### Audit of the images", table(HEAD, lines), bullets(block.notes)]
+    return ["### Audit of the images", text_table(HEAD, block.lines), bullets(block.notes)]
 
 
 def _scores(rows: Sequence[BoardRow], board: Board, marked: Mapping[int, Sequence[int]]) -> str:
@@ -180,7 +179,7 @@ def _scores(rows: Sequence[BoardRow], board: Board, marked: Mapping[int, Sequenc
         marked: the numbers of each row's notes, by its identity.
     """
     columns = in_section("scores")
-    head = ["rank", *WHO, "runs", *(column.title for column in columns)]
+    head = ["rank", *NAMED_BY, "runs", *(column.title for column in columns)]
     noted = any(marked[id(row)] for row in rows)
     lines = [
         [_ranked(row, board), *who(row), str(row.values["n_runs"])]
@@ -194,8 +193,8 @@ def _scores(rows: Sequence[BoardRow], board: Board, marked: Mapping[int, Sequenc
 def _ranked(row: BoardRow, board: Board) -> str:
     """Return a row's rank and what it says, such as ``1-3, tied for best``; empty where it has none."""
     ranks = rank_text(row)
-    said = standing(row, board.statistics[row.block.name]) if ranks else ""
-    return f"{ranks}, {said}" if said else ranks
+    meaning = standing(row, board.statistics[row.block.name]) if ranks else ""
+    return f"{ranks}, {meaning}" if meaning else ranks
 
 
 def _by_fold(rows: Sequence[BoardRow]) -> list[str]:
@@ -210,7 +209,7 @@ def _by_fold(rows: Sequence[BoardRow]) -> list[str]:
         spread = f" ± {row.spread['macro_f1_fold']:.3f}" if "macro_f1_fold" in row.spread else ""
         mean = f"{fmean(by_number.values()):.3f}{spread}" if by_number else ""
         lines.append([*who(row), *(f"{by_number[n]:.3f}" if n in by_number else "" for n in numbers), mean])
-    return ["### By fold", table([*WHO, *(f"fold {number}" for number in numbers), "mean ± sd"], lines)]
+    return ["### By fold", table([*NAMED_BY, *(f"fold {number}" for number in numbers), "mean ± sd"], lines)]
 
 
 def _chosen(rows: Sequence[BoardRow], board: Board) -> str:
@@ -238,37 +237,22 @@ def _same_networks(rows: Sequence[BoardRow]) -> list[str]:
 
 def _published(rows: Sequence[BoardRow]) -> list[str]:
     """Return what is published on the same data, in italics for want of grey."""
-    data = rows[0].first.record.data
-    results = published_results(data)
-    if not results:
+    head, lines = published_table(rows[0].first.record.data)
+    if not lines:
         return []
-    counts = [column for column in in_section("errors", data) if any(column.name in each.values for each in results)]
-    head = ["work", "source", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
-    lines = []
-    for each in results:
-        texts = [
-            each.work,
-            each.source,
-            each.model,
-            "pretrained" if each.pretrained else "none",
-            each.protocol,
-            LEVELS[each.level],
-        ]
-        texts += ["" if score is None else f"{score:.4g}" for score in (each.accuracy, each.macro_f1)]
-        texts += [column.text(each.values.get(column.name)) for column in counts]
-        lines.append([*(f"*{escaped(text)}*" if text else "" for text in texts), escaped(each.caveat)])
-    printed = table([*head, *(column.title for column in counts), "note"], lines)
-    return ["### Published results", PUBLISHED_NOTE, printed]
+    cells = [
+        [*(f"*{escaped(text)}*" if text else "" for text in texts), escaped(result.caveat)] for result, texts in lines
+    ]
+    return ["### Published results", PUBLISHED_NOTE, table(head, cells)]
 
 
 def _dependence(rows: Sequence[BoardRow]) -> list[str]:
     """Return how wide the interval of macro-F1 may be where patients are unknown; nothing where they are known."""
-    columns = [column for column in in_section("dependence") if any(column.name in row.values for row in rows)]
+    columns = _known_columns(rows, "dependence")
     if not columns:
         return []
-    lines = [[*who(row), *(cell(row, column) for column in (*named("macro_f1"), *columns))] for row in rows]
-    titles = [column.title for column in (*named("macro_f1"), *columns)]
-    return ["### If more images depend on each other", DEPENDENCE_READING, table([*WHO, *titles], lines)]
+    tables = _columns(rows, [*named("macro_f1"), *columns])
+    return ["### If more images depend on each other", DEPENDENCE_READING, tables]
 
 
 def _selective(rows: Sequence[BoardRow]) -> list[str]:
@@ -286,10 +270,19 @@ def _net_benefit(rows: Sequence[BoardRow]) -> list[str]:
 
 
 def _section(rows: Sequence[BoardRow], section: Section) -> str:
+    """Return the columns of a section that a row has, as a table."""
+    return _columns(rows, _known_columns(rows, section))
+
+
+def _known_columns(rows: Sequence[BoardRow], section: Section) -> list[Column]:
     """Return the columns of a section that a row has."""
-    columns = [column for column in in_section(section) if any(column.name in row.values for row in rows)]
+    return [column for column in in_section(section) if any(column.name in row.values for row in rows)]
+
+
+def _columns(rows: Sequence[BoardRow], columns: Sequence[Column]) -> str:
+    """Return a table of columns, a line for each row."""
     lines = [[*who(row), *(cell(row, column) for column in columns)] for row in rows]
-    return table([*WHO, *(column.title for column in columns)], lines)
+    return table([*NAMED_BY, *(column.title for column in columns)], lines)
 
 
 def _false_negatives(rows: Sequence[BoardRow], section: Section) -> str:
@@ -306,7 +299,7 @@ def _false_negatives(rows: Sequence[BoardRow], section: Section) -> str:
             for column, remark in zip(columns, remarks, strict=True)
         ]
         lines.append([*who(row), *cells])
-    return table([*WHO, *titles], lines)
+    return table([*NAMED_BY, *titles], lines)
 
 
 def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[str]:
@@ -328,8 +321,7 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
         parts.append("The heat maps have no scores: no lesion is known on the images that are explained.")
     outside = outside_head(rows)
     if outside is not None:
-        lines = [[escaped(cell) for cell in line] for line in outside.lines]
-        parts += [escaped(outside.sentence), table(outside.head, lines)]
+        parts += [escaped(outside.sentence), text_table(outside.head, outside.lines)]
     if pictures:
         links = ", ".join(f"[{escaped(stem.removeprefix(CAM_STEM).strip('_'))}]({stem}.png)" for stem in pictures)
         whose = "each row" if len(rows) <= MOST_DRAWN else f"the best {MOST_DRAWN} rows, as far as they have maps"
@@ -352,7 +344,7 @@ def _cam_cell(cell: Cell, reference: bool) -> str:
 def _speeds(rows: Sequence[BoardRow]) -> list[str]:
     conditions = list(dict.fromkeys(row.values["speed_block"] for row in rows if "speed_block" in row.values))
     marks = {name: f" ({chr(ord('a') + i % 26)})" for i, name in enumerate(conditions)}
-    columns = [column for column in in_section("speed") if any(column.name in row.values for row in rows)]
+    columns = _known_columns(rows, "speed")
     lines = []
     for row in rows:
         mark = marks.get(row.values.get("speed_block", ""), "") if len(marks) > 1 else ""
@@ -361,7 +353,7 @@ def _speeds(rows: Sequence[BoardRow]) -> list[str]:
     taken = "; ".join(escaped(name) + (marks[name] if len(marks) > 1 else "") for name in conditions)
     only = " Only speeds with the same letter can be compared." if len(marks) > 1 else ""
     return [
-        table([*WHO, *(column.title for column in columns)], lines),
+        table([*NAMED_BY, *(column.title for column in columns)], lines),
         *([f"Measured on: {taken}.{only}"] if conditions else []),
     ]
 
@@ -379,7 +371,7 @@ def _failures(rows: Sequence[BoardRow]) -> str:
         ]
         for row, result in failed
     ]
-    return table([*WHO, "seed", "status", "reason", "what to do", "last lines of the log"], lines)
+    return table([*NAMED_BY, "seed", "status", "reason", "what to do", "last lines of the log"], lines)
 
 
 _LOG_LINES = 5

@@ -3,14 +3,13 @@
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-from benchmark.reporting.board.board import BoardRow
+from benchmark.reporting.board.board import NAMED_BY, BoardRow
 from benchmark.reporting.board.column import Column, Kind
 from benchmark.reporting.board.columns import COLUMNS
 from benchmark.text import plain
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # an underscore within a word is plain
 HIGHER, LOWER = "higher macro-F1", "lower macro-F1"  # of two rows
-WHO = ("backbone", "framework", "weights", "recipe")
 _LEFT = {
     *(column.name for column in COLUMNS if column.kind is Kind.TEXT),
     *(
@@ -44,8 +43,8 @@ def bullets(texts: Iterable[str]) -> str:
 
 
 def who(row: BoardRow) -> list[str]:
-    """Return the cells that say which row it is, under :data:`WHO`."""
-    return [escaped(row.values.get(name, "")) for name in WHO]
+    """Return the cells that say which row it is, under :data:`NAMED_BY`."""
+    return [escaped(row.values.get(name, "")) for name in NAMED_BY]
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]], left: Collection[str] = _LEFT) -> str:
@@ -58,6 +57,11 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]], left: Collection[
     """
     rule = [":--" if name in left else "--:" for name in head]
     return "\n".join(f"| {' | '.join(line)} |" for line in ([escaped(name) for name in head], rule, *lines))
+
+
+def text_table(head: Sequence[str], lines: Sequence[Sequence[str]], left: Collection[str] = _LEFT) -> str:
+    """Return a table as :func:`table` does of cells that are plain text: they are escaped here."""
+    return table(head, [[escaped(text) for text in line] for line in lines], left)
 
 
 def cell(row: BoardRow, column: Column) -> str:

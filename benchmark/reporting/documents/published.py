@@ -15,6 +15,7 @@ from statistics import fmean
 
 from benchmark.records.record import DataFacts
 from benchmark.reporting.board.column import Values
+from benchmark.reporting.board.columns import in_section
 
 NOTEBOOK = "seed notebook"
 _PUBLISHED = Path(__file__).with_name("published.csv")
@@ -40,7 +41,6 @@ class Published:
             ``unknown``.
         pretrained: whether training began with pretrained weights.
         accuracy, macro_f1: 0-1.
-        recalls: recall by class, 0-1.
         false_negatives, missed: images by class, of both kinds (see README).
         caveat: what a reader must know of it, else empty.
     """
@@ -53,7 +53,6 @@ class Published:
     pretrained: bool
     accuracy: float | None
     macro_f1: float | None
-    recalls: Mapping[str, float]
     false_negatives: Mapping[str, int]
     missed: Mapping[str, int]
     caveat: str
@@ -103,6 +102,22 @@ def published_results(data: DataFacts) -> tuple[Published, ...]:
     return tuple(sorted(results, key=lambda result: (-(result.accuracy or 0.0), result.work, result.model)))
 
 
+def published_table(data: DataFacts) -> tuple[list[str], list[tuple[Published, list[str]]]]:
+    """Return the headings of a table of what is published, that of remarks last, and for each result its cells, but
+    for its remark; no line where nothing is known.
+    """
+    results = published_results(data)
+    counts = [column for column in in_section("errors", data) if any(column.name in each.values for each in results)]
+    head = ["work", "source", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
+    lines = []
+    for each in results:
+        weights = "pretrained" if each.pretrained else "none"
+        cells = [each.work, each.source, each.model, weights, each.protocol, LEVELS[each.level]]
+        cells += ["" if score is None else f"{score:.4g}" for score in (each.accuracy, each.macro_f1)]
+        lines.append((each, [*cells, *(column.text(each.values.get(column.name)) for column in counts)]))
+    return [*head, *(column.title for column in counts), "note"], lines
+
+
 @cache
 def _published() -> dict[str, list[Published]]:
     """Return the rows of ``published.csv`` by data set."""
@@ -118,7 +133,6 @@ def _published() -> dict[str, list[Published]]:
                 pretrained=line["pretrained"] == "yes",
                 accuracy=_number(line["accuracy"]),
                 macro_f1=_number(line["macro_f1"]),
-                recalls=_by_class(line, "recall_"),
                 false_negatives={},
                 missed={},
                 caveat=line["caveat"],
@@ -142,7 +156,6 @@ def _notebook() -> list[Published]:
                 pretrained=line["backbone"] != "baseline_cnn",
                 accuracy=_number(line["accuracy"]),
                 macro_f1=fmean(f1.values()) if f1 else None,
-                recalls={},
                 false_negatives={name: int(count) for name, count in _by_class(line, "fn_").items()},
                 missed={name: int(count) for name, count in _by_class(line, "missed_").items()},
                 caveat=line["note"],

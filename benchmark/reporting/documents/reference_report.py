@@ -19,7 +19,7 @@ from benchmark.reporting.board.column import count
 from benchmark.reporting.board.columns import columns_of
 from benchmark.reporting.board.phrases import DISCLAIMER
 from benchmark.reporting.board.rows import Result
-from benchmark.reporting.documents.markdown_cells import bullets, escaped, table
+from benchmark.reporting.documents.markdown_cells import bullets, escaped, text_table
 
 Bools = npt.NDArray[np.bool_]
 Verdict = tuple[str, str]  # in a word, and with its figures
@@ -177,7 +177,7 @@ def _figures(experiments: Experiments, suite_runs: SuiteRuns) -> str:
             cells = [_text(each.mean(measure), measure) for measure in measures]
             lines.append(["", how if each.scored else f"{how}: {each.results[0].status}", *cells])
     head = ["experiment", "whose", *(columns[measure].title for measure in measures)]
-    return table(head, [[escaped(cell) for cell in line] for line in lines], left=head[:2])
+    return text_table(head, lines, left=head[:2])
 
 
 def _once(entries: Sequence[Repeated]) -> list[tuple[str, Repeated]]:
@@ -264,8 +264,8 @@ def _verdict(conclusion: Conclusion, suite_runs: SuiteRuns, how: str) -> Verdict
     by_cluster = _by_cluster(first, second, conclusion.measure)
     if by_cluster is None or other is None:
         return "open", "open, as the two were not tested on the same images"
-    _, p = mcnemar_clustered(by_cluster)
     better = float(by_cluster.sum())
+    p = mcnemar_clustered(np.array([better]), np.array([(by_cluster**2).sum()]), len(by_cluster))[0]
     word = "not told from chance" if p >= ALPHA or not better else "holds" if better > 0 else "is reversed"
     outcome = "can't be told from chance" if word == "not told from chance" else word
     return (

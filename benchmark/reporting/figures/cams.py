@@ -112,11 +112,11 @@ def draw_cams(made: Any, cases: Cases, row: BoardRow, thumbnails: Mapping[str, b
             i = group[place]
             _case(axes, left, top, maps[cases.image_ids[i]], thumbnails.get(cases.image_ids[i]))
             predicted = cases.predicted[number, i]
-            said = shortened(cases.classes[predicted], _LONGEST)
+            answer = shortened(cases.classes[predicted], _LONGEST)
             axes.text(
                 left,
                 top - 0.06,
-                f"says {said} ({cases.probabilities[number, i, predicted]:.2f})",
+                f"says {answer} ({cases.probabilities[number, i, predicted]:.2f})",
                 va="bottom",
                 fontsize=6,
                 color=RIGHT_COLOUR if column < EACH else WRONG_COLOUR,

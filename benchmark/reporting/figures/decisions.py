@@ -13,7 +13,7 @@ from benchmark.records.record import Predictions
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.folds import trainings
 from benchmark.reporting.figures.labels import full_names, wrapped
-from benchmark.reporting.figures.style import GREY, LINE_STYLES, set_height, title
+from benchmark.reporting.figures.style import GREY, LINE_STYLES, explain, set_height, set_title, title
 
 COVERAGES = np.linspace(0.02, 1, 99)
 CHANCES = np.linspace(0.01, 0.5, 99)  # from which one acts
@@ -106,7 +106,7 @@ def _axes(made: Any, rows: Sequence[BoardRow]) -> Any:
     set_height(made, 66 + 7 * -(-min(MOST_ROWS, len(rows)) // 2))
     axes = made.subplots()
     axes.grid(True)
-    made.suptitle(title(rows), x=0.01, ha="left", fontsize=7.5)
+    set_title(made, title(rows))
     return axes
 
 
@@ -127,7 +127,6 @@ def _legend(made: Any, axes: Any, rows: Sequence[BoardRow], column: str) -> None
         texts.append(wrapped(names[id(best[each])], 24) + ("" if score is None else f": {score:.3f}"))
     what = {"aurc": "AURC (lower is better)", "net_benefit_10": "net benefit of acting from 10 % on"}[column]
     more = f" The best {len(best)} of {len(rows)} rows by macro-F1." if len(rows) > len(best) else ""
-    made.legend(
-        handles, texts, title=f"Behind each name: {what}.{more}", loc="outside lower left", alignment="left",
-        title_fontsize=6, ncols=2 if len(best) > 1 else 1,
-    )  # fmt: skip
+    explain(
+        made, f"Behind each name: {what}.{more}", handles, texts, alignment="left", ncols=2 if len(best) > 1 else 1
+    )

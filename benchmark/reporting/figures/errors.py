@@ -9,7 +9,7 @@ import numpy as np
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.column import count, number
 from benchmark.reporting.figures.labels import full_names, panel_names, shortened, wrapped
-from benchmark.reporting.figures.style import GREY, columns_for, lowest, panels, set_height, title
+from benchmark.reporting.figures.style import GREY, columns_for, explain, lowest, panels, set_height, set_title, title
 
 FN_COLOUR, MISSED_COLOUR = "#9EC4DE", "#B84E00"
 MAX_PANELS = 8  # more don't fit a page: then the classes are lines of one table
@@ -71,7 +71,7 @@ def draw_false_negatives(made: Any, rows: Sequence[BoardRow]) -> None:
         axes.set_visible(False)
     for axes in grid[-1]:
         axes.set_xlabel("% of its images")
-    made.suptitle(title(rows), x=0.01, ha="left", fontsize=7.5)
+    set_title(made, title(rows))
     entries = [Patch(color=FN_COLOUR, label="false negatives: not predicted as the class")]
     if data.negative_class is not None:
         entries.append(
@@ -111,15 +111,9 @@ def _draw_table(made: Any, rows: Sequence[BoardRow]) -> None:
     axes.set_ylim(ends[-1], 0)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    made.suptitle(title(rows), x=0.01, ha="left", fontsize=7.5)
+    set_title(made, title(rows))
     also = "" if data.negative_class is None else f" In brackets those predicted as {data.negative_class}."
-    made.legend(
-        [],
-        [],
-        title=f"Test images that are not predicted as their class;\nshade: their share.{also}",
-        loc="outside lower left",
-        title_fontsize=6,
-    )
+    explain(made, f"Test images that are not predicted as their class;\nshade: their share.{also}")
 
 
 def needs_white(ground: Sequence[float]) -> bool:
@@ -191,15 +185,9 @@ def draw_confusion_matrices(made: Any, rows: Sequence[BoardRow]) -> None:
     summed = ", runs of a row summed" if runs > 1 else ""
     framed = "" if negative is None else "; framed: missed tumours"
     rest = f"\n{left_out} more rows are on the page." if left_out else ""
-    made.suptitle(title(rows), x=0.01, ha="left", fontsize=7.5)
+    set_title(made, title(rows))
     for axes in grid[::columns]:
         axes.set_ylabel("true class")
     for axes in lowest(grid, columns):
         axes.set_xlabel("predicted class")
-    made.legend(
-        [],
-        [],
-        title=f"Test images{summed}.\nShade: share of the true class{framed}.{rest}",
-        loc="outside lower left",
-        title_fontsize=6,
-    )
+    explain(made, f"Test images{summed}.\nShade: share of the true class{framed}.{rest}")

@@ -7,7 +7,15 @@ from typing import Any
 
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.figures.labels import panel_names
-from benchmark.reporting.figures.style import columns_for, lowest, panels, plain_log_ticks, set_height, title
+from benchmark.reporting.figures.style import (
+    columns_for,
+    lowest,
+    panels,
+    plain_log_ticks,
+    set_height,
+    set_title,
+    title,
+)
 
 TRAIN_COLOUR, VALIDATION_COLOUR, OTHERS_COLOUR = "#E08214", "#0072B2", "#D9D9D9"
 
@@ -23,15 +31,8 @@ def draw_macro_f1(made: Any, rows: Sequence[BoardRow]) -> None:
         axes.plot(*_joined(_curves(row, "val_macro_f1")), color=VALIDATION_COLOUR, zorder=2)
         _mark_best(axes, row, "val_macro_f1")
     made.supylabel("macro-F1 on validation images", fontsize=7)
-    made.legend(
-        handles=[
-            Line2D([], [], color=VALIDATION_COLOUR, label="this row"),
-            Line2D([], [], color=OTHERS_COLOUR, label="the others"),
-            Line2D([], [], color=VALIDATION_COLOUR, marker="o", markersize=3, ls="", label="weights kept"),
-        ],
-        loc="outside lower center",
-        ncols=3,
-    )
+    own = Line2D([], [], color=VALIDATION_COLOUR, label="this row")
+    _legend(made, own, Line2D([], [], color=OTHERS_COLOUR, label="the others"))
 
 
 def draw_losses(made: Any, rows: Sequence[BoardRow]) -> None:
@@ -55,15 +56,16 @@ def draw_losses(made: Any, rows: Sequence[BoardRow]) -> None:
                 axes.text(0.98, 0.96, text, transform=axes.transAxes, fontsize=5.5, ha="right", va="top")
         plain_log_ticks(axes.yaxis, losses, subs=(1,) if max(losses) > 100 * min(losses) else (1, 2, 5))
     made.supylabel("cross-entropy (nats, log scale)", fontsize=7)
-    made.legend(
-        handles=[
-            Line2D([], [], color=TRAIN_COLOUR, linestyle=(0, (3, 1.2)), label="training"),
-            Line2D([], [], color=VALIDATION_COLOUR, label="validation"),
-            Line2D([], [], color=VALIDATION_COLOUR, marker="o", markersize=3, ls="", label="weights kept"),
-        ],
-        loc="outside lower center",
-        ncols=3,
-    )
+    training = Line2D([], [], color=TRAIN_COLOUR, linestyle=(0, (3, 1.2)), label="training")
+    _legend(made, training, Line2D([], [], color=VALIDATION_COLOUR, label="validation"))
+
+
+def _legend(made: Any, *lines: Any) -> None:
+    """Name the lines, and the mark of the epoch whose weights were kept."""
+    from matplotlib.lines import Line2D
+
+    kept = Line2D([], [], color=VALIDATION_COLOUR, marker="o", markersize=3, ls="", label="weights kept")
+    made.legend(handles=[*lines, kept], loc="outside lower center", ncols=3)
 
 
 def _common_top(largest: Sequence[float]) -> float:
@@ -95,7 +97,7 @@ def _panels(made: Any, rows: Sequence[BoardRow]) -> tuple[list[Any], list[BoardR
         axes.grid(True)
     for axes in lowest(grid, columns):
         axes.set_xlabel("epoch")
-    made.suptitle(title(rows), x=0.01, ha="left", fontsize=7.5)
+    set_title(made, title(rows))
     return grid, ordered
 
 

@@ -25,15 +25,16 @@ _LEFT_MM, _HEIGHT_MM = 22.0, 236.0  # for the names of classes; of all lines, at
 _MANY, _LONGEST = 12, 32  # of so many classes a name is so long at most: it is whole in the tables
 _LETTERS, _LINE_MM = 20, 2.5  # characters of a line of a name, and its height
 MASK_COLOUR = "#FFB000"
+_PER_CLASS = 6  # images, at least
 
 
-def write_montage(data: DataSet, out: Path, per_class: int = 6) -> list[Path]:
+def write_montage(data: DataSet, out: Path) -> list[Path]:
     """Write a montage of a data set into ``out`` as PNG and SVG; return their paths.
 
     A leaderboard that is written to the same folder afterwards shows it.
     """
     with figure() as made:
-        draw_montage(made, data, per_class)
+        draw_montage(made, data)
         return save(made, out, montage_name(data.name, data.fingerprint))
 
 
@@ -73,7 +74,7 @@ def _encoded_again(folder: Path, name: str) -> bytes | None:
         return None
 
 
-def draw_montage(made: Any, data: DataSet, per_class: int = 6) -> None:
+def draw_montage(made: Any, data: DataSet) -> None:
     """Draw a line of images for each class, lesions outlined where masks are known.
 
     The images are of different patients where patients are known, and of different planes where planes are; no
@@ -83,9 +84,9 @@ def draw_montage(made: Any, data: DataSet, per_class: int = 6) -> None:
     counts = np.bincount(data.labels, minlength=len(names)).tolist()
     longest = _LONGEST if len(names) > _MANY else 10 * _LONGEST
     labels = [wrapped(f"{shortened(name, longest)} ({counts[k]})", _LETTERS) for k, name in enumerate(names)]
-    pitch = min((COLUMN_MM - _LEFT_MM) / per_class, _HEIGHT_MM / len(names))
+    pitch = min((COLUMN_MM - _LEFT_MM) / _PER_CLASS, _HEIGHT_MM / len(names))
     pitch = max(pitch, _LINE_MM * max(label.count("\n") + 1 for label in labels))  # of a line: room for its name
-    per_class = max(per_class, int((COLUMN_MM - _LEFT_MM) / pitch))
+    per_class = max(_PER_CLASS, int((COLUMN_MM - _LEFT_MM) / pitch))
     set_height(made, 8 + pitch * len(names))
     made.set_layout_engine("none")
     height = made.get_figheight() / MM

@@ -62,14 +62,14 @@ _RC = {
 
 
 @contextmanager
-def figure(width_mm: float = COLUMN_MM, height_mm: float = 70) -> Iterator[Any]:
-    """Make a matplotlib figure of a size in print, in the common style, without any window or global state."""
+def figure(width_mm: float = COLUMN_MM) -> Iterator[Any]:
+    """Make a matplotlib figure of a width in print, in the common style, without any window or global state."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with mpl.rc_context({**_RC, "font.family": list(families())}):
-        made = Figure(figsize=(width_mm * MM, height_mm * MM), layout="constrained")
+        made = Figure(figsize=(width_mm * MM, 70 * MM), layout="constrained")
         FigureCanvasAgg(made)
         yield made
 
@@ -108,10 +108,22 @@ def title(rows: Sequence[BoardRow]) -> str:
     return f"{rows[0].block.comparison_group_name}{synthetic}"
 
 
+def set_title(made: Any, text: str) -> None:
+    """Write a figure's title above its left end."""
+    made.suptitle(text, x=0.01, ha="left", fontsize=7.5)
+
+
 def say_below_title(made: Any, text: str) -> None:
     """Add a line below a figure's title, such as which rows it shows; nothing where the text is empty."""
     if text:
-        made.suptitle(f"{made.get_suptitle()}\n{text}", x=0.01, ha="left", fontsize=7.5)
+        set_title(made, f"{made.get_suptitle()}\n{text}")
+
+
+def explain(
+    made: Any, text: str | None, handles: Sequence[Any] = (), labels: Sequence[str] = (), **options: Any
+) -> None:
+    """Write below a figure what it shows and, where there are any, the names of its lines."""
+    made.legend(list(handles), list(labels), title=text, loc="outside lower left", title_fontsize=6, **options)
 
 
 def save(made: Any, folder: Path, stem: str, dpi: int = DPI) -> list[Path]:

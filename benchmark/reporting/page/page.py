@@ -15,7 +15,7 @@ from benchmark.reporting.board.audit_summary import HEAD, audit_block
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.cam_scores import RANDOMIZED
 from benchmark.reporting.board.column import Column, Kind, Values
-from benchmark.reporting.board.columns import all_columns, in_output, in_section
+from benchmark.reporting.board.columns import all_columns, in_output
 from benchmark.reporting.board.phrases import (
     CAM_READING,
     DISCLAIMER,
@@ -34,7 +34,7 @@ from benchmark.reporting.breakdown.budget import budget_page
 from benchmark.reporting.breakdown.corruption_tables import robustness_page
 from benchmark.reporting.breakdown.cross_tables import cross_page
 from benchmark.reporting.breakdown.strata_tables import strata_page
-from benchmark.reporting.documents.published import LEVELS, PUBLISHED_NOTE, published_results
+from benchmark.reporting.documents.published import PUBLISHED_NOTE, published_table
 from benchmark.reporting.figures.labels import telling_columns
 from benchmark.reporting.page.data import Thumbnails, page_data, rows_in_full
 from benchmark.reporting.summary.answers import answers
@@ -223,29 +223,9 @@ _IN_FULL = (
 
 def _published(data: DataFacts) -> dict[str, Any] | None:
     """Return the table of what is published on the same images; ``None`` where nothing is known."""
-    results = published_results(data)
-    if not results:
-        return None
-    counts = [column for column in in_section("errors", data) if any(column.name in each.values for each in results)]
-    head = ["work", "source", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
-    lines = [
-        {
-            "cells": [
-                result.work,
-                result.source,
-                result.model,
-                "pretrained" if result.pretrained else "none",
-                result.protocol,
-                LEVELS[result.level],
-                *("" if score is None else f"{score:.4g}" for score in (result.accuracy, result.macro_f1)),
-                *(column.text(result.values.get(column.name)) for column in counts),
-                result.caveat,
-            ],
-            "differs": result.level != "patient",
-        }
-        for result in results
-    ]
-    return {"head": [*head, *(column.title for column in counts), "note"], "lines": lines}
+    head, lines = published_table(data)
+    shown = [{"cells": [*cells, result.caveat], "differs": result.level != "patient"} for result, cells in lines]
+    return {"head": head, "lines": shown} if shown else None
 
 
 def _columns(board: Board, data: DataFacts, lines: Sequence[Values]) -> list[Column]:

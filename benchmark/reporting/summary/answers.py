@@ -11,7 +11,7 @@ from benchmark.evaluation.statistics import compare_two
 from benchmark.reporting.board.board import Board, BoardRow, setting_of
 from benchmark.reporting.board.column import count
 from benchmark.reporting.board.folds import predictions_by_fold
-from benchmark.reporting.board.pairs import row_pairs
+from benchmark.reporting.board.pairs import ends_text, row_pairs
 from benchmark.reporting.figures.labels import full_names
 from benchmark.reporting.summary.sections import place_text, reasons
 
@@ -212,9 +212,6 @@ def _pretraining(chosen: _Candidates) -> str:
     if compared.better is not None:
         verdict = "yes" if compared.better == compared.first else "no"
     more = "more" if compared.difference >= 0 else "less"
-    low, high = compared.interval.low, compared.interval.high
-    if compared.difference < 0:
-        low, high = -high, -low
     which = (
         "One network, from two kinds of weights."
         if twins
@@ -222,7 +219,7 @@ def _pretraining(chosen: _Candidates) -> str:
     )
     return (
         f"{verdict}: {chosen.name(first)} (pretrained) has {abs(compared.difference):.3f} {more} macro-F1 than "
-        f"{chosen.name(second)} (random weights) on the same images, 95 % interval {low:.3f} to {high:.3f}. {which}"
+        f"{chosen.name(second)} (random weights) on the same images, {ends_text(compared)}. {which}"
     )
 
 

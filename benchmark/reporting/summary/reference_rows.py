@@ -63,11 +63,11 @@ def _result(run: Result, features: str) -> Result | None:
         return None
     test = run.predictions.part("test")
     order = np.argsort(test.image_ids)
-    said = _said(run, features, len(order))
-    if said is None:
+    in_order = _probabilities(run, features, len(order))
+    if in_order is None:
         return None
-    chances = np.empty_like(said)
-    chances[order] = said
+    probabilities = np.empty_like(in_order)
+    probabilities[order] = in_order
     facts = {
         "key": hash_json([record.key, features]),
         "seed": 0,
@@ -83,18 +83,18 @@ def _result(run: Result, features: str) -> Result | None:
         "best_epoch": None,
         "cam": None,
     }
-    predictions = Predictions(test.image_ids, test.parts, test.labels, test.groups, chances)
+    predictions = Predictions(test.image_ids, test.parts, test.labels, test.groups, probabilities)
     return evaluate(record.model_copy(update=facts), predictions)
 
 
-def _said(run: Result, features: str, images: int) -> npt.NDArray[np.float32] | None:
+def _probabilities(run: Result, features: str, images: int) -> npt.NDArray[np.float32] | None:
     """Return probabilities of test images in the order of their ids: float32, shape (N, C)."""
     audit, names = run.record.audit, run.record.data.class_names
     assert audit is not None
     if features == MAJORITY:
         counts = [audit.balance.get(name, {}).get("train", 0) for name in names]
-        chances = np.zeros((images, len(names)), dtype=np.float32)
-        chances[:, int(np.argmax(counts))] = 1
-        return chances if any(counts) else None
+        probabilities = np.zeros((images, len(names)), dtype=np.float32)
+        probabilities[:, int(np.argmax(counts))] = 1
+        return probabilities if any(counts) else None
     kept = next((each for each in audit.references if each.features == features), None)
     return None if kept is None else kept.decoded(images, len(names))

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from benchmark.atomic_files import written_file
 from benchmark.data.preparation.cache import cache_root
-from benchmark.data.sources.base import Item, Loaded, Source
+from benchmark.data.sources.base import Item, Loaded, Source, SourceFacts
 from benchmark.errors import UserError
 
 
@@ -80,59 +81,26 @@ class PublishedSource:
         self._images = fetched.images
 
     @property
-    def name(self) -> str:
-        """The published name."""
-        return self.about.name
-
-    @property
     def items(self) -> Sequence[Item]:
         """The images."""
         return self.files.items
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Tidied, sorted."""
-        return self.files.class_names
-
-    @property
-    def negative_class(self) -> str | None:
-        """The class without a tumour."""
-        return self.files.negative_class
-
-    @property
-    def lettered_patients(self) -> bool:
-        """As the files are known."""
-        return self.files.lettered_patients
-
-    @property
-    def random_parts(self) -> bool:
-        """As the files are known."""
-        return self.files.random_parts
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether the images are simulated."""
-        return self.files.synthetic
-
-    @property
-    def licence(self) -> str:
-        """Under which the images are given."""
-        return self.about.licence or self.files.licence
-
-    @property
-    def citation(self) -> str:
-        """What to cite."""
-        return self.about.citation or self.files.citation
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """The version that was fetched, and what the files say."""
-        notes = [f"fetched from {self.about.page}, {self.about.version}", *self._notes]
+    @cached_property
+    def facts(self) -> SourceFacts:
+        """The files', with what was published: name, licence, citation, and the version that was fetched."""
+        about, files = self.about, self.files.facts
+        notes = [f"fetched from {about.page}, {about.version}", *self._notes]
         if self._images not in (None, len(self.items)):
             notes.append(
                 f"{len(self.items)} images, and {self._images} are known of this set: it may be another release"
             )
-        return (*notes, *self.files.notes)
+        return replace(
+            files,
+            name=about.name,
+            licence=about.licence or files.licence,
+            citation=about.citation or files.citation,
+            notes=(*notes, *files.notes),
+        )
 
     def signature(self) -> str:
         """Return the files' signature."""

@@ -30,14 +30,10 @@ def cheng_files() -> tuple[RemoteFile, ...]:
     )
 
 
-def fetch_cheng(files: tuple[RemoteFile, ...] | None = None) -> Fetched:
-    """Return a folder with the data set's files; errors as :func:`fetch_files`.
-
-    Args:
-        files: other than the article's.
-    """
+def fetch_cheng() -> Fetched:
+    """Return a folder with the data set's files; errors as :func:`fetch_files`."""
     folder = downloads("cheng")
-    fetch_files(folder, files or cheng_files(), PAGE)
+    fetch_files(folder, cheng_files(), PAGE)
     return Fetched(folder, _ABOUT)
 
 

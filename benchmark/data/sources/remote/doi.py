@@ -24,12 +24,11 @@ class Publication:
     files: tuple[RemoteFile, ...]
 
 
-def fetch_doi(doi: str, figshare: str = FIGSHARE, zenodo: str = ZENODO) -> Fetched:
+def fetch_doi(doi: str) -> Fetched:
     """Return the files of a DOI.
 
     Args:
         doi: such as ``10.6084/m9.figshare.1512427.v5`` or ``10.5281/zenodo.123456``.
-        figshare, zenodo: where the repositories answer.
 
     Raises:
         UserError: another repository's DOI, no network, no such article, a wrong hash.
@@ -42,9 +41,9 @@ def fetch_doi(doi: str, figshare: str = FIGSHARE, zenodo: str = ZENODO) -> Fetch
     by_hand = folder / "files"
     way_out = f"try again, or get the files from {page} by hand and give their folder with --data"
     if match := _FIGSHARE_DOI.fullmatch(doi):
-        publication = _figshare(match[1], match[2], doi, figshare, way_out)
+        publication = _figshare(match[1], match[2], doi, way_out)
     elif match := _ZENODO_DOI.fullmatch(doi):
-        publication = _zenodo(match[1], doi, zenodo, way_out)
+        publication = _zenodo(match[1], doi, way_out)
     else:
         raise UserError(
             f"The DOI {doi} is neither figshare's nor Zenodo's: get its files by hand, give their folder."
@@ -57,8 +56,8 @@ def fetch_doi(doi: str, figshare: str = FIGSHARE, zenodo: str = ZENODO) -> Fetch
     return Fetched(by_hand, publication.about)
 
 
-def _figshare(article: str, version: str | None, doi: str, host: str, way_out: str) -> Publication:
-    path = f"{host}/articles/{article}" + (f"/versions/{version}" if version else "")
+def _figshare(article: str, version: str | None, doi: str, way_out: str) -> Publication:
+    path = f"{FIGSHARE}/articles/{article}" + (f"/versions/{version}" if version else "")
     answer = get_json(path, f"figshare article {article}", way_out)
     try:
         about = About(
@@ -77,8 +76,8 @@ def _figshare(article: str, version: str | None, doi: str, host: str, way_out: s
     return Publication(about, files)
 
 
-def _zenodo(record: str, doi: str, host: str, way_out: str) -> Publication:
-    answer = get_json(f"{host}/records/{record}", f"Zenodo record {record}", way_out)
+def _zenodo(record: str, doi: str, way_out: str) -> Publication:
+    answer = get_json(f"{ZENODO}/records/{record}", f"Zenodo record {record}", way_out)
     try:
         metadata = answer["metadata"]
         creators = "; ".join(one["name"] for one in metadata.get("creators", []))
