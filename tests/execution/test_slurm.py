@@ -443,5 +443,5 @@ def test_seeds_follow_when_the_queue_has_done_the_first(images: Path, cache: Pat
     assert [job.run.seed for job in further.jobs] == [1, 2]
     assert carried_out(further, request, queue).finished == ()
     done = carried_out(further, waiting, queue)
-    assert [(run.job.run.seed, run.record.outcome) for run in done.finished] == [(1, Outcome.OK), (2, Outcome.OK)]
+    assert [(run.job.run.seed, run.outcome) for run in done.finished] == [(1, Outcome.OK), (2, Outcome.OK)]
     assert queue.arrays == [1, 1], "both seeds go into one job, and are submitted once"
