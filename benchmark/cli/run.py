@@ -72,9 +72,14 @@ def carry_out(plan: "Plan", request: "Request", console: "Console") -> "Summary"
         further = further_seeds(plan, request)
         if further.jobs and not summary.interrupted:
             tell(console, following(further))
-            executor = entry.load()(further, request)
-            later = _do_runs(further, request, executor, console, tracking, leaves=entry.workers_claim)
-            summary = _both(summary, later)
+            try:
+                executor = entry.load()(further, request)
+                later = _do_runs(further, request, executor, console, tracking, leaves=entry.workers_claim)
+                summary = _both(summary, later)
+            except UserError as error:  # what was done before has its board
+                summary = replace(summary, problems=(*summary.problems, str(error)))
+            except KeyboardInterrupt:
+                summary = replace(summary, interrupted=True)
         board: WrittenBoard | None = None
         problems: tuple[str, ...] = ()
         if summary.finished:

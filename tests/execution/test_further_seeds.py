@@ -85,6 +85,11 @@ def test_the_same_command_decides_the_same_and_does_what_is_missing(tmp_path: Pa
     assert seeds_of(bench.out) == [0, 1, 2]
 
     remove(bench.out, last)
+    for words in ("--only-failed", "--rerun-speeds"):  # what is not there is not begun
+        left = bench.run(*AUTO, words)
+        assert left.returncode == 0, left.stdout + left.stderr
+        assert "test/good, seed 2" not in left.stdout
+    assert seeds_of(bench.out) == [0, 1]
     with_seconds(bench.out, QUICK_SECONDS)
     third = bench.run(*AUTO)
     assert third.returncode == 0, third.stdout + third.stderr

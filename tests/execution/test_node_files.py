@@ -21,6 +21,7 @@ from benchmark.records.store import RecordStore
 from tests.execution.samples import some_predictions
 from tests.execution.test_job import a_job
 
+HOME = "tumorboard-cluster"
 BLOCK = np.frombuffer(b"a split", np.uint8)
 NAME = f"{hash_bytes(b'a split')}/split.json"
 KILLED = """
@@ -55,7 +56,7 @@ def test_what_came_to_a_node_goes_with_the_last_who_needs_it(tmp_path: Path) -> 
     first.leave()
     assert second.has_file(NAME)
     second.leave()
-    assert not (tmp_path / "command").exists()
+    assert not (tmp_path / HOME / "command").exists()
     assert other.has_file(NAME)
     other.leave()
     assert held(tmp_path) == []
@@ -64,22 +65,35 @@ def test_what_came_to_a_node_goes_with_the_last_who_needs_it(tmp_path: Path) -> 
 def test_what_a_killed_process_left_goes_when_the_next_begins_and_checkpoints_stay(tmp_path: Path) -> None:
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, check=False)
     assert (killed.returncode, killed.stdout) == (-signal.SIGKILL, b"begun\n"), killed.stderr
-    checkpoint = tmp_path / "command" / "internal" / "work" / "a run" / "checkpoint"
+    checkpoint = tmp_path / HOME / "command" / "internal" / "work" / "a run" / "checkpoint"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.touch()
     assert "weights" in held(tmp_path)
     NodeFiles(tmp_path, "other").leave()
     assert held(tmp_path) == ["checkpoint"]
     long_ago = time.time() - 15 * 86_400
-    os.utime(tmp_path / "command" / "owners", (long_ago, long_ago))
+    os.utime(tmp_path / HOME / "command" / "owners", (long_ago, long_ago))
     NodeFiles(tmp_path, "other").leave()
     assert held(tmp_path) == []
+
+
+def test_what_is_not_ours_in_the_scratch_folder_stays(tmp_path: Path) -> None:
+    files = NodeFiles(tmp_path, "command")
+    for home in (tmp_path, tmp_path / HOME):
+        for name in ("project/owners/notes", "project/inputs/images"):
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            (home / name).touch()
+        long_ago = time.time() - 99 * 86_400
+        os.utime(home / "project" / "owners", (long_ago, long_ago))
+    files.leave()
+    NodeFiles(tmp_path, "other").leave()
+    assert held(tmp_path) == ["images", "images", "notes", "notes"]
 
 
 def test_a_process_of_another_machine_is_taken_for_gone_after_a_week_without_a_run(tmp_path: Path) -> None:
     files = NodeFiles(tmp_path, "command")
     brought(files, "a")
-    (owner,) = (tmp_path / "command" / "owners").iterdir()
+    (owner,) = (tmp_path / HOME / "command" / "owners").iterdir()
     owner.write_text('["another machine", 1, 1.0]')
     NodeFiles(tmp_path, "other").leave()
     assert files.has_file(NAME)
@@ -91,7 +105,9 @@ def test_a_process_of_another_machine_is_taken_for_gone_after_a_week_without_a_r
 
 def test_a_folder_that_can_not_be_made_is_said_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"^'.*/file/scratch' can't be made \(.*\): name another scratch folder\.$"):
+    with pytest.raises(
+        UserError, match=r"^'.*/file/scratch/tumorboard-cluster' can't be made \(.*\): name another scratch folder\.$"
+    ):
         NodeFiles(tmp_path / "file" / "scratch", "command")
 
 

@@ -73,9 +73,12 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     there = SimpleNamespace(available=13 * 2**30)
     monkeypatch.setattr(side_by_side.psutil, "virtual_memory", lambda: there)
+    monkeypatch.setattr(side_by_side, "_CGROUP", tmp_path)  # without files: there is no limit
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        monkeypatch.delenv(name, raising=False)
     return there
 
 
@@ -92,6 +95,20 @@ def test_on_a_processor_auto_is_two_workers_and_a_number_shares_the_cores(
     assert worker_environments("auto", jobs(5, "cpu")) == ({},)
     memory.available = 13 * 2**30
     monkeypatch.setattr(side_by_side, "usable_cpus", lambda: 1)
+    assert worker_environments("auto", jobs(5, "cpu")) == ({},)
+
+
+def test_auto_leaves_threads_that_were_chosen_alone_and_keeps_within_a_containers_memory(
+    cores: None, memory: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text(f"{2**30}\n")
+    assert len(worker_environments("auto", jobs(5, "cpu"))) == 2
+    (tmp_path / "memory.max").write_text(f"{8 * 2**30}\n")
+    assert worker_environments("auto", jobs(5, "cpu")) == ({},)
+    (tmp_path / "memory.max").write_text(f"{14 * 2**30}\n")
+    assert len(worker_environments("auto", jobs(5, "cpu"))) == 2
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
     assert worker_environments("auto", jobs(5, "cpu")) == ({},)
 
 

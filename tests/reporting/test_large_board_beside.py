@@ -1,13 +1,16 @@
 """A large board is written by two processes, and each file is what one alone writes."""
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from simulated import TWELVE, Study
 
 from benchmark.records.store import RecordStore
+from benchmark.reporting import leaderboard
 from benchmark.reporting.large_boards.beside import done_beside
 from benchmark.reporting.leaderboard import write_leaderboard
 
@@ -49,13 +52,19 @@ def test_errors_of_the_work_are_raised_here_and_those_of_the_block_end_it(tmp_pa
         pass
 
     def endless() -> None:
+        (tmp_path / "new").write_text(str(os.getpid()))
+        (tmp_path / "new").rename(tmp_path / "begun")
         while True:
-            (tmp_path / "alive").touch()
+            time.sleep(0.1)
+
+    def fail_once_it_has_begun() -> None:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.01)
+        raise ValueError("of the block")
 
     with pytest.raises(ValueError, match="of the block"), done_beside(endless, beside=True):
-        raise ValueError("of the block")
-    (tmp_path / "alive").unlink(missing_ok=True)
-    assert not (tmp_path / "alive").exists()
+        fail_once_it_has_begun()
+    assert not psutil.pid_exists(int((tmp_path / "begun").read_text()))
 
 
 @pytest.mark.slow
@@ -68,13 +77,22 @@ def test_a_large_board_is_the_same_bytes_by_one_process_and_by_two(
         RecordStore(out).write(
             *study.run(replace(kind, name=f"{kind.name}_{number:03d}", skill=kind.skill - 0.01 * number))
         )
-    monkeypatch.setenv("TUMORBOARD_CACHE", str(tmp_path / "cache"))
+    begun = []
+
+    def counted() -> int:
+        begun.append(name)
+        return forked()
+
+    forked = os.fork
+    monkeypatch.setattr(os, "fork", counted)
     written = []
-    for name, processors in (("two", {0, 1}), ("one", {0})):  # the second time from what was kept
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _, processors=processors: processors)
+    for name in ("two", "one"):
+        monkeypatch.setenv("TUMORBOARD_CACHE", str(tmp_path / f"cache of {name}"))
+        monkeypatch.setattr(leaderboard, "can_work_beside", lambda name=name: name == "two")
         write_leaderboard(tmp_path / name, [out])
         files = [path for path in (tmp_path / name).rglob("*") if path.is_file()]
         written.append({path.relative_to(tmp_path / name): path.read_bytes() for path in files})
+    assert begun == ["two"]
     assert Path("gallery.png") in written[0]
     assert Path("leaderboard.html") in written[0]
     assert written[0].keys() == written[1].keys()

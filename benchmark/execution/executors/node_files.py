@@ -8,6 +8,7 @@ command to go on from, and go when nobody has come for them for two weeks.
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ from benchmark.records.results_folder import FAILED, RECORDS
 from benchmark.records.store import RecordStore, short
 
 _INPUTS, _OWNERS = "inputs", "owners"
+_OWNER_NAME = re.compile(r"[0-9a-f]{32}\.json")
 _UNSEEN_SECONDS = 7 * 86_400.0  # without a new run, after which an owner on another machine is taken for gone
 _MOVED_SECONDS = 86_400.0  # in which images are surely moved from one disk to another
 _KEPT_SECONDS = 14 * 86_400.0  # for which checkpoints are kept that nobody comes for
@@ -40,7 +42,7 @@ class NodeFiles:
     """What a node that shares nothing with the command holds for its runs, as one process there uses it.
 
     Args:
-        scratch: a folder of the node for this, or ``None`` for one in its cache.
+        scratch: a folder of the node in which one is made for this, or ``None`` for its cache.
         command: a name of the command's results folder that no other has.
 
     Raises:
@@ -48,7 +50,7 @@ class NodeFiles:
     """
 
     def __init__(self, scratch: Path | None, command: str) -> None:
-        self._home = scratch or cache_root() / "cluster"
+        self._home = cache_root() / "cluster" if scratch is None else scratch / "tumorboard-cluster"
         try:
             make_private(self._home)
         except OSError as error:
@@ -201,7 +203,12 @@ class NodeFiles:
 
 
 def _is_needed(owner: Path) -> bool:
-    """Return whether the process lives that wrote a file of an owner; the file of one that is gone is removed."""
+    """Return whether the process lives that wrote a file of an owner; the file of one that is gone is removed.
+
+    What has another name is not ours, and whoever put it there may need it.
+    """
+    if not _OWNER_NAME.fullmatch(owner.name):
+        return True
     try:
         machine, pid, began = json.loads(owner.read_text(encoding="utf-8"))
         if machine == this_machine():

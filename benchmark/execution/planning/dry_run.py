@@ -23,7 +23,13 @@ from benchmark.draws.corruptions import MOST_CELLS, SEVERITIES
 from benchmark.execution.executors.process_tree import descendants, end_tree
 from benchmark.execution.executors.worker_process import worker_key
 from benchmark.execution.planning.devices import driver_shows_gpu
-from benchmark.execution.planning.further_seeds import FURTHER_SEEDS, QUICK_SECONDS, followers, seeds_follow
+from benchmark.execution.planning.further_seeds import (
+    FURTHER_SEEDS,
+    QUICK_SECONDS,
+    followers,
+    is_wanted,
+    seeds_follow,
+)
 from benchmark.execution.planning.plan import Plan
 from benchmark.execution.planning.request import Request
 from benchmark.execution.progress import clock, tell
@@ -110,7 +116,7 @@ def dry_run(plan: Plan, request: Request, console: Console) -> int:
         console.print()
         say(f"Recipe: {recipe}")
         console.print(_table(each for each in expected if each.job.recipe_name == recipe))
-    further = _further(expected, done, store) if seeds_follow(request) else []
+    further = _further(expected, done, store, request) if seeds_follow(request) else []
     for line in (*_remarks(expected), *summary(expected), *further, *([_ON_CLUSTER] if on_cluster else [])):
         say(line)
     return int(any(each.fails for each in expected))
@@ -280,13 +286,15 @@ def _pace(job: Job, folder: Path, seconds: float) -> StepTimes | Unknown:
     return Unknown(f"{outcome_of_exit(code, oom_killed=False)[0]}: the worker ended without an answer", fails=True)
 
 
-def _further(expected: Sequence[Expected], done: Mapping[str, Record], store: RecordStore) -> list[str]:
+def _further(
+    expected: Sequence[Expected], done: Mapping[str, Record], store: RecordStore, request: Request
+) -> list[str]:
     """Return how many runs of further seeds may follow, and how long they may take; nothing where none may."""
     by_key = {each.job.key: each for each in expected}
     repeated = [
         by_key[job.key]
         for job, follower in followers((each.job for each in expected), lambda job: by_key[job.key].training_s)
-        if not (job.key in done and store.done(follower.key))
+        if is_wanted(follower, request, store) and not (job.key in done and store.done(follower.key))
     ]
     if not repeated:
         return []

@@ -35,7 +35,13 @@ def further_seeds(plan: Plan, request: Request) -> Plan:
         record = store.read(job.key)
         return record.timings.training_s if record is not None and record.outcome is Outcome.OK else None
 
-    return replace(plan, jobs=tuple(follower for _, follower in followers(plan.jobs, trained)))
+    wanted = (follower for _, follower in followers(plan.jobs, trained) if is_wanted(follower, request, store))
+    return replace(plan, jobs=tuple(wanted))
+
+
+def is_wanted(follower: Job, request: Request, store: RecordStore) -> bool:
+    """Return whether a run may follow: none begins where what is there is to be measured anew, or tried again."""
+    return not (request.rerun_speeds or request.only_failed) or store.last_try(follower.key) is not None
 
 
 def following(further: Plan) -> str:

@@ -146,9 +146,11 @@ def _devices(request: Request, engines: set[str], say: Callable[[str], None]) ->
 def _environments(request: Request, jobs: Sequence[Job]) -> Environments:
     """Return what each worker of this machine has for its own; on a cluster that is for its nodes to say.
 
-    Speeds are measured anew with the whole machine.
+    Speeds on a processor are measured anew with all of it.
     """
-    if request.executor != "local" or (request.rerun_speeds and request.settings.workers == "auto"):
+    on_processor = all(job.run.device_kind == "cpu" for job in jobs)
+    anew = request.rerun_speeds and request.settings.workers == "auto" and on_processor
+    if request.executor != "local" or anew:
         return ({},)
     return worker_environments(request.settings.workers, jobs)
 

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -14,6 +16,8 @@ from benchmark.execution.worker.job import Job
 Environments = tuple[Mapping[str, str], ...]
 _BYTES_A_WORKER = 6 * 2**30  # with room for VGG16 at 128 px
 _ON_PROCESSOR = 2
+_THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def worker_environments(asked: int | Literal["auto"], jobs: Sequence[Job]) -> Environments:
@@ -22,7 +26,7 @@ def worker_environments(asked: int | Literal["auto"], jobs: Sequence[Job]) -> En
     ``auto`` is a worker for each GPU, where all runs are for one. On a processor it is two, where there are cores and
     memory for them: small operations gain little from more cores, and much of a run (importing, building, tracing)
     uses one. It is one where runs must repeat bit for bit, so that their number of threads does not depend on what
-    else a command does.
+    else a command does, and where the environment says how many threads there are to be.
 
     Args:
         asked: how many, or ``auto``.
@@ -44,15 +48,26 @@ def worker_environments(asked: int | Literal["auto"], jobs: Sequence[Job]) -> En
     if on_gpu:
         return tuple({"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus[:count])
     threads = str(max(1, usable_cpus() // count))
-    return ({"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads},) * count
+    return (dict.fromkeys(_THREADS, threads),) * count
 
 
 def _on_processor(jobs: Sequence[Job]) -> int:
     """Return how many workers a processor has for runs: two, or one."""
     if any(job.run.recipe.execution.deterministic or job.run.device_kind != "cpu" for job in jobs):
         return 1
-    room = int(psutil.virtual_memory().available // _BYTES_A_WORKER)
+    if any(name in os.environ for name in _THREADS):
+        return 1
+    room = _available_bytes() // _BYTES_A_WORKER
     return max(1, min(_ON_PROCESSOR, usable_cpus(), room))
+
+
+def _available_bytes() -> int:
+    """Return the memory that is left for new processes: of the machine, or of the container that this one is in."""
+    left = int(psutil.virtual_memory().available)
+    with suppress(OSError, ValueError):  # no control group, or no limit ("max")
+        limit = int((_CGROUP / "memory.max").read_text(encoding="ascii"))
+        left = min(left, limit - int((_CGROUP / "memory.current").read_text(encoding="ascii")))
+    return left
 
 
 def largest_first(jobs: Sequence[Job], sizes: Mapping[str, int]) -> tuple[Job, ...]:
@@ -64,7 +79,7 @@ def largest_first(jobs: Sequence[Job], sizes: Mapping[str, int]) -> tuple[Job, .
     """
     if any(job.run.init_from is not None for job in jobs):
         return tuple(jobs)
-    libraries = list(dict.fromkeys(map(_library, jobs)))  # whose runs share workers
+    libraries = list(dict.fromkeys(map(_library, jobs)))
     return tuple(sorted(jobs, key=lambda job: (libraries.index(_library(job)), -sizes[job.run.backbone])))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from benchmark.reporting.figures.fonts import families
 from benchmark.reporting.figures.style import COLUMN_MM, figure, save
 
 _KINDS = ("png", "svg")
-_CODE = tuple(f"benchmark.reporting.{room}" for room in ("board", "documents", "figures"))
+_CODE = ("benchmark", *(f"benchmark.reporting.{room}" for room in ("board", "documents", "figures")))
 
 
 class KeptFigures:
@@ -56,9 +57,8 @@ class KeptFigures:
 
 
 def _drawn_with() -> list[str]:
-    import matplotlib as mpl
-
-    return [mpl.__version__, *families()]
+    libraries = (f"{name} {version(name)}" for name in ("matplotlib", "pillow", "contourpy"))
+    return [*libraries, *families()]
 
 
 def what_rows_show(rows: Sequence[BoardRow]) -> list[Any] | None:

@@ -1,15 +1,18 @@
 """Work that is done in a process of its own while this one goes on: drawing keeps the interpreter to itself."""
 
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmark.data.preparation.threads import usable_cpus
 
 # Libraries whose threads a copy of the process would miss.
-_WITH_THREADS = ("ray", "tensorflow", "torch")
+_WITH_THREADS = ("mlflow", "ray", "tensorflow", "torch", "wandb")
+_PR_SET_PDEATHSIG = 1  # of prctl(2): the signal that a process gets when the one that started it ends
 
 
 def can_work_beside() -> bool:
@@ -31,11 +34,12 @@ def done_beside(work: Callable[[], object], *, beside: bool) -> Iterator[None]:
     child = _started(work) if beside else None
     try:
         yield
+        done = child is not None and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     except BaseException:
         if child is not None:
             _end(child)
         raise
-    if child is None or os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
+    if not done:
         work()
 
 
@@ -49,6 +53,7 @@ def _started(work: Callable[[], object]) -> int | None:
         return child
     code = 1
     try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         with Path(os.devnull).open("w") as nowhere:
             # the locks of the old ones may have been held by a thread that the copy has not
             sys.stdout = sys.stderr = nowhere
@@ -60,7 +65,6 @@ def _started(work: Callable[[], object]) -> int | None:
 
 def _end(child: int) -> None:
     """End a copy whose work is not wanted any more."""
-    import signal
-
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    with suppress(ProcessLookupError, ChildProcessError):  # it has ended, and was waited for
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
