@@ -150,15 +150,16 @@ def test_six_runs_over_both_frameworks_score_as_locally_though_nothing_is_shared
     import numpy as np
     import ray
 
-    words = ("--backbone", "torch/baseline_cnn", "keras/baseline_cnn", "--epochs", "2", *QUIET)
+    six = ("--backbone", "torch/baseline_cnn", "keras/baseline_cnn", "--seed", "0", "1", "2", "--epochs", "2")
+    words = (*six, *QUIET)
     local = Bench(bench.images, bench.plugin, tmp_path / "local")
-    done = local.run(*words, "--seed", "0", "1", "2")
+    done = local.run(*words)
     assert done.returncode == 0, done.stdout + done.stderr
     ray.init(address=two_nodes.address, log_to_driver=False)
     try:
         filling = [ray.put(np.zeros(24 * 2**20, np.uint8)) for _ in range(3)]
         there = on_ray(bench, two_nodes.address, scratch=str(tmp_path / "scratch"))
-        done = bench.run(*words, *there, "--seed", "auto")  # seeds 1 and 2 follow
+        done = bench.run(*words, *there)
         assert done.returncode == 0, done.stdout + done.stderr
         assert len(filling) == 3
     finally:

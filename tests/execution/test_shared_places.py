@@ -60,7 +60,8 @@ def as_member(user: int, action: Callable[[Path], object], out: Path) -> None:
     """Do something as a member of the lab, once root has done it elsewhere: all that it imports is there then, as
     Python itself may lie where the member can't read.
     """
-    with tempfile.TemporaryDirectory() as elsewhere:
+    with tempfile.TemporaryDirectory() as elsewhere, tempfile.TemporaryDirectory() as empty:
+        os.environ["TUMORBOARD_CACHE"] = empty  # where nothing is kept, all is computed and drawn
         record(Path(elsewhere))
         claimed(Path(elsewhere)).close()
         if action is not claim_and_die:
