@@ -19,7 +19,6 @@ import numpy as np
 from turns import our_loop, random_images, ratio_in_words, recipe_of, take_turns, timed
 
 from backbones.registry import load_registry
-from benchmark.engines import BuildSpec
 from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.training.autotune import measure_threads
 
@@ -43,8 +42,7 @@ def main() -> None:
     try:
         for name in options.backbones:
             backbone = load_registry().get(name)
-            loop = our_loop(options.engine, backbone, recipe, data, split)
-            network = loop.engine.build(BuildSpec(backbone, recipe, len(data.class_names), data.size, None, seed=0))
+            loop, network = our_loop(options.engine, backbone, recipe, data, split)
             choices: dict[str, str] = {}
             other.send_signal(signal.SIGCONT)
             time.sleep(_SETTLE_SECONDS)

@@ -30,7 +30,7 @@ def serve(engine: str, name: str, size: int, batches: int, does: str, side: str)
         hold_memory()
     recipe = recipe_of(size, 32)
     data, split = random_images(batches * recipe.batch_size, size)
-    loop = our_loop(engine, load_registry().get(name), recipe, data, split)
+    loop, _ = our_loop(engine, load_registry().get(name), recipe, data, split)
     if does == "train":
         answer(lambda: loop.train_epoch(1))
     else:

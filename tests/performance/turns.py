@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from backbones import Backbone
 from benchmark.data.dataset import DataSet, Split
-from benchmark.engines import BuildSpec, create
+from benchmark.engines import BuildSpec, Network, create
 from benchmark.recipe import Recipe, load_recipe
 from benchmark.training.epoch import Loop
 
@@ -82,19 +82,21 @@ def recipe_of(size: int, batch: int) -> Recipe:
     return load_recipe("default").with_values(changes)
 
 
-def our_loop(engine_name: str, backbone: Backbone, recipe: Recipe, data: DataSet, split: Split) -> Loop:
-    """Return the common loop on one engine, on a CPU."""
+def our_loop(
+    engine_name: str, backbone: Backbone, recipe: Recipe, data: DataSet, split: Split
+) -> tuple[Loop, Network]:
+    """Return the common loop on one engine, on a CPU, and what the engine built."""
     engine = create(engine_name, "cpu", tf32=False, deterministic=False)
-    engine.build(BuildSpec(backbone, recipe, len(data.class_names), data.size, None, seed=0))
+    network = engine.build(BuildSpec(backbone, recipe, len(data.class_names), data.size, None, seed=0))
     engine.set_compile(recipe.execution.compile == "on")
-    return Loop(engine, data, split, recipe, 0, lambda event: None)
+    return Loop(engine, data, split, recipe, 0, lambda event: None), network
 
 
 def our_epoch(
     engine_name: str, backbone: Backbone, recipe: Recipe, data: DataSet, split: Split
 ) -> Callable[[], object]:
     """Return the harness's own epoch of training."""
-    loop = our_loop(engine_name, backbone, recipe, data, split)
+    loop, _ = our_loop(engine_name, backbone, recipe, data, split)
     done = iter(range(10**6))
     return lambda: loop.train_epoch(1 + next(done) % recipe.epochs)
 
