@@ -1,8 +1,9 @@
 """A real Slurm of one node, on the loopback and in a folder of its own.
 
 It needs Debian's ``slurmctld``, ``slurmd``, ``slurm-client`` and ``munge``, and root, as ``slurmd`` does.
-``TUMORBOARD_SLURM=1 python -m pytest tests/execution/test_slurm_for_real.py`` has tests in it, of some minutes;
-``python -m tests.execution.slurm_on_one_node COMMAND`` starts it, does a command, such as ``bash``, and ends it.
+``TUMORBOARD_SLURM=1 python -m pytest tests/execution/test_slurm_for_real.py`` has tests in it, of some minutes, as
+``.ci/run`` does; ``python -m tests.execution.slurm_on_one_node COMMAND`` starts it, does a command, such as ``bash``,
+and ends it.
 """
 
 import os
@@ -59,7 +60,7 @@ PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2
 
 def why_no_tests() -> str:
     """Return why the tests in a real Slurm are not run, empty where they are asked for and can be."""
-    return why_not() if os.environ.get(ASKED_FOR) else f"{ASKED_FOR}=1 asks for it"
+    return why_not() if os.environ.get(ASKED_FOR, "0") != "0" else f"{ASKED_FOR}=1 asks for it"
 
 
 def why_not() -> str:

@@ -5,9 +5,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import psutil
@@ -20,7 +21,11 @@ from tests.execution.commands import EXACT, GOOD, PATIENCE, Bench, follow_until,
 from tests.execution.slurm_on_one_node import ask, one_node, why_no_tests
 from tests.execution.test_stopping import PLUGIN
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_no_tests()), reason=why_no_tests())]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(why_no_tests()), reason=why_no_tests()),
+    pytest.mark.xdist_group("slurm"),  # one Slurm for all of them
+]
 ROOT = Path(__file__).parents[2]
 TRAINING = "training · epoch"  # what a command shows of a run, now and then
 CRASHING = (
@@ -89,16 +94,24 @@ def wait_until(condition: Callable[[], object], seconds: float = 90.0) -> None:
         time.sleep(0.5)
 
 
-def hurry(bench: SlurmBench) -> None:
-    """Let a job begin that Slurm holds back for two minutes, as it does with one that is put into the queue again."""
+@contextmanager
+def hurried(bench: SlurmBench) -> Iterator[None]:
+    """Let jobs begin that Slurm holds back for two minutes, as it does with each that is put into the queue again."""
+    ended = Event()
 
-    def begins() -> bool:
-        for line in bench.queue():
-            if "PENDING" in line:
-                ask(bench.slurm, "scontrol", "update", f"jobid={line.split()[0]}", "starttime=now")
-        return any("RUNNING" in line for line in bench.queue())
+    def hurry() -> None:
+        while not ended.wait(1):
+            for line in bench.queue():
+                if "PENDING" in line:
+                    ask(bench.slurm, "scontrol", "update", f"jobid={line.split()[0]}", "starttime=now")
 
-    wait_until(begins)
+    thread = Thread(target=hurry)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def the_record(bench: Bench) -> Record:
@@ -123,8 +136,8 @@ def test_the_time_limit_saves_and_requeues(bench: SlurmBench) -> None:
     wait_until(lambda: any("PENDING" in line for line in bench.queue()))
     status = bench.status()
     assert status["counts"]["queued"] == 1, status  # type: ignore[index]
-    hurry(bench)
-    rest, _ = process.communicate(timeout=PATIENCE)
+    with hurried(bench):
+        rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, rest
     record = the_record(bench)
     assert record.provenance["resumed_from_epoch"] >= 1
@@ -147,8 +160,8 @@ def test_preemption_requeues(bench: SlurmBench) -> None:
     urgent.write_text("#!/bin/sh\nsleep 2\n")
     ask(bench.slurm, "sbatch", "--partition=high", "--cpus-per-task=2", "--output=/dev/null", str(urgent))
     wait_until(lambda: any("PENDING" in line for line in bench.queue()) and len(bench.queue()) == 1)
-    hurry(bench)
-    rest, _ = process.communicate(timeout=PATIENCE)
+    with hurried(bench):
+        rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, rest
     assert the_record(bench).provenance["resumed_from_epoch"] >= 1
 
