@@ -1,8 +1,9 @@
 """The record: what a run leaves. Scores are computed from records, never stored in them."""
 
+import json
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -302,10 +303,16 @@ class Record(_Part):
     @cached_property
     def recipe(self) -> Recipe | None:
         """The recipe of the run, ``None`` where the identity holds none that this version can read."""
-        try:
-            return Recipe.model_validate(self.identity.get("recipe"))
-        except ValidationError:
-            return None
+        return _recipe(json.dumps(self.identity.get("recipe")))
+
+
+@lru_cache(maxsize=1024)
+def _recipe(text: str) -> Recipe | None:
+    """Return a recipe from JSON, ``None`` where it is none of this version; the runs of a board share a few."""
+    try:
+        return Recipe.model_validate(json.loads(text))
+    except ValidationError:
+        return None
 
 
 @dataclass(frozen=True)

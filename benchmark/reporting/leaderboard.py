@@ -85,7 +85,9 @@ def read_board(
     with uncollected():
         results, problems = _evaluated(folders, runs)
     results = [
-        replace(result, score_values={**result.score_values, **measured.get(result.record.key, {})})
+        replace(result, score_values={**result.score_values, **measured[key]})
+        if (key := result.record.key) in measured
+        else result
         for result in results
     ]
     if ensembles is not None:

@@ -15,6 +15,7 @@ from simulated import CLASSES, FOUR, TWELVE, Study
 from benchmark.data.dataset import DataSet
 from benchmark.records.outcomes import Outcome
 from benchmark.reporting.figures import decisions, errors, fonts
+from benchmark.reporting.figures.kept_figures import what_rows_show
 from benchmark.reporting.figures.labels import place
 from benchmark.reporting.figures.montage import choose, draw_montage, write_montage
 from benchmark.reporting.figures.plots import wanted, write_plots
@@ -60,6 +61,20 @@ def test_speeds_of_two_devices_are_two_plots(results) -> None:
     out = results([SMALL.run(FOUR[0]), replace(SMALL, device="NVIDIA T4").run(TWELVE[2])])
     write_plots(read_board(out), out)
     assert len(list(out.glob("plot_macro_f1_vs_throughput*.svg"))) == 2
+
+
+def test_ranks_are_in_no_plot_so_that_one_more_row_has_none_of_them_drawn_anew(results, tmp_path: Path) -> None:
+    board = read_board(results(SMALL.run(reader) for reader in FOUR))
+    others = replace(board, rows=tuple(replace(row, ranks=None) for row in board.rows))
+    assert any(row.ranks is not None for row in board.rows)
+    written = {}
+    for name, each in (("ranked", board), ("unranked", others)):
+        (tmp_path / name).mkdir()
+        written[name] = [path.read_bytes() for path in write_plots(each, tmp_path / name)]
+    assert written["ranked"] == written["unranked"]
+    keys = [what_rows_show(each.rows) for each in (board, others)]
+    assert keys[0] is not None
+    assert keys[0] == keys[1]
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -85,12 +85,8 @@ def notes_beside_doubts(rows: Sequence[BoardRow]) -> list[str]:
 
 def _chooses(rows: Sequence[BoardRow]) -> str:
     """Return in brackets whether the validation images choose the epoch that is kept, as a recipe may ask."""
-    by_them = {
-        result.record.recipe.early_stopping.restore_best
-        for row in rows
-        for result in row.results
-        if result.record.recipe is not None
-    }
+    recipes = [row.first.record.recipe for row in rows]  # which all runs of a row share
+    by_them = {recipe.early_stopping.restore_best for recipe in recipes if recipe is not None}
     if by_them == {True}:
         return " (the epoch is chosen by them)"
     return " (of some rows the epoch is chosen by them)" if True in by_them else ""

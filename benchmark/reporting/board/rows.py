@@ -70,7 +70,7 @@ class Result:
         deduplicated = "" if data.removed is None else ", deduplicated"
         return f"{data.folds} {_FOLDS.get(data.split_kind, 'folds')}{deduplicated}"
 
-    @property
+    @cached_property
     def row_key(self) -> str:
         """Hash of all that a row's runs share: the identity without its seed, and without its fold."""
         data = self.record.data

@@ -315,9 +315,20 @@ def _bars(axes: Any, cases: Cases, i: int, ends: tuple[float, float], middles: F
     missed, predicted = cases.missed[:, i], cases.predicted[:, i]
     colours = np.where(missed, MISS_COLOUR, np.where(predicted == cases.labels[i], HIT_COLOUR, OTHER_COLOUR)).tolist()
     probabilities = cases.probabilities[:, i, cases.labels[i]]
-    axes.barh(middles, right - left, left=left, height=_BAR * 0.75, color="#EEEEEE")
-    axes.barh(middles, probabilities * (right - left), left=left, height=_BAR * 0.75, color=colours)
+    _draw_bars(axes, left, np.full(len(middles), right), middles, "#EEEEEE")
+    _draw_bars(axes, left, left + probabilities * (right - left), middles, colours)
     axes.scatter(np.full(int(missed.sum()), right - 0.8), middles[missed], s=3, marker="x", c=MISS_COLOUR, lw=0.6)
+
+
+def _draw_bars(axes: Any, left: float, rights: Floats, middles: Floats, colours: str | list[str]) -> None:
+    """Draw horizontal bars as one collection: with a patch for each, a sheet of many rows takes twice as long."""
+    from matplotlib.collections import PolyCollection
+
+    top, bottom = middles - _BAR * 0.375, middles + _BAR * 0.375
+    x = np.stack([np.full_like(rights, left), rights, rights, np.full_like(rights, left)], axis=1)
+    y = np.stack([top, top, bottom, bottom], axis=1)
+    bars = PolyCollection(np.stack([x, y], axis=2), facecolors=colours, edgecolors="none")
+    axes.add_collection(bars, autolim=False)
 
 
 def _head(made: Any, cases: Cases) -> None:

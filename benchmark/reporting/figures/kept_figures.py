@@ -70,7 +70,7 @@ def what_rows_show(rows: Sequence[BoardRow]) -> list[Any] | None:
     return [
         [
             [row.values, row.spread, sorted((name, astuple(ends)) for name, ends in row.intervals.items())],
-            [astuple(row.block), *(None if each is None else astuple(each) for each in (row.ranks, row.chance))],
+            [astuple(row.block), None if row.chance is None else astuple(row.chance)],  # no figure shows ranks
             [[run.content, run.record.data.class_names, str(run.status)] for run in row.results],
         ]
         for row in rows
