@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.child_process import send, take_standard_streams
+from benchmark.engines import engine_entry
 from benchmark.engines.base import ExportedGraph, NotKept
 from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.errors import UserError
 from benchmark.models.images import open_images
 from benchmark.models.load import LoadedModel, load
+from benchmark.process_memory import hold_memory
 
 
 def main() -> int:
@@ -26,6 +28,8 @@ def main() -> int:
     _, answers = take_standard_streams()
     asked = json.loads(sys.argv[1])
     shut_out_other_framework(asked["engine"])
+    if engine_entry(asked["engine"]).holds_memory and asked["device"] == "cpu":
+        hold_memory()  # as a run's worker does, whose speed the board has
     try:
         loaded = load(
             asked["model"],
