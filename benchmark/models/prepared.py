@@ -111,8 +111,8 @@ class _Begun:
         self._pixels = np.empty((count, size, size, 3), dtype=np.uint8)
         self._grey, self._read = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
         self._sides = np.zeros((count, 2), dtype=np.int64)
-        self._pieces = [range(start, min(start + _PIECE, count)) for start in range(0, count, _PIECE)]
-        self._futures: list[Future[_Texts]] = [pool.submit(self._prepare, piece) for piece in self._pieces]
+        pieces = [range(start, min(start + _PIECE, count)) for start in range(0, count, _PIECE)]
+        self._futures: list[Future[_Texts]] = [pool.submit(self._prepare, piece) for piece in pieces]
 
     def _prepare(self, piece: range) -> "_Texts":
         digests, problems = [], []
@@ -129,14 +129,11 @@ class _Begun:
         return digests, problems
 
     def finished(self) -> Batch:
-        """Prepare what no thread has begun, rather than wait for it; wait for the rest; return the batch."""
-        last_first = [
-            self._prepare(piece) if not future.done() and future.cancel() else future.result()
-            for piece, future in zip(reversed(self._pieces), reversed(self._futures), strict=True)
-        ]
+        """Wait for the threads; return the batch."""
+        texts = [future.result() for future in self._futures]
+        digests, problems = (list(chain.from_iterable(each)) for each in zip(*texts, strict=True))
         read = self._read
         chosen = slice(None) if read.all() else read
-        digests, problems = (list(chain.from_iterable(texts)) for texts in zip(*reversed(last_first), strict=True))
         return Batch(self._pixels[chosen], self._grey[chosen], self._sides[chosen], digests, read, problems)
 
 

@@ -1,9 +1,10 @@
 """What a network makes of images: logits, distances of their features, and what was told of them before."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,18 @@ class Seen:
     trained_on: npt.NDArray[np.bool_]
     read: npt.NDArray[np.bool_]
     problems: tuple[str, ...]
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return all of it as arrays by name, for another process."""
+        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)} | {
+            "problems": np.array(self.problems, dtype=np.str_)
+        }
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Return what :meth:`arrays` were made of; further arrays are left alone."""
+        values = {field.name: arrays[field.name] for field in fields(cls)}
+        return cls(**{**values, "problems": tuple(arrays["problems"].tolist())})
 
 
 class SeenParts:

@@ -50,10 +50,7 @@ def predict(loaded: LoadedModel, asked: dict[str, Any], answers: Any) -> dict[st
     """Ask the model about a source's images; leave what its network makes of them in ``leave``."""
     images = open_images(asked["source"], loaded.class_names, unlabelled=asked["unlabelled"])
     seen = loaded.ask(images, lambda done, of: send(answers, {"event": "progress", "done": done, "of": of}))
-    arrays: dict[str, Any] = {
-        name: getattr(seen, name) for name in ("logits", "distances", "grey", "sides", "trained_on", "read")
-    }
-    arrays["problems"] = np.array(seen.problems, dtype=np.str_)
+    arrays: dict[str, Any] = seen.arrays()
     arrays["image_ids"] = np.array([image.image_id for image in images], dtype=np.str_)
     arrays["classes"] = np.array([image.class_name or "" for image in images], dtype=np.str_)
     arrays["patients"] = np.array([image.patient or "" for image in images], dtype=np.str_)

@@ -1,6 +1,7 @@
 """What is said of images: by hand, without any network."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_what_looks_otherwise_is_warned_of() -> None:
 
 
 def test_warnings_stand_in_one_order_and_are_given_once() -> None:
-    """How far an image is comes first, then of each model why it was not read, or how it looks, then if it is known."""
+    """How far it is comes first, then of each model why it was not read, or how it looks, then if it is known."""
     looks = {"grey": np.array([False, True]), "sides": np.array([[9, 90], [24, 24]])}
     first = seen(SURE[:2], distances=np.array([0.9, 0.1, np.nan])[:2], trained_on=np.array([True, False]), **looks)
     first = replace(first, read=np.array([True, False, True]), problems=("Image '1.png' is empty (0 bytes).",))
@@ -138,6 +139,17 @@ def test_slices_of_a_patient_are_pooled() -> None:
     judged = judge(said)
     assert judged is not None
     assert judged.patients == (2, 1.0)
+
+
+def test_what_is_seen_goes_through_a_file_whole(tmp_path: Path) -> None:
+    given = replace(seen(SURE[:2]), read=np.array([True, False, True]), problems=("Image '1.jpg' is empty.",))
+    np.savez(tmp_path / "x.npz", **given.arrays(), other=np.zeros(3))
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as left:
+        back = type(given).of({name: left[name] for name in left.files})
+    assert back.problems == given.problems
+    for name in ("logits", "distances", "grey", "sides", "trained_on", "read"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(given, name))
+        assert getattr(back, name).dtype == getattr(given, name).dtype
 
 
 def test_patients_are_pooled_wherever_their_slices_stand() -> None:

@@ -1,8 +1,7 @@
 """Images made ready for a network: in their order, those that can't be read named, the pixels those of training."""
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from threading import Event, Semaphore, current_thread
+from threading import Semaphore
 from typing import Any
 
 import numpy as np
@@ -53,25 +52,6 @@ def test_batches_are_in_order_and_name_what_can_not_be_read(rule: Any, unread: A
         assert grey[place] == is_grey
         assert tuple(sides[place]) == native.shape[:2]
         assert digests[place] == hash_pixels(native)[:HASH_BYTES]
-
-
-def test_whoever_waits_for_a_batch_prepares_what_no_thread_has_begun() -> None:
-    """The only helper is kept busy until the network's thread has prepared everything by itself."""
-    done = Event()
-    mine: list[str] = []
-
-    def load() -> Any:
-        mine.append(current_thread().name)
-        return drawn(3)
-
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(done.wait)
-        try:
-            found = list(Batches([AskedImage(str(k), load) for k in range(40)], 16, "squash", pool))
-        finally:
-            done.set()
-    assert mine == [current_thread().name] * 40
-    assert [len(batch.digests) for batch in found] == [BATCH, 8]
 
 
 def test_another_batch_is_begun_on_request() -> None:
