@@ -48,7 +48,7 @@ class Seen:
     @classmethod
     def of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Return what :meth:`arrays` were made of; further arrays are left alone."""
-        values = {field.name: arrays[field.name] for field in fields(cls)}
+        values: dict[str, Any] = {field.name: arrays[field.name] for field in fields(cls)}
         return cls(**{**values, "problems": tuple(arrays["problems"].tolist())})
 
 
