@@ -6,18 +6,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+import numpy.typing as npt
+
+Column = Sequence[Any] | npt.NDArray[Any]
+
+_TOGETHER = 4096  # lines that are made ready at once
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv_text(lines: Iterable[Mapping[str, Any]], names: Sequence[str]) -> str:
     """Return lines as CSV with the columns of these names; absent values are empty."""
+    kept = list(lines)
     stream = io.StringIO(newline="")
-    _write(stream, ([line.get(name) for name in names] for line in lines), names)
+    _write(stream, [[line.get(name) for line in kept] for name in names], names)
     return stream.getvalue()
 
 
-def write_columns(path: Path, columns: Sequence[Sequence[Any]], names: Sequence[str]) -> None:
-    """Write columns of equal length to a file as :func:`csv_text` has them, line by line: there may be millions.
+def write_columns(path: Path, columns: Sequence[Column], names: Sequence[str]) -> None:
+    """Write columns of equal length to a file as :func:`csv_text` has them.
 
     Args:
         path: of the file, which is replaced.
@@ -25,21 +32,36 @@ def write_columns(path: Path, columns: Sequence[Sequence[Any]], names: Sequence[
         names: their headings.
     """
     with path.open("w", encoding="utf-8", newline="") as stream:
-        _write(stream, zip(*columns, strict=True), names)
+        _write(stream, columns, names)
 
 
-def _write(stream: TextIO, lines: Iterable[Iterable[Any]], names: Sequence[str]) -> None:
-    """Write lines of cells below their headings; what is absent (``None``, ``nan``) is empty."""
-    texts: dict[str, str] = {}  # most texts stand in many lines
-
-    def cell(value: Any) -> Any:
-        if isinstance(value, str):
-            return texts.get(value) or texts.setdefault(value, _harmless(value))
-        return "" if value != value else value
-
+def _write(stream: TextIO, columns: Sequence[Column], names: Sequence[str]) -> None:
+    """Write columns below their headings; what is absent (``None``, ``nan``) is empty."""
+    texts = _Texts()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([_harmless(name) for name in names])  # of classes too
-    writer.writerows(map(cell, line) for line in lines)
+    for start in range(0, max(map(len, columns), default=0), _TOGETHER):  # there may be millions of lines
+        cells = (_cells(column[start : start + _TOGETHER], texts) for column in columns)
+        writer.writerows(zip(*cells, strict=True))
+
+
+class _Texts(dict[str, str]):
+    """Texts made harmless: most stand in many lines."""
+
+    def __missing__(self, text: str) -> str:
+        return self.setdefault(text, _harmless(text))
+
+
+def _cells(column: Column, texts: _Texts) -> list[Any]:
+    """Return what is written of some values of a column."""
+    values: Sequence[Any] = column.tolist() if isinstance(column, np.ndarray) else column
+    if not isinstance(column, np.ndarray) or column.dtype.kind not in "fiub":
+        return [texts[value] if isinstance(value, str) else "" if value != value else value for value in values]
+    cells = list(values)  # all are numbers: only those that are absent are looked at
+    if column.dtype.kind == "f":
+        for place in np.flatnonzero(np.isnan(column)):
+            cells[place] = ""
+    return cells
 
 
 def _harmless(value: str) -> str:

@@ -1,9 +1,9 @@
 """``python -m benchmark predict``: what a kept model, or several together, say of images."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,8 +12,6 @@ from benchmark.dependencies import require_posix
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from benchmark.models.answers import Answers, Judged, Unlike
     from benchmark.models.description import Model
 
@@ -114,23 +112,25 @@ def write(said: "Answers", judged: "Judged | None", models: "list[Model]", targe
     Raises:
         UserError: the folder can't be written.
     """
-    tables = {"predictions.csv": said.frame(), "patients.csv": said.patient_frame()}
+    tables: dict[str, Mapping[str, Any] | None] = {"predictions.csv": said.columns(), "patients.csv": None}
+    patients = said.patient_frame()
+    if patients is not None:
+        tables["patients.csv"] = {str(name): patients[name].tolist() for name in patients.columns}
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name in (*tables, "predictions.html"):  # those of an earlier question would stand beside other answers
             (target / name).unlink(missing_ok=True)
-        return [_write(table, target / name) for name, table in tables.items() if table is not None]
+        return [_write(columns, target / name) for name, columns in tables.items() if columns is not None]
     except OSError as error:
         raise UserError(f"--out {target} can't be written: {error.strerror or error}.") from None
 
 
-def _write(table: "pd.DataFrame", path: Path) -> Path:
+def _write(columns: Mapping[str, Any], path: Path) -> Path:
     from benchmark.atomic_files import written_file
     from benchmark.csv_text import write_columns
 
-    columns = [[None if value != value else value for value in table[name].tolist()] for name in table.columns]
     with written_file(path) as unfinished:
-        write_columns(unfinished, columns, [str(name) for name in table.columns])
+        write_columns(unfinished, list(columns.values()), list(columns))
     return path
 
 

@@ -1,7 +1,7 @@
 """What one model, or several together, say of images: probabilities, decisions, doubts, and scores by labels."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -106,10 +106,8 @@ class Answers:
         found[self.read] = reports(self.probabilities[self.read], self.negative, self.threshold)
         return found
 
-    def frame(self) -> "pd.DataFrame":
-        """Return a table with a row for each image; the columns of ``predictions.csv``."""
-        import pandas as pd
-
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of ``predictions.csv`` by their names: arrays with a value for each image."""
         names = np.array([*self.class_names, ""])
         given = np.where(self.abstained, -1, self.predicted)
         columns: dict[str, Any] = {"image": self.image_ids, "patient": self.patients, "decision": names[given]}
@@ -128,7 +126,13 @@ class Answers:
         columns["warning"] = list(self.warnings)
         if (self.labels >= 0).any():
             columns["label"] = names[self.labels]
-        return pd.DataFrame(columns)
+        return columns
+
+    def frame(self) -> "pd.DataFrame":
+        """Return a table with a row for each image; the columns of ``predictions.csv``."""
+        import pandas as pd
+
+        return pd.DataFrame(self.columns())
 
     def patient_frame(self) -> "pd.DataFrame | None":
         """Return a table with a row for each patient, whose answered slices are pooled; ``None`` without patients.
@@ -136,18 +140,20 @@ class Answers:
         Probabilities are means over slices. Whether a patient has a tumour is not said: the threshold was chosen for
         single slices, of which a volume has so many that some are reported by chance.
         """
+        usable = np.flatnonzero(self.read & (self.patients != ""))
+        if not len(usable):
+            return None
         import pandas as pd
 
-        usable = self.read & (self.patients != "")
-        if not usable.any():
-            return None
         rows = []
         tumour = self.tumour()
-        for patient in np.unique(self.patients[usable]):
-            mine = usable & (self.patients == patient)
-            answered = mine & ~self.abstained
-            row: dict[str, Any] = {"patient": patient, "slices": int(mine.sum()), "answered": int(answered.sum())}
-            if answered.any():
+        patients, numbers = np.unique(self.patients[usable], return_inverse=True)
+        order = np.argsort(numbers, kind="stable")
+        slices = np.split(usable[order], np.cumsum(np.bincount(numbers))[:-1])
+        for patient, mine in zip(patients, slices, strict=True):
+            answered = mine[~self.abstained[mine]]
+            row: dict[str, Any] = {"patient": patient, "slices": len(mine), "answered": len(answered)}
+            if len(answered):
                 mean = self.probabilities[answered].mean(axis=0)
                 row["decision"] = self.class_names[int(mean.argmax())]
                 row |= {f"p_{name}": mean[c] for c, name in enumerate(self.class_names)}
@@ -291,39 +297,56 @@ def _warnings(
     members: Sequence[tuple[Model, Seen]], asked: Sequence[AskedImage], distances: Floats
 ) -> tuple[str, ...]:
     """Return what a reader of each answer must know."""
-    found: list[list[str]] = [[] for _ in asked]
-    for number, distance in enumerate(distances):
-        if distance > 1:
-            far = f"{distance:.1f} times as far from theirs as is usual"
-            found[number].append(f"unlike the training images (its features are {far})")
+    found: dict[int, list[str]] = {}  # most images have none
+
+    def warn(numbers: npt.NDArray[np.int64], texts: Iterable[str]) -> None:
+        for number, text in zip(numbers.tolist(), texts, strict=True):
+            found.setdefault(number, []).append(text)
+
+    far = np.flatnonzero(distances > 1)
+    more = "times as far from theirs as is usual"
+    warn(far, [f"unlike the training images (its features are {each:.1f} {more})" for each in distances[far]])
+    named = any(model.training_images.suffixes for model, _ in members)
+    suffixes = np.array([suffix_of(image.image_id) if named else "" for image in asked], dtype=np.str_)
     for model, seen in members:
-        problems = iter(seen.problems)
-        places = np.cumsum(seen.read) - 1
-        for number, image in enumerate(asked):
-            if not seen.read[number]:
-                found[number].append(next(problems))
-                continue
-            place = int(places[number])
-            found[number] += _odd(model, bool(seen.grey[place]), seen.sides[place].tolist(), image.image_id)
-            if seen.trained_on[place]:
-                found[number].append("a network was trained or chosen on this image")
-    return tuple("; ".join(dict.fromkeys(each)) for each in found)
+        warn(np.flatnonzero(~seen.read), seen.problems)
+        numbers = np.flatnonzero(seen.read)
+        for places, texts in _odd(model, seen, suffixes[numbers]):
+            warn(numbers[places], texts)
+    return tuple("; ".join(dict.fromkeys(found[number])) if number in found else "" for number in range(len(asked)))
 
 
-def _odd(model: Model, grey: bool, sides: Sequence[int], image_id: str) -> list[str]:
-    """Return in what an image differs from all training images, before any network looks at it."""
-    look, found = model.training_images, []
-    if look.grey > _MOSTLY_GREY and not grey:
-        found.append("in colour, and the training images are grey")
-    if look.grey < 1 - _MOSTLY_GREY and grey:
-        found.append("grey, and the training images are in colour")
+def _odd(
+    model: Model, seen: Seen, suffixes: npt.NDArray[np.str_]
+) -> Iterator[tuple[npt.NDArray[np.int64], Sequence[str]]]:
+    """Yield in what images differ from all training images, before any network looks at them, or are among them.
+
+    Args:
+        model: knows what its training images look like.
+        seen: what is told of the N images that could be read.
+        suffixes: of their files, str, shape (N,).
+
+    Yields:
+        Places among the N images, int64 of shape (K,), and a text for each.
+    """
+    look = model.training_images
+    if look.grey > _MOSTLY_GREY:
+        yield _alike(~seen.grey, "in colour, and the training images are grey")
+    if look.grey < 1 - _MOSTLY_GREY:
+        yield _alike(seen.grey, "grey, and the training images are in colour")
     if look.sides is not None:
         low, high = look.sides
-        if min(sides) * _FAR_SIZE < low:
-            found.append(f"much smaller ({sides[1]} x {sides[0]} pixels) than any training image")
-        if max(sides) > high * _FAR_SIZE:
-            found.append(f"much larger ({sides[1]} x {sides[0]} pixels) than any training image")
-    suffix = suffix_of(image_id)
-    if suffix and look.suffixes and suffix not in look.suffixes:
-        found.append(f"a {suffix} file, and the training images are {', '.join(look.suffixes)}")
-    return found
+        smaller, larger = seen.sides.min(axis=1) * _FAR_SIZE < low, seen.sides.max(axis=1) > high * _FAR_SIZE
+        for word, places in (("smaller", np.flatnonzero(smaller)), ("larger", np.flatnonzero(larger))):
+            sides = [f"{width} x {height} pixels" for height, width in seen.sides[places].tolist()]
+            yield places, [f"much {word} ({each}) than any training image" for each in sides]
+    if look.suffixes:
+        places = np.flatnonzero((suffixes != "") & ~np.isin(suffixes, look.suffixes))
+        known = ", ".join(look.suffixes)
+        yield places, [f"a {suffix} file, and the training images are {known}" for suffix in suffixes[places]]
+    yield _alike(seen.trained_on, "a network was trained or chosen on this image")
+
+
+def _alike(chosen: npt.NDArray[np.bool_], text: str) -> tuple[npt.NDArray[np.int64], Sequence[str]]:
+    places = np.flatnonzero(chosen)
+    return places, [text] * len(places)

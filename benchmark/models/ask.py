@@ -101,7 +101,7 @@ def ask_models(
             if number == 0:
                 images = _images(arrays)
                 explained = _explained(arrays, str(told.get("reason", "")))
-            members.append((model, _seen(arrays)))
+            members.append((model, Seen.of(arrays)))
     return answers(members, images, question.unlike), explained
 
 
@@ -164,11 +164,6 @@ def _images(arrays: Mapping[str, Any]) -> list[AskedImage]:
 
 def _read_elsewhere() -> npt.NDArray[np.uint8]:
     raise AssertionError("the images are read in the child process")
-
-
-def _seen(arrays: Mapping[str, Any]) -> Seen:
-    names = ("logits", "distances", "grey", "sides", "trained_on", "read")
-    return Seen(**{name: arrays[name] for name in names}, problems=tuple(arrays["problems"].tolist()))
 
 
 def _explained(arrays: Mapping[str, Any], reason: str) -> Explained | None:

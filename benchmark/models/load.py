@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,10 +23,10 @@ from benchmark.evaluation.cam_metrics import grad_cam, normalized
 from benchmark.evaluation.temperature import softmax
 from benchmark.models.answers import answers
 from benchmark.models.description import Model
-from benchmark.models.feature_distance import TrainingFeatures
+from benchmark.models.feature_distance import Features, TrainingFeatures
 from benchmark.models.images import AskedImage, Pixels
-from benchmark.models.prepared import BATCH, batches, helpers, prepared
-from benchmark.models.seen import Distances, Logits, Progress, Seen, SeenParts
+from benchmark.models.prepared import BATCH, Batches, helpers, prepared
+from benchmark.models.seen import Logits, Progress, Seen, SeenParts
 from benchmark.recipe import Head, Recipe
 from benchmark.records.outcomes import RunFailure
 from benchmark.training.views import logits_of_views
@@ -77,23 +76,26 @@ class LoadedModel:
             images: shown in this order.
             progress: gets the number of images that are done, and of all.
         """
-        seen = SeenParts(len(self.class_names))
         with helpers() as pool:
-            for batch in batches(images, self.model.input.size, self.model.input.resize, pool):
-                seen.add(batch, *self._answers(batch.pixels, pool))
-                progress(len(seen), len(images))
-            return seen.together(frozenset() if self.training is None else self.training.trained_on)
+            batches = Batches(images, self.model.input.size, self.model.input.resize, pool)
+            seen = SeenParts(len(self.class_names), self.training, pool)
 
-    def _answers(self, pixels: Pixels, pool: ThreadPoolExecutor) -> tuple[Logits, Future[Distances] | None]:
-        """Return logits of some images, and where features are known their distances, which a thread computes."""
+            def beside() -> None:
+                seen.compare()
+                batches.begin()
+
+            for batch in batches:
+                seen.add(batch, *self._answers(batch.pixels, beside))
+                progress(len(seen), len(images))
+            return seen.together()
+
+    def _answers(self, pixels: Pixels, beside: Callable[[], object]) -> tuple[Logits, Features]:
+        """Return logits and features of some images; for ``beside`` see :meth:`_forward`."""
         if not len(pixels):
-            return np.zeros((0, len(self.class_names)), dtype=np.float32), None
-        first, features = self._forward(pixels)
+            return np.zeros((0, len(self.class_names)), dtype=np.float32), np.zeros((0, 0), dtype=np.float32)
+        first, features = self._forward(pixels, beside)
         forward: Callable[[Pixels], Logits] = lambda view: self._forward(view)[0]  # noqa: E731
-        logits = logits_of_views(forward, pixels, first, self.model.recipe.testing.flips)
-        if self.training is None or not features.shape[1]:
-            return logits, None
-        return logits, pool.submit(self.training.distances, features)
+        return logits_of_views(forward, pixels, first, self.model.recipe.testing.flips), features
 
     def explain(
         self, images: Sequence[AskedImage], classes: npt.NDArray[np.int64]
@@ -123,9 +125,19 @@ class LoadedModel:
         logits = [self._forward(pixels[start : start + BATCH])[0] for start in range(0, len(pixels), BATCH)]
         return softmax(np.concatenate(logits), self.model.calibration.temperature)
 
-    def _forward(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Return logits and, where they can be had, features of prepared images."""
+    def _forward(self, pixels: Pixels, beside: Callable[[], object] = lambda: None) -> tuple[Logits, Features]:
+        """Return what the network makes of prepared images.
+
+        Args:
+            pixels: uint8, shape (N, S, S, 3).
+            beside: begins what threads do while the network computes. Before that, its many short steps would wait
+                for the interpreter again and again.
+
+        Returns:
+            Logits, and features of shape (N, K); K is 0 where they can't be had.
+        """
         inputs = self.engine.normalize(self.engine.upload(np.ascontiguousarray(pixels)))
+        beside()
         if self.training is None:
             return self.engine.fetch([self.engine.forward(inputs)])[0], np.zeros((len(pixels), 0), dtype=np.float32)
         logits, features = self.engine.fetch(self.engine.forward_with_features(inputs))

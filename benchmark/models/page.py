@@ -74,14 +74,19 @@ def _shown(answers: Answers, explained: Explained, place: int) -> _Shown:
         grey = np.asarray(picture.mean(axis=2), dtype=np.uint8)
         heat = _png(under_heat(grey, explained.maps[place]))
     predicted, label = int(answers.predicted[number]), int(answers.labels[number])
-    abstained, wrong = bool(answers.abstained[number]), label not in (-1, predicted)
+    abstained = bool(answers.abstained[number]) or predicted < 0
+    wrong = label not in (-1, predicted)
     mapped = int(explained.classes[place])
-    bars = tuple(zip(answers.class_names, answers.probabilities[number].tolist(), strict=True))
+    bars: tuple[tuple[str, float], ...] = ()
+    if predicted < 0:  # another model than the explained one could not read it
+        said = "no decision (not every model could read it)"
+    else:
+        most_probable = answers.class_names[predicted]
+        said = f"no decision (most probable: {most_probable})" if abstained else most_probable
+        bars = tuple(zip(answers.class_names, answers.probabilities[number].tolist(), strict=True))
     return _Shown(
         name=plain(str(answers.image_ids[number])),
-        said=f"no decision (most probable: {answers.class_names[predicted]})"
-        if abstained
-        else answers.class_names[predicted],
+        said=said,
         label="" if label < 0 else answers.class_names[label],
         facts=_facts(answers, number),
         bars=tuple(sorted(bars, key=lambda bar: -bar[1])[:4]),
@@ -97,12 +102,12 @@ def _facts(answers: Answers, number: int) -> tuple[str, ...]:
     """Return what else is said of an image, a few words each."""
     found = []
     tumour = answers.tumour()
-    if tumour is not None and answers.negative is not None and not answers.abstained[number]:
+    if tumour is not None and answers.negative is not None and answers.read[number] and not answers.abstained[number]:
         chance = 1 - answers.probabilities[number, answers.negative]
         found.append(f"tumour {'yes' if tumour[number] else 'no'} ({chance:.3f})")
-    found.append(f"uncertainty {answers.uncertainty[number]:.2f}")
-    if answers.disagreement is not None:
-        found.append(f"disagreement {answers.disagreement[number]:.2f}")
+    for name, values in (("uncertainty", answers.uncertainty), ("disagreement", answers.disagreement)):
+        if values is not None and np.isfinite(values[number]):
+            found.append(f"{name} {values[number]:.2f}")
     if np.isfinite(answers.distances[number]):
         found.append(f"distance {answers.distances[number]:.2f}")
     patient = plain(str(answers.patients[number]))

@@ -1,13 +1,16 @@
 """What a network makes of images: logits, distances of their features, and what was told of them before."""
 
-from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.models.prepared import Batch, Look
+from benchmark.models.feature_distance import Features, TrainingFeatures
+from benchmark.models.prepared import Batch
 
 Logits = npt.NDArray[np.float32]
 Distances = npt.NDArray[np.float64]
@@ -36,42 +39,73 @@ class Seen:
     read: npt.NDArray[np.bool_]
     problems: tuple[str, ...]
 
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return all of it as arrays by name, for another process."""
+        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)} | {
+            "problems": np.array(self.problems, dtype=np.str_)
+        }
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Return what :meth:`arrays` were made of; further arrays are left alone."""
+        values: dict[str, Any] = {field.name: arrays[field.name] for field in fields(cls)}
+        return cls(**{**values, "problems": tuple(arrays["problems"].tolist())})
+
 
 class SeenParts:
-    """What a network makes of one batch after the other, put together at the end."""
+    """What a network makes of one batch after the other, put together at the end.
 
-    def __init__(self, num_classes: int) -> None:
+    Args:
+        num_classes: number of logits of an image.
+        training: the features of the training images, ``None`` where they were not kept.
+        pool: of threads, which compare features with them.
+    """
+
+    def __init__(self, num_classes: int, training: TrainingFeatures | None, pool: ThreadPoolExecutor) -> None:
+        self._training, self._pool = training, pool
         self._logits: list[Logits] = [np.zeros((0, num_classes), dtype=np.float32)]
-        self._distances: list[Future[Distances] | None] = []
-        self._looks: list[Look] = []
-        self._read: list[npt.NDArray[np.bool_]] = [np.zeros(0, dtype=bool)]
+        self._features: deque[Features] = deque()  # that are still to be compared
+        self._distances: list[Future[Distances]] = []
+        self._grey, self._read = ([np.zeros(0, dtype=bool)] for _ in range(2))
+        self._sides = [np.zeros((0, 2), dtype=np.int64)]
+        self._digests: list[bytes] = []
         self._problems: list[str] = []
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def add(self, batch: Batch, logits: Logits, distances: Future[Distances] | None) -> None:
-        """Take what the network made of a batch."""
+    def add(self, batch: Batch, logits: Logits, features: Features) -> None:
+        """Take what the network made of a batch; features are of no length where they can't be had."""
         self._logits.append(logits)
-        self._distances.append(distances)
-        self._looks += batch.looks
+        self._features.append(features)
+        self._grey.append(batch.grey)
+        self._sides.append(batch.sides)
+        self._digests += batch.digests
         self._read.append(batch.read)
         self._problems += batch.problems
         self._count += len(batch.read)
 
-    def together(self, trained_on: frozenset[bytes]) -> Seen:
-        """Return all; ``trained_on`` are the beginnings of the hashes of the images that the network knows."""
-        distances = [
-            np.full(len(logits), np.nan) if future is None else future.result()
-            for logits, future in zip(self._logits[1:], self._distances, strict=True)
-        ]
+    def compare(self) -> None:
+        """Have a thread compare the features that were added with those of the training images."""
+        while self._features:
+            self._distances.append(self._pool.submit(self._compared, self._features.popleft()))
+
+    def _compared(self, features: Features) -> Distances:
+        if self._training is None or not features.shape[1]:
+            return np.full(len(features), np.nan)
+        return self._training.distances(features)
+
+    def together(self) -> Seen:
+        """Return all."""
+        self.compare()
+        known = frozenset() if self._training is None else self._training.trained_on
         return Seen(
             logits=np.concatenate(self._logits),
-            distances=np.concatenate([np.zeros(0), *distances]),
-            grey=np.array([look.grey for look in self._looks], dtype=bool),
-            sides=np.array([look.sides for look in self._looks], dtype=np.int64).reshape(-1, 2),
-            trained_on=np.array([look.digest in trained_on for look in self._looks], dtype=bool),
+            distances=np.concatenate([np.zeros(0), *(future.result() for future in self._distances)]),
+            grey=np.concatenate(self._grey),
+            sides=np.concatenate(self._sides),
+            trained_on=np.array([digest in known for digest in self._digests], dtype=bool),
             read=np.concatenate(self._read),
             problems=tuple(self._problems),
         )

@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.child_process import send, take_standard_streams
+from benchmark.engines import engine_entry
 from benchmark.engines.base import ExportedGraph, NotKept
 from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.errors import UserError
 from benchmark.models.images import open_images
 from benchmark.models.load import LoadedModel, load
+from benchmark.process_memory import hold_memory
 
 
 def main() -> int:
@@ -26,6 +28,8 @@ def main() -> int:
     _, answers = take_standard_streams()
     asked = json.loads(sys.argv[1])
     shut_out_other_framework(asked["engine"])
+    if engine_entry(asked["engine"]).holds_memory and asked["device"] == "cpu":
+        hold_memory()  # as a run's worker does, whose speed the board has
     try:
         loaded = load(
             asked["model"],
@@ -46,10 +50,7 @@ def predict(loaded: LoadedModel, asked: dict[str, Any], answers: Any) -> dict[st
     """Ask the model about a source's images; leave what its network makes of them in ``leave``."""
     images = open_images(asked["source"], loaded.class_names, unlabelled=asked["unlabelled"])
     seen = loaded.ask(images, lambda done, of: send(answers, {"event": "progress", "done": done, "of": of}))
-    arrays: dict[str, Any] = {
-        name: getattr(seen, name) for name in ("logits", "distances", "grey", "sides", "trained_on", "read")
-    }
-    arrays["problems"] = np.array(seen.problems, dtype=np.str_)
+    arrays: dict[str, Any] = seen.arrays()
     arrays["image_ids"] = np.array([image.image_id for image in images], dtype=np.str_)
     arrays["classes"] = np.array([image.class_name or "" for image in images], dtype=np.str_)
     arrays["patients"] = np.array([image.patient or "" for image in images], dtype=np.str_)

@@ -1,5 +1,7 @@
 """What is said of images: by hand, without any network."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from benchmark.errors import UserError
 from benchmark.evaluation.temperature import softmax
 from benchmark.models.answers import answers, disagreement, entropy, judge
+from benchmark.models.description import TrainingImages
 from benchmark.models.images import AskedImage
 from tests.models.described import a_model, seen
 
@@ -65,6 +68,26 @@ def test_what_looks_otherwise_is_warned_of() -> None:
     assert answers([(a_model(), seen(SURE))], asked()).warnings == ("", "", "")
 
 
+def test_warnings_stand_in_one_order_and_are_given_once() -> None:
+    """How far it is comes first, then of each model why it was not read, or how it looks, then if it is known."""
+    looks = {"grey": np.array([False, True]), "sides": np.array([[9, 90], [24, 24]])}
+    first = seen(SURE[:2], distances=np.array([0.9, 0.1, np.nan])[:2], trained_on=np.array([True, False]), **looks)
+    first = replace(first, read=np.array([True, False, True]), problems=("Image '1.png' is empty (0 bytes).",))
+    far, unread, fine = answers([(a_model(), first), (a_model(), first)], asked(suffix=".png")).warnings
+    assert far.split("; ") == [
+        "unlike the training images (its features are 1.8 times as far from theirs as is usual)",
+        "in colour, and the training images are grey",
+        "much smaller (90 x 9 pixels) than any training image",
+        "much larger (90 x 9 pixels) than any training image",
+        "a .png file, and the training images are .jpg",
+        "a network was trained or chosen on this image",
+    ]
+    assert unread == "Image '1.png' is empty (0 bytes)."
+    assert fine == "a .png file, and the training images are .jpg"
+    coloured = a_model(training_images=TrainingImages(grey=0.0))
+    assert answers([(coloured, seen(SURE))], asked()).warnings == ("grey, and the training images are in colour",) * 3
+
+
 def test_an_image_that_can_not_be_read_is_a_row_with_its_reason() -> None:
     given = seen(SURE[:2], read=np.array([True, False, True]), problems=("Image '1.jpg' is empty (0 bytes).",))
     said = answers([(a_model(), given)], asked(labels="gnn"))
@@ -116,6 +139,31 @@ def test_slices_of_a_patient_are_pooled() -> None:
     judged = judge(said)
     assert judged is not None
     assert judged.patients == (2, 1.0)
+
+
+def test_what_is_seen_goes_through_a_file_whole(tmp_path: Path) -> None:
+    given = replace(seen(SURE[:2]), read=np.array([True, False, True]), problems=("Image '1.jpg' is empty.",))
+    np.savez(tmp_path / "x.npz", **given.arrays(), other=np.zeros(3))
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as left:
+        back = type(given).of({name: left[name] for name in left.files})
+    assert back.problems == given.problems
+    for name in ("logits", "distances", "grey", "sides", "trained_on", "read"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(given, name))
+        assert getattr(back, name).dtype == getattr(given, name).dtype
+
+
+def test_patients_are_pooled_wherever_their_slices_stand() -> None:
+    """Slices without an answer count, but not into the means; what has no patient is left out."""
+    logits = np.random.default_rng(0).normal(size=(7, 2))
+    given = seen(logits[:6], distances=np.array([0.1, 0.9, 0.1, 0.9, 0.1, 0.1]))
+    given = replace(given, read=np.array([True, True, True, False, True, True, True]), problems=("Can't be read.",))
+    said = answers([(a_model(), given)], asked(7, patients="bababcb"))
+    table = said.patient_frame()
+    assert table is not None
+    assert table[["patient", "slices", "answered"]].to_numpy().tolist() == [["a", 1, 0], ["b", 4, 3], ["c", 1, 1]]
+    np.testing.assert_array_equal(table["p_glioma"][1], said.probabilities[[0, 2, 6], 0].mean())
+    assert np.isnan(table["p_glioma"][0])
+    assert answers([(a_model(), seen(SURE))], asked()).patient_frame() is None
 
 
 def test_models_answer_together_whatever_the_order_of_their_classes() -> None:

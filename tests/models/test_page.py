@@ -64,3 +64,14 @@ def test_without_heat_maps_it_says_why() -> None:
     assert "There are no heat maps: no stage has places." in text
     assert text.count("data:image/png;base64,") == len(shown) == 3
     assert "Right: its heat map" not in text
+
+
+def test_an_image_that_another_model_could_not_read_has_no_decision() -> None:
+    second = seen(SURE[:2], read=np.array([True, False, True]), problems=("Image 'b' can't be read.",))
+    _, shown = figures([(a_model(), seen(SURE)), (a_model(), second)], ["glioma", "notumor", "glioma"])
+    unread = shown[1]
+    assert unread.startswith("abstained no decision (not every model could read it) label: notumor")
+    assert "nan" not in unread
+    assert "tumour" not in unread.replace("notumor", ""), "nothing is reported of it"
+    assert "Image &#39;b&#39; can&#39;t be read." in unread
+    assert shown[0].startswith(" glioma label: glioma")

@@ -1,6 +1,7 @@
 """Images made ready for a network: in their order, those that can't be read named, the pixels those of training."""
 
 from functools import partial
+from threading import Semaphore
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from benchmark.data.preparation.pixels import resized
 from benchmark.errors import UserError
 from benchmark.models.feature_distance import HASH_BYTES
 from benchmark.models.images import AskedImage
-from benchmark.models.prepared import BATCH, batches, helpers, prepared
+from benchmark.models.prepared import BATCH, Batches, helpers, prepared
 
 
 def drawn(number: int) -> Any:
@@ -30,22 +31,42 @@ def unreadable() -> Any:
 def test_batches_are_in_order_and_name_what_can_not_be_read(rule: Any, unread: Any) -> None:
     images = [AskedImage(str(k), unreadable if k in unread else partial(drawn, k)) for k in range(70)]
     with helpers() as pool:
-        found = list(batches(images, 16, rule, pool))
+        found = list(Batches(images, 16, rule, pool))
     assert [len(batch.read) for batch in found] == [BATCH, BATCH, 6]
     read = [k for k in range(70) if k not in unread]
     assert np.flatnonzero(np.concatenate([batch.read for batch in found])).tolist() == read
     assert [text for batch in found for text in batch.problems] == ["Image 'x' can't be read."] * len(unread)
     pixels = np.concatenate([batch.pixels for batch in found])
     assert pixels.shape == (len(read), 16, 16, 3)
-    looks = [look for batch in found for look in batch.looks]
+    grey, sides = (np.concatenate([getattr(batch, name) for batch in found]) for name in ("grey", "sides"))
+    digests = [digest for batch in found for digest in batch.digests]
+    assert len(grey) == len(sides) == len(digests) == len(read)
     for place, number in enumerate(read):
         native = drawn(number)
-        grey = number % 4 != 2
-        small = resized(native[..., 0] if grey and native.ndim == 3 else native, 16, rule)
+        is_grey = number % 4 != 2
+        small = resized(native[..., 0] if is_grey and native.ndim == 3 else native, 16, rule)
         np.testing.assert_array_equal(
-            pixels[place], np.broadcast_to(small[..., None], (16, 16, 3)) if grey else small
+            pixels[place], np.broadcast_to(small[..., None], (16, 16, 3)) if is_grey else small
         )
         np.testing.assert_array_equal(pixels[place], prepared(images[number], 16, rule))
-        assert looks[place].grey == grey
-        assert looks[place].sides == native.shape[:2]
-        assert looks[place].digest == hash_pixels(native)[:HASH_BYTES]
+        assert grey[place] == is_grey
+        assert tuple(sides[place]) == native.shape[:2]
+        assert digests[place] == hash_pixels(native)[:HASH_BYTES]
+
+
+def test_another_batch_is_begun_on_request() -> None:
+    begun = Semaphore(0)
+
+    def load() -> Any:
+        begun.release()
+        return drawn(3)
+
+    with helpers() as pool:
+        batches = Batches([AskedImage(str(k), load) for k in range(20 * BATCH)], 16, "squash", pool)
+        iterator = iter(batches)
+        next(iterator)
+        told = [batches.begin() for _ in range(20)]
+        assert sum(told) < 20, "those that were ahead had been begun before"
+        assert not told[-1]
+        assert all(begun.acquire(timeout=30) for _ in range(20 * BATCH)), "all were begun without the iterator"
+        assert sum(1 for _ in iterator) == 19

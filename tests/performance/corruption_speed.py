@@ -20,9 +20,9 @@ from backbones.registry import load_registry
 from benchmark.data.dataset import DataSet, Split
 from benchmark.draws.corruptions import CORRUPTIONS
 from benchmark.engines import BuildSpec, Engine, create, engine_entry, engine_of
-from benchmark.execution.worker.memory import hold_memory
 from benchmark.measurement.corruptions import predict_corrupted
 from benchmark.measurement.throughput import measure
+from benchmark.process_memory import hold_memory
 from benchmark.recipe import load_recipe
 from benchmark.training.feature_store import FeatureStore
 

@@ -18,7 +18,7 @@ from turns import Process, answer, our_loop, random_images, ratio_in_words, reci
 from backbones.registry import load_registry
 from benchmark.engines.host import peak_bytes
 from benchmark.engines.one_framework import shut_out_other_framework
-from benchmark.execution.worker.memory import hold_memory
+from benchmark.process_memory import hold_memory
 
 SIDES = ("held", "not held")
 

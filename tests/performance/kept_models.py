@@ -7,7 +7,8 @@ written for every target that its framework has, and asked about images in memor
 of a probability to the model's own, for the script and for each export, and the median over rounds of predict's speed
 over the pipeline's, both measured in one process, in turns. Predict is all but starting its process: images in memory
 of the network's own size are hashed and looked at, read by the network, their features compared with the training
-images', and the tables written.
+images', and the tables written. With ``--source`` it also lists and decodes a folder's images, and is compared with
+the slower of the pipeline and decoding alone, by as many threads as predict has beside the one of the network.
 """
 
 import argparse
@@ -32,35 +33,53 @@ OUTSIDE = Path(__file__).parents[1] / "models" / "outside"
 _SPEED = """
 import json, os, sys, time
 import numpy as np
+from benchmark.engines import engine_entry
 from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.models.description import Model
+from benchmark.process_memory import hold_memory
 from pathlib import Path
-shut_out_other_framework(Model.read(Path(sys.argv[1])).engine)
+name = Model.read(Path(sys.argv[1])).engine
+shut_out_other_framework(name)
+if engine_entry(name).holds_memory:
+    hold_memory()  # as the processes of runs and of predict do
 from benchmark.evaluation.temperature import softmax
 from benchmark.cli.predict import write
 from benchmark.models.answers import answers
+from benchmark.models.images import open_images
 from benchmark.models.load import as_asked, load
-loaded, count, rounds = load(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+from benchmark.models.prepared import helpers, prepared
+loaded, count, rounds, folder = load(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[5]
 engine, size = loaded.engine, loaded.model.input.size
+opened = (lambda: open_images(folder, loaded.class_names, unlabelled=True)) if folder else None
+count = len(opened()) if opened else count
 pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
-images = as_asked(pixels, loaded.class_names)
+in_memory = as_asked(pixels, loaded.class_names)
 def predict():
+    images = opened() if opened else in_memory
     write(answers([(loaded.model, loaded.ask(images))], images), None, [loaded.model], Path(sys.argv[4]))
 def pipeline():
     for start in range(0, count, 32):
         batch = np.ascontiguousarray(pixels[start : start + 32])
         softmax(engine.fetch([engine.forward(engine.normalize(engine.upload(batch)))])[0])
+def decoding():
+    images, rule = opened(), loaded.model.input.resize
+    def decode(start):
+        for image in images[start : start + 32]:
+            prepared(image, size, rule)
+    with helpers() as pool:
+        list(pool.map(decode, range(0, count, 32)))
 def timed(call):
     begun = time.perf_counter()
     call()
     return count / (time.perf_counter() - begun)
-pipeline(); predict()
-pairs = []
+turns = [("pipeline", pipeline), ("predict", predict), *([("decoding", decoding)] if opened else [])]
+for name, call in turns:
+    call()
+speeds = {name: [] for name, _ in turns}
 for number in range(rounds):
-    turns = [("pipeline", pipeline), ("predict", predict)]
-    speeds = dict((name, timed(call)) for name, call in (turns if number % 2 else reversed(turns)))
-    pairs.append((speeds["predict"], speeds["pipeline"]))
-print(json.dumps(pairs))
+    for name, call in (turns if number % 2 else reversed(turns)):
+        speeds[name].append(timed(call))
+print(json.dumps(speeds))
 sys.stdout.flush()
 os._exit(0)
 """
@@ -114,16 +133,19 @@ def report_files(folder: Path, model: Model) -> None:
             print(f"  {name}: {told}", flush=True)
 
 
-def report_speed(folder: Path, name: str, images: int, rounds: int) -> None:
-    """Print predict's speed beside the pipeline's."""
+def report_speed(folder: Path, name: str, images: int, rounds: int, source: str) -> None:
+    """Print predict's speed beside the pipeline's; of a source's images, beside the slower of that and decoding."""
     with tempfile.TemporaryDirectory() as temporary:
-        words = [sys.executable, "-c", _SPEED, str(folder), str(images), str(rounds), temporary]
+        words = [sys.executable, "-c", _SPEED, str(folder), str(images), str(rounds), temporary, source]
         done = subprocess.run(words, check=True, capture_output=True, text=True)
-    pairs = np.array(json.loads(done.stdout.splitlines()[-1]))
-    ratios = pairs[:, 0] / pairs[:, 1]
+    speeds = {side: np.array(values) for side, values in json.loads(done.stdout.splitlines()[-1]).items()}
+    predict = speeds.pop("predict")
+    ratios = predict / np.min(list(speeds.values()), axis=0)
+    others = ", ".join(f"{side} {np.median(values):.0f} img/s" for side, values in speeds.items())
     print(
-        f"  {name}: predict {np.median(pairs[:, 0]):.0f} img/s, pipeline {np.median(pairs[:, 1]):.0f} img/s, median "
-        f"ratio {np.median(ratios):.3f} ({ratios.min():.3f} to {ratios.max():.3f}, {rounds} rounds)",
+        f"  {name}: predict {np.median(predict):.0f} img/s, {others}, median ratio"
+        f"{' to the slower' if source else ''} {np.median(ratios):.3f} ({ratios.min():.3f} to {ratios.max():.3f}, "
+        f"{rounds} rounds)",
         flush=True,
     )
 
@@ -133,6 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path)
     parser.add_argument("--images", type=int, default=2048, help="images of a round")
+    parser.add_argument("--source", default="", help="a folder or zip file of images to ask about, in place of those")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", default="", help="how the names of the models' folders begin")
     parser.add_argument("--speed", action="store_true", help="measure predict's speed alone")
@@ -143,7 +166,7 @@ def main() -> None:
             model = Model.read(folder)
             if not options.speed:
                 report_files(folder, model)
-            report_speed(folder, model.backbone.name, options.images, options.rounds)
+            report_speed(folder, model.backbone.name, options.images, options.rounds, options.source)
 
 
 if __name__ == "__main__":

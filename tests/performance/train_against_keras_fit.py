@@ -20,7 +20,7 @@ from backbones import UNIT
 from backbones.registry import load_registry
 from benchmark.data.dataset import DataSet, Split
 from benchmark.engines.one_framework import shut_out_other_framework
-from benchmark.execution.worker.memory import hold_memory
+from benchmark.process_memory import hold_memory
 
 _FIT: Mapping[str, object] = {"keras.fit": "auto", "keras.fit without XLA": False}
 

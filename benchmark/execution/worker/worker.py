@@ -35,10 +35,10 @@ from benchmark.execution.worker.channel import Channel, print_to
 from benchmark.execution.worker.further_results import Trained, corrupted_decisions, explained, log_traceback
 from benchmark.execution.worker.inputs import caching_of, find_declared, load_images
 from benchmark.execution.worker.job import Job
-from benchmark.execution.worker.memory import give_memory_back, hold_memory
 from benchmark.execution.worker.provenance import describe, differences
 from benchmark.execution.worker.speeds import measured_again, speed_of
 from benchmark.measurement.throughput import Speeds, measure
+from benchmark.process_memory import give_memory_back, hold_memory
 from benchmark.records.corrupted import Corrupted
 from benchmark.records.failures import outcome_of, unreachable
 from benchmark.records.outcomes import Outcome, RunFailure

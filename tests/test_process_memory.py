@@ -8,7 +8,7 @@ import pytest
 
 ARRAYS = """
 import numpy as np, psutil
-from benchmark.execution.worker.memory import give_memory_back, hold_memory
+from benchmark.process_memory import give_memory_back, hold_memory
 
 def resident():
     return psutil.Process().memory_info().rss // 2**20
