@@ -162,7 +162,9 @@ class TorchEngine(SharedEngine):
         """Prepare the input's layout."""
         self._channels_last = channels_last
         network = self._network
-        self._normalizer = Normalizer(network.preprocessing, self._place, network.layout, channels_last=channels_last)
+        self._normalizer = Normalizer(
+            network.preprocessing, self._place, network.layout, self._size, channels_last=channels_last
+        )
 
     def _statistics(self) -> dict[str, Tensor]:
         """Return the running statistics of frozen layers, and what else of them is no stage's parameter."""
