@@ -196,7 +196,7 @@ def _decisions(
     for number, images in enumerate(Feed(engine, source, None).batches(batches)):
         if should_stop():
             raise _stopped()
-        logits = engine.forward(engine.normalize(images))
+        logits = engine.forward_images(images)
         if before is not None:  # the device computes one batch while the host waits for the one before
             take(before)
         before = logits

@@ -203,6 +203,9 @@ def test_pixels_are_normalized_as_declared(declared: Preprocessing) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * 255 * declared.scale)
     factor, shift = factor_and_shift(declared)
     assert np.array_equal(found, pixels.astype(np.float32) * factor - shift), "by rows or by channels, to the bit"
+    uploaded = engine.upload(images())
+    in_one, in_two = engine.forward_images(uploaded), engine.forward(engine.normalize(uploaded))
+    assert np.array_equal(*engine.fetch([in_one, in_two]))
     assert network.preprocessing == declared
     assert network.execution["channels_last"] == "on"
 
