@@ -225,6 +225,9 @@ class TrainingEngine(Protocol):
     def forward(self, inputs: Handle) -> Handle:
         """Return float32 logits of shape (B, num_classes) of normalised inputs, in inference mode."""
 
+    def forward_images(self, images: Handle) -> Handle:
+        """Return what :meth:`forward` gives for uint8 images: normalised and computed in one."""
+
     def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[Any]]:
         """Wait for the device and return the handles' values as arrays on the host.
 
@@ -343,10 +346,9 @@ class ExportedGraph:
 class KeepingEngine(Protocol):
     """What keeping a trained network and using it asks."""
 
-    def forward_with_features(self, inputs: Handle) -> tuple[Handle, Handle]:
-        """Return what :meth:`TrainingEngine.forward` does, and what reaches the head, its mean over all places.
-
-        The features are float32 of shape (B, K).
+    def forward_with_features(self, images: Handle) -> tuple[Handle, Handle]:
+        """Return what :meth:`TrainingEngine.forward_images` does, and what reaches the head, its mean over all
+        places: float32 of shape (B, K).
 
         Raises:
             NotKept: the head can't be told from the rest.

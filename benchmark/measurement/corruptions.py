@@ -68,7 +68,12 @@ class _Pictures:
 
     def shown(self, kept: Pixels) -> Pixels:
         """Return pictures as a network reads them: uint8, shape (B, S, S, 3)."""
-        return np.repeat(kept[..., None], 3, axis=-1) if self.grey else np.ascontiguousarray(kept)
+        if not self.grey:
+            return np.ascontiguousarray(kept)
+        shown = np.empty((*kept.shape, 3), dtype=np.uint8)
+        for channel in range(3):  # twice as fast as np.repeat
+            shown[..., channel] = kept
+        return shown
 
 
 class _Source:
@@ -79,7 +84,7 @@ class _Source:
 
     def __init__(self, pictures: _Pictures, numbers: Numbers, rows: Pixels | None, flips: Flips) -> None:
         self._pictures, self._numbers, self._rows, self._flips = pictures, numbers, rows, flips
-        self._held: tuple[Numbers, Pixels] | None = None  # those that were read last, for their other views
+        self._held: tuple[Numbers, list[Pixels]] | None = None  # all views of those that were read last
 
     def __len__(self) -> int:
         return len(self._numbers) * len(AXES[self._flips])
@@ -88,9 +93,9 @@ class _Source:
         view, of = int(places[0]) // len(self._numbers), places % len(self._numbers)
         if self._held is None or not np.array_equal(self._held[0], of):
             numbers = self._numbers[of]
-            kept = self._pictures.made(numbers) if self._rows is None else self._rows[numbers]
-            self._held = of, self._pictures.shown(kept)
-        return mirrored(self._held[1], self._flips)[view - 1] if view else self._held[1]
+            pixels = self._pictures.shown(self._pictures.made(numbers) if self._rows is None else self._rows[numbers])
+            self._held = of, [pixels, *mirrored(pixels, self._flips)]
+        return self._held[1][view]
 
 
 def predict_corrupted(
@@ -191,7 +196,7 @@ def _decisions(
     for number, images in enumerate(Feed(engine, source, None).batches(batches)):
         if should_stop():
             raise _stopped()
-        logits = engine.forward(engine.normalize(images))
+        logits = engine.forward_images(images)
         if before is not None:  # the device computes one batch while the host waits for the one before
             take(before)
         before = logits
@@ -231,7 +236,7 @@ def _kept(
                 if len(missing):
                     entry.make_room(len(missing))
                     entry.write(_made(pictures, missing, report, should_stop))
-            return entry.rows(), ""
+            return np.asarray(entry.rows()), ""
     except (NoRoom, OSError) as error:
         return None, str(error) if isinstance(error, NoRoom) else f"files can't be used ({error.strerror or error})"
 

@@ -126,7 +126,7 @@ def measure(
 
     def pipeline(batch: np.ndarray = pixels) -> None:
         averaged([
-            softmax(engine.fetch([engine.forward(engine.normalize(engine.upload(view)))])[0])
+            softmax(engine.fetch([engine.forward_images(engine.upload(view))])[0])
             for view in (batch, *mirrored(batch, flips))
         ])  # fmt: skip
 

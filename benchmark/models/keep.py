@@ -119,7 +119,7 @@ def features_of(engine: Engine, data: DataSet, positions: Positions, batch_size:
     found = []
     for batch in near_equal_batches(positions, batch_size):
         pixels = np.ascontiguousarray(data.pixels[batch])
-        _, features = engine.forward_with_features(engine.normalize(engine.upload(pixels)))
+        _, features = engine.forward_with_features(engine.upload(pixels))
         found.append(engine.fetch([features])[0])
     return np.concatenate(found)
 

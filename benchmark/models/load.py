@@ -136,11 +136,13 @@ class LoadedModel:
         Returns:
             Logits, and features of shape (N, K); K is 0 where they can't be had.
         """
-        inputs = self.engine.normalize(self.engine.upload(np.ascontiguousarray(pixels)))
+        images = self.engine.upload(np.ascontiguousarray(pixels))
         beside()
         if self.training is None:
-            return self.engine.fetch([self.engine.forward(inputs)])[0], np.zeros((len(pixels), 0), dtype=np.float32)
-        logits, features = self.engine.fetch(self.engine.forward_with_features(inputs))
+            return self.engine.fetch([self.engine.forward_images(images)])[0], np.zeros(
+                (len(pixels), 0), dtype=np.float32
+            )
+        logits, features = self.engine.fetch(self.engine.forward_with_features(images))
         return logits, features
 
 

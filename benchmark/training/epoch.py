@@ -217,7 +217,7 @@ class Loop:
         """Return logits of shape (B, C), in inference mode, for images or features that :meth:`feed` brought."""
         if self.features is not None:
             return self.engine.forward_from_features(batch)
-        return self.engine.forward(self.engine.normalize(batch))
+        return self.engine.forward_images(batch)
 
     def predict(self, positions: Positions) -> npt.NDArray[np.float64]:
         """Return probabilities of shape (N, C) for images, in inference mode."""
@@ -245,8 +245,7 @@ class Loop:
             logits = []
             for batch in near_equal_batches(positions, self.batch_size):
                 view = mirrored(np.asarray(self.data.pixels[batch]), flips)[number]
-                inputs = self.engine.normalize(self.engine.upload(view))
-                logits += self.engine.fetch([self.engine.forward(inputs)])
+                logits += self.engine.fetch([self.engine.forward_images(self.engine.upload(view))])
             views.append(np.asarray(softmax(np.concatenate(logits).astype(np.float64), axis=1)))
         return averaged(views)
 

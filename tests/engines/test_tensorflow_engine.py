@@ -7,6 +7,7 @@ import pytest
 
 from backbones import CAFFE, HALF, IMAGENET, RAW, UNIT, Backbone, MissingWeights, Preprocessing
 from benchmark.engines import StepInput, create
+from benchmark.engines.shared import factor_and_shift
 from benchmark.records.outcomes import Outcome, RunFailure
 from tests.engines import promises
 from tests.engines.keras_small import (
@@ -200,6 +201,11 @@ def test_pixels_are_normalized_as_declared(declared: Preprocessing) -> None:
     pixels = images()[..., ::-1] if declared.channel_order == "bgr" else images()
     expected = (pixels * declared.scale - np.array(declared.mean)) / np.array(declared.std)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * 255 * declared.scale)
+    factor, shift = factor_and_shift(declared)
+    assert np.array_equal(found, pixels.astype(np.float32) * factor - shift), "by rows or by channels, to the bit"
+    uploaded = engine.upload(images())
+    in_one, in_two = engine.forward_images(uploaded), engine.forward(engine.normalize(uploaded))
+    assert np.array_equal(*engine.fetch([in_one, in_two]))
     assert network.preprocessing == declared
     assert network.execution["channels_last"] == "on"
 

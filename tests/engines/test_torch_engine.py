@@ -153,6 +153,13 @@ def test_pixels_are_normalized_as_declared(declared: Preprocessing, channels_las
     expected = (pixels * declared.scale - np.array(declared.mean)) / np.array(declared.std)
     assert found.shape == (6, 3, SIZE, SIZE)
     np.testing.assert_allclose(found.transpose(0, 2, 3, 1), expected, rtol=1e-5, atol=1e-5 * 255 * declared.scale)
+    moved = (
+        engine.upload(images()).permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+    )  # as augmentation leaves them
+    assert np.array_equal(engine.fetch([engine.normalize(moved)])[0], found), "by rows or by channels, to the bit"
+    uploaded = engine.upload(images())
+    in_one, in_two = engine.forward_images(uploaded), engine.forward(engine.normalize(uploaded))
+    assert np.array_equal(*engine.fetch([in_one, in_two]))
     assert network.preprocessing == declared
     assert network.execution["channels_last"] == channels_last
 

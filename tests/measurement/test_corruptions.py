@@ -13,6 +13,7 @@ from benchmark.draws.corruptions import CORRUPTIONS, corrupt, shown_cells
 from benchmark.draws.randomness import image_numbers
 from benchmark.engines.base import BuildSpec
 from benchmark.evaluation.temperature import softmax
+from benchmark.measurement import corruptions
 from benchmark.measurement.corruptions import predict_corrupted
 from benchmark.recipe import load_recipe
 from benchmark.records.outcomes import RunFailure
@@ -97,6 +98,20 @@ def test_spoilt_images_are_read_by_the_views_of_the_recipe(flips: Any) -> None:
     assert facts.pictures == len(spoilt), "a picture counts once, however many views it has"
     alone = read(data, split, names=("motion",))[2]
     assert (alone.decisions != corrupted.decisions).any()
+
+
+def test_views_of_a_batch_are_mirrored_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, split = data_set()
+    batches: list[int] = []
+
+    def counted(pixels: Any, flips: Any) -> Any:
+        batches.append(len(pixels))
+        return mirrored(pixels, flips)
+
+    monkeypatch.setattr(corruptions, "mirrored", counted)
+    engine, facts, _ = read(data, split, names=("motion",), flips="all")
+    assert len(batches) == -(-facts.pictures // 8)
+    assert len(engine.seen) == 4 * len(batches)
 
 
 def test_seven_corruptions_take_25_passes(tmp_path: Path) -> None:

@@ -108,8 +108,7 @@ def test_the_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 def test_features_are_what_reaches_the_head() -> None:
     engine, _ = built(convolutions)
-    inputs = engine.normalize(engine.upload(images()))
-    given, features = engine.fetch(engine.forward_with_features(inputs))
+    given, features = engine.fetch(engine.forward_with_features(engine.upload(images())))
     np.testing.assert_array_equal(given, logits(engine, images()))
     assert features.shape == (6, 8)
 
@@ -134,4 +133,4 @@ def test_no_features_where_nothing_is_before_the_head() -> None:
     engine, network = built(opaque)
     assert network.stages == ("head",)
     with pytest.raises(NotKept, match="can't be told from the rest"):
-        engine.forward_with_features(engine.normalize(engine.upload(images())))
+        engine.forward_with_features(engine.upload(images()))

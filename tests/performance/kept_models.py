@@ -60,7 +60,7 @@ def predict():
 def pipeline():
     for start in range(0, count, 32):
         batch = np.ascontiguousarray(pixels[start : start + 32])
-        softmax(engine.fetch([engine.forward(engine.normalize(engine.upload(batch)))])[0])
+        softmax(engine.fetch([engine.forward_images(engine.upload(batch))])[0])
 def decoding():
     images, rule = opened(), loaded.model.input.resize
     def decode(start):

@@ -162,7 +162,9 @@ class TorchEngine(SharedEngine):
         """Prepare the input's layout."""
         self._channels_last = channels_last
         network = self._network
-        self._normalizer = Normalizer(network.preprocessing, self._place, network.layout, channels_last=channels_last)
+        self._normalizer = Normalizer(
+            network.preprocessing, self._place, network.layout, self._size, channels_last=channels_last
+        )
 
     def _statistics(self) -> dict[str, Tensor]:
         """Return the running statistics of frozen layers, and what else of them is no stage's parameter."""
@@ -241,6 +243,9 @@ class TorchEngine(SharedEngine):
         with torch.no_grad():
             return self._computed(False)[1](inputs)
 
+    def forward_images(self, images: Handle) -> Handle:
+        return self.forward(self.normalize(images))
+
     def _inputs(self, images: Tensor, from_features: bool) -> Tensor:
         """Return what :meth:`_computed` takes for images or features."""
         if not from_features:
@@ -268,13 +273,13 @@ class TorchEngine(SharedEngine):
             return self._computed(True)[1](inputs)
 
     @guarded
-    def forward_with_features(self, inputs: Handle) -> tuple[Handle, Handle]:
+    def forward_with_features(self, images: Handle) -> tuple[Handle, Handle]:
         stages = self._network.stages
         if len(stages) < 2:
             raise NotKept("its head can't be told from the rest, so that there are no features")
         self._set_mode(None)
         with torch.no_grad(), self._precision():
-            x = inputs
+            x = self._normalizer(images)
             for stage in stages[:-1]:
                 x = stage.call(x, False)
             features = mean_over_places(x.float(), 0 if self._network.layout == "nchw" else 2)

@@ -109,7 +109,7 @@ def measure(job: Job, begun: float) -> StepTimes:
 
     def alone() -> Iterator[int]:
         for _ in range(_STEPS):
-            engine.fetch([engine.forward(engine.normalize(engine.upload(np.array(data.pixels[split.test[:1]]))))])
+            engine.fetch([engine.forward_images(engine.upload(np.array(data.pixels[split.test[:1]])))])
             yield 1
 
     whole, one = _each(inference()), _each(alone())

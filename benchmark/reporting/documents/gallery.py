@@ -327,7 +327,7 @@ def _draw_bars(axes: Any, left: float, rights: Floats, middles: Floats, colours:
     top, bottom = middles - _BAR * 0.375, middles + _BAR * 0.375
     x = np.stack([np.full_like(rights, left), rights, rights, np.full_like(rights, left)], axis=1)
     y = np.stack([top, top, bottom, bottom], axis=1)
-    bars = PolyCollection(np.stack([x, y], axis=2), facecolors=colours, edgecolors="none")
+    bars = PolyCollection(list(np.stack([x, y], axis=2)), facecolors=colours, edgecolors="none")
     axes.add_collection(bars, autolim=False)
 
 
