@@ -10,6 +10,8 @@ Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.int64]
 
+PARTS = ("train", "validation", "test")
+
 
 @dataclass(frozen=True)
 class DataSet:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from benchmark.atomic_files import write_atomically
 from benchmark.data.audit.shortcut_probe import ProbeRow, ReferencePredictions, shortcut_probe
-from benchmark.data.dataset import DataSet, Labels, Split
+from benchmark.data.dataset import PARTS, DataSet, Labels, Split
 from benchmark.data.duplicates.groups import (
     Duplicates,
     NearKinds,
@@ -29,7 +29,6 @@ from benchmark.hashing import hash_json
 from benchmark.ownership import PRIVATE_FILE, other_writers
 
 AUDIT_VERSION = 4  # raised by hand when the same images would be audited otherwise
-PARTS = ("train", "validation", "test")
 SHIFTED = 0.10  # total variation distance of class shares from which validation does not stand for test
 _IMBALANCED = 3.0  # largest class over smallest
 _SHOWN_SIZES = 8

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from benchmark.data.audit.audit import PARTS, Audit
+from benchmark.data.audit.audit import Audit
+from benchmark.data.dataset import PARTS
 from benchmark.data.duplicates.groups import Duplicates
 
 _WIDTH = 110

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmark.data.audit.audit import PARTS, Audit
+from benchmark.data.audit.audit import Audit
 from benchmark.data.audit.table import near_sentences
+from benchmark.data.dataset import PARTS
 from benchmark.data.duplicates.groups import Duplicates
 from benchmark.reporting.board.board import BoardRow
 
