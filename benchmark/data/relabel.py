@@ -1,7 +1,7 @@
 """Data sets made of another by changing what is known of its images: the pixels on disk are shared.
 
-A derived data set has a folder of its own, so that a worker opens it by :func:`benchmark.data.load_prepared` like
-any other.
+A derived data set has a folder of its own, so that a worker opens it by
+:func:`~benchmark.data.preparation.prepare.load_prepared` like any other.
 """
 
 import dataclasses

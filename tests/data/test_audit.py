@@ -10,12 +10,13 @@ from click.testing import CliRunner
 from PIL import Image, ImageEnhance, ImageOps
 
 from benchmark.cli.data import data_command
-from benchmark.data import SplitOptions, audit_data, make_split, make_splits, open_dataset
-from benchmark.data.audit.audit import _shifted
+from benchmark.data.audit.audit import _shifted, audit_data
 from benchmark.data.audit.table import audit_text
 from benchmark.data.duplicates.groups import near_kinds
 from benchmark.data.duplicates.near_duplicates import NearPairs, find_pairs, near_duplicates
+from benchmark.data.preparation.prepare import open_dataset
 from benchmark.data.relabel import with_permuted_labels
+from benchmark.data.splits.splits import SplitOptions, make_split, make_splits
 from tests.data.test_splits import cohort
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.data import make_split, open_dataset
+from benchmark.data.preparation.prepare import open_dataset
+from benchmark.data.splits.splits import make_split
 from benchmark.errors import UserError
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data import DataOptions, SplitOptions, make_splits, open_data
+from benchmark.data.options import DataOptions, open_data
 from benchmark.data.sources.cheng_numbers import slice_facts
+from benchmark.data.splits.splits import SplitOptions, make_splits
 from tests.data.slices import patchy
 
 NUMBERS = [*range(1, 120), *range(200, 230), *range(705, 820), *range(3025, 3065)]

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.data import DataOptions, load_prepared, make_split, open_data
-from benchmark.data.options import parse_class_mapping, parse_folds
+from benchmark.data.options import DataOptions, open_data, parse_class_mapping, parse_folds
 from benchmark.data.patients import without_letter
+from benchmark.data.preparation.prepare import load_prepared
 from benchmark.data.relabel import with_merged_groups, with_permuted_labels
+from benchmark.data.splits.splits import make_split
 from benchmark.errors import UserError
 from tests.data.slices import slice_fields, write_cheng, write_slice
 from tests.data.test_splits import cohort

@@ -14,11 +14,13 @@ from click.testing import CliRunner
 from PIL import Image
 
 from benchmark.cli.data import data_command
-from benchmark.data import DataOptions, make_split, open_data, open_dataset
+from benchmark.data.options import DataOptions, open_data
+from benchmark.data.preparation.prepare import open_dataset
 from benchmark.data.sources import open_source, remote
 from benchmark.data.sources.remote import cheng, doi
 from benchmark.data.sources.remote.download import RemoteFile, fetch_files
 from benchmark.data.sources.remote.kaggle import KaggleHandle
+from benchmark.data.splits.splits import make_split
 from benchmark.errors import UserError
 from tests.data.server import Server
 from tests.data.slices import patchy, write_cheng
@@ -261,7 +263,7 @@ def test_kagglehub_is_named_where_it_is_missing(monkeypatch):
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 OPEN = """
 import sys
-from benchmark.data import open_dataset
+from benchmark.data.preparation.prepare import open_dataset
 from benchmark.errors import UserError
 try:
     data = open_dataset(sys.argv[1], size=16)

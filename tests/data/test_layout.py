@@ -12,9 +12,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from benchmark.cli.data import data_command
-from benchmark.data import DataOptions, make_split, open_data, open_dataset
+from benchmark.data.options import DataOptions, open_data
+from benchmark.data.preparation.prepare import open_dataset
 from benchmark.data.sources import open_source
 from benchmark.data.sources.layout import part_of
+from benchmark.data.splits.splits import make_split
 from benchmark.errors import UserError
 from tests.data.slices import patchy
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data import audit_data, load_prepared, make_split, open_dataset
+from benchmark.data.audit.audit import audit_data
+from benchmark.data.preparation.prepare import load_prepared, open_dataset
 from benchmark.data.sources import medical
+from benchmark.data.splits.splits import make_split
 from benchmark.errors import UserError
 from tests.data.slices import patchy
 

@@ -6,7 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.data import DataSet, SplitOptions, load_split, make_split, make_splits, open_dataset, save_split
+from benchmark.data.dataset import DataSet
+from benchmark.data.preparation.prepare import open_dataset
+from benchmark.data.splits.files import load_split, save_split
+from benchmark.data.splits.splits import SplitOptions, make_split, make_splits
 from benchmark.errors import UserError
 
 

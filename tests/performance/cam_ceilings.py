@@ -9,7 +9,8 @@ import argparse
 
 import numpy as np
 
-from benchmark.data import DataOptions, SplitOptions, make_splits, open_data
+from benchmark.data.options import DataOptions, open_data
+from benchmark.data.splits.splits import SplitOptions, make_splits
 from benchmark.evaluation.cam_metrics import ENERGY, IOU, ORACLE, POINTING, mean_mask, score_baselines, score_oracle
 
 SIDES = (2, 4, 7, 8, 14)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from simulated import FOUR, Study
 
-from benchmark.data import SplitOptions, audit_data, make_splits
+from benchmark.data.audit.audit import audit_data
+from benchmark.data.splits.splits import SplitOptions, make_splits
 from benchmark.records.record import CamFacts
 from benchmark.reporting.breakdown.breakdowns import Breakdowns
 from benchmark.reporting.breakdown.strata import Facet, Strata

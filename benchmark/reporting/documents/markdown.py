@@ -31,10 +31,7 @@ from benchmark.reporting.board.phrases import (
 )
 from benchmark.reporting.board.row_notes import marks, row_notes
 from benchmark.reporting.breakdown.breakdowns import Breakdowns
-from benchmark.reporting.breakdown.budget import budget_markdown
-from benchmark.reporting.breakdown.corruption_tables import robustness_markdown
 from benchmark.reporting.breakdown.cross_tables import cross_markdown
-from benchmark.reporting.breakdown.strata_tables import strata_markdown
 from benchmark.reporting.documents.markdown_cells import bullets, cell, escaped, table, text_table, who
 from benchmark.reporting.documents.published import PUBLISHED_NOTE, published_table
 from benchmark.reporting.summary.answers import answers
@@ -65,10 +62,8 @@ def markdown(
     for rows in board.comparison_groups():
         group = rows[0].block.comparison_group
         parts += _comparison_group(rows, board, plots.get(group, ()))
-        parts += strata_markdown(breakdowns.strata.get(group), breakdowns.picture(board, group))
-        picture = breakdowns.corruption_picture(board, group)
-        parts += robustness_markdown(breakdowns.robustness.get(group), picture)
-        parts += budget_markdown(breakdowns.budgets.get(group, ()), breakdowns.budget_picture(board, group))
+        for each in breakdowns.of(group):
+            parts += each.part.markdown(each.picture(board, group))
     if board.problems:
         parts += ["## Records with a problem", bullets(board.problems)]
     parts.append(_READING)

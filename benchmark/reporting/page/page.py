@@ -30,10 +30,7 @@ from benchmark.reporting.board.phrases import (
 )
 from benchmark.reporting.board.row_notes import marks, row_notes
 from benchmark.reporting.breakdown.breakdowns import Breakdowns
-from benchmark.reporting.breakdown.budget import budget_page
-from benchmark.reporting.breakdown.corruption_tables import robustness_page
 from benchmark.reporting.breakdown.cross_tables import cross_page
-from benchmark.reporting.breakdown.strata_tables import strata_page
 from benchmark.reporting.documents.published import PUBLISHED_NOTE, published_table
 from benchmark.reporting.figures.labels import telling_columns
 from benchmark.reporting.page.data import Thumbnails, page_data, rows_in_full
@@ -198,15 +195,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
             for each in sections
         ],
         "published": _published(data),
-        "strata": strata_page(breakdowns.strata.get(rows[0].block.comparison_group)),
-        "breakdowns": [
-            each
-            for each in (
-                robustness_page(breakdowns.robustness.get(rows[0].block.comparison_group)),
-                budget_page(breakdowns.budgets.get(rows[0].block.comparison_group, ())),
-            )
-            if each is not None
-        ],
+        "breakdowns": [each.part for each in breakdowns.of(rows[0].block.comparison_group)],
         "cams": cam_tables(scored, "–"),  # noqa: RUF001
         "cam_notes": coarse_notes(scored),
         "cams_checked": any(RANDOMIZED in row.values for row in scored),
