@@ -50,8 +50,8 @@ class DataSet:
         thumbnails: uint8, shape (N, 32, 32), the native image in grey, squashed; the same whatever the size.
         notes: what a user must know of the data: the release that was recognised, rules applied.
         skipped: one sentence for each image that was left out because it can't be read.
-        folder: where the prepared images are; :func:`~benchmark.data.preparation.prepare.load_prepared` opens them from
-            there.
+        folder: where the prepared images are; :func:`~benchmark.data.preparation.prepare.load_prepared` opens
+            them from there.
     """
 
     name: str

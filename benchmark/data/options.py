@@ -51,8 +51,8 @@ def open_data(options: DataOptions, *, progress: Progress | None = None) -> Data
     """Return the data set that ``options`` ask for; its ``folder`` opens it again in any process.
 
     Raises:
-        UserError: as :func:`~benchmark.data.preparation.prepare.open_dataset`; no class in common with the test data; no
-            patients to merge.
+        UserError: as :func:`~benchmark.data.preparation.prepare.open_dataset`; no class in common with the test
+            data; no patients to merge.
     """
     source: str | CombinedSource = options.source
     if options.test_data is not None:

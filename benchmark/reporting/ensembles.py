@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.temperature import cross_entropy, softmax
+from benchmark.grouping import grouped
 from benchmark.hashing import hash_json
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import BackboneFacts, NetworkFacts, Predictions, Record, Throughput, Timings
@@ -48,6 +49,13 @@ class _Row:
         return self.runs[0].record.backbone.name
 
     @property
+    def images(self) -> str:
+        """A hash of the data and splits, by which rows can be compared."""
+        data = self.runs[0].record.data
+        splits = sorted({run.record.data.split_hash for run in self.runs})
+        return hash_json([data.fingerprint, data.class_names, data.limit, splits])
+
+    @property
     def validation(self) -> float:
         """Mean macro-F1 on validation images, by which members are chosen."""
         return fmean(run.scores.val_macro_f1 for run in self.runs if run.scores is not None)
@@ -77,18 +85,9 @@ def with_ensembles(results: Sequence[Result], asked: Sequence[str], weights: Wei
 
 def _groups(results: Sequence[Result]) -> list[list[_Row]]:
     """Return the scored rows by data and split."""
-    rows: dict[str, list[Result]] = {}
-    for result in results:
-        if result.scores is not None and result.predictions is not None:
-            rows.setdefault(result.row_key, []).append(result)
-    groups: dict[str, list[_Row]] = {}
-    for runs in rows.values():
-        data = runs[0].record.data
-        splits = sorted({run.record.data.split_hash for run in runs})
-        groups.setdefault(hash_json([data.fingerprint, data.class_names, data.limit, splits]), []).append(
-            _Row(tuple(runs))
-        )
-    return list(groups.values())
+    scored = [result for result in results if result.scores is not None and result.predictions is not None]
+    rows = [_Row(tuple(runs)) for runs in grouped((result.row_key, result) for result in scored).values()]
+    return list(grouped((row.images, row) for row in rows).values())
 
 
 def _of_group(rows: list[_Row], asked: str, weights: Weights) -> list[Result]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmark.grouping import grouped
 from benchmark.records.record import Record
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.guessing import figures, trained, verdict
@@ -121,10 +122,7 @@ def _joined(names: Sequence[str], chosen: Iterable[int]) -> str:
 
 def _guesses(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
     """Return which rows are no better than guessing, those that were trained alike together."""
-    alike: dict[str, list[int]] = {}
-    for number, row in enumerate(rows):
-        if row.guessed:
-            alike.setdefault(why_guessed(row), []).append(number)
+    alike = grouped((why_guessed(row), number) for number, row in enumerate(rows) if row.guessed)
     notes = []
     for text, members in alike.items():
         told = ", ".join(f"{names[n]} ({figures(rows[n].only_answer, rows[n].chance)})" for n in members)
@@ -139,34 +137,31 @@ def why_guessed(row: BoardRow) -> str:
 
 def _reasons(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
     """Return why rows with scores are not whole."""
-    alike: dict[str, list[int]] = {}
-    for number, row in enumerate(rows):
-        if row.values["n_runs"] and not row.guessed and row.values.get("reason"):
-            alike.setdefault(str(row.values["reason"]), []).append(number)
+    alike = grouped(
+        (str(row.values["reason"]), number)
+        for number, row in enumerate(rows)
+        if row.values["n_runs"] and not row.guessed and row.values.get("reason")
+    )
     return [RowNote(f"{_joined(names, members)}: {reason}", tuple(members)) for reason, members in alike.items()]
 
 
 def _namesakes(rows: Sequence[BoardRow]) -> list[RowNote]:
     """Return a note for each name that several backbones of a comparison group share without being one network."""
-    called: dict[str, dict[str, str]] = {}
-    owners: dict[str, list[int]] = {}
-    for number, row in enumerate(rows):
-        facts = row.first.record.backbone
-        name = facts.name.split("/", 1)[-1].split(":", 1)[-1]
-        called.setdefault(name, {})[facts.name] = facts.note
-        owners.setdefault(name, []).append(number)
+    backbones = [row.first.record.backbone for row in rows]
+    owners = grouped(
+        (facts.name.split("/", 1)[-1].split(":", 1)[-1], number) for number, facts in enumerate(backbones)
+    )
+    called = [({backbones[n].name: backbones[n].note for n in numbers}, numbers) for numbers in owners.values()]
     return [
-        RowNote(f"Not the same network: {'; '.join(_alike(notes))}.", tuple(owners[name]))
-        for name, notes in called.items()
+        RowNote(f"Not the same network: {'; '.join(_alike(notes))}.", tuple(numbers))
+        for notes, numbers in called
         if len(set(notes.values())) > 1 and all(notes.values())
     ]
 
 
 def _alike(notes: Mapping[str, str]) -> list[str]:
     """Return what each network is, those that are alike together."""
-    names_of: dict[str, list[str]] = {}
-    for full, note in sorted(notes.items()):
-        names_of.setdefault(note, []).append(full)
+    names_of = grouped((note, full) for full, note in sorted(notes.items()))
     return [
         f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} {note}"
         for note, names in sorted(names_of.items(), key=lambda each: each[1])

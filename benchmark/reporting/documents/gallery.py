@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmark.atomic_files import write_atomically
 from benchmark.evaluation.metrics import Floats
+from benchmark.grouping import grouped
 from benchmark.hashing import hash_bytes
 from benchmark.reporting.board.board import Board
 from benchmark.reporting.board.drawn_rows import drawn_note, drawn_rows
@@ -163,9 +164,7 @@ def _pictured(cases: Cases) -> list[Pictured]:
     pictured: list[Pictured] = []
     numbers = itertools.count(1)
     for _, images in cases.gallery():
-        alike: dict[int, list[tuple[int, int]]] = {}
-        for image in images.tolist():
-            alike.setdefault(cases.copies[image], []).append((next(numbers), image))
+        alike = grouped((cases.copies[image], (next(numbers), image)) for image in images.tolist())
         pictured += [Pictured(*members[0], len(members) - 1) for members in alike.values()]
     return pictured
 

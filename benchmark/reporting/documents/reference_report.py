@@ -12,6 +12,7 @@ from benchmark.atomic_files import inside, write_atomically
 from benchmark.evaluation.comparison import ALPHA, mcnemar_clustered
 from benchmark.evaluation.metrics import decide
 from benchmark.foreign_files import Refused, read_foreign
+from benchmark.grouping import grouped
 from benchmark.recipe.suite import Conclusion
 from benchmark.records.suite_membership import Experiment, Experiments, read_experiments
 from benchmark.reporting.board.board import Board
@@ -233,9 +234,7 @@ def _told(conclusion: Conclusion, experiments: Experiments, verdicts: Mapping[st
         if name
     ]
     sentences = [f"{_capital(experiments.source)}: {' against '.join(there)}."]
-    variants: dict[str, list[str]] = {}
-    for how, (_, verdict) in verdicts.items():
-        variants.setdefault(verdict, []).append(how)
+    variants = grouped((verdict, how) for how, (_, verdict) in verdicts.items())
     return " ".join(
         [*sentences, *(f"{_capital(' and '.join(hows))}: {verdict}." for verdict, hows in variants.items())]
     )
@@ -314,17 +313,17 @@ def _right(result: Result, measure: str) -> tuple[Bools, Bools, npt.NDArray[np.s
 
 def _survivors(conclusions: Sequence[Conclusion], judged: Mapping[str, Sequence[Verdict]]) -> str:
     """Return one paragraph: how many conclusions hold, and which don't."""
-    variants: dict[str, list[str]] = {}
-    for how, verdicts in judged.items():
-        by_word: dict[str, list[str]] = {}
-        for conclusion, (word, _) in zip(conclusions, verdicts, strict=True):
-            by_word.setdefault(word, []).append(conclusion.says)
+
+    def told(verdicts: Sequence[Verdict]) -> str:
+        by_word = grouped(
+            (word, conclusion.says) for conclusion, (word, _) in zip(conclusions, verdicts, strict=True)
+        )
         opened = len(by_word.pop("open", []))
         sentences = [f"{len(by_word.pop('holds', []))} of {len(conclusions) - opened} conclusions hold"]
         sentences += [f"{word}: {'; '.join(says)}" for word, says in by_word.items()]
         if opened:
             sentences.append(f"{opened} more are open for want of results")
-        variants.setdefault(
-            ". ".join(_capital(part) if number else part for number, part in enumerate(sentences)), []
-        ).append(how)
+        return ". ".join(_capital(part) if number else part for number, part in enumerate(sentences))
+
+    variants = grouped((told(verdicts), how) for how, verdicts in judged.items())
     return " ".join(f"{_capital(' and '.join(hows))}, {sentence}." for sentence, hows in variants.items())

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.evaluation.calibration import reliability
+from benchmark.grouping import grouped
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.drawn_rows import MOST_DRAWN, drawn_note, drawn_rows
 from benchmark.reporting.board.image_cases import LABEL_ERRORS, Cases, first_seed
@@ -205,11 +206,11 @@ def _details(row: BoardRow) -> dict[str, Any]:
 
 def _fronts(rows: Sequence[BoardRow]) -> dict[str, list[tuple[float, float]]]:
     """Return the Pareto front of throughput and macro-F1 for each set of comparable speeds."""
-    points: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        speed = row.values.get("infer_images_per_s")
-        if speed is not None and not math.isnan(row.macro_f1):
-            points.setdefault(row.values.get("speed_block", ""), []).append((float(speed), row.macro_f1))
+    points = grouped(
+        (row.values.get("speed_block", ""), (float(row.values["infer_images_per_s"]), row.macro_f1))
+        for row in rows
+        if "infer_images_per_s" in row.values and not math.isnan(row.macro_f1)
+    )
     return {name: pareto_front(points_of_block) for name, points_of_block in points.items()}
 
 
