@@ -152,3 +152,10 @@ class Split:
     fold: int | None = None
     folds: int | None = None
     scheme: str = ""
+
+    def part_of_each(self, count: int) -> npt.NDArray[np.str_]:
+        """Return the part that each of ``count`` images is in, empty where it is in none: shape (N,)."""
+        part = np.full(count, "", dtype="U10")
+        for name in PARTS:
+            part[getattr(self, name)] = name
+        return part

@@ -136,9 +136,7 @@ def save_audit(audit: Audit, path: Path, mode: int = 0o666) -> None:
 
 def _audit(data: DataSet, split: Split) -> Audit:
     near, probe = near_duplicates(data), shortcut_probe(data, split)
-    part = np.full(len(data), "", dtype="U10")
-    for name in PARTS:
-        part[getattr(split, name)] = name
+    part = split.part_of_each(len(data))
     patients = None if data.groups is None else _patients(data.groups, data.labels, part)
     counts = {
         name: {where: int((data.labels[part == where] == k).sum()) for where in PARTS}

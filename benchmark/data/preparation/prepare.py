@@ -65,7 +65,7 @@ def open_dataset(
         with locked(home):
             if not folder.exists():  # another process may have prepared it while this one waited
                 asked = spec if isinstance(spec, str) else source.facts.name
-                _prepare(Task(source, asked, size, resize, skip_corrupt), home, folder, progress or _silent)
+                _prepare(Task(source, asked, size, resize, skip_corrupt), home, folder, progress)
     data = load_prepared(folder)
     if data.skipped and not skip_corrupt:
         raise UserError(damaged(data.skipped[0]))
@@ -91,11 +91,7 @@ def load_prepared(folder: Path) -> DataSet:
     return DataSet(pixels=pixels, masks=masks, folder=folder, **loaded)
 
 
-def _silent(done: int, total: int) -> None:
-    pass
-
-
-def _prepare(task: Task, home: Path, folder: Path, progress: Progress) -> None:
+def _prepare(task: Task, home: Path, folder: Path, progress: Progress | None) -> None:
     """Decode all images of a source into ``folder``, and make its index where there is none yet."""
     index_folder = home / "index"
     index = load_index(index_folder) if index_folder.exists() else None

@@ -41,23 +41,15 @@ class Recognised:
     note: str
 
 
-@dataclass(frozen=True)
-class SliceFacts:
-    """What the table says of a slice: its class, its PID, its fold from 1."""
-
-    label: str
-    patient: str
-    fold: int
-
-
 @lru_cache(maxsize=1)
-def slice_facts() -> dict[int, SliceFacts]:
-    """Return the table by slice numbers, from 1."""
+def slice_facts() -> dict[int, Item]:
+    """Return what the table says of each slice, by slice numbers from 1: its class, its PID, its fold from 1."""
     folds = read_folds(OWN_FOLDS.read_bytes(), str(OWN_FOLDS)).tolist()
     with _TABLE.open(encoding="utf-8", newline="") as stream:
         return {
-            int(cells["slice"]): SliceFacts(cells["label"], cells["patient"], folds[int(cells["slice"]) - 1])
+            number: Item(f"{number}.mat", cells["label"], group=cells["patient"], fold=folds[number - 1])
             for cells in csv.DictReader(stream)
+            for number in [int(cells["slice"])]
         }
 
 
@@ -97,7 +89,7 @@ def _labels(items: Sequence[Item], numbers: Sequence[int]) -> dict[str, str] | N
         return None
     labels: dict[str, set[str]] = defaultdict(set)
     for item, number in zip(items, numbers, strict=True):
-        labels[item.class_name].add(table[number].label)
+        labels[item.class_name].add(table[number].class_name)
     matched = {name: next(iter(ones)) for name, ones in labels.items() if len(ones) == 1}
     return matched if len(matched) == len(labels) == len(set(matched.values())) else None
 
@@ -105,13 +97,8 @@ def _labels(items: Sequence[Item], numbers: Sequence[int]) -> dict[str, str] | N
 def _with_facts(items: Sequence[Item], numbers: Sequence[int]) -> tuple[Item, ...]:
     table = slice_facts()
     return tuple(
-        replace(
-            item,
-            class_name=table[number].label,
-            group=item.group or table[number].patient,
-            fold=table[number].fold,
-        )
-        for item, number in zip(items, numbers, strict=True)
+        replace(item, class_name=known.class_name, group=item.group or known.group, fold=known.fold)
+        for item, known in zip(items, (table[number] for number in numbers), strict=True)
     )
 
 

@@ -68,12 +68,7 @@ def split_table(data: DataSet, splits: Sequence[Split]) -> bytes:
 
     The bytes are the same on every machine, so that their hash can stand for the split.
     """
-    columns = []
-    for split in splits:
-        column = np.full(len(data), "", dtype="U10")
-        for part in PARTS:
-            column[getattr(split, part)] = part
-        columns.append(column)
+    columns = [split.part_of_each(len(data)) for split in splits]
     stream = io.StringIO(newline="")
     writer = csv.writer(stream)
     writer.writerow(["image_id", "class", "group", *(split.name for split in splits)])
