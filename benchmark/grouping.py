@@ -1,7 +1,7 @@
-"""Values gathered by what they have in common."""
+"""Values gathered by what they have in common, and mappings within mappings as one."""
 
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -18,3 +18,19 @@ def grouped(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
     for key, value in pairs:
         groups.setdefault(key, []).append(value)
     return groups
+
+
+def dotted(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Return the values of mappings within mappings by dotted names.
+
+    Args:
+        before: how all names begin.
+
+    Example:
+        >>> dotted({"optimizer": {"name": "adam"}, "epochs": 3})
+        {'optimizer.name': 'adam', 'epochs': 3}
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= dotted(value, f"{before}{name}.") if isinstance(value, Mapping) else {before + name: value}
+    return found

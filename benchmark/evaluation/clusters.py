@@ -3,7 +3,7 @@
 Everything that is resampled or compared is a sum over the images of each cluster: patients are drawn, not slices.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,11 @@ class ClusteredImages:
         clusters, count = numbered_clusters(ids, groups)
         folds = np.repeat(np.arange(len(tests)), [len(test.labels) for test in tests])
         return cls(ids, labels, groups, folds.astype(np.int64), clusters, count)
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Sequence[Predictions]]) -> "ClusteredImages":
+        """Return the test images of a row's runs by split; runs of one split have the same."""
+        return cls.of([row[name][0].part("test") for name in sorted(row)])
 
     @property
     def n_folds(self) -> int:

@@ -1,8 +1,7 @@
 """Which of two rows is better, and whether it could be chance."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import overload
 
 import numpy as np
 
@@ -62,7 +61,7 @@ class RankInterval:
 
 
 @dataclass(frozen=True)
-class Comparisons(Sequence[Comparison]):
+class Comparisons:
     """All pairs of rows compared, held as columns: a thousand rows are half a million pairs.
 
     Args:
@@ -81,15 +80,10 @@ class Comparisons(Sequence[Comparison]):
     def __len__(self) -> int:
         return len(self.first)
 
-    @overload
-    def __getitem__(self, place: int) -> Comparison: ...
+    def __iter__(self) -> Iterator[Comparison]:
+        return map(self.__getitem__, range(len(self)))
 
-    @overload
-    def __getitem__(self, place: slice) -> list[Comparison]: ...
-
-    def __getitem__(self, place: int | slice) -> Comparison | list[Comparison]:
-        if isinstance(place, slice):
-            return [self[number] for number in range(*place.indices(len(self)))]
+    def __getitem__(self, place: int) -> Comparison:
         return Comparison(
             int(self.first[place]),
             int(self.second[place]),

@@ -5,9 +5,9 @@ compared, and say so.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, field, fields, replace
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,8 @@ from benchmark.evaluation.intervals import Interval
 from benchmark.evaluation.many_rows.kept_statistics import NOTHING_KEPT, KeptStatistics
 from benchmark.evaluation.metrics import Floats
 from benchmark.evaluation.permutation import ChanceTest, Deals, mean_ranks
-from benchmark.evaluation.predictions import Folds, Readings, Setting, estimates_of
+from benchmark.evaluation.predictions import Setting, estimates_of
+from benchmark.evaluation.readings import Folds, Readings
 from benchmark.records.record import Predictions
 
 _TOGETHER = 32  # rows whose probabilities are held as floats at once
@@ -51,7 +52,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Pairs(Sequence[Pair]):
+class Pairs:
     """All pairs of rows of a block that were compared, held as columns.
 
     Args:
@@ -67,15 +68,10 @@ class Pairs(Sequence[Pair]):
     def __len__(self) -> int:
         return len(self.comparisons)
 
-    @overload
-    def __getitem__(self, place: int) -> Pair: ...
+    def __iter__(self) -> Iterator[Pair]:
+        return map(self.__getitem__, range(len(self)))
 
-    @overload
-    def __getitem__(self, place: slice) -> list[Pair]: ...
-
-    def __getitem__(self, place: int | slice) -> Pair | list[Pair]:
-        if isinstance(place, slice):
-            return [self[number] for number in range(*place.indices(len(self)))]
+    def __getitem__(self, place: int) -> Pair:
         p_folds = None if self.p_folds is None else float(self.p_folds[place])
         return Pair(self.comparisons[place], float(self.p_mcnemar[place]), p_folds)
 
@@ -153,18 +149,16 @@ class _RowStatistics:
     key: str = ""
 
     @classmethod
-    def of(
-        cls, read: Readings, images: ClusteredImages, bootstrap: Bootstrap, setting: Setting, number: int
-    ) -> "_RowStatistics":
-        macro_f1, intervals = estimates_of(read, images, bootstrap, setting, number)
+    def of(cls, read: Readings, bootstrap: Bootstrap, setting: Setting, number: int) -> "_RowStatistics":
+        macro_f1, intervals = estimates_of(read, bootstrap, setting, number)
         return cls(
             macro_f1,
             intervals,
-            read.constant(images),
+            read.constant(),
             read.trainings,
-            read.right_by_cluster(images),
-            read.macro_f1_by_fold(images) if images.n_folds > 1 else np.zeros(0),
-            mean_ranks(read.probabilities, images),
+            read.right_by_cluster(),
+            read.macro_f1_by_fold() if read.images.n_folds > 1 else np.zeros(0),
+            mean_ranks(read.probabilities, read.images),
         )
 
     def keep(self, kept: KeptStatistics) -> None:
@@ -223,7 +217,7 @@ def analyse(
         shares: for each row, those of the classes in training, float64 of shape (C,), where they are known.
         kept: what was computed of rows before; what is computed now is kept there.
     """
-    images = ClusteredImages.of([rows[0][name][0].part("test") for name in sorted(rows[0])])
+    images = ClusteredImages.of_row(rows[0])
     bootstrap = Bootstrap(images.count, seed)
     deals = Deals(images, seed)
 
@@ -240,7 +234,7 @@ def analyse(
         read = Readings.of(row, images, of_row) if set(row) == set(rows[0]) else None
         if read is None:
             return None
-        return replace(_RowStatistics.of(read, images, bootstrap, setting, _draw_of(row, kept)), key=key)
+        return replace(_RowStatistics.of(read, bootstrap, setting, _draw_of(row, kept)), key=key)
 
     found: list[_RowStatistics | None] = []
     for start in range(0, len(rows), _TOGETHER):
@@ -296,7 +290,7 @@ def compare_two(first: Folds, second: Folds, setting: Setting, seed: int = 0) ->
     return next(iter(compare_each((first, second), setting, seed)), None)
 
 
-def compare_each(rows: Sequence[Folds], setting: Setting, seed: int = 0) -> Sequence[Comparison]:
+def compare_each(rows: Sequence[Folds], setting: Setting, seed: int = 0) -> Comparisons:
     """Compare the macro-F1 of all pairs of rows on the same test images, each pair for itself: without correction.
 
     The rows may be of different blocks, such as a pretrained row and one from random weights.
@@ -306,15 +300,15 @@ def compare_each(rows: Sequence[Folds], setting: Setting, seed: int = 0) -> Sequ
         seed: of the bootstrap.
     """
     if not rows or not rows[0]:
-        return []
-    images = ClusteredImages.of([rows[0][name][0].part("test") for name in sorted(rows[0])])
+        return compare(())
+    images = ClusteredImages.of_row(rows[0])
     bootstrap = Bootstrap(images.count, seed)
     numbers, estimates = [], []
     for number, row in enumerate(rows):
         read = Readings.of(row, images) if set(row) == set(rows[0]) else None
         if read is not None:
             numbers.append(number)
-            estimates.append(bootstrap.resample(read.confusions(images), _draw_of(row, NOTHING_KEPT)).estimate())
+            estimates.append(bootstrap.resample(read.confusions(), _draw_of(row, NOTHING_KEPT)).estimate())
     return compare(estimates, corrected=False).among(numbers)
 
 

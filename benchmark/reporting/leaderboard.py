@@ -19,7 +19,7 @@ from benchmark.reporting.board.parity import with_certificates
 from benchmark.reporting.board.rows import Result, evaluate
 from benchmark.reporting.breakdown.cross_matrix import CrossMatrix, cross_sentences
 from benchmark.reporting.ensembles import Ensembles, with_ensembles
-from benchmark.reporting.figures.head_masks import Heads
+from benchmark.reporting.figures.head_masks import heads
 from benchmark.reporting.figures.thumbnails import Thumbnails
 from benchmark.reporting.large_boards.beside import can_work_beside, done_beside
 from benchmark.reporting.large_boards.garbage import left_alone, uncollected
@@ -101,11 +101,11 @@ def read_board(
 def _evaluated(folders: Sequence[Path], runs: KeptRuns) -> tuple[list[Result], tuple[str, ...]]:
     """Return all runs with what they are worth, and a sentence for each record that is not used."""
     stored = gather(folders, runs.sound)
-    heads = {name: Heads(Thumbnails(folders, name)) for name in {record.data.fingerprint for record, _ in stored}}
+    of_sets = {name: heads(Thumbnails(folders, name)) for name in {record.data.fingerprint for record, _ in stored}}
     results = []
     for record, predictions in stored:
         key, content = record.key, stored.contents[record.key]
-        cams, corrupted, head = stored.cams.get(key), stored.corrupted.get(key), heads[record.data.fingerprint]
+        cams, corrupted, head = stored.cams.get(key), stored.corrupted.get(key), of_sets[record.data.fingerprint]
         result = evaluate(record, predictions, cams, head, corrupted, runs.scored_of(content))
         results.append(replace(result, content=content))
     return results, stored.problems
@@ -193,7 +193,7 @@ def _write_files(
     from benchmark.reporting.figures.kept_figures import KeptFigures
     from benchmark.reporting.figures.plots import write_plots  # matplotlib takes its time
     from benchmark.reporting.page.data import Thumbnails as Pictures
-    from benchmark.reporting.page.images import write_images
+    from benchmark.reporting.page.images import remove_images, write_images
     from benchmark.reporting.page.page import page
 
     fingerprints = {result.record.data.fingerprint for result in board.results}
@@ -206,8 +206,12 @@ def _write_files(
     def write_beside_plots() -> None:
         write_csv_files(board, out, breakdowns)
         write_gallery(board, thumbnails, out, kept)
-        pictures: Pictures = write_images(thumbnails, out) if page_file.images == "beside" else thumbnails
+        pictures: Pictures = thumbnails
+        if page_file.images == "beside":
+            pictures = write_images(thumbnails, out)
         write_atomically(out / page_file.name, page(board, pictures, breakdowns, guide=page_file.guide))
+        if page_file.images == "inside":
+            remove_images(out)
 
     say("Drawing figures")
     with done_beside(write_beside_plots, beside=len(board.rows) >= _MANY and can_work_beside()):

@@ -20,7 +20,8 @@ from benchmark.evaluation.comparison import compare, rank_intervals
 from benchmark.evaluation.intervals import Interval, correlation, count_interval, wilson
 from benchmark.evaluation.metrics import accuracy, mcc, score
 from benchmark.evaluation.multiple_testing import holm
-from benchmark.evaluation.predictions import Readings, Setting, estimates_of
+from benchmark.evaluation.predictions import Setting, estimates_of
+from benchmark.evaluation.readings import Readings
 from benchmark.records.record import Predictions
 
 STUDIES = 1000  # a share of 95 % is then known within 0.7 % (one standard error)
@@ -155,8 +156,8 @@ def intervals_of(test: Predictions, validation: Predictions) -> dict[str, Interv
     images = ClusteredImages.of([test])
     chances = images.aligned([test])
     assert chances is not None
-    readings = Readings(chances[None], ((validation,),))
-    return estimates_of(readings, images, Bootstrap(images.count, 1, RESAMPLES), SETTING, 0)[1]
+    readings = Readings(images, chances[None], ((validation,),))
+    return estimates_of(readings, Bootstrap(images.count, 1, RESAMPLES), SETTING, 0)[1]
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,8 @@ from benchmark.evaluation.intervals import (
 )
 from benchmark.evaluation.metrics import accuracy, macro_f1
 from benchmark.evaluation.multiple_testing import holm, stepped_down
-from benchmark.evaluation.predictions import Readings, Setting, estimates_of
+from benchmark.evaluation.predictions import Setting, estimates_of
+from benchmark.evaluation.readings import Readings
 from benchmark.evaluation.roc import clustered_variance, influence
 from benchmark.records.record import Predictions
 
@@ -368,14 +369,14 @@ def perfect_study() -> tuple[ClusteredImages, Readings]:
     groups = np.array([f"p{number // 2:02d}" for number in range(120)])
     images = ClusteredImages.of([Predictions(ids, np.full(120, "test"), labels, groups, chances)])
     healthy = Predictions(ids[:4], np.full(4, "validation"), np.array([2, 2, 0, 0]), ids[:4], chances[[60, 61, 0, 1]])
-    return images, Readings(chances[None], ((healthy,),))
+    return images, Readings(images, chances[None], ((healthy,),))
 
 
 def test_scores_at_their_limit_rest_on_the_patients_of_their_class() -> None:
     images, readings = perfect_study()
     classes = ("glioma", "meningioma", "notumor", "pituitary")
     setting = Setting(classes, "notumor", 300, 120, measures={"accuracy": (accuracy, 0.0)}, grouped=True)
-    _, found = estimates_of(readings, images, Bootstrap(images.count), setting, 0)
+    _, found = estimates_of(readings, Bootstrap(images.count), setting, 0)
     five = wilson(5, 5).low
     for name in ("recall_glioma", "f1_glioma", "precision_glioma"):
         assert (found[name].low, found[name].high) == (pytest.approx(five), 1.0)
@@ -415,8 +416,8 @@ def test_folds_are_aligned_one_after_the_other() -> None:
     assert images.count == 3  # p is in both folds
     readings = Readings.of({"x": [folds[0]], "y": [folds[1]]}, images)
     assert readings is not None
-    assert readings.macro_f1_by_fold(images).tolist() == [1.0, pytest.approx(1 / 3)]
-    assert readings.right(images).tolist() == [1, 1, 1, 0]
+    assert readings.macro_f1_by_fold().tolist() == [1.0, pytest.approx(1 / 3)]
+    assert readings.right().tolist() == [1, 1, 1, 0]
     assert Readings.of({"x": [folds[0]]}, images) is None
 
 

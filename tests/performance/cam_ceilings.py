@@ -32,7 +32,7 @@ def main() -> None:
     for side in SIDES:
         scores = {ORACLE: score_oracle(masks, (side, side)), **score_baselines(masks, usual, (side, side))}
         for name, each in scores.items():
-            means = each.by_column()
+            means = each
             found[name, side] = " / ".join(f"{means[score].mean():.3f}" for score in (POINTING, ENERGY, IOU))
     print(f"{len(masks)} images of {split.name}, {options.size} px; pointing game / energy / IoU")
     print("| map | " + " | ".join(f"{side} x {side}" for side in SIDES) + " |")

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from all_tables import write_tables
 from simulated import FOUR, Study
 
 from benchmark.data.audit.audit import audit_data
@@ -13,7 +14,6 @@ from benchmark.records.record import CamFacts
 from benchmark.reporting.breakdown.breakdowns import Breakdowns
 from benchmark.reporting.breakdown.strata import Facet, Strata
 from benchmark.reporting.documents.claim_checklist import report
-from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.leaderboard import read_board
 from tests.data.test_splits import cohort
 

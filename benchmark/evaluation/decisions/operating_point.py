@@ -11,6 +11,7 @@ from benchmark.evaluation.calibration import OPERATING_SPECIFICITY, threshold_at
 from benchmark.evaluation.clusters import ClusteredImages, numbered_clusters
 from benchmark.evaluation.intervals import Interval, correlation, effective_size, t_quantile, wilson
 from benchmark.evaluation.metrics import Floats, ratio
+from benchmark.evaluation.readings import Readings
 from benchmark.records.record import Predictions
 
 SENSITIVITY, SPECIFICITY, MATCHED = "sensitivity_at_95", "specificity_at_95", "sensitivity_matched"
@@ -108,12 +109,7 @@ def _thresholds(scores: Floats, drawn: npt.NDArray[np.floating]) -> Floats:
 
 
 def operating_point(
-    probabilities: npt.NDArray[np.floating],
-    validation: Sequence[Sequence[Predictions]],
-    images: ClusteredImages,
-    bootstrap: Bootstrap,
-    negative: int,
-    row: int = 0,
+    readings: Readings, bootstrap: Bootstrap, negative: int, row: int = 0
 ) -> dict[str, Interval | None]:
     """Return 95 % intervals of sensitivity and specificity of "tumour or not", by column name.
 
@@ -124,10 +120,7 @@ def operating_point(
     95 % for all rows alike.
 
     Args:
-        probabilities: shape (S, N, C), of S trainings.
-        validation: for each training and each fold, the predictions of its validation images.
-        images: the N test images.
-        bootstrap: of their clusters.
+        bootstrap: of the clusters of test images.
         negative: number of the class without a tumour.
         row: number of the row, for the draws of its seeds.
 
@@ -135,13 +128,14 @@ def operating_point(
         Empty unless there are test images with and without a tumour; without suitable validation images only what is
         matched.
     """
+    images = readings.images
     ill = images.labels != negative
     if ill.all() or not ill.any():
         return {}
     sick, healthy = images.containing(ill), images.containing(~ill)
     trainings = [
         [_Fold.of(of_training, part, images, fold, negative, bootstrap) for fold, part in enumerate(parts)]
-        for of_training, parts in zip(probabilities, validation, strict=True)
+        for of_training, parts in zip(readings.probabilities, readings.validation, strict=True)
     ]
     weights = bootstrap.seed_weights(len(trainings), row)
     counted = [_Counted.of(folds, bootstrap) for folds in trainings]

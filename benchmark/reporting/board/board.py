@@ -164,6 +164,11 @@ class Board:
         """The classes that can be missed: those of data sets with a negative class, but that class itself."""
         return tuple(dict.fromkeys(name for result in self.results for name in result.record.data.tumour_names))
 
+    def judged(self, rows: Sequence[BoardRow]) -> dict[str, BlockStatistics]:
+        """Return the statistics of a comparison group's blocks, as far as they have any, by place in the group."""
+        places = {row.block.place: row.block.name for row in rows}
+        return {place: self.statistics[name] for place, name in places.items() if name in self.statistics}
+
     def comparison_groups(self) -> list[tuple[BoardRow, ...]]:
         """Return the rows by comparison group (data, split and image set), in order."""
         names = dict.fromkeys(row.block.comparison_group for row in self.rows)

@@ -1,8 +1,8 @@
 """Pairs of rows: which differ, by how much, and whether it could be chance."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +58,7 @@ class RowPair:
 
 
 @dataclass(frozen=True)
-class RowPairs(Sequence[RowPair]):
+class RowPairs:
     """Pairs of rows of a block; each is made when it is asked for, as a thousand rows have half a million.
 
     Args:
@@ -75,15 +75,10 @@ class RowPairs(Sequence[RowPair]):
     def __len__(self) -> int:
         return len(self.places)
 
-    @overload
-    def __getitem__(self, place: int) -> RowPair: ...
+    def __iter__(self) -> Iterator[RowPair]:
+        return map(self.__getitem__, range(len(self)))
 
-    @overload
-    def __getitem__(self, place: slice) -> "RowPairs": ...
-
-    def __getitem__(self, place: int | slice) -> "RowPair | RowPairs":
-        if isinstance(place, slice):
-            return replace(self, places=self.places[place])
+    def __getitem__(self, place: int) -> RowPair:
         pair = self.pairs[int(self.places[place])]
         first, second = pair.comparison.first, pair.comparison.second
         return RowPair((self.rows[first], self.rows[second]), (self.names[first], self.names[second]), pair)
@@ -217,7 +212,9 @@ def pair_tables(board: Board, blocks: Sequence[str]) -> list[str]:
         shown = drawn_rows(compared)
         pairs = every if len(shown) == len(compared) else every.among(shown)
         rows = {id(row): name for pair in pairs for row, name in zip(pair.rows, pair.names, strict=True)}
-        listed = pairs if len(rows) <= ALL_ROWS else [pair for pair in pairs if pair.rows[0] is pairs[0].rows[0]]
+        listed = (
+            list(pairs) if len(rows) <= ALL_ROWS else [pair for pair in pairs if pair.rows[0] is pairs[0].rows[0]]
+        )
         if len(blocks) > 1:
             parts.append(f"{escaped(pairs[0].rows[0].block.place.capitalize())}:")
         if len(shown) < len(compared):
@@ -269,7 +266,7 @@ def _list(pairs: Sequence[RowPair]) -> str:
     return table(head, lines)
 
 
-def _matrix(pairs: Sequence[RowPair], rows: dict[int, str]) -> str:
+def _matrix(pairs: Iterable[RowPair], rows: dict[int, str]) -> str:
     """Return the differences of all pairs: rows by rows, the best first.
 
     Args:

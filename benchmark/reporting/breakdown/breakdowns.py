@@ -16,7 +16,7 @@ from benchmark.reporting.breakdown.cross_figure import draw_cross_matrices
 from benchmark.reporting.breakdown.cross_matrix import CrossMatrix, cross_matrices
 from benchmark.reporting.breakdown.image_facts import Facts
 from benchmark.reporting.breakdown.part import Part
-from benchmark.reporting.breakdown.strata import Strata, facts_of, strata_of
+from benchmark.reporting.breakdown.strata import Strata, strata_of
 from benchmark.reporting.breakdown.strata_figure import draw_strata
 from benchmark.reporting.breakdown.strata_tables import strata_part
 from benchmark.reporting.figures.style import figure, remove_others, save, slug
@@ -83,7 +83,8 @@ def breakdowns_of(board: Board, facts: Mapping[str, Facts]) -> Breakdowns:
         facts: of test images, by the fingerprint of their data set.
     """
     groups = {rows[0].block.comparison_group: rows for rows in board.comparison_groups()}
-    strata = {group: strata_of(rows, facts_of(rows, facts)) for group, rows in groups.items()}
+    fingerprints = {group: rows[0].first.record.data.fingerprint for group, rows in groups.items()}
+    strata = {group: strata_of(rows, facts.get(fingerprints[group], {})) for group, rows in groups.items()}
     robust = {group: robustness_of(rows) for group, rows in groups.items()}
     budgets = {group: budgets_of(rows) for group, rows in groups.items()}
     return Breakdowns(

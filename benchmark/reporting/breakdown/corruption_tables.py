@@ -28,7 +28,21 @@ _PART = "Each image was shown {most} of the {all} pictures, chosen by its id, th
 
 def robustness_part(found: Robustness) -> Part:
     """Return what is said of a comparison group's spoilt images."""
-    head, lines = _table(found)
+    head = ["row", "as they are", *found.titles, "error", "mCE", "relative mCE"]
+    lines = []
+    for row, name, scores, against in zip(found.rows, found.names, found.scores, found.beside, strict=True):
+        ends = against.interval
+        interval = "" if ends is None or found.rows[found.reference] is row else f" ({ends.low:.2f}-{ends.high:.2f})"
+        lines.append(
+            [
+                name,
+                f"{row.macro_f1:.3f}",
+                *(_cell(each) for each in scores.macro_f1_estimates),
+                _cell(scores.mean_error),
+                _ratio(against.mean) + interval,
+                _ratio(against.relative_mean),
+            ]
+        )
     return Part(TITLE, reading(found), (PartTable(head, lines, (head[0],), TITLE),))
 
 
@@ -57,25 +71,6 @@ def reading(found: Robustness) -> str:
     part = _PART.format(most=MOST_CELLS, all=SEVERITIES * len(found.corruptions))
     text = _READING.format(pixels=pixels, shown="" if found.whole else part, reference=found.names[found.reference])
     return text + (f" Not asked about these images: {', '.join(found.others)}." if found.others else "")
-
-
-def _table(found: Robustness) -> tuple[list[str], list[list[str]]]:
-    head = ["row", "as they are", *found.titles, "error", "mCE", "relative mCE"]
-    lines = []
-    for row, name, scores, against in zip(found.rows, found.names, found.scores, found.beside, strict=True):
-        ends = against.interval
-        interval = "" if ends is None or found.rows[found.reference] is row else f" ({ends.low:.2f}-{ends.high:.2f})"
-        lines.append(
-            [
-                name,
-                f"{row.macro_f1:.3f}",
-                *(_cell(each) for each in scores.macro_f1_estimates),
-                _cell(scores.mean_error),
-                _ratio(against.mean) + interval,
-                _ratio(against.relative_mean),
-            ]
-        )
-    return head, lines
 
 
 def _cell(estimate: Estimate) -> str:

@@ -1,4 +1,4 @@
-"""A breakdown for people: what ``leaderboard.md`` and the page alike show of one."""
+"""Tables for people with what is said of them, which ``leaderboard.md`` and the page show alike."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ class PartTable:
 
 @dataclass(frozen=True)
 class Part:
-    """What is said of one breakdown of a comparison group.
+    """What is said of one breakdown of a comparison group, or of its heat maps.
 
     Args:
         title: its heading.
@@ -44,10 +44,14 @@ class Part:
         Args:
             picture: the name of its figure without suffix, empty where there is none.
         """
-        parts = [f"### {self.title}", escaped(self.reading)]
-        parts += [text_table(each.head, each.lines, each.left) for each in self.tables if not each.heading]
+        parts = [f"### {self.title}", *self.texts()]
         parts += [f"![{self.title}]({picture}.png)"] if picture else []
         for each in self.tables:
             if each.heading:
                 parts += [f"#### {each.heading}", text_table(each.head, each.lines, each.left)]
         return parts
+
+    def texts(self) -> list[str]:
+        """Return how it is read, and its tables without a heading of their own."""
+        tables = [text_table(each.head, each.lines, each.left) for each in self.tables if not each.heading]
+        return [escaped(self.reading), *tables]

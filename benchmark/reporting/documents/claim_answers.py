@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 
 from benchmark.data.audit.audit import Audit
 from benchmark.data.audit.table import near_sentences
-from benchmark.evaluation.intervals import Interval
 from benchmark.grouping import grouped
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.phrases import data_notes
@@ -71,12 +70,9 @@ def annotation(rows: Sequence[BoardRow]) -> str:
 def intended_size(rows: Sequence[BoardRow]) -> str:
     """Return how large the test set is, and that no size was intended."""
     values, interval = rows[0].values, rows[0].intervals.get("macro_f1")
-    width = "" if interval is None else f"; the interval of the first row's macro-F1 is {_width(interval):.3f} wide"
+    wide = 0.0 if interval is None else interval.high - interval.low
+    width = "" if interval is None else f"; the interval of the first row's macro-F1 is {wide:.3f} wide"
     return f"None was set: all {values['n_test']} test images of the split{width}."
-
-
-def _width(interval: Interval) -> float:
-    return interval.high - interval.low
 
 
 def flow(rows: Sequence[BoardRow]) -> str:

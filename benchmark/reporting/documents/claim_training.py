@@ -36,13 +36,9 @@ def each_run(tell: Callable[[Record], str]) -> Callable[[Runs], str]:
 
 def span(numbers: Iterable[float]) -> str:
     """Return the least and the greatest of numbers, or the one that all are."""
-    least, most = (f"{end:g}" for end in _ends(numbers))
+    found = sorted(numbers)
+    least, most = f"{found[0]:g}", f"{found[-1]:g}"
     return least if least == most else f"{least} to {most}"
-
-
-def _ends(numbers: Iterable[float]) -> tuple[float, float]:
-    found = list(numbers)
-    return min(found), max(found)
 
 
 def preprocessing(record: Record) -> str:

@@ -67,15 +67,13 @@ def _table(rows: Sequence[BoardRow], board: Board) -> str:
         lines.append(f"\\multicolumn{{{len(head)}}}{{l}}{{\\emph{{{escaped(members[0].block.place)}}}}} \\\\")
         lines += [" & ".join(_cell(row, column) for column in columns) + r" \\" for row in members]
     serious = [each.text for each in doubts(board, rows) if each.level is Level.SERIOUS and each.about != "patients"]
-    places = {row.block.place: row.block.name for row in rows}
-    judged = {place: board.statistics[name] for place, name in places.items() if name in board.statistics}
     meaning = [
         "Rank: from 1 + the rows of the block that are significantly better to all less those that are "
         "significantly worse; the test images do not tell which rank between these a row has.",
         "fn: images of a class that are not predicted as it.",
         *(["missed: tumours predicted as the class without a tumour."] if data.negative_class else []),
     ]
-    notes = [*data_notes(rows), *block_notes(judged, seed_notes), *serious, *meaning]
+    notes = [*data_notes(rows), *block_notes(board.judged(rows), seed_notes), *serious, *meaning]
     caption = " ".join([f"{rows[0].block.comparison_group_name}.", *notes])
     return _float(caption, f"rll{'r' * (len(head) - 3)}", head, lines)
 

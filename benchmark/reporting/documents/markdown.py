@@ -6,7 +6,7 @@ from statistics import fmean
 
 from benchmark.evaluation.decisions.net_benefit import THRESHOLDS, of_all
 from benchmark.records.outcomes import Outcome
-from benchmark.reporting.board.audit_summary import HEAD, audit_block
+from benchmark.reporting.board.audit_summary import HEAD, audit_summary
 from benchmark.reporting.board.board import NAMED_BY, Board, BoardRow
 from benchmark.reporting.board.cam_scores import CAM_STEM, RANDOMIZED
 from benchmark.reporting.board.column import Column, Section
@@ -42,11 +42,7 @@ from benchmark.reporting.summary.sections import table_sections
 from benchmark.text import last_lines
 
 
-def markdown(
-    board: Board,
-    plots: Mapping[str, Sequence[str]],
-    breakdowns: Breakdowns = Breakdowns(),  # noqa: B008 - frozen
-) -> str:
+def markdown(board: Board, plots: Mapping[str, Sequence[str]], breakdowns: Breakdowns) -> str:
     """Return the whole leaderboard as Markdown.
 
     Args:
@@ -106,13 +102,11 @@ def _doubted(board: Board, rows: Sequence[BoardRow]) -> list[str]:
 
 
 def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[str]) -> list[str]:
-    statistics, data = board.statistics, rows[0].first.record.data
+    data = rows[0].first.record.data
     limit = "" if data.limit is None else f", limited to {data.limit} images"
     split = split_label(rows[0].results, rows[0].results)
     parts = [f"## {escaped(data.name)}, split {escaped(split)}{limit}"]
     shown = [row for row in rows if row.values["n_runs"]]
-    blocks = {row.block.name: row.block.place for row in shown}
-    judged = {place: statistics[name] for name, place in blocks.items() if name in statistics}
     parts.append(bullets(notes_beside_doubts(rows) if shown else data_notes(rows)))
     parts += _doubted(board, rows)
     notes = row_notes(rows)
@@ -127,12 +121,12 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
             parts += [f"### {escaped(section.heading)}", f"<details>\n{head}", scores, "</details>"]
         else:
             parts += [f"### {escaped(block)}", scores]
-    ranking = block_notes(judged, partial(rank_notes, data=data))
+    ranking = block_notes(board.judged(shown), partial(rank_notes, data=data))
     if notes or ranking:
         numbered = "\n".join(f"{number}. {escaped(note.text)}" for number, note in enumerate(notes, 1))
         parts += ["### Notes", *filter(None, (numbered, bullets(ranking)))]
     if shown:
-        parts += pair_tables(board, list(blocks))
+        parts += pair_tables(board, list(dict.fromkeys(row.block.name for row in shown)))
         parts += _by_fold(shown)
         parts += ["### False negatives", _false_negatives(shown, "errors"), *_by_patient(shown)]
         parts.append("Every missed image, and what each row says of it: [gallery.md](gallery.md).")
@@ -161,10 +155,8 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
 
 
 def _audited(rows: Sequence[BoardRow]) -> list[str]:
-    block = audit_block(rows)
-    if block is None:
-        return []
-    return ["### Audit of the images", text_table(HEAD, block.lines), bullets(block.notes)]
+    lines, notes = audit_summary(rows)
+    return ["### Audit of the images", text_table(HEAD, lines), bullets(notes)] if lines else []
 
 
 def _scores(rows: Sequence[BoardRow], board: Board, marked: Mapping[int, Sequence[int]]) -> str:
@@ -316,7 +308,7 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
         parts.append("The heat maps have no scores: no lesion is known on the images that are explained.")
     outside = outside_head(rows)
     if outside is not None:
-        parts += [escaped(outside.sentence), text_table(outside.head, outside.lines)]
+        parts += outside.texts()
     if pictures:
         links = ", ".join(f"[{escaped(stem.removeprefix(CAM_STEM).strip('_'))}]({stem}.png)" for stem in pictures)
         whose = "each row" if len(rows) <= MOST_DRAWN else f"the best {MOST_DRAWN} rows, as far as they have maps"

@@ -28,20 +28,14 @@ from benchmark.reporting.figures.montage import montage_name
 from benchmark.reporting.figures.plots import wanted
 
 
-def write_tables(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns()) -> None:  # noqa: B008 - frozen
-    """Write all that :func:`write_csv_files` and :func:`write_documents` do."""
-    write_csv_files(board, out, breakdowns)
-    write_documents(board, out, breakdowns)
-
-
-def write_documents(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns()) -> None:  # noqa: B008 - frozen
+def write_documents(board: Board, out: Path, breakdowns: Breakdowns) -> None:
     """Write ``leaderboard.tex``, ``report.md``, and ``leaderboard.md``, which shows the plots that are there."""
     write_atomically(out / "leaderboard.tex", latex(board))
     write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out), breakdowns))
     write_atomically(out / "report.md", report(board, breakdowns))
 
 
-def write_csv_files(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns()) -> None:  # noqa: B008 - frozen
+def write_csv_files(board: Board, out: Path, breakdowns: Breakdowns) -> None:
     """Write ``runs.csv``, ``leaderboard.csv``, ``columns.csv`` (what each column means) and ``comparisons.csv``.
 
     Where there is something in them, ``cross_matrix.csv``, ``strata.csv``, ``corruptions.csv`` and ``budget.csv``.

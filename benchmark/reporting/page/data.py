@@ -119,6 +119,7 @@ def _row(cases: Cases, number: int, colours: Mapping[str, str]) -> dict[str, Any
     runs = first_seed(row)
     interval = row.intervals.get("macro_f1")
     record = runs[0].record
+    scored = [result for result in row.results if result.scores is not None]
     return {
         "key": row.first.row_key,
         "name": cases.names[number],
@@ -147,23 +148,18 @@ def _row(cases: Cases, number: int, colours: Mapping[str, str]) -> dict[str, Any
                 "validation": [_or_gap(epoch.val_loss) for epoch in result.record.history],
                 "f1": [_or_gap(epoch.val_macro_f1) for epoch in result.record.history],
             }
-            for result in row.results
-            if result.scores is not None
+            for result in scored
         ],
-        "runs": [_run(result) for result in row.results if result.scores is not None],
+        "runs": [
+            {
+                "seed": result.record.seed,
+                "fold": result.record.data.fold,
+                "macro_f1": result.values["macro_f1"],
+                "val_macro_f1": result.values.get("val_macro_f1"),
+            }
+            for result in scored
+        ],
         "details": _details(row),
-    }
-
-
-def _run(result: Result) -> dict[str, Any]:
-    """Return the seed, fold and macro-F1 of one run with scores."""
-    validation = result.values.get("val_macro_f1")
-    data = result.record.data
-    return {
-        "seed": result.record.seed,
-        "fold": data.fold,
-        "macro_f1": result.values["macro_f1"],
-        "val_macro_f1": validation,
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from benchmark.package_files import files
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import DataFacts
-from benchmark.reporting.board.audit_summary import HEAD, audit_block
+from benchmark.reporting.board.audit_summary import HEAD, audit_summary
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.cam_scores import RANDOMIZED
 from benchmark.reporting.board.column import Column, Kind, Values
@@ -135,9 +135,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
     """
     data = rows[0].first.record.data
     notes, scored = row_notes(rows), [row for row in rows if row.values["n_runs"]]
-    places = {row.block.place: row.block.name for row in rows}
-    judged = {place: board.statistics[name] for place, name in places.items() if name in board.statistics}
-    ranking = block_notes(judged, partial(rank_notes, data=data))
+    ranking = block_notes(board.judged(rows), partial(rank_notes, data=data))
     references = board.references.get(rows[0].block.comparison_group, ()) if scored else ()
     sections = table_sections(rows, references)
     marked = {id(row): numbers for row, numbers in zip(rows, marks(notes, len(rows)), strict=True)}
@@ -171,7 +169,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
         "notes": [note.text for note in notes],
         "rank_notes": ranking,
         "notes_summary": f"Notes: {', '.join(f'{count} on {what}' for what, count in counted.items() if count)}",
-        "audit": audit_block(rows),
+        "audit": audit_summary(rows),
         "columns": [
             {
                 "name": column.name,
