@@ -88,23 +88,8 @@ class DataSet:
         n = len(self.labels)
         if self.pixels.shape[0] != n or self.pixels.ndim != 4 or self.pixels.dtype != np.uint8:
             raise ValueError(f"pixels must be uint8 of shape ({n}, S, S, 3), not {self.pixels.shape}")
-        per_image = (
-            "image_ids",
-            "identical",
-            "parts",
-            "groups",
-            "masks",
-            "planes",
-            "folds",
-            "scanners",
-            "thicknesses",
-            "sources",
-            "native_sizes",
-            "hashes",
-        )
-        for name in per_image:
-            value = getattr(self, name)
-            if value is not None and len(value) != n:
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray) and len(value) != n:
                 raise ValueError(f"{name} has {len(value)} entries for {n} images")
         if self.negative_class is not None and self.negative_class not in self.class_names:
             raise ValueError(f"negative class {self.negative_class!r} is not among {self.class_names}")

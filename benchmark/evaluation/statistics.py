@@ -5,7 +5,7 @@ compared, and say so.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, fields, replace
 from typing import Any
 
@@ -16,7 +16,6 @@ from benchmark.data.preparation.threads import thread_map
 from benchmark.evaluation.bootstrap import SEEDS_TO_RESAMPLE, Bootstrap, Estimate
 from benchmark.evaluation.clusters import ClusteredImages
 from benchmark.evaluation.comparison import (
-    Comparison,
     Comparisons,
     RankInterval,
     compare,
@@ -34,49 +33,6 @@ from benchmark.evaluation.readings import Folds, Readings
 from benchmark.records.record import Predictions
 
 _TOGETHER = 32  # rows whose probabilities are held as floats at once
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two rows compared.
-
-    Args:
-        comparison: by paired bootstrap of macro-F1.
-        p_mcnemar: of McNemar's test of accuracy: exact, or adjusted for clusters where there are any.
-        p_folds: of Nadeau and Bengio's test over folds, ``None`` without folds.
-    """
-
-    comparison: Comparison
-    p_mcnemar: float
-    p_folds: float | None
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """All pairs of rows of a block that were compared, held as columns.
-
-    Args:
-        comparisons: by macro-F1.
-        p_mcnemar: float64, shape (M,).
-        p_folds: likewise, ``None`` without folds.
-    """
-
-    comparisons: Comparisons
-    p_mcnemar: Floats
-    p_folds: Floats | None
-
-    def __len__(self) -> int:
-        return len(self.comparisons)
-
-    def __iter__(self) -> Iterator[Pair]:
-        return map(self.__getitem__, range(len(self)))
-
-    def __getitem__(self, place: int) -> Pair:
-        p_folds = None if self.p_folds is None else float(self.p_folds[place])
-        return Pair(self.comparisons[place], float(self.p_mcnemar[place]), p_folds)
-
-
-NO_PAIRS = Pairs(compare(()), np.zeros(0), None)
 
 
 @dataclass(frozen=True)
@@ -114,7 +70,7 @@ class BlockStatistics:
     intervals: tuple[dict[str, Interval], ...]
     ranks: tuple[RankInterval | None, ...]
     chance: tuple[ChanceTest | None, ...]
-    pairs: Pairs = field(repr=False)
+    pairs: Comparisons = field(repr=False)
     clusters: int
     n_test: int
     folds: int
@@ -205,7 +161,6 @@ class _RowStatistics:
 def analyse(
     rows: Sequence[Folds],
     setting: Setting,
-    seed: int = 0,
     shares: Sequence[Floats | None] = (),
     kept: KeptStatistics = NOTHING_KEPT,
 ) -> BlockStatistics:
@@ -213,15 +168,13 @@ def analyse(
 
     Args:
         rows: each with the same folds, at least one.
-        seed: of the bootstrap.
         shares: for each row, those of the classes in training, float64 of shape (C,), where they are known.
         kept: what was computed of rows before; what is computed now is kept there.
     """
     images = ClusteredImages.of_row(rows[0])
-    bootstrap = Bootstrap(images.count, seed)
-    deals = Deals(images, seed)
+    bootstrap, deals = Bootstrap(images.count), Deals(images)
 
-    question = [bootstrap.resamples, seed, *setting.question]
+    question = [bootstrap.resamples, *setting.question]
     asked = [images.image_ids, images.labels, images.groups, images.folds]
 
     def of_row(number: int) -> _RowStatistics | None:
@@ -281,28 +234,18 @@ def _draw_of(row: Folds, kept: KeptStatistics) -> int:
     return kept.number_of([run.probabilities for name in sorted(row) for run in row[name]])
 
 
-def compare_two(first: Folds, second: Folds, setting: Setting, seed: int = 0) -> Comparison | None:
-    """Compare the macro-F1 of two rows on the same test images; see :func:`compare_each`.
-
-    Returns:
-        The comparison, ``None`` where the rows were not read on the same images.
-    """
-    return next(iter(compare_each((first, second), setting, seed)), None)
-
-
-def compare_each(rows: Sequence[Folds], setting: Setting, seed: int = 0) -> Comparisons:
+def compare_each(rows: Sequence[Folds]) -> Comparisons:
     """Compare the macro-F1 of all pairs of rows on the same test images, each pair for itself: without correction.
 
     The rows may be of different blocks, such as a pretrained row and one from random weights.
 
     Args:
         rows: those that were not read on the images of the first are left out.
-        seed: of the bootstrap.
     """
     if not rows or not rows[0]:
         return compare(())
     images = ClusteredImages.of_row(rows[0])
-    bootstrap = Bootstrap(images.count, seed)
+    bootstrap = Bootstrap(images.count)
     numbers, estimates = [], []
     for number, row in enumerate(rows):
         read = Readings.of(row, images) if set(row) == set(rows[0]) else None
@@ -318,14 +261,14 @@ def _pairs(
     images: ClusteredImages,
     setting: Setting,
     numbers: Sequence[int],
-) -> Pairs:
+) -> Comparisons:
     """Return the pairs of the rows that were compared, with the tests that need more than macro-F1.
 
     Args:
         numbers: those of the rows within their block.
     """
     if not len(compared):
-        return NO_PAIRS
+        return compared
     first, second = compared.first, compared.second
     right, trainings = np.stack([row.right for row in rows]), np.array([row.trainings for row in rows])
     totals, products = right.sum(axis=1), right @ right.T  # counts: exact in whatever order they are added up
@@ -342,4 +285,4 @@ def _pairs(
     if images.n_folds > 1:
         by_fold = np.stack([row.macro_f1_by_fold for row in rows])
         p_folds = nadeau_bengio_each(by_fold[first] - by_fold[second], setting.n_train, setting.n_test)
-    return Pairs(compared.among(numbers), p_mcnemar, p_folds)
+    return replace(compared.among(numbers), p_mcnemar=p_mcnemar, p_folds=p_folds)

@@ -151,7 +151,7 @@ def write_leaderboard(
         UserError: there is no record at all, an ensemble can't be made, the view asks for what is not there, or the
             folder holds full tables, which a view would replace.
     """
-    from benchmark.reporting.documents.reference_report import free_for_reports, with_reports, write_reports
+    from benchmark.reporting.documents.reference_report import with_reports, write_reports
     from benchmark.reporting.figures.fonts import letters_note
     from benchmark.reporting.figures.montage import copy_montages
 
@@ -160,8 +160,7 @@ def write_leaderboard(
         require_no_full_tables(out)
     say("Reading records, computing intervals")
     board = read_board(*folders, costs=costs, ensembles=ensembles, measured=measured)
-    board, reports = with_reports(view.of(board), folders)
-    board, reports = free_for_reports(board, reports, out)
+    board, reports = with_reports(view.of(board), folders, out)
     board = replace(board, notes=(*board.notes, *letters_note(board.class_names)))
     out.mkdir(parents=True, exist_ok=True)
     if view:

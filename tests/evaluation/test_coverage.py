@@ -130,7 +130,7 @@ SETTING = Setting(CLASSES, "notumor", n_train=1000, n_test=400, measures=MEASURE
 def scored(test: Predictions, validation: Predictions) -> dict[str, float]:
     """Return the scores of one network by column name, its threshold chosen on validation images."""
     labels, chances = test.labels, test.probabilities
-    threshold = threshold_at(validation.labels, validation.probabilities, 2, 0.95)
+    threshold = threshold_at(validation.labels, validation.probabilities, 2)
     assert threshold is not None
     reported, ill = reports(chances, 2, threshold), labels != 2
     matched = at_specificity((labels, chances), (labels, chances), 2)

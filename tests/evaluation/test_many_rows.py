@@ -74,7 +74,7 @@ def test_mcnemar_of_clusters_at_once_is_that_of_each_pair(seeds: int) -> None:
     images = ClusteredImages.of([found[0][""][0].part("test")])
     read = [Readings.of(row, images) for row in found]
     for pair in analysed(found).pairs:
-        one, other = read[pair.comparison.first], read[pair.comparison.second]
+        one, other = read[pair.first], read[pair.second]
         assert one is not None
         assert other is not None
         lost = np.bincount(images.clusters, one.right() - other.right(), images.count)
@@ -98,7 +98,8 @@ def test_what_was_computed_before_is_found_again_and_only_for_the_same_question(
     more = analysed([*found, *rows(2, seeds=3)[1:]], kept=KeptStatistics(tmp_path))
     assert more.intervals[:5] == first.intervals
     assert len(list(tmp_path.glob("*/*.npz"))) == 6
-    analysed(found, seed=1, kept=KeptStatistics(tmp_path))
+    classes = found[0][""][0].probabilities.shape[1]
+    analysed(found, shares=[np.full(classes, 1 / classes)] * 5, kept=KeptStatistics(tmp_path))
     assert len(list(tmp_path.glob("*/*.npz"))) == 11
 
 

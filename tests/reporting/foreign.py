@@ -65,7 +65,7 @@ def spoiled(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
 
 def used(out: Path) -> tuple[Board, list[str]]:
     """Read a folder as every command does; return the board and the texts of its tables."""
-    board, _ = with_reports(read_board(out), [out])
+    board, _ = with_reports(read_board(out), [out], out)
     board_folder = out / "board"
     board_folder.mkdir(exist_ok=True)
     write_tables(board, board_folder)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
 from benchmark.atomic_files import write_atomically
 from benchmark.data.audit.shortcut_probe import ProbeRow, ReferencePredictions, shortcut_probe
 from benchmark.data.dataset import PARTS, DataSet, Labels, Split
 from benchmark.data.duplicates.groups import (
+    AuditPart,
     Duplicates,
     NearKinds,
     Pair,
@@ -34,11 +34,7 @@ _IMBALANCED = 3.0  # largest class over smallest
 _SHOWN_SIZES = 8
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Patients(_Part):
+class Patients(AuditPart):
     """What is known of patients; ``across`` are those in test and in training or validation."""
 
     number: int
@@ -47,14 +43,14 @@ class Patients(_Part):
     with_several_labels: int
 
 
-class Finding(_Part):
+class Finding(AuditPart):
     """One sentence. ``leak``: test images are not independent of training; ``warning``: worth knowing."""
 
     level: str
     text: str
 
 
-class Audit(_Part):
+class Audit(AuditPart):
     """All that was found; see the fields' own records.
 
     ``removed`` is how many training images were left out because they also stand in test (``--dedupe``), ``None``

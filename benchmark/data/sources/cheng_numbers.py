@@ -8,7 +8,7 @@ this package: where every picture's number has its class in the table, patients 
 import csv
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +25,6 @@ OWN_FOLDS = Path(__file__).with_name("cheng_cvind5fold.mat")  # the author's
 FEWEST = 300  # pictures: of fewer the numbers could agree with the table by chance
 _CLASS_SIZES = (708, 930, 1426)
 _TABLE = Path(__file__).with_name("cheng_patients.csv")
-_READINGS: tuple[Callable[[list[int]], int], ...] = (lambda numbers: numbers[0], lambda numbers: numbers[-1])
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,8 @@ def recognise_cheng(items: Sequence[Item]) -> Recognised | None:
     sizes = Counter(item.class_name for item in items)
     if len(sizes) != len(_CLASS_SIZES) or len(items) < FEWEST or len(items) > N_SLICES:
         return None
-    for reading in _READINGS:
-        numbers = [_number(item.image_id, reading) for item in items]
+    for place in (0, -1):  # the first number of a name, or the last
+        numbers = [_number(item.image_id, place) for item in items]
         labels = _labels(items, numbers)
         if labels is not None:
             return Recognised(_with_facts(items, numbers), _note(len(items)))
@@ -77,9 +76,9 @@ def recognise_cheng(items: Sequence[Item]) -> Recognised | None:
     return Recognised(tuple(items), note)
 
 
-def _number(image_id: str, reading: Callable[[list[int]], int]) -> int:
+def _number(image_id: str, place: int) -> int:
     digits = re.findall(r"\d+", image_id.rpartition("/")[2].rpartition(".")[0])
-    return reading([int(number) for number in digits]) if digits else 0
+    return int(digits[place]) if digits else 0
 
 
 def _labels(items: Sequence[Item], numbers: Sequence[int]) -> dict[str, str] | None:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from benchmark.data.preparation.pixels import decode, decode_mask
 from benchmark.data.sources import cheng_numbers
 from benchmark.data.sources.base import Item, Loaded, SourceFacts
 from benchmark.data.sources.cheng_numbers import Recognised, recognise_cheng
 from benchmark.data.sources.dicom_headers import with_headers
-from benchmark.data.sources.files import content_hash, decode_file, decode_mask_file, is_image, suffix_of
+from benchmark.data.sources.files import content_hash, is_image, suffix_of
 from benchmark.data.sources.layout import NEGATIVE, part_of, tidy_class, with_parts
 from benchmark.data.sources.manifest_table import REQUIRED, Cells, read_table
 from benchmark.data.sources.medical import MEDICAL_SUFFIXES, Volumes, require_libraries
@@ -242,7 +243,7 @@ class ManifestSource:
             pixels, bytes_hash = volume.image(line.slice_number), volume.slice_hash(line.slice_number)
         else:
             data = self._files.read(line.path)
-            pixels = decode_file(data, shown, line.slice_number)
+            pixels = decode(data, shown, line.slice_number)
             bytes_hash = content_hash(data, line.slice_number)
         if line.mask is None:
             return Loaded(pixels, bytes_hash)
@@ -252,7 +253,7 @@ class ManifestSource:
             mask_volume = self._volumes.at(mask_path, mask_shown, lambda: self._files.read(mask_path))
             mask = mask_volume.mask(line.slice_number)
         else:
-            mask = decode_mask_file(self._files.read(mask_path), mask_shown, line.slice_number)
+            mask = decode_mask(self._files.read(mask_path), mask_shown, line.slice_number)
         if mask.shape != pixels.shape[:2]:
             sizes = [f"{height} x {width}" for height, width in (mask.shape, pixels.shape[:2])]
             raise UserError(f"Mask '{mask_shown}' has {sizes[0]} pixels and its image {sizes[1]}.")

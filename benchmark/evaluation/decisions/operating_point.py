@@ -50,7 +50,7 @@ class _Fold:
     ) -> "_Fold":
         mine = images.folds == fold
         tumour, ill = 1 - probabilities[mine, negative].astype(np.float64), images.labels[mine] != negative
-        threshold = threshold_at(validation.labels, validation.probabilities, negative, OPERATING_SPECIFICITY)
+        threshold = threshold_at(validation.labels, validation.probabilities, negative)
         drawn, chosen_by = np.zeros(0), 0
         if threshold is not None:
             generator = np.random.default_rng([bootstrap.seed, 3, fold])
@@ -79,27 +79,15 @@ def _specificities(
     return generator.beta(kept, worth + 1 - kept, count)
 
 
-def thresholds(scores: Floats, weights: npt.NDArray[np.generic]) -> Floats:
-    """Return :func:`~benchmark.evaluation.calibration.threshold_at` of weighted images without a tumour, at
-    :data:`~benchmark.evaluation.calibration.OPERATING_SPECIFICITY`.
+def thresholds(scores: Floats, drawn: npt.NDArray[np.floating]) -> Floats:
+    """Return :func:`~benchmark.evaluation.calibration.threshold_at` of weighted images without a tumour.
 
     Args:
-        scores: shape (H,), their probability of a tumour.
-        weights: shape (B, H), how often each is drawn in each of B resamples.
+        scores: shape (H,), ascending, their probability of a tumour.
+        drawn: shape (H, B), how many images of such a score or a lower one each of B resamples has.
 
     Returns:
         float64, shape (B,); ``nan`` where nothing is drawn.
-    """
-    order = np.argsort(scores, kind="stable")
-    return _thresholds(scores[order], np.cumsum(weights[:, order].T, axis=0, dtype=np.float64))
-
-
-def _thresholds(scores: Floats, drawn: npt.NDArray[np.floating]) -> Floats:
-    """Return :func:`thresholds`, shape (B,).
-
-    Args:
-        scores: shape (H,), ascending.
-        drawn: shape (H, B), how many images of such a score or a lower one each resample has.
     """
     total = drawn[-1].astype(np.float64)
     keep = np.ceil(OPERATING_SPECIFICITY * total - 1e-9)
@@ -222,7 +210,7 @@ class _Counted:
                 of_ill, of_healthy = (
                     running_sums(bootstrap.by_image(clusters[mine], part.start, part.stop)) for mine in (ill, ~ill)
                 )
-                limit = _thresholds(scores[~ill], of_healthy) if len(of_healthy) else np.full(of_ill.shape[1], np.nan)
+                limit = thresholds(scores[~ill], of_healthy) if len(of_healthy) else np.full(of_ill.shape[1], np.nan)
                 tumours = _last(of_ill)
                 matched[:, part] += (
                     np.where(np.isnan(limit), np.nan, tumours - _below(scores[ill], of_ill, limit)),
@@ -271,9 +259,9 @@ def _matched(folds: Sequence[_Fold]) -> float:
     """
     hits, total = 0.0, 0
     for fold in folds:
-        healthy = fold.tumour[~fold.ill]
+        healthy = np.sort(fold.tumour[~fold.ill])
         if not len(healthy):
             return float("nan")
-        hits += (fold.tumour[fold.ill] >= thresholds(healthy, np.ones((1, len(healthy))))[0]).sum()
+        hits += (fold.tumour[fold.ill] >= thresholds(healthy, np.arange(1.0, len(healthy) + 1)[:, None])[0]).sum()
         total += int(fold.ill.sum())
     return hits / total

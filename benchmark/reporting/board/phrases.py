@@ -221,7 +221,7 @@ def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
     if unranked:
         notes.append("Rows have no rank because the split leaks; differences are of these test images.")
     if statistics.pairs:
-        smallest = float(statistics.pairs.comparisons.p_adjusted.min())
+        smallest = float(statistics.pairs.p_adjusted.min())
         pairs = f"{len(statistics.pairs)} pairs" if len(statistics.pairs) > 1 else "one pair"
         notes.append(
             f"Rows differ where the paired bootstrap of macro-F1 ({RESAMPLES} resamples, Student's t) gives a p "

@@ -36,8 +36,6 @@ class Published:
         source: its DOI or address; of the notebook the file with its figures.
         model: the network as that work calls it.
         protocol: the split as that work describes it.
-        level: what was kept apart between training and test: ``patient``, ``slice`` (patients are on both sides), or
-            ``unknown``.
         pretrained: whether training began with pretrained weights.
         accuracy, macro_f1: 0-1.
         counts: images that are not predicted as their class, and missed tumours, by the name of the board's column.
@@ -48,12 +46,18 @@ class Published:
     source: str
     model: str
     protocol: str
-    level: str
     pretrained: bool
     accuracy: float | None
     macro_f1: float | None
     counts: Mapping[str, int]
     caveat: str
+
+    @property
+    def level(self) -> str:
+        """What was kept apart between training and test: ``patient``, ``slice`` (patients are on both sides), or
+        ``unknown``.
+        """
+        return next((level for level in ("patient", "slice") if self.protocol.startswith(level)), "unknown")
 
 
 LEVELS = {
@@ -117,7 +121,6 @@ def _published() -> dict[str, list[Published]]:
                 source=line["source"],
                 model=line["model"],
                 protocol=line["protocol"],
-                level=_level(line["protocol"]),
                 pretrained=line["pretrained"] == "yes",
                 accuracy=_number(line["accuracy"]),
                 macro_f1=_number(line["macro_f1"]),
@@ -141,7 +144,6 @@ def _notebook() -> list[Published]:
                 source=f"suites/{_EXPERIMENTS.name}",
                 model=f"{line['backbone']}, {line['id']}",
                 protocol=_NOTEBOOK_PROTOCOL,
-                level=_level(_NOTEBOOK_PROTOCOL),
                 pretrained=line["backbone"] != "baseline_cnn",
                 accuracy=_number(line["accuracy"]),
                 macro_f1=fmean(f1) if f1 else None,
@@ -150,10 +152,6 @@ def _notebook() -> list[Published]:
             )
         )
     return results
-
-
-def _level(protocol: str) -> str:
-    return next((level for level in ("patient", "slice") if protocol.startswith(level)), "unknown")
 
 
 def _number(text: str) -> float | None:

@@ -63,10 +63,11 @@ class SuiteRuns:
     entries: tuple[Repeated, ...]
 
 
-def with_reports(board: Board, folders: Iterable[Path]) -> tuple[Board, dict[str, str]]:
+def with_reports(board: Board, folders: Iterable[Path], out: Path) -> tuple[Board, dict[str, str]]:
     """Return the board with a note on each report, and the reports as Markdown by file name.
 
-    A report is made for each suite that has known figures and runs on the board.
+    A report is made for each suite that has known figures and runs on the board. Of one that may not be written into
+    the folder ``out``, as a file of its name is there that no report left, the board has a sentence alone.
     """
     reports = {}
     notes = list(board.notes)
@@ -77,17 +78,10 @@ def with_reports(board: Board, folders: Iterable[Path]) -> tuple[Board, dict[str
             name = f"{experiments.suite}.md"
             reports[name] = report(experiments, all_suite_runs)
             notes.append(f"{experiments.about}: set beside the figures that they repeat in {name}.")
-    return replace(board, notes=tuple(notes), problems=(*board.problems, *problems)), reports
-
-
-def free_for_reports(board: Board, reports: Mapping[str, str], out: Path) -> tuple[Board, dict[str, str]]:
-    """Return the reports that may be written into a folder, and the board with a sentence for each that may not: a
-    file of its name is there that no report left.
-    """
     mine = {name: text for name, text in reports.items() if _is_free(out, name)}
-    problems = [f"{name} is not written: a file of that name is in '{out}' that is not such a report; rename one."
-                for name in reports if name not in mine]  # fmt: skip
-    return replace(board, problems=(*board.problems, *problems)), mine
+    taken = [f"{name} is not written: a file of that name is in '{out}' that is not such a report; rename one."
+             for name in reports if name not in mine]  # fmt: skip
+    return replace(board, notes=tuple(notes), problems=(*board.problems, *problems, *taken)), mine
 
 
 def _is_free(out: Path, name: str) -> bool:
