@@ -14,7 +14,6 @@ import numpy.typing as npt
 from benchmark.child_process import send
 from benchmark.conformance.fixture import Built, Subject, subject_asked_for
 from benchmark.conformance.weight_mapping import NotOneArchitecture, correspond, place, to_keras, under
-from benchmark.engines import StepInput
 from benchmark.records.outcomes import RunFailure
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -57,13 +56,7 @@ def perturbed(weights: Mapping[str, npt.NDArray[Any]]) -> Arrays:
 
 def curve(built: Built, size: int, rate: float, steps: int) -> list[float]:
     """Train ``steps`` steps on the same images in the same order; return the losses."""
-    images, labels = images_and_labels(size)
-    weights = np.full(len(labels), 1 / len(labels), dtype=np.float32)
-    losses = []
-    for step in range(1, steps + 1):
-        step_input = StepInput(built.engine.upload(images), labels, weights, rate, step, seed=step)
-        losses.append(float(built.engine.fetch([built.engine.train_step(step_input)])[0]))
-    return losses
+    return built.train_on(*images_and_labels(size), rate, {step: step for step in range(1, steps + 1)})
 
 
 def started(built: Built, start: Path | None) -> tuple[Arrays, Mapping[str, str], float | None]:

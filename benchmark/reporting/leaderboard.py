@@ -121,10 +121,6 @@ def require_no_full_tables(out: Path) -> None:
         )
 
 
-def _shown(folders: Sequence[Path]) -> str:
-    return ", ".join(plain(str(folder)) for folder in folders)
-
-
 def write_leaderboard(
     out: Path,
     folders: Sequence[Path] = (),
@@ -164,7 +160,8 @@ def write_leaderboard(
     board = replace(board, notes=(*board.notes, *letters_note(board.class_names)))
     out.mkdir(parents=True, exist_ok=True)
     if view:
-        write_atomically(out / VIEW_MARK, f"A part of the board of {_shown(folders)}: {view}\n")
+        whole = ", ".join(plain(str(folder)) for folder in folders)
+        write_atomically(out / VIEW_MARK, f"A part of the board of {whole}: {view}\n")
     else:
         if page_file.guide == GUIDE:
             write_guide(out)

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+from benchmark.records.record import DataFacts
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.column import Column, Kind
 from benchmark.reporting.board.columns import in_output
 from benchmark.reporting.board.phrases import DISCLAIMER, block_notes, data_notes, rank_text, seed_notes
-from benchmark.reporting.documents.published import LEVELS, PUBLISHED_NOTE, Published, published_results
+from benchmark.reporting.documents.published import PUBLISHED_NOTE, published_table
 from benchmark.reporting.summary.doubts import Level, doubts
 from benchmark.text import plain
 
@@ -53,7 +54,7 @@ def latex(board: Board) -> str:
         shown = [row for row in rows if row.values["n_runs"]]
         if shown:
             parts.append(_table(shown, board))
-            parts += _published(published_results(shown[0].first.record.data))
+            parts += _published(shown[0].first.record.data)
     return "\n\n".join(parts) + "\n"
 
 
@@ -98,26 +99,19 @@ def _cell(row: BoardRow, column: Column) -> str:
     return shown.replace("-", "$-$").replace("\u2013", "--")
 
 
-def _published(results: Sequence[Published]) -> list[str]:
-    """Return a table of published results, in grey; empty where there are none."""
+def _published(data: DataFacts) -> list[str]:
+    """Return a table of what is published on the same data, in grey; empty where nothing is."""
+    _, results = published_table(data)
     if not results:
         return []
-    lines = [
-        " & ".join(
-            rf"\textcolor{{gray}}{{{cell}}}"
-            for cell in (
-                *map(
-                    escaped, (result.work, result.source, result.model + "*" * bool(result.caveat), result.protocol)
-                ),
-                escaped(LEVELS[result.level]),
-                *("" if score is None else f"{score:.4g}" for score in (result.accuracy, result.macro_f1)),
-            )
-        )
-        + r" \\"
-        for result in results
-    ]
+    lines = []
+    for result, (work, source, model, _, protocol, level, *scores) in results:
+        cells = (work, source, model + "*" * bool(result.caveat), protocol, level, *scores[:2])
+        lines.append(" & ".join(rf"\textcolor{{gray}}{{{escaped(cell)}}}" for cell in cells) + r" \\")
     head = ["Work", "Source", "Model", "Protocol", "Patients", "Accuracy", "Macro-F1"]
-    marked = " Of results with * there is more to know: see leaderboard.md." if any(r.caveat for r in results) else ""
+    marked = (
+        " Of results with * there is more to know: see leaderboard.md." if any(r.caveat for r, _ in results) else ""
+    )
     return [_float(PUBLISHED_NOTE + marked, "lllllrr", head, lines)]
 
 

@@ -134,14 +134,17 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
             "### Calibration and tumour or not",
             _section(shown, "calibration"),
             *_dependence(shown),
-            *_selective(shown),
+            "### If unsure answers are left to a radiologist",
+            SELECTIVE_READING,
+            _section(shown, "selective"),
             *_net_benefit(shown),
             "### Speed and size",
             *_speeds(shown),
         ]
         parts += _same_networks(rows)
         parts += _where_it_looks(shown, [stem for stem in plots if stem.startswith(CAM_STEM)])
-    parts += _audited(rows)
+    audited, told = audit_summary(rows)
+    parts += ["### Audit of the images", text_table(HEAD, audited), bullets(told)] if audited else []
     pictures = [
         f"![{escaped(stem.replace('_', ' '))}]({stem}.png)" for stem in plots if not stem.startswith(CAM_STEM)
     ]
@@ -152,11 +155,6 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
     if failures:
         parts += ["### Runs without a score", _failures(failures)]
     return parts
-
-
-def _audited(rows: Sequence[BoardRow]) -> list[str]:
-    lines, notes = audit_summary(rows)
-    return ["### Audit of the images", text_table(HEAD, lines), bullets(notes)] if lines else []
 
 
 def _scores(rows: Sequence[BoardRow], board: Board, marked: Mapping[int, Sequence[int]]) -> str:
@@ -240,11 +238,6 @@ def _dependence(rows: Sequence[BoardRow]) -> list[str]:
         return []
     tables = _columns(rows, [*named("macro_f1"), *columns])
     return ["### If more images depend on each other", DEPENDENCE_READING, tables]
-
-
-def _selective(rows: Sequence[BoardRow]) -> list[str]:
-    """Return what the rows are worth where they may leave images to somebody else."""
-    return ["### If unsure answers are left to a radiologist", SELECTIVE_READING, _section(rows, "selective")]
 
 
 def _net_benefit(rows: Sequence[BoardRow]) -> list[str]:
