@@ -172,13 +172,13 @@ def comparison_columns(board: Board) -> list[Sequence[Any]]:
         first, second, better = (
             numbers[places].tolist() for numbers in (compared.first, compared.second, compared.better)
         )
-        numbers = ("difference", "low", "high", "p", "p_adjusted", "p_mcnemar")
+        numbers = ("difference", "low", "high", "p", "p_adjusted")
         names = pairs.names
         of_block: list[list[Any]] = [
             [block] * len(places),
             [names[number] for number in first],
             [names[number] for number in second],
-            *(getattr(compared, name)[places].tolist() for name in numbers[:-1]),
+            *(getattr(compared, name)[places].tolist() for name in numbers),
             ["" if number < 0 else names[number] for number in better],
             compared.p_mcnemar[places].tolist(),
             [None] * len(places) if compared.p_folds is None else compared.p_folds[places].tolist(),
