@@ -12,7 +12,7 @@ from benchmark.evaluation import metrics
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate, Measure, Resampled
 from benchmark.evaluation.calibration import brier_by_image, by_patient, expected_cost
 from benchmark.evaluation.calibration_interval import calibration_interval
-from benchmark.evaluation.clusters import gaps_by_cluster, mean_of, means_by_cluster
+from benchmark.evaluation.clusters import Readings, gaps_by_cluster, mean_of, means_by_cluster
 from benchmark.evaluation.decisions.net_benefit import (
     THRESHOLDS,
     VARIANTS,
@@ -23,7 +23,6 @@ from benchmark.evaluation.decisions.net_benefit import (
 from benchmark.evaluation.decisions.operating_point import operating_point
 from benchmark.evaluation.decisions.selective import conformal_estimates, selective_estimates
 from benchmark.evaluation.intervals import Interval, correlation, count_interval, known, logit_interval, satterthwaite
-from benchmark.evaluation.readings import Readings
 from benchmark.evaluation.roc import clustered_variance, influence
 
 DESIGN_EFFECTS = (2, 4)  # at which the interval of macro-F1 is told where patients are unknown

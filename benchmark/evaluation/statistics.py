@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from benchmark.data.preparation.threads import thread_map
 from benchmark.evaluation.bootstrap import SEEDS_TO_RESAMPLE, Bootstrap, Estimate
-from benchmark.evaluation.clusters import ClusteredImages
+from benchmark.evaluation.clusters import ClusteredImages, Folds, Readings
 from benchmark.evaluation.comparison import (
     Comparisons,
     RankInterval,
@@ -29,7 +29,6 @@ from benchmark.evaluation.many_rows.kept_statistics import NOTHING_KEPT, KeptSta
 from benchmark.evaluation.metrics import Floats
 from benchmark.evaluation.permutation import ChanceTest, Deals, mean_ranks
 from benchmark.evaluation.predictions import Setting, estimates_of
-from benchmark.evaluation.readings import Folds, Readings
 from benchmark.records.record import Predictions
 
 _TOGETHER = 32  # rows whose probabilities are held as floats at once

@@ -15,13 +15,12 @@ from benchmark.evaluation.calibration import (
     threshold_at,
 )
 from benchmark.evaluation.calibration_interval import calibration_interval
-from benchmark.evaluation.clusters import ClusteredImages, gaps_by_cluster
+from benchmark.evaluation.clusters import ClusteredImages, Readings, gaps_by_cluster
 from benchmark.evaluation.comparison import compare, rank_intervals
 from benchmark.evaluation.intervals import Interval, correlation, count_interval, wilson
 from benchmark.evaluation.metrics import accuracy, mcc, score
 from benchmark.evaluation.multiple_testing import holm
 from benchmark.evaluation.predictions import Setting, estimates_of
-from benchmark.evaluation.readings import Readings
 from benchmark.records.record import Predictions
 
 STUDIES = 1000  # a share of 95 % is then known within 0.7 % (one standard error)

@@ -14,14 +14,13 @@ from many_rows import KEPT, analysed, rows, told
 from scipy.stats import binomtest, norm, t
 
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate
-from benchmark.evaluation.clusters import ClusteredImages
+from benchmark.evaluation.clusters import ClusteredImages, Readings
 from benchmark.evaluation.comparison import compare, mcnemar_clustered, mcnemar_each
 from benchmark.evaluation.intervals import satterthwaite, satterthwaite_each
 from benchmark.evaluation.many_rows import kept_statistics
 from benchmark.evaluation.many_rows.kept_statistics import KeptStatistics
 from benchmark.evaluation.many_rows.spread import stdev
 from benchmark.evaluation.multiple_testing import holm
-from benchmark.evaluation.readings import Readings
 
 
 def test_two_hundred_rows_are_judged_as_when_each_pair_was_taken_alone() -> None:

@@ -5,7 +5,7 @@ import pytest
 from populations import Probabilities
 
 from benchmark.evaluation.bootstrap import Bootstrap
-from benchmark.evaluation.clusters import ClusteredImages
+from benchmark.evaluation.clusters import ClusteredImages, Readings
 from benchmark.evaluation.decisions.net_benefit import (
     PREVALENCE,
     net_benefit,
@@ -21,7 +21,6 @@ from benchmark.evaluation.decisions.selective import (
     risk_coverage,
     selective_estimates,
 )
-from benchmark.evaluation.readings import Readings
 from benchmark.records.record import Predictions
 
 

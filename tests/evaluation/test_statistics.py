@@ -18,7 +18,7 @@ from benchmark.evaluation.calibration import (
     threshold_at,
 )
 from benchmark.evaluation.calibration_interval import calibration_interval
-from benchmark.evaluation.clusters import ClusteredImages, confusion_by_cluster, gaps_by_cluster
+from benchmark.evaluation.clusters import ClusteredImages, Readings, confusion_by_cluster, gaps_by_cluster
 from benchmark.evaluation.comparison import (
     Comparisons,
     RankInterval,
@@ -41,7 +41,6 @@ from benchmark.evaluation.intervals import (
 from benchmark.evaluation.metrics import accuracy, macro_f1
 from benchmark.evaluation.multiple_testing import holm, stepped_down
 from benchmark.evaluation.predictions import Setting, estimates_of
-from benchmark.evaluation.readings import Readings
 from benchmark.evaluation.roc import clustered_variance, influence
 from benchmark.records.record import Predictions
 
@@ -349,6 +348,7 @@ def test_rank_counts_the_rows_that_are_significantly_better() -> None:
         high=nothing,
         p=np.array([0.2, 0.001, 0.06]),
         p_adjusted=np.array([0.2, 0.003, 0.12]),
+        p_mcnemar=nothing,
     )
     assert rank_intervals(3, found) == [RankInterval(1, 2), RankInterval(1, 3), RankInterval(2, 3)]
 

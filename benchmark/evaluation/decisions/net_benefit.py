@@ -7,10 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate
-from benchmark.evaluation.clusters import ClusteredImages
+from benchmark.evaluation.clusters import ClusteredImages, Readings
 from benchmark.evaluation.decisions.prior_shift import with_shares
 from benchmark.evaluation.metrics import Floats, ratio
-from benchmark.evaluation.readings import Readings
 from benchmark.evaluation.temperature import fit_temperature, scaled
 from benchmark.records.record import Predictions
 

@@ -8,10 +8,9 @@ import numpy.typing as npt
 
 from benchmark.evaluation.bootstrap import Bootstrap, running_sums
 from benchmark.evaluation.calibration import OPERATING_SPECIFICITY, threshold_at
-from benchmark.evaluation.clusters import ClusteredImages, numbered_clusters
+from benchmark.evaluation.clusters import ClusteredImages, Readings, numbered_clusters
 from benchmark.evaluation.intervals import Interval, correlation, effective_size, t_quantile, wilson
 from benchmark.evaluation.metrics import Floats, ratio
-from benchmark.evaluation.readings import Readings
 from benchmark.records.record import Predictions
 
 SENSITIVITY, SPECIFICITY, MATCHED = "sensitivity_at_95", "specificity_at_95", "sensitivity_matched"

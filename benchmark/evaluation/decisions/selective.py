@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate, running_sums
-from benchmark.evaluation.clusters import mean_of, numbered_clusters
+from benchmark.evaluation.clusters import Readings, mean_of, numbered_clusters
 from benchmark.evaluation.metrics import Counts, Floats, decide
-from benchmark.evaluation.readings import Readings
 from benchmark.records.record import Predictions
 
 RISK = 0.05  # at which coverage is told

@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.evaluation.bootstrap import Bootstrap
-from benchmark.evaluation.clusters import ClusteredImages
+from benchmark.evaluation.clusters import ClusteredImages, Readings
 from benchmark.evaluation.intervals import named_ends
 from benchmark.evaluation.metrics import decide
-from benchmark.evaluation.readings import Readings
 from benchmark.evaluation.strata import Stratified, Stratum, stratify
 from benchmark.records.record import DataFacts
 from benchmark.reporting.board.board import BoardRow
