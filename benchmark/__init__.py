@@ -150,7 +150,9 @@ def audit(
     Raises:
         benchmark.errors.UserError: the source does not exist or can't be read.
     """
-    from benchmark.data import DataOptions, SplitOptions, audit_data, make_splits, open_data
+    from benchmark.data.audit.audit import audit_data
+    from benchmark.data.options import DataOptions, open_data
+    from benchmark.data.splits.splits import SplitOptions, make_splits
 
     data = open_data(DataOptions(source=str(source), size=size, skip_corrupt=skip_corrupt))
     (split,) = make_splits(data, SplitOptions(limit=limit, dedupe=dedupe))

@@ -12,12 +12,15 @@ UNFINISHED = ".unfinished-"  # how the names of files that are being written beg
 
 
 @contextmanager
-def written_file(target: Path, mode: int = 0o666) -> Iterator[Path]:
+def written_file(target: Path, mode: int = 0o666, *, durable: bool = True) -> Iterator[Path]:
     """Give the path of an empty file to fill, which takes the place of ``target`` when the block ends well.
 
     A reader sees the old content or the new one, never half, also after a power failure. The file has the
     permissions of any new file, or at most those of ``mode``, and its name can't be guessed. Where ``target`` is a
     link, the link is replaced and what it points to is left alone.
+
+    Args:
+        durable: whether it is on the disk when the block ends; without, a power failure may leave half of it.
 
     Raises:
         OSError: the folder can't be written, or the disk is full; ``target`` is then as it was.
@@ -26,13 +29,15 @@ def written_file(target: Path, mode: int = 0o666) -> Iterator[Path]:
     os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     try:
         yield unfinished
-        flush(unfinished)
+        if durable:
+            flush(unfinished)
         unfinished.replace(target)
     except BaseException:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
         raise
-    flush(target.parent)  # the renaming itself is on the disk only after this
+    if durable:
+        flush(target.parent)  # the renaming itself is on the disk only after this
 
 
 def inside(root: Path, *names: str) -> Path:

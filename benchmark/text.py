@@ -25,10 +25,19 @@ def _in_place_of(character: str) -> str:
     return " " if character.isspace() else "\ufffd"
 
 
-def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Return lines of as many cells each as lines of text whose cells stand below one another."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+def aligned(lines: Sequence[Sequence[str]], *, numbers: bool = False) -> list[str]:
+    """Return lines of as many cells each as lines of text whose cells stand below one another.
+
+    Args:
+        numbers: whether all columns but the first stand to the right.
+    """
+    columns = list(zip(*lines, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    places = [str.rjust if numbers and k else str.ljust for k in range(len(columns))]
+    return [
+        "  ".join(place(cell, width) for place, cell, width in zip(places, line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
 
 
 def seconds_of(text: str) -> float:

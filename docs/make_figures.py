@@ -80,7 +80,7 @@ def corruptions(target: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from benchmark.data import DataOptions, open_data
+    from benchmark.data.options import DataOptions, open_data
     from benchmark.draws.corruptions import CORRUPTIONS, corrupt
     from benchmark.draws.randomness import image_numbers
 

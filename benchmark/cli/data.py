@@ -11,13 +11,14 @@ import click
 from benchmark.atomic_files import write_atomically
 from benchmark.cli.data_options import data_options
 from benchmark.cli.json_output import json_option, print_json
+from benchmark.cli.shared_options import choice_option, path_option
 from benchmark.errors import UserError
 from benchmark.file_names import file_name
 from benchmark.text import plain, shown
 
 if TYPE_CHECKING:
     from benchmark.data.audit.audit import Audit
-    from benchmark.data.dataset import DataSet, Split
+    from benchmark.data.dataset import DataSet, Positions, Split
 
 
 @click.command("data")
@@ -25,12 +26,8 @@ if TYPE_CHECKING:
 @click.option("--list", "listed", is_flag=True, help="Show the data sets that are known by name, and their faults.")
 @click.option("--audit", "audited", is_flag=True, help="Look for duplicates, leaks and shortcuts.")
 @click.option("--size", type=int, default=224, show_default=True, metavar="PIXELS", help="Side of prepared images.")
-@click.option(
-    "--resize",
-    type=click.Choice(["squash", "pad"]),
-    default="squash",
-    show_default=True,
-    help="How an image becomes a square: squeezed, or with black bars.",
+@choice_option(
+    "--resize", ["squash", "pad"], "squash", "How an image becomes a square: squeezed, or with black bars."
 )
 @click.option(
     "--seed", type=int, default=0, show_default=True, metavar="N", help="Another seed takes other validation images."
@@ -45,12 +42,7 @@ if TYPE_CHECKING:
 )
 @click.option("--limit", type=int, metavar="N", help="Use N images only.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that can't be read.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where the audit's files go. [default: results/<data>/audit]",
-)
+@path_option("--out", "DIR", "Where the audit's files go. [default: results/<data>/audit]")
 @json_option
 @data_options
 def data_command(
@@ -82,7 +74,7 @@ def data_command(
     from benchmark.data.splits.splits import make_splits
 
     data_asked, split_asked = take_options(options, source=source, size=size, seed=seed)
-    with decoding_progress(source) as progress:
+    with progress_bar(f"Preparing {source}", lines=True) as progress:
         data = open_data(data_asked, progress=progress)
     if not are_known(data):
         click.echo(f"Looking for near-duplicates among {len(data)} images", err=True)
@@ -100,8 +92,13 @@ def data_command(
 
 
 @contextmanager
-def decoding_progress(source: str) -> Iterator[Callable[[int, int], None]]:
-    """Show on stderr how far decoding is: a bar on a terminal, a line at every fifth elsewhere."""
+def progress_bar(text: str, *, lines: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show on stderr how far images are, by a bar on a terminal.
+
+    Args:
+        text: what is being done.
+        lines: whether a line at every fifth says it where there is no terminal.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
@@ -109,42 +106,31 @@ def decoding_progress(source: str) -> Iterator[Callable[[int, int], None]]:
     fifths = 0
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"Preparing {source}", total=None)
+        task = bar.add_task(text, total=None)
 
         def progress(done: int, total: int) -> None:
             nonlocal fifths
             bar.update(task, completed=done, total=total)
-            if not console.is_terminal and 5 * done // max(1, total) > fifths:
+            if lines and not console.is_terminal and 5 * done // max(1, total) > fifths:
                 fifths = 5 * done // max(1, total)
-                print(plain(f"Preparing {source}: {done} of {total} images"), file=sys.stderr)
+                print(plain(f"{text}: {done} of {total} images"), file=sys.stderr)
 
         yield progress
 
 
 def known_sets() -> str:
     """Return the data sets that are known by name, with their faults, in lines."""
-    from benchmark.data.sources.phantom import PhantomSource
-    from benchmark.data.sources.remote import KNOWN_SETS
-
-    phantom = PhantomSource()
-    items, facts = phantom.items, phantom.facts
-    patients = len({item.group for item in items})
-    lines = [
-        f"{facts.name}: {len(items)} images, {len(facts.class_names)} classes ({', '.join(facts.class_names)}), "
-        f"{patients} patients; at hand",
-        "  simulated: no conclusion about patients can be drawn",
-    ]
-    for known in KNOWN_SETS.values():
-        at_hand = "at hand" if known.at_hand() else "not at hand: it is fetched when it is used"
-        classes = f"{len(known.classes)} classes ({', '.join(known.classes)})"
-        lines += [
-            "",
-            f"{known.name}: {known.images} images, {classes}, patients {known.patients}; {at_hand}",
-            *(f"  fault: {fault}" for fault in known.faults),
-            f"  licence: {known.licence}",
-            f"  cite: {known.citation}",
-            f"  page: {known.page}",
-        ]
+    lines = []
+    for known in known_facts():
+        first = f"{known['name']}: {known['images']} images, {len(known['classes'])} classes "
+        first += f"({', '.join(known['classes'])}), "
+        if not known["page"]:  # the phantom's
+            lines += [f"{first}{known['patients']} patients; at hand", f"  {known['faults'][0]}"]
+            continue
+        at_hand = "at hand" if known["at_hand"] else "not at hand: it is fetched when it is used"
+        lines += ["", f"{first}patients {known['patients']}; {at_hand}"]
+        lines += [f"  fault: {fault}" for fault in known["faults"]]
+        lines += [f"  licence: {known['licence']}", f"  cite: {known['citation']}", f"  page: {known['page']}"]
     return "\n".join(lines)
 
 
@@ -172,15 +158,19 @@ def known_facts() -> list[dict[str, Any]]:
     return [first, *known]
 
 
-_PARTS = ("train", "validation", "test")
+def _counts(data: "DataSet", positions: "Positions") -> dict[str, int]:
+    """Return how many images of each class are at some positions."""
+    return {name: int((data.labels[positions] == number).sum()) for number, name in enumerate(data.class_names)}
+
+
+def _patients(data: "DataSet") -> int | None:
+    """Return how many patients there are, ``None`` where they are not known."""
+    return None if data.groups is None else len(set(data.groups.tolist()))
 
 
 def data_facts(data: "DataSet", splits: "tuple[Split, ...]") -> dict[str, Any]:
     """Return what a data set is, for programs: its images, classes and patients, and how many are in which part."""
-    import numpy as np
-
-    def counts(positions: Any) -> dict[str, int]:
-        return {name: int((data.labels[positions] == number).sum()) for number, name in enumerate(data.class_names)}
+    from benchmark.data.dataset import PARTS
 
     return {
         "name": data.name,
@@ -188,7 +178,7 @@ def data_facts(data: "DataSet", splits: "tuple[Split, ...]") -> dict[str, Any]:
         "images": len(data),
         "classes": data.class_names,
         "negative_class": data.negative_class,
-        "patients": None if data.groups is None else len(np.unique(data.groups)),
+        "patients": _patients(data),
         "masks": data.masks is not None,
         "fingerprint": data.fingerprint,
         "licence": data.licence,
@@ -200,7 +190,7 @@ def data_facts(data: "DataSet", splits: "tuple[Split, ...]") -> dict[str, Any]:
             {
                 "name": split.name,
                 "hash": split.hash,
-                "images": {part: counts(getattr(split, part)) for part in _PARTS},
+                "images": {part: _counts(data, getattr(split, part)) for part in PARTS},
                 "left_out": split.removed,
                 "notes": split.notes,
                 "leaks": split.leaks,
@@ -212,9 +202,9 @@ def data_facts(data: "DataSet", splits: "tuple[Split, ...]") -> dict[str, Any]:
 
 def summary(data: "DataSet", splits: "tuple[Split, ...]") -> str:
     """Return what a data set is, in lines."""
-    import numpy as np
+    from benchmark.data.dataset import PARTS
 
-    patients = "unknown" if data.groups is None else str(len(np.unique(data.groups)))
+    patients = "unknown" if data.groups is None else str(_patients(data))
     negative = f", negative class {data.negative_class}" if data.negative_class else ""
     lines = [
         f"{data.name}{' (synthetic)' if data.synthetic else ''}: {len(data)} images, {len(data.class_names)} classes"
@@ -228,12 +218,11 @@ def summary(data: "DataSet", splits: "tuple[Split, ...]") -> str:
     width = max(len(name) for name in data.class_names)
     for split in splits:
         lines += ["", f"split {split.name} ({split.hash[:16]})"]
-        lines.append(f"{'':{width}}  {'train':>10}  {'validation':>10}  {'test':>10}")
-        for number, name in enumerate(data.class_names):
-            counts = [
-                int((data.labels[part] == number).sum()) for part in (split.train, split.validation, split.test)
-            ]
-            lines.append(f"{name:{width}}  " + "  ".join(f"{count:>10}" for count in counts))
+        lines.append(f"{'':{width}}  " + "  ".join(f"{part:>10}" for part in PARTS))
+        counts = [_counts(data, getattr(split, part)) for part in PARTS]
+        lines += [
+            f"{name:{width}}  " + "  ".join(f"{of_part[name]:>10}" for of_part in counts) for name in data.class_names
+        ]
         if split.removed is not None:
             lines.append(f"{split.removed} training images that are also in test were left out")
         lines += [f"note: {note}" for note in split.notes]

@@ -1,19 +1,19 @@
-"""Command-line options about data, alike for every command that has them. Imports nothing but click."""
+"""Command-line options about data, alike for every command that has them.
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+A command gets ``split``, ``folds``, ``dedupe``, ``groups``, ``groups_from``, ``test_data``, ``test_classes`` and
+``permute_labels``; :func:`benchmark.data.options.take_options` turns them into records.
+"""
 
 import click
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+from benchmark.cli.shared_options import choice_option, together
 
-_OPTIONS = (
-    click.option(
-        *("--split", "split"),
-        type=click.Choice(["auto", "official", "holdout", "folds", "regroup", "slice"]),
-        default="auto",
-        show_default=True,
-        help="auto: the official split, or a hold-out by patient where there is none. regroup: an official split cut "
+data_options = together(
+    choice_option(
+        "--split",
+        ["auto", "official", "holdout", "folds", "regroup", "slice"],
+        "auto",
+        "auto: the official split, or a hold-out by patient where there is none. regroup: an official split cut "
         "anew, near-duplicates kept together (with --folds: into folds). slice: slices of a patient can be in "
         "training and in test; its rows are marked.",
     ),
@@ -27,41 +27,30 @@ _OPTIONS = (
         is_flag=True,
         help="Leave out training images that are also in test (copies and near-copies); rows are marked.",
     ),
-    click.option(
-        *("--groups", "groups"),
-        type=click.Choice(["auto", "pid", "merged"]),
-        default="auto",
-        show_default=True,
-        help="What one patient is. pid: each id of the data; merged: ids that differ only in a letter at the end; "
+    choice_option(
+        "--groups",
+        ["auto", "pid", "merged"],
+        "auto",
+        "What one patient is. pid: each id of the data; merged: ids that differ only in a letter at the end; "
         "auto: merged where the data is known to give one person several such ids.",
     ),
     click.option(
-        *("--groups-from", "groups_from"),
+        "--groups-from",
         metavar="REGEX",
         help="Patients from the images' paths: what the expression's groups match.",
     ),
     click.option("--test-data", metavar="SOURCE", help="Test on all images of another source."),
     click.option(
-        *("--test-class", "test_classes"),
+        "--test-class",
+        "test_classes",
         multiple=True,
         metavar="THEIRS=OURS",
         help="A class that the test data names differently.",
     ),
     click.option(
-        *("--permute-labels", "permute_labels"),
+        "--permute-labels",
         type=int,
         metavar="SEED",
         help="Negative control: shuffle the labels among patients; every backbone should then be at chance.",
     ),
 )
-
-
-def data_options(command: Command) -> Command:
-    """Add the options ``--split`` to ``--permute-labels`` to a click command.
-
-    The command gets ``split``, ``folds``, ``dedupe``, ``groups``, ``groups_from``, ``test_data``, ``test_classes``
-    and ``permute_labels``; :func:`benchmark.data.options.take_options` turns them into records.
-    """
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command

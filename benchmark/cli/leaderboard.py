@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from benchmark.cli.json_output import json_option, print_json
+from benchmark.cli.shared_options import choice_option, path_option
 from benchmark.cli.track import track_option, tracking_of
 from benchmark.errors import UserError
 from benchmark.records.results_folder import VIEW
@@ -21,12 +22,7 @@ if TYPE_CHECKING:
 
 @click.command("leaderboard")
 @click.argument("folders", metavar="DIR ...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where to write.  [default: the first folder, or view in it]",
-)
+@path_option("--out", "DIR", "Where to write.  [default: the first folder, or view in it]")
 @click.option(
     "--filter",
     "filters",
@@ -36,11 +32,10 @@ if TYPE_CHECKING:
 )
 @click.option("--sort", default="", metavar="COLUMN", help="Order of the rows: low to high; -COLUMN: high to low.")
 @click.option("--columns", default="", metavar="A,B,...", help="Show these columns in the tables.")
-@click.option(
+@path_option(
     "--costs",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A TOML file that says what each error costs: wrong = 1.0, and [costs.glioma] with notumor = 20.0.",
+    "FILE",
+    "A TOML file that says what each error costs: wrong = 1.0, and [costs.glioma] with notumor = 20.0.",
 )
 @click.option(
     "--ensemble",
@@ -50,12 +45,11 @@ if TYPE_CHECKING:
     help="Add the averaged probabilities of several rows as a row: top3 (the best three by validation), seeds (each "
     "row's seeds together), or NAME+NAME (repeatable).",
 )
-@click.option(
+@choice_option(
     "--ensemble-weights",
-    type=click.Choice(["none", "validation"]),
-    default="none",
-    show_default=True,
-    help="Whether an ensemble's members count alike, or as their validation images say.",
+    ["none", "validation"],
+    "none",
+    "Whether an ensemble's members count alike, or as their validation images say.",
 )
 @click.option(
     "--compare",
@@ -69,12 +63,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Show how long the ONNX files of kept models take for one image (see export).",
 )
-@click.option(
+@choice_option(
     "--page-images",
-    type=click.Choice(["inside", "beside"]),
-    default="inside",
-    show_default=True,
-    help="Whether test images are in leaderboard.html, which is then one file, or files beside it, in images/.",
+    ["inside", "beside"],
+    "inside",
+    "Whether test images are in leaderboard.html, which is then one file, or files beside it, in images/.",
 )
 @track_option
 @json_option

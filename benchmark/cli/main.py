@@ -27,45 +27,37 @@ from benchmark.cli.option_values import (
     suite_names,
     workers,
 )
-from benchmark.cli.shared_options import device_option, keras_backend_option, plugin_option
+from benchmark.cli.shared_options import (
+    choice_option,
+    device_option,
+    keras_backend_option,
+    path_option,
+    plugin_option,
+)
 from benchmark.cli.standard_streams import open_missing, silence
 from benchmark.cli.track import track_option
 from benchmark.errors import UserError, nearest
 from benchmark.text import plain
 
-# Commands by where they are: nothing is imported until it is used. (attribute, one line of help)
+# Commands by their names: the module of this folder that has ``<name>_command``, which is imported when it is used,
+# and one line of help.
 COMMANDS = {
-    "run": ("benchmark.cli.main:run_command", "Train, evaluate, write the leaderboard; the word may be left out."),
-    "list": ("benchmark.cli.list:list_command", "Show every backbone, with the weights at hand."),
-    "recipe": (
-        "benchmark.cli.recipes:recipe_command",
-        "Print a recipe, or the names of those that are shipped.",
-    ),
-    "suite": (
-        "benchmark.cli.recipes:suite_command",
-        "Show the entries of a suite, or those that are shipped.",
-    ),
-    "status": ("benchmark.cli.status:status_command", "Say what is queued, running, done and failed in a folder."),
-    "leaderboard": (
-        "benchmark.cli.leaderboard:leaderboard_command",
-        "Write the leaderboard of one results folder, or of several.",
-    ),
-    "predict": (
-        "benchmark.cli.predict:predict_command",
-        "Ask a kept model about images.",
-    ),
-    "export": (
-        "benchmark.cli.export:export_command",
-        "Write a kept model for another runtime, and prove it there.",
-    ),
+    "run": ("main", "Train, evaluate, write the leaderboard; the word may be left out."),
+    "list": ("list", "Show every backbone, with the weights at hand."),
+    "recipe": ("recipes", "Print a recipe, or the names of those that are shipped."),
+    "suite": ("recipes", "Show the entries of a suite, or those that are shipped."),
+    "status": ("status", "Say what is queued, running, done and failed in a folder."),
+    "leaderboard": ("leaderboard", "Write the leaderboard of one results folder, or of several."),
+    "predict": ("predict", "Ask a kept model about images."),
+    "export": ("export", "Write a kept model for another runtime, and prove it there."),
     "publish": (
-        "benchmark.cli.publish:publish_command",
+        "publish",
         "Make a board or a kept model fit to be given away, into a folder or to Hugging Face.",
     ),
-    "data": ("benchmark.cli.data:data_command", "Look at a data set: classes, patients, duplicates, split."),
-    "check": ("benchmark.cli.check:check_command", "Check that a backbone is sound."),
-    "parity": ("benchmark.cli.parity:parity_command", "Compare one network in two frameworks."),
-    "new": ("benchmark.cli.check:new_command", "Write a starting file for a backbone of your own."),
+    "data": ("data", "Look at a data set: classes, patients, duplicates, split."),
+    "check": ("check", "Check that a backbone is sound."),
+    "parity": ("parity", "Compare one network in two frameworks."),
+    "new": ("check", "Write a starting file for a backbone of your own."),
 }
 _COMPLETION = "_TUMORBOARD_COMPLETE"  # the variable by which a shell asks for completions
 _SEVERAL = (
@@ -110,8 +102,8 @@ class Commands(click.Group):
             if ctx.resilient_parsing:  # a word that is being completed
                 return None
             raise UserError(f"Unknown command '{cmd_name}'.{nearest(cmd_name, tuple(COMMANDS))}")
-        where, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(where), attribute)
+        module = importlib.import_module(f"benchmark.cli.{COMMANDS[cmd_name][0]}")
+        command = getattr(module, f"{cmd_name}_command")
         assert isinstance(command, click.Command)
         return command
 
@@ -219,9 +211,7 @@ def _one_value_each(args: list[str]) -> list[str]:
 @click.option("--limit", type=int, metavar="N", help="Use N images only; the rows are marked.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that can't be read.")
 @plugin_option
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Results folder. [default: results/<data>]"
-)
+@path_option("--out", "DIR", "Results folder. [default: results/<data>]")
 @click.option("--timeout", callback=seconds, metavar="TIME", help="Longest time for one run: seconds, or 30m, 2h.")
 @click.option(
     "--cache-budget",
@@ -230,12 +220,11 @@ def _one_value_each(args: list[str]) -> list[str]:
     help="Disk for the outputs of frozen stages, which runs share; the least recently used go first, 0 keeps none. "
     "[default: 20GB, or half of what is free]",
 )
-@click.option(
+@choice_option(
     "--oom",
-    type=click.Choice(["fail", "accumulate"]),
-    default="fail",
-    show_default=True,
-    help="Where memory is too small, fail, or halve the batch and accumulate gradients.",
+    ["fail", "accumulate"],
+    "fail",
+    "Where memory is too small, fail, or halve the batch and accumulate gradients.",
 )
 @click.option(
     "--cam",
@@ -244,12 +233,11 @@ def _one_value_each(args: list[str]) -> list[str]:
     metavar="N",
     help="Explain N test images of each new run by heat maps, or none. [default: 1000 with lesions' masks, else 96]",
 )
-@click.option(
+@choice_option(
     "--cam-method",
-    type=click.Choice(["grad-cam", "hirescam", "layercam"]),
-    default="grad-cam",
-    show_default=True,
-    help="The formula of those maps: hirescam and layercam weigh each place of a map by itself.",
+    ["grad-cam", "hirescam", "layercam"],
+    "grad-cam",
+    "The formula of those maps: hirescam and layercam weigh each place of a map by itself.",
 )
 @click.option(
     "--cam-check",
@@ -281,12 +269,11 @@ def _one_value_each(args: list[str]) -> list[str]:
     metavar="SECONDS",
     help="How often a run saves its state, between epochs; a run that is killed loses about as much.",
 )
-@click.option(
+@choice_option(
     "--keep-models",
-    type=click.Choice(["all", "best", "none"]),
-    default="best",
-    show_default=True,
-    help="Which trained models to keep, whole, in the results folder: best is that of the board's best row.",
+    ["all", "best", "none"],
+    "best",
+    "Which trained models to keep, whole, in the results folder: best is that of the board's best row.",
 )
 @click.option(
     "--workers",

@@ -1,13 +1,13 @@
 """``python -m benchmark predict``: what a kept model, or several together, say of images."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmark.cli.shared_options import device_option, plugin_option
+from benchmark.cli.data import progress_bar
+from benchmark.cli.shared_options import choice_option, device_option, path_option, plugin_option
 from benchmark.dependencies import require_posix
 from benchmark.errors import UserError
 
@@ -21,12 +21,7 @@ _EXPLAINED = 48  # images on the page where nothing else is asked
 @click.command("predict")
 @click.argument("model", metavar="MODEL_OR_DIR")
 @click.argument("source", metavar="SOURCE")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where to write predictions.csv.  [default: predictions]",
-)
+@path_option("--out", "DIR", "Where to write predictions.csv.  [default: predictions]")
 @click.option("--explain", is_flag=True, help="Also write a page of the images with heat maps (Grad-CAM).")
 @click.option(
     "--images",
@@ -45,12 +40,11 @@ _EXPLAINED = 48  # images on the page where nothing else is asked
     metavar="MODEL",
     help="Another model that answers too; probabilities are averaged (repeatable).",
 )
-@click.option(
+@choice_option(
     "--unlike",
-    type=click.Choice(["abstain", "warn"]),
-    default="abstain",
-    show_default=True,
-    help="What to do where an image is unlike the training images: give no decision, or only warn.",
+    ["abstain", "warn"],
+    "abstain",
+    "What to do where an image is unlike the training images: give no decision, or only warn.",
 )
 @click.option("--unlabelled", is_flag=True, help="Take no classes from the folders or the table: nothing is scored.")
 @plugin_option
@@ -88,7 +82,7 @@ def predict_command(
     engines = {each.engine for each in models}
     devices = {name: choice.kind for name, choice in choose_devices(device, engines, click.echo).items()}
     question = Question(source, unlabelled, unlike, shown if explain else 0, plugins, devices)
-    with _progress() as progress:
+    with progress_bar("Asking") as progress:
         said, explained = ask_models(folders, question, progress)
     judged = judge(said)
     target = out or Path("predictions")
@@ -183,19 +177,3 @@ def scored(judged: "Judged", models: "list[Model]") -> list[str]:
         elif own is not None:
             lines.append(f"On its own test images {model.backbone.name} had macro-F1 {own:.3f}.")
     return lines
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show on stderr how far the images are, on a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("Asking", total=None)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield progress

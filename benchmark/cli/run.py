@@ -244,7 +244,7 @@ def _keep_pictures(plan: "Plan") -> tuple[str, ...]:
     """Write the montage, the small images and what is known of them; return a sentence on what prevented it, if
     anything did.
     """
-    from benchmark.data import load_prepared
+    from benchmark.data.preparation.prepare import load_prepared
     from benchmark.execution.worker.inputs import load_images
     from benchmark.records.outcomes import RunFailure
     from benchmark.reporting.breakdown.image_facts import write_image_facts

@@ -1,24 +1,43 @@
-"""Options that several commands have alike."""
+"""Options that several commands have alike, and kinds of options. Imports nothing but click."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-device_option = click.option(
+Option = Callable[[Any], Any]  # adds an option to a command
+
+
+def choice_option(name: str, choices: Sequence[str], default: str, text: str) -> Option:
+    """Return an option that takes one of some words; its help says which it is without."""
+    return click.option(name, type=click.Choice(choices), default=default, show_default=True, help=text)
+
+
+def path_option(name: str, metavar: str, text: str, **further: Any) -> Option:
+    """Return an option that takes a path: of a ``FILE`` or ``DIR``, as ``metavar`` says."""
+    return click.option(name, type=click.Path(path_type=Path), metavar=metavar, help=text, **further)
+
+
+def together(*options: Option) -> Option:
+    """Return what adds several options to a command, in their order."""
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+device_option = choice_option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="What computes: a GPU where there is one (auto), the processor, or a GPU.",
+    ["auto", "cpu", "cuda"],
+    "auto",
+    "What computes: a GPU where there is one (auto), the processor, or a GPU.",
 )
-keras_backend_option = click.option(
-    "--keras-backend",
-    type=click.Choice(["tensorflow", "torch"]),
-    default="tensorflow",
-    show_default=True,
-    help="What Keras networks run on.",
+keras_backend_option = choice_option(
+    "--keras-backend", ["tensorflow", "torch"], "tensorflow", "What Keras networks run on."
 )
 
 
@@ -29,7 +48,7 @@ def _files(_: click.Context, __: click.Parameter, paths: tuple[Path, ...]) -> tu
 
 
 # the command gets ``plugins``: absolute paths of files that exist
-plugin_option: Callable[[Any], Any] = click.option(
+plugin_option: Option = click.option(
     "--plugin",
     "plugins",
     multiple=True,

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -44,10 +44,16 @@ class Built:
     def train(self, images: npt.NDArray[np.uint8], steps: int, rate: float, first: int = 1) -> list[float]:
         """Train on one batch, images of class 0, 1, 0, 1 ..., from step ``first`` on; return each step's loss."""
         labels = np.arange(len(images), dtype=np.int64) % 2
+        return self.train_on(images, labels, rate, {k: step_seed(0, k) for k in range(first, first + steps)})
+
+    def train_on(
+        self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], rate: float, seeds: Mapping[int, int]
+    ) -> list[float]:
+        """Train on one batch, the steps of these numbers with their seeds; return each step's loss."""
         weights = np.full(len(images), 1 / len(images), dtype=np.float32)
         losses = []
-        for step in range(first, first + steps):
-            step_input = StepInput(self.engine.upload(images), labels, weights, rate, step, step_seed(0, step))
+        for step, seed in seeds.items():
+            step_input = StepInput(self.engine.upload(images), labels, weights, rate, step, seed)
             losses.append(float(self.engine.fetch([self.engine.train_step(step_input)])[0]))
         return losses
 

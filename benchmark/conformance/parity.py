@@ -12,7 +12,7 @@ import numpy.typing as npt
 from backbones import Backbone
 from benchmark.child_process import run
 from benchmark.conformance.runner import usable_engine
-from benchmark.conformance.weight_mapping import largest_difference, to_keras
+from benchmark.conformance.weight_mapping import largest_difference, to_keras, under
 from benchmark.conformance.worker import why_not
 from benchmark.errors import UserError
 from benchmark.evaluation.parity_certificates import Certificate
@@ -46,10 +46,10 @@ def compare(torch: Backbone, keras: Backbone, plugins: Sequence[Path], *, size: 
         asked = {"backbone": keras.name, "engine": usable_engine(keras, "tensorflow"), "start": str(start)}
         theirs = _side({**common, **asked}, Path(folder) / "keras.npz", pair)
 
-    pairs = {name: str(other) for name, other in _under(theirs, "pairs/").items()}
-    others = _under(theirs, "gradient/")
-    shapes = {name: value.shape for name, value in _under(theirs, "weights/").items()}
-    slopes = to_keras(_under(ours, "gradient/"), pairs, shapes)
+    pairs = {name: str(other) for name, other in under(theirs, "pairs/").items()}
+    others = under(theirs, "gradient/")
+    shapes = {name: value.shape for name, value in under(theirs, "weights/").items()}
+    slopes = to_keras(under(ours, "gradient/"), pairs, shapes)
     if set(slopes) != set(others):
         odd = min(set(slopes) ^ set(others))
         raise UserError(f"{pair}: only one of them trains {odd}; let both train the same weights.")
@@ -88,7 +88,3 @@ def _side(asked: dict[str, Any], leave: Path, pair: str) -> Arrays:
         raise UserError(f"{pair}: {reason.rstrip('.')}.")
     with np.load(leave, allow_pickle=False) as left:
         return dict(left)
-
-
-def _under(arrays: Arrays, prefix: str) -> Arrays:
-    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from benchmark.child_process import send
 from benchmark.conformance.fixture import Built, Subject, subject_asked_for
-from benchmark.conformance.weight_mapping import NotOneArchitecture, correspond, place, to_keras, write_arrays
-from benchmark.engines import StepInput
+from benchmark.conformance.weight_mapping import NotOneArchitecture, correspond, place, to_keras, under
 from benchmark.records.outcomes import RunFailure
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -57,13 +56,7 @@ def perturbed(weights: Mapping[str, npt.NDArray[Any]]) -> Arrays:
 
 def curve(built: Built, size: int, rate: float, steps: int) -> list[float]:
     """Train ``steps`` steps on the same images in the same order; return the losses."""
-    images, labels = images_and_labels(size)
-    weights = np.full(len(labels), 1 / len(labels), dtype=np.float32)
-    losses = []
-    for step in range(1, steps + 1):
-        step_input = StepInput(built.engine.upload(images), labels, weights, rate, step, seed=step)
-        losses.append(float(built.engine.fetch([built.engine.train_step(step_input)])[0]))
-    return losses
+    return built.train_on(*images_and_labels(size), rate, {step: step for step in range(1, steps + 1)})
 
 
 def started(built: Built, start: Path | None) -> tuple[Arrays, Mapping[str, str], float | None]:
@@ -75,9 +68,7 @@ def started(built: Built, start: Path | None) -> tuple[Arrays, Mapping[str, str]
     own = built.engine.state(optimizer=False)
     if start is not None:
         with np.load(start, allow_pickle=False) as left:
-            torch_weights = {
-                name.removeprefix("weights/"): left[name] for name in left if name.startswith("weights/")
-            }
+            torch_weights = under(left, "weights/")
             rate = float(left["rate"])
         shapes = {name: value.shape for name, value in own.items()}
         pairs = correspond({name: value.shape for name, value in torch_weights.items()}, shapes)
@@ -120,7 +111,8 @@ def main() -> None:
     subject, asked, answers = subject_asked_for()
     start = Path(asked["start"]) if asked["start"] else None
     try:
-        write_arrays(Path(asked["leave"]), compared(subject, asked["size"], asked["head"], start))
+        arrays = compared(subject, asked["size"], asked["head"], start)
+        np.savez(asked["leave"], allow_pickle=False, **arrays)
         reason = ""
     except RunFailure as failure:
         reason = f"{subject.backbone.name}: {failure.reason}"

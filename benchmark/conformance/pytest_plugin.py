@@ -29,11 +29,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection(session: pytest.Session) -> None:
-    """Remember nothing yet: each backbone is examined when its first test runs."""
-    session.config.stash[_RESULTS] = {}
-
-
 class ConformanceFailure(Exception):
     """Carries what a check said."""
 
@@ -49,7 +44,7 @@ class CheckItem(pytest.Item):
         """Examine the backbone with its first test; read the result with the others."""
         from benchmark.conformance.runner import examine
 
-        by_backbone = self.config.stash[_RESULTS]
+        by_backbone = self.config.stash.setdefault(_RESULTS, {})
         if self.backbone.name not in by_backbone:
             by_backbone[self.backbone.name] = {each.check: each for each in examine(self.backbone, self.plugins)}
         results: dict[str, CheckResult] = by_backbone[self.backbone.name]

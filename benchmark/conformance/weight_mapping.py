@@ -8,7 +8,6 @@ first to channels last as well.
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,6 +99,6 @@ def largest_difference(first: Sequence[Array], second: Sequence[Array]) -> float
     )
 
 
-def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write arrays by name as ``.npz``."""
-    np.savez(path, allow_pickle=False, **arrays)
+def under(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """Return the arrays whose names begin with a prefix, by what stands behind it."""
+    return {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}

@@ -10,6 +10,8 @@ Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.int64]
 
+PARTS = ("train", "validation", "test")
+
 
 @dataclass(frozen=True)
 class DataSet:
@@ -48,7 +50,8 @@ class DataSet:
         thumbnails: uint8, shape (N, 32, 32), the native image in grey, squashed; the same whatever the size.
         notes: what a user must know of the data: the release that was recognised, rules applied.
         skipped: one sentence for each image that was left out because it can't be read.
-        folder: where the prepared images are; :func:`benchmark.data.load_prepared` opens them from there.
+        folder: where the prepared images are; :func:`~benchmark.data.preparation.prepare.load_prepared` opens
+            them from there.
     """
 
     name: str
@@ -85,23 +88,8 @@ class DataSet:
         n = len(self.labels)
         if self.pixels.shape[0] != n or self.pixels.ndim != 4 or self.pixels.dtype != np.uint8:
             raise ValueError(f"pixels must be uint8 of shape ({n}, S, S, 3), not {self.pixels.shape}")
-        per_image = (
-            "image_ids",
-            "identical",
-            "parts",
-            "groups",
-            "masks",
-            "planes",
-            "folds",
-            "scanners",
-            "thicknesses",
-            "sources",
-            "native_sizes",
-            "hashes",
-        )
-        for name in per_image:
-            value = getattr(self, name)
-            if value is not None and len(value) != n:
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray) and len(value) != n:
                 raise ValueError(f"{name} has {len(value)} entries for {n} images")
         if self.negative_class is not None and self.negative_class not in self.class_names:
             raise ValueError(f"negative class {self.negative_class!r} is not among {self.class_names}")
@@ -149,3 +137,10 @@ class Split:
     fold: int | None = None
     folds: int | None = None
     scheme: str = ""
+
+    def part_of_each(self, count: int) -> npt.NDArray[np.str_]:
+        """Return the part that each of ``count`` images is in, empty where it is in none: shape (N,)."""
+        part = np.full(count, "", dtype="U10")
+        for name in PARTS:
+            part[getattr(self, name)] = name
+        return part

@@ -51,8 +51,8 @@ def open_data(options: DataOptions, *, progress: Progress | None = None) -> Data
     """Return the data set that ``options`` ask for; its ``folder`` opens it again in any process.
 
     Raises:
-        UserError: as :func:`benchmark.data.open_dataset`; no class in common with the test data; no patients to
-            merge.
+        UserError: as :func:`~benchmark.data.preparation.prepare.open_dataset`; no class in common with the test
+            data; no patients to merge.
     """
     source: str | CombinedSource = options.source
     if options.test_data is not None:
@@ -112,16 +112,13 @@ def take_options(values: dict[str, Any], *, source: str, size: int, seed: int) -
     Raises:
         UserError: a fold or mapping that can't be read.
     """
+    as_they_are = ("skip_corrupt", "groups", "groups_from", "permute_labels", "test_data")
     data = DataOptions(
         source=source,
         size=size,
         resize=values.pop("resize", "squash"),
-        skip_corrupt=values.pop("skip_corrupt"),
-        groups=values.pop("groups"),
-        groups_from=values.pop("groups_from"),
-        permute_labels=values.pop("permute_labels"),
-        test_data=values.pop("test_data"),
         test_classes=parse_class_mapping(values.pop("test_classes")),
+        **{name: values.pop(name) for name in as_they_are},
     )
     split = SplitOptions(
         kind=values.pop("split"),

@@ -1,7 +1,7 @@
 """Data sets made of another by changing what is known of its images: the pixels on disk are shared.
 
-A derived data set has a folder of its own, so that a worker opens it by :func:`benchmark.data.load_prepared` like
-any other.
+A derived data set has a folder of its own, so that a worker opens it by
+:func:`~benchmark.data.preparation.prepare.load_prepared` like any other.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from benchmark.data.dataset import DataSet
 from benchmark.data.duplicates.groups import independent_units
 from benchmark.data.patients import groups_from, joined_by_letter, kept_apart, without_letter
 from benchmark.data.preparation.cache import locked, written_whole
-from benchmark.data.preparation.index import fingerprint, index_of, save_index
+from benchmark.data.preparation.index import fingerprint, save_index
 from benchmark.data.preparation.prepare import load_prepared
 from benchmark.errors import UserError
 from benchmark.hashing import hash_json
@@ -83,7 +83,7 @@ def _derived(data: DataSet, tag: str, **changes: Any) -> DataSet:
         with locked(home):
             if not (home / "index").exists():
                 with written_whole(home / "index") as unfinished:
-                    save_index(index_of(changed), unfinished)
+                    save_index(vars(changed), unfinished)
                     _link(origin / "index" / "thumbnails.npy", unfinished / "thumbnails.npy")
             if not folder.exists():
                 with written_whole(folder) as unfinished:

@@ -106,19 +106,18 @@ def at_specificity(
     validation: tuple[Counts, npt.NDArray[np.floating]],
     test: tuple[Counts, npt.NDArray[np.floating]],
     negative: int,
-    specificity: float = OPERATING_SPECIFICITY,
 ) -> OperatingPoint | None:
-    """Return sensitivity for tumours at a specificity fixed on validation images.
+    """Return sensitivity for tumours at the threshold at which :data:`OPERATING_SPECIFICITY` of the validation images
+    without a tumour, or more, are not reported.
 
     Args:
         validation, test: labels, shape (N,), and probabilities, shape (N, C).
         negative: index of the class without a tumour.
-        specificity: the least share of validation images without a tumour that must not be reported.
 
     Returns:
         ``None`` where one of the four groups of images is empty.
     """
-    (labels, probabilities), threshold = test, threshold_at(*validation, negative, specificity)
+    (labels, probabilities), threshold = test, threshold_at(*validation, negative)
     ill = labels != negative
     if threshold is None or not ill.any() or ill.all():
         return None
@@ -126,14 +125,12 @@ def at_specificity(
     return OperatingPoint(threshold, float(reported[ill].mean()), float((~reported[~ill]).mean()))
 
 
-def threshold_at(
-    labels: Counts, probabilities: npt.NDArray[np.floating], negative: int, specificity: float
-) -> float | None:
+def threshold_at(labels: Counts, probabilities: npt.NDArray[np.floating], negative: int) -> float | None:
     """Return the least probability of a tumour that is reported, so that enough images without one are not.
 
     Args:
         labels, probabilities: of validation images, shapes (N,) and (N, C).
-        negative, specificity: as of :func:`at_specificity`.
+        negative: as of :func:`at_specificity`.
 
     Returns:
         ``None`` unless there are images with and without a tumour.
@@ -141,7 +138,7 @@ def threshold_at(
     healthy = np.sort(1 - probabilities[labels == negative, negative].astype(np.float64))
     if not len(healthy) or (labels == negative).all():
         return None
-    keep = int(np.ceil(specificity * len(healthy) - 1e-9))  # so many must stay below the threshold
+    keep = int(np.ceil(OPERATING_SPECIFICITY * len(healthy) - 1e-9))  # so many must stay below the threshold
     return float(np.nextafter(healthy[keep - 1], np.inf)) if keep else 0.0
 
 

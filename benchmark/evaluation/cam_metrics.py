@@ -5,7 +5,6 @@ shape (M, H, W), masks are bool of shape (M, S, S).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -150,37 +149,25 @@ def _weights(small: int, large: int) -> npt.NDArray[np.float64]:
 # --- scores -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class MapScores:
-    """Scores of heat maps against masks, one entry for each image; each between 0 and 1.
-
-    What does not depend on a map's scale is not touched by it, and a map that says nothing (the same everywhere,
-    zero included) scores what chance would.
-
-    Args:
-        pointing: whether the map's highest point lies in the mask (Zhang et al. 2018, "Top-down neural attention by
-            excitation backprop", without their tolerance of 15 pixels); where several points are highest, the share
-            of them that does.
-        energy: the share of the map's sum inside the mask (Wang et al. 2020, "Score-CAM", section 4.3).
-        iou: intersection over union of the mask and as many of the map's highest points as the mask has; of equal
-            points at the limit, each counts for the same fraction.
-    """
-
-    pointing: npt.NDArray[np.float64]
-    energy: npt.NDArray[np.float64]
-    iou: npt.NDArray[np.float64]
-
-    def by_column(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Return the scores under the names of the leaderboard's columns."""
-        return {POINTING: self.pointing, ENERGY: self.energy, IOU: self.iou}
+MapScores = dict[str, npt.NDArray[np.float64]]  # by the leaderboard's column, one entry for each image, from 0 to 1
 
 
 def score_maps(maps: Floats, masks: Masks) -> MapScores:
     """Score heat maps against the masks of their images.
 
+    What does not depend on a map's scale is not touched by it, and a map that says nothing (the same everywhere,
+    zero included) scores what chance would.
+
     Args:
         maps: not negative, shape (M, h, w); enlarged by :func:`upsample`.
         masks: bool, shape (M, S, S), each with a pixel at least.
+
+    Returns:
+        Under ``POINTING``: whether the map's highest point lies in the mask (Zhang et al. 2018, "Top-down neural
+        attention by excitation backprop", without their tolerance of 15 pixels); where several points are highest,
+        the share of them that does. Under ``ENERGY``: the share of the map's sum inside the mask (Wang et al. 2020,
+        "Score-CAM", section 4.3). Under ``IOU``: intersection over union of the mask and as many of the map's highest
+        points as the mask has; of equal points at the limit, each counts for the same fraction.
 
     Raises:
         ValueError: other numbers of maps and masks, or an empty mask.
@@ -198,7 +185,7 @@ def score_maps(maps: Floats, masks: Masks) -> MapScores:
         for number, (heat, mask) in enumerate(zip(large, masks[part], strict=True), start=start):
             flat, inside = heat.ravel().astype(np.float64), mask.ravel()
             found[:, number] = _pointing(flat, inside), _energy(flat, inside), _iou(flat, inside)
-    return MapScores(*found)
+    return dict(zip(SCORES, found, strict=True))
 
 
 def _pointing(heat: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_]) -> float:

@@ -1,8 +1,7 @@
 """Which of two rows is better, and whether it could be chance."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import overload
 
 import numpy as np
 
@@ -26,6 +25,9 @@ class Comparison:
         p: two-sided, without correction.
         p_adjusted: corrected for all pairs of the block
             (:func:`~benchmark.evaluation.multiple_testing.stepped_down`).
+        p_mcnemar: of McNemar's test of accuracy: exact, or adjusted for clusters where there are any; ``nan`` where
+            it was not made.
+        p_folds: of Nadeau and Bengio's test over folds, ``None`` without folds.
     """
 
     first: int
@@ -34,6 +36,8 @@ class Comparison:
     interval: Interval
     p: float
     p_adjusted: float
+    p_mcnemar: float
+    p_folds: float | None
 
     @property
     def better(self) -> int | None:
@@ -62,12 +66,12 @@ class RankInterval:
 
 
 @dataclass(frozen=True)
-class Comparisons(Sequence[Comparison]):
+class Comparisons:
     """All pairs of rows compared, held as columns: a thousand rows are half a million pairs.
 
     Args:
         first, second: int64, shape (M,): numbers of the rows, the first below the second.
-        difference, low, high, p, p_adjusted: float64, shape (M,), see :class:`Comparison`.
+        difference, low, high, p, p_adjusted, p_mcnemar, p_folds: float64, shape (M,), see :class:`Comparison`.
     """
 
     first: Counts
@@ -77,19 +81,16 @@ class Comparisons(Sequence[Comparison]):
     high: Floats
     p: Floats
     p_adjusted: Floats
+    p_mcnemar: Floats
+    p_folds: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.first)
 
-    @overload
-    def __getitem__(self, place: int) -> Comparison: ...
+    def __iter__(self) -> Iterator[Comparison]:
+        return map(self.__getitem__, range(len(self)))
 
-    @overload
-    def __getitem__(self, place: slice) -> list[Comparison]: ...
-
-    def __getitem__(self, place: int | slice) -> Comparison | list[Comparison]:
-        if isinstance(place, slice):
-            return [self[number] for number in range(*place.indices(len(self)))]
+    def __getitem__(self, place: int) -> Comparison:
         return Comparison(
             int(self.first[place]),
             int(self.second[place]),
@@ -97,6 +98,8 @@ class Comparisons(Sequence[Comparison]):
             Interval(float(self.low[place]), float(self.high[place])),
             float(self.p[place]),
             float(self.p_adjusted[place]),
+            float(self.p_mcnemar[place]),
+            None if self.p_folds is None else float(self.p_folds[place]),
         )
 
     @property
@@ -126,7 +129,7 @@ def compare(estimates: Sequence[Estimate], *, corrected: bool = True) -> Compari
 
     if len(estimates) < 2:
         none, no_rows = np.zeros(0), np.zeros(0, dtype=np.int64)
-        return Comparisons(no_rows, no_rows, none, none, none, none, none)
+        return Comparisons(no_rows, no_rows, none, none, none, none, none, none)
     drawn = Replicates.of(estimates)
     first, second = (side.astype(np.int64) for side in np.triu_indices(len(estimates), 1))
     values = np.array([estimate.value for estimate in estimates])
@@ -138,15 +141,16 @@ def compare(estimates: Sequence[Estimate], *, corrected: bool = True) -> Compari
     p = np.where(varies, 2 * stdtr(freedom, -apart), 1.0)
     reach = stdtrit(freedom, 0.975) * errors
     columns = first, second, difference, difference - reach, difference + reach, p
+    not_made = np.full(len(p), np.nan)
     if not corrected:
-        return Comparisons(*columns, p)
+        return Comparisons(*columns, p, not_made)
     adjusted = stepped_down(
         p,
         lambda pairs: drawn.deviations(first[pairs], second[pairs], means[pairs], errors[pairs]),
         drawn.values.shape[1],
         drawn.farthest(first, second, errors),
     )
-    return Comparisons(*columns, adjusted)
+    return Comparisons(*columns, adjusted, not_made)
 
 
 def _freedom(estimates: Sequence[Estimate], first: Counts, second: Counts, errors: Floats) -> Floats:

@@ -51,7 +51,7 @@ def stepped_down(
         resamples: B.
         largest: float64, shape (M,): no deviation of the test is larger; ``None`` where nothing is known.
     """
-    from scipy.special import ndtri
+    from scipy.special import ndtr, ndtri
 
     order = np.argsort(p_values, kind="stable").astype(np.int64)
     observed = p_values[order]
@@ -78,17 +78,10 @@ def stepped_down(
             reached[rising] = so_far[0]
         for place in np.flatnonzero(surely < perhaps).tolist():  # so close that the p-values themselves must tell
             everywhere = still if not len(rising) else np.concatenate([still, so_far[place]])
-            surely[place] = int((2 * _upper_tail(everywhere) <= observed[part.start + place]).sum())
+            surely[place] = int((2 * ndtr(-everywhere) <= observed[part.start + place]).sum())
         counts[part] = surely
     shares = (counts + 1) / (resamples + 1)
     bounded = np.minimum(np.minimum(np.maximum.accumulate(shares), 1.0), holm(observed))
     corrected = np.empty(len(order))
     corrected[order] = np.maximum.accumulate(np.maximum(bounded, observed))
     return corrected
-
-
-def _upper_tail(deviates: Floats) -> Floats:
-    """Return how likely a normal deviate is above these, as ``scipy.stats.norm.sf``."""
-    from scipy.special import ndtr
-
-    return np.asarray(ndtr(-deviates))

@@ -1,29 +1,18 @@
-"""How a row read the test images of its block: its runs aligned, folds joined, and what follows for every score."""
+"""What follows for every score from how a row read the test images of its block."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmark.evaluation import metrics
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate, Measure, Resampled
-from benchmark.evaluation.calibration import (
-    brier_by_image,
-    by_patient,
-    expected_cost,
-)
+from benchmark.evaluation.calibration import brier_by_image, by_patient, expected_cost
 from benchmark.evaluation.calibration_interval import calibration_interval
-from benchmark.evaluation.clusters import (
-    ClusteredImages,
-    confusion_by_cluster,
-    gaps_by_cluster,
-    mean_of,
-    means_by_cluster,
-)
+from benchmark.evaluation.clusters import Readings, gaps_by_cluster, mean_of, means_by_cluster
 from benchmark.evaluation.decisions.net_benefit import (
     THRESHOLDS,
     VARIANTS,
@@ -35,11 +24,9 @@ from benchmark.evaluation.decisions.operating_point import operating_point
 from benchmark.evaluation.decisions.selective import conformal_estimates, selective_estimates
 from benchmark.evaluation.intervals import Interval, correlation, count_interval, known, logit_interval, satterthwaite
 from benchmark.evaluation.roc import clustered_variance, influence
-from benchmark.records.record import Predictions
 
 DESIGN_EFFECTS = (2, 4)  # at which the interval of macro-F1 is told where patients are unknown
 Intervals = dict[str, Interval | None]  # by column name; None: not known
-Folds = Mapping[str, Sequence[Predictions]]  # a row's runs by split, each with one run for each seed, in order
 
 
 @dataclass(frozen=True)
@@ -76,81 +63,8 @@ class Setting:
         return None if self.negative_class is None else self.class_names.index(self.negative_class)
 
 
-@dataclass(frozen=True)
-class Readings:
-    """A row's predictions for the common images. A training is a run, or one run in each fold.
-
-    Args:
-        probabilities: float32, shape (S, N, C), of S trainings.
-        validation: for each training, and each of its folds, the predictions of its validation images.
-        trained_shares: float64, shape (C,), of the classes in training as the loss weighs them; ``None`` where they
-            are not known.
-    """
-
-    probabilities: npt.NDArray[np.float32]
-    validation: tuple[tuple[Predictions, ...], ...]
-    trained_shares: metrics.Floats | None = None
-
-    @classmethod
-    def of(
-        cls, row: Folds, images: ClusteredImages, trained_shares: metrics.Floats | None = None
-    ) -> "Readings | None":
-        """Return a row's readings, ``None`` where its folds, images or labels are others."""
-        if len(row) != images.n_folds:
-            return None
-        probabilities, validation = [], []
-        for runs in zip(*(row[name] for name in sorted(row)), strict=False):  # as many trainings as all folds have
-            aligned = images.aligned([run.part("test") for run in runs])
-            if aligned is None:
-                return None
-            probabilities.append(aligned)
-            validation.append(tuple(run.part("validation") for run in runs))
-        return cls(np.stack(probabilities), tuple(validation), trained_shares)
-
-    @property
-    def trainings(self) -> int:
-        """Number of trainings: of seeds."""
-        return len(self.probabilities)
-
-    def constant(self, images: ClusteredImages) -> bool:
-        """Return whether every network answers one class for every image that it reads, of several classes."""
-        if len(np.unique(images.labels)) < 2:
-            return False
-        for probabilities in self.probabilities:
-            predicted = metrics.decide(probabilities)
-            if any(len(np.unique(predicted[images.folds == fold])) > 1 for fold in range(images.n_folds)):
-                return False
-        return True
-
-    def confusions(self, images: ClusteredImages) -> metrics.Floats:
-        """Return confusion matrices by training and cluster: shape (S, G, C, C)."""
-        return np.stack([confusion_by_cluster(images, probabilities) for probabilities in self.probabilities])
-
-    def right(self, images: ClusteredImages) -> metrics.Floats:
-        """Return for each image the share of trainings that read it right: shape (N,)."""
-        return np.asarray(np.mean([metrics.decide(each) == images.labels for each in self.probabilities], axis=0))
-
-    def right_by_cluster(self, images: ClusteredImages) -> metrics.Floats:
-        """Return how many answers are right, over the trainings and the images of each cluster: shape (G,)."""
-        right = np.sum([metrics.decide(each) == images.labels for each in self.probabilities], axis=0)
-        return np.asarray(np.bincount(images.clusters, right, images.count))
-
-    def macro_f1_by_fold(self, images: ClusteredImages) -> metrics.Floats:
-        """Return the mean macro-F1 of the trainings in each fold: shape (F,)."""
-        classes = self.probabilities.shape[2]
-        found = []
-        for fold in range(images.n_folds):
-            mine = images.folds == fold
-            matrices = [
-                metrics.confusion_matrix(images.labels[mine], metrics.decide(probabilities[mine]), classes)
-                for probabilities in self.probabilities
-            ]
-            found.append(metrics.macro_f1(np.stack(matrices)).mean())
-        return np.array(found)
-
-
 def estimates_of(
-    readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, setting: Setting, number: int
+    readings: Readings, bootstrap: Bootstrap, setting: Setting, number: int
 ) -> tuple[Estimate, dict[str, Interval]]:
     """Return a row's macro-F1 with its sampling distribution, and 95 % intervals of all its scores by column name.
 
@@ -158,32 +72,34 @@ def estimates_of(
         bootstrap: of the images' clusters.
         number: of the row, for the draws of its seeds.
     """
-    resampled = bootstrap.resample(readings.confusions(images), number)
+    resampled = bootstrap.resample(readings.confusions(), number)
     macro_f1 = resampled.estimate()
-    found = _calibration(readings, images, bootstrap, number)
-    found |= _operating_point(readings, images, bootstrap, setting, number)
-    found |= _auroc(readings, images)
-    found |= _further(readings, images, bootstrap, setting, number)
-    if readings.constant(images):  # what it reaches follows from the classes' sizes: no error can be told
+    found = _calibration(readings, bootstrap, number)
+    if setting.negative is not None:
+        found |= operating_point(readings, bootstrap, setting.negative, number)
+    found |= _auroc(readings)
+    found |= _further(readings, bootstrap, setting, number)
+    if readings.constant():  # what it reaches follows from the classes' sizes: no error can be told
         return macro_f1, known(found)
     for name, (measure, lowest) in setting.measures.items():
         estimate = macro_f1 if measure is metrics.macro_f1 else resampled.estimate(measure)
         found[name] = estimate.interval(lowest)
     if not setting.grouped:  # patients are unknown: how much too narrow an interval may be
         found |= {f"macro_f1_deff{n}": macro_f1.at_design_effect(n).interval() for n in DESIGN_EFFECTS}
-    found |= _by_class(readings, images, resampled, setting)
+    found |= _by_class(readings, resampled, setting)
     if setting.costs is not None and setting.costs.min() < setting.costs.max():
         cost = resampled.estimate(partial(expected_cost, costs=setting.costs))
         found["cost"] = cost.interval(float(setting.costs.min()), float(setting.costs.max()))
-    found |= _counts(readings, images, setting)
-    if setting.grouped and (images.groups != "").all():
-        found |= _by_patient(readings, images, setting, bootstrap.seed, number)
+    found |= _counts(readings, setting)
+    if setting.grouped and (readings.images.groups != "").all():
+        found |= _by_patient(readings, setting, bootstrap.seed, number)
     return macro_f1, known(found)
 
 
-def _by_class(readings: Readings, images: ClusteredImages, resampled: Resampled, setting: Setting) -> Intervals:
+def _by_class(readings: Readings, resampled: Resampled, setting: Setting) -> Intervals:
     """Return intervals of each class's F1, precision and recall."""
     found: Intervals = {}
+    images = readings.images
     predicted = np.stack([metrics.decide(probabilities) for probabilities in readings.probabilities])
     kinds = (
         ("f1", metrics.f1_per_class),
@@ -201,42 +117,29 @@ def _by_class(readings: Readings, images: ClusteredImages, resampled: Resampled,
     return found
 
 
-def _calibration(readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, number: int) -> Intervals:
+def _calibration(readings: Readings, bootstrap: Bootstrap, number: int) -> Intervals:
+    images = readings.images
     squares = [brier_by_image(images.labels, probabilities) for probabilities in readings.probabilities]
     brier = bootstrap.resample(np.stack([means_by_cluster(images, each) for each in squares]), number)
     gaps = bootstrap.resample(np.stack([gaps_by_cluster(images, each) for each in readings.probabilities]), number)
     return {"brier": brier.estimate(mean_of).interval(0.0, 2.0), "ece": calibration_interval(gaps)}
 
 
-def _operating_point(
-    readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, setting: Setting, number: int
-) -> Intervals:
-    """Return intervals of sensitivity and specificity of "tumour or not"."""
-    negative = setting.negative
-    if negative is None:
-        return {}
-    return operating_point(readings.probabilities, readings.validation, images, bootstrap, negative, number)
-
-
-def _further(
-    readings: Readings, images: ClusteredImages, bootstrap: Bootstrap, setting: Setting, number: int
-) -> Intervals:
+def _further(readings: Readings, bootstrap: Bootstrap, setting: Setting, number: int) -> Intervals:
     """Return intervals of what follows where a network may say nothing, says several classes, or is acted upon."""
-    probabilities, validation, negative = readings.probabilities, readings.validation, setting.negative
-    estimates = selective_estimates(probabilities, images, bootstrap, number)
-    estimates |= conformal_estimates(probabilities, validation, images, bootstrap, number)
+    estimates = selective_estimates(readings, bootstrap, number)
+    estimates |= conformal_estimates(readings, bootstrap, number)
     found = {name: estimate.interval() for name, estimate in estimates.items()}
-    if negative is None:
+    if setting.negative is None:
         return found
-    shares = readings.trained_shares
-    benefits = net_benefit_estimates(probabilities, validation, images, bootstrap, negative, shares, number)
+    benefits = net_benefit_estimates(readings, bootstrap, setting.negative, number)
     limits = {column_name(threshold, variant): bounds(threshold) for threshold in THRESHOLDS for variant in VARIANTS}
     return found | {name: estimate.interval(*limits[name]) for name, estimate in benefits.items()}
 
 
-def _by_patient(readings: Readings, images: ClusteredImages, setting: Setting, seed: int, number: int) -> Intervals:
+def _by_patient(readings: Readings, setting: Setting, seed: int, number: int) -> Intervals:
     """Return intervals of scores of patients, whose slices are pooled; patients are drawn."""
-    matrices = []
+    images, matrices = readings.images, []
     for probabilities in readings.probabilities:
         labels, pooled, _ = by_patient(images.labels, probabilities, images.groups, setting.negative)
         if not len(labels):
@@ -251,11 +154,12 @@ def _by_patient(readings: Readings, images: ClusteredImages, setting: Setting, s
     }
 
 
-def _auroc(readings: Readings, images: ClusteredImages) -> Intervals:
+def _auroc(readings: Readings) -> Intervals:
     """Return the interval of AUROC, the mean over folds: networks of two folds have no common scale of probability.
 
     Its variance is that of its influences by cluster, and that between seeds.
     """
+    images = readings.images
     total = np.zeros(len(images.labels))
     areas = np.zeros(readings.trainings)
     for training, probabilities in enumerate(readings.probabilities):
@@ -276,9 +180,9 @@ def _auroc(readings: Readings, images: ClusteredImages) -> Intervals:
     }
 
 
-def _counts(readings: Readings, images: ClusteredImages, setting: Setting) -> Intervals:
+def _counts(readings: Readings, setting: Setting) -> Intervals:
     """Return intervals of false negatives of both kinds, in images of all folds."""
-    labels, clusters, negative = images.labels, images.clusters, setting.negative
+    labels, clusters, negative = readings.images.labels, readings.images.clusters, setting.negative
     classes = list(range(len(setting.class_names)))
     # by image, the share of trainings that predict each class
     shares = np.mean(

@@ -7,16 +7,15 @@ compared, and say so.
 import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, fields, replace
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmark.data.preparation.threads import thread_map
 from benchmark.evaluation.bootstrap import SEEDS_TO_RESAMPLE, Bootstrap, Estimate
-from benchmark.evaluation.clusters import ClusteredImages
+from benchmark.evaluation.clusters import ClusteredImages, Folds, Readings
 from benchmark.evaluation.comparison import (
-    Comparison,
     Comparisons,
     RankInterval,
     compare,
@@ -29,58 +28,10 @@ from benchmark.evaluation.intervals import Interval
 from benchmark.evaluation.many_rows.kept_statistics import NOTHING_KEPT, KeptStatistics
 from benchmark.evaluation.metrics import Floats
 from benchmark.evaluation.permutation import ChanceTest, Deals, mean_ranks
-from benchmark.evaluation.predictions import Folds, Readings, Setting, estimates_of
+from benchmark.evaluation.predictions import Setting, estimates_of
 from benchmark.records.record import Predictions
 
 _TOGETHER = 32  # rows whose probabilities are held as floats at once
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two rows compared.
-
-    Args:
-        comparison: by paired bootstrap of macro-F1.
-        p_mcnemar: of McNemar's test of accuracy: exact, or adjusted for clusters where there are any.
-        p_folds: of Nadeau and Bengio's test over folds, ``None`` without folds.
-    """
-
-    comparison: Comparison
-    p_mcnemar: float
-    p_folds: float | None
-
-
-@dataclass(frozen=True)
-class Pairs(Sequence[Pair]):
-    """All pairs of rows of a block that were compared, held as columns.
-
-    Args:
-        comparisons: by macro-F1.
-        p_mcnemar: float64, shape (M,).
-        p_folds: likewise, ``None`` without folds.
-    """
-
-    comparisons: Comparisons
-    p_mcnemar: Floats
-    p_folds: Floats | None
-
-    def __len__(self) -> int:
-        return len(self.comparisons)
-
-    @overload
-    def __getitem__(self, place: int) -> Pair: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[Pair]: ...
-
-    def __getitem__(self, place: int | slice) -> Pair | list[Pair]:
-        if isinstance(place, slice):
-            return [self[number] for number in range(*place.indices(len(self)))]
-        p_folds = None if self.p_folds is None else float(self.p_folds[place])
-        return Pair(self.comparisons[place], float(self.p_mcnemar[place]), p_folds)
-
-
-NO_PAIRS = Pairs(compare(()), np.zeros(0), None)
 
 
 @dataclass(frozen=True)
@@ -118,7 +69,7 @@ class BlockStatistics:
     intervals: tuple[dict[str, Interval], ...]
     ranks: tuple[RankInterval | None, ...]
     chance: tuple[ChanceTest | None, ...]
-    pairs: Pairs = field(repr=False)
+    pairs: Comparisons = field(repr=False)
     clusters: int
     n_test: int
     folds: int
@@ -153,18 +104,16 @@ class _RowStatistics:
     key: str = ""
 
     @classmethod
-    def of(
-        cls, read: Readings, images: ClusteredImages, bootstrap: Bootstrap, setting: Setting, number: int
-    ) -> "_RowStatistics":
-        macro_f1, intervals = estimates_of(read, images, bootstrap, setting, number)
+    def of(cls, read: Readings, bootstrap: Bootstrap, setting: Setting, number: int) -> "_RowStatistics":
+        macro_f1, intervals = estimates_of(read, bootstrap, setting, number)
         return cls(
             macro_f1,
             intervals,
-            read.constant(images),
+            read.constant(),
             read.trainings,
-            read.right_by_cluster(images),
-            read.macro_f1_by_fold(images) if images.n_folds > 1 else np.zeros(0),
-            mean_ranks(read.probabilities, images),
+            read.right_by_cluster(),
+            read.macro_f1_by_fold() if read.images.n_folds > 1 else np.zeros(0),
+            mean_ranks(read.probabilities, read.images),
         )
 
     def keep(self, kept: KeptStatistics) -> None:
@@ -211,7 +160,6 @@ class _RowStatistics:
 def analyse(
     rows: Sequence[Folds],
     setting: Setting,
-    seed: int = 0,
     shares: Sequence[Floats | None] = (),
     kept: KeptStatistics = NOTHING_KEPT,
 ) -> BlockStatistics:
@@ -219,15 +167,13 @@ def analyse(
 
     Args:
         rows: each with the same folds, at least one.
-        seed: of the bootstrap.
         shares: for each row, those of the classes in training, float64 of shape (C,), where they are known.
         kept: what was computed of rows before; what is computed now is kept there.
     """
-    images = ClusteredImages.of([rows[0][name][0].part("test") for name in sorted(rows[0])])
-    bootstrap = Bootstrap(images.count, seed)
-    deals = Deals(images, seed)
+    images = ClusteredImages.of_row(rows[0])
+    bootstrap, deals = Bootstrap(images.count), Deals(images)
 
-    question = [bootstrap.resamples, seed, *setting.question]
+    question = [bootstrap.resamples, *setting.question]
     asked = [images.image_ids, images.labels, images.groups, images.folds]
 
     def of_row(number: int) -> _RowStatistics | None:
@@ -240,7 +186,7 @@ def analyse(
         read = Readings.of(row, images, of_row) if set(row) == set(rows[0]) else None
         if read is None:
             return None
-        return replace(_RowStatistics.of(read, images, bootstrap, setting, _draw_of(row, kept)), key=key)
+        return replace(_RowStatistics.of(read, bootstrap, setting, _draw_of(row, kept)), key=key)
 
     found: list[_RowStatistics | None] = []
     for start in range(0, len(rows), _TOGETHER):
@@ -287,34 +233,24 @@ def _draw_of(row: Folds, kept: KeptStatistics) -> int:
     return kept.number_of([run.probabilities for name in sorted(row) for run in row[name]])
 
 
-def compare_two(first: Folds, second: Folds, setting: Setting, seed: int = 0) -> Comparison | None:
-    """Compare the macro-F1 of two rows on the same test images; see :func:`compare_each`.
-
-    Returns:
-        The comparison, ``None`` where the rows were not read on the same images.
-    """
-    return next(iter(compare_each((first, second), setting, seed)), None)
-
-
-def compare_each(rows: Sequence[Folds], setting: Setting, seed: int = 0) -> Sequence[Comparison]:
+def compare_each(rows: Sequence[Folds]) -> Comparisons:
     """Compare the macro-F1 of all pairs of rows on the same test images, each pair for itself: without correction.
 
     The rows may be of different blocks, such as a pretrained row and one from random weights.
 
     Args:
         rows: those that were not read on the images of the first are left out.
-        seed: of the bootstrap.
     """
     if not rows or not rows[0]:
-        return []
-    images = ClusteredImages.of([rows[0][name][0].part("test") for name in sorted(rows[0])])
-    bootstrap = Bootstrap(images.count, seed)
+        return compare(())
+    images = ClusteredImages.of_row(rows[0])
+    bootstrap = Bootstrap(images.count)
     numbers, estimates = [], []
     for number, row in enumerate(rows):
         read = Readings.of(row, images) if set(row) == set(rows[0]) else None
         if read is not None:
             numbers.append(number)
-            estimates.append(bootstrap.resample(read.confusions(images), _draw_of(row, NOTHING_KEPT)).estimate())
+            estimates.append(bootstrap.resample(read.confusions(), _draw_of(row, NOTHING_KEPT)).estimate())
     return compare(estimates, corrected=False).among(numbers)
 
 
@@ -324,14 +260,14 @@ def _pairs(
     images: ClusteredImages,
     setting: Setting,
     numbers: Sequence[int],
-) -> Pairs:
+) -> Comparisons:
     """Return the pairs of the rows that were compared, with the tests that need more than macro-F1.
 
     Args:
         numbers: those of the rows within their block.
     """
     if not len(compared):
-        return NO_PAIRS
+        return compared
     first, second = compared.first, compared.second
     right, trainings = np.stack([row.right for row in rows]), np.array([row.trainings for row in rows])
     totals, products = right.sum(axis=1), right @ right.T  # counts: exact in whatever order they are added up
@@ -348,4 +284,4 @@ def _pairs(
     if images.n_folds > 1:
         by_fold = np.stack([row.macro_f1_by_fold for row in rows])
         p_folds = nadeau_bengio_each(by_fold[first] - by_fold[second], setting.n_train, setting.n_test)
-    return Pairs(compared.among(numbers), p_mcnemar, p_folds)
+    return replace(compared.among(numbers), p_mcnemar=p_mcnemar, p_folds=p_folds)

@@ -6,7 +6,6 @@ Breslow & Day 1987, section 2.3). Clusters (patients) are resampled, with the ex
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +79,8 @@ def stratify(
     cells = strata * classes + images.labels
     parts = np.stack([images.sums(cells, count * classes, right), images.sums(cells, count * classes)], axis=-1)
     resampled = bootstrap.resample(parts.reshape(1, images.count, count, classes, 2))
+    recall, drawn = recalls(resampled.total), recalls(resampled.sums)
+    expected = expectations(parts.sum(axis=0).reshape(count, classes, 2))
     lost: Resampled | None = None
     if missed is not None and negative is not None:
         ill = (images.labels != negative).astype(np.float64)
@@ -88,17 +89,18 @@ def stratify(
     found = []
     for number in range(count):
         mine = strata == number
-        estimate = resampled.estimate(partial(_recall_in, number), images.containing(mine))
+        estimate = resampled.estimate_of(recall[..., number], drawn[..., number], images.containing(mine))
         stratum = Stratum(
             images=int(mine.sum()),
             clusters=images.containing(mine),
             recall=estimate.value,
             interval=estimate.interval(),
-            expected=float(expectations(parts.sum(axis=0).reshape(count, classes, 2))[number]),
+            expected=float(expected[number]),
             tumours=0 if negative is None else int((images.labels[mine] != negative).sum()),
         )
         if lost is not None and stratum.tumours:
-            share = lost.estimate(partial(_share_in, number), images.containing(mine))
+            own, resamples = (recalls(sums[..., number, None, :]) for sums in (lost.total, lost.sums))
+            share = lost.estimate_of(own, resamples, images.containing(mine))
             stratum = replace(stratum, missed=share.value, missed_interval=share.interval())
         found.append(stratum)
     enough = min(stratum.clusters for stratum in found) >= FEWEST_CLUSTERS
@@ -154,12 +156,3 @@ def heterogeneity(resampled: Resampled, clusters: int) -> float | None:
         return None
     wald = float(observed @ np.linalg.solve(covariance, observed))
     return float(f.sf(wald * (freedom - rank + 1) / (freedom * rank), rank, freedom - rank + 1))
-
-
-def _recall_in(number: int, sums: npt.NDArray[np.generic]) -> Floats:
-    return np.asarray(recalls(sums)[..., number])
-
-
-def _share_in(number: int, sums: npt.NDArray[np.generic]) -> Floats:
-    values = np.asarray(sums, dtype=np.float64)[..., number, :]
-    return ratio(values[..., 0], values[..., 1])

@@ -1,7 +1,5 @@
 """A results folder, made fit to be given away: a static site, with the records that it is made from."""
 
-import csv
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from benchmark.publishing.model import anonymous_model, copy_model
 from benchmark.publishing.pseudonyms import Pseudonyms
 from benchmark.records.store import RecordStore
 from benchmark.reporting.board.load_records import gather
-from benchmark.reporting.breakdown.image_facts import HEAD, facts_path, read_image_facts
+from benchmark.reporting.breakdown.image_facts import read_image_facts, save_image_facts
 from benchmark.reporting.figures.montage import copy_montages
 from benchmark.reporting.figures.thumbnails import Thumbnails, pack_thumbnails
 from benchmark.reporting.leaderboard import PageFile, WrittenBoard, write_leaderboard
@@ -51,7 +49,8 @@ def write_board(out: Path, folder: Path, contents: Contents) -> WrittenBoard:
     pseudonyms = Pseudonyms()
     fingerprints = _write_records(out, folder, contents, pseudonyms)
     for fingerprint in fingerprints:
-        _write_facts(out, folder, fingerprint, pseudonyms)
+        if facts := read_image_facts([out], fingerprint):
+            save_image_facts({pseudonyms.image(name): known for name, known in facts.items()}, folder, fingerprint)
     if contents.images:
         copy_montages(out, folder)
         for fingerprint in fingerprints:
@@ -75,19 +74,6 @@ def _write_records(out: Path, folder: Path, contents: Contents, pseudonyms: Pseu
             None if cams is None else pseudonyms.cams(cams),
         )
     return sorted({record.data.fingerprint for record, _ in stored})
-
-
-def _write_facts(out: Path, folder: Path, fingerprint: str, pseudonyms: Pseudonyms) -> None:
-    facts = read_image_facts([out], fingerprint)
-    if not facts:
-        return
-    stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, HEAD, restval="", lineterminator="\n")
-    writer.writeheader()
-    named = {pseudonyms.image(name): known for name, known in facts.items()}
-    writer.writerows({"image_id": name, **named[name]} for name in sorted(named))
-    path = facts_path(folder, fingerprint)
-    write_atomically(inside(folder, path.parent.name, path.name), stream.getvalue())
 
 
 def _write_images(out: Path, folder: Path, fingerprint: str, pseudonyms: Pseudonyms) -> None:

@@ -35,7 +35,7 @@ class BackboneFacts(_Part):
 
 
 class SplitFacts(_Part):
-    """How the images were split; the fields of :class:`benchmark.data.Split`, its positions counted.
+    """How the images were split; the fields of :class:`benchmark.data.dataset.Split`, its positions counted.
 
     Args:
         grouping: how patients were made of ids that differ by a letter at the end; empty where there are none.

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.temperature import cross_entropy, softmax
+from benchmark.grouping import grouped
 from benchmark.hashing import hash_json
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import BackboneFacts, NetworkFacts, Predictions, Record, Throughput, Timings
@@ -48,6 +49,13 @@ class _Row:
         return self.runs[0].record.backbone.name
 
     @property
+    def images(self) -> str:
+        """A hash of the data and splits, by which rows can be compared."""
+        data = self.runs[0].record.data
+        splits = sorted({run.record.data.split_hash for run in self.runs})
+        return hash_json([data.fingerprint, data.class_names, data.limit, splits])
+
+    @property
     def validation(self) -> float:
         """Mean macro-F1 on validation images, by which members are chosen."""
         return fmean(run.scores.val_macro_f1 for run in self.runs if run.scores is not None)
@@ -77,18 +85,9 @@ def with_ensembles(results: Sequence[Result], asked: Sequence[str], weights: Wei
 
 def _groups(results: Sequence[Result]) -> list[list[_Row]]:
     """Return the scored rows by data and split."""
-    rows: dict[str, list[Result]] = {}
-    for result in results:
-        if result.scores is not None and result.predictions is not None:
-            rows.setdefault(result.row_key, []).append(result)
-    groups: dict[str, list[_Row]] = {}
-    for runs in rows.values():
-        data = runs[0].record.data
-        splits = sorted({run.record.data.split_hash for run in runs})
-        groups.setdefault(hash_json([data.fingerprint, data.class_names, data.limit, splits]), []).append(
-            _Row(tuple(runs))
-        )
-    return list(groups.values())
+    scored = [result for result in results if result.scores is not None and result.predictions is not None]
+    rows = [_Row(tuple(runs)) for runs in grouped((result.row_key, result) for result in scored).values()]
+    return list(grouped((row.images, row) for row in rows).values())
 
 
 def _of_group(rows: list[_Row], asked: str, weights: Weights) -> list[Result]:
@@ -140,7 +139,7 @@ def _of_seeds(row: _Row, weights: Weights) -> list[Result]:
     for runs in by_fold(row.runs).values():
         if len(runs) > 1:
             name = f"{row.name} ({len(runs)} seeds)"
-            made.append(_averaged(runs, name, weights, seed=runs[0].record.seed))
+            made.append(_averaged(runs, name, weights))
     return made
 
 
@@ -149,13 +148,13 @@ def _together(rows: Sequence[_Row], weights: Weights) -> list[Result]:
     folds = [by_fold(row.runs) for row in rows]
     name = " + ".join(row.name for row in rows)
     return [
-        _averaged(runs, name, weights, seed=runs[0].record.seed)
+        _averaged(runs, name, weights)
         for split in folds[0]
         for runs in zip(*(fold.get(split, []) for fold in folds), strict=False)
     ]
 
 
-def _averaged(runs: Sequence[Result], name: str, weights: Weights, seed: int) -> Result:
+def _averaged(runs: Sequence[Result], name: str, weights: Weights) -> Result:
     """Return the result of some runs' mean probabilities.
 
     Raises:
@@ -183,7 +182,7 @@ def _averaged(runs: Sequence[Result], name: str, weights: Weights, seed: int) ->
     ordered = {field: getattr(first, field)[order] for field in ("image_ids", "parts", "labels", "groups")}
     joined = Predictions(**ordered, probabilities=mean.astype(np.float32))
     records = [run.record for run in runs]
-    return evaluate(_record(records, name, shares.tolist(), weights, seed), joined)
+    return evaluate(_record(records, name, shares.tolist(), weights), joined)
 
 
 def fit_shares(labels: npt.NDArray[np.int64], probabilities: Floats) -> Floats:
@@ -202,7 +201,7 @@ def fit_shares(labels: npt.NDArray[np.int64], probabilities: Floats) -> Floats:
     return softmax(np.asarray(found.x))
 
 
-def _record(records: Sequence[Record], name: str, shares: list[float], weights: Weights, seed: int) -> Record:
+def _record(records: Sequence[Record], name: str, shares: list[float], weights: Weights) -> Record:
     """Return the record that an ensemble would have, had it been a run."""
     first = records[0]
     of_one_run = ("seed", "split_hash", "images_hash")
@@ -213,7 +212,7 @@ def _record(records: Sequence[Record], name: str, shares: list[float], weights: 
         if name in ("recipe", "images_hash", "split_hash", "precision", "device_kind")
         and all(record.identity.get(name) == value for record in records)
     }  # fmt: skip
-    identity = {**own, "ensemble": members, "weights": weights, "seed": seed, "backbone": name}
+    identity = {**own, "ensemble": members, "weights": weights, "seed": first.seed, "backbone": name}
     frameworks, libraries = (
         " + ".join(dict.fromkeys(getattr(record.backbone, field) for record in records))
         for field in ("framework", "library")
@@ -227,7 +226,7 @@ def _record(records: Sequence[Record], name: str, shares: list[float], weights: 
         identity=identity,
         outcome=Outcome.OK,
         recipe_name=" + ".join(recipes),
-        seed=seed,
+        seed=first.seed,
         device=first.device if len({record.device for record in records}) == 1 else "several devices",
         backbone=BackboneFacts(
             name=name, framework=frameworks, library=libraries, origin="ensemble",

@@ -19,7 +19,7 @@ from benchmark.reporting.board.parity import with_certificates
 from benchmark.reporting.board.rows import Result, evaluate
 from benchmark.reporting.breakdown.cross_matrix import CrossMatrix, cross_sentences
 from benchmark.reporting.ensembles import Ensembles, with_ensembles
-from benchmark.reporting.figures.head_masks import Heads
+from benchmark.reporting.figures.head_masks import heads
 from benchmark.reporting.figures.thumbnails import Thumbnails
 from benchmark.reporting.large_boards.beside import can_work_beside, done_beside
 from benchmark.reporting.large_boards.garbage import left_alone, uncollected
@@ -101,11 +101,11 @@ def read_board(
 def _evaluated(folders: Sequence[Path], runs: KeptRuns) -> tuple[list[Result], tuple[str, ...]]:
     """Return all runs with what they are worth, and a sentence for each record that is not used."""
     stored = gather(folders, runs.sound)
-    heads = {name: Heads(Thumbnails(folders, name)) for name in {record.data.fingerprint for record, _ in stored}}
+    of_sets = {name: heads(Thumbnails(folders, name)) for name in {record.data.fingerprint for record, _ in stored}}
     results = []
     for record, predictions in stored:
         key, content = record.key, stored.contents[record.key]
-        cams, corrupted, head = stored.cams.get(key), stored.corrupted.get(key), heads[record.data.fingerprint]
+        cams, corrupted, head = stored.cams.get(key), stored.corrupted.get(key), of_sets[record.data.fingerprint]
         result = evaluate(record, predictions, cams, head, corrupted, runs.scored_of(content))
         results.append(replace(result, content=content))
     return results, stored.problems
@@ -119,10 +119,6 @@ def require_no_full_tables(out: Path) -> None:
             f"'{out}' holds the full tables, and a part of them (--filter, --sort, --columns) would take their "
             "place: leave --out away, or give another folder."
         )
-
-
-def _shown(folders: Sequence[Path]) -> str:
-    return ", ".join(plain(str(folder)) for folder in folders)
 
 
 def write_leaderboard(
@@ -151,7 +147,7 @@ def write_leaderboard(
         UserError: there is no record at all, an ensemble can't be made, the view asks for what is not there, or the
             folder holds full tables, which a view would replace.
     """
-    from benchmark.reporting.documents.reference_report import free_for_reports, with_reports, write_reports
+    from benchmark.reporting.documents.reference_report import with_reports, write_reports
     from benchmark.reporting.figures.fonts import letters_note
     from benchmark.reporting.figures.montage import copy_montages
 
@@ -160,12 +156,12 @@ def write_leaderboard(
         require_no_full_tables(out)
     say("Reading records, computing intervals")
     board = read_board(*folders, costs=costs, ensembles=ensembles, measured=measured)
-    board, reports = with_reports(view.of(board), folders)
-    board, reports = free_for_reports(board, reports, out)
+    board, reports = with_reports(view.of(board), folders, out)
     board = replace(board, notes=(*board.notes, *letters_note(board.class_names)))
     out.mkdir(parents=True, exist_ok=True)
     if view:
-        write_atomically(out / VIEW_MARK, f"A part of the board of {_shown(folders)}: {view}\n")
+        whole = ", ".join(plain(str(folder)) for folder in folders)
+        write_atomically(out / VIEW_MARK, f"A part of the board of {whole}: {view}\n")
     else:
         if page_file.guide == GUIDE:
             write_guide(out)
@@ -193,7 +189,7 @@ def _write_files(
     from benchmark.reporting.figures.kept_figures import KeptFigures
     from benchmark.reporting.figures.plots import write_plots  # matplotlib takes its time
     from benchmark.reporting.page.data import Thumbnails as Pictures
-    from benchmark.reporting.page.images import write_images
+    from benchmark.reporting.page.images import remove_images, write_images
     from benchmark.reporting.page.page import page
 
     fingerprints = {result.record.data.fingerprint for result in board.results}
@@ -206,8 +202,12 @@ def _write_files(
     def write_beside_plots() -> None:
         write_csv_files(board, out, breakdowns)
         write_gallery(board, thumbnails, out, kept)
-        pictures: Pictures = write_images(thumbnails, out) if page_file.images == "beside" else thumbnails
+        pictures: Pictures = thumbnails
+        if page_file.images == "beside":
+            pictures = write_images(thumbnails, out)
         write_atomically(out / page_file.name, page(board, pictures, breakdowns, guide=page_file.guide))
+        if page_file.images == "inside":
+            remove_images(out)
 
     say("Drawing figures")
     with done_beside(write_beside_plots, beside=len(board.rows) >= _MANY and can_work_beside()):

@@ -116,7 +116,7 @@ class Results:
         return found[0]
 
     def _compared(self, pair: RowPair, rows: Sequence[BoardRow]) -> "Comparison":
-        compared, p_mcnemar = pair.statistics.comparison, pair.statistics.p_mcnemar
+        compared = pair.compared
         sign = 1.0 if pair.rows[0] is rows[0] else -1.0
         bounds = sorted(sign * bound for bound in (compared.interval.low, compared.interval.high))
         return Comparison(
@@ -124,7 +124,7 @@ class Results:
             low=bounds[0],
             high=bounds[1],
             p_adjusted=compared.p_adjusted,
-            p_mcnemar=p_mcnemar,
+            p_mcnemar=compared.p_mcnemar,
             better=pair.better,
             images=self._disagreements(rows),
         )

@@ -65,6 +65,20 @@ class TrackedScore(_Told):
     high: float | None = None
 
 
+def numbers(scores: Mapping[str, TrackedScore], before: str) -> dict[str, float]:
+    """Return scores by name, with the ends of their intervals under ``<name>_low`` and ``_high``.
+
+    Args:
+        before: how all names begin.
+    """
+    values: dict[str, float] = {}
+    for name, score in scores.items():
+        values[before + name] = score.value
+        if score.low is not None and score.high is not None:
+            values |= {f"{before}{name}_low": score.low, f"{before}{name}_high": score.high}
+    return values
+
+
 class BoardFacts(_Told):
     """The board, when it is written.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.execution.worker.job import Job
+from benchmark.grouping import dotted
 from benchmark.records.record import DataFacts, Epoch, Record
 from benchmark.records.results_folder import shows_images
 from benchmark.reporting.board.board import Board, BoardRow
@@ -109,18 +110,11 @@ def _parameters(identity: Mapping[str, Any], recipe_name: str, data: DataFacts, 
         "recipe_name": recipe_name, "data": data.name, "split": data.split, "classes": ", ".join(data.class_names),
         "n_train": data.n_train, "n_validation": data.n_validation, "n_test": data.n_test, "weights_used": weights,
     }  # fmt: skip
-    return {name: value for name, value in _dotted({**identity, **values}) if value is not None}
-
-
-def _dotted(values: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found += _dotted(value, f"{before}{name}.")
-        else:
-            plain_value = value is None or isinstance(value, str | int | float)
-            found.append((f"{before}{name}", value if plain_value else str(value)))
-    return found
+    return {
+        name: value if isinstance(value, str | int | float) else str(value)
+        for name, value in dotted({**identity, **values}).items()
+        if value is not None
+    }
 
 
 def _words(tags: Mapping[str, Any]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from benchmark.records.outcomes import Outcome
-from benchmark.tracking.base import BoardFacts, Place, RunFacts, TrackedScore
+from benchmark.tracking.base import BoardFacts, Place, RunFacts, TrackedScore, numbers
 
 _KEY = "tumorboard.key"
 _BATCH = 90  # parameters, tags or metrics of one request; MLflow takes 100 parameters and 100 tags
@@ -54,7 +54,7 @@ class MlflowRuns:
 
     def scores(self, run: RunFacts, scores: Mapping[str, TrackedScore]) -> None:
         """Write each score, and the ends of its interval, as metrics."""
-        self._write(self._runs[run.key], metrics={f"test/{name}": value for name, value in _flat(scores).items()})
+        self._write(self._runs[run.key], metrics=numbers(scores, "test/"))
 
     def model(self, run: RunFacts, folder: Any) -> None:
         """Upload the model's folder."""
@@ -69,11 +69,9 @@ class MlflowRuns:
         """Write the board as a run of its own: figures and tables as artifacts, scores as metrics."""
         found = self._found("board") or self._created("board", f"{board.name}: board")
         run = found.info.run_id
-        rows = {
-            f"{_word(row)}/{name}": value
-            for row, scores in board.scores.items()
-            for name, value in _flat(scores).items()
-        }
+        rows: dict[str, float] = {}
+        for row, scores in board.scores.items():
+            rows |= numbers(scores, f"{_word(row)}/")
         self._write(run, metrics=rows, tags={"mlflow.note.content": board.text})
         for path in (*board.figures, *board.tables):
             self._client.log_artifact(run, str(path), "figures" if path.suffix == ".png" else "tables")
@@ -120,16 +118,6 @@ def _batches(entries: Iterable[Any]) -> Iterable[list[Any]]:
     rest = iter(entries)
     while batch := list(islice(rest, _BATCH)):
         yield batch
-
-
-def _flat(scores: Mapping[str, TrackedScore]) -> dict[str, float]:
-    """Return scores as numbers by name, with the ends of their intervals under ``<name>_low`` and ``_high``."""
-    values: dict[str, float] = {}
-    for name, score in scores.items():
-        values[name] = score.value
-        if score.low is not None and score.high is not None:
-            values |= {f"{name}_low": score.low, f"{name}_high": score.high}
-    return values
 
 
 def _word(name: str) -> str:

@@ -45,7 +45,8 @@ class TensorBoardFiles:
             self._files.pop(run.key).close()
         events = self._files[run.key] = _Events(self._root, with_key(run.name, run.key))
         facts = hparams.hparams_pb(run.parameters, trial_id=run.key[:16])
-        events.add([*facts.value, _text("run", "\n\n".join(f"{name}: {value}" for name, value in _all(run).items()))])
+        told = [f"{name}: {value}" for name, value in {**run.parameters, **run.tags}.items()]
+        events.add([*facts.value, _text("run", "\n\n".join(told))])
         return 0
 
     def epoch(self, run: RunFacts, number: int, values: Mapping[str, float]) -> None:
@@ -146,10 +147,6 @@ def _image(path: Path) -> Any:
     tensor = tensor_util.make_tensor_proto([*sides, content])
     described = image_plugin.create_summary_metadata(path.stem, "")
     return summary_pb2.Summary.Value(tag=path.stem, tensor=tensor, metadata=described)
-
-
-def _all(run: RunFacts) -> Mapping[str, Any]:
-    return {**run.parameters, **run.tags}
 
 
 def _table(scores: Mapping[str, TrackedScore]) -> str:

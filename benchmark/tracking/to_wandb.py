@@ -11,7 +11,7 @@ import wandb
 from benchmark.file_names import file_name
 from benchmark.hashing import hash_json
 from benchmark.records.outcomes import Outcome
-from benchmark.tracking.base import BoardFacts, Place, RunFacts, TrackedScore
+from benchmark.tracking.base import BoardFacts, Place, RunFacts, TrackedScore, numbers
 
 _ID = 16  # hex digits of the hash that names a run or a board there
 
@@ -49,10 +49,8 @@ class WandbRuns:
     def scores(self, run: RunFacts, scores: Mapping[str, TrackedScore]) -> None:
         """Write the scores, with their intervals, into the run's summary."""
         summary = self._runs[run.key].summary
-        for name, score in scores.items():
-            summary[f"test/{name}"] = score.value
-            if score.low is not None and score.high is not None:
-                summary[f"test/{name}_low"], summary[f"test/{name}_high"] = score.low, score.high
+        for name, value in numbers(scores, "test/").items():
+            summary[name] = value
 
     def model(self, run: RunFacts, folder: Path) -> None:
         """Upload the model's folder as an artifact."""

@@ -36,7 +36,8 @@ def tracked(words: Sequence[str]) -> tuple[Tracked, ...]:
         UserError: no tracker has that name, or one is named twice.
     """
     found = [Tracked(*(part.strip() for part in word.split("=", 1))) for word in words]
-    names = tracker_names()
+    others = sorted(point.name for point in entry_points(group=ENTRY_POINT_GROUP))
+    names = list(dict.fromkeys([*BUILT_IN, *others]))
     for each in found:
         if each.name not in names:
             raise UserError(
@@ -46,11 +47,6 @@ def tracked(words: Sequence[str]) -> tuple[Tracked, ...]:
         if [other.name for other in found].count(each.name) > 1:
             raise UserError(f"--track names {each.name} twice.")
     return tuple(found)
-
-
-def tracker_names() -> list[str]:
-    """Return the names of all trackers, the built-in ones first."""
-    return list(dict.fromkeys([*BUILT_IN, *sorted(point.name for point in entry_points(group=ENTRY_POINT_GROUP))]))
 
 
 def make_tracker(name: str, place: Place) -> Tracker:

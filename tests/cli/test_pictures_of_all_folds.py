@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from benchmark.cli.run import make_ready, write_board
-from benchmark.data import SplitOptions, load_prepared, load_split
+from benchmark.data.preparation.prepare import load_prepared
+from benchmark.data.splits.files import load_split
+from benchmark.data.splits.splits import SplitOptions
 from benchmark.evaluation.bootstrap import Bootstrap
 from benchmark.execution.planning.plan import make_plan
 from benchmark.execution.worker.job import Job

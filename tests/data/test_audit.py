@@ -10,12 +10,13 @@ from click.testing import CliRunner
 from PIL import Image, ImageEnhance, ImageOps
 
 from benchmark.cli.data import data_command
-from benchmark.data import SplitOptions, audit_data, make_split, make_splits, open_dataset
-from benchmark.data.audit.audit import _shifted
+from benchmark.data.audit.audit import _shifted, audit_data
 from benchmark.data.audit.table import audit_text
 from benchmark.data.duplicates.groups import near_kinds
 from benchmark.data.duplicates.near_duplicates import NearPairs, find_pairs, near_duplicates
+from benchmark.data.preparation.prepare import open_dataset
 from benchmark.data.relabel import with_permuted_labels
+from benchmark.data.splits.splits import SplitOptions, make_splits
 from tests.data.test_splits import cohort
 
 
@@ -47,7 +48,7 @@ def heads(tmp_path):
 
 def audited(folder):
     data = open_dataset(str(folder), size=48)
-    return data, audit_data(data, make_split(data, seed=0, validation_fraction=0.2))
+    return data, audit_data(data, make_splits(data, SplitOptions(seed=0, validation_fraction=0.2))[0])
 
 
 def test_a_clean_data_set_is_found_clean(heads):
@@ -167,13 +168,13 @@ def test_patients_in_several_parts_and_with_several_labels_are_told():
     assert found.patients.with_several_labels == 1
     assert "1 patient carries several labels" in [finding.text for finding in found.findings]
     assert any("patients who have training images too" in leak for leak in found.leaks)
-    by_patient = make_split(data, seed=0, validation_fraction=0.2)
+    by_patient = make_splits(data, SplitOptions(seed=0, validation_fraction=0.2))[0]
     assert audit_data(data, by_patient).patients.across == 0
 
 
 def test_the_shortcut_probe_sees_a_bright_border_and_is_blind_to_noise():
     data = noisy(cohort(patients=90))
-    split = make_split(data, seed=0, validation_fraction=0.2)
+    split = make_splits(data, SplitOptions(seed=0, validation_fraction=0.2))[0]
     rows = {row.features: row for row in audit_data(data, split).probe}
     assert not any(row.suspicious for row in rows.values())
     pixels = data.pixels.copy()
@@ -229,7 +230,7 @@ def test_damaged_caches_are_made_anew(heads):
 
 def test_the_probe_is_fitted_to_training_images_and_judged_on_the_test_images():
     data = noisy(cohort(patients=90))
-    split = make_split(data, seed=0, validation_fraction=0.2)
+    split = make_splits(data, SplitOptions(seed=0, validation_fraction=0.2))[0]
     pixels = data.pixels.copy()
     pixels[data.labels == 2, 0] = 255
     # what gives the class away in training is not in the test images
@@ -281,7 +282,7 @@ def test_class_shares_of_the_parts_are_told_and_how_far_they_are_apart(heads):
     text = " ".join(audit_text(shifted).split())
     assert "train and test 0.30" in text
     assert "notumor 20.0 % 20.0 % 50.0 %" in text
-    split = make_split(open_dataset(str(heads), size=32), seed=0, validation_fraction=0.2)
+    split = make_splits(open_dataset(str(heads), size=32), SplitOptions(seed=0, validation_fraction=0.2))[0]
     (said,) = _shifted(shifted, replace(split, removed=40))
     assert "glioma is 60.0 % of training and 30.0 % of test images" in said.text
     assert "--split regroup" in said.text

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.data import make_split, open_dataset
+from benchmark.data.preparation.prepare import open_dataset
+from benchmark.data.splits.splits import SplitOptions, make_splits
 from benchmark.errors import UserError
 
 
@@ -64,7 +65,7 @@ def test_a_class_that_is_only_tested(kaggle):
     shutil.rmtree(kaggle / "Training/pituitary_tumor")
     data = open_dataset(str(kaggle), size=8)
     with pytest.raises(UserError, match=r"Class 'pituitary' .* has no training images"):
-        make_split(data, seed=0, validation_fraction=0.1)
+        make_splits(data, SplitOptions(seed=0, validation_fraction=0.1))[0]
 
 
 def test_a_corrupt_image_is_named_and_skipped_only_on_request(kaggle):
@@ -164,12 +165,12 @@ def test_links_to_folders(kaggle):
 def test_fractions_that_make_no_sense(kaggle, fraction):
     data = open_dataset(str(kaggle), size=8)
     with pytest.raises(UserError, match="validation fraction must lie between 0 and 1"):
-        make_split(data, seed=0, validation_fraction=fraction)
+        make_splits(data, SplitOptions(seed=0, validation_fraction=fraction))[0]
 
 
 def test_a_limit_that_is_too_small(kaggle):
     data = open_dataset(str(kaggle), size=8)
     with pytest.raises(UserError, match="--limit 5 is too small: at least 6"):
-        make_split(data, seed=0, validation_fraction=0.1, limit=5)
+        make_splits(data, SplitOptions(seed=0, validation_fraction=0.1, limit=5))[0]
     with pytest.raises(UserError, match=r"Class 'glioma' has 1 distinct slice .* raise --limit"):
-        make_split(data, seed=0, validation_fraction=0.1, limit=6)
+        make_splits(data, SplitOptions(seed=0, validation_fraction=0.1, limit=6))[0]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import benchmark.data.sources
-from benchmark.data import open_dataset
+from benchmark.data.preparation.prepare import open_dataset
 from benchmark.data.sources.cheng_files import read_folds, read_labels, read_slice
 from benchmark.errors import UserError
 from tests.data.slices import slice_fields, write_cheng, write_folds, write_slice

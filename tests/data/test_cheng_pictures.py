@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data import DataOptions, SplitOptions, make_splits, open_data
+from benchmark.data.options import DataOptions, open_data
 from benchmark.data.sources.cheng_numbers import slice_facts
+from benchmark.data.splits.splits import SplitOptions, make_splits
 from tests.data.slices import patchy
 
 NUMBERS = [*range(1, 120), *range(200, 230), *range(705, 820), *range(3025, 3065)]
@@ -22,12 +23,12 @@ def picture(path: Path, number: int) -> None:
 def test_the_table_is_the_authors():
     table = slice_facts()
     assert list(table) == list(range(1, 3065))
-    assert len({facts.patient for facts in table.values()}) == 233
+    assert len({facts.group for facts in table.values()}) == 233
     folds: dict[str, set[int]] = {}
     for facts in table.values():
-        folds.setdefault(facts.patient, set()).add(facts.fold)
+        folds.setdefault(facts.group, set()).add(facts.fold)
     assert all(len(numbers) == 1 for numbers in folds.values())
-    labels = [facts.label for facts in table.values()]
+    labels = [facts.class_name for facts in table.values()]
     assert [labels.count(name) for name in ("glioma", "meningioma", "pituitary")] == [1426, 708, 930]
 
 
@@ -43,13 +44,13 @@ def test_the_table_is_the_authors():
 def test_pictures_get_their_patients_back(tmp_path, name):
     table = slice_facts()
     for number in NUMBERS:
-        picture(tmp_path / "set" / name(number, table[number].label), number)
+        picture(tmp_path / "set" / name(number, table[number].class_name), number)
     data = open_data(DataOptions(source=str(tmp_path / "set"), size=8, groups="pid"))
     assert data.class_names == ("glioma", "meningioma", "pituitary")
     assert len(data) == len(NUMBERS)
-    assert set(data.groups) == {table[number].patient for number in NUMBERS}
+    assert set(data.groups) == {table[number].group for number in NUMBERS}
     assert sorted(zip(data.groups, data.folds, strict=True)) == sorted(
-        (table[number].patient, table[number].fold) for number in NUMBERS
+        (table[number].group, table[number].fold) for number in NUMBERS
     )
     assert "CC BY 4.0" in data.licence
     assert any("recognised as Cheng's slices" in note for note in data.notes)
@@ -61,7 +62,7 @@ def test_a_random_split_of_the_pictures_is_not_taken_unless_asked_for(tmp_path):
     table = slice_facts()
     for number in NUMBERS:
         part = "Testing" if number % 5 == 0 else "Training"
-        picture(tmp_path / "set" / part / table[number].label / f"{number}.jpg", number)
+        picture(tmp_path / "set" / part / table[number].class_name / f"{number}.jpg", number)
     data = open_data(DataOptions(source=str(tmp_path / "set"), size=8))
     (split,) = make_splits(data, SplitOptions(validation_fraction=0.2))
     assert split.name == "holdout"
@@ -92,7 +93,7 @@ def test_a_manifest_of_the_slices_is_recognised_too(tmp_path):
     lines = ["path,label,group"]
     for number in NUMBERS:
         picture(tmp_path / "set" / f"images/{number}.jpg", number)
-        lines.append(f"images/{number}.jpg,{table[number].label},{table[number].patient}")
+        lines.append(f"images/{number}.jpg,{table[number].class_name},{table[number].group}")
     (tmp_path / "set/manifest.csv").write_text("\n".join(lines))
     data = open_data(DataOptions(source=str(tmp_path / "set"), size=8))
     assert data.name == "set-merged"

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.data import DataOptions, load_prepared, make_split, open_data
-from benchmark.data.options import parse_class_mapping, parse_folds
+from benchmark.data.options import DataOptions, open_data, parse_class_mapping, parse_folds
 from benchmark.data.patients import without_letter
+from benchmark.data.preparation.prepare import load_prepared
 from benchmark.data.relabel import with_merged_groups, with_permuted_labels
+from benchmark.data.splits.splits import SplitOptions, make_splits
 from benchmark.errors import UserError
 from tests.data.slices import slice_fields, write_cheng, write_slice
 from tests.data.test_splits import cohort
@@ -95,7 +96,7 @@ def test_external_test_data_is_matched_by_class(kaggle, elsewhere):
     assert "test classes that are not trained are left out: metastasis" in notes
     assert "classes without test images are left out of averages: pituitary" in notes
     assert "12 official test images of kaggle are left out" in notes
-    split = make_split(data, seed=0, validation_fraction=0.2)
+    split = make_splits(data, SplitOptions(seed=0, validation_fraction=0.2))[0]
     assert split.unscored == ("pituitary",)
     assert len(split.test) == 10
 

@@ -14,11 +14,13 @@ from click.testing import CliRunner
 from PIL import Image
 
 from benchmark.cli.data import data_command
-from benchmark.data import DataOptions, make_split, open_data, open_dataset
+from benchmark.data.options import DataOptions, open_data
+from benchmark.data.preparation.prepare import open_dataset
 from benchmark.data.sources import open_source, remote
 from benchmark.data.sources.remote import cheng, doi
 from benchmark.data.sources.remote.download import RemoteFile, fetch_files
 from benchmark.data.sources.remote.kaggle import KaggleHandle
+from benchmark.data.splits.splits import SplitOptions, make_splits
 from benchmark.errors import UserError
 from tests.data.server import Server
 from tests.data.slices import patchy, write_cheng
@@ -261,7 +263,7 @@ def test_kagglehub_is_named_where_it_is_missing(monkeypatch):
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 OPEN = """
 import sys
-from benchmark.data import open_dataset
+from benchmark.data.preparation.prepare import open_dataset
 from benchmark.errors import UserError
 try:
     data = open_dataset(sys.argv[1], size=16)
@@ -364,7 +366,7 @@ def test_near_duplicates_of_external_test_data_without_patients_stay_together(tm
             brighter = np.asarray(Image.open(path)).astype(float) * 0.8
             Image.fromarray(brighter.astype(np.uint8)).save(path.with_name(f"again{path.stem}.png"))
     data = open_data(DataOptions(source=str(kaggle), size=24, test_data=str(folder)))
-    split = make_split(data, seed=0, validation_fraction=0.4)
+    split = make_splits(data, SplitOptions(seed=0, validation_fraction=0.4))[0]
     parts = [set(data.image_ids[part]) for part in (split.train, split.validation)]
     again = [name for part in parts for name in part if "again" in name]
     assert len(again) == 18

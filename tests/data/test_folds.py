@@ -7,7 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.data import DataOptions, SplitOptions, make_splits, open_data, open_dataset, save_split_table
+from benchmark.data.options import DataOptions, open_data
+from benchmark.data.preparation.prepare import open_dataset
+from benchmark.data.splits.files import save_split_table
+from benchmark.data.splits.splits import SplitOptions, make_splits
 from benchmark.errors import UserError
 from tests.data.slices import slice_fields, write_cheng, write_folds, write_slice
 from tests.data.test_splits import cohort

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.data import DataSet, Split, load_split, make_split, save_split
+from benchmark.data.dataset import DataSet, Split
 from benchmark.data.sources.manifest import ManifestSource
 from benchmark.data.sources.manifest_table import OPTIONAL, REQUIRED, read_table
 from benchmark.data.sources.tree import FileTree, read_bytes
-from benchmark.data.splits.files import split_table
+from benchmark.data.splits.files import load_split, save_split, split_table
+from benchmark.data.splits.splits import SplitOptions, make_splits
 from benchmark.errors import UserError
 from tests.watching import fuzzed, watched
 
@@ -34,7 +35,7 @@ def cohort() -> DataSet:
 
 
 DATA = cohort()
-SPLIT = make_split(DATA, seed=0, validation_fraction=0.2)
+SPLIT = make_splits(DATA, SplitOptions(seed=0, validation_fraction=0.2))[0]
 
 
 def sentence(error: Exception) -> None:

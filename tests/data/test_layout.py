@@ -12,9 +12,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from benchmark.cli.data import data_command
-from benchmark.data import DataOptions, make_split, open_data, open_dataset
+from benchmark.data.options import DataOptions, open_data
+from benchmark.data.preparation.prepare import open_dataset
 from benchmark.data.sources import open_source
 from benchmark.data.sources.layout import part_of
+from benchmark.data.splits.splits import SplitOptions, make_splits
 from benchmark.errors import UserError
 from tests.data.slices import patchy
 
@@ -74,7 +76,9 @@ def test_three_folders_are_the_official_three_parts(tmp_path, draw, valid):
     data = open_dataset(str(tmp_path / "three"), size=8)
     assert any("16 validation images are the official ones" in note for note in data.notes)
     cases = [(seed, limit) for seed in (0, 1) for limit in (None, 24)]
-    splits = [make_split(data, seed=seed, validation_fraction=0.5, limit=limit) for seed, limit in cases]
+    splits = [
+        make_splits(data, SplitOptions(seed=seed, validation_fraction=0.5, limit=limit))[0] for seed, limit in cases
+    ]
     for split in splits:
         for part, name in ((split.train, "train"), (split.validation, valid), (split.test, "test")):
             assert all(image.startswith(f"{name}/") for image in data.image_ids[part])
@@ -246,7 +250,7 @@ def test_names_that_look_like_patients_are_noticed(tmp_path, draw, name, patient
     assert len(set(grouped.groups)) == patients
     for group in set(grouped.groups):
         assert len(set(grouped.labels[grouped.groups == group])) == 1
-    split = make_split(grouped, seed=0, validation_fraction=0.4, test_fraction=0.4)
+    split = make_splits(grouped, SplitOptions(seed=0, validation_fraction=0.4, test_fraction=0.4))[0]
     assert split.leaks == ()
 
 

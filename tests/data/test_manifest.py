@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data import audit_data, load_prepared, make_split, open_dataset
+from benchmark.data.audit.audit import audit_data
+from benchmark.data.preparation.prepare import load_prepared, open_dataset
 from benchmark.data.sources import medical
+from benchmark.data.splits.splits import SplitOptions, make_splits
 from benchmark.errors import UserError
 from tests.data.slices import patchy
 
@@ -89,7 +91,7 @@ def test_validation_images_are_the_official_ones(listed):
     assert data.parts.tolist() == ["validation"] * 2 + ["train"] * 6 + ["test"] * 2
     assert any("2 validation images are the official ones" in note for note in data.notes)
     for seed in (0, 1):
-        split = make_split(data, seed=seed, validation_fraction=0.5)
+        split = make_splits(data, SplitOptions(seed=seed, validation_fraction=0.5))[0]
         assert split.validation.tolist() == [0, 1]
         assert split.test.tolist() == [8, 9]
 
@@ -175,13 +177,18 @@ def test_slices_of_one_file_are_of_one_patient_and_no_copies(tmp_path):
     data = open_dataset(str(table), size=8)
     assert set(data.groups) == {f"v{k}.nii.gz" for k in range(8)}
     assert any("the slices of one file are of one patient: 8 files" in note for note in data.notes)
-    split = make_split(data, seed=0, validation_fraction=0.3, test_fraction=0.3)
+    split = make_splits(data, SplitOptions(seed=0, validation_fraction=0.3, test_fraction=0.3))[0]
     assert split.leaks == ()
     audit = audit_data(data, split)
     assert (audit.byte_identical.groups, audit.byte_identical.conflicting) == (0, 0)
     shutil.copy(tmp_path / "own/v0.nii.gz", tmp_path / "own/v1.nii.gz")  # whole files that are copies are found
     copied = open_dataset(str(table), size=8)
-    assert audit_data(copied, make_split(copied, seed=0, validation_fraction=0.3)).byte_identical.groups == 6
+    assert (
+        audit_data(
+            copied, make_splits(copied, SplitOptions(seed=0, validation_fraction=0.3))[0]
+        ).byte_identical.groups
+        == 6
+    )
 
 
 def test_a_volume_is_read_once_whatever_its_slices(tmp_path, monkeypatch):

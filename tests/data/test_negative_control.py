@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 from sklearn.metrics import f1_score
 
-from benchmark.data import SplitOptions, make_splits, open_dataset
+from benchmark.data.preparation.prepare import open_dataset
 from benchmark.data.relabel import with_permuted_labels
+from benchmark.data.splits.splits import SplitOptions, make_splits
 
 PERMUTATIONS = 200
 

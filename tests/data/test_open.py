@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data import load_prepared, open_dataset
+from benchmark.data.preparation.prepare import load_prepared, open_dataset
 from benchmark.data.sources.layout import tidy_class
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.data import load_prepared, open_dataset
+from benchmark.data.preparation.prepare import load_prepared, open_dataset
 from benchmark.errors import UserError
 from benchmark.ownership import make_private, other_writers
 from benchmark.training.feature_store import FeatureStore, NoRoom

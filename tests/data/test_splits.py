@@ -6,7 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.data import DataSet, SplitOptions, load_split, make_split, make_splits, open_dataset, save_split
+from benchmark.data.dataset import DataSet
+from benchmark.data.preparation.prepare import open_dataset
+from benchmark.data.splits.files import load_split, save_split
+from benchmark.data.splits.splits import SplitOptions, make_splits
 from benchmark.errors import UserError
 
 
@@ -34,7 +37,7 @@ def parts(split):
 
 def test_the_official_test_set_is_kept_and_validation_is_cut_from_training(kaggle):
     data = open_dataset(str(kaggle), size=8)
-    split = make_split(data, seed=0, validation_fraction=0.25)
+    split = make_splits(data, SplitOptions(seed=0, validation_fraction=0.25))[0]
     assert split.name == "official"
     assert np.array_equal(split.test, np.flatnonzero(data.parts == "test"))
     assert np.array_equal(np.sort(np.concatenate(parts(split))), np.arange(len(data)))
@@ -44,19 +47,24 @@ def test_the_official_test_set_is_kept_and_validation_is_cut_from_training(kaggl
 
 def test_the_seed_moves_validation_and_nothing_else(kaggle):
     data = open_dataset(str(kaggle), size=8)
-    first, again, other = (make_split(data, seed=seed, validation_fraction=0.25) for seed in (0, 0, 1))
+    first, again, other = (
+        make_splits(data, SplitOptions(seed=seed, validation_fraction=0.25))[0] for seed in (0, 0, 1)
+    )
     assert first.hash == again.hash
     assert first.hash != other.hash
     assert not np.array_equal(first.validation, other.validation)
     assert np.array_equal(first.test, other.test)
-    held_out = [make_split(replace(data, parts=None), seed=seed, validation_fraction=0.25) for seed in (0, 1)]
+    held_out = [
+        make_splits(replace(data, parts=None), SplitOptions(seed=seed, validation_fraction=0.25))[0]
+        for seed in (0, 1)
+    ]
     assert np.array_equal(held_out[0].test, held_out[1].test)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_patient_is_parted(seed):
     data = cohort(seed=seed)
-    split = make_split(data, seed=seed, validation_fraction=0.15)
+    split = make_splits(data, SplitOptions(seed=seed, validation_fraction=0.15))[0]
     assert split.name == "holdout"
     groups = [set(data.groups[part]) for part in parts(split)]
     assert sum(map(len, groups)) == len(set(data.groups))
@@ -73,7 +81,7 @@ def test_copies_stay_together_and_join_their_patients():
     identical[second] = identical[first]
     data = replace(data, identical=identical)
     for seed in range(10):
-        split = make_split(data, seed=seed, validation_fraction=0.3, test_fraction=0.3)
+        split = make_splits(data, SplitOptions(seed=seed, validation_fraction=0.3, test_fraction=0.3))[0]
         homes = [k for k, part in enumerate(parts(split)) if set(data.groups[part]) & {"p3", "p6"}]
         assert len(homes) == 1
 
@@ -82,14 +90,14 @@ def test_copies_in_training_and_test_are_told_with_numbers(kaggle):
     for k in range(3):
         shutil.copy(kaggle / f"Training/no_tumor/{k:02d}.png", kaggle / f"Testing/no_tumor/copy{k}.png")
     shutil.copy(kaggle / "Training/no_tumor/00.png", kaggle / "Testing/no_tumor/again.png")
-    split = make_split(open_dataset(str(kaggle), size=8), seed=0, validation_fraction=0.25)
+    split = make_splits(open_dataset(str(kaggle), size=8), SplitOptions(seed=0, validation_fraction=0.25))[0]
     assert split.leaks == ("4 of 16 test images are identical to training images (3 groups of copies are in both)",)
 
 
 def test_patients_in_training_and_test_are_told():
     data = cohort()
     data = replace(data, parts=np.where(np.arange(len(data)) % 4 == 0, "test", "train"))
-    split = make_split(data, seed=0, validation_fraction=0.2)
+    split = make_splits(data, SplitOptions(seed=0, validation_fraction=0.2))[0]
     assert any("patients" in leak for leak in split.leaks)
 
 
@@ -99,7 +107,11 @@ def test_a_limit_is_proportional_nested_and_independent_of_the_seed():
     before: set[int] = set()
     for limit in (20, 40, 80, 81, 160, 320):
         chosen = [
-            set(np.concatenate(parts(make_split(data, seed=seed, validation_fraction=0.2, limit=limit))).tolist())
+            set(
+                np.concatenate(
+                    parts(make_splits(data, SplitOptions(seed=seed, validation_fraction=0.2, limit=limit))[0])
+                ).tolist()
+            )
             for seed in (0, 7)
         ]
         assert chosen[0] == chosen[1]
@@ -115,8 +127,8 @@ def test_a_limit_is_proportional_nested_and_independent_of_the_seed():
 
 def test_a_limit_of_a_hold_out_keeps_its_test_set_nested():
     data = cohort(patients=100)
-    whole = make_split(data, seed=0, validation_fraction=0.2)
-    half = make_split(data, seed=0, validation_fraction=0.2, limit=100)
+    whole = make_splits(data, SplitOptions(seed=0, validation_fraction=0.2))[0]
+    half = make_splits(data, SplitOptions(seed=0, validation_fraction=0.2, limit=100))[0]
     assert set(half.test) <= set(whole.test)
     assert half.limited_to == 100
     assert half.hash != whole.hash
@@ -124,17 +136,17 @@ def test_a_limit_of_a_hold_out_keeps_its_test_set_nested():
 
 def test_a_limit_beyond_the_data_keeps_everything():
     data = cohort()
-    split = make_split(data, seed=0, validation_fraction=0.2, limit=10_000)
+    split = make_splits(data, SplitOptions(seed=0, validation_fraction=0.2, limit=10_000))[0]
     assert sum(map(len, parts(split))) == len(data)
 
 
 def test_too_few_patients():
     with pytest.raises(UserError, match="Class 'a' has 1 patient to cut test images from"):
-        make_split(cohort(patients=3), seed=0, validation_fraction=0.2)
+        make_splits(cohort(patients=3), SplitOptions(seed=0, validation_fraction=0.2))[0]
 
 
 def test_a_split_survives_its_file(tmp_path):
-    split = make_split(cohort(), seed=0, validation_fraction=0.2, limit=60)
+    split = make_splits(cohort(), SplitOptions(seed=0, validation_fraction=0.2, limit=60))[0]
     split = replace(split, leaks=("one way", "another"))
     save_split(split, tmp_path / "split.npz")
     again = load_split(tmp_path / "split.npz")
@@ -149,7 +161,7 @@ def test_a_split_survives_its_file(tmp_path):
 
 def test_a_split_is_pinned():
     """Another hash here means that every stored run changes its identity: raise the protocol version."""
-    split = make_split(cohort(), seed=3, validation_fraction=0.2, limit=90)
+    split = make_splits(cohort(), SplitOptions(seed=3, validation_fraction=0.2, limit=90))[0]
     assert split.hash[:16] == "07662f8cda58df5f"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmark.data.dataset import DataSet, Split
-from benchmark.evaluation.cam_metrics import score_maps
+from benchmark.evaluation.cam_metrics import POINTING, score_maps
 from benchmark.measurement.cam_sanity_check import check
 from benchmark.measurement.grad_cam import choose_images, explain
 from benchmark.records.record import Predictions
@@ -58,7 +58,7 @@ def test_maps_and_masks_keep_one_orientation_from_the_pixels_to_the_scores() -> 
     for values in scores.scores.values():
         assert values == pytest.approx(1, abs=0.01)  # the network sees red, and red is where the mask is
     turned = score_maps(cams.maps[cams.scored].transpose(0, 2, 1).astype(np.float32), cams.lesions(cams.scored))
-    assert turned.pointing.max() == 0
+    assert turned[POINTING].max() == 0
     assert cams.mean_mask.astype(bool).tolist() == (images.masks[0] > 0).tolist()  # of training images
 
 

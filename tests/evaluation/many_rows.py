@@ -62,10 +62,7 @@ def told(statistics: BlockStatistics) -> dict[str, Any]:
             for name in columns
         },
         "chance": [round(each.p_better, 10) for each in statistics.chance if each is not None],
-        "pairs": [
-            [f"{value:.10g}" for value in (pair.comparison.p, pair.comparison.p_adjusted, pair.p_mcnemar)]
-            for pair in pairs
-        ],
+        "pairs": [[f"{value:.10g}" for value in (pair.p, pair.p_adjusted, pair.p_mcnemar)] for pair in pairs],
     }
 
 

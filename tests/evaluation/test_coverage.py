@@ -15,12 +15,12 @@ from benchmark.evaluation.calibration import (
     threshold_at,
 )
 from benchmark.evaluation.calibration_interval import calibration_interval
-from benchmark.evaluation.clusters import ClusteredImages, gaps_by_cluster
+from benchmark.evaluation.clusters import ClusteredImages, Readings, gaps_by_cluster
 from benchmark.evaluation.comparison import compare, rank_intervals
 from benchmark.evaluation.intervals import Interval, correlation, count_interval, wilson
 from benchmark.evaluation.metrics import accuracy, mcc, score
 from benchmark.evaluation.multiple_testing import holm
-from benchmark.evaluation.predictions import Readings, Setting, estimates_of
+from benchmark.evaluation.predictions import Setting, estimates_of
 from benchmark.records.record import Predictions
 
 STUDIES = 1000  # a share of 95 % is then known within 0.7 % (one standard error)
@@ -129,7 +129,7 @@ SETTING = Setting(CLASSES, "notumor", n_train=1000, n_test=400, measures=MEASURE
 def scored(test: Predictions, validation: Predictions) -> dict[str, float]:
     """Return the scores of one network by column name, its threshold chosen on validation images."""
     labels, chances = test.labels, test.probabilities
-    threshold = threshold_at(validation.labels, validation.probabilities, 2, 0.95)
+    threshold = threshold_at(validation.labels, validation.probabilities, 2)
     assert threshold is not None
     reported, ill = reports(chances, 2, threshold), labels != 2
     matched = at_specificity((labels, chances), (labels, chances), 2)
@@ -155,8 +155,8 @@ def intervals_of(test: Predictions, validation: Predictions) -> dict[str, Interv
     images = ClusteredImages.of([test])
     chances = images.aligned([test])
     assert chances is not None
-    readings = Readings(chances[None], ((validation,),))
-    return estimates_of(readings, images, Bootstrap(images.count, 1, RESAMPLES), SETTING, 0)[1]
+    readings = Readings(images, chances[None], ((validation,),))
+    return estimates_of(readings, Bootstrap(images.count, 1, RESAMPLES), SETTING, 0)[1]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Boards of many rows: computed in another way than pair by pair, and the same to the last digit that is kept."""
 
+import errno
 import itertools
 import json
 import statistics
@@ -13,13 +14,13 @@ from many_rows import KEPT, analysed, rows, told
 from scipy.stats import binomtest, norm, t
 
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate
-from benchmark.evaluation.clusters import ClusteredImages
+from benchmark.evaluation.clusters import ClusteredImages, Readings
 from benchmark.evaluation.comparison import compare, mcnemar_clustered, mcnemar_each
 from benchmark.evaluation.intervals import satterthwaite, satterthwaite_each
+from benchmark.evaluation.many_rows import kept_statistics
 from benchmark.evaluation.many_rows.kept_statistics import KeptStatistics
 from benchmark.evaluation.many_rows.spread import stdev
 from benchmark.evaluation.multiple_testing import holm
-from benchmark.evaluation.predictions import Readings
 
 
 def test_two_hundred_rows_are_judged_as_when_each_pair_was_taken_alone() -> None:
@@ -38,7 +39,7 @@ def _estimates(count: int) -> list[Estimate]:
     images = ClusteredImages.of([found[0][""][0].part("test")])
     bootstrap = Bootstrap(images.count, resamples=200)
     read = [Readings.of(row, images) for row in found]
-    return [bootstrap.resample(each.confusions(images)).estimate() for each in read if each is not None]
+    return [bootstrap.resample(each.confusions()).estimate() for each in read if each is not None]
 
 
 def test_pairs_at_once_are_the_pairs_one_by_one() -> None:
@@ -72,10 +73,10 @@ def test_mcnemar_of_clusters_at_once_is_that_of_each_pair(seeds: int) -> None:
     images = ClusteredImages.of([found[0][""][0].part("test")])
     read = [Readings.of(row, images) for row in found]
     for pair in analysed(found).pairs:
-        one, other = read[pair.comparison.first], read[pair.comparison.second]
+        one, other = read[pair.first], read[pair.second]
         assert one is not None
         assert other is not None
-        lost = np.bincount(images.clusters, one.right(images) - other.right(images), images.count)
+        lost = np.bincount(images.clusters, one.right() - other.right(), images.count)
         (p,) = mcnemar_clustered(np.array([lost.sum()]), np.array([(lost**2).sum()]), len(lost))
         assert pair.p_mcnemar == pytest.approx(p, rel=1e-9)
 
@@ -96,7 +97,8 @@ def test_what_was_computed_before_is_found_again_and_only_for_the_same_question(
     more = analysed([*found, *rows(2, seeds=3)[1:]], kept=KeptStatistics(tmp_path))
     assert more.intervals[:5] == first.intervals
     assert len(list(tmp_path.glob("*/*.npz"))) == 6
-    analysed(found, seed=1, kept=KeptStatistics(tmp_path))
+    classes = found[0][""][0].probabilities.shape[1]
+    analysed(found, shares=[np.full(classes, 1 / classes)] * 5, kept=KeptStatistics(tmp_path))
     assert len(list(tmp_path.glob("*/*.npz"))) == 11
 
 
@@ -109,6 +111,34 @@ def test_a_damaged_entry_is_computed_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif("os.name != 'posix'")
+def test_an_entry_that_finds_no_room_on_the_disk_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(path: Path, **_: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    kept = KeptStatistics(tmp_path)
+    key = kept.key("a question")
+    monkeypatch.setattr(np, "savez", half)
+    kept.keep(key, {"value": 1}, {})
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    monkeypatch.undo()
+    kept.keep(key, {"value": 1}, {})
+    assert kept.find(key) == ({"value": 1}, {})
+
+
+def test_all_code_of_the_scores_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_statistics, "files", lambda package: tmp_path / package)
+    for package in ("benchmark.evaluation/robustness", "benchmark.data", "benchmark.records"):
+        (tmp_path / package).mkdir(parents=True)
+    source = tmp_path / "benchmark.evaluation" / "robustness" / "corruption_error.py"
+    source.write_text("one")
+    before = kept_statistics._code.__wrapped__(())
+    source.write_text("other")
+    assert kept_statistics._code.__wrapped__(()) != before
+
+
 def test_a_cache_that_others_may_write_to_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "shared"
     folder.mkdir()

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from benchmark.evaluation.cam_metrics import (
+    ENERGY,
     GAUSSIAN,
+    IOU,
     MEAN_MASK,
+    POINTING,
     UNIFORM,
     averaged,
     grad_cam,
@@ -33,9 +36,9 @@ def test_the_formula_weighs_channels_by_their_mean_gradient_and_drops_what_is_ne
 def test_a_map_that_is_the_mask_scores_one_and_its_complement_nothing() -> None:
     mask = lesion(slice(4, 12), slice(10, 20))
     right, wrong = score_maps(mask.astype(np.float32), mask), score_maps((~mask).astype(np.float32), mask)
-    for score in right.by_column().values():
+    for score in right.values():
         assert score == pytest.approx(1)
-    for score in wrong.by_column().values():
+    for score in wrong.values():
         assert score == pytest.approx(0)
 
 
@@ -45,8 +48,8 @@ def test_a_map_of_a_lesion_in_a_corner_is_neither_transposed_nor_mirrored() -> N
     small[0, 0, 3] = 1
     for turned in (small, small.transpose(0, 2, 1), small[:, ::-1], small[:, :, ::-1]):
         scores = score_maps(turned, mask)
-        assert scores.pointing[0] == (1 if turned is small else 0)
-        assert (scores.iou[0] > 0.5) == (turned is small)
+        assert scores[POINTING][0] == (1 if turned is small else 0)
+        assert (scores[IOU][0] > 0.5) == (turned is small)
 
 
 def test_a_map_that_says_nothing_scores_what_chance_would() -> None:
@@ -54,9 +57,9 @@ def test_a_map_that_says_nothing_scores_what_chance_would() -> None:
     share = mask.mean()
     for flat in (np.zeros((1, 4, 4)), np.full((1, 4, 4), 0.3)):
         scores = score_maps(flat, mask)
-        assert scores.pointing[0] == pytest.approx(share)
-        assert scores.energy[0] == pytest.approx(share)
-        assert scores.iou[0] == pytest.approx(share / (2 - share))
+        assert scores[POINTING][0] == pytest.approx(share)
+        assert scores[ENERGY][0] == pytest.approx(share)
+        assert scores[IOU][0] == pytest.approx(share / (2 - share))
 
 
 def test_baselines_know_where_lesions_usually_are() -> None:
@@ -66,11 +69,11 @@ def test_baselines_know_where_lesions_usually_are() -> None:
     assert known is not None
     assert known.max() == 1  # images without a lesion do not count
     on_usual, on_middle = score_baselines(usual, known), score_baselines(middle, known)
-    assert on_usual[MEAN_MASK].iou[0] == 1
-    assert on_middle[MEAN_MASK].iou[0] == 0
-    assert on_middle[GAUSSIAN].pointing[0] == 1
-    assert on_usual[GAUSSIAN].pointing[0] == 0
-    assert on_usual[UNIFORM].pointing[0] == pytest.approx(usual.mean())
+    assert on_usual[MEAN_MASK][IOU][0] == 1
+    assert on_middle[MEAN_MASK][IOU][0] == 0
+    assert on_middle[GAUSSIAN][POINTING][0] == 1
+    assert on_usual[GAUSSIAN][POINTING][0] == 0
+    assert on_usual[UNIFORM][POINTING][0] == pytest.approx(usual.mean())
     assert mean_mask(np.zeros((3, 8, 8))) is None
 
 
@@ -90,14 +93,14 @@ def test_at_two_by_two_not_even_the_lesion_itself_points_at_the_lesion() -> None
     # the maximum of an enlarged map of 2 x 2 lies in a corner of a quarter of the side, where these lesions are not
     masks = np.concatenate([lesion(slice(9 + k, 15 + k), slice(12, 18)) for k in range(8)])
     at_two, at_eight = score_oracle(masks, (2, 2)), score_oracle(masks, (8, 8))
-    assert at_two.pointing.tolist() == [0.0] * 8
-    assert at_eight.pointing.mean() > 0.9
-    assert at_two.iou.mean() < 0.1 < at_eight.iou.mean() / 5
+    assert at_two[POINTING].tolist() == [0.0] * 8
+    assert at_eight[POINTING].mean() > 0.9
+    assert at_two[IOU].mean() < 0.1 < at_eight[IOU].mean() / 5
     fine, coarse = (score_baselines(masks, None, shape)[GAUSSIAN] for shape in ((32, 32), (2, 2)))
-    assert fine.pointing.mean() > 0.5
-    assert coarse.pointing == pytest.approx(masks.mean(axis=(1, 2)))  # four equal points: it says nothing
+    assert fine[POINTING].mean() > 0.5
+    assert coarse[POINTING] == pytest.approx(masks.mean(axis=(1, 2)))  # four equal points: it says nothing
     exact = score_oracle(masks, (32, 32))
-    for score in exact.by_column().values():
+    for score in exact.values():
         np.testing.assert_allclose(score, 1)
 
 

@@ -5,7 +5,7 @@ import pytest
 from populations import Probabilities
 
 from benchmark.evaluation.bootstrap import Bootstrap
-from benchmark.evaluation.clusters import ClusteredImages
+from benchmark.evaluation.clusters import ClusteredImages, Readings
 from benchmark.evaluation.decisions.net_benefit import (
     PREVALENCE,
     net_benefit,
@@ -68,7 +68,7 @@ def test_the_interval_of_the_area_covers() -> None:
         images = ClusteredImages.of([test])
         chances = images.aligned([test])
         assert chances is not None
-        estimate = selective_estimates(chances[None], images, Bootstrap(images.count, 0, 200))["aurc"]
+        estimate = selective_estimates(Readings(images, chances[None], ()), Bootstrap(images.count, 0, 200))["aurc"]
         assert estimate.value == pytest.approx(risk_coverage(test.labels, test.probabilities).area)
         interval = estimate.interval()
         assert interval is not None
@@ -134,7 +134,7 @@ def test_what_sets_really_hold_has_an_interval() -> None:
     images = ClusteredImages.of([test])
     chances = images.aligned([test])
     assert chances is not None
-    estimate = conformal_estimates(chances[None], ((validation,),), images, Bootstrap(images.count, 0, 300))
+    estimate = conformal_estimates(Readings(images, chances[None], ((validation,),)), Bootstrap(images.count, 0, 300))
     interval = estimate["conformal_coverage"].interval()
     value = conformal_scores(validation, test)["conformal_coverage"]
     assert interval is not None

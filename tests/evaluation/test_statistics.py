@@ -18,7 +18,7 @@ from benchmark.evaluation.calibration import (
     threshold_at,
 )
 from benchmark.evaluation.calibration_interval import calibration_interval
-from benchmark.evaluation.clusters import ClusteredImages, confusion_by_cluster, gaps_by_cluster
+from benchmark.evaluation.clusters import ClusteredImages, Readings, confusion_by_cluster, gaps_by_cluster
 from benchmark.evaluation.comparison import (
     Comparisons,
     RankInterval,
@@ -40,7 +40,7 @@ from benchmark.evaluation.intervals import (
 )
 from benchmark.evaluation.metrics import accuracy, macro_f1
 from benchmark.evaluation.multiple_testing import holm, stepped_down
-from benchmark.evaluation.predictions import Readings, Setting, estimates_of
+from benchmark.evaluation.predictions import Setting, estimates_of
 from benchmark.evaluation.roc import clustered_variance, influence
 from benchmark.records.record import Predictions
 
@@ -228,7 +228,7 @@ def test_threshold_is_chosen_on_validation_images() -> None:
     chances = np.concatenate([healthy, ill])
     both = np.column_stack([1 - chances, chances])
     labels = np.array([0] * 20 + [1] * 3)
-    point = at_specificity((labels, both), (labels, both), negative=0, specificity=0.95)
+    point = at_specificity((labels, both), (labels, both), negative=0)
     assert point is not None
     assert point.specificity == pytest.approx(0.95)  # 19 of 20 stay below
     assert point.sensitivity == pytest.approx(2 / 3)
@@ -242,12 +242,13 @@ def test_a_resampled_threshold_is_that_of_the_images_drawn() -> None:
     weights = generator.multinomial(32, np.full(33, 1 / 33), 20)
     weights[0] = 1
     weights[1] = 0
-    found = thresholds(scores, weights)
+    order = np.argsort(scores)
+    found = thresholds(scores[order], np.cumsum(weights[:, order].T, axis=0, dtype=np.float64))
     for drawn, threshold in zip(weights, found, strict=True):
         healthy = np.repeat(scores, drawn)
         chances = np.column_stack([1 - healthy, healthy])
         labels = np.append(np.zeros(len(healthy), dtype=np.int64), 1)
-        expected = threshold_at(labels, np.append(chances, [[0.5, 0.5]], axis=0), 0, 0.95)
+        expected = threshold_at(labels, np.append(chances, [[0.5, 0.5]], axis=0), 0)
         assert threshold == pytest.approx(expected, nan_ok=True) if len(healthy) else np.isnan(threshold)
 
 
@@ -347,6 +348,7 @@ def test_rank_counts_the_rows_that_are_significantly_better() -> None:
         high=nothing,
         p=np.array([0.2, 0.001, 0.06]),
         p_adjusted=np.array([0.2, 0.003, 0.12]),
+        p_mcnemar=nothing,
     )
     assert rank_intervals(3, found) == [RankInterval(1, 2), RankInterval(1, 3), RankInterval(2, 3)]
 
@@ -368,14 +370,14 @@ def perfect_study() -> tuple[ClusteredImages, Readings]:
     groups = np.array([f"p{number // 2:02d}" for number in range(120)])
     images = ClusteredImages.of([Predictions(ids, np.full(120, "test"), labels, groups, chances)])
     healthy = Predictions(ids[:4], np.full(4, "validation"), np.array([2, 2, 0, 0]), ids[:4], chances[[60, 61, 0, 1]])
-    return images, Readings(chances[None], ((healthy,),))
+    return images, Readings(images, chances[None], ((healthy,),))
 
 
 def test_scores_at_their_limit_rest_on_the_patients_of_their_class() -> None:
     images, readings = perfect_study()
     classes = ("glioma", "meningioma", "notumor", "pituitary")
     setting = Setting(classes, "notumor", 300, 120, measures={"accuracy": (accuracy, 0.0)}, grouped=True)
-    _, found = estimates_of(readings, images, Bootstrap(images.count), setting, 0)
+    _, found = estimates_of(readings, Bootstrap(images.count), setting, 0)
     five = wilson(5, 5).low
     for name in ("recall_glioma", "f1_glioma", "precision_glioma"):
         assert (found[name].low, found[name].high) == (pytest.approx(five), 1.0)
@@ -415,8 +417,8 @@ def test_folds_are_aligned_one_after_the_other() -> None:
     assert images.count == 3  # p is in both folds
     readings = Readings.of({"x": [folds[0]], "y": [folds[1]]}, images)
     assert readings is not None
-    assert readings.macro_f1_by_fold(images).tolist() == [1.0, pytest.approx(1 / 3)]
-    assert readings.right(images).tolist() == [1, 1, 1, 0]
+    assert readings.macro_f1_by_fold().tolist() == [1.0, pytest.approx(1 / 3)]
+    assert readings.right().tolist() == [1, 1, 1, 0]
     assert Readings.of({"x": [folds[0]]}, images) is None
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.data import DataOptions
+from benchmark.data.options import DataOptions
 from benchmark.execution.planning.request import Request
 from benchmark.records.results_folder import INTERNAL, MOVED, PROGRESS
 from benchmark.records.settings import Settings

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data import DataOptions, SplitOptions, load_split
+from benchmark.data.options import DataOptions
 from benchmark.data.preparation.prepare import load_prepared
 from benchmark.data.splits.external import is_telling
+from benchmark.data.splits.files import load_split
+from benchmark.data.splits.splits import SplitOptions
 from benchmark.errors import UserError
 from benchmark.execution.planning.plan import Plan, make_plan
 from benchmark.execution.planning.request import Request, crossed_sources

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from benchmark.child_process import send
-from benchmark.data import make_split, open_dataset, save_split
 from benchmark.data.dataset import Split
-from benchmark.data.splits.files import split_table
+from benchmark.data.preparation.prepare import open_dataset
+from benchmark.data.splits.files import save_split, split_table
+from benchmark.data.splits.splits import SplitOptions, make_splits
 from benchmark.execution.planning.weights import Weights
 from benchmark.execution.worker.channel import Channel
 from benchmark.execution.worker.inputs import load_images
@@ -69,7 +70,7 @@ class _OneLine:
 
 def test_a_split_that_was_swapped_is_not_trained_on(tmp_path: Path) -> None:
     data = open_dataset("phantom", size=16, cache=tmp_path / "cache")
-    split = make_split(data, seed=0, validation_fraction=0.2)
+    split = make_splits(data, SplitOptions(seed=0, validation_fraction=0.2))[0]
     table = hash_bytes(split_table(data, (split,)))
     job = a_job(tmp_path, data_fingerprint=data.fingerprint, split_hash=table)
     job = job.model_copy(update={"data_folder": data.folder})
@@ -98,7 +99,7 @@ def test_a_split_that_was_swapped_is_not_trained_on(tmp_path: Path) -> None:
     ],
 )
 def test_a_split_file_that_is_none_is_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
-    from benchmark.data import load_split
+    from benchmark.data.splits.files import load_split
     from benchmark.errors import UserError
 
     split = Split("holdout", np.array([0]), np.array([2]), np.array([3]), "00")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backbones import Backbone
-from benchmark.data import DataOptions
+from benchmark.data.options import DataOptions
 from benchmark.errors import UserError
 from benchmark.execution.planning import datasets, devices
 from benchmark.execution.planning.devices import DeviceChoice, choose_devices

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data import DataOptions, SplitOptions
+from benchmark.data.options import DataOptions
+from benchmark.data.splits.splits import SplitOptions
 from benchmark.execution.planning.plan import Plan, make_plan
 from benchmark.execution.planning.request import Request
 from benchmark.recipe.suite import load_suite

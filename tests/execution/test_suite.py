@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.data import SplitOptions, load_split
+from benchmark.data.splits.files import load_split
+from benchmark.data.splits.splits import SplitOptions
 from benchmark.errors import UserError
 from benchmark.execution.planning.plan import make_plan
 from benchmark.execution.planning.request import Request

@@ -203,7 +203,7 @@ def own_probabilities(bench: Bench, key: str) -> tuple[Any, Any]:
     """Return prepared test images of a run and the probabilities in its record."""
     import os
 
-    from benchmark.data import DataOptions, open_data
+    from benchmark.data.options import DataOptions, open_data
 
     (pair,) = [pair for pair in RecordStore(bench.out).read_all() if pair[0].key == key]
     assert pair[1] is not None

@@ -9,8 +9,9 @@ import argparse
 
 import numpy as np
 
-from benchmark.data import DataOptions, SplitOptions, make_splits, open_data
-from benchmark.evaluation.cam_metrics import ENERGY, IOU, ORACLE, POINTING, mean_mask, score_baselines, score_oracle
+from benchmark.data.options import DataOptions, open_data
+from benchmark.data.splits.splits import SplitOptions, make_splits
+from benchmark.evaluation.cam_metrics import ENERGY, IOU, POINTING, mean_mask, score_baselines, score_oracle
 
 SIDES = (2, 4, 7, 8, 14)
 
@@ -29,10 +30,12 @@ def main() -> None:
     usual = mean_mask(data.masks[split.train])
     found = {}
     for side in SIDES:
-        scores = {ORACLE: score_oracle(masks, (side, side)), **score_baselines(masks, usual, (side, side))}
+        scores = {
+            "the lesion itself": score_oracle(masks, (side, side)),
+            **score_baselines(masks, usual, (side, side)),
+        }
         for name, each in scores.items():
-            means = each.by_column()
-            found[name, side] = " / ".join(f"{means[score].mean():.3f}" for score in (POINTING, ENERGY, IOU))
+            found[name, side] = " / ".join(f"{each[score].mean():.3f}" for score in (POINTING, ENERGY, IOU))
     print(f"{len(masks)} images of {split.name}, {options.size} px; pointing game / energy / IoU")
     print("| map | " + " | ".join(f"{side} x {side}" for side in SIDES) + " |")
     print("| :-- |" + " --: |" * len(SIDES))

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmark.data import open_dataset
+from benchmark.data.preparation.prepare import open_dataset
 from benchmark.data.preparation.threads import usable_cpus
 
 

@@ -20,8 +20,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmark.data import SplitOptions, audit_data, make_splits, open_dataset
+from benchmark.data.audit.audit import audit_data
+from benchmark.data.preparation.prepare import open_dataset
 from benchmark.data.sources.base import Item, Loaded, SourceFacts
+from benchmark.data.splits.splits import SplitOptions, make_splits
 
 
 class SimulatedSource:

@@ -12,9 +12,9 @@ import time
 import numpy as np
 from PIL import Image
 
-from benchmark.data import open_dataset
 from benchmark.data.duplicates.near_duplicates import find_pairs
 from benchmark.data.preparation.pixels import THUMBNAIL
+from benchmark.data.preparation.prepare import open_dataset
 from benchmark.data.preparation.threads import usable_cpus
 
 

@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmark.data import open_dataset
+from benchmark.data.preparation.prepare import open_dataset
 
 ONCE = """
 import sys, time
 from pathlib import Path
-from benchmark.data import open_dataset
+from benchmark.data.preparation.prepare import open_dataset
 import benchmark.data.preparation.prepare
 start = time.perf_counter()
 open_dataset(sys.argv[1], size=8, cache=Path(sys.argv[2]))

@@ -22,8 +22,8 @@ from PIL import Image
 from turns import CLASSES, Process, answer, our_epoch, recipe_of
 
 from backbones.registry import load_registry
-from benchmark.data import open_dataset
 from benchmark.data.dataset import Split
+from benchmark.data.preparation.prepare import open_dataset
 
 _EPOCHS = 3
 # what timm prints for the last step of an epoch: mean seconds of a step, and those of them that it waited for data

@@ -18,9 +18,10 @@ import pytest
 from PIL import Image
 
 from benchmark.cli.main import main
-from benchmark.data import SplitOptions, audit_data, make_splits
+from benchmark.data.audit.audit import audit_data
 from benchmark.data.audit.shortcut_probe import ReferencePredictions
 from benchmark.data.duplicates.groups import Pair
+from benchmark.data.splits.splits import SplitOptions, make_splits
 from benchmark.errors import UserError
 from benchmark.evaluation.bootstrap import Bootstrap
 from benchmark.hashing import hash_file

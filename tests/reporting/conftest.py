@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from all_tables import write_tables
 from foreign import GOOD, OTHER, used
 
 from benchmark.evaluation.bootstrap import Bootstrap
 from benchmark.records.record import Predictions, Record
 from benchmark.records.store import RecordStore
-from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.leaderboard import read_board
 
 Runs = Iterable[tuple[Record, Predictions | None]]

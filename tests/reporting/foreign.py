@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from all_tables import write_tables
 from simulated import FOUR, Study, explained
 
 from benchmark.hashing import hash_file, hash_json
@@ -14,7 +15,6 @@ from benchmark.records.record import Cams, Predictions, Record
 from benchmark.records.store import RecordStore, short
 from benchmark.reporting.board.board import Board
 from benchmark.reporting.documents.reference_report import with_reports
-from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.figures.thumbnails import Thumbnails
 from benchmark.reporting.leaderboard import read_board
 from benchmark.reporting.page.page import page
@@ -65,7 +65,7 @@ def spoiled(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
 
 def used(out: Path) -> tuple[Board, list[str]]:
     """Read a folder as every command does; return the board and the texts of its tables."""
-    board, _ = with_reports(read_board(out), [out])
+    board, _ = with_reports(read_board(out), [out], out)
     board_folder = out / "board"
     board_folder.mkdir(exist_ok=True)
     write_tables(board, board_folder)

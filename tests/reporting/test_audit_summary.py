@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.data import Audit, SplitOptions, audit_data, make_splits
+from benchmark.data.audit.audit import Audit, audit_data
 from benchmark.data.audit.shortcut_probe import ReferencePredictions
+from benchmark.data.splits.splits import SplitOptions, make_splits
 from benchmark.records.store import RecordStore
 from benchmark.reporting.leaderboard import write_leaderboard
 from tests.data.test_splits import cohort

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from all_tables import write_tables
 from simulated import FOUR, Study
 
 from benchmark.hashing import hash_file
 from benchmark.records.record import Predictions, Record
 from benchmark.records.store import RecordStore, short
-from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.leaderboard import read_board
 from benchmark.reporting.page.page import page
 

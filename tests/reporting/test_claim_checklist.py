@@ -5,14 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from all_tables import write_tables
 from simulated import FOUR, Study
 
-from benchmark.data import SplitOptions, audit_data, make_splits
+from benchmark.data.audit.audit import audit_data
+from benchmark.data.splits.splits import SplitOptions, make_splits
 from benchmark.records.record import CamFacts
 from benchmark.reporting.breakdown.breakdowns import Breakdowns
 from benchmark.reporting.breakdown.strata import Facet, Strata
 from benchmark.reporting.documents.claim_checklist import report
-from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.leaderboard import read_board
 from tests.data.test_splits import cohort
 

@@ -5,13 +5,14 @@ import re
 from collections import Counter
 
 import pytest
+from all_tables import write_tables
 from simulated import FOUR, Study
 
 from benchmark.reporting.board.columns import COLUMNS, all_columns, in_output, in_section
 from benchmark.reporting.breakdown import budget, corruptions, cross_matrix, strata
+from benchmark.reporting.breakdown.breakdowns import Breakdowns
 from benchmark.reporting.documents.latex import latex
 from benchmark.reporting.documents.markdown import markdown
-from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.leaderboard import read_board
 from benchmark.reporting.page.page import page
 
@@ -55,7 +56,7 @@ def test_a_score_of_the_confusion_matrix_stands_in_every_output(column, results,
     )
     row, text = board.rows[0], column.text(board.rows[0].values[column.name])
     assert row.intervals[column.name].low < row.values[column.name] < row.intervals[column.name].high
-    assert f"| {column.title} |" in markdown(board, {})
+    assert f"| {column.title} |" in markdown(board, {}, Breakdowns())
     assert f"{text} ({column.ends(row.intervals[column.name])})" in (out / "report.md").read_text()
     html = page(board, {})
     assert f'title="{column.tooltip.replace(chr(39), "&#39;")}"' in html

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from all_tables import write_tables
 from foreign import BAD, GOOD, folder_of, put, sealed, spoiled, suite, used
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from benchmark.records.store import RecordStore
 from benchmark.reporting.board.board import Board
-from benchmark.reporting.documents.reference_report import free_for_reports, with_reports, write_reports
-from benchmark.reporting.documents.tables import write_tables
+from benchmark.reporting.documents.reference_report import with_reports, write_reports
 from benchmark.reporting.figures.montage import copy_montages
 from benchmark.reporting.figures.thumbnails import Thumbnails, read_thumbnails, thumbnail_path
 from benchmark.reporting.leaderboard import read_board, write_leaderboard
@@ -27,8 +27,7 @@ SECRET = "-----BEGIN OPENSSH PRIVATE KEY-----"
 
 
 def reported(out: Path) -> Board:
-    board, reports = with_reports(read_board(out), [out])
-    board, reports = free_for_reports(board, reports, out)
+    board, reports = with_reports(read_board(out), [out], out)
     write_reports(reports, out)
     return board
 

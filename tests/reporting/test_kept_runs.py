@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from all_tables import write_tables
 from foreign import sealed
 from simulated import FOUR, TWELVE, Study
 
@@ -15,7 +16,6 @@ from benchmark.foreign_files import Refused
 from benchmark.records.record import Predictions
 from benchmark.records.store import RecordStore
 from benchmark.reporting.board.board import Board
-from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.leaderboard import read_board
 
 STUDY = Study(patients=16, slices=1, grouped=False)

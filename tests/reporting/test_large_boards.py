@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from all_tables import write_tables
 from simulated import TWELVE, Study
 
 from benchmark.records.store import RecordStore
 from benchmark.reporting.board.board import Board
 from benchmark.reporting.board.drawn_rows import MOST_DRAWN, drawn_note, drawn_rows
 from benchmark.reporting.documents.gallery import write_gallery
-from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.figures.plots import write_plots
 from benchmark.reporting.figures.speed import draw_speed
 from benchmark.reporting.figures.style import figure

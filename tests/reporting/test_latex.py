@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from all_tables import write_tables
 from simulated import FOUR, TWELVE, Study
 
-from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.leaderboard import read_board
 
 NAMES = (

@@ -300,7 +300,7 @@ def test_two_rows_are_compared_in_a_sentence(html: Path, browser: Any) -> None:
             one.select_option(label=pair.names[0])
             other.select_option(label=pair.names[1])
             assert said.inner_text() == sentence(pair)
-            assert f"{pair.statistics.comparison.difference:.3f} more macro-F1" in said.inner_text()
+            assert f"{pair.compared.difference:.3f} more macro-F1" in said.inner_text()
     # a row of another block: compared on the same images, and what differs is said
     one, other = pairs[0].rows[0], pairs[1].rows[0]
     compared = across_blocks(one, other)

@@ -47,6 +47,13 @@ def test_the_page_is_one_file_unless_its_images_are_asked_for_beside_it(out: Pat
     assert {(out / "images" / name).read_bytes() for name in addresses} == set(kept.values())
     assert len(addresses) == record.data.n_test
 
+    assert main(["leaderboard", str(out)]) == 0  # one file again
+    assert [path.name for path in other.parent.iterdir()] == ["note.txt"]
+    note.unlink()
+    other.write_bytes(b"of an earlier page")
+    assert main(["leaderboard", str(out)]) == 0
+    assert not other.parent.exists()
+
 
 def test_no_image_is_written_through_a_link(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     elsewhere = tmp_path / "elsewhere"

@@ -45,7 +45,7 @@ def report(results: Callable[[Runs], Path]) -> str:
     )  # fmt: skip
     out = results([*runs, (child, None)])
     save_experiments(out, load_suite("seed-notebook"), {**members, "resnet50_frozen, corrected": [child.key]}, {})
-    board, reports = with_reports(read_board(out), [out])
+    board, reports = with_reports(read_board(out), [out], out)
     assert any("seed-notebook.md" in note for note in board.notes)
     return reports["seed-notebook.md"]
 
@@ -94,7 +94,7 @@ def test_which_conclusions_survive_is_computed_from_the_runs(report: str, result
     members, runs = runs_of({**SKILLS, "rotation": 5.0})
     out = results(runs)
     save_experiments(out, load_suite("seed-notebook"), members, {})
-    (other,) = with_reports(read_board(out), [out])[1].values()
+    (other,) = with_reports(read_board(out), [out], out)[1].values()
     assert (
         "**Rotation costs accuracy.** Notebook: 0.9451 against 0.8207. As written and corrected: is reversed ("
         in (other.replace("\\", ""))
@@ -108,7 +108,7 @@ def test_runs_with_changes_stand_apart_and_later_commands_add_theirs(results: Ca
     out = results([*runs, *others])
     save_experiments(out, suite, members, {})
     save_experiments(out, suite, changed, {"batch_size": 8})
-    (text,) = with_reports(read_board(out), [out])[1].values()
+    (text,) = with_reports(read_board(out), [out], out)[1].values()
     first, second = text.split("with batch_size=8")
     assert "| baseline |" in first
     assert "| flip |" not in first

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from all_tables import write_tables
 from simulated import FOUR, Study
 from sklearn.metrics import f1_score
 
@@ -17,7 +18,6 @@ from benchmark.cli.main import main
 from benchmark.errors import UserError
 from benchmark.records.outcomes import Outcome
 from benchmark.records.store import RecordStore
-from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.leaderboard import read_board
 
 SMALL = Study(patients=24, slices=2)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from all_tables import write_tables
 from simulated import CLASSES, FOUR, TWELVE, Reader, Study
 
 from benchmark.evaluation.label_errors import likely_label_errors
 from benchmark.records.record import Predictions, Record
 from benchmark.reporting.board.board import Board
 from benchmark.reporting.board.pairs import row_pairs
-from benchmark.reporting.documents.tables import write_tables
 from benchmark.reporting.leaderboard import read_board
 from benchmark.reporting.summary.answers import across_blocks, answer_lines, answers
 from benchmark.reporting.summary.doubts import Level, doubts

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
 from benchmark.atomic_files import write_atomically
 from benchmark.data.audit.shortcut_probe import ProbeRow, ReferencePredictions, shortcut_probe
-from benchmark.data.dataset import DataSet, Labels, Split
+from benchmark.data.dataset import PARTS, DataSet, Labels, Split
 from benchmark.data.duplicates.groups import (
+    AuditPart,
     Duplicates,
     NearKinds,
     Pair,
@@ -29,17 +29,12 @@ from benchmark.hashing import hash_json
 from benchmark.ownership import PRIVATE_FILE, other_writers
 
 AUDIT_VERSION = 4  # raised by hand when the same images would be audited otherwise
-PARTS = ("train", "validation", "test")
 SHIFTED = 0.10  # total variation distance of class shares from which validation does not stand for test
 _IMBALANCED = 3.0  # largest class over smallest
 _SHOWN_SIZES = 8
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Patients(_Part):
+class Patients(AuditPart):
     """What is known of patients; ``across`` are those in test and in training or validation."""
 
     number: int
@@ -48,14 +43,14 @@ class Patients(_Part):
     with_several_labels: int
 
 
-class Finding(_Part):
+class Finding(AuditPart):
     """One sentence. ``leak``: test images are not independent of training; ``warning``: worth knowing."""
 
     level: str
     text: str
 
 
-class Audit(_Part):
+class Audit(AuditPart):
     """All that was found; see the fields' own records.
 
     ``removed`` is how many training images were left out because they also stand in test (``--dedupe``), ``None``
@@ -137,9 +132,7 @@ def save_audit(audit: Audit, path: Path, mode: int = 0o666) -> None:
 
 def _audit(data: DataSet, split: Split) -> Audit:
     near, probe = near_duplicates(data), shortcut_probe(data, split)
-    part = np.full(len(data), "", dtype="U10")
-    for name in PARTS:
-        part[getattr(split, name)] = name
+    part = split.part_of_each(len(data))
     patients = None if data.groups is None else _patients(data.groups, data.labels, part)
     counts = {
         name: {where: int((data.labels[part == where] == k).sum()) for where in PARTS}

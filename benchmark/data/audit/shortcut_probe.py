@@ -10,11 +10,10 @@ import base64
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
 from benchmark.data.dataset import DataSet, Labels, Positions, Split
 from benchmark.data.dealt_labels import Deal
-from benchmark.data.duplicates.groups import independent_units
+from benchmark.data.duplicates.groups import AuditPart, independent_units
 from benchmark.data.duplicates.near_duplicates import thumbnails_of
 from benchmark.data.sources.files import suffix_of
 from benchmark.data.splits.sampling import limited
@@ -30,7 +29,7 @@ _RING = 0.06  # width of the border, as a share of the side
 Features = npt.NDArray[np.float64]
 
 
-class ProbeRow(BaseModel):
+class ProbeRow(AuditPart):
     """What one kind of feature tells.
 
     Args:
@@ -42,8 +41,6 @@ class ProbeRow(BaseModel):
         p: of as high a balanced accuracy by guessing, by a permutation of labels among patients (Ojala & Garriga
             2010); ``None`` in audits of before it was computed.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     features: str
     target: str
@@ -58,15 +55,13 @@ class ProbeRow(BaseModel):
         return sure and self.balanced_accuracy > self.chance + SUSPICIOUS
 
 
-class ReferencePredictions(BaseModel):
+class ReferencePredictions(AuditPart):
     """What a forest on trivial features says of the test images: a row of the board without a network.
 
     Args:
         features: which.
         probabilities: base64 of uint8, shape (N, C), of the N test images in the order of their ids; 255 is 1.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     features: str
     probabilities: str
@@ -84,10 +79,8 @@ class ReferencePredictions(BaseModel):
         return None if (totals == 0).any() else table / totals
 
 
-class Probe(BaseModel):
+class Probe(AuditPart):
     """What trivial features tell, and what some of them say of each test image."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: tuple[ProbeRow, ...] = ()
     references: tuple[ReferencePredictions, ...] = ()

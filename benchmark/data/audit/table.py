@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from benchmark.data.audit.audit import PARTS, Audit
+from benchmark.data.audit.audit import Audit
+from benchmark.data.dataset import PARTS
 from benchmark.data.duplicates.groups import Duplicates
+from benchmark.text import aligned
 
 _WIDTH = 110
 
@@ -103,16 +105,12 @@ def _probe(audit: Audit) -> list[str]:
             row.target,
             f"{row.balanced_accuracy:.3f}",
             f"{row.chance:.3f}",
-            _p(row.p),
+            "" if row.p is None else f"{row.p:.3f}",
             "!" if row.suspicious else "",
         )
         for row in audit.probe
     ]
     return _table(("shortcut probe", "predicts", "balanced accuracy", "chance", "p", ""), rows)
-
-
-def _p(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
 
 
 def _more(audit: Audit) -> str:
@@ -122,14 +120,7 @@ def _more(audit: Audit) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str | int]]) -> list[str]:
     """Return lines of aligned columns: the first to the left, numbers to the right."""
-    cells = [[str(cell) for cell in row] for row in (head, *rows)]
-    widths = [max(len(row[k]) for row in cells) for k in range(len(head))]
-    return [
-        "  ".join(
-            cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in cells
-    ]
+    return aligned([[str(cell) for cell in row] for row in (head, *rows)], numbers=True)
 
 
 def _wrapped(line: str) -> list[str]:

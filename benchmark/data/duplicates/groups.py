@@ -10,11 +10,13 @@ from benchmark.data.duplicates.near_duplicates import TURNS, NearPairs, near_dup
 SHOWN_WORST = 12
 
 
-class _Part(BaseModel):
+class AuditPart(BaseModel):
+    """A part of an audit."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Duplicates(_Part):
+class Duplicates(AuditPart):
     """Images that are copies of each other, by one definition of a copy.
 
     Args:
@@ -34,7 +36,7 @@ class Duplicates(_Part):
     conflicting: int
 
 
-class NearKinds(_Part):
+class NearKinds(AuditPart):
     """How images that show one slice are connected: a near-duplicate of a near-duplicate need not be one itself.
 
     Args:
@@ -52,7 +54,7 @@ class NearKinds(_Part):
     pairs_below: int
 
 
-class Pair(_Part):
+class Pair(AuditPart):
     """Two images that show the same slice."""
 
     first: str

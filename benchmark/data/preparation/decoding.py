@@ -125,7 +125,7 @@ def choose_workers(task: Task, rows: Rows) -> Workers:
 
 
 def decode_all(
-    task: Task, rows: Rows, progress: Progress, workers: Workers | None = None
+    task: Task, rows: Rows, progress: Progress | None, workers: Workers | None = None
 ) -> tuple[list[Seen], tuple[str, ...]]:
     """Decode everything; return what was seen, and a sentence for each unreadable image.
 
@@ -170,7 +170,8 @@ def decode_all(
                         seen += chunk.seen
                         unreadable += chunk.unreadable
                         masked |= chunk.masked
-                    progress(len(seen) + len(unreadable), total)
+                    if progress is not None:
+                        progress(len(seen) + len(unreadable), total)
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise

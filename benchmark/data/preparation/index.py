@@ -3,14 +3,14 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.data.dataset import DataSet, Labels
+from benchmark.data.dataset import Labels
 from benchmark.data.patients import ALONE, kept_apart, names_note
 from benchmark.data.sources.base import Item, Source, SourceFacts
 
@@ -28,106 +28,45 @@ _TYPES = {"folds": np.int64, "thicknesses": np.float64}
 _UNKNOWN = {"planes": "", "scanners": "", "sources": "", "thicknesses": np.nan}  # of those known of some images
 
 
-@dataclass(frozen=True, kw_only=True)
-class Facts(SourceFacts):
-    """What is said of the data set as a whole: its source's facts, and what follows from the images.
+Index = dict[str, Any]  # the fields of a data set by name, but those of one size: pixels, masks and folder
+_ARRAYS = ("image_ids", "labels", "identical", "hashes", "native_sizes", *_OPTIONAL)
+_FACTS = (*(field.name for field in fields(SourceFacts)), "grouping", "fingerprint", "source")
+
+
+def make_index(
+    source: Source,
+    items: Sequence[Item],
+    *,
+    spec: str,
+    hashes: npt.NDArray[np.uint8],
+    native_sizes: Labels,
+    skipped: tuple[str, ...],
+) -> Index:
+    """Make the index of decoded images: labels, clusters of identical images, the fingerprint.
 
     Args:
-        grouping, fingerprint, source: see :class:`~benchmark.data.dataset.DataSet`.
+        source, items: the images.
+        spec: what the user called the source.
+        hashes, native_sizes, skipped: see :class:`~benchmark.data.dataset.DataSet`.
     """
-
-    grouping: str
-    fingerprint: str
-    source: str
-
-
-@dataclass(frozen=True)
-class Index:
-    """Per-image arrays and facts; see :class:`~benchmark.data.dataset.DataSet` for shapes.
-
-    Args:
-        skipped: one sentence for each image that could not be read and was left out.
-        thumbnails: mapped where the index was read from disk; written beside it while images are decoded.
-    """
-
-    facts: Facts
-    image_ids: npt.NDArray[np.str_]
-    labels: Labels
-    identical: Labels
-    hashes: npt.NDArray[np.uint8]
-    native_sizes: Labels
-    optional: dict[str, npt.NDArray[Any]]
-    skipped: tuple[str, ...]
-    thumbnails: npt.NDArray[np.uint8] | None = None
-
-    @classmethod
-    def of(
-        cls,
-        source: Source,
-        items: Sequence[Item],
-        *,
-        spec: str,
-        hashes: npt.NDArray[np.uint8],
-        native_sizes: Labels,
-        skipped: tuple[str, ...],
-    ) -> "Index":
-        """Make the index of decoded images: labels, clusters of identical images, the fingerprint."""
-        labels = np.array([source.facts.class_names.index(item.class_name) for item in items], dtype=np.int64)
-        items, patient_notes = _with_every_patient(items)
-        notes = (*source.facts.notes, *patient_notes, *names_note(items))
-        if skipped:
-            notes += (f"{len(skipped)} unreadable images were left out",)
-        return cls(
-            facts=Facts(
-                **vars(replace(source.facts, notes=notes)),
-                grouping=kept_apart([item.group for item in items if item.group is not None]),
-                fingerprint=fingerprint(
-                    [item.image_id for item in items], [item.class_name for item in items], hashes[:, 1]
-                ),
-                source=spec,
-            ),
-            image_ids=np.array([item.image_id for item in items]),
-            labels=labels,
-            identical=identical_clusters(hashes),
-            hashes=hashes,
-            native_sizes=native_sizes,
-            optional=_optional(items),
-            skipped=skipped,
-        )
-
-    def dataset(self, pixels: npt.NDArray[np.uint8], masks: npt.NDArray[np.uint8] | None, folder: Path) -> DataSet:
-        """Return the data set that these arrays, pixels and masks make."""
-        facts_and_arrays: dict[str, Any] = {**asdict(self.facts), **self.optional}
-        return DataSet(
-            pixels=pixels,
-            masks=masks,
-            labels=self.labels,
-            image_ids=self.image_ids,
-            identical=self.identical,
-            hashes=self.hashes,
-            native_sizes=self.native_sizes,
-            thumbnails=self.thumbnails,
-            skipped=self.skipped,
-            folder=folder,
-            **facts_and_arrays,
-        )
-
-
-def index_of(data: DataSet) -> Index:
-    """Return the index of a data set: what :meth:`Index.dataset` made it of."""
-    if data.hashes is None or data.native_sizes is None:
-        raise ValueError(f"{data.name} was made in memory: it has no hashes")
-    return Index(
-        facts=Facts(**{field.name: getattr(data, field.name) for field in fields(Facts)}),
-        image_ids=data.image_ids,
-        labels=data.labels,
-        identical=data.identical,
-        hashes=data.hashes,
-        native_sizes=data.native_sizes,
-        optional={name: value for name in _OPTIONAL if (value := getattr(data, name)) is not None},
-        skipped=data.skipped,
-        thumbnails=data.thumbnails,
-    )
+    items, patient_notes = _with_every_patient(items)
+    notes = (*source.facts.notes, *patient_notes, *names_note(items))
+    if skipped:
+        notes += (f"{len(skipped)} unreadable images were left out",)
+    ids, names = [item.image_id for item in items], [item.class_name for item in items]
+    return {
+        **vars(replace(source.facts, notes=notes)),
+        "grouping": kept_apart([item.group for item in items if item.group is not None]),
+        "fingerprint": fingerprint(ids, names, hashes[:, 1]),
+        "source": spec,
+        "image_ids": np.array(ids),
+        "labels": np.array([source.facts.class_names.index(name) for name in names], dtype=np.int64),
+        "identical": identical_clusters(hashes),
+        "hashes": hashes,
+        "native_sizes": native_sizes,
+        **_optional(items),
+        "skipped": skipped,
+    }
 
 
 def is_grey(pixels: npt.NDArray[np.uint8]) -> bool:
@@ -199,22 +138,19 @@ def _with_every_patient(items: Sequence[Item]) -> tuple[list[Item], tuple[str, .
 
 
 def save_index(index: Index, folder: Path) -> None:
-    """Write an index into an empty folder."""
-    always = ("image_ids", "labels", "identical", "hashes", "native_sizes")
-    arrays: dict[str, Any] = {**{name: getattr(index, name) for name in always}, **index.optional}
-    np.savez(folder / "arrays.npz", **arrays)
-    text = json.dumps({"facts": asdict(index.facts), "skipped": index.skipped}, indent=1)
+    """Write an index, or all fields of a data set, into an empty folder; thumbnails are written when images are."""
+    np.savez(folder / "arrays.npz", **{name: index[name] for name in _ARRAYS if index.get(name) is not None})
+    facts = {name: index[name] for name in _FACTS}
+    text = json.dumps({"facts": facts, "skipped": index["skipped"]}, indent=1)
     (folder / "facts.json").write_text(text, encoding="utf-8")
 
 
 def load_index(folder: Path) -> Index:
     """Read what :func:`save_index` wrote; raises ``OSError``, ``ValueError`` or ``KeyError`` where it can't."""
-    stored_facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-    facts: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in stored_facts["facts"].items()
-    }
-    with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    optional = {name: arrays.pop(name) for name in _OPTIONAL if name in arrays}
-    arrays["thumbnails"] = np.load(folder / "thumbnails.npy", mmap_mode="r", allow_pickle=False)
-    return Index(facts=Facts(**facts), optional=optional, skipped=tuple(stored_facts["skipped"]), **arrays)
+    kept = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    facts = {**kept["facts"], "skipped": kept["skipped"]}
+    index = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+    with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
+        index |= {name: arrays[name] for name in arrays.files}
+    index["thumbnails"] = np.load(folder / "thumbnails.npy", mmap_mode="r", allow_pickle=False)
+    return index

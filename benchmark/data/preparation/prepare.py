@@ -15,7 +15,7 @@ import numpy as np
 from benchmark.data.dataset import DataSet
 from benchmark.data.preparation.cache import cache_root, locked, require_own, require_space, written_whole
 from benchmark.data.preparation.decoding import Progress, Rows, Seen, Task, damaged, decode_all
-from benchmark.data.preparation.index import Index, load_index, save_index
+from benchmark.data.preparation.index import Index, load_index, make_index, save_index
 from benchmark.data.preparation.pixels import Resize
 from benchmark.data.sources import open_source
 from benchmark.data.sources.base import Source
@@ -65,7 +65,7 @@ def open_dataset(
         with locked(home):
             if not folder.exists():  # another process may have prepared it while this one waited
                 asked = spec if isinstance(spec, str) else source.facts.name
-                _prepare(Task(source, asked, size, resize, skip_corrupt), home, folder, progress or _silent)
+                _prepare(Task(source, asked, size, resize, skip_corrupt), home, folder, progress)
     data = load_prepared(folder)
     if data.skipped and not skip_corrupt:
         raise UserError(damaged(data.skipped[0]))
@@ -88,18 +88,14 @@ def load_prepared(folder: Path) -> DataSet:
         masks = np.load(masks_file, mmap_mode="r", allow_pickle=False) if masks_file.exists() else None
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
         raise UserError(f"'{folder}' holds no prepared data set ({error}): open the data set again.") from None
-    return loaded.dataset(pixels, masks, folder)
+    return DataSet(pixels=pixels, masks=masks, folder=folder, **loaded)
 
 
-def _silent(done: int, total: int) -> None:
-    pass
-
-
-def _prepare(task: Task, home: Path, folder: Path, progress: Progress) -> None:
+def _prepare(task: Task, home: Path, folder: Path, progress: Progress | None) -> None:
     """Decode all images of a source into ``folder``, and make its index where there is none yet."""
     index_folder = home / "index"
     index = load_index(index_folder) if index_folder.exists() else None
-    ids = None if index is None else set(index.image_ids.tolist())
+    ids = None if index is None else set(index["image_ids"].tolist())
     chosen = [k for k, item in enumerate(task.source.items) if ids is None or item.image_id in ids]
     require_space(home, len(chosen) * 4 * task.size**2)  # three channels and a mask
     with contextlib.ExitStack() as unfinished:
@@ -122,7 +118,7 @@ def _index(task: Task, seen: list[Seen], skipped: tuple[str, ...]) -> Index:
                 f"No image of class '{name}' in '{task.spec}' can be read. {' '.join(skipped[:1])}".strip()
             )
     hashes = b"".join(one.bytes_hash + one.pixel_hash for one in seen)
-    return Index.of(
+    return make_index(
         task.source,
         items,
         spec=task.spec,

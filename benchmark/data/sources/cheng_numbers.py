@@ -8,7 +8,7 @@ this package: where every picture's number has its class in the table, patients 
 import csv
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +25,6 @@ OWN_FOLDS = Path(__file__).with_name("cheng_cvind5fold.mat")  # the author's
 FEWEST = 300  # pictures: of fewer the numbers could agree with the table by chance
 _CLASS_SIZES = (708, 930, 1426)
 _TABLE = Path(__file__).with_name("cheng_patients.csv")
-_READINGS: tuple[Callable[[list[int]], int], ...] = (lambda numbers: numbers[0], lambda numbers: numbers[-1])
 
 
 @dataclass(frozen=True)
@@ -41,23 +40,15 @@ class Recognised:
     note: str
 
 
-@dataclass(frozen=True)
-class SliceFacts:
-    """What the table says of a slice: its class, its PID, its fold from 1."""
-
-    label: str
-    patient: str
-    fold: int
-
-
 @lru_cache(maxsize=1)
-def slice_facts() -> dict[int, SliceFacts]:
-    """Return the table by slice numbers, from 1."""
+def slice_facts() -> dict[int, Item]:
+    """Return what the table says of each slice, by slice numbers from 1: its class, its PID, its fold from 1."""
     folds = read_folds(OWN_FOLDS.read_bytes(), str(OWN_FOLDS)).tolist()
     with _TABLE.open(encoding="utf-8", newline="") as stream:
         return {
-            int(cells["slice"]): SliceFacts(cells["label"], cells["patient"], folds[int(cells["slice"]) - 1])
+            number: Item(f"{number}.mat", cells["label"], group=cells["patient"], fold=folds[number - 1])
             for cells in csv.DictReader(stream)
+            for number in [int(cells["slice"])]
         }
 
 
@@ -71,8 +62,8 @@ def recognise_cheng(items: Sequence[Item]) -> Recognised | None:
     sizes = Counter(item.class_name for item in items)
     if len(sizes) != len(_CLASS_SIZES) or len(items) < FEWEST or len(items) > N_SLICES:
         return None
-    for reading in _READINGS:
-        numbers = [_number(item.image_id, reading) for item in items]
+    for place in (0, -1):  # the first number of a name, or the last
+        numbers = [_number(item.image_id, place) for item in items]
         labels = _labels(items, numbers)
         if labels is not None:
             return Recognised(_with_facts(items, numbers), _note(len(items)))
@@ -85,9 +76,9 @@ def recognise_cheng(items: Sequence[Item]) -> Recognised | None:
     return Recognised(tuple(items), note)
 
 
-def _number(image_id: str, reading: Callable[[list[int]], int]) -> int:
+def _number(image_id: str, place: int) -> int:
     digits = re.findall(r"\d+", image_id.rpartition("/")[2].rpartition(".")[0])
-    return reading([int(number) for number in digits]) if digits else 0
+    return int(digits[place]) if digits else 0
 
 
 def _labels(items: Sequence[Item], numbers: Sequence[int]) -> dict[str, str] | None:
@@ -97,7 +88,7 @@ def _labels(items: Sequence[Item], numbers: Sequence[int]) -> dict[str, str] | N
         return None
     labels: dict[str, set[str]] = defaultdict(set)
     for item, number in zip(items, numbers, strict=True):
-        labels[item.class_name].add(table[number].label)
+        labels[item.class_name].add(table[number].class_name)
     matched = {name: next(iter(ones)) for name, ones in labels.items() if len(ones) == 1}
     return matched if len(matched) == len(labels) == len(set(matched.values())) else None
 
@@ -105,13 +96,8 @@ def _labels(items: Sequence[Item], numbers: Sequence[int]) -> dict[str, str] | N
 def _with_facts(items: Sequence[Item], numbers: Sequence[int]) -> tuple[Item, ...]:
     table = slice_facts()
     return tuple(
-        replace(
-            item,
-            class_name=table[number].label,
-            group=item.group or table[number].patient,
-            fold=table[number].fold,
-        )
-        for item, number in zip(items, numbers, strict=True)
+        replace(item, class_name=known.class_name, group=item.group or known.group, fold=known.fold)
+        for item, known in zip(items, (table[number] for number in numbers), strict=True)
     )
 
 

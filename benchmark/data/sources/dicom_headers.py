@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,21 +20,7 @@ _PLANES = ("sagittal", "coronal", "axial")  # across x, y, z of the patient
 _GAUSS = 100.0  # field strengths above are not in tesla
 
 
-@dataclass(frozen=True)
-class Header:
-    """What is kept of one file's header; ``None`` where it does not say.
-
-    Args:
-        patient: a hash of the patient's id, or of the study's where there is none: neither can be read from it.
-        plane: ``axial``, ``coronal`` or ``sagittal``.
-        scanner: manufacturer and field strength, such as ``SIEMENS 3 T``.
-        thickness: of the slice, in mm.
-    """
-
-    patient: str | None = None
-    plane: str | None = None
-    scanner: str | None = None
-    thickness: float | None = None
+Header = dict[str, Any]  # what is kept of one file's header, by the fields of an item; None where it does not say
 
 
 def with_headers(
@@ -51,25 +37,19 @@ def with_headers(
     if not positions:
         return tuple(items), ()
     headers = dict(zip(positions, thread_map(lambda k: _header(read(paths[k])), positions), strict=True))
-    complete = [_with_header(item, headers.get(k, Header())) for k, item in enumerate(items)]
+    complete = [_with_header(item, headers.get(k, {})) for k, item in enumerate(items)]
     return tuple(complete), _notes(list(headers.values()))
 
 
 def _with_header(item: Item, header: Header) -> Item:
-    return replace(
-        item,
-        group=item.group or header.patient,
-        plane=item.plane or header.plane,
-        scanner=item.scanner or header.scanner,
-        thickness=item.thickness if item.thickness is not None else header.thickness,
-    )
+    return replace(item, **{name: value for name, value in header.items() if not getattr(item, name)})
 
 
 def _notes(headers: Sequence[Header]) -> tuple[str, ...]:
-    patients = len({header.patient for header in headers} - {None})
-    scanners = Counter(header.scanner or "unknown" for header in headers)
+    patients = len({header.get("group") for header in headers} - {None})
+    scanners = Counter(header.get("scanner") or "unknown" for header in headers)
     parts = [f"{patients} patients", ", ".join(f"{name} ({count})" for name, count in scanners.most_common(6))]
-    thickness = [header.thickness for header in headers if header.thickness is not None]
+    thickness = [header["thickness"] for header in headers if header.get("thickness") is not None]
     if thickness:
         parts.append(f"slices of {min(thickness):g} to {max(thickness):g} mm")
     return (f"from {len(headers)} DICOM headers: {'; '.join(parts)}; names and dates are not kept",)
@@ -80,12 +60,14 @@ def _header(data: bytes) -> Header:
 
     try:
         file = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=list(_TAGS))
-        return Header(_patient(file), _plane(file), _scanner(file), _number(file.get("SliceThickness")))
+        thickness = _number(file.get("SliceThickness"))  # mm
+        return {"group": _patient(file), "plane": _plane(file), "scanner": _scanner(file), "thickness": thickness}
     except Exception:  # a damaged file: reading its pixels will say so
-        return Header()
+        return {}
 
 
 def _patient(file: Any) -> str | None:
+    """Return a hash of the patient's id, or of the study's where there is none: neither can be read from it."""
     for kind, tag in (("patient", "PatientID"), ("study", "StudyInstanceUID")):
         value = str(file.get(tag) or "").strip()
         if value:
@@ -102,6 +84,7 @@ def _plane(file: Any) -> str | None:
 
 
 def _scanner(file: Any) -> str | None:
+    """Return manufacturer and field strength, such as ``SIEMENS 3 T``."""
     field = _number(file.get("MagneticFieldStrength"))
     if field is not None and field > _GAUSS:
         field /= 10_000

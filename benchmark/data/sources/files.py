@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-from benchmark.data.preparation.pixels import SUFFIXES, Pixels, decode, decode_mask
+from benchmark.data.preparation.pixels import SUFFIXES, Pixels, decode
 from benchmark.data.sources.medical import MEDICAL_SUFFIXES, read_volume
 
 MAX_FILE_BYTES = 256 * 2**20
@@ -64,10 +64,3 @@ def decode_file(data: bytes, name: str, frame: int | None = None) -> Pixels:
     if suffix_of(name) in MEDICAL_SUFFIXES:
         return read_volume(data, name).image(frame)
     return decode(data, name, frame)
-
-
-def decode_mask_file(data: bytes, name: str, frame: int | None = None) -> Pixels:
-    """Return a mask file as 0 and 1, shape (H, W); arguments and errors as :func:`decode_file`."""
-    if suffix_of(name) in MEDICAL_SUFFIXES:
-        return read_volume(data, name).mask(frame)
-    return decode_mask(data, name, frame)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from benchmark.data.preparation.pixels import decode, decode_mask
 from benchmark.data.sources import cheng_numbers
 from benchmark.data.sources.base import Item, Loaded, SourceFacts
 from benchmark.data.sources.cheng_numbers import Recognised, recognise_cheng
 from benchmark.data.sources.dicom_headers import with_headers
-from benchmark.data.sources.files import content_hash, decode_file, decode_mask_file, is_image, suffix_of
+from benchmark.data.sources.files import content_hash, is_image, suffix_of
 from benchmark.data.sources.layout import NEGATIVE, part_of, tidy_class, with_parts
 from benchmark.data.sources.manifest_table import REQUIRED, Cells, read_table
 from benchmark.data.sources.medical import MEDICAL_SUFFIXES, Volumes, require_libraries
@@ -27,26 +28,15 @@ class Line:
     """One line of a manifest, checked; ``None`` where a cell is empty.
 
     Args:
+        item: what it says of the image, whose id is the path, with the slice's number where the table gives one.
         path, mask: relative to the manifest's folder, with forward slashes.
-        label: tidied.
-        part: ``train``, ``validation`` or ``test``.
         slice_number: of a volume or of several frames, from 0.
     """
 
+    item: Item
     path: str
-    label: str
-    group: str | None
-    part: str | None
     mask: str | None
     slice_number: int | None
-    plane: str | None
-    scanner: str | None
-    source: str | None
-
-    @property
-    def image_id(self) -> str:
-        """The path, with the slice's number where the table gives one."""
-        return self.path if self.slice_number is None else f"{self.path}#{self.slice_number}"
 
 
 class _Beside:
@@ -133,14 +123,16 @@ class ManifestSource:
             if count > 1 and path:  # found before any file is looked at, which takes time
                 raise UserError(f"'{self.shown}' lists the image '{path[:_SHOWN]}' twice.")
         lines = tuple(self._line(number, cells) for number, cells in enumerate(self._cells, start=1))
-        twice = [name for name, count in Counter(line.image_id for line in lines).items() if count > 1]
+        twice = [name for name, count in Counter(line.item.image_id for line in lines).items() if count > 1]
         if twice:
             raise UserError(f"'{self.shown}' lists the image '{twice[0]}' twice.")
-        parts = {line.part for line in lines}
+        parts = {line.item.part for line in lines}
         if None in parts and parts != {None}:
             raise UserError(f"'{self.shown}' gives some images a split, others none: fill the column or remove it.")
-        if len({line.label for line in lines}) < 2:
-            raise UserError(f"'{self.shown}' has one class only ('{lines[0].label}'): at least two are needed.")
+        if len({line.item.class_name for line in lines}) < 2:
+            raise UserError(
+                f"'{self.shown}' has one class only ('{lines[0].item.class_name}'): at least two are needed."
+            )
         require_libraries(line.path for line in lines)
         return lines
 
@@ -158,16 +150,20 @@ class ManifestSource:
             raise UserError(
                 f"'{self.shown}' has the slice '{slice_number[:_SHOWN]}' in row {number}: give a number from 0."
             )
+        path = self._checked(cells["path"], "file")
         return Line(
-            path=self._checked(cells["path"], "file"),
-            label=tidy_class(cells["label"]),
-            group=cells.get("group") or None,
-            part=part_of(split),
+            Item(
+                f"{path}#{int(slice_number)}" if slice_number else path,
+                tidy_class(cells["label"]),
+                part=part_of(split),
+                group=cells.get("group") or None,
+                plane=cells.get("plane") or None,
+                scanner=cells.get("scanner") or None,
+                source=cells.get("source") or None,
+            ),
+            path,
             mask=self._checked(cells["mask"], "mask") if cells.get("mask") else None,
             slice_number=int(slice_number) if slice_number else None,
-            plane=cells.get("plane") or None,
-            scanner=cells.get("scanner") or None,
-            source=cells.get("source") or None,
         )
 
     def _checked(self, path: str, what: str) -> str:
@@ -185,23 +181,14 @@ class ManifestSource:
 
     @cached_property
     def _cheng(self) -> Recognised | None:
-        return recognise_cheng([Item(line.image_id, line.label, group=line.group) for line in self._lines])
+        return recognise_cheng([line.item for line in self._lines])
 
     @cached_property
     def _items_and_notes(self) -> tuple[tuple[Item, ...], tuple[str, ...]]:
         volumes = {line.path for line in self._lines if line.slice_number is not None}
-        by_file = bool(volumes) and all(line.group is None for line in self._lines)
+        by_file = bool(volumes) and all(line.item.group is None for line in self._lines)
         items: Sequence[Item] = [
-            Item(
-                line.image_id,
-                line.label,
-                part=line.part,
-                group=line.path if by_file else line.group,
-                plane=line.plane,
-                scanner=line.scanner,
-                source=line.source,
-            )
-            for line in self._lines
+            replace(line.item, group=line.path) if by_file else line.item for line in self._lines
         ]
         items, notes = with_headers(items, [line.path for line in self._lines], self._files.read)
         if by_file:
@@ -256,7 +243,7 @@ class ManifestSource:
             pixels, bytes_hash = volume.image(line.slice_number), volume.slice_hash(line.slice_number)
         else:
             data = self._files.read(line.path)
-            pixels = decode_file(data, shown, line.slice_number)
+            pixels = decode(data, shown, line.slice_number)
             bytes_hash = content_hash(data, line.slice_number)
         if line.mask is None:
             return Loaded(pixels, bytes_hash)
@@ -266,7 +253,7 @@ class ManifestSource:
             mask_volume = self._volumes.at(mask_path, mask_shown, lambda: self._files.read(mask_path))
             mask = mask_volume.mask(line.slice_number)
         else:
-            mask = decode_mask_file(self._files.read(mask_path), mask_shown, line.slice_number)
+            mask = decode_mask(self._files.read(mask_path), mask_shown, line.slice_number)
         if mask.shape != pixels.shape[:2]:
             sizes = [f"{height} x {width}" for height, width in (mask.shape, pixels.shape[:2])]
             raise UserError(f"Mask '{mask_shown}' has {sizes[0]} pixels and its image {sizes[1]}.")

@@ -12,22 +12,21 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.atomic_files import write_atomically, written_file
-from benchmark.data.dataset import DataSet, Split
+from benchmark.data.dataset import PARTS, DataSet, Split
 from benchmark.errors import UserError
 from benchmark.foreign_arrays import read_arrays
 from benchmark.foreign_files import Refused, read_foreign
 
-_PARTS = ("train", "validation", "test")
-_KINDS = {"facts": ("U", 0), **dict.fromkeys(_PARTS, ("i", 1))}
+_KINDS = {"facts": ("U", 0), **dict.fromkeys(PARTS, ("i", 1))}
 _MAX_BYTES, _MAX_FACTS = 256 * 2**20, 2**20  # of a file; characters
-_FACTS = tuple(field.name for field in fields(Split) if field.name not in _PARTS)
+_FACTS = tuple(field.name for field in fields(Split) if field.name not in PARTS)
 
 
 def save_split(split: Split, path: Path) -> None:
     """Write a split, complete or not at all; positions refer to the data set it was made of."""
     facts = json.dumps({name: getattr(split, name) for name in _FACTS})
     with written_file(path) as unfinished, unfinished.open("wb") as stream:
-        np.savez(stream, facts=np.array(facts), **{part: getattr(split, part) for part in _PARTS})
+        np.savez(stream, facts=np.array(facts), **{part: getattr(split, part) for part in PARTS})
 
 
 class _Facts(BaseModel):
@@ -54,7 +53,7 @@ def load_split(path: Path) -> Split:
         data = read_foreign(path.parent, path.name, limit=_MAX_BYTES)
         arrays = read_arrays(data, _KINDS, unpacked=_MAX_BYTES, longest=_MAX_FACTS)
         facts = _Facts.model_validate_json(str(arrays["facts"]))
-        parts: dict[str, Any] = {part: arrays[part].astype(np.int64) for part in _PARTS}
+        parts: dict[str, Any] = {part: arrays[part].astype(np.int64) for part in PARTS}
         positions = np.concatenate(list(parts.values()))
         if len(np.unique(positions)) < len(positions) or (len(positions) and positions.min() < 0):
             raise Refused("an image is in two of its parts, or none")
@@ -69,12 +68,7 @@ def split_table(data: DataSet, splits: Sequence[Split]) -> bytes:
 
     The bytes are the same on every machine, so that their hash can stand for the split.
     """
-    columns = []
-    for split in splits:
-        column = np.full(len(data), "", dtype="U10")
-        for part in _PARTS:
-            column[getattr(split, part)] = part
-        columns.append(column)
+    columns = [split.part_of_each(len(data)) for split in splits]
     stream = io.StringIO(newline="")
     writer = csv.writer(stream)
     writer.writerow(["image_id", "class", "group", *(split.name for split in splits)])

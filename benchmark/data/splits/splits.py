@@ -68,32 +68,12 @@ class SplitOptions:
             raise UserError(f"The number of folds must be 2 to 100, not {self.n_folds}.")
 
 
-def make_split(
-    data: DataSet,
-    *,
-    seed: int,
-    validation_fraction: float,
-    limit: int | None = None,
-    test_fraction: float = 0.2,
-) -> Split:
-    """Return the official split where the source has one, else a hold-out by patient; see :class:`SplitOptions`.
+def make_splits(data: DataSet, options: SplitOptions) -> tuple[Split, ...]:
+    """Return the splits that ``options`` ask for: one, or one for each fold.
 
     Validation is cut from training images, never from test; a patient lies in one of the two, and so does a cluster
     of identical images or near-duplicates. The hold-out too keeps them together. Official parts are left as they are:
     what an official test set shares with training images is told in ``Split.leaks``, near-duplicates in the audit.
-
-    Raises:
-        UserError: a class without training images, too few patients to split, a limit too small.
-    """
-    options = SplitOptions(
-        seed=seed, validation_fraction=validation_fraction, limit=limit, test_fraction=test_fraction
-    )
-    (split,) = make_splits(data, options)
-    return split
-
-
-def make_splits(data: DataSet, options: SplitOptions) -> tuple[Split, ...]:
-    """Return the splits that ``options`` ask for: one, or one for each fold.
 
     Raises:
         UserError: no such split or fold here, a class without training images, too few patients, a limit too small.

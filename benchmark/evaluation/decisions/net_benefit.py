@@ -1,6 +1,5 @@
 """What "tumour or not" is worth to those who act on it: net benefit at a stated prevalence."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -8,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate
-from benchmark.evaluation.clusters import ClusteredImages
+from benchmark.evaluation.clusters import ClusteredImages, Readings
 from benchmark.evaluation.decisions.prior_shift import with_shares
 from benchmark.evaluation.metrics import Floats, ratio
 from benchmark.evaluation.temperature import fit_temperature, scaled
@@ -84,31 +83,23 @@ def net_benefits(
 
 
 def net_benefit_estimates(
-    probabilities: npt.NDArray[np.floating],
-    validation: Sequence[Sequence[Predictions]],
-    images: ClusteredImages,
-    bootstrap: Bootstrap,
-    negative: int,
-    shares: Floats | None,
-    row: int = 0,
+    readings: Readings, bootstrap: Bootstrap, negative: int, row: int = 0
 ) -> dict[str, Estimate]:
     """Return net benefits with their sampling distributions by column name.
 
     Temperatures are those that validation images gave: what is drawn are test images.
 
     Args:
-        probabilities: shape (S, N, C), of S trainings.
-        validation: for each training and fold, the predictions of its validation images.
-        images: the N test images.
-        bootstrap: of their clusters.
-        negative, shares: see :func:`tumour_probabilities`.
+        bootstrap: of the clusters of test images.
+        negative: number of the class without a tumour.
         row: number of the row, for the draws of its seeds.
     """
+    images, shares = readings.images, readings.trained_shares
     ill = images.labels != negative
     if ill.all() or not ill.any():
         return {}
     by_variant: dict[str, list[Floats]] = {}
-    for of_training, parts in zip(probabilities, validation, strict=True):
+    for of_training, parts in zip(readings.probabilities, readings.validation, strict=True):
         whole: dict[str, Floats] = {}
         for fold, part in enumerate(parts):
             mine = images.folds == fold
@@ -118,7 +109,7 @@ def net_benefit_estimates(
             by_variant.setdefault(variant, []).append(tumour)
     cells, thresholds = {}, {}
     for variant, trainings in by_variant.items():
-        if len(trainings) < len(probabilities) or any(np.isnan(tumour).any() for tumour in trainings):
+        if len(trainings) < readings.trainings or any(np.isnan(tumour).any() for tumour in trainings):
             continue
         for threshold in THRESHOLDS:
             name = column_name(threshold, variant)

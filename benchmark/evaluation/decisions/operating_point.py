@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from benchmark.evaluation.bootstrap import Bootstrap, running_sums
 from benchmark.evaluation.calibration import OPERATING_SPECIFICITY, threshold_at
-from benchmark.evaluation.clusters import ClusteredImages, numbered_clusters
+from benchmark.evaluation.clusters import ClusteredImages, Readings, numbered_clusters
 from benchmark.evaluation.intervals import Interval, correlation, effective_size, t_quantile, wilson
 from benchmark.evaluation.metrics import Floats, ratio
 from benchmark.records.record import Predictions
@@ -49,7 +49,7 @@ class _Fold:
     ) -> "_Fold":
         mine = images.folds == fold
         tumour, ill = 1 - probabilities[mine, negative].astype(np.float64), images.labels[mine] != negative
-        threshold = threshold_at(validation.labels, validation.probabilities, negative, OPERATING_SPECIFICITY)
+        threshold = threshold_at(validation.labels, validation.probabilities, negative)
         drawn, chosen_by = np.zeros(0), 0
         if threshold is not None:
             generator = np.random.default_rng([bootstrap.seed, 3, fold])
@@ -78,27 +78,15 @@ def _specificities(
     return generator.beta(kept, worth + 1 - kept, count)
 
 
-def thresholds(scores: Floats, weights: npt.NDArray[np.generic]) -> Floats:
-    """Return :func:`~benchmark.evaluation.calibration.threshold_at` of weighted images without a tumour, at
-    :data:`~benchmark.evaluation.calibration.OPERATING_SPECIFICITY`.
+def thresholds(scores: Floats, drawn: npt.NDArray[np.floating]) -> Floats:
+    """Return :func:`~benchmark.evaluation.calibration.threshold_at` of weighted images without a tumour.
 
     Args:
-        scores: shape (H,), their probability of a tumour.
-        weights: shape (B, H), how often each is drawn in each of B resamples.
+        scores: shape (H,), ascending, their probability of a tumour.
+        drawn: shape (H, B), how many images of such a score or a lower one each of B resamples has.
 
     Returns:
         float64, shape (B,); ``nan`` where nothing is drawn.
-    """
-    order = np.argsort(scores, kind="stable")
-    return _thresholds(scores[order], np.cumsum(weights[:, order].T, axis=0, dtype=np.float64))
-
-
-def _thresholds(scores: Floats, drawn: npt.NDArray[np.floating]) -> Floats:
-    """Return :func:`thresholds`, shape (B,).
-
-    Args:
-        scores: shape (H,), ascending.
-        drawn: shape (H, B), how many images of such a score or a lower one each resample has.
     """
     total = drawn[-1].astype(np.float64)
     keep = np.ceil(OPERATING_SPECIFICITY * total - 1e-9)
@@ -108,12 +96,7 @@ def _thresholds(scores: Floats, drawn: npt.NDArray[np.floating]) -> Floats:
 
 
 def operating_point(
-    probabilities: npt.NDArray[np.floating],
-    validation: Sequence[Sequence[Predictions]],
-    images: ClusteredImages,
-    bootstrap: Bootstrap,
-    negative: int,
-    row: int = 0,
+    readings: Readings, bootstrap: Bootstrap, negative: int, row: int = 0
 ) -> dict[str, Interval | None]:
     """Return 95 % intervals of sensitivity and specificity of "tumour or not", by column name.
 
@@ -124,10 +107,7 @@ def operating_point(
     95 % for all rows alike.
 
     Args:
-        probabilities: shape (S, N, C), of S trainings.
-        validation: for each training and each fold, the predictions of its validation images.
-        images: the N test images.
-        bootstrap: of their clusters.
+        bootstrap: of the clusters of test images.
         negative: number of the class without a tumour.
         row: number of the row, for the draws of its seeds.
 
@@ -135,13 +115,14 @@ def operating_point(
         Empty unless there are test images with and without a tumour; without suitable validation images only what is
         matched.
     """
+    images = readings.images
     ill = images.labels != negative
     if ill.all() or not ill.any():
         return {}
     sick, healthy = images.containing(ill), images.containing(~ill)
     trainings = [
         [_Fold.of(of_training, part, images, fold, negative, bootstrap) for fold, part in enumerate(parts)]
-        for of_training, parts in zip(probabilities, validation, strict=True)
+        for of_training, parts in zip(readings.probabilities, readings.validation, strict=True)
     ]
     weights = bootstrap.seed_weights(len(trainings), row)
     counted = [_Counted.of(folds, bootstrap) for folds in trainings]
@@ -228,7 +209,7 @@ class _Counted:
                 of_ill, of_healthy = (
                     running_sums(bootstrap.by_image(clusters[mine], part.start, part.stop)) for mine in (ill, ~ill)
                 )
-                limit = _thresholds(scores[~ill], of_healthy) if len(of_healthy) else np.full(of_ill.shape[1], np.nan)
+                limit = thresholds(scores[~ill], of_healthy) if len(of_healthy) else np.full(of_ill.shape[1], np.nan)
                 tumours = _last(of_ill)
                 matched[:, part] += (
                     np.where(np.isnan(limit), np.nan, tumours - _below(scores[ill], of_ill, limit)),
@@ -277,9 +258,9 @@ def _matched(folds: Sequence[_Fold]) -> float:
     """
     hits, total = 0.0, 0
     for fold in folds:
-        healthy = fold.tumour[~fold.ill]
+        healthy = np.sort(fold.tumour[~fold.ill])
         if not len(healthy):
             return float("nan")
-        hits += (fold.tumour[fold.ill] >= thresholds(healthy, np.ones((1, len(healthy))))[0]).sum()
+        hits += (fold.tumour[fold.ill] >= thresholds(healthy, np.arange(1.0, len(healthy) + 1)[:, None])[0]).sum()
         total += int(fold.ill.sum())
     return hits / total

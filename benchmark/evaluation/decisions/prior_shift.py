@@ -1,7 +1,5 @@
 """Probabilities for other shares of the classes than those that a network was trained with."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -11,20 +9,7 @@ _LEAST = 1e-12  # probability that is taken for zero's: float32 softmax outputs 
 _STEPS, _ENOUGH = 2000, 1e-9
 
 
-@dataclass(frozen=True)
-class PriorCorrection:
-    """Probabilities for other shares of the classes.
-
-    Args:
-        probabilities: float64, shape (N, C), rows sum to 1.
-        shares: float64, shape (C,): the shares of the classes that the images themselves speak for.
-    """
-
-    probabilities: Floats
-    shares: Floats
-
-
-def prior_corrected(probabilities: npt.NDArray[np.floating], trained_shares: Floats) -> PriorCorrection:
+def prior_corrected(probabilities: npt.NDArray[np.floating], trained_shares: Floats) -> Floats:
     """Return what a network would say had it been trained on the classes as often as they occur in these images.
 
     The shares are not known; they are estimated from the probabilities alone, without labels, by expectation
@@ -35,6 +20,9 @@ def prior_corrected(probabilities: npt.NDArray[np.floating], trained_shares: Flo
     Args:
         probabilities: shape (N, C), of unlabelled images.
         trained_shares: float64, shape (C,), of the classes in training, each above 0.
+
+    Returns:
+        float64, shape (N, C), rows sum to 1; their means are the shares that the images themselves speak for.
     """
     above_zero = np.maximum(probabilities.astype(np.float64), _LEAST)
     trained = trained_shares / trained_shares.sum()
@@ -46,7 +34,7 @@ def prior_corrected(probabilities: npt.NDArray[np.floating], trained_shares: Flo
         shares = estimated
         if done:
             break
-    return PriorCorrection(with_shares(above_zero, trained, shares), shares)
+    return with_shares(above_zero, trained, shares)
 
 
 def with_shares(probabilities: npt.NDArray[np.floating], trained: Floats, shares: Floats) -> Floats:

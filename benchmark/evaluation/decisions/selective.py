@@ -1,13 +1,12 @@
 """Networks that may say nothing: how much is right where they are sure, and sets that hold the true class."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate, running_sums
-from benchmark.evaluation.clusters import ClusteredImages, mean_of, numbered_clusters
+from benchmark.evaluation.clusters import Readings, mean_of, numbered_clusters
 from benchmark.evaluation.metrics import Counts, Floats, decide
 from benchmark.records.record import Predictions
 
@@ -114,19 +113,16 @@ def _areas(wrong: Floats, ends: Counts, weights: npt.NDArray[np.floating]) -> Fl
         return np.asarray(shares.sum(axis=0) / total)
 
 
-def selective_estimates(
-    probabilities: npt.NDArray[np.floating], images: ClusteredImages, bootstrap: Bootstrap, row: int = 0
-) -> dict[str, Estimate]:
+def selective_estimates(readings: Readings, bootstrap: Bootstrap, row: int = 0) -> dict[str, Estimate]:
     """Return AURC with its sampling distribution by column name; folds are averaged by their images.
 
     Args:
-        probabilities: shape (S, N, C), of S trainings.
-        images: the N test images.
-        bootstrap: of their clusters.
+        bootstrap: of the clusters of test images.
         row: number of the row, for the draws of its seeds.
     """
-    values, drawn = np.zeros(len(probabilities)), np.zeros((bootstrap.resamples, len(probabilities)))
-    for training, of_training in enumerate(probabilities):
+    images, trainings = readings.images, readings.trainings
+    values, drawn = np.zeros(trainings), np.zeros((bootstrap.resamples, trainings))
+    for training, of_training in enumerate(readings.probabilities):
         for fold in range(images.n_folds):
             mine = images.folds == fold
             order, ends = _by_confidence(of_training[mine])
@@ -138,7 +134,7 @@ def selective_estimates(
                 stop = min(start + step, bootstrap.resamples)
                 weights = bootstrap.by_image(clusters, start, stop)
                 drawn[start:stop, training] += share * _areas(wrong, ends, weights)
-    weights = bootstrap.seed_weights(len(probabilities), row)
+    weights = bootstrap.seed_weights(trainings, row)
     variance, freedom = Bootstrap.seed_variance(values)
     replicates = np.asarray((weights * drawn).sum(axis=1))
     return {"aurc": Estimate(float(values.mean()), replicates, variance, freedom, images.count)}
@@ -203,37 +199,24 @@ def conformal_scores(validation: Predictions, test: Predictions) -> dict[str, fl
     }
 
 
-def conformal_estimates(
-    probabilities: npt.NDArray[np.floating],
-    validation: Sequence[Sequence[Predictions]],
-    images: ClusteredImages,
-    bootstrap: Bootstrap,
-    row: int = 0,
-) -> dict[str, Estimate]:
+def conformal_estimates(readings: Readings, bootstrap: Bootstrap, row: int = 0) -> dict[str, Estimate]:
     """Return the share of test images whose set holds their class, with its sampling distribution, by column name.
 
     The sets are those that validation images gave: what is drawn are test images.
 
     Args:
-        probabilities: shape (S, N, C), of S trainings.
-        validation: for each training and fold, the predictions of its validation images.
-        images: the N test images.
-        bootstrap: of their clusters.
+        bootstrap: of the clusters of test images.
         row: number of the row, for the draws of its seeds.
     """
-    held = np.zeros((len(probabilities), images.count, 2))
-    for training, (of_training, parts) in enumerate(zip(probabilities, validation, strict=True)):
+    images = readings.images
+    held = np.zeros((readings.trainings, images.count, 2))
+    for training, (of_training, parts) in enumerate(zip(readings.probabilities, readings.validation, strict=True)):
         for fold, part in enumerate(parts):
             if not len(part.labels):
                 return {}
             mine = np.flatnonzero(images.folds == fold)
             sets = conformal(part, of_training.shape[1]).sets(of_training[mine])
             inside = sets[np.arange(len(mine)), images.labels[mine]].astype(np.float64)
-            held[training] += np.stack(
-                [
-                    np.bincount(images.clusters[mine], inside, images.count),
-                    np.bincount(images.clusters[mine], minlength=images.count),
-                ],
-                axis=1,
-            )
+            held[training, :, 0] += np.bincount(images.clusters[mine], inside, images.count)
+            held[training, :, 1] += np.bincount(images.clusters[mine], minlength=images.count)
     return {"conformal_coverage": bootstrap.resample(held, row).estimate(mean_of)}

@@ -8,10 +8,9 @@ pickle, and JSON. It is trusted like all of the cache, which nobody else may wri
 import hashlib
 import itertools
 import json
-import os
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.atomic_files import written_file
 from benchmark.data.preparation.cache import cache_root, make_folder
 from benchmark.errors import UserError
 from benchmark.package_files import files
@@ -26,13 +26,7 @@ from benchmark.version import __version__
 
 FOLDER = "statistics"
 _MOST, _MOST_BYTES = 50_000, 2 * 2**30  # entries; beyond, the oldest are removed
-_PACKAGES = (  # whose code statistics follow from
-    "benchmark.evaluation",
-    "benchmark.evaluation.decisions",
-    "benchmark.evaluation.many_rows",
-    "benchmark.data",
-    "benchmark.records",
-)
+_PACKAGES = ("benchmark.evaluation", "benchmark.data", "benchmark.records")  # whose code statistics follow from
 Entry = tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]  # JSON values, and arrays by name
 
 
@@ -101,12 +95,8 @@ class KeptStatistics:
         if self._folder is None:
             return
         text = np.frombuffer(json.dumps(values).encode(), dtype=np.uint8)
-
-        def fill(path: Path) -> None:
-            with path.open("wb") as stream:
-                np.savez(stream, allow_pickle=False, json=text, **arrays)
-
-        self._write(self._path(key), fill)
+        with suppress(OSError), self._written(self._path(key)) as unfinished:
+            np.savez(unfinished, allow_pickle=False, json=text, **arrays)
 
     def find_values(self, key: str) -> dict[str, Any] | None:
         """Return the values of an entry without arrays, ``None`` where there is none that is whole."""
@@ -121,16 +111,16 @@ class KeptStatistics:
     def keep_values(self, key: str, values: Mapping[str, Any]) -> None:
         """Keep an entry without arrays; where it can't be written it is not kept."""
         if self._folder is not None:
-            self._write(self._path(key, "json"), lambda path: path.write_text(json.dumps(values), encoding="utf-8"))
+            with suppress(OSError), self._written(self._path(key, "json")) as unfinished:
+                unfinished.write_text(json.dumps(values), encoding="utf-8")
 
     @staticmethod
-    def _write(path: Path, fill: Callable[[Path], Any]) -> None:
-        """Have a file filled that becomes an entry, or nothing where it can't be written."""
-        with suppress(OSError):
-            path.parent.mkdir(mode=0o755, exist_ok=True)
-            unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
-            fill(unfinished)
-            unfinished.replace(path)  # what a power failure leaves half can't be read, and is computed again
+    @contextmanager
+    def _written(path: Path) -> Iterator[Path]:
+        """Give a file to fill that becomes an entry; raises ``OSError`` where it can't be written."""
+        path.parent.mkdir(mode=0o755, exist_ok=True)
+        with written_file(path, durable=False) as unfinished:  # what is half can't be read, and is computed again
+            yield unfinished
 
     def tidy(self) -> None:
         """Remove the oldest entries where there are very many, or they take very much."""
@@ -158,8 +148,8 @@ def _code(further: tuple[str, ...]) -> str:
     import scipy
 
     made = hashlib.sha256(f"{__version__} {np.__version__} {scipy.__version__}".encode())
-    for package in (*_PACKAGES, *further):
-        for file in sorted(files(package).iterdir(), key=lambda file: file.name):
-            if file.name.endswith(".py"):
-                made.update(file.name.encode() + file.read_bytes())
+    sources = [source for package in _PACKAGES for source in sorted(files(package).rglob("*.py"))]
+    sources += [source for package in further for source in sorted(files(package).glob("*.py"))]
+    for source in sources:
+        made.update(source.name.encode() + source.read_bytes())
     return made.hexdigest()

@@ -46,8 +46,8 @@ def load_images(job: Job) -> "tuple[DataSet, Split]":
         RunFailure: ``bad_data`` where they can't be read, or are not those that were planned: who may write to the
             results folder may change the split there.
     """
-    from benchmark.data import load_prepared, load_split
-    from benchmark.data.splits.files import split_table
+    from benchmark.data.preparation.prepare import load_prepared
+    from benchmark.data.splits.files import load_split, split_table
 
     try:
         data = load_prepared(job.data_folder)

@@ -1,11 +1,11 @@
 """The audit on the leaderboard: what could flatter the scores of a comparison group, in a few lines."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from benchmark.data.audit.audit import PARTS, Audit
+from benchmark.data.audit.audit import Audit
 from benchmark.data.audit.table import near_sentences
-from benchmark.data.duplicates.groups import Duplicates
+from benchmark.data.dataset import PARTS
+from benchmark.grouping import grouped
 from benchmark.reporting.board.board import BoardRow
 
 HEAD = (
@@ -21,24 +21,13 @@ HEAD = (
 )
 
 
-@dataclass(frozen=True)
-class AuditBlock:
-    """What is printed of the audits behind a comparison group's rows.
-
-    Args:
-        lines: under ``HEAD``, one for each split.
-        notes: sentences that are the same for all of them.
+def audit_summary(rows: Sequence[BoardRow]) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Return what the records tell of a comparison group's audits: a line for each split, under :data:`HEAD`, and
+    sentences that are the same for all of them. Both are empty where none was audited.
     """
-
-    lines: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
-
-
-def audit_block(rows: Sequence[BoardRow]) -> AuditBlock | None:
-    """Return what the records tell of a comparison group's audit; ``None`` where none was audited."""
     of_splits = _of_splits(rows)
     if not of_splits:
-        return None
+        return [], []
     first = of_splits[0][2]
     notes = [
         "Groups among all images; in brackets those with images in test and in training or validation. Copies are "
@@ -48,7 +37,7 @@ def audit_block(rows: Sequence[BoardRow]) -> AuditBlock | None:
         *(_shares(name, audit) for _, name, audit in of_splits),
         *_probe_notes(first),
     ]
-    return AuditBlock(tuple(_line(name, audit) for _, name, audit in of_splits), tuple(notes))
+    return [_line(name, audit) for _, name, audit in of_splits], notes
 
 
 def audits_of(rows: Sequence[BoardRow]) -> list[Audit]:
@@ -71,7 +60,10 @@ def _of_splits(rows: Sequence[BoardRow]) -> list[tuple[int, str, Audit]]:
 def _line(name: str, audit: Audit) -> tuple[str, ...]:
     return (
         name,
-        *(_groups(copies) for copies in (audit.byte_identical, audit.pixel_identical, audit.near)),
+        *(
+            f"{copies.groups} ({copies.across})"
+            for copies in (audit.byte_identical, audit.pixel_identical, audit.near)
+        ),
         str(audit.near.test_images),
         str(audit.near.conflicting),
         "unknown" if audit.patients is None else f"{audit.patients.across} of {audit.patients.number}",
@@ -93,22 +85,14 @@ def _shares(name: str, audit: Audit) -> str:
     )
 
 
-def _groups(copies: Duplicates) -> str:
-    return f"{copies.groups} ({copies.across})"
-
-
 def _probe_notes(audit: Audit) -> list[str]:
     """Return for each target what trivial features tell of it, beside chance."""
     if not audit.probe:
         return ["Shortcut probe: too few training images of a class."]
-    targets: dict[str, dict[str, float]] = {}
-    chance: Mapping[str, float] = {probe.target: probe.chance for probe in audit.probe}
-    for probe in audit.probe:
-        targets.setdefault(probe.target, {})[probe.features] = probe.balanced_accuracy
     return [
         f"Shortcut probe: balanced accuracy for {'the class' if target == 'class' else f'{target} against the rest'} "
-        f"from trivial features, fitted to training and judged on test images, chance {chance[target]:.2f}: "
-        + ", ".join(f"{features} {accuracy:.2f}" for features, accuracy in accuracies.items())
+        f"from trivial features, fitted to training and judged on test images, chance {probes[-1].chance:.2f}: "
+        + ", ".join(f"{probe.features} {probe.balanced_accuracy:.2f}" for probe in probes)
         + ". Brightness and histogram are of the whole image: a part of what they tell may be the tumour."
-        for target, accuracies in targets.items()
+        for target, probes in grouped((probe.target, probe) for probe in audit.probe).items()
     ]

@@ -14,6 +14,7 @@ from benchmark.evaluation.many_rows.kept_statistics import NOTHING_KEPT, KeptSta
 from benchmark.evaluation.permutation import ChanceTest
 from benchmark.evaluation.predictions import Setting
 from benchmark.evaluation.statistics import BlockStatistics, analyse
+from benchmark.grouping import grouped
 from benchmark.hashing import hash_json
 from benchmark.reporting.board.cam_scores import cam_intervals
 from benchmark.reporting.board.column import WHO, Values
@@ -163,6 +164,11 @@ class Board:
         """The classes that can be missed: those of data sets with a negative class, but that class itself."""
         return tuple(dict.fromkeys(name for result in self.results for name in result.record.data.tumour_names))
 
+    def judged(self, rows: Sequence[BoardRow]) -> dict[str, BlockStatistics]:
+        """Return the statistics of a comparison group's blocks, as far as they have any, by place in the group."""
+        places = {row.block.place: row.block.name for row in rows}
+        return {place: self.statistics[name] for place, name in places.items() if name in self.statistics}
+
     def comparison_groups(self) -> list[tuple[BoardRow, ...]]:
         """Return the rows by comparison group (data, split and image set), in order."""
         names = dict.fromkeys(row.block.comparison_group for row in self.rows)
@@ -188,9 +194,7 @@ def make_board(
     """
     ordered = [_with_cost(result, costs) for result in _agreeing(sorted(results, key=_run_order))]
     labels = recipe_labels(ordered)
-    gathered: dict[str, list[Result]] = {}
-    for result in ordered:
-        gathered.setdefault(result.row_key, []).append(result)
+    gathered = grouped((result.row_key, result) for result in ordered)
     rows = [_row(runs, labels[key]) for key, runs in gathered.items()]
     rows, statistics = _judged(_named(rows), costs, kept)
     board = Board(tuple(ordered), tuple(sorted(rows, key=_row_order)), tuple(problems), statistics)

@@ -84,7 +84,9 @@ def cam_columns(record: Record, scores: CamScores | None) -> Values:
     values: Values = {}
     if scores is not None:
         judged = scores.judged()
-        values |= {name: _mean(by_image) for name, by_image in judged.items() if not np.isnan(by_image).all()}
+        values |= {
+            name: float(np.nanmean(by_image)) for name, by_image in judged.items() if not np.isnan(by_image).all()
+        }
         values |= {f"{name}_oracle": float(by_image.mean()) for name, by_image in scores.ceiling.items()}
         for baseline, by_name in scores.baselines.items():
             values |= {f"{name}_{BASELINES[baseline]}": float(by_image.mean()) for name, by_image in by_name.items()}
@@ -94,10 +96,6 @@ def cam_columns(record: Record, scores: CamScores | None) -> Values:
     if record.cam is not None and record.cam.randomized:
         values[RANDOMIZED] = record.cam.randomized[-1].correlation
     return values
-
-
-def _mean(by_image: Floats) -> float:
-    return float(np.nanmean(by_image))
 
 
 def cam_scores(cams: Cams | None, predictions: Predictions | None) -> CamScores | None:
@@ -117,7 +115,7 @@ def cam_scores(cams: Cams | None, predictions: Predictions | None) -> CamScores 
         right=cams.predicted[chosen] == labels,
         size=masks.shape[1],
         shape=shape,
-        scores=score_maps(cams.maps[chosen].astype(np.float32), masks).by_column(),
+        scores=score_maps(cams.maps[chosen].astype(np.float32), masks),
         ceiling=ceiling,
         baselines=baselines,
     )
@@ -131,8 +129,7 @@ def _references(packed: bytes, mean: bytes, size: int, shape: tuple[int, int]) -
     masks = np.frombuffer(packed, dtype=np.uint8).reshape(-1, size, -(-size // 8))
     usual = np.frombuffer(mean, dtype=np.float16).reshape(size, size).astype(np.float32) if mean else None
     lesions = np.unpackbits(masks, axis=2, count=size).astype(bool)
-    baselines = {name: scores.by_column() for name, scores in score_baselines(lesions, usual, shape).items()}
-    return score_oracle(lesions, shape).by_column(), baselines
+    return score_oracle(lesions, shape), score_baselines(lesions, usual, shape)
 
 
 def cam_intervals(runs: Sequence[CamScores | None]) -> dict[str, Interval]:

@@ -74,7 +74,7 @@ def _prior_corrected(record: Record, test: Predictions) -> Values:
     shares = trained_shares(record)
     if shares is None:
         return {}
-    corrected = prior_corrected(test.probabilities, shares).probabilities
+    corrected = prior_corrected(test.probabilities, shares)
     confusion = confusion_matrix(test.labels, decide(corrected), len(shares))
     return {"macro_f1_prior": float(macro_f1(confusion)), "ece_prior": reliability(test.labels, corrected).error}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from benchmark.grouping import grouped
 from benchmark.reporting.board.board import BoardRow
 
 MOST_DRAWN = 24  # rows of a picture: more bars, panels or names can't be read
@@ -13,9 +14,7 @@ def drawn_rows(rows: Sequence[BoardRow], most: int = MOST_DRAWN) -> list[BoardRo
     """
     if len(rows) <= most:
         return list(rows)
-    blocks: dict[str, list[BoardRow]] = {}
-    for row in sorted(rows, key=lambda row: (row.guessed, -row.macro_f1)):
-        blocks.setdefault(row.block.place, []).append(row)
+    blocks = grouped((row.block.place, row) for row in sorted(rows, key=lambda row: (row.guessed, -row.macro_f1)))
     turns = [(turn, number, row) for number, block in enumerate(blocks.values()) for turn, row in enumerate(block)]
     kept = {id(row) for *_, row in sorted(turns, key=lambda each: each[:2])[:most]}
     return [row for row in rows if id(row) in kept]

@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmark.evaluation.many_rows.spread import stdev
 from benchmark.evaluation.metrics import RunScores, score
+from benchmark.grouping import grouped
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import DataFacts, Predictions
 from benchmark.reporting.board.column import Average, Values
@@ -31,11 +32,9 @@ def split_label(results: Sequence[Result], done: Iterable[Result]) -> str:
 
 def by_fold(results: Iterable[Result]) -> dict[str, list[Result]]:
     """Return scored runs by the hash of their split, each fold's in the order of their seeds."""
-    folds: dict[str, list[Result]] = {}
-    for result in sorted(results, key=lambda result: (result.record.data.fold or 0, result.record.seed)):
-        if result.scores is not None and result.predictions is not None:
-            folds.setdefault(result.record.data.split_hash, []).append(result)
-    return folds
+    ordered = sorted(results, key=lambda result: (result.record.data.fold or 0, result.record.seed))
+    scored = [result for result in ordered if result.scores is not None and result.predictions is not None]
+    return grouped((result.record.data.split_hash, result) for result in scored)
 
 
 def predictions_by_fold(results: Iterable[Result]) -> dict[str, list[Predictions]]:
@@ -104,11 +103,8 @@ def _timed(lines: Sequence[Values]) -> int:
 
 def fold_scores(results: Iterable[Result]) -> dict[int, Values]:
     """Return the mean scores of a row's runs in each fold, by its number from 1; empty without folds."""
-    folds: dict[int, list[Values]] = {}
-    for runs in by_fold(results).values():
-        number = runs[0].record.data.fold
-        if number is not None:
-            folds.setdefault(number, []).extend(run.values for run in runs)
+    runs = [run for of_fold in by_fold(results).values() for run in of_fold]
+    folds = grouped((number, run.values) for run in runs if (number := run.record.data.fold) is not None)
     names = [column.name for column in in_section("scores")]
     return {
         number: {name: fmean(line[name] for line in lines) for name in names if all(name in line for line in lines)}

@@ -1,15 +1,15 @@
 """Pairs of rows: which differ, by how much, and whether it could be chance."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluation.comparison import Comparison
-from benchmark.evaluation.statistics import NO_PAIRS, Pair, Pairs, compare_each
-from benchmark.reporting.board.board import Board, BoardRow, setting_of
+from benchmark.evaluation.comparison import Comparison, Comparisons, compare
+from benchmark.evaluation.statistics import compare_each
+from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.drawn_rows import drawn_rows
 from benchmark.reporting.board.folds import predictions_by_fold
 from benchmark.reporting.board.phrases import p_text
@@ -41,57 +41,51 @@ class RowPair:
     Args:
         rows: the two.
         names: the names of the two.
-        statistics: how they compare.
+        compared: how they compare.
     """
 
     rows: tuple[BoardRow, BoardRow]
     names: tuple[str, str]
-    statistics: Pair
+    compared: Comparison
 
     @property
     def better(self) -> str:
         """Name of the row that is significantly better, empty where they can't be told apart."""
-        compared = self.statistics.comparison
-        if compared.better is None:
+        if self.compared.better is None:
             return ""
-        return self.names[0] if compared.better == compared.first else self.names[1]
+        return self.names[0] if self.compared.better == self.compared.first else self.names[1]
 
 
 @dataclass(frozen=True)
-class RowPairs(Sequence[RowPair]):
+class RowPairs:
     """Pairs of rows of a block; each is made when it is asked for, as a thousand rows have half a million.
 
     Args:
         rows, names: the block's rows and their names, in the order of its statistics.
-        pairs: the statistics of all pairs of the block.
+        pairs: all pairs of the block.
         places: int64, shape (M,), numbers of those pairs of which both rows are shown.
     """
 
     rows: Sequence[BoardRow]
     names: Sequence[str]
-    pairs: Pairs
+    pairs: Comparisons
     places: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.places)
 
-    @overload
-    def __getitem__(self, place: int) -> RowPair: ...
+    def __iter__(self) -> Iterator[RowPair]:
+        return map(self.__getitem__, range(len(self)))
 
-    @overload
-    def __getitem__(self, place: slice) -> "RowPairs": ...
-
-    def __getitem__(self, place: int | slice) -> "RowPair | RowPairs":
-        if isinstance(place, slice):
-            return replace(self, places=self.places[place])
+    def __getitem__(self, place: int) -> RowPair:
         pair = self.pairs[int(self.places[place])]
-        first, second = pair.comparison.first, pair.comparison.second
+        first, second = pair.first, pair.second
         return RowPair((self.rows[first], self.rows[second]), (self.names[first], self.names[second]), pair)
 
     def of(self, row: BoardRow) -> "RowPairs":
         """Return the pairs that a row is one of."""
         number = next((number for number, each in enumerate(self.rows) if each is row), -1)
-        compared = self.pairs.comparisons
+        compared = self.pairs
         mine = (compared.first == number) | (compared.second == number)
         return replace(self, places=self.places[mine[self.places]])
 
@@ -99,7 +93,7 @@ class RowPairs(Sequence[RowPair]):
         """Return the pairs of which both rows are among these."""
         wanted = {id(row) for row in rows}
         inside = np.array([id(row) in wanted for row in self.rows], dtype=np.bool_)
-        compared = self.pairs.comparisons
+        compared = self.pairs
         both = inside[compared.first] & inside[compared.second]
         return replace(self, places=self.places[both[self.places]])
 
@@ -107,7 +101,7 @@ class RowPairs(Sequence[RowPair]):
 def row_pairs(board: Board, block: str) -> RowPairs:
     """Return all pairs of rows of a block that were compared and are shown."""
     if block not in board.statistics:
-        return RowPairs((), (), NO_PAIRS, np.zeros(0, dtype=np.int64))
+        return RowPairs((), (), compare(()), np.zeros(0, dtype=np.int64))
     rows = board.ranked(block)
     pairs = board.statistics[block].pairs
     hidden = {id(row) for row in board.hidden}
@@ -117,11 +111,11 @@ def row_pairs(board: Board, block: str) -> RowPairs:
 
 def sentence(pair: RowPair) -> str:
     """Return in a few words whether two rows of a block differ."""
-    compared = pair.statistics.comparison
+    compared = pair.compared
     return (
         f"{_verdict(pair.better)}: {_more(pair.names, compared)} on the same images, p "
         f"{p_text(compared.p_adjusted)} corrected for all pairs of the block. Of this pair alone: "
-        f"{ends_text(compared)}, p {p_text(compared.p)}; McNemar's p of accuracy {p_text(pair.statistics.p_mcnemar)}."
+        f"{ends_text(compared)}, p {p_text(compared.p)}; McNemar's p of accuracy {p_text(compared.p_mcnemar)}."
     )
 
 
@@ -138,7 +132,7 @@ def sentences_across(rows: Sequence[BoardRow]) -> dict[tuple[int, int], str]:
         return {}
     names = full_names(rows)
     found = {}
-    for compared in compare_each([predictions_by_fold(row.results) for row in rows], setting_of(rows[0])):
+    for compared in compare_each([predictions_by_fold(row.results) for row in rows]):
         first, second = rows[compared.first], rows[compared.second]
         if first.block.name != second.block.name:
             better = "" if compared.better is None else names[compared.better]
@@ -174,28 +168,20 @@ def comparison_columns(board: Board) -> list[Sequence[Any]]:
     columns: list[list[Any]] = [[] for _ in COMPARISONS]
     for block in board.statistics:
         pairs = row_pairs(board, block)
-        compared, places = pairs.pairs.comparisons, pairs.places
+        compared, places = pairs.pairs, pairs.places
         first, second, better = (
             numbers[places].tolist() for numbers in (compared.first, compared.second, compared.better)
         )
-        p_folds = pairs.pairs.p_folds
-        numbers = [
-            compared.difference, compared.low, compared.high, compared.p, compared.p_adjusted, pairs.pairs.p_mcnemar,
-        ]  # fmt: skip
-        difference, low, high, p, p_adjusted, p_mcnemar = (column[places].tolist() for column in numbers)
+        numbers = ("difference", "low", "high", "p", "p_adjusted")
         names = pairs.names
         of_block: list[list[Any]] = [
             [block] * len(places),
             [names[number] for number in first],
             [names[number] for number in second],
-            difference,
-            low,
-            high,
-            p,
-            p_adjusted,
+            *(getattr(compared, name)[places].tolist() for name in numbers),
             ["" if number < 0 else names[number] for number in better],
-            p_mcnemar,
-            [None] * len(places) if p_folds is None else p_folds[places].tolist(),
+            compared.p_mcnemar[places].tolist(),
+            [None] * len(places) if compared.p_folds is None else compared.p_folds[places].tolist(),
         ]
         for column, values in zip(columns, of_block, strict=True):
             column += values
@@ -217,7 +203,9 @@ def pair_tables(board: Board, blocks: Sequence[str]) -> list[str]:
         shown = drawn_rows(compared)
         pairs = every if len(shown) == len(compared) else every.among(shown)
         rows = {id(row): name for pair in pairs for row, name in zip(pair.rows, pair.names, strict=True)}
-        listed = pairs if len(rows) <= ALL_ROWS else [pair for pair in pairs if pair.rows[0] is pairs[0].rows[0]]
+        listed = (
+            list(pairs) if len(rows) <= ALL_ROWS else [pair for pair in pairs if pair.rows[0] is pairs[0].rows[0]]
+        )
         if len(blocks) > 1:
             parts.append(f"{escaped(pairs[0].rows[0].block.place.capitalize())}:")
         if len(shown) < len(compared):
@@ -245,7 +233,7 @@ _ALL_SHOWN = (
 
 
 def _list(pairs: Sequence[RowPair]) -> str:
-    folds = any(pair.statistics.p_folds is not None for pair in pairs)
+    folds = any(pair.compared.p_folds is not None for pair in pairs)
     head = [
         HIGHER,
         LOWER,
@@ -257,19 +245,19 @@ def _list(pairs: Sequence[RowPair]) -> str:
     ]
     lines = []
     for pair in pairs:
-        compared, p = pair.statistics.comparison, escaped(p_text(pair.statistics.comparison.p_adjusted))
+        compared, p = pair.compared, escaped(p_text(pair.compared.p_adjusted))
         cells = [
             *map(escaped, pair.names),
             f"{compared.difference:.3f} ({compared.interval.low:.3f} to {compared.interval.high:.3f})",
             escaped(p_text(compared.p)),
             f"**{p}**" if pair.better else p,
-            escaped(p_text(pair.statistics.p_mcnemar)),
+            escaped(p_text(compared.p_mcnemar)),
         ]
-        lines.append([*cells, escaped(p_text(pair.statistics.p_folds))] if folds else cells)
+        lines.append([*cells, escaped(p_text(compared.p_folds))] if folds else cells)
     return table(head, lines)
 
 
-def _matrix(pairs: Sequence[RowPair], rows: dict[int, str]) -> str:
+def _matrix(pairs: Iterable[RowPair], rows: dict[int, str]) -> str:
     """Return the differences of all pairs: rows by rows, the best first.
 
     Args:
@@ -278,7 +266,7 @@ def _matrix(pairs: Sequence[RowPair], rows: dict[int, str]) -> str:
     place = {row: number for number, row in enumerate(rows)}
     cells = [[""] * len(rows) for _ in rows]
     for pair in pairs:
-        text = f"{pair.statistics.comparison.difference:.2f}"
+        text = f"{pair.compared.difference:.2f}"
         first, second = (place[id(row)] for row in pair.rows)
         cells[first][second] = f"**{text}**" if pair.better else text
     numbered = list(enumerate(rows.values(), 1))

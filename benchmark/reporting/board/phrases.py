@@ -6,6 +6,7 @@ from benchmark.evaluation.bootstrap import RESAMPLES, SEEDS_TO_RESAMPLE
 from benchmark.evaluation.comparison import ALPHA
 from benchmark.evaluation.decisions.net_benefit import PREVALENCE
 from benchmark.evaluation.statistics import BlockStatistics, SeedEffect
+from benchmark.grouping import grouped
 from benchmark.records.record import DataFacts
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.column import Column
@@ -151,10 +152,7 @@ def block_notes(blocks: Mapping[str, BlockStatistics], say: Callable[[BlockStati
             true of.
         say: returns the sentences on one block.
     """
-    places_of: dict[str, list[str]] = {}
-    for place, statistics in blocks.items():
-        for sentence in say(statistics):
-            places_of.setdefault(sentence, []).append(place)
+    places_of = grouped((sentence, place) for place, statistics in blocks.items() for sentence in say(statistics))
     return [
         sentence if len(places) == len(blocks) else f"{' and '.join(places)}: {sentence}"
         for sentence, places in places_of.items()
@@ -223,7 +221,7 @@ def rank_notes(statistics: BlockStatistics, data: DataFacts) -> list[str]:
     if unranked:
         notes.append("Rows have no rank because the split leaks; differences are of these test images.")
     if statistics.pairs:
-        smallest = float(statistics.pairs.comparisons.p_adjusted.min())
+        smallest = float(statistics.pairs.p_adjusted.min())
         pairs = f"{len(statistics.pairs)} pairs" if len(statistics.pairs) > 1 else "one pair"
         notes.append(
             f"Rows differ where the paired bootstrap of macro-F1 ({RESAMPLES} resamples, Student's t) gives a p "

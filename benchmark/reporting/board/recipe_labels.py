@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from benchmark.grouping import dotted
 from benchmark.reporting.board.rows import Result
 
 
@@ -16,20 +17,11 @@ def recipe_labels(results: Sequence[Result]) -> dict[str, str]:
         alike.setdefault(shown_as, {}).setdefault(result.row_key, result)
     labels: dict[str, str] = {}
     for rows in alike.values():
-        recipes = {key: _flat(result.record.identity.get("recipe")) for key, result in rows.items()}
+        asked = {key: result.record.identity.get("recipe") for key, result in rows.items()}
+        recipes = {key: dotted(recipe) if isinstance(recipe, dict) else {} for key, recipe in asked.items()}
         fields = sorted({name for recipe in recipes.values() for name in recipe})
         differing = [name for name in fields if len({str(recipe.get(name)) for recipe in recipes.values()}) > 1]
         for key, result in rows.items():
             difference = ", ".join(f"{name}={recipes[key].get(name)}" for name in differing)
             labels[key] = f"{result.record.recipe_name} ({difference})" if difference else result.record.recipe_name
     return labels
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested dictionaries under dotted names."""
-    if not isinstance(value, dict):
-        return {}
-    flat: dict[str, Any] = {}
-    for name, entry in value.items():
-        flat |= _flat(entry, f"{prefix}{name}.") if isinstance(entry, dict) else {prefix + name: entry}
-    return flat

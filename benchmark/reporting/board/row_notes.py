@@ -1,8 +1,9 @@
 """Notes on single rows of a comparison group, each said once for all the rows that it concerns."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmark.grouping import grouped
 from benchmark.records.record import Record
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.guessing import figures, trained, verdict
@@ -28,16 +29,29 @@ def row_notes(rows: Sequence[BoardRow]) -> list[RowNote]:
     """Return the notes on the rows of a comparison group; rows of which the same is to be said share one."""
     names = full_names(rows)
     fell = [number for number, row in enumerate(rows) if row.first.record.weights.fell_back]
-    notes = [*_guesses(rows, names), *_reasons(rows, names)]
-    if fell:
-        text = (
-            f"Pretrained weights were asked for and could not be had; random ones were used: {_joined(names, fell)}."
-        )
-        notes.append(RowNote(text, tuple(fell)))
     return [
-        *notes, *_at_edges(rows, names), *_busy(rows, names), *_beside(rows, names), *_by_threads(rows, names),
+        *_guesses(rows, names),
+        *_reasons(rows, names),
+        *_note(
+            "Pretrained weights were asked for and could not be had; random ones were used",
+            {number: names[number] for number in fell},
+        ),
+        *_at_edges(rows, names),
+        *_busy(rows, names),
+        *_beside(rows, names),
+        *_by_threads(rows, names),
         *_namesakes(rows),
-    ]  # fmt: skip
+    ]
+
+
+def _note(text: str, told: Mapping[int, str], end: str = ".") -> list[RowNote]:
+    """Return a note that names rows behind a text; none where there are no such rows.
+
+    Args:
+        told: the rows' names with what is said of each, by their numbers.
+        end: stands behind them.
+    """
+    return [RowNote(f"{text}: {', '.join(told.values())}{end}", tuple(told))] if told else []
 
 
 def _at_edges(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
@@ -54,33 +68,28 @@ def _at_edges(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
             )
         if ends:
             told[number] = f"{names[number]} ({'; '.join(ends)})"
-    if not told:
-        return []
-    text = "The learning rate was chosen at an end of those tried, beyond which a better one may lie"
-    return [RowNote(f"{text}: {', '.join(told.values())}.", tuple(told))]
+    return _note("The learning rate was chosen at an end of those tried, beyond which a better one may lie", told)
 
 
 def _beside(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
     """Return that training speeds can't be compared where other runs of the same command went on beside."""
     settings = [[result.record.settings for result in row.results] for row in rows]
-    side_by_side = [
-        number for number, row in enumerate(settings) if any(each and each.workers not in (1, "auto") for each in row)
-    ]
-    if not side_by_side:
-        return []
-    text = "Trained beside other runs, so that training speeds can't be compared"
-    return [RowNote(f"{text}: {_joined(names, side_by_side)}.", tuple(side_by_side))]
+    side_by_side = {
+        number: names[number]
+        for number, row in enumerate(settings)
+        if any(each and each.workers not in (1, "auto") for each in row)
+    }
+    return _note("Trained beside other runs, so that training speeds can't be compared", side_by_side)
 
 
 def _busy(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
     """Return that speeds can't be compared where others kept the processor busy while they were measured."""
     taken = [max((result.record.throughput.cores_taken_by_others or 0.0) for result in row.results) for row in rows]
-    busy = [number for number, cores in enumerate(taken) if cores >= BUSY_CORES]
-    if not busy:
-        return []
-    text = "Speeds were measured while other programs kept the processor busy, and can't be compared (cores taken): "
-    named = ", ".join(f"{names[number]} ({taken[number]:.1f})" for number in busy)
-    return [RowNote(f"{text}{named}. --rerun-speeds measures them anew.", tuple(busy))]
+    return _note(
+        "Speeds were measured while other programs kept the processor busy, and can't be compared (cores taken)",
+        {number: f"{names[number]} ({cores:.1f})" for number, cores in enumerate(taken) if cores >= BUSY_CORES},
+        ". --rerun-speeds measures them anew.",
+    )
 
 
 def _by_threads(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
@@ -93,12 +102,11 @@ def _by_threads(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]
     }
     if len({threads for found in counts.values() for threads in found}) < 2:
         return []
-    named = ", ".join(f"{names[n]} with {' and '.join(map(str, found))}" for n, found in counts.items() if found)
-    text = (
+    return _note(
         "Deterministic runs were computed with different numbers of threads, which add the same numbers up in "
-        f"another order, so that scores are equal bit for bit only where the number is: {named}."
+        "another order, so that scores are equal bit for bit only where the number is",
+        {n: f"{names[n]} with {' and '.join(map(str, found))}" for n, found in counts.items() if found},
     )
-    return [RowNote(text, tuple(number for number, found in counts.items() if found))]
 
 
 def _threads(record: Record) -> int | None:
@@ -115,21 +123,11 @@ def marks(notes: Sequence[RowNote], count: int) -> list[list[int]]:
     return [[number for number, note in enumerate(notes, 1) if row in note.rows] for row in range(count)]
 
 
-def _joined(names: Sequence[str], chosen: Iterable[int]) -> str:
-    return ", ".join(names[number] for number in chosen)
-
-
 def _guesses(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
     """Return which rows are no better than guessing, those that were trained alike together."""
-    alike: dict[str, list[int]] = {}
-    for number, row in enumerate(rows):
-        if row.guessed:
-            alike.setdefault(why_guessed(row), []).append(number)
-    notes = []
-    for text, members in alike.items():
-        told = ", ".join(f"{names[n]} ({figures(rows[n].only_answer, rows[n].chance)})" for n in members)
-        notes.append(RowNote(f"{text}: {told}.", tuple(members)))
-    return notes
+    alike = grouped((why_guessed(row), number) for number, row in enumerate(rows) if row.guessed)
+    told = [f"{name} ({figures(row.only_answer, row.chance)})" for row, name in zip(rows, names, strict=True)]
+    return [note for text, members in alike.items() for note in _note(text, {n: told[n] for n in members})]
 
 
 def why_guessed(row: BoardRow) -> str:
@@ -139,34 +137,34 @@ def why_guessed(row: BoardRow) -> str:
 
 def _reasons(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
     """Return why rows with scores are not whole."""
-    alike: dict[str, list[int]] = {}
-    for number, row in enumerate(rows):
-        if row.values["n_runs"] and not row.guessed and row.values.get("reason"):
-            alike.setdefault(str(row.values["reason"]), []).append(number)
-    return [RowNote(f"{_joined(names, members)}: {reason}", tuple(members)) for reason, members in alike.items()]
+    alike = grouped(
+        (str(row.values["reason"]), number)
+        for number, row in enumerate(rows)
+        if row.values["n_runs"] and not row.guessed and row.values.get("reason")
+    )
+    return [
+        RowNote(f"{', '.join(names[number] for number in members)}: {reason}", tuple(members))
+        for reason, members in alike.items()
+    ]
 
 
 def _namesakes(rows: Sequence[BoardRow]) -> list[RowNote]:
     """Return a note for each name that several backbones of a comparison group share without being one network."""
-    called: dict[str, dict[str, str]] = {}
-    owners: dict[str, list[int]] = {}
-    for number, row in enumerate(rows):
-        facts = row.first.record.backbone
-        name = facts.name.split("/", 1)[-1].split(":", 1)[-1]
-        called.setdefault(name, {})[facts.name] = facts.note
-        owners.setdefault(name, []).append(number)
+    backbones = [row.first.record.backbone for row in rows]
+    owners = grouped(
+        (facts.name.split("/", 1)[-1].split(":", 1)[-1], number) for number, facts in enumerate(backbones)
+    )
+    called = [({backbones[n].name: backbones[n].note for n in numbers}, numbers) for numbers in owners.values()]
     return [
-        RowNote(f"Not the same network: {'; '.join(_alike(notes))}.", tuple(owners[name]))
-        for name, notes in called.items()
+        RowNote(f"Not the same network: {'; '.join(_alike(notes))}.", tuple(numbers))
+        for notes, numbers in called
         if len(set(notes.values())) > 1 and all(notes.values())
     ]
 
 
 def _alike(notes: Mapping[str, str]) -> list[str]:
     """Return what each network is, those that are alike together."""
-    names_of: dict[str, list[str]] = {}
-    for full, note in sorted(notes.items()):
-        names_of.setdefault(note, []).append(full)
+    names_of = grouped((note, full) for full, note in sorted(notes.items()))
     return [
         f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} {note}"
         for note, names in sorted(names_of.items(), key=lambda each: each[1])

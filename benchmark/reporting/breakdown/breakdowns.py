@@ -1,20 +1,49 @@
 """All parts of a board that are computed once for its tables, its figures and its page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmark.reporting.board.board import Board
 from benchmark.reporting.breakdown import budget, corruption_figure, cross_figure, strata_figure
-from benchmark.reporting.breakdown.budget import Budget, budgets_of, draw_budget
+from benchmark.reporting.breakdown.budget import Budget, budget_part, budgets_of, draw_budget
 from benchmark.reporting.breakdown.corruption_figure import draw_corruptions
+from benchmark.reporting.breakdown.corruption_tables import robustness_part
 from benchmark.reporting.breakdown.corruptions import Robustness, robustness_of
 from benchmark.reporting.breakdown.cross_figure import draw_cross_matrices
 from benchmark.reporting.breakdown.cross_matrix import CrossMatrix, cross_matrices
 from benchmark.reporting.breakdown.image_facts import Facts
-from benchmark.reporting.breakdown.strata import Strata, facts_of, strata_of
+from benchmark.reporting.breakdown.part import Part
+from benchmark.reporting.breakdown.strata import Strata, strata_of
 from benchmark.reporting.breakdown.strata_figure import draw_strata
+from benchmark.reporting.breakdown.strata_tables import strata_part
 from benchmark.reporting.figures.style import figure, remove_others, save, slug
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """One breakdown of a comparison group.
+
+    Args:
+        stem: how the name of its figure begins.
+        part: what is said of it.
+        draw: draws its figure; ``None`` where it has none.
+    """
+
+    stem: str
+    part: Part
+    draw: Callable[[Any], None] | None
+
+    def picture(self, board: Board, comparison_group: str) -> str:
+        """Return the name of its figure, without suffix: that of a comparison group after the first has the group's
+        own at its end; empty without a figure.
+        """
+        groups = [rows[0].block for rows in board.comparison_groups()]
+        number = [block.comparison_group for block in groups].index(comparison_group)
+        tail = f"_{slug(groups[number].comparison_group_name)}" if number else ""
+        return self.stem + tail if self.draw else ""
 
 
 @dataclass(frozen=True)
@@ -33,28 +62,18 @@ class Breakdowns:
     robustness: Mapping[str, Robustness] = field(default_factory=dict)
     budgets: Mapping[str, Sequence[Budget]] = field(default_factory=dict)
 
-    def picture(self, board: Board, comparison_group: str) -> str:
-        """Return the name, without suffix, of the figure of a comparison group's strata; empty without one."""
-        if comparison_group not in self.strata or not self.strata[comparison_group].facets:
-            return ""
-        return _named(strata_figure.STEM, board, comparison_group)
-
-    def corruption_picture(self, board: Board, comparison_group: str) -> str:
-        """Return the name, without suffix, of the figure of spoilt images; empty without one."""
-        if comparison_group not in self.robustness:
-            return ""
-        return _named(corruption_figure.STEM, board, comparison_group)
-
-    def budget_picture(self, board: Board, comparison_group: str) -> str:
-        """Return the name, without suffix, of the figure of tuned rows; empty without one."""
-        return _named(budget.STEM, board, comparison_group) if comparison_group in self.budgets else ""
-
-
-def _named(stem: str, board: Board, comparison_group: str) -> str:
-    """Return a figure's name: that of a comparison group after the first has the group's own at its end."""
-    groups = [rows[0].block for rows in board.comparison_groups()]
-    number = [block.comparison_group for block in groups].index(comparison_group)
-    return stem + (f"_{slug(groups[number].comparison_group_name)}" if number else "")
+    def of(self, comparison_group: str) -> list[Breakdown]:
+        """Return what there is of a comparison group."""
+        found = []
+        if strata := self.strata.get(comparison_group):
+            draw = partial(draw_strata, strata=strata) if strata.facets else None
+            found.append(Breakdown(strata_figure.STEM, strata_part(strata), draw))
+        if robustness := self.robustness.get(comparison_group):
+            draw = partial(draw_corruptions, found=robustness)
+            found.append(Breakdown(corruption_figure.STEM, robustness_part(robustness), draw))
+        if budgets := self.budgets.get(comparison_group):
+            found.append(Breakdown(budget.STEM, budget_part(budgets), partial(draw_budget, budgets=budgets)))
+        return found
 
 
 def breakdowns_of(board: Board, facts: Mapping[str, Facts]) -> Breakdowns:
@@ -63,19 +82,16 @@ def breakdowns_of(board: Board, facts: Mapping[str, Facts]) -> Breakdowns:
     Args:
         facts: of test images, by the fingerprint of their data set.
     """
-    found = {
-        rows[0].block.comparison_group: strata_of(rows, facts_of(rows, facts)) for rows in board.comparison_groups()
-    }
-    robust = {rows[0].block.comparison_group: robustness_of(rows) for rows in board.comparison_groups()}
+    groups = {rows[0].block.comparison_group: rows for rows in board.comparison_groups()}
+    fingerprints = {group: rows[0].first.record.data.fingerprint for group, rows in groups.items()}
+    strata = {group: strata_of(rows, facts.get(fingerprints[group], {})) for group, rows in groups.items()}
+    robust = {group: robustness_of(rows) for group, rows in groups.items()}
+    budgets = {group: budgets_of(rows) for group, rows in groups.items()}
     return Breakdowns(
         tuple(cross_matrices(board)),
-        {group: strata for group, strata in found.items() if strata is not None},
-        {group: robustness for group, robustness in robust.items() if robustness is not None},
-        {
-            rows[0].block.comparison_group: budgets
-            for rows in board.comparison_groups()
-            if (budgets := budgets_of(rows))
-        },
+        {group: found for group, found in strata.items() if found is not None},
+        {group: found for group, found in robust.items() if found is not None},
+        {group: found for group, found in budgets.items() if found},
     )
 
 
@@ -85,25 +101,19 @@ def write_breakdown_plots(board: Board, breakdowns: Breakdowns, out: Path) -> li
     Returns:
         The paths written, PNG and SVG.
     """
-    paths: list[Path] = []
+    figures = [
+        (each.picture(board, rows[0].block.comparison_group), each.draw)
+        for rows in board.comparison_groups()
+        for each in breakdowns.of(rows[0].block.comparison_group)
+        if each.draw
+    ]
     if breakdowns.matrices:
+        figures.append((cross_figure.STEM, partial(draw_cross_matrices, matrices=breakdowns.matrices)))
+    paths: list[Path] = []
+    for stem, draw in figures:
         with figure() as made:
-            draw_cross_matrices(made, breakdowns.matrices)
-            paths += save(made, out, cross_figure.STEM)
-    for group, strata in breakdowns.strata.items():
-        stem = breakdowns.picture(board, group)
-        if stem:
-            with figure() as made:
-                draw_strata(made, strata)
-                paths += save(made, out, stem)
-    for group, robustness in breakdowns.robustness.items():
-        with figure() as made:
-            draw_corruptions(made, robustness)
-            paths += save(made, out, breakdowns.corruption_picture(board, group))
-    for group, budgets in breakdowns.budgets.items():
-        with figure() as made:
-            draw_budget(made, budgets)
-            paths += save(made, out, breakdowns.budget_picture(board, group))
+            draw(made)
+            paths += save(made, out, stem)
     for stem in (cross_figure.STEM, strata_figure.STEM, corruption_figure.STEM, budget.STEM):
         remove_others(out, stem, paths)
     return paths

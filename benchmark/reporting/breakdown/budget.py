@@ -12,7 +12,7 @@ from benchmark.records.record import Trial
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.column import WHO, Values
 from benchmark.reporting.board.image_cases import scored_rows
-from benchmark.reporting.documents.markdown_cells import text_table
+from benchmark.reporting.breakdown.part import Part, PartTable
 from benchmark.reporting.figures.labels import full_names, wrapped
 from benchmark.reporting.figures.style import LINE_STYLES, explain, set_height, set_title, title
 
@@ -94,28 +94,8 @@ def budget_lines(budgets: Sequence[Budget]) -> list[Values]:
     ]
 
 
-def budget_markdown(budgets: Sequence[Budget], picture: str) -> list[str]:
-    """Return the section of a comparison group in ``leaderboard.md``, nothing where no row was tuned.
-
-    Args:
-        picture: the name of its figure without suffix.
-    """
-    if not budgets:
-        return []
-    head, lines = _table(budgets)
-    cells = text_table(head, lines, left=(head[0], head[-1]))
-    return [f"### {TITLE}", READING, cells, f"![{TITLE}]({picture}.png)"]
-
-
-def budget_page(budgets: Sequence[Budget]) -> dict[str, Any] | None:
-    """Return what the page's template needs of a comparison group, ``None`` where no row was tuned."""
-    if not budgets:
-        return None
-    head, lines = _table(budgets)
-    return {"title": TITLE, "reading": READING, "head": head, "lines": lines}
-
-
-def _table(budgets: Sequence[Budget]) -> tuple[list[str], list[list[str]]]:
+def budget_part(budgets: Sequence[Budget]) -> Part:
+    """Return what is said of a comparison group's tuned rows, at least one."""
     most = max(len(each.expected) for each in budgets)
     head = ["row", *(f"{k} trial{'s' if k > 1 else ''}" for k in range(1, most + 1)), "s a trial", "rates (macro-F1)"]
     lines = []
@@ -123,7 +103,7 @@ def _table(budgets: Sequence[Budget]) -> tuple[list[str], list[list[str]]]:
         values = [f"{value:.3f}" for value in each.expected] + [""] * (most - len(each.expected))
         told = [f"{rate:g} ({f1:.3f}{_chosen(count, each.runs)})" for rate, (f1, count) in each.rates.items()]
         lines.append([each.name, *values, f"{each.seconds:.3g}", ", ".join(told)])
-    return head, lines
+    return Part(TITLE, READING, (PartTable(head, lines, (head[0], head[-1]), TITLE),))
 
 
 def _chosen(count: int, runs: int) -> str:

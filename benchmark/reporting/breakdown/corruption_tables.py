@@ -1,14 +1,12 @@
 """Spoilt images for people, as a table of Markdown and of the page."""
 
-from typing import Any
-
 import numpy as np
 
 from benchmark.draws.corruptions import MOST_CELLS, SEVERITIES
 from benchmark.evaluation.bootstrap import Estimate
 from benchmark.evaluation.intervals import in_brackets
 from benchmark.reporting.breakdown.corruptions import Robustness
-from benchmark.reporting.documents.markdown_cells import escaped, text_table
+from benchmark.reporting.breakdown.part import Part, PartTable
 
 TITLE = "What spoilt images cost: macro-F1 by corruption"
 _READING = (
@@ -28,25 +26,24 @@ _DIFFERENT = (
 _PART = "Each image was shown {most} of the {all} pictures, chosen by its id, the same for each row. "
 
 
-def robustness_markdown(found: Robustness | None, picture: str) -> list[str]:
-    """Return the section of a comparison group in ``leaderboard.md``, nothing where no row read spoilt images.
-
-    Args:
-        picture: the name of its figure without suffix, empty where there is none.
-    """
-    if found is None:
-        return []
-    head, lines = _table(found)
-    parts = [f"### {TITLE}", escaped(reading(found)), text_table(head, lines, left=(head[0],))]
-    return parts + ([f"![{TITLE}]({picture}.png)"] if picture else [])
-
-
-def robustness_page(found: Robustness | None) -> dict[str, Any] | None:
-    """Return what the page's template needs of a comparison group, ``None`` where no row read spoilt images."""
-    if found is None:
-        return None
-    head, lines = _table(found)
-    return {"title": TITLE, "reading": reading(found), "head": head, "lines": lines}
+def robustness_part(found: Robustness) -> Part:
+    """Return what is said of a comparison group's spoilt images."""
+    head = ["row", "as they are", *found.titles, "error", "mCE", "relative mCE"]
+    lines = []
+    for row, name, scores, against in zip(found.rows, found.names, found.scores, found.beside, strict=True):
+        ends = against.interval
+        interval = "" if ends is None or found.rows[found.reference] is row else f" ({ends.low:.2f}-{ends.high:.2f})"
+        lines.append(
+            [
+                name,
+                f"{row.macro_f1:.3f}",
+                *(_cell(each) for each in scores.macro_f1_estimates),
+                _cell(scores.mean_error),
+                _ratio(against.mean) + interval,
+                _ratio(against.relative_mean),
+            ]
+        )
+    return Part(TITLE, reading(found), (PartTable(head, lines, (head[0],), TITLE),))
 
 
 def spoilt_images(found: Robustness | None) -> str:
@@ -74,25 +71,6 @@ def reading(found: Robustness) -> str:
     part = _PART.format(most=MOST_CELLS, all=SEVERITIES * len(found.corruptions))
     text = _READING.format(pixels=pixels, shown="" if found.whole else part, reference=found.names[found.reference])
     return text + (f" Not asked about these images: {', '.join(found.others)}." if found.others else "")
-
-
-def _table(found: Robustness) -> tuple[list[str], list[list[str]]]:
-    head = ["row", "as they are", *found.titles, "error", "mCE", "relative mCE"]
-    lines = []
-    for row, name, scores, against in zip(found.rows, found.names, found.scores, found.beside, strict=True):
-        ends = against.interval
-        interval = "" if ends is None or found.rows[found.reference] is row else f" ({ends.low:.2f}-{ends.high:.2f})"
-        lines.append(
-            [
-                name,
-                f"{row.macro_f1:.3f}",
-                *(_cell(each) for each in scores.macro_f1_estimates),
-                _cell(scores.mean_error),
-                _ratio(against.mean) + interval,
-                _ratio(against.relative_mean),
-            ]
-        )
-    return head, lines
 
 
 def _cell(estimate: Estimate) -> str:

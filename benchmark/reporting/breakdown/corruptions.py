@@ -100,7 +100,7 @@ def robustness_of(rows: Sequence[BoardRow]) -> Robustness | None:
         return None
     corruptions = max(counted, key=lambda each: (counted[each], len(each)))
     asked = [row for row in scored if read[id(row)] == corruptions]
-    images = _images(asked[0])
+    images = ClusteredImages.of_row(predictions_by_fold(asked[0].results))
     aligned = {id(row): found for row in asked if (found := _decisions(row, corruptions, images)) is not None}
     known = tuple(row for row in asked if id(row) in aligned)
     if not known:
@@ -176,11 +176,6 @@ def _common(training: Sequence[Result]) -> tuple[str, ...]:
     """Return the corruptions that every fold of a training read, empty where folds differ."""
     read = {tuple(run.corrupted.names.tolist()) if run.corrupted is not None else () for run in training}
     return read.pop() if len(read) == 1 else ()
-
-
-def _images(row: BoardRow) -> ClusteredImages:
-    folds = predictions_by_fold(row.results)
-    return ClusteredImages.of([folds[name][0].part("test") for name in sorted(folds)])
 
 
 def _decisions(

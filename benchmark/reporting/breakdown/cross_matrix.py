@@ -14,6 +14,7 @@ import numpy as np
 from benchmark.evaluation.bootstrap import Bootstrap, Estimate
 from benchmark.evaluation.clusters import ClusteredImages, confusion_by_cluster
 from benchmark.evaluation.intervals import Interval, named_ends
+from benchmark.grouping import grouped
 from benchmark.hashing import hash_json
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.column import WHO, Values
@@ -134,13 +135,11 @@ def cross_matrices(board: Board) -> list[CrossMatrix]:
         names |= {external.trained_fingerprint: external.trained_on, external.tested_fingerprint: external.tested_on}
     numbers = {fingerprint: k for k, fingerprint in enumerate(sorted(names, key=lambda key: (names[key], key)))}
     shown = [f"{names[key]} #{key[:6]}" if Counter(names.values())[names[key]] > 1 else names[key] for key in numbers]
-    trained_alike: dict[str, list[BoardRow]] = {}
-    for row in away:
-        trained_alike.setdefault(_network(row), []).append(row)
-    titles = full_names([rows[0] for rows in trained_alike.values()])
+    trained_alike = grouped((_network(row), row) for row in away).values()
+    titles = full_names([rows[0] for rows in trained_alike])
     return [
         CrossMatrix(title, tuple(shown), _cells(rows, _homes(board, rows), numbers))
-        for title, rows in zip(titles, trained_alike.values(), strict=True)
+        for title, rows in zip(titles, trained_alike, strict=True)
     ]
 
 

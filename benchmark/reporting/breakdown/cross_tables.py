@@ -16,10 +16,7 @@ def cross_markdown(matrices: Sequence[CrossMatrix]) -> list[str]:
         return []
     parts = [f"## {TITLE}", READING]
     for matrix in matrices:
-        lines = []
-        for trained, name in enumerate(matrix.sets):
-            cells = [_markdown(matrix.cells.get((trained, tested))) for tested in range(len(matrix.sets))]
-            lines.append([escaped(name), *cells])
+        lines = [[escaped(name), *map(_markdown, cells)] for name, cells in _lines(matrix)]
         head = [CORNER, *(f"tested on {name}" for name in matrix.sets)]
         parts += [f"### {escaped(matrix.name)}", table(head, lines, left=(CORNER,))]
         parts += [bullets(matrix.remarks)] if matrix.remarks else []
@@ -30,25 +27,14 @@ def cross_page(matrices: Sequence[CrossMatrix]) -> dict[str, Any] | None:
     """Return what the page's template needs, ``None`` where nothing was crossed."""
     if not matrices:
         return None
-    return {
-        "title": TITLE,
-        "reading": READING,
-        "matrices": [
-            {
-                "name": matrix.name,
-                "sets": matrix.sets,
-                "remarks": matrix.remarks,
-                "lines": [
-                    {
-                        "name": name,
-                        "cells": [_page(matrix.cells.get((trained, tested))) for tested in range(len(matrix.sets))],
-                    }
-                    for trained, name in enumerate(matrix.sets)
-                ],
-            }
-            for matrix in matrices
-        ],
-    }
+    shown = [(each, [(name, list(map(_page, cells))) for name, cells in _lines(each)]) for each in matrices]
+    return {"title": TITLE, "reading": READING, "matrices": shown}
+
+
+def _lines(matrix: CrossMatrix) -> list[tuple[str, list[Cell | None]]]:
+    """Return each set that trained, with its cells by the set that tested."""
+    numbers = range(len(matrix.sets))
+    return [(name, [matrix.cells.get((k, tested)) for tested in numbers]) for k, name in enumerate(matrix.sets)]
 
 
 def _texts(cell: Cell | None) -> tuple[str, str, str]:

@@ -43,14 +43,19 @@ def write_image_facts(data: DataSet, positions: Iterable[int], out: Path) -> Pat
     """
     kept = dict(read_image_facts([out], data.fingerprint))
     new = {str(data.image_ids[place]): known for place in positions if (known := _facts(data, int(place)))}
-    path = facts_path(out, data.fingerprint)
     if set(new) <= set(kept):
-        return path if kept else None
+        return facts_path(out, data.fingerprint) if kept else None
+    return save_image_facts(kept | new, out, data.fingerprint)
+
+
+def save_image_facts(facts: Facts, out: Path, fingerprint: str) -> Path:
+    """Write facts as those of a data set's images, in place of those that are kept; return the path."""
+    path = facts_path(out, fingerprint)
     inside(out, path.parent.name, path.name)
     stream = io.StringIO(newline="")
     writer = csv.DictWriter(stream, HEAD, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({"image_id": name, **facts} for name, facts in sorted((kept | new).items()))
+    writer.writerows({"image_id": name, **known} for name, known in sorted(facts.items()))
     return write_atomically(path, stream.getvalue())
 
 

@@ -1,17 +1,16 @@
 """Scores in strata: recall and missed tumours by lesion area, plane, scanner, source, slice thickness and patient."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmark.evaluation.bootstrap import Bootstrap
-from benchmark.evaluation.clusters import ClusteredImages
+from benchmark.evaluation.clusters import ClusteredImages, Readings
 from benchmark.evaluation.intervals import named_ends
 from benchmark.evaluation.metrics import decide
-from benchmark.evaluation.predictions import Readings
 from benchmark.evaluation.strata import Stratified, Stratum, stratify
 from benchmark.records.record import DataFacts
 from benchmark.reporting.board.board import BoardRow
@@ -125,13 +124,13 @@ class _Read:
         folds = predictions_by_fold(row.results)
         if not folds:
             return None
-        images = ClusteredImages.of([folds[name][0].part("test") for name in sorted(folds)])
+        images = ClusteredImages.of_row(folds)
         readings = Readings.of(folds, images)
         if readings is None or not readings.trainings:
             return None
         predicted = np.stack([decide(each) for each in readings.probabilities])
         healthy = None if negative is None else np.asarray((predicted == negative).mean(axis=0))
-        return cls(images, readings.right(images), healthy)
+        return cls(images, readings.right(), healthy)
 
     def chosen(self, mine: npt.NDArray[np.bool_]) -> "_Read":
         """Return the reading of some images, their clusters numbered anew."""
@@ -280,8 +279,3 @@ def _by_patient(read: _Read, data: DataFacts) -> ByPatient:
             for k in worst
         ),
     )
-
-
-def facts_of(rows: Sequence[BoardRow], facts: Mapping[str, Facts]) -> Facts:
-    """Return the facts of a comparison group's images, from those by fingerprint."""
-    return facts.get(rows[0].first.record.data.fingerprint, {})

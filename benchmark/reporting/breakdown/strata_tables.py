@@ -1,12 +1,10 @@
 """Strata for people, as tables of Markdown and of the page."""
 
-from typing import Any
-
 from benchmark.evaluation.intervals import in_brackets
 from benchmark.evaluation.strata import Stratum
+from benchmark.reporting.breakdown.part import Part, PartTable
 from benchmark.reporting.breakdown.strata import ByPatient, Facet, Strata
 from benchmark.reporting.breakdown.strata_figure import MOST_ROWS
-from benchmark.reporting.documents.markdown_cells import text_table
 
 TITLE = "What is read worse: recall by stratum"
 READING = (
@@ -18,33 +16,14 @@ READING = (
 )
 
 
-def strata_markdown(strata: Strata | None, picture: str) -> list[str]:
-    """Return the section of a comparison group in ``leaderboard.md``, nothing where nothing is known.
-
-    Args:
-        picture: the name of its figure without suffix, empty where there is none.
-    """
-    if strata is None:
-        return []
-    parts = [f"### {TITLE}", READING]
-    parts += [text_table(*_table(strata, facet), left=(facet.title,)) for facet in strata.facets]
-    parts += [f"![{TITLE}]({picture}.png)"] if picture else []
-    if strata.patients:
-        parts += ["#### By patient", text_table(*_patients(strata), left=("row", "worst read"))]
-    return parts
+def strata_part(strata: Strata) -> Part:
+    """Return what is said of a comparison group's strata."""
+    patients = (_patients(strata),) if strata.patients else ()
+    return Part(TITLE, READING, (*(_table(strata, facet) for facet in strata.facets), *patients))
 
 
-def strata_page(strata: Strata | None) -> dict[str, Any] | None:
-    """Return what the page's template needs of a comparison group, ``None`` where nothing is known."""
-    if strata is None:
-        return None
-    tables = [dict(zip(("head", "lines"), _table(strata, facet), strict=True)) for facet in strata.facets]
-    patients = dict(zip(("head", "lines"), _patients(strata), strict=True)) if strata.patients else None
-    return {"title": TITLE, "reading": READING, "tables": tables, "patients": patients}
-
-
-def _table(strata: Strata, facet: Facet) -> tuple[list[str], list[list[str]]]:
-    """Return a facet's head and lines: one a stratum, and a last one with the tests."""
+def _table(strata: Strata, facet: Facet) -> PartTable:
+    """Return a facet's table: a line for each stratum, and a last one with the tests."""
     shown = strata.names[:MOST_ROWS]
     grouped = strata.rows[0].first.record.data.grouped
     head = [facet.title, "images", *(["patients"] if grouped else []), *shown]
@@ -58,7 +37,7 @@ def _table(strata: Strata, facet: Facet) -> tuple[list[str], list[list[str]]]:
         lines.append(["differ by more than their classes?", *[""] * (1 + grouped), *tests])
     if facet.unknown:
         lines.append(["not known", str(facet.unknown), *[""] * (len(head) - 2)])
-    return head, lines
+    return PartTable(head, lines, (facet.title,), f"Recall by {facet.title}")
 
 
 def _cell(stratum: Stratum) -> str:
@@ -68,9 +47,10 @@ def _cell(stratum: Stratum) -> str:
     return text
 
 
-def _patients(strata: Strata) -> tuple[list[str], list[list[str]]]:
+def _patients(strata: Strata) -> PartTable:
     head = ["row", "all slices right", "some", "none", "worst read"]
-    return head, [[name, *_patient_cells(each)] for name, each in zip(strata.names, strata.patients, strict=True)]
+    lines = [[name, *_patient_cells(each)] for name, each in zip(strata.names, strata.patients, strict=True)]
+    return PartTable(head, lines, ("row", "worst read"), "How whole patients are read", "By patient")
 
 
 def _patient_cells(read: ByPatient) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from benchmark.data.audit.audit import Audit
 from benchmark.data.audit.table import near_sentences
-from benchmark.evaluation.intervals import Interval
+from benchmark.grouping import grouped
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.phrases import data_notes
 from benchmark.reporting.board.row_notes import row_notes
@@ -70,12 +70,9 @@ def annotation(rows: Sequence[BoardRow]) -> str:
 def intended_size(rows: Sequence[BoardRow]) -> str:
     """Return how large the test set is, and that no size was intended."""
     values, interval = rows[0].values, rows[0].intervals.get("macro_f1")
-    width = "" if interval is None else f"; the interval of the first row's macro-F1 is {_width(interval):.3f} wide"
+    wide = 0.0 if interval is None else interval.high - interval.low
+    width = "" if interval is None else f"; the interval of the first row's macro-F1 is {wide:.3f} wide"
     return f"None was set: all {values['n_test']} test images of the split{width}."
-
-
-def _width(interval: Interval) -> float:
-    return interval.high - interval.low
 
 
 def flow(rows: Sequence[BoardRow]) -> str:
@@ -120,11 +117,8 @@ def ensembling(rows: Sequence[BoardRow]) -> str:
 
 def robustness(rows: Sequence[BoardRow], spoilt: Robustness | None) -> str:
     """Return what was varied: images, recipes, seeds, folds; seeds alone are no analysis of robustness."""
-    recipes: dict[tuple[object, ...], set[str]] = {}
-    for row in rows:
-        network = row.values["backbone"], row.values["weights"]
-        recipes.setdefault(network, set()).add(row.first.record.recipe_name)
-    varied = sum(len(names) > 1 for names in recipes.values())
+    recipes = grouped(((row.values["backbone"], row.values["weights"]), row.first.record.recipe_name) for row in rows)
+    varied = sum(len(set(names)) > 1 for names in recipes.values())
     told = [
         spoilt_images(spoilt),
         f"{varied} networks were trained by several recipes." if varied else "No change of the recipe was tried.",
@@ -257,9 +251,7 @@ def level(rows: Sequence[BoardRow]) -> str:
 
 def leakage(rows: Sequence[BoardRow]) -> str:
     """Return what the audits found, or that none was made; of folds of which the same is to be said, once."""
-    splits_of: dict[str, list[str]] = {}
-    for split, audit in audits(rows).items():
-        splits_of.setdefault(" ".join(_audited(audit)), []).append(split)
+    splits_of = grouped((" ".join(_audited(audit)), split) for split, audit in audits(rows).items())
     leaks = dict.fromkeys(leak for record in records_of(rows) for leak in record.data.leaks)
     found = " ".join(f"{', '.join(splits)}: {text}" for text, splits in splits_of.items())
     return found or (f"{'; '.join(leaks)}. No further audit is recorded." if leaks else "")

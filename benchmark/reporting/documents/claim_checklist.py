@@ -178,9 +178,8 @@ def _comparison_group(
     data = shown[0].first.record.data
     notes = [
         note
-        for name in dict.fromkeys(row.block.name for row in shown)
-        if name in board.statistics
-        for note in (*rank_notes(board.statistics[name], data), *seed_notes(board.statistics[name]))
+        for statistics in board.judged(shown).values()
+        for note in (*rank_notes(statistics, data), *seed_notes(statistics))
     ]
     name = rows[0].block.comparison_group
     doubted = [doubt.text for doubt in doubts(board, rows) if doubt.level is not Level.GOOD]

@@ -5,6 +5,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmark.evaluation.cam_metrics import CAM_METHODS
+from benchmark.grouping import grouped
 from benchmark.records.record import Record
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.figures.labels import full_names
@@ -21,11 +22,8 @@ def by_row(rows: Sequence[BoardRow], tell: Callable[[Runs], str]) -> str:
     """Return what is told of each row's scored runs, once where all say the same; rows of which nothing is told are
     left out.
     """
-    names_of: dict[str, list[str]] = {}
-    for name, row in zip(full_names(rows), rows, strict=True):
-        text = tell(records_of([row]))
-        if text:
-            names_of.setdefault(text, []).append(name)
+    texts = zip((tell(records_of([row])) for row in rows), full_names(rows), strict=True)
+    names_of = grouped((text, name) for text, name in texts if text)
     if len(names_of) == 1 and sum(map(len, names_of.values())) == len(rows):
         return next(iter(names_of))
     return "; ".join(f"{' and '.join(names)}: {text}" for text, names in names_of.items())
@@ -38,13 +36,9 @@ def each_run(tell: Callable[[Record], str]) -> Callable[[Runs], str]:
 
 def span(numbers: Iterable[float]) -> str:
     """Return the least and the greatest of numbers, or the one that all are."""
-    least, most = (f"{end:g}" for end in _ends(numbers))
+    found = sorted(numbers)
+    least, most = f"{found[0]:g}", f"{found[-1]:g}"
     return least if least == most else f"{least} to {most}"
-
-
-def _ends(numbers: Iterable[float]) -> tuple[float, float]:
-    found = list(numbers)
-    return min(found), max(found)
 
 
 def preprocessing(record: Record) -> str:

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from benchmark.atomic_files import write_atomically
 from benchmark.evaluation.metrics import Floats
+from benchmark.grouping import grouped
 from benchmark.hashing import hash_bytes
 from benchmark.reporting.board.board import Board
 from benchmark.reporting.board.drawn_rows import drawn_note, drawn_rows
@@ -83,6 +83,94 @@ class Pictured:
     near_copies: int
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """What stands on one sheet.
+
+    Args:
+        sheet: how it is laid out.
+        cases: of all rows, which are counted.
+        some: of the rows that have a bar.
+        images: those of this sheet.
+        pictures: JPEGs by image id.
+        lesions: outlines by image id.
+    """
+
+    sheet: Sheet
+    cases: Cases
+    some: Cases
+    images: Sequence[Pictured]
+    pictures: Mapping[str, bytes]
+    lesions: Mapping[str, list[Line]]
+
+    def shown(self) -> list[Any]:
+        """Return all that :meth:`draw` shows."""
+        which = [each.image for each in self.images]
+        names = [self.cases.image_ids[i] for i in which]
+        jpegs = [self.pictures.get(name) for name in names]
+        return [
+            [
+                astuple(self.sheet),
+                [astuple(each) for each in self.images],
+                len(self.cases.rows),
+                self.cases.classes,
+                self.cases.negative,
+                title([self.cases.rows[0]]),
+            ],
+            [[name, None if jpeg is None else hash_bytes(jpeg)] for name, jpeg in zip(names, jpegs, strict=True)],
+            [self.lesions.get(name, []) for name in names],
+            self.cases.labels[which],
+            self.cases.missed[:, which].sum(axis=0),
+            (self.cases.predicted[:, which] >= 0).sum(axis=0),
+            self.some.predicted[:, which],
+            self.some.probabilities[:, which],
+        ]
+
+    def draw(self, made: Any) -> None:
+        """Draw images with their number, true class, and a bar for each row: its probability of the true class."""
+        sheet, cases = self.sheet, self.cases
+        lines = -(-len(self.images) // sheet.across)
+        height = _HEAD + lines * sheet.pitch
+        set_height(made, height)
+        made.set_layout_engine("none")
+        axes = made.add_axes((0.0, 0.0, 1.0, 1.0))
+        what = "wrong" if cases.negative is None else "missed"
+        for place, each in enumerate(self.images):
+            i = each.image
+            line, column = divmod(place, sheet.across)
+            left, top = sheet.left + column * (sheet.side + _GAP), _HEAD + line * sheet.pitch + _CAPTION
+            name, right = cases.image_ids[i], left + sheet.side
+            jpeg = self.pictures.get(name)
+            picture = None if jpeg is None else grey(jpeg)
+            if picture is None:
+                no_picture(axes, left, top, sheet.side)
+            else:
+                axes.imshow(picture, extent=(left, right, top + sheet.side, top), cmap="gray", vmin=0, vmax=255)
+            draw_outline(axes, self.lesions.get(name, []), left, top, sheet.side)
+            lost, read = int(cases.missed[:, i].sum()), int((cases.predicted[:, i] >= 0).sum())
+            if each.near_copies:
+                copies = f"and {each.near_copies} near-{'copy' if each.near_copies == 1 else 'copies'}"
+                box = {"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 0.8}
+                axes.text(
+                    left + 0.6, top + sheet.side - 0.6, copies, fontsize=5, va="bottom", color="white", bbox=box
+                )
+            number = f"{each.number}  "
+            label = shortened(cases.classes[cases.labels[i]], int(sheet.side / _LETTER) - len(number))
+            axes.text(left, top - 3.0, number + label, fontsize=6, va="bottom")
+            axes.text(left, top - 0.5, f"{what} by {lost} of {read} rows", fontsize=5, va="bottom", color="#555555")
+            first: float = top + sheet.side + 0.5 + _BAR / 2
+            middles = first + _BAR * np.arange(len(sheet.names), dtype=np.float64)
+            if not column:
+                for middle, row in zip(middles, sheet.names, strict=True):
+                    axes.text(left - 1, middle, row, fontsize=_NAME_POINTS, ha="right", va="center_baseline")
+            _bars(axes, self.some, i, (left, right), middles)
+        axes.set_xlim(0, WIDTH_MM)
+        axes.set_ylim(height, 0)
+        axes.set_aspect("equal", anchor="NW")
+        axes.set_axis_off()
+        _head(made, cases)
+
+
 def write_gallery(
     board: Board,
     thumbnails: Mapping[str, Mapping[str, bytes]],
@@ -116,46 +204,12 @@ def write_gallery(
         for start in range(0, len(drawn), sheet.across * sheet.down):
             stem = STEM if not sheets else f"{STEM}_{len(sheets) // 2 + 1}"
             images = drawn[start : start + sheet.across * sheet.down]
-            draw = partial(
-                draw_sheet, sheet=sheet, cases=cases, some=some, images=images, pictures=pictures, lesions=lesions
-            )
-            shown = _shown_on(sheet, cases, some, images, pictures, lesions)
-            sheets += kept.saved(out, stem, draw, shown, WIDTH_MM)
+            drawing = Drawing(sheet, cases, some, images, pictures, lesions)
+            sheets += kept.saved(out, stem, drawing.draw, drawing.shown(), WIDTH_MM)
             stems.append(stem)
         parts += _text(cases, some, title(rows), stems, (len(drawn), len(pictured)))
     remove_others(out, STEM, sheets)
     return write_atomically(out / f"{STEM}.md", "\n\n".join(parts) + "\n")
-
-
-def _shown_on(
-    sheet: Sheet,
-    cases: Cases,
-    some: Cases,
-    images: Sequence[Pictured],
-    pictures: Mapping[str, bytes],
-    lesions: Mapping[str, list[Line]],
-) -> list[Any]:
-    """Return all that :func:`draw_sheet` shows."""
-    which = [each.image for each in images]
-    names = [cases.image_ids[i] for i in which]
-    jpegs = [pictures.get(name) for name in names]
-    return [
-        [
-            astuple(sheet),
-            [astuple(each) for each in images],
-            len(cases.rows),
-            cases.classes,
-            cases.negative,
-            title([cases.rows[0]]),
-        ],
-        [[name, None if jpeg is None else hash_bytes(jpeg)] for name, jpeg in zip(names, jpegs, strict=True)],
-        [lesions.get(name, []) for name in names],
-        cases.labels[which],
-        cases.missed[:, which].sum(axis=0),
-        (cases.predicted[:, which] >= 0).sum(axis=0),
-        some.predicted[:, which],
-        some.probabilities[:, which],
-    ]
 
 
 def _pictured(cases: Cases) -> list[Pictured]:
@@ -163,9 +217,7 @@ def _pictured(cases: Cases) -> list[Pictured]:
     pictured: list[Pictured] = []
     numbers = itertools.count(1)
     for _, images in cases.gallery():
-        alike: dict[int, list[tuple[int, int]]] = {}
-        for image in images.tolist():
-            alike.setdefault(cases.copies[image], []).append((next(numbers), image))
+        alike = grouped((cases.copies[image], (next(numbers), image)) for image in images.tolist())
         pictured += [Pictured(*members[0], len(members) - 1) for members in alike.values()]
     return pictured
 
@@ -249,64 +301,6 @@ def _predictions(cases: Cases, i: int) -> list[str]:
         text = f"{escaped(cases.classes[cases.predicted[number, i]])} ({probability:.2f})"
         cells.append(f"**{text}**" if missed[number, i] else text)
     return cells
-
-
-def draw_sheet(
-    made: Any,
-    sheet: Sheet,
-    cases: Cases,
-    some: Cases,
-    images: Sequence[Pictured],
-    pictures: Mapping[str, bytes],
-    lesions: Mapping[str, list[Line]],
-) -> None:
-    """Draw images with their number, true class, and a bar for each row: its probability of the true class.
-
-    Args:
-        cases: of all rows, which are counted.
-        some: of the rows that have a bar.
-        images: those of this sheet.
-        pictures: JPEGs by image id.
-        lesions: outlines by image id.
-    """
-    lines = -(-len(images) // sheet.across)
-    height = _HEAD + lines * sheet.pitch
-    set_height(made, height)
-    made.set_layout_engine("none")
-    axes = made.add_axes((0.0, 0.0, 1.0, 1.0))
-    what = "wrong" if cases.negative is None else "missed"
-    for place, each in enumerate(images):
-        i = each.image
-        line, column = divmod(place, sheet.across)
-        left, top = sheet.left + column * (sheet.side + _GAP), _HEAD + line * sheet.pitch + _CAPTION
-        name, right = cases.image_ids[i], left + sheet.side
-        jpeg = pictures.get(name)
-        picture = None if jpeg is None else grey(jpeg)
-        if picture is None:
-            no_picture(axes, left, top, sheet.side)
-        else:
-            axes.imshow(picture, extent=(left, right, top + sheet.side, top), cmap="gray", vmin=0, vmax=255)
-        draw_outline(axes, lesions.get(name, []), left, top, sheet.side)
-        lost, read = int(cases.missed[:, i].sum()), int((cases.predicted[:, i] >= 0).sum())
-        if each.near_copies:
-            copies = f"and {each.near_copies} near-{'copy' if each.near_copies == 1 else 'copies'}"
-            box = {"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 0.8}
-            axes.text(left + 0.6, top + sheet.side - 0.6, copies, fontsize=5, va="bottom", color="white", bbox=box)
-        number = f"{each.number}  "
-        label = shortened(cases.classes[cases.labels[i]], int(sheet.side / _LETTER) - len(number))
-        axes.text(left, top - 3.0, number + label, fontsize=6, va="bottom")
-        axes.text(left, top - 0.5, f"{what} by {lost} of {read} rows", fontsize=5, va="bottom", color="#555555")
-        first: float = top + sheet.side + 0.5 + _BAR / 2
-        middles = first + _BAR * np.arange(len(sheet.names), dtype=np.float64)
-        if not column:
-            for middle, row in zip(middles, sheet.names, strict=True):
-                axes.text(left - 1, middle, row, fontsize=_NAME_POINTS, ha="right", va="center_baseline")
-        _bars(axes, some, i, (left, right), middles)
-    axes.set_xlim(0, WIDTH_MM)
-    axes.set_ylim(height, 0)
-    axes.set_aspect("equal", anchor="NW")
-    axes.set_axis_off()
-    _head(made, cases)
 
 
 def _bars(axes: Any, cases: Cases, i: int, ends: tuple[float, float], middles: Floats) -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+from benchmark.records.record import DataFacts
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.column import Column, Kind
 from benchmark.reporting.board.columns import in_output
 from benchmark.reporting.board.phrases import DISCLAIMER, block_notes, data_notes, rank_text, seed_notes
-from benchmark.reporting.documents.published import LEVELS, PUBLISHED_NOTE, Published, published_results
+from benchmark.reporting.documents.published import PUBLISHED_NOTE, published_table
 from benchmark.reporting.summary.doubts import Level, doubts
 from benchmark.text import plain
 
@@ -53,7 +54,7 @@ def latex(board: Board) -> str:
         shown = [row for row in rows if row.values["n_runs"]]
         if shown:
             parts.append(_table(shown, board))
-            parts += _published(published_results(shown[0].first.record.data))
+            parts += _published(shown[0].first.record.data)
     return "\n\n".join(parts) + "\n"
 
 
@@ -67,15 +68,13 @@ def _table(rows: Sequence[BoardRow], board: Board) -> str:
         lines.append(f"\\multicolumn{{{len(head)}}}{{l}}{{\\emph{{{escaped(members[0].block.place)}}}}} \\\\")
         lines += [" & ".join(_cell(row, column) for column in columns) + r" \\" for row in members]
     serious = [each.text for each in doubts(board, rows) if each.level is Level.SERIOUS and each.about != "patients"]
-    places = {row.block.place: row.block.name for row in rows}
-    judged = {place: board.statistics[name] for place, name in places.items() if name in board.statistics}
     meaning = [
         "Rank: from 1 + the rows of the block that are significantly better to all less those that are "
         "significantly worse; the test images do not tell which rank between these a row has.",
         "fn: images of a class that are not predicted as it.",
         *(["missed: tumours predicted as the class without a tumour."] if data.negative_class else []),
     ]
-    notes = [*data_notes(rows), *block_notes(judged, seed_notes), *serious, *meaning]
+    notes = [*data_notes(rows), *block_notes(board.judged(rows), seed_notes), *serious, *meaning]
     caption = " ".join([f"{rows[0].block.comparison_group_name}.", *notes])
     return _float(caption, f"rll{'r' * (len(head) - 3)}", head, lines)
 
@@ -100,26 +99,19 @@ def _cell(row: BoardRow, column: Column) -> str:
     return shown.replace("-", "$-$").replace("\u2013", "--")
 
 
-def _published(results: Sequence[Published]) -> list[str]:
-    """Return a table of published results, in grey; empty where there are none."""
+def _published(data: DataFacts) -> list[str]:
+    """Return a table of what is published on the same data, in grey; empty where nothing is."""
+    _, results = published_table(data)
     if not results:
         return []
-    lines = [
-        " & ".join(
-            rf"\textcolor{{gray}}{{{cell}}}"
-            for cell in (
-                *map(
-                    escaped, (result.work, result.source, result.model + "*" * bool(result.caveat), result.protocol)
-                ),
-                escaped(LEVELS[result.level]),
-                *("" if score is None else f"{score:.4g}" for score in (result.accuracy, result.macro_f1)),
-            )
-        )
-        + r" \\"
-        for result in results
-    ]
+    lines = []
+    for result, (work, source, model, _, protocol, level, *scores) in results:
+        cells = (work, source, model + "*" * bool(result.caveat), protocol, level, *scores[:2])
+        lines.append(" & ".join(rf"\textcolor{{gray}}{{{escaped(cell)}}}" for cell in cells) + r" \\")
     head = ["Work", "Source", "Model", "Protocol", "Patients", "Accuracy", "Macro-F1"]
-    marked = " Of results with * there is more to know: see leaderboard.md." if any(r.caveat for r in results) else ""
+    marked = (
+        " Of results with * there is more to know: see leaderboard.md." if any(r.caveat for r, _ in results) else ""
+    )
     return [_float(PUBLISHED_NOTE + marked, "lllllrr", head, lines)]
 
 

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from benchmark.evaluation.decisions.net_benefit import THRESHOLDS, of_all
 from benchmark.records.outcomes import Outcome
-from benchmark.reporting.board.audit_summary import HEAD, audit_block
+from benchmark.reporting.board.audit_summary import HEAD, audit_summary
 from benchmark.reporting.board.board import NAMED_BY, Board, BoardRow
 from benchmark.reporting.board.cam_scores import CAM_STEM, RANDOMIZED
 from benchmark.reporting.board.column import Column, Section
@@ -31,10 +31,7 @@ from benchmark.reporting.board.phrases import (
 )
 from benchmark.reporting.board.row_notes import marks, row_notes
 from benchmark.reporting.breakdown.breakdowns import Breakdowns
-from benchmark.reporting.breakdown.budget import budget_markdown
-from benchmark.reporting.breakdown.corruption_tables import robustness_markdown
 from benchmark.reporting.breakdown.cross_tables import cross_markdown
-from benchmark.reporting.breakdown.strata_tables import strata_markdown
 from benchmark.reporting.documents.markdown_cells import bullets, cell, escaped, table, text_table, who
 from benchmark.reporting.documents.published import PUBLISHED_NOTE, published_table
 from benchmark.reporting.summary.answers import answers
@@ -45,11 +42,7 @@ from benchmark.reporting.summary.sections import table_sections
 from benchmark.text import last_lines
 
 
-def markdown(
-    board: Board,
-    plots: Mapping[str, Sequence[str]],
-    breakdowns: Breakdowns = Breakdowns(),  # noqa: B008 - frozen
-) -> str:
+def markdown(board: Board, plots: Mapping[str, Sequence[str]], breakdowns: Breakdowns) -> str:
     """Return the whole leaderboard as Markdown.
 
     Args:
@@ -65,10 +58,8 @@ def markdown(
     for rows in board.comparison_groups():
         group = rows[0].block.comparison_group
         parts += _comparison_group(rows, board, plots.get(group, ()))
-        parts += strata_markdown(breakdowns.strata.get(group), breakdowns.picture(board, group))
-        picture = breakdowns.corruption_picture(board, group)
-        parts += robustness_markdown(breakdowns.robustness.get(group), picture)
-        parts += budget_markdown(breakdowns.budgets.get(group, ()), breakdowns.budget_picture(board, group))
+        for each in breakdowns.of(group):
+            parts += each.part.markdown(each.picture(board, group))
     if board.problems:
         parts += ["## Records with a problem", bullets(board.problems)]
     parts.append(_READING)
@@ -111,13 +102,11 @@ def _doubted(board: Board, rows: Sequence[BoardRow]) -> list[str]:
 
 
 def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[str]) -> list[str]:
-    statistics, data = board.statistics, rows[0].first.record.data
+    data = rows[0].first.record.data
     limit = "" if data.limit is None else f", limited to {data.limit} images"
     split = split_label(rows[0].results, rows[0].results)
     parts = [f"## {escaped(data.name)}, split {escaped(split)}{limit}"]
     shown = [row for row in rows if row.values["n_runs"]]
-    blocks = {row.block.name: row.block.place for row in shown}
-    judged = {place: statistics[name] for name, place in blocks.items() if name in statistics}
     parts.append(bullets(notes_beside_doubts(rows) if shown else data_notes(rows)))
     parts += _doubted(board, rows)
     notes = row_notes(rows)
@@ -132,12 +121,12 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
             parts += [f"### {escaped(section.heading)}", f"<details>\n{head}", scores, "</details>"]
         else:
             parts += [f"### {escaped(block)}", scores]
-    ranking = block_notes(judged, partial(rank_notes, data=data))
+    ranking = block_notes(board.judged(shown), partial(rank_notes, data=data))
     if notes or ranking:
         numbered = "\n".join(f"{number}. {escaped(note.text)}" for number, note in enumerate(notes, 1))
         parts += ["### Notes", *filter(None, (numbered, bullets(ranking)))]
     if shown:
-        parts += pair_tables(board, list(blocks))
+        parts += pair_tables(board, list(dict.fromkeys(row.block.name for row in shown)))
         parts += _by_fold(shown)
         parts += ["### False negatives", _false_negatives(shown, "errors"), *_by_patient(shown)]
         parts.append("Every missed image, and what each row says of it: [gallery.md](gallery.md).")
@@ -145,14 +134,17 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
             "### Calibration and tumour or not",
             _section(shown, "calibration"),
             *_dependence(shown),
-            *_selective(shown),
+            "### If unsure answers are left to a radiologist",
+            SELECTIVE_READING,
+            _section(shown, "selective"),
             *_net_benefit(shown),
             "### Speed and size",
             *_speeds(shown),
         ]
         parts += _same_networks(rows)
         parts += _where_it_looks(shown, [stem for stem in plots if stem.startswith(CAM_STEM)])
-    parts += _audited(rows)
+    audited, told = audit_summary(rows)
+    parts += ["### Audit of the images", text_table(HEAD, audited), bullets(told)] if audited else []
     pictures = [
         f"![{escaped(stem.replace('_', ' '))}]({stem}.png)" for stem in plots if not stem.startswith(CAM_STEM)
     ]
@@ -163,13 +155,6 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
     if failures:
         parts += ["### Runs without a score", _failures(failures)]
     return parts
-
-
-def _audited(rows: Sequence[BoardRow]) -> list[str]:
-    block = audit_block(rows)
-    if block is None:
-        return []
-    return ["### Audit of the images", text_table(HEAD, block.lines), bullets(block.notes)]
 
 
 def _scores(rows: Sequence[BoardRow], board: Board, marked: Mapping[int, Sequence[int]]) -> str:
@@ -255,11 +240,6 @@ def _dependence(rows: Sequence[BoardRow]) -> list[str]:
     return ["### If more images depend on each other", DEPENDENCE_READING, tables]
 
 
-def _selective(rows: Sequence[BoardRow]) -> list[str]:
-    """Return what the rows are worth where they may leave images to somebody else."""
-    return ["### If unsure answers are left to a radiologist", SELECTIVE_READING, _section(rows, "selective")]
-
-
 def _net_benefit(rows: Sequence[BoardRow]) -> list[str]:
     """Return what acting on the rows is worth, beside acting on everybody; nothing without a healthy class."""
     if not rows[0].first.record.data.tumour_names:
@@ -321,7 +301,7 @@ def _where_it_looks(rows: Sequence[BoardRow], pictures: Sequence[str]) -> list[s
         parts.append("The heat maps have no scores: no lesion is known on the images that are explained.")
     outside = outside_head(rows)
     if outside is not None:
-        parts += [escaped(outside.sentence), text_table(outside.head, outside.lines)]
+        parts += outside.texts()
     if pictures:
         links = ", ".join(f"[{escaped(stem.removeprefix(CAM_STEM).strip('_'))}]({stem}.png)" for stem in pictures)
         whose = "each row" if len(rows) <= MOST_DRAWN else f"the best {MOST_DRAWN} rows, as far as they have maps"

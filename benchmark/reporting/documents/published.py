@@ -14,7 +14,6 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmark.records.record import DataFacts
-from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import in_section
 
 NOTEBOOK = "seed notebook"
@@ -37,11 +36,9 @@ class Published:
         source: its DOI or address; of the notebook the file with its figures.
         model: the network as that work calls it.
         protocol: the split as that work describes it.
-        level: what was kept apart between training and test: ``patient``, ``slice`` (patients are on both sides), or
-            ``unknown``.
         pretrained: whether training began with pretrained weights.
         accuracy, macro_f1: 0-1.
-        false_negatives, missed: images by class, of both kinds (see README).
+        counts: images that are not predicted as their class, and missed tumours, by the name of the board's column.
         caveat: what a reader must know of it, else empty.
     """
 
@@ -49,23 +46,18 @@ class Published:
     source: str
     model: str
     protocol: str
-    level: str
     pretrained: bool
     accuracy: float | None
     macro_f1: float | None
-    false_negatives: Mapping[str, int]
-    missed: Mapping[str, int]
+    counts: Mapping[str, int]
     caveat: str
 
     @property
-    def values(self) -> Values:
-        """What is reported, by the name of the board's column."""
-        return {
-            "accuracy": self.accuracy,
-            "macro_f1": self.macro_f1,
-            **{f"fn_{name}": count for name, count in self.false_negatives.items()},
-            **{f"missed_{name}": count for name, count in self.missed.items()},
-        }
+    def level(self) -> str:
+        """What was kept apart between training and test: ``patient``, ``slice`` (patients are on both sides), or
+        ``unknown``.
+        """
+        return next((level for level in ("patient", "slice") if self.protocol.startswith(level)), "unknown")
 
 
 LEVELS = {
@@ -107,14 +99,14 @@ def published_table(data: DataFacts) -> tuple[list[str], list[tuple[Published, l
     for its remark; no line where nothing is known.
     """
     results = published_results(data)
-    counts = [column for column in in_section("errors", data) if any(column.name in each.values for each in results)]
+    counts = [column for column in in_section("errors", data) if any(column.name in each.counts for each in results)]
     head = ["work", "source", "model", "weights", "protocol", "patients", "accuracy", "macro-F1"]
     lines = []
     for each in results:
         weights = "pretrained" if each.pretrained else "none"
         cells = [each.work, each.source, each.model, weights, each.protocol, LEVELS[each.level]]
         cells += ["" if score is None else f"{score:.4g}" for score in (each.accuracy, each.macro_f1)]
-        lines.append((each, [*cells, *(column.text(each.values.get(column.name)) for column in counts)]))
+        lines.append((each, [*cells, *(column.text(each.counts.get(column.name)) for column in counts)]))
     return [*head, *(column.title for column in counts), "note"], lines
 
 
@@ -129,12 +121,10 @@ def _published() -> dict[str, list[Published]]:
                 source=line["source"],
                 model=line["model"],
                 protocol=line["protocol"],
-                level=_level(line["protocol"]),
                 pretrained=line["pretrained"] == "yes",
                 accuracy=_number(line["accuracy"]),
                 macro_f1=_number(line["macro_f1"]),
-                false_negatives={},
-                missed={},
+                counts={},
                 caveat=line["caveat"],
             )
         )
@@ -145,32 +135,23 @@ def _published() -> dict[str, list[Published]]:
 def _notebook() -> list[Published]:
     results = []
     for line in _lines(_EXPERIMENTS):
-        f1 = _by_class(line, "f1_")
+        of_classes = {name: _number(line[name]) for name in line if name.startswith(("f1_", "fn_", "missed_"))}
+        numbers = {name: number for name, number in of_classes.items() if number is not None}
+        f1 = [number for name, number in numbers.items() if name.startswith("f1_")]
         results.append(
             Published(
                 work=NOTEBOOK,
                 source=f"suites/{_EXPERIMENTS.name}",
                 model=f"{line['backbone']}, {line['id']}",
                 protocol=_NOTEBOOK_PROTOCOL,
-                level=_level(_NOTEBOOK_PROTOCOL),
                 pretrained=line["backbone"] != "baseline_cnn",
                 accuracy=_number(line["accuracy"]),
-                macro_f1=fmean(f1.values()) if f1 else None,
-                false_negatives={name: int(count) for name, count in _by_class(line, "fn_").items()},
-                missed={name: int(count) for name, count in _by_class(line, "missed_").items()},
+                macro_f1=fmean(f1) if f1 else None,
+                counts={name: int(number) for name, number in numbers.items() if not name.startswith("f1_")},
                 caveat=line["note"],
             )
         )
     return results
-
-
-def _level(protocol: str) -> str:
-    return next((level for level in ("patient", "slice") if protocol.startswith(level)), "unknown")
-
-
-def _by_class(line: Mapping[str, str], prefix: str) -> dict[str, float]:
-    numbers = {name.removeprefix(prefix): _number(line[name]) for name in line if name.startswith(prefix)}
-    return {name: number for name, number in numbers.items() if number is not None}
 
 
 def _number(text: str) -> float | None:

@@ -12,6 +12,7 @@ from benchmark.atomic_files import inside, write_atomically
 from benchmark.evaluation.comparison import ALPHA, mcnemar_clustered
 from benchmark.evaluation.metrics import decide
 from benchmark.foreign_files import Refused, read_foreign
+from benchmark.grouping import grouped
 from benchmark.recipe.suite import Conclusion
 from benchmark.records.suite_membership import Experiment, Experiments, read_experiments
 from benchmark.reporting.board.board import Board
@@ -62,10 +63,11 @@ class SuiteRuns:
     entries: tuple[Repeated, ...]
 
 
-def with_reports(board: Board, folders: Iterable[Path]) -> tuple[Board, dict[str, str]]:
+def with_reports(board: Board, folders: Iterable[Path], out: Path) -> tuple[Board, dict[str, str]]:
     """Return the board with a note on each report, and the reports as Markdown by file name.
 
-    A report is made for each suite that has known figures and runs on the board.
+    A report is made for each suite that has known figures and runs on the board. Of one that may not be written into
+    the folder ``out``, as a file of its name is there that no report left, the board has a sentence alone.
     """
     reports = {}
     notes = list(board.notes)
@@ -76,17 +78,10 @@ def with_reports(board: Board, folders: Iterable[Path]) -> tuple[Board, dict[str
             name = f"{experiments.suite}.md"
             reports[name] = report(experiments, all_suite_runs)
             notes.append(f"{experiments.about}: set beside the figures that they repeat in {name}.")
-    return replace(board, notes=tuple(notes), problems=(*board.problems, *problems)), reports
-
-
-def free_for_reports(board: Board, reports: Mapping[str, str], out: Path) -> tuple[Board, dict[str, str]]:
-    """Return the reports that may be written into a folder, and the board with a sentence for each that may not: a
-    file of its name is there that no report left.
-    """
     mine = {name: text for name, text in reports.items() if _is_free(out, name)}
-    problems = [f"{name} is not written: a file of that name is in '{out}' that is not such a report; rename one."
-                for name in reports if name not in mine]  # fmt: skip
-    return replace(board, problems=(*board.problems, *problems)), mine
+    taken = [f"{name} is not written: a file of that name is in '{out}' that is not such a report; rename one."
+             for name in reports if name not in mine]  # fmt: skip
+    return replace(board, notes=tuple(notes), problems=(*board.problems, *problems, *taken)), mine
 
 
 def _is_free(out: Path, name: str) -> bool:
@@ -233,9 +228,7 @@ def _told(conclusion: Conclusion, experiments: Experiments, verdicts: Mapping[st
         if name
     ]
     sentences = [f"{_capital(experiments.source)}: {' against '.join(there)}."]
-    variants: dict[str, list[str]] = {}
-    for how, (_, verdict) in verdicts.items():
-        variants.setdefault(verdict, []).append(how)
+    variants = grouped((verdict, how) for how, (_, verdict) in verdicts.items())
     return " ".join(
         [*sentences, *(f"{_capital(' and '.join(hows))}: {verdict}." for verdict, hows in variants.items())]
     )
@@ -314,17 +307,17 @@ def _right(result: Result, measure: str) -> tuple[Bools, Bools, npt.NDArray[np.s
 
 def _survivors(conclusions: Sequence[Conclusion], judged: Mapping[str, Sequence[Verdict]]) -> str:
     """Return one paragraph: how many conclusions hold, and which don't."""
-    variants: dict[str, list[str]] = {}
-    for how, verdicts in judged.items():
-        by_word: dict[str, list[str]] = {}
-        for conclusion, (word, _) in zip(conclusions, verdicts, strict=True):
-            by_word.setdefault(word, []).append(conclusion.says)
+
+    def told(verdicts: Sequence[Verdict]) -> str:
+        by_word = grouped(
+            (word, conclusion.says) for conclusion, (word, _) in zip(conclusions, verdicts, strict=True)
+        )
         opened = len(by_word.pop("open", []))
         sentences = [f"{len(by_word.pop('holds', []))} of {len(conclusions) - opened} conclusions hold"]
         sentences += [f"{word}: {'; '.join(says)}" for word, says in by_word.items()]
         if opened:
             sentences.append(f"{opened} more are open for want of results")
-        variants.setdefault(
-            ". ".join(_capital(part) if number else part for number, part in enumerate(sentences)), []
-        ).append(how)
+        return ". ".join(_capital(part) if number else part for number, part in enumerate(sentences))
+
+    variants = grouped((told(verdicts), how) for how, verdicts in judged.items())
     return " ".join(f"{_capital(' and '.join(hows))}, {sentence}." for sentence, hows in variants.items())

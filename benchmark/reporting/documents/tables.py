@@ -5,6 +5,7 @@ from pathlib import Path
 
 from benchmark.atomic_files import write_atomically, written_file
 from benchmark.csv_text import csv_text, write_columns
+from benchmark.grouping import grouped
 from benchmark.reporting.board.board import Board
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.columns import all_columns, columns
@@ -27,20 +28,14 @@ from benchmark.reporting.figures.montage import montage_name
 from benchmark.reporting.figures.plots import wanted
 
 
-def write_tables(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns()) -> None:  # noqa: B008 - frozen
-    """Write all that :func:`write_csv_files` and :func:`write_documents` do."""
-    write_csv_files(board, out, breakdowns)
-    write_documents(board, out, breakdowns)
-
-
-def write_documents(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns()) -> None:  # noqa: B008 - frozen
+def write_documents(board: Board, out: Path, breakdowns: Breakdowns) -> None:
     """Write ``leaderboard.tex``, ``report.md``, and ``leaderboard.md``, which shows the plots that are there."""
     write_atomically(out / "leaderboard.tex", latex(board))
     write_atomically(out / "leaderboard.md", markdown(board, _plots(board, out), breakdowns))
     write_atomically(out / "report.md", report(board, breakdowns))
 
 
-def write_csv_files(board: Board, out: Path, breakdowns: Breakdowns = Breakdowns()) -> None:  # noqa: B008 - frozen
+def write_csv_files(board: Board, out: Path, breakdowns: Breakdowns) -> None:
     """Write ``runs.csv``, ``leaderboard.csv``, ``columns.csv`` (what each column means) and ``comparisons.csv``.
 
     Where there is something in them, ``cross_matrix.csv``, ``strata.csv``, ``corruptions.csv`` and ``budget.csv``.
@@ -102,12 +97,9 @@ def _dictionary(board: Board, meanings: Mapping[str, Mapping[str, str]]) -> list
 
 def _plots(board: Board, out: Path) -> dict[str, list[str]]:
     """Return for each comparison group the names of the pictures of it that are in the folder."""
-    names: dict[str, list[str]] = {}
-    for stem, _, rows in wanted(board):
-        names.setdefault(rows[0].block.comparison_group, []).append(stem)
-    for number, comparison_group in enumerate(board.comparison_groups()):
-        names.setdefault(comparison_group[0].block.comparison_group, []).extend(cam_stems(comparison_group, number))
-    for row in {row.block.comparison_group: row for row in board.rows}.values():
-        data = row.first.record.data
-        names.setdefault(row.block.comparison_group, []).append(montage_name(data.name, data.fingerprint))
+    stems = [(rows[0], stem) for stem, _, rows in wanted(board)]
+    for number, rows in enumerate(board.comparison_groups()):
+        data = rows[0].first.record.data
+        stems += [(rows[0], stem) for stem in (*cam_stems(rows, number), montage_name(data.name, data.fingerprint))]
+    names = grouped((row.block.comparison_group, stem) for row, stem in stems)
     return {name: [stem for stem in stems if (out / f"{stem}.png").exists()] for name, stems in names.items()}

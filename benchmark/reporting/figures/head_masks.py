@@ -1,6 +1,6 @@
 """How much of a run's heat maps lies outside the head, whose mask is found in the thumbnails of the images."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from statistics import fmean
 
 import numpy as np
@@ -9,36 +9,23 @@ from benchmark.evaluation.head_mask import Masks, energy_outside, head_mask
 from benchmark.records.record import Cams
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.figures.overlays import grey
+from benchmark.reporting.figures.when_asked import WhenAsked
 
 OUTSIDE, OUTSIDE_UNIFORM = "cam_outside_head", "cam_outside_head_uniform"
 
 
-class Heads(Mapping[str, Masks]):
-    """The heads in a data set's thumbnails, as masks by image id; an image whose head can't be told is absent.
+def heads(thumbnails: Mapping[str, bytes]) -> Mapping[str, Masks]:
+    """Return the heads in a data set's thumbnails, as masks by image id; an image whose head can't be told is absent.
 
     Args:
         thumbnails: JPEGs by image id.
     """
+    return WhenAsked(thumbnails, _head)
 
-    def __init__(self, thumbnails: Mapping[str, bytes]) -> None:
-        self._thumbnails = thumbnails
-        self._masks: dict[str, Masks | None] = {}
 
-    def __getitem__(self, name: str) -> Masks:
-        if name not in self._masks:
-            jpeg = self._thumbnails.get(name)
-            picture = None if jpeg is None else grey(jpeg)
-            self._masks[name] = None if picture is None else head_mask(picture)
-        mask = self._masks[name]
-        if mask is None:
-            raise KeyError(name)
-        return mask
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._thumbnails)
-
-    def __len__(self) -> int:
-        return len(self._thumbnails)
+def _head(jpeg: bytes) -> Masks | None:
+    picture = grey(jpeg)
+    return None if picture is None else head_mask(picture)
 
 
 def head_columns(cams: Cams | None, heads: Mapping[str, Masks]) -> Values:

@@ -3,7 +3,7 @@
 import io
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
@@ -14,6 +14,7 @@ from benchmark.atomic_files import inside, write_atomically
 from benchmark.data.dataset import DataSet
 from benchmark.foreign_files import Refused, foreign_zip, read_foreign, read_member
 from benchmark.records.results_folder import THUMBNAILS
+from benchmark.reporting.figures.when_asked import WhenAsked
 
 SIDE = 80  # pixels
 QUALITY = 60
@@ -64,7 +65,7 @@ def pack_thumbnails(jpegs: Mapping[str, bytes], out: Path, fingerprint: str) -> 
     return write_atomically(inside(out, *THUMBNAILS, thumbnail_path(out, fingerprint).name), content.getvalue())
 
 
-class Thumbnails(Mapping[str, bytes]):
+class Thumbnails(WhenAsked[bytes]):
     """The thumbnails that results folders keep of a data set, as JPEGs by image id.
 
     Each is decoded and encoded again when it is asked for: a folder may come from someone else. What is no square
@@ -76,22 +77,8 @@ class Thumbnails(Mapping[str, bytes]):
     """
 
     def __init__(self, folders: Sequence[Path], fingerprint: str) -> None:
-        self._kept = {name: jpeg for folder in folders for name, jpeg in read_thumbnails(folder, fingerprint).items()}
-        self._encoded: dict[str, bytes | None] = {}
-
-    def __getitem__(self, name: str) -> bytes:
-        if name not in self._encoded:
-            self._encoded[name] = encoded_again(self._kept[name])
-        jpeg = self._encoded[name]
-        if jpeg is None:
-            raise KeyError(name)
-        return jpeg
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._kept)
-
-    def __len__(self) -> int:
-        return len(self._kept)
+        kept = {name: jpeg for folder in folders for name, jpeg in read_thumbnails(folder, fingerprint).items()}
+        super().__init__(kept, encoded_again)
 
 
 def encoded_again(jpeg: bytes) -> bytes | None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.evaluation.calibration import reliability
+from benchmark.grouping import grouped
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.drawn_rows import MOST_DRAWN, drawn_note, drawn_rows
 from benchmark.reporting.board.image_cases import LABEL_ERRORS, Cases, first_seed
@@ -118,6 +119,7 @@ def _row(cases: Cases, number: int, colours: Mapping[str, str]) -> dict[str, Any
     runs = first_seed(row)
     interval = row.intervals.get("macro_f1")
     record = runs[0].record
+    scored = [result for result in row.results if result.scores is not None]
     return {
         "key": row.first.row_key,
         "name": cases.names[number],
@@ -146,23 +148,18 @@ def _row(cases: Cases, number: int, colours: Mapping[str, str]) -> dict[str, Any
                 "validation": [_or_gap(epoch.val_loss) for epoch in result.record.history],
                 "f1": [_or_gap(epoch.val_macro_f1) for epoch in result.record.history],
             }
-            for result in row.results
-            if result.scores is not None
+            for result in scored
         ],
-        "runs": [_run(result) for result in row.results if result.scores is not None],
+        "runs": [
+            {
+                "seed": result.record.seed,
+                "fold": result.record.data.fold,
+                "macro_f1": result.values["macro_f1"],
+                "val_macro_f1": result.values.get("val_macro_f1"),
+            }
+            for result in scored
+        ],
         "details": _details(row),
-    }
-
-
-def _run(result: Result) -> dict[str, Any]:
-    """Return the seed, fold and macro-F1 of one run with scores."""
-    validation = result.values.get("val_macro_f1")
-    data = result.record.data
-    return {
-        "seed": result.record.seed,
-        "fold": data.fold,
-        "macro_f1": result.values["macro_f1"],
-        "val_macro_f1": validation,
     }
 
 
@@ -205,11 +202,11 @@ def _details(row: BoardRow) -> dict[str, Any]:
 
 def _fronts(rows: Sequence[BoardRow]) -> dict[str, list[tuple[float, float]]]:
     """Return the Pareto front of throughput and macro-F1 for each set of comparable speeds."""
-    points: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        speed = row.values.get("infer_images_per_s")
-        if speed is not None and not math.isnan(row.macro_f1):
-            points.setdefault(row.values.get("speed_block", ""), []).append((float(speed), row.macro_f1))
+    points = grouped(
+        (row.values.get("speed_block", ""), (float(row.values["infer_images_per_s"]), row.macro_f1))
+        for row in rows
+        if "infer_images_per_s" in row.values and not math.isnan(row.macro_f1)
+    )
     return {name: pareto_front(points_of_block) for name, points_of_block in points.items()}
 
 

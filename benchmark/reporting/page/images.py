@@ -37,13 +37,18 @@ def write_images(thumbnails: Mapping[str, Mapping[str, bytes]], out: Path) -> di
                 file = f"{hash_json([fingerprint, name])[:20]}.jpg"
                 write_atomically(inside(out, IMAGES, file), jpeg)
                 addresses[fingerprint][name] = f"{IMAGES}/{file}"
-    _remove_others(out, {address.partition("/")[2] for of_set in addresses.values() for address in of_set.values()})
+    remove_images(out, {address.partition("/")[2] for of_set in addresses.values() for address in of_set.values()})
     return addresses
 
 
-def _remove_others(out: Path, kept: Collection[str]) -> None:
-    """Remove the pictures beside an earlier page, but those of some names; what is not such a picture stays."""
+def remove_images(out: Path, kept: Collection[str] = ()) -> None:
+    """Remove the pictures beside an earlier page, but those of some names, and their folder where nothing else was in
+    it; what is not such a picture stays.
+    """
     with suppress(Refused):
-        for name in list_foreign(out, IMAGES):
-            if _OURS.fullmatch(name) and name not in kept:
-                (out / IMAGES / name).unlink(missing_ok=True)
+        old = [name for name in list_foreign(out, IMAGES) if _OURS.fullmatch(name) and name not in kept]
+        for name in old:
+            (out / IMAGES / name).unlink(missing_ok=True)
+        if old:
+            with suppress(OSError):  # there is more in it
+                (out / IMAGES).rmdir()

@@ -11,7 +11,7 @@ from typing import Any
 from benchmark.package_files import files
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import DataFacts
-from benchmark.reporting.board.audit_summary import HEAD, audit_block
+from benchmark.reporting.board.audit_summary import HEAD, audit_summary
 from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.cam_scores import RANDOMIZED
 from benchmark.reporting.board.column import Column, Kind, Values
@@ -30,10 +30,7 @@ from benchmark.reporting.board.phrases import (
 )
 from benchmark.reporting.board.row_notes import marks, row_notes
 from benchmark.reporting.breakdown.breakdowns import Breakdowns
-from benchmark.reporting.breakdown.budget import budget_page
-from benchmark.reporting.breakdown.corruption_tables import robustness_page
 from benchmark.reporting.breakdown.cross_tables import cross_page
-from benchmark.reporting.breakdown.strata_tables import strata_page
 from benchmark.reporting.documents.published import PUBLISHED_NOTE, published_table
 from benchmark.reporting.figures.labels import telling_columns
 from benchmark.reporting.page.data import Thumbnails, page_data, rows_in_full
@@ -138,9 +135,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
     """
     data = rows[0].first.record.data
     notes, scored = row_notes(rows), [row for row in rows if row.values["n_runs"]]
-    places = {row.block.place: row.block.name for row in rows}
-    judged = {place: board.statistics[name] for place, name in places.items() if name in board.statistics}
-    ranking = block_notes(judged, partial(rank_notes, data=data))
+    ranking = block_notes(board.judged(rows), partial(rank_notes, data=data))
     references = board.references.get(rows[0].block.comparison_group, ()) if scored else ()
     sections = table_sections(rows, references)
     marked = {id(row): numbers for row, numbers in zip(rows, marks(notes, len(rows)), strict=True)}
@@ -174,7 +169,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
         "notes": [note.text for note in notes],
         "rank_notes": ranking,
         "notes_summary": f"Notes: {', '.join(f'{count} on {what}' for what, count in counted.items() if count)}",
-        "audit": audit_block(rows),
+        "audit": audit_summary(rows),
         "columns": [
             {
                 "name": column.name,
@@ -198,15 +193,7 @@ def _table(number: int, rows: Sequence[BoardRow], board: Board, breakdowns: Brea
             for each in sections
         ],
         "published": _published(data),
-        "strata": strata_page(breakdowns.strata.get(rows[0].block.comparison_group)),
-        "breakdowns": [
-            each
-            for each in (
-                robustness_page(breakdowns.robustness.get(rows[0].block.comparison_group)),
-                budget_page(breakdowns.budgets.get(rows[0].block.comparison_group, ())),
-            )
-            if each is not None
-        ],
+        "breakdowns": [each.part for each in breakdowns.of(rows[0].block.comparison_group)],
         "cams": cam_tables(scored, "–"),  # noqa: RUF001
         "cam_notes": coarse_notes(scored),
         "cams_checked": any(RANDOMIZED in row.values for row in scored),

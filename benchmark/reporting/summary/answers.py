@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmark.evaluation.comparison import Comparison
-from benchmark.evaluation.statistics import compare_two
-from benchmark.reporting.board.board import Board, BoardRow, setting_of
+from benchmark.evaluation.statistics import compare_each
+from benchmark.reporting.board.board import Board, BoardRow
 from benchmark.reporting.board.column import count
 from benchmark.reporting.board.folds import predictions_by_fold
 from benchmark.reporting.board.pairs import ends_text, row_pairs
@@ -225,5 +225,4 @@ def _pretraining(chosen: _Candidates) -> str:
 
 def across_blocks(first: BoardRow, second: BoardRow) -> Comparison | None:
     """Compare two rows on the same test images whatever weights they started from; ``None`` where it can't be."""
-    runs = predictions_by_fold(first.results), predictions_by_fold(second.results)
-    return compare_two(*runs, setting_of(first))
+    return next(iter(compare_each([predictions_by_fold(row.results) for row in (first, second)])), None)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from benchmark.data.audit.audit import SHIFTED, Audit
-from benchmark.data.duplicates.groups import Duplicates
 from benchmark.evaluation.bootstrap import SEEDS_TO_RESAMPLE
 from benchmark.reporting.board.audit_summary import audits_of
 from benchmark.reporting.board.board import Board, BoardRow
@@ -57,6 +56,10 @@ def doubts(board: Board, rows: Sequence[BoardRow]) -> list[Doubt]:
     ]
 
 
+def _level(*, serious: bool, caution: bool) -> Level:
+    return Level.SERIOUS if serious else Level.CAUTION if caution else Level.GOOD
+
+
 def _patients(rows: Sequence[BoardRow]) -> Doubt:
     data = rows[0].first.record.data
     level = Level.GOOD if data.grouped and not data.leaks else Level.SERIOUS
@@ -71,10 +74,11 @@ def _patients(rows: Sequence[BoardRow]) -> Doubt:
 def _copies(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
     if not audits:
         return Doubt("copies", Level.UNKNOWN, "The images were not audited.")
-    near, copies = (sum(each.test_images for each in kinds) for kinds in _of_kinds(audits))
+    near = sum(audit.near.test_images for audit in audits)
+    copies = sum(audit.pixel_identical.test_images for audit in audits)
     removed, two = max(audit.removed or 0 for audit in audits), audits[0].near.conflicting
     shifted = max(audits, key=lambda audit: audit.shift())
-    level = Level.SERIOUS if near else Level.CAUTION if two or shifted.shift() >= SHIFTED else Level.GOOD
+    level = _level(serious=near > 0, caution=two > 0 or shifted.shift() >= SHIFTED)
     text = (
         f"{near} of {rows[0].values['n_test']} test images have a near-duplicate in training or validation "
         f"({copies} of them an identical copy)."
@@ -93,11 +97,6 @@ def _copies(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
     return Doubt("copies", level, text)
 
 
-def _of_kinds(audits: Sequence[Audit]) -> tuple[list[Duplicates], list[Duplicates]]:
-    """Return the near-duplicates and the identical copies of each audit."""
-    return [audit.near for audit in audits], [audit.pixel_identical for audit in audits]
-
-
 def _shortcuts(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
     """Return how far trivial features get without a network, beside the rows."""
     best: dict[str, tuple[float, float]] = {}
@@ -112,13 +111,7 @@ def _shortcuts(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
     for target, (reached, chance) in best.items():
         top = max(own) if target == "class" else 1.0
         shares.append((reached - chance) / max(top - chance, 1e-9))
-    level = (
-        Level.SERIOUS
-        if max(shares) >= SHORTCUT_SERIOUS
-        else Level.CAUTION
-        if max(shares) >= SHORTCUT_CAUTION
-        else Level.GOOD
-    )
+    serious, caution = max(shares) >= SHORTCUT_SERIOUS, max(shares) >= SHORTCUT_CAUTION
     told = " and ".join(
         f"{reached:.2f} for {'the class' if target == 'class' else 'tumour or not'} (chance {chance:.2f})"
         for target, (reached, chance) in best.items()
@@ -126,16 +119,14 @@ def _shortcuts(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
     span = f"rows reach {min(own):.2f} to {max(own):.2f}" if len(own) > 1 else f"row reaches {own[0]:.2f}"
     return Doubt(
         "shortcuts",
-        level,
+        _level(serious=serious, caution=caution),
         f"Without a network, trivial features (size, file type, borders, brightness, histogram; the last two contain "
         f"the lesion's pixels) reach a balanced accuracy of {told}; the {span} for the class.",
     )
 
 
 def _seeds(board: Board, rows: Sequence[BoardRow]) -> Doubt:
-    judged = [
-        board.statistics[name] for name in dict.fromkeys(row.block.name for row in rows) if name in board.statistics
-    ]
+    judged = board.judged(rows).values()
     if not judged:
         return Doubt("seeds", Level.UNKNOWN, "No row is whole.")
     fewest = min(judged, key=lambda statistics: statistics.seeds)
@@ -154,9 +145,7 @@ def _calibration(rows: Sequence[BoardRow]) -> Doubt:
     if not errors:
         return Doubt("calibration", Level.UNKNOWN, "No calibration error is known.")
     worst = max(errors, key=lambda name: errors[name])
-    level = (
-        Level.SERIOUS if errors[worst] > ECE_SERIOUS else Level.CAUTION if errors[worst] > ECE_CAUTION else Level.GOOD
-    )
+    level = _level(serious=errors[worst] > ECE_SERIOUS, caution=errors[worst] > ECE_CAUTION)
     return Doubt(
         "calibration",
         level,
@@ -171,7 +160,7 @@ def _size(board: Board, rows: Sequence[BoardRow]) -> Doubt:
     if interval is None:
         return Doubt("test set", Level.UNKNOWN, f"{best.values['n_test']} images; no interval is known.")
     width = interval.high - interval.low
-    level = Level.SERIOUS if width > WIDTH_SERIOUS else Level.CAUTION if width > WIDTH_CAUTION else Level.GOOD
+    level = _level(serious=width > WIDTH_SERIOUS, caution=width > WIDTH_CAUTION)
     kind = "patients" if best.first.record.data.grouped else "independent images or clusters of copies"
     clusters = "" if statistics is None else f" ({statistics.clusters} {kind})"
     return Doubt(

@@ -1,40 +1,29 @@
 """Whether heat maps lie on the head at all: a sentence with a figure, and a table."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 from benchmark.reporting.board.board import BoardRow
 from benchmark.reporting.board.columns import named
 from benchmark.reporting.board.image_cases import cam_source, finest_first
+from benchmark.reporting.breakdown.part import Part, PartTable
 from benchmark.reporting.figures.head_masks import OUTSIDE, OUTSIDE_UNIFORM
 from benchmark.reporting.figures.labels import full_names
 
 
-@dataclass(frozen=True)
-class OutsideHead:
-    """How much of the rows' heat maps lies outside the head.
+def outside_head(rows: Sequence[BoardRow]) -> Part | None:
+    """Return how much of the heat maps of a comparison group's rows lies outside the head: a sentence with the least
+    and the largest share, and a table with a line for each row, those whose maps are too coarse last.
 
-    Args:
-        sentence: with the least and the largest share.
-        head: the table's headings.
-        lines: a row each, those whose maps are too coarse last.
+    ``None`` where there is no map, or no head can be told.
     """
-
-    sentence: str
-    head: tuple[str, ...]
-    lines: tuple[tuple[str, ...], ...]
-
-
-def outside_head(rows: Sequence[BoardRow]) -> OutsideHead | None:
-    """Return what is known of a comparison group's rows; ``None`` where there is no map, or no head can be told."""
     names = {id(row): name for row, name in zip(rows, full_names(rows), strict=True)}
     known = [row for row in finest_first(rows) if OUTSIDE in row.values]
     if not known:
         return None
     columns = named(OUTSIDE, OUTSIDE_UNIFORM)
     lines = [
-        (names[id(row)], *(column.text(row.values.get(column.name)) for column in columns), cam_source(row))
+        [names[id(row)], *(column.text(row.values.get(column.name)) for column in columns), cam_source(row)]
         for row in known
     ]
     least, most = (extreme(known, key=lambda row: row.values[OUTSIDE]) for extreme in (min, max))
@@ -42,12 +31,13 @@ def outside_head(rows: Sequence[BoardRow]) -> OutsideHead | None:
     if most is not least:
         told += f" to {_percent(most.values[OUTSIDE])} ({names[id(most)]})"
     uniform = fmean(row.values[OUTSIDE_UNIFORM] for row in known)
-    return OutsideHead(
+    told = (
         f"Of the heat maps' energy {told} lies outside the head, where no tumour can be; of a map that is the same "
-        f"everywhere it would be {_percent(uniform)}. The head is found in the small pictures, by its brightness.",
-        ("backbone", *(column.title for column in columns), "map"),
-        tuple(lines),
+        f"everywhere it would be {_percent(uniform)}. The head is found in the small pictures, by its brightness."
     )
+    head = ["backbone", *(column.title for column in columns), "map"]
+    table = PartTable(head, lines, (head[0], head[-1]), "Share of heat maps outside the head")
+    return Part("Heat maps outside the head", told, (table,))
 
 
 def _percent(share: float) -> str:

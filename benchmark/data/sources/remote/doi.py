@@ -1,7 +1,6 @@
 """Articles of figshare and records of Zenodo, by their DOI: pinned by version, every file checked by its MD5."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.data.sources.remote.base import About, Fetched, downloads
@@ -16,12 +15,7 @@ _ZENODO_DOI = re.compile(r"10\.5281/zenodo\.(\d+)", re.IGNORECASE)
 _TEXTS = (".pdf", ".txt", ".md", ".html", ".docx")  # what no image set is made of
 
 
-@dataclass(frozen=True)
-class Publication:
-    """What a repository says of a DOI: words and files."""
-
-    about: About
-    files: tuple[RemoteFile, ...]
+Publication = tuple[About, tuple[RemoteFile, ...]]  # what a repository says of a DOI: words and files
 
 
 def fetch_doi(doi: str) -> Fetched:
@@ -41,19 +35,19 @@ def fetch_doi(doi: str) -> Fetched:
     by_hand = folder / "files"
     way_out = f"try again, or get the files from {page} by hand and give their folder with --data"
     if match := _FIGSHARE_DOI.fullmatch(doi):
-        publication = _figshare(match[1], match[2], doi, way_out)
+        about, published = _figshare(match[1], match[2], doi, way_out)
     elif match := _ZENODO_DOI.fullmatch(doi):
-        publication = _zenodo(match[1], doi, way_out)
+        about, published = _zenodo(match[1], doi, way_out)
     else:
         raise UserError(
             f"The DOI {doi} is neither figshare's nor Zenodo's: get its files by hand, give their folder."
         )
-    files = [file for file in publication.files if not file.name.lower().endswith(_TEXTS)]
+    files = [file for file in published if not file.name.lower().endswith(_TEXTS)]
     if not files:
         raise UserError(f"The DOI {doi} ({page}) has no files but texts.")
     fetch_files(by_hand, files, page)
-    publication.about.save(kept)
-    return Fetched(by_hand, publication.about)
+    about.save(kept)
+    return Fetched(by_hand, about)
 
 
 def _figshare(article: str, version: str | None, doi: str, way_out: str) -> Publication:
@@ -73,7 +67,7 @@ def _figshare(article: str, version: str | None, doi: str, way_out: str) -> Publ
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"figshare's answer on article {article} can't be read ({error}): {way_out}.") from None
-    return Publication(about, files)
+    return about, files
 
 
 def _zenodo(record: str, doi: str, way_out: str) -> Publication:
@@ -95,7 +89,7 @@ def _zenodo(record: str, doi: str, way_out: str) -> Publication:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"Zenodo's answer on record {record} can't be read ({error}): {way_out}.") from None
-    return Publication(about, files)
+    return about, files
 
 
 def _file_name(name: str) -> str:
