@@ -166,7 +166,8 @@ class TensorFlowEngine(SharedEngine):
         """
         key = result, self._compiled
         if key not in self._forwards:
-            function, compiled = self._logits, self._compiled
+            function: Any = self._logits
+            compiled = self._compiled
             signature = tf.TensorSpec((None, self._size, self._size, 3), tf.float32)
             if result == "features":
                 function = self._frozen_stages.features
