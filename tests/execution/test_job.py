@@ -50,7 +50,7 @@ def test_a_worker_gets_the_job_that_was_sent_and_not_one_that_lies_in_a_folder(t
         channel._listen()
     values, attempt = channel.next_run()
     assert attempt == "1"
-    assert Job.of_message(values) == job
+    assert Job.model_validate(values) == job
 
 
 class _End(Exception):

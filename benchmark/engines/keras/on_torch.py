@@ -5,19 +5,18 @@ Keras's layout. Nothing here imports TensorFlow, which would crash the process.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from backbones import Preprocessing
 from benchmark.engines.base import BuildSpec, SavedNetwork
 from benchmark.engines.torch.device import seed_generators
-from benchmark.engines.torch.network import TorchStage
+from benchmark.engines.torch.network import TorchNetwork, TorchStage
 from benchmark.recipe import BatchNorm
 from benchmark.records.outcomes import Outcome, RunFailure
 
@@ -50,49 +49,48 @@ def build_network(spec: BuildSpec, device: torch.device) -> "KerasOnTorch":
     return KerasOnTorch(keras_network.build_network(spec, arithmetic))
 
 
-class KerasOnTorch:
-    """See :class:`benchmark.engines.torch.network.TorchNetwork`.
+class KerasOnTorch(TorchNetwork):
+    """A Keras model on torch: each call of a stage says whether it trains, and running statistics are complete after
+    the forward pass.
 
     Args:
         network: built on the torch backend.
     """
 
-    layout: Literal["nchw", "nhwc"] = "nhwc"
-    channels_last = True  # Keras's layout is that memory format
-
     def __init__(self, network: Any) -> None:
         from benchmark.engines.keras.network import count_scalars, layer_seeds, named_weights
         from benchmark.engines.keras.stages.graph import first_layer_input
 
-        self._layer_seeds = layer_seeds
-        self._seeds = network.seeds
-        self.first_trainable: int = network.first_trainable
-        self.stages_unverified: str = network.unverified
-        self.preprocessing: Preprocessing = network.preprocessing
-        self.library_preprocessing: Preprocessing | None = network.library_preprocessing
-        self.weights_loaded: str = network.weights_loaded
-        self.conventions: Mapping[str, str] = network.conventions
-        self._in_training = network.in_training
-        fixed = {id(weight): weight for layer in network.fixed for weight in layer.weights}
-        self.fixed_parameters = network.parameters - count_scalars(network.stages.whole.trainable_weights)
-        stages = network.stages
+        self._network, self._layer_seeds = network, layer_seeds
+        stages, head = network.stages, len(network.stages.names) - 1
         named = named_weights(stages)
+        fixed = {id(weight) for layer in network.fixed for weight in layer.weights}
         self._fixed = {path: weight for path, weight in named.items() if id(weight) in fixed}
-        pairs = zip(stages.names, stages.singles(), strict=True)
-        self.stages = tuple(_stage(name, model, named) for name, model in pairs)
-        head = len(self.stages) - 1
-        parts = zip(network.split_head.names[head:], network.split_head.singles()[head:], strict=True)
-        self.split_head = (*self.stages[:-1], *(_stage(name, model, named) for name, model in parts))
         self._first_kernel_input = first_layer_input(stages)
-        self._whole = stages.whole
-        self.modules = (stages.whole,)
 
-    def set_training(self, first_trainable: int | None) -> None:
-        """Do nothing: each call says whether it trains."""
+        def cut(parts: Any, first: int = 0) -> Iterator[TorchStage]:
+            for name, model in zip(parts.names[first:], parts.singles()[first:], strict=True):
+                yield _stage(name, model, named)
+
+        made = tuple(cut(stages))
+        super().__init__(
+            stages=made,
+            split_head=(*made[:-1], *cut(network.split_head, head)),
+            first_trainable=network.first_trainable,
+            stages_unverified=network.unverified,
+            modules=(stages.whole,),
+            layout="nhwc",
+            channels_last=True,  # Keras's layout is that memory format
+            preprocessing=network.preprocessing,
+            library_preprocessing=network.library_preprocessing,
+            weights_loaded=network.weights_loaded,
+            conventions=network.conventions,
+            fixed_parameters=network.parameters - count_scalars(stages.whole.trainable_weights),
+        )
 
     def frozen_in_training(self, first_trainable: int) -> list[str]:
         """Return the names of frozen layers that are not in inference mode; each call of a stage says its mode."""
-        return list(self._in_training())
+        return list(self._network.in_training())
 
     def fixed_inside(self) -> Mapping[str, Tensor]:
         """Return the weights and running statistics of the layers that are frozen by number."""
@@ -104,20 +102,15 @@ class KerasOnTorch:
         Keras's Dropout without a seed draws from torch's generator, all else from a state of its own.
         """
         seed_generators(seed)
-        for state, value in zip(self._seeds, self._layer_seeds(seed, len(self._seeds)), strict=True):
+        seeds = self._network.seeds
+        for state, value in zip(seeds, self._layer_seeds(seed, len(seeds)), strict=True):
             state.assign([int(value), 0])
 
     def save(self, folder: Path, example: Tensor) -> SavedNetwork:
         """Write the network as a ``.keras`` file."""
         from benchmark.engines.keras.saved import save
 
-        return save(self._whole, folder, example.cpu().numpy())
-
-    def load(self, folder: Path) -> None:
-        """Do nothing: the adapter of a kept Keras network reads its file, which holds its weights."""
-
-    def end_step(self) -> None:
-        """Do nothing: running statistics are complete after the forward pass."""
+        return save(self._network.stages.whole, folder, example.cpu().numpy())
 
     def first_kernel_input(self, inputs: Tensor) -> Tensor | None:
         """Return what reaches the first layer with a kernel for normalised inputs."""

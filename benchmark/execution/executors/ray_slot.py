@@ -87,7 +87,7 @@ class Slot:
             message: the job, as JSON has it.
             names: of its files here, where no folder is shared.
         """
-        job = for_this_node(Job.of_message(message), self._cpus)
+        job = for_this_node(Job.model_validate(message), self._cpus)
         if self._files is not None:
             self._files.forget(job, done=False)
             job = self._files.localized(job, names)
@@ -156,13 +156,13 @@ class Slot:
         unpack(parcel, name)
 
     def left_by(self, message: Mapping[str, Any]) -> dict[str, int]:
-        return self._own().left_by(Job.of_message(message))
+        return self._own().left_by(Job.model_validate(message))
 
     def read(self, name: str, offset: int) -> Block:
         return self._own().read(name, offset)
 
     def forget(self, message: Mapping[str, Any], done: bool) -> None:
-        self._own().forget(Job.of_message(message), done=done)
+        self._own().forget(Job.model_validate(message), done=done)
 
     def _own(self) -> NodeFiles:
         assert self._files is not None, "files are carried only where none are shared"

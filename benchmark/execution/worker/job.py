@@ -1,12 +1,11 @@
 """The job: all that a worker must know of a run, as JSON."""
 
-import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -70,14 +69,8 @@ class Job(BaseModel):
     verdict: tuple[Outcome, str] | None = None
 
     def message(self) -> dict[str, Any]:
-        """Return the job as JSON has it, for the pipe to its worker."""
-        values: dict[str, Any] = json.loads(self.model_dump_json())
-        return values
-
-    @classmethod
-    def of_message(cls, values: Mapping[str, Any]) -> Self:
-        """Return the job that :meth:`message` made; raises :class:`pydantic.ValidationError` where it is none."""
-        return cls.model_validate_json(json.dumps(values))
+        """Return the job as JSON has it, for the pipe to its worker, where ``Job.model_validate`` reads it."""
+        return self.model_dump(mode="json")
 
     @property
     def key(self) -> str:

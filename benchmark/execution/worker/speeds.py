@@ -2,21 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backbones import Backbone
+from benchmark.data.dataset import DataSet, Split
+from benchmark.engines import Engine, Network
 from benchmark.execution.worker.job import Job
 from benchmark.measurement.throughput import measure
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import Record
 from benchmark.records.run import Run
-
-if TYPE_CHECKING:
-    from benchmark.data.dataset import DataSet, Split
-    from benchmark.engines import Engine, Network
-    from benchmark.training.epoch import Report
+from benchmark.training.autotune import choose
+from benchmark.training.epoch import Loop, Report
 
 _TRAIN_SECONDS, _FEWEST_BATCHES = 3.0, 8  # of steps, for the training speed
 
@@ -32,7 +30,7 @@ def speed_of(
 
 
 def measured_again(
-    job: Job, earlier: Record, engine: "Engine", network: "Network", data: "DataSet", split: "Split", report: "Report"
+    job: Job, earlier: Record, engine: Engine, network: Network, data: DataSet, split: Split, report: Report
 ) -> Record:
     """Return a run's record with speeds that are measured now; all else stays what the run left.
 
@@ -46,9 +44,6 @@ def measured_again(
     Raises:
         RunFailure: the run was done on another device, whose speeds these are not; or the network does not run.
     """
-    from benchmark.training.autotune import choose
-    from benchmark.training.epoch import Loop
-
     if earlier.device != job.device:
         raise RunFailure(
             Outcome.UNSUPPORTED,
