@@ -3,8 +3,7 @@
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from benchmark.data.preparation.threads import usable_cpus
 from benchmark.engines import library_packages
@@ -29,16 +28,7 @@ class Installation:
     host: str
     python: str
     tumorboard: str
-    libraries: Mapping[str, str] = field(default_factory=dict)
-
-    def values(self) -> dict[str, Any]:
-        """Return it as JSON has it; :meth:`of` reads it."""
-        return asdict(self)
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "Installation":
-        """Return what :meth:`values` made."""
-        return cls(**values)
+    libraries: Mapping[str, str]
 
     def different_on(self, node: "Installation") -> str:
         """Return in a sentence what is installed otherwise on a node than here; empty where nothing is."""
@@ -61,7 +51,7 @@ def installation() -> Installation:
         platform.node(),
         platform.python_version(),
         __version__,
-        {name: str(version) for name, version in libraries.items()},
+        libraries,
     )
 
 

@@ -66,16 +66,16 @@ class Carrier:
             return
         self._coming.add(key)
         try:
-            there = yield actor.has_images.remote(name) if images else actor.has_files.remote([name])
-            if there is not True and there != [True]:
+            there = yield actor.files.remote("has_images" if images else "has_file", name)
+            if not there:
                 parcel = uuid4().hex
                 for file, path in files.items():
                     for offset in blocks_of(path.stat().st_size):
                         if control.stop is Stop.NOW:
                             return
                         block = yield from self._put(path, offset)
-                        yield actor.receive.remote(parcel, file, block)
-                yield actor.unpack.remote(parcel, name, images)
+                        yield actor.files.remote("receive", parcel, file, block)
+                yield actor.files.remote("unpack_images" if images else "unpack_file", parcel, name)
             self._there.add(key)
         finally:
             self._coming.discard(key)
@@ -105,7 +105,7 @@ class Carrier:
         try:
             for name, size in left.items():
                 for offset in blocks_of(size):
-                    block = yield actor.read.remote(name, offset)
+                    block = yield actor.files.remote("read", name, offset)
                     arrivals.add(name, block)
             record = arrivals.store()
         finally:

@@ -65,6 +65,7 @@ class Crew:
         count: the most slots.
         control: the user's wish to stop.
         on_event: is told of events.
+        waits: whether runs wait for nodes that come, where none that is there is fit.
     """
 
     nodes: Nodes
@@ -73,6 +74,7 @@ class Crew:
     count: int
     control: Control
     on_event: OnEvent
+    waits: bool = False
     workers: list[_Worker] = field(default_factory=list)
     waiting: deque[Job] = field(default_factory=deque)  # without a slot
     losses: dict[str, int] = field(default_factory=dict)  # of nodes, by the keys of their runs
@@ -110,7 +112,7 @@ class Crew:
         """Look at nodes that came while the runs go on, and tell which are left out."""
         self.nodes.look()
         for sentence in self.nodes.news():
-            if not self.nodes.room(self.share):
+            if not self.waits and not self.nodes.room(self.share):
                 raise UserError(sentence)
             self._note(sentence)
 
@@ -245,7 +247,7 @@ class Crew:
     def _begin(self, worker: _Worker) -> Steps:
         """Wait until a slot has begun, and look at what is installed there."""
         facts = yield worker.actor.describe.remote()
-        there, node = Installation.of(facts["installation"]), facts["node"]
+        there, node = Installation(**facts["installation"]), facts["node"]
         if facts["problem"]:
             self.nodes.leave_out(node, f"The node {there.host} can't be used: {facts['problem']}")
         if facts["problem"] or not self.nodes.is_fit(node, there):

@@ -66,7 +66,7 @@ class ElementJobs(BaseModel):
     attempts_before: dict[str, str | None]
     save_seconds: float
     cpus: int | None
-    installation: dict[str, Any]
+    installation: Installation
 
     @property
     def to_do(self) -> frozenset[str]:
@@ -206,7 +206,9 @@ class _Doing:
         try:
             work = self._work
             _require_reachable(work.jobs)
-            _require_equal(work.installation)
+            different = work.installation.different_on(installation())
+            if different:
+                raise UserError(different)
             jobs = tuple(for_this_node(job, work.cpus) for job in work.jobs)
             request = Request(rerun=work.rerun, only_failed=work.only_failed, timeout=work.timeout)
             self._summary = Controller(
@@ -228,13 +230,6 @@ def _require_reachable(jobs: tuple[Job, ...]) -> None:
                 "cache (TUMORBOARD_CACHE) and plug-ins must be on a file system that all machines of the cluster "
                 "share."
             )
-
-
-def _require_equal(submitted_from: Mapping[str, Any]) -> None:
-    """Raise ``UserError`` where this machine has something else installed than that which submitted the job."""
-    different = Installation.of(submitted_from).different_on(installation())
-    if different:
-        raise UserError(different)
 
 
 class _Log:
