@@ -1,8 +1,9 @@
 """What all engines have in common, so that no two state a rule in dialects of their own. NumPy only."""
 
+import contextlib
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import Preprocessing
+from benchmark.dependencies import how_to_install
 from benchmark.draws.augmentation import Draws
 from benchmark.engines import host
 from benchmark.engines.base import (
@@ -88,22 +90,6 @@ def native_dropout(spec: BuildSpec) -> float:
     return head.dropout
 
 
-def draws_classifier(spec: BuildSpec, built: object) -> bool:
-    """Return whether the classifier alone is drawn by the recipe's rule: where it is new behind pretrained weights.
-
-    Args:
-        spec: what is built.
-        built: by the adapter, which says so in ``classifier_is_new``.
-    """
-    own_head = spec.recipe.head.kind == "native"
-    return own_head and spec.recipe.initialization == "he" and bool(getattr(built, "classifier_is_new", False))
-
-
-def draws_weights(spec: BuildSpec) -> bool:
-    """Return whether initial weights are drawn by the recipe's rule: where it has one and no weights come."""
-    return spec.recipe.initialization == "he" and spec.weights is None
-
-
 def assert_trainable(spec: BuildSpec, parameters: int) -> None:
     """Raise ``RunFailure``, ``unsupported``, where no parameter of a network is left to train."""
     if not parameters:
@@ -112,11 +98,6 @@ def assert_trainable(spec: BuildSpec, parameters: int) -> None:
             f"Nothing of {spec.backbone.name} is left to train, its head included: use head.kind = 'linear' or "
             "'dense256', which are trained.",
         )
-
-
-def weights_loaded(spec: BuildSpec, built: str) -> str:
-    """Return where initial weights came from, for the record: what the adapter built with, or another run."""
-    return built if spec.init_from is None else f"run {spec.init_from.parent.name}"
 
 
 def stage_factors(rule: Optimizer, stages: int) -> list[float]:
@@ -168,6 +149,20 @@ def hash_of_weights(named: Iterable[tuple[str, npt.NDArray[Any]]]) -> str:
         digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
         digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def exporting(framework: str, target: str, targets: Collection[str]) -> Iterator[None]:
+    """Raise ``NotKept`` where a framework has no export to a target, or what exports inside fails or is not there."""
+    if target not in targets:
+        raise NotKept(f"{framework} has no export to {target}")
+    try:
+        yield
+    except Exception as error:  # whatever of a network's code can't be exported
+        if isinstance(error, ImportError) and error.name:
+            raise NotKept(f"{target} needs {error.name}: {how_to_install([error.name])}") from error
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise NotKept(f"{framework} can't export it to {target} ({reason})") from error
 
 
 def factor_and_shift(preprocessing: Preprocessing) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -5,20 +5,19 @@ results folder is doing is left to it.
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from benchmark.execution.best_rows import BestRows
+from benchmark.evaluation.metrics import confusion_matrix, decide, macro_f1
 from benchmark.execution.claims import Claims
 from benchmark.execution.disk_reserve import Reserve
 from benchmark.execution.executors.base import Control, Ending, Executor, Stop
 from benchmark.execution.planning.request import Request
-from benchmark.execution.planning.runs import Runs
 from benchmark.execution.progress_files import ProgressFiles, forget_progress
 from benchmark.execution.summary import EndedRun, FinishedRun, Summary, Watcher
-from benchmark.execution.worker.job import Job
+from benchmark.execution.worker.job import Job, Runs
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Record, Timings
 from benchmark.records.results_folder import CLAIMS
@@ -68,7 +67,7 @@ class Controller:
         self.running: dict[str, tuple[int, Job]] = {}  # what the executor has, with its number in the plan
         self.again: list[tuple[int, Job]] = []  # what another command took over meanwhile
         self.attempts_before = attempts_before or {job.key: attempt_of(self.store, job.key) for job in plan.jobs}
-        self.best = BestRows(plan.jobs)
+        self.best = _BestRows(plan.jobs)
         self.jobs = {job.key: job for job in plan.jobs}
 
     def carry_out(self) -> Summary:
@@ -297,8 +296,6 @@ class Controller:
 
     def _finished(self, job: Job, record: Record, *, kept: bool) -> FinishedRun:
         """Return a run's row; of its scores only the macro-F1 that is shown: the board computes all of them."""
-        from benchmark.evaluation.metrics import confusion_matrix, decide, macro_f1
-
         if record.outcome is not Outcome.OK:
             return FinishedRun(job, record, None, kept, stands=self.store.done(job.key))
         predictions = self.store.predictions(record)
@@ -307,6 +304,37 @@ class Controller:
         test = predictions.part("test")
         confusion = confusion_matrix(test.labels, decide(test.probabilities), len(record.data.class_names))
         return FinishedRun(job, record, float(macro_f1(confusion)), kept)
+
+
+class _BestRows:
+    """The mean macro-F1 of the best row of each split, of those whose seeds are all done, as runs end.
+
+    Args:
+        jobs: of the plan; a row is a backbone with a recipe.
+    """
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._rows: dict[tuple[str, str, str], dict[str, float | None]] = {}
+        self._best: dict[str, float] = {}
+        for job in jobs:
+            self._rows.setdefault(self._row(job), {})[job.key] = None
+
+    @staticmethod
+    def _row(job: Job) -> tuple[str, str, str]:
+        return job.run.split_hash, job.run.backbone, job.recipe_name
+
+    def take(self, job: Job, macro_f1: float | None) -> None:
+        """Take note of how a run ended."""
+        row = self._rows[self._row(job)]
+        row[job.key] = macro_f1
+        known = [value for value in row.values() if value]
+        if len(known) == len(row):
+            split, mean = job.run.split_hash, sum(known) / len(known)
+            self._best[split] = max(mean, self._best.get(split, mean))
+
+    def mean(self, job: Job, otherwise: float) -> float:
+        """Return the best mean on a job's split, or a value where no row is all done."""
+        return self._best.get(job.run.split_hash, otherwise)
 
 
 def attempt_of(store: RecordStore, key: str) -> str | None:

@@ -10,11 +10,11 @@ given and returns. Printed are, in their order, the files that count:
   or as the network's input, its id, or its probabilities, alone or among others. Records that hold it closed (a
   request, a data set, a split, a job) do not count.
 - the rate: until it has reached the optimizer, a function is given, or returns, the number itself, a mapping of
-  fields in which it stands, or the record ``Optimizer``; or it takes ``learning_rate`` out of a record. Who hands on a
-  record that holds it closed (a request, recipe, run, job, loop), or takes something else out of it, does not count.
+  fields in which it stands, or the record ``Optimizer``; or it takes ``learning_rate`` out of a record. Who hands on
+  a record that holds it closed (a request, recipe, run, job), or takes something else out of it, does not count.
 
 What branches off is left out, as docs/design.md does: the audit and the search for copies, speeds, heat maps, kept
-models, and all after the image's part in the score. With ``--all`` the files that hold a value closed are printed too.
+models, and all after the image's part in the score. With ``--all`` also those are printed that hold a value closed.
 """
 
 import argparse

@@ -17,7 +17,6 @@ from benchmark.engines.shared import (
     hash_of_values,
     random_pixels,
     resolve_precision,
-    weights_loaded,
 )
 from benchmark.engines.tensorflow.quiet_import import keras, tf
 
@@ -123,7 +122,7 @@ class TensorFlowEngine(SharedEngine):
             trainable_parameters=count_scalars(trained),
             gmacs=count_macs(graph) / 1e9,
             preprocessing=network.preprocessing,
-            weights_loaded=weights_loaded(spec, network.weights_loaded),
+            weights_loaded=network.weights_loaded,
             weights_hash=hash_of_values(weight.numpy() for weight in network.stages.whole.weights),
             execution=self._execution(recipe, precision=precision, channels_last=True, threads=threads()),
             conventions={**network.conventions, "layer_regularizers": "not used"},

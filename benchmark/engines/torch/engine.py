@@ -21,17 +21,15 @@ from benchmark.engines.shared import (
     random_pixels,
     resolve_precision,
     stage_factors,
-    weights_loaded,
 )
 from benchmark.engines.torch.augment import Augmenter
-from benchmark.engines.torch.device import free_bytes, open_device, peak_memory_bytes, set_arithmetic, visible_gpu
+from benchmark.engines.torch.device import open_device, set_arithmetic, visible_gpu
 from benchmark.engines.torch.ema import WeightEma
 from benchmark.engines.torch.errors import guarded
 from benchmark.engines.torch.feature_cache import TorchFrozenStages
 from benchmark.engines.torch.grad_cam import TorchGradCam
 from benchmark.engines.torch.network import TorchNetwork, TorchStage
 from benchmark.engines.torch.optimizer import STEP, TorchOptimizer
-from benchmark.engines.torch.state import copied, fill
 from benchmark.engines.torch.steps import Normalizer, count_macs, mean_over_places, precision_context, step_functions
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -96,7 +94,7 @@ class TorchEngine(SharedEngine):
             trainable_parameters=sum(parameter.numel() for parameter in parameters.values()),
             gmacs=count_macs(self._computed(False)[1], self._normalizer(self._blank_image())) / 1e9,
             preprocessing=network.preprocessing,
-            weights_loaded=weights_loaded(spec, network.weights_loaded),
+            weights_loaded=network.weights_loaded,
             weights_hash=hash_of_values(self._values(self._all_weights()).values()),
             execution=self._execution(
                 recipe,
@@ -195,7 +193,11 @@ class TorchEngine(SharedEngine):
         return images.index_select(0, self._upload(positions))
 
     def free_bytes(self) -> int:
-        return free_bytes(self.device.kind)
+        if not self._on_gpu:
+            return super().free_bytes()
+        unclaimed, _ = torch.cuda.mem_get_info()
+        unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()  # claimed by torch's allocator
+        return int(unclaimed + unused)
 
     def _augmenter(self) -> Any:
         return guarded(Augmenter(self._place, self._size))
@@ -353,11 +355,13 @@ class TorchEngine(SharedEngine):
         return {**self._optimizer.slots(), **({} if self._ema is None else self._ema.slots())}
 
     def _values(self, tensors: Mapping[str, Tensor]) -> dict[str, npt.NDArray[Any]]:
-        return {name: copied(tensor) for name, tensor in tensors.items()}
+        return {name: np.array(tensor.detach().cpu().contiguous().numpy()) for name, tensor in tensors.items()}
 
     @guarded
     def _assign(self, tensors: Mapping[str, Tensor], values: Arrays) -> None:
-        fill(tensors, values)
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.copy_(torch.from_numpy(np.array(values[name])))
         if STEP in tensors:
             self._optimizer.spread_step()
 
@@ -376,7 +380,7 @@ class TorchEngine(SharedEngine):
             self._scaler.load_state_dict({**self._scaler.state_dict(), **scaler})
 
     def peak_memory_bytes(self) -> int:
-        return peak_memory_bytes(self.device.kind)
+        return int(torch.cuda.max_memory_allocated()) if self._on_gpu else super().peak_memory_bytes()
 
 
 def _tensors(stages: Sequence[TorchStage]) -> dict[str, Tensor]:

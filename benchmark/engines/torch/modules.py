@@ -1,6 +1,5 @@
 """A torch module as a :class:`~benchmark.engines.torch.network.TorchNetwork`."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +14,7 @@ from backbones import UNIT, MissingWeights, Preprocessing
 from benchmark.draws.initialization import input_scale
 from benchmark.engines.base import BuildSpec, SavedNetwork
 from benchmark.engines.freezing import first_trainable
-from benchmark.engines.shared import draws_classifier, draws_weights, native_dropout
+from benchmark.engines.shared import native_dropout
 from benchmark.engines.torch.batch_norm import BiasedVariance, batch_norms, set_batch_norm
 from benchmark.engines.torch.device import seed_generators
 from benchmark.engines.torch.head import Pooling, new_head
@@ -26,6 +25,7 @@ from benchmark.engines.torch.stages.fallback import around_classifier
 from benchmark.engines.torch.stages.graph import candidates
 from benchmark.engines.torch.stages.stage import HEAD, Piece, from_modules, run
 from benchmark.engines.torch.stages.verification import verify
+from benchmark.engines.warm_start import draws_classifier, draws_weights, weights_loaded
 from benchmark.records.outcomes import Outcome, RunFailure
 
 # Stages are verified on small images where the architecture takes them: enough for five halvings.
@@ -78,7 +78,7 @@ def build_network(spec: BuildSpec, device: torch.device) -> "ModuleNetwork":
         channels_last=channels_last,
         preprocessing=preprocessing,
         library_preprocessing=library,
-        weights_loaded=_weights_loaded(built, spec),
+        weights_loaded=weights_loaded(spec, built),
         conventions=conventions,
         biased=recipe.batch_norm.variance == "biased",
         library_network=library_network,
@@ -304,14 +304,3 @@ def _adopt_unused(model: nn.Module, pieces: list[Piece]) -> None:
     for name, parameter in model.named_parameters():
         if id(parameter) not in owned:
             pieces[-1].parameters[name] = parameter
-
-
-def _weights_loaded(built: Any, spec: BuildSpec) -> str:
-    """Return where the weights came from; an adapter may say it in ``weights_loaded`` of what it builds."""
-    described = getattr(built, "weights_loaded", None)
-    if described is not None:
-        return str(described)
-    takes = inspect.signature(spec.backbone.build).parameters.values()
-    if spec.weights is None or not any(p.name == "weights" or p.kind is p.VAR_KEYWORD for p in takes):
-        return "none"
-    return f"imagenet: {spec.backbone.imagenet}" if spec.weights == "imagenet" else str(spec.weights)

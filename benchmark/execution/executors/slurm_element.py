@@ -25,9 +25,8 @@ from benchmark.execution.executors.base import Control, Stop
 from benchmark.execution.executors.local import LocalExecutor
 from benchmark.execution.executors.node import Installation, for_this_node, installation, threads_of
 from benchmark.execution.planning.request import Request
-from benchmark.execution.planning.runs import Runs
 from benchmark.execution.summary import FinishedRun, Summary
-from benchmark.execution.worker.job import Job
+from benchmark.execution.worker.job import Job, Runs
 from benchmark.host import this_machine
 from benchmark.ownership import other_writers
 from benchmark.records.outcomes import Outcome

@@ -121,8 +121,8 @@ class _Work:
         except (OSError, NotImplementedError):
             log_traceback()  # a file system without locks: the claim guards the run by itself
         try:
-            record, *arrays = self.attempt()
-            RecordStore(job.out).write(record, *arrays)
+            record, predictions, cams, corrupted = self.attempt()
+            RecordStore(job.out).write(record, predictions, cams, corrupted)
         except OSError as error:
             log_traceback()
             outcome, reason = outcome_of(error)
