@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones import Preprocessing
+from benchmark import host
 from benchmark.dependencies import how_to_install
 from benchmark.draws.augmentation import Draws
-from benchmark.engines import host
 from benchmark.engines.base import (
     BuildSpec,
     Device,
@@ -28,7 +28,7 @@ from benchmark.engines.base import (
 )
 from benchmark.engines.cam_stage import NoFeatureMap
 from benchmark.engines.warm_start import read_final
-from benchmark.recipe import BatchNorm, Optimizer, Recipe
+from benchmark.recipe import BatchNorm, Execution
 from benchmark.records.outcomes import Outcome, RunFailure
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -100,7 +100,7 @@ def assert_trainable(spec: BuildSpec, parameters: int) -> None:
         )
 
 
-def stage_factors(rule: Optimizer, stages: int) -> list[float]:
+def stage_factors(spec: BuildSpec, stages: int) -> list[float]:
     """Return the factor on the learning rate of each of a network's stages, the head's last.
 
     ``layer_decay ** d`` for a stage with d others between it and the end (Howard & Ruder 2018, section 3.1, whose
@@ -109,6 +109,7 @@ def stage_factors(rule: Optimizer, stages: int) -> list[float]:
     Raises:
         RunFailure: ``unsupported`` where a rule of stages is asked of a network that has one only.
     """
+    rule = spec.recipe.optimizer
     if stages == 1 and (rule.layer_decay, rule.head_learning_rate_factor) != (1.0, 1.0):
         raise RunFailure(
             Outcome.UNSUPPORTED,
@@ -224,13 +225,13 @@ class SharedEngine(ABC):
     def __init__(self, *, tf32: bool, deterministic: bool) -> None:
         self._tf32, self._deterministic = tf32, deterministic
 
-    def _execution(self, recipe: Recipe, *, precision: str, channels_last: bool, threads: int) -> dict[str, str]:
+    def _execution(self, asked: Execution, *, precision: str, channels_last: bool, threads: int) -> dict[str, str]:
         """Return the resolved choices, for the record."""
         return {
             "precision": precision,
             "tf32": "on" if self._tf32 else "off",
             "channels_last": "on" if channels_last else "off",
-            "compile": recipe.execution.compile,
+            "compile": asked.compile,
             "deterministic": "on" if self._deterministic else "off",
             "threads": str(threads),
         }

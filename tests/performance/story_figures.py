@@ -9,12 +9,14 @@ given and returns. Printed are, in their order, the files that count:
 - the image: a function is given, or returns, its path, the path of its source, its bytes, its pixels as whole numbers
   or as the network's input, its id, or its probabilities, alone or among others. Records that hold it closed (a
   request, a data set, a split, a job) do not count.
-- the rate: until it has reached the optimizer, a function is given, or returns, the number itself, a mapping of
-  fields in which it stands, or the record ``Optimizer``; or it takes ``learning_rate`` out of a record. Who hands on
-  a record that holds it closed (a request, recipe, run, job), or takes something else out of it, does not count.
+- the rate: until it has reached the optimizer, a function is given, returns or gives to another the number itself, a
+  mapping of fields in which it stands, an ``Optimizer`` or a ``Recipe``; or it takes ``learning_rate`` out of a
+  record. Who hands on a record that holds it closed (a request, an entry, a plan, a run, a job), or takes something
+  else out of it, does not count.
 
-What branches off is left out, as docs/design.md does: the audit and the search for copies, speeds, heat maps, kept
-models, and all after the image's part in the score. With ``--all`` also those are printed that hold a value closed.
+What branches off is left out, as docs/design.md does, with all that it calls: the audit and the search for copies,
+speeds, heat maps, kept models; and what comes after the image's part in the score. With ``--all`` also those are
+printed that hold a value closed.
 """
 
 import argparse
@@ -46,9 +48,22 @@ ENDS = {("benchmark/execution/controller.py", "_finished"): "image",
 told, busy = set(), threading.local()
 
 
-def tell(what, code):
+def is_ours(code):
+    return code.co_filename.startswith((HOUSE + "/benchmark/", HOUSE + "/backbones/"))
+
+
+def branches_off(frame):
+    while frame is not None:
+        if frame.f_code.co_filename.removeprefix(HOUSE + "/benchmark/").startswith(tuple(FACTS["branches"])):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def tell(what, frame):
+    code = frame.f_code
     name = code.co_filename.removeprefix(HOUSE + "/")
-    if (what, name) not in told:
+    if is_ours(code) and (what, name) not in told and not branches_off(frame):
         told.add((what, name))
         with open(LOG, "a") as log:
             log.write(f"{what} {name} {code.co_name}\\n")
@@ -97,7 +112,9 @@ def of_rate(value, depth=2):
         return any(of_rate(each, depth - 1) for each in value.values())
     if isinstance(value, (list, tuple)) and depth and len(value) < 500:
         return any(of_rate(each, depth - 1) for each in value)
-    return type(value).__name__ == "Optimizer" and type(value).__module__ == "benchmark.recipe.sections"
+    kind = type(value)
+    return (kind.__module__, kind.__name__) in (("benchmark.recipe.sections", "Optimizer"),
+                                                ("benchmark.recipe.recipe", "Recipe"))
 
 
 def holds(test, value, depth=4):
@@ -118,8 +135,8 @@ def holds(test, value, depth=4):
 
 def look(frame, event, result):
     code = frame.f_code
-    if event not in ("call", "return") or getattr(busy, "now", False) or not code.co_filename.startswith(
-            (HOUSE + "/benchmark/", HOUSE + "/backbones/")):
+    made = code.co_name == "__init__" and code.co_filename == "<string>"  # of a dataclass
+    if event not in ("call", "return") or getattr(busy, "now", False) or not (made or is_ours(code)):
         return
     busy.now = True
     try:
@@ -127,12 +144,14 @@ def look(frame, event, result):
         names = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount + 2]
         values = [result] if event == "return" else [frame.f_locals[n] for n in names if n in frame.f_locals]
         file = code.co_filename.removeprefix(HOUSE + "/")
+        if event == "call" and frame.f_back is not None and any(map(of_rate, values)):
+            tell("rate", frame.f_back)
         for what, test in (("image", of_image), ("rate", of_rate)):
-            for value in values if (what, file) not in told else ():
+            for value in values if (what, file) not in told and not made else ():
                 if test(value):
-                    tell(what, code)
+                    tell(what, frame)
                 elif ("closed " + what, file) not in told and holds(test, value):
-                    tell("closed " + what, code)
+                    tell("closed " + what, frame)
         if event == "return" and (file, code.co_name) in ENDS:
             with open(LOG, "a") as log:
                 log.write(f"end {ENDS[file, code.co_name]}\\n")
@@ -155,9 +174,7 @@ def watch_records():
 
         def taken(self, field, plain=plain, fields=fields):
             if field in fields and not getattr(busy, "now", False):
-                code = sys._getframe(1).f_code
-                if code.co_filename.startswith((HOUSE + "/benchmark/", HOUSE + "/backbones/")):
-                    tell("rate", code)
+                tell("rate", sys._getframe(1))
             return plain(self, field)
 
         kind.__getattribute__ = taken
@@ -181,7 +198,7 @@ def main() -> None:
         for kind in (value, f"closed {value}") if options.all else (value,):
             seen = (line.removeprefix(f"{kind} ").rsplit(" ", 1) for line in way if line.startswith(f"{kind} "))
             first = {name.removeprefix("benchmark/"): where for name, where in reversed(list(seen))}
-            files = [name for name in reversed(first) if not name.startswith(_BRANCHES)]
+            files = list(reversed(first))
             print(f"{kind}: {len(files)} files")
             for name in files:
                 print(f"    {name}  ({first[name]})")
@@ -202,7 +219,15 @@ def _write_images(source: Path) -> dict[str, object]:
                 Image.fromarray(pixels).save(path)
                 if followed:
                     facts = {"pixels": pixels.tobytes().hex(), "bytes": path.read_bytes().hex()}
-    return {**facts, "image": _IMAGE, "source": str(source), "size": _SIZE, "rate": _RATE, "house": str(_HOUSE)}
+    return {
+        **facts,
+        "image": _IMAGE,
+        "source": str(source),
+        "size": _SIZE,
+        "rate": _RATE,
+        "branches": _BRANCHES,
+        "house": str(_HOUSE),
+    }
 
 
 def _probabilities(folder: Path, facts: dict[str, object]) -> list[float]:

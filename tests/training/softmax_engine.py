@@ -69,10 +69,10 @@ class SoftmaxEngine(SharedEngine):
             trainable_parameters=count,
             gmacs=self._head["kernel"].size / 1e9,
             preprocessing=preprocessing,
-            weights_loaded=weights_loaded(spec, "none"),
+            weights_loaded=weights_loaded(spec, None),
             weights_hash=hash_of_values(self._head.values()),
             execution=self._execution(
-                recipe,
+                recipe.execution,
                 precision=resolve_precision(recipe.execution.precision, "cpu", lambda: None),
                 channels_last=True,
                 threads=1,

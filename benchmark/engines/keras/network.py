@@ -24,7 +24,7 @@ from benchmark.engines.keras.stages.graph import HEAD, KerasStages, declared_sta
 from benchmark.engines.keras.stages.verification import Backend, verified_stages, verify
 from benchmark.engines.shared import batch_norm_conventions, native_dropout, stage_factors
 from benchmark.engines.warm_start import draws_classifier, draws_weights, weights_loaded
-from benchmark.recipe import BatchNorm, Head, Optimizer
+from benchmark.recipe import BatchNorm, Head
 from benchmark.records.outcomes import Outcome, RunFailure
 
 _POOLING = {"average": "GlobalAveragePooling", "max": "GlobalMaxPooling"}
@@ -109,11 +109,11 @@ class KerasNetwork:
         """The stages that are trained, as one model."""
         return self.stages.span(self.first_trainable, len(self.stages.names))
 
-    def learning_rate_factors(self, rule: Optimizer) -> dict[int, float]:
+    def learning_rate_factors(self, spec: BuildSpec) -> dict[int, float]:
         """Return the learning rates' factors by the variables' ids; none, which is 1, where stages can't be told
         apart: a rule that would need them is refused.
         """
-        factors = stage_factors(rule, len(self.stages.names))
+        factors = stage_factors(spec, len(self.stages.names))
         if not self.stages.separable:
             return {}
         stages = zip(self.stages.singles(), factors, strict=True)

@@ -95,7 +95,7 @@ class TensorFlowEngine(SharedEngine):
         trainable = network.trained.trainable_variables
         assert_trainable(spec, len(trainable))
         trained = [variable.value for variable in trainable]
-        by_id = network.learning_rate_factors(recipe.optimizer)
+        by_id = network.learning_rate_factors(spec)
         factors = [by_id.get(id(variable), 1.0) for variable in trainable]
         self._optimizer = TensorFlowOptimizer(recipe.optimizer, trained, factors, recipe.regularization)
         self._loss_scale = LossScale() if precision == "float16" else None
@@ -124,7 +124,7 @@ class TensorFlowEngine(SharedEngine):
             preprocessing=network.preprocessing,
             weights_loaded=network.weights_loaded,
             weights_hash=hash_of_values(weight.numpy() for weight in network.stages.whole.weights),
-            execution=self._execution(recipe, precision=precision, channels_last=True, threads=threads()),
+            execution=self._execution(recipe.execution, precision=precision, channels_last=True, threads=threads()),
             conventions={**network.conventions, "layer_regularizers": "not used"},
             stages_unverified=network.unverified,
             trainable_names=self._trained_names,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from benchmark.engines import host
+from benchmark import host
 from benchmark.engines.base import BuildSpec, ExportedGraph, Handle, Network, NotKept, SavedNetwork, StepInput
 from benchmark.engines.shared import (
     Arrays,
@@ -74,7 +74,7 @@ class TorchEngine(SharedEngine):
         trained = network.stages[self._first :]
         parameters = {name: parameter for stage in trained for name, parameter in stage.parameters.items()}
         assert_trainable(spec, len(parameters))
-        by_stage = zip(network.stages, stage_factors(recipe.optimizer, len(network.stages)), strict=True)
+        by_stage = zip(network.stages, stage_factors(spec, len(network.stages)), strict=True)
         factors = {name: factor for stage, factor in by_stage for name in stage.parameters}
         self._optimizer = TorchOptimizer(recipe.optimizer, parameters, factors, recipe.regularization)
         self._ema: WeightEma | None = WeightEma(self._trained_weights) if recipe.ema.decay else None
@@ -97,7 +97,7 @@ class TorchEngine(SharedEngine):
             weights_loaded=network.weights_loaded,
             weights_hash=hash_of_values(self._values(self._all_weights()).values()),
             execution=self._execution(
-                recipe,
+                recipe.execution,
                 precision=precision,
                 channels_last=network.channels_last,
                 threads=torch.get_num_threads(),

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from benchmark.data.preparation.threads import usable_cpus
 from benchmark.engines import library_packages
-from benchmark.engines.host import processor
 from benchmark.execution.planning.devices import nvidia_smi
 from benchmark.execution.worker.job import Job
-from benchmark.host import installed_versions
+from benchmark.host import installed_versions, processor
 from benchmark.version import __version__
 
 

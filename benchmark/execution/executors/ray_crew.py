@@ -18,7 +18,6 @@ from benchmark.execution.executors.base import WAIT_SECONDS, Control, Ending, Jo
 from benchmark.execution.executors.node import Installation
 from benchmark.execution.executors.ray_carrier import Carrier, Steps, until_seen
 from benchmark.execution.executors.ray_nodes import AGAIN_SECONDS, Nodes, Share, in_a_line
-from benchmark.execution.executors.worker_process import worker_key
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 
@@ -139,7 +138,7 @@ class Crew:
         free = self._free()
         while self.waiting and free:
             job = self.waiting.popleft()
-            key = worker_key(job)
+            key = job.worker_key
             worker = min(free, key=lambda each: (each.key != key, each.key is not None))
             free.remove(worker)
             worker.job, worker.key = job, key

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from benchmark.child_process import run, send, take_standard_streams
 from benchmark.engines import engine_entry
-from benchmark.engines.host import multiplies_bfloat16, processor
 from benchmark.errors import UserError
+from benchmark.host import multiplies_bfloat16, processor
 from benchmark.text import plain
 
 _PROBE_SECONDS = 120

@@ -16,8 +16,7 @@ from benchmark.measurement.cam_sanity_check import check
 from benchmark.measurement.corruptions import predict_corrupted
 from benchmark.measurement.grad_cam import explain
 from benchmark.records.corrupted import Corrupted, CorruptionFacts
-from benchmark.records.failures import outcome_of
-from benchmark.records.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure, outcome_of
 from benchmark.records.record import CamFacts, Cams, Predictions
 
 

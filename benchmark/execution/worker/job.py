@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from backbones.registry import OWN_ORIGINS
 from benchmark.data.audit.audit import Audit
 from benchmark.engines import engine_entry
 from benchmark.execution.executors.process_tree import ATTEMPT_VARIABLE
@@ -24,6 +25,8 @@ from benchmark.records.settings import Settings
 from benchmark.records.store import short
 
 _FINAL = "final.safetensors"
+# Libraries whose import leaves the framework as it was; keras_cv's does not promise that.
+_SHARING = ("own", "keras", "timm")
 _LONGEST_NAME = 150  # characters of a backbone's name in that of its log
 _TAIL_BYTES, _TAIL_LINES = 8192, 20
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -78,6 +81,20 @@ class Job(BaseModel):
     def key(self) -> str:
         """The run's identity."""
         return self.run.key
+
+    @property
+    def worker_key(self) -> tuple[object, ...]:
+        """What two runs must have in common to share a worker.
+
+        One framework, one device, one way of computing and one library; TumorBoard's own networks, which need no
+        library, go with the framework's first. What a plug-in does to its process hurts no other backbone: only runs
+        of the same one share theirs.
+        """
+        run, settings, origin = self.run, self.settings, self.run.backbone
+        if self.backbone.origin in OWN_ORIGINS:
+            origin = "" if self.backbone.library in _SHARING else self.backbone.library
+        deterministic = run.recipe.execution.deterministic
+        return run.engine, run.device_kind, settings.keras_backend, deterministic, settings.plugins, origin
 
     @property
     def work(self) -> Path:

@@ -55,11 +55,11 @@ def measured_again(
         raise RunFailure(Outcome.ERROR, "The run's record does not say how its network was run.")
     enough = max(_FEWEST_BATCHES * before.batch_size, int(_TRAIN_SECONDS * (before.train_images_per_s or 0.0)))
     some = split.train[np.unique(np.linspace(0, len(split.train) - 1, min(enough, len(split.train)), dtype=int))]
-    loop = Loop(engine, data, replace(split, train=some), job.run.recipe, job.run.seed, report)
+    loop = Loop(engine, network, data, replace(split, train=some), job.run.recipe, job.run.seed, report)
     chosen = {name: value.partition(" ")[0] for name, value in facts.execution.items()}
     choices = {name: chosen[name] for name in ("channels_last", "compile") if chosen.get(name) in ("on", "off")}
     choices = choices if "compile" in choices else {}
-    choose(loop, network, choices)
+    choose(loop, choices)
     speeds: dict[str, float | None] = {"peak_memory_mb": before.peak_memory_mb}  # of the training: that was then
     if before.train_images_per_s is not None:
         loop.train_epoch(1)

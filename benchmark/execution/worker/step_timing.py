@@ -27,7 +27,7 @@ from benchmark.execution.worker.inputs import build_spec, find_declared, load_im
 from benchmark.execution.worker.job import Job
 from benchmark.measurement.grad_cam import MOST_WITH_MASKS, MOST_WITHOUT_MASKS, cam_maps
 from benchmark.measurement.throughput import expected_seconds
-from benchmark.records.failures import outcome_of
+from benchmark.records.outcomes import outcome_of
 from benchmark.training.epoch import Loop
 from benchmark.training.prefetch import near_equal_batches
 
@@ -78,8 +78,8 @@ def measure(job: Job, begun: float) -> StepTimes:
     data, split = load_images(job)
     engine = new_engine(job)
     imported = time.perf_counter()
-    engine.build(build_spec(job, backbone, len(data.class_names)))
-    loop = Loop(engine, data, split, run.recipe, run.seed, lambda _: None)
+    network = engine.build(build_spec(job, backbone, len(data.class_names)))
+    loop = Loop(engine, network, data, split, run.recipe, run.seed, lambda _: None)
     built = time.perf_counter()
 
     def training() -> Iterator[int]:

@@ -45,8 +45,7 @@ from benchmark.measurement.throughput import Speeds, measure
 from benchmark.models.keep import keep_model
 from benchmark.process_memory import give_memory_back, hold_memory
 from benchmark.records.corrupted import Corrupted
-from benchmark.records.failures import outcome_of, unreachable
-from benchmark.records.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure, outcome_of, unreachable
 from benchmark.records.record import Cams, NetworkFacts, Predictions, Record, Throughput, Timings
 from benchmark.records.soundness import problem_with
 from benchmark.records.store import RecordStore
