@@ -131,7 +131,7 @@ class Controller:
                 self.watcher.started(job, number)
                 self.running[job.key] = number, job
                 speeds_only = self.request.rerun_speeds and self.store.done(job.key)
-                update = {"keep_model_from": self._least_of_a_best(job), "speeds_only": speeds_only}
+                update = {"keep_model_from": self.best.least(job), "speeds_only": speeds_only}
                 yield job.model_copy(update=update)
             with_others += self.again
             self.again = []
@@ -162,12 +162,6 @@ class Controller:
             return
         self.progress.event(job, event)
         self.watcher.event(job, event)
-
-    def _least_of_a_best(self, job: Job) -> float:
-        """Return the macro-F1 below which a run's model is not worth holding: the mean of the best row whose seeds
-        are all done, as rows are ranked by their means, less a margin; 0 before there is one.
-        """
-        return self.best.mean(job, _BEST_WITHIN) - _BEST_WITHIN
 
     def _keep(self, job: Job) -> bool:
         """Return whether a run needs not be done, and keep its row where it has one."""
@@ -332,9 +326,11 @@ class _BestRows:
             split, mean = job.run.split_hash, sum(known) / len(known)
             self._best[split] = max(mean, self._best.get(split, mean))
 
-    def mean(self, job: Job, otherwise: float) -> float:
-        """Return the best mean on a job's split, or a value where no row is all done."""
-        return self._best.get(job.run.split_hash, otherwise)
+    def least(self, job: Job) -> float:
+        """Return the macro-F1 below which a run's model is not worth holding: the best mean on its split, less a
+        margin, as rows are ranked by their means; 0 where no row is all done.
+        """
+        return self._best.get(job.run.split_hash, _BEST_WITHIN) - _BEST_WITHIN
 
 
 def attempt_of(store: RecordStore, key: str) -> str | None:

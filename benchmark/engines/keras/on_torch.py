@@ -20,33 +20,45 @@ from benchmark.engines.torch.network import TorchNetwork, TorchStage
 from benchmark.recipe import BatchNorm
 from benchmark.records.outcomes import Outcome, RunFailure
 
+os.environ["KERAS_BACKEND"] = "torch"  # read when Keras is imported, as KERAS_TORCH_DEVICE is
+try:
+    import keras
+except Exception as error:  # a broken installation may raise anything
+    raise RunFailure(
+        Outcome.MISSING_DEPENDENCY, f"Keras can't be imported: {type(error).__name__}: {error}"
+    ) from error
+
+# isort: split
+# What follows imports it too, and comes second.
+from benchmark.engines.keras.network import (
+    Arithmetic,
+    KerasNetwork,
+    count_scalars,
+    layer_seeds,
+    named_weights,
+    set_plain_batch_norm,
+)
+from benchmark.engines.keras.network import build_network as build_keras_network
+from benchmark.engines.keras.saved import save
+from benchmark.engines.keras.stages.graph import KerasStages, first_layer_input
+from benchmark.engines.keras.stages.verification import Backend
+
 
 def build_network(spec: BuildSpec, device: torch.device) -> "KerasOnTorch":
     """Build a Keras network on torch.
 
     Raises:
-        RunFailure: ``missing_dependency``, ``missing_weights``, or ``unsupported`` where it can't be built as asked.
+        RunFailure: ``missing_weights``, or ``unsupported`` where it can't be built as asked.
     """
     if "torch" not in spec.backbone.keras_backends:
         raise RunFailure(Outcome.UNSUPPORTED, f"{spec.backbone.name} does not run on Keras's torch backend.")
-    os.environ["KERAS_BACKEND"] = "torch"  # both are read when Keras is imported
-    os.environ.setdefault("KERAS_TORCH_DEVICE", device.type)
-    try:
-        import keras
-    except Exception as error:  # a broken installation may raise anything
-        raise RunFailure(
-            Outcome.MISSING_DEPENDENCY, f"Keras can't be imported: {type(error).__name__}: {error}"
-        ) from error
     if keras.backend.backend() != "torch" or os.environ["KERAS_TORCH_DEVICE"] != device.type:
         where = f"{keras.backend.backend()}, {os.environ['KERAS_TORCH_DEVICE']}"
         raise RuntimeError(f"Keras runs on {where} in this process already, not on torch, {device.type}")
-    from benchmark.engines.keras import network as keras_network
-    from benchmark.engines.keras.stages.verification import Backend
-
     # a GPU may choose another algorithm for the second call of a kernel
     backend = Backend(_gradients, tolerance=1e-4 if device.type == "cpu" else 1e-2)
-    arithmetic = keras_network.Arithmetic("float32", backend, set_batch_norm)  # the engine casts, by autocast
-    return KerasOnTorch(keras_network.build_network(spec, arithmetic))
+    arithmetic = Arithmetic("float32", backend, set_batch_norm)  # the engine casts, by autocast
+    return KerasOnTorch(build_keras_network(spec, arithmetic))
 
 
 class KerasOnTorch(TorchNetwork):
@@ -57,25 +69,21 @@ class KerasOnTorch(TorchNetwork):
         network: built on the torch backend.
     """
 
-    def __init__(self, network: Any) -> None:
-        from benchmark.engines.keras.network import count_scalars, layer_seeds, named_weights
-        from benchmark.engines.keras.stages.graph import first_layer_input
-
-        self._network, self._layer_seeds = network, layer_seeds
-        stages, head = network.stages, len(network.stages.names) - 1
+    def __init__(self, network: KerasNetwork) -> None:
+        self._network, stages = network, network.stages
         named = named_weights(stages)
         fixed = {id(weight) for layer in network.fixed for weight in layer.weights}
         self._fixed = {path: weight for path, weight in named.items() if id(weight) in fixed}
         self._first_kernel_input = first_layer_input(stages)
 
-        def cut(parts: Any, first: int = 0) -> Iterator[TorchStage]:
+        def cut(parts: KerasStages, first: int = 0) -> Iterator[TorchStage]:
             for name, model in zip(parts.names[first:], parts.singles()[first:], strict=True):
                 yield _stage(name, model, named)
 
         made = tuple(cut(stages))
         super().__init__(
             stages=made,
-            split_head=(*made[:-1], *cut(network.split_head, head)),
+            split_head=(*made[:-1], *cut(network.split_head, len(made) - 1)),
             first_trainable=network.first_trainable,
             stages_unverified=network.unverified,
             modules=(stages.whole,),
@@ -90,7 +98,7 @@ class KerasOnTorch(TorchNetwork):
 
     def frozen_in_training(self, first_trainable: int) -> list[str]:
         """Return the names of frozen layers that are not in inference mode; each call of a stage says its mode."""
-        return list(self._network.in_training())
+        return self._network.in_training()
 
     def fixed_inside(self) -> Mapping[str, Tensor]:
         """Return the weights and running statistics of the layers that are frozen by number."""
@@ -103,13 +111,11 @@ class KerasOnTorch(TorchNetwork):
         """
         seed_generators(seed)
         seeds = self._network.seeds
-        for state, value in zip(seeds, self._layer_seeds(seed, len(seeds)), strict=True):
+        for state, value in zip(seeds, layer_seeds(seed, len(seeds)), strict=True):
             state.assign([int(value), 0])
 
     def save(self, folder: Path, example: Tensor) -> SavedNetwork:
         """Write the network as a ``.keras`` file."""
-        from benchmark.engines.keras.saved import save
-
         return save(self._network.stages.whole, folder, example.cpu().numpy())
 
     def first_kernel_input(self, inputs: Tensor) -> Tensor | None:
@@ -150,8 +156,6 @@ def _gradients(loss: Callable[[], Any], variables: Sequence[Any]) -> Sequence[An
 
 def set_batch_norm(layer: Any, rule: BatchNorm) -> None:
     """Give a BatchNormalization layer the recipe's conventions, and torch's own kernel where that fits it."""
-    from benchmark.engines.keras.network import set_plain_batch_norm
-
     set_plain_batch_norm(layer, rule)
     if layer.input_spec.ndim == 4 and layer.axis in (-1, 3) and not layer.renorm:
         layer.call = partial(_batch_norm, layer, layer.call, rule.variance == "unbiased")

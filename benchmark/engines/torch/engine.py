@@ -1,6 +1,7 @@
 """The torch engine: torch modules, and Keras networks on torch, trained by a plain torch step."""
 
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from benchmark.engines.torch.ema import WeightEma
 from benchmark.engines.torch.errors import guarded
 from benchmark.engines.torch.feature_cache import TorchFrozenStages
 from benchmark.engines.torch.grad_cam import TorchGradCam
+from benchmark.engines.torch.modules import build_network
 from benchmark.engines.torch.network import TorchNetwork, TorchStage
 from benchmark.engines.torch.optimizer import STEP, TorchOptimizer
 from benchmark.engines.torch.steps import Normalizer, count_macs, mean_over_places, precision_context, step_functions
@@ -388,11 +390,9 @@ def _tensors(stages: Sequence[TorchStage]) -> dict[str, Tensor]:
 
 
 def _build_network(spec: BuildSpec, device: torch.device) -> TorchNetwork:
-    if spec.backbone.framework == "keras":
-        from benchmark.engines.keras import on_torch as keras_on_torch
+    if spec.backbone.framework != "keras":
+        return build_network(spec, device)
+    os.environ.setdefault("KERAS_TORCH_DEVICE", device.type)  # read when Keras is imported
+    from benchmark.engines.keras import on_torch as keras_on_torch
 
-        network: TorchNetwork = keras_on_torch.build_network(spec, device)
-        return network
-    from benchmark.engines.torch.modules import build_network
-
-    return build_network(spec, device)
+    return keras_on_torch.build_network(spec, device)
