@@ -5,8 +5,15 @@ resolved recipe is part of a run's identity.
 """
 
 from benchmark.recipe.augmentation import Augmentation
-from benchmark.recipe.loading import SHIPPED, load_recipe, shipped_names
-from benchmark.recipe.recipe import Recipe, dotted_fields, field_names, validated
+from benchmark.recipe.recipe import (
+    SHIPPED,
+    Recipe,
+    dotted_fields,
+    field_names,
+    load_recipe,
+    shipped_names,
+    validated,
+)
 from benchmark.recipe.sections import (
     BatchNorm,
     EarlyStopping,

@@ -1,6 +1,7 @@
-"""The recipe as a whole: its sections, what must hold between them, and errors that name the field."""
+"""The recipe as a whole: its sections, what must hold between them, errors that name the field, recipes by name."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -21,6 +22,9 @@ from benchmark.recipe.sections import (
     Testing,
     Tuning,
 )
+from benchmark.toml_files import read_toml
+
+SHIPPED = Path(__file__).parents[1] / "recipes"  # those that come with the package
 
 
 def _number_as_text(value: Any) -> Any:
@@ -200,6 +204,29 @@ def validated(values: Mapping[str, Any], where: str) -> Recipe:
         got = f", not {first['input']!r}" if first["loc"] and not isinstance(first["input"], dict) else ""
         place = f"In {where}, {field}: " if field else f"In {where}: "
         raise UserError(f"{place}{allowed}{got}.") from None
+
+
+def shipped_names() -> tuple[str, ...]:
+    """Return the names of the recipes that come with the package."""
+    return tuple(sorted(path.stem for path in SHIPPED.glob("*.toml")))
+
+
+def load_recipe(name: str) -> Recipe:
+    """Return a shipped recipe by name, or one from a ``.toml`` file by path.
+
+    Raises:
+        UserError: no such recipe, not TOML, or a field that is not allowed.
+    """
+    if name in shipped_names():
+        path, where = SHIPPED / f"{name}.toml", f"recipe '{name}'"
+    elif name.endswith(".toml"):
+        path, where = Path(name), f"recipe file '{name}'"
+    else:
+        raise UserError(
+            f"Unknown recipe '{name}'.{nearest(name, shipped_names())} "
+            f"Known: {', '.join(shipped_names())}; or give the path of a .toml file."
+        )
+    return validated(read_toml(path, f"Recipe file '{name}'", where), where)
 
 
 def _field(location: tuple[int | str, ...]) -> str:

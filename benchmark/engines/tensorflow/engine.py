@@ -32,9 +32,8 @@ from benchmark.engines.tensorflow.ema import WeightEma
 from benchmark.engines.tensorflow.errors import failures
 from benchmark.engines.tensorflow.feature_cache import TensorFlowFrozenStages
 from benchmark.engines.tensorflow.grad_cam import TensorFlowGradCam
-from benchmark.engines.tensorflow.loss_scale import LossScale
 from benchmark.engines.tensorflow.macs import count_macs
-from benchmark.engines.tensorflow.optimizer import TensorFlowOptimizer
+from benchmark.engines.tensorflow.optimizer import LossScale, TensorFlowOptimizer
 from benchmark.engines.tensorflow.steps import Learning, Pixels, Steps, traced_forward
 from benchmark.engines.tensorflow.tracing import forgotten_custom_gradients
 
