@@ -78,11 +78,6 @@ def halvings(count: int) -> tuple[int, ...]:
     return (count, *(halvings(count // 2) if count > 1 else ()))
 
 
-def memory_bytes() -> int:
-    """Return the memory of the machine."""
-    return int(psutil.virtual_memory().total)
-
-
 def peak_bytes() -> int:
     """Return the process's peak resident memory."""
     if sys.platform == "win32":

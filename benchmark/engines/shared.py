@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from backbones import Preprocessing
 from benchmark import host
@@ -38,7 +39,7 @@ EMA = "ema/"  # begins the names under which a state keeps the EMA of weights
 
 def cpu() -> Device:
     """Return this machine's processor."""
-    return Device("cpu", host.processor(), host.memory_bytes())
+    return Device("cpu", host.processor(), int(psutil.virtual_memory().total))
 
 
 def out_of_memory() -> RunFailure:
@@ -211,7 +212,7 @@ class SharedEngine(ABC):
     """The half of an engine that is the same on every framework; a framework's engine derives from it.
 
     By itself it computes on a CPU, and neither compiles, chooses a layout, varies images, keeps features nor
-    explains. An engine that can overrides the method that says so, or ``_find_frozen_stages`` and ``_find_cam``.
+    explains. An engine that can overrides what says so: a method, or ``_vary``, ``_frozen_stages`` and ``_cam``.
 
     Args:
         tf32, deterministic: see :func:`benchmark.engines.create`.
@@ -268,17 +269,21 @@ class SharedEngine(ABC):
         """Return the process's peak resident memory."""
         return host.peak_bytes()
 
-    def _augmenter(self) -> Callable[[Handle, Draws], Handle]:
+    @cached_property
+    def _vary(self) -> Callable[[Handle, Draws], Handle]:
+        """What varies images as drawn."""
         raise RunFailure(
             Outcome.UNSUPPORTED, f"The engine {self.framework} varies no images: use a recipe without augmentation."
         )
 
-    def _find_frozen_stages(self, pixels: npt.NDArray[np.uint8]) -> Any:
-        """Return the stages whose outputs can be kept, with their ``spec``; found out on a few images."""
+    @cached_property
+    def _frozen_stages(self) -> Any:
+        """The stages whose outputs can be kept, with their ``spec``; found out on a few images."""
         raise NotCacheable(f"the engine {self.framework} keeps no outputs of frozen stages")
 
-    def _find_cam(self) -> Any:
-        """Return what explains the network, with the ``name`` of a stage."""
+    @cached_property
+    def _cam(self) -> Any:
+        """What explains the network, with the ``name`` of a stage."""
         raise NoFeatureMap(f"The engine {self.framework} explains no networks.")
 
     def forward_with_features(self, inputs: Handle) -> tuple[Handle, Handle]:
@@ -296,20 +301,6 @@ class SharedEngine(ABC):
     def export(self, target: str, path: Path, graph: ExportedGraph) -> None:
         """Refuse: there is no other runtime."""
         raise NotKept(f"the engine {self.framework} exports no networks")
-
-    # made when first asked for
-
-    @cached_property
-    def _vary(self) -> Callable[[Handle, Draws], Handle]:
-        return self._augmenter()
-
-    @cached_property
-    def _frozen_stages(self) -> Any:
-        return self._find_frozen_stages(random_pixels(3, self._size))
-
-    @cached_property
-    def _cam(self) -> Any:
-        return self._find_cam()
 
     def augment(self, images: Handle, draws: Draws) -> Handle:
         """Return the images varied as drawn: uint8 to uint8, or float32 where draws overflow."""

@@ -128,15 +128,14 @@ class Recipe(Section):
             values["families"] = {family: own for family, own in kept.items() if own}
         return validated(values, "the recipe")
 
-    def for_family(self, family: str) -> "Recipe":
+    def for_family(self, family: str, where: str = "the recipe") -> "Recipe":
         """Return the recipe as a family's backbones are trained by it, with no family's values left beside.
 
         Raises:
-            UserError: one of the family's fields is unknown, not allowed there, or has a value that is not allowed.
+            UserError: one of the family's fields is unknown, not allowed there, or has a value that is not allowed;
+                ``where`` is what the message calls the recipe.
         """
-        return self._for_family(family, f"the recipe, families.{family}")
-
-    def _for_family(self, family: str, where: str) -> "Recipe":
+        where += f", families.{family}"
         own = self.families.get(family, {})
         fields = field_names()
         for dotted in own:
@@ -191,7 +190,7 @@ def validated(values: Mapping[str, Any], where: str) -> Recipe:
     try:
         recipe = Recipe.model_validate(values)
         for family in recipe.families:
-            recipe._for_family(family, f"{where}, families.{family}")
+            recipe.for_family(family, where)
         return recipe
     except ValidationError as error:
         errors = error.errors()

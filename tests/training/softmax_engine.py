@@ -5,6 +5,7 @@ As a package it would name ``ENTRY`` as its entry point of the group ``tumorboar
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,8 @@ class SoftmaxEngine(SharedEngine):
     def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[Any]]:
         return [np.asarray(handle) for handle in handles]
 
-    def _find_frozen_stages(self, pixels: npt.NDArray[np.uint8]) -> Pooled:
+    @cached_property
+    def _frozen_stages(self) -> Pooled:
         last_cacheable(self._first, lambda end: True)
         return Pooled(FeatureSpec(STAGES[:1], (SIDE * SIDE * 3,), "float32", hash_of_values([])))
 

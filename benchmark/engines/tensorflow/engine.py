@@ -204,7 +204,8 @@ class TensorFlowEngine(SharedEngine):
     def free_bytes(self) -> int:
         return free_gpu_bytes() if self.device.kind == "cuda" else 0
 
-    def _augmenter(self) -> Any:
+    @cached_property
+    def _vary(self) -> Any:
         return Augmenter(self._size)
 
     def augment(self, images: Handle, draws: Any) -> Handle:
@@ -236,9 +237,11 @@ class TensorFlowEngine(SharedEngine):
         self._show_ema(True)
         return self._call(self._traced_forward("images"), images)
 
-    def _find_frozen_stages(self, pixels: npt.NDArray[np.uint8]) -> TensorFlowFrozenStages:
+    @cached_property
+    def _frozen_stages(self) -> TensorFlowFrozenStages:
         with failures(), tf.device(self._place), forgotten_custom_gradients():
-            return TensorFlowFrozenStages(self._network, self._pixels.normalized(tf.convert_to_tensor(pixels)))
+            example = self._pixels.normalized(tf.convert_to_tensor(random_pixels(3, self._size)))
+            return TensorFlowFrozenStages(self._network, example)
 
     def compute_features(self, inputs: Handle) -> Handle:
         return self._call(self._traced_forward("features"), inputs)
@@ -285,7 +288,8 @@ class TensorFlowEngine(SharedEngine):
         with failures(), forgotten_custom_gradients():
             export(target, path, ExportedNetwork(whole, self._logits, self._pixels.normalized, graph, self._size))
 
-    def _find_cam(self) -> TensorFlowGradCam:
+    @cached_property
+    def _cam(self) -> TensorFlowGradCam:
         with failures(), tf.device(self._place):
             return TensorFlowGradCam(self._network.stages, self._cam_stage, self._size)
 

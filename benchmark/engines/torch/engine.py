@@ -201,7 +201,8 @@ class TorchEngine(SharedEngine):
         unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()  # claimed by torch's allocator
         return int(unclaimed + unused)
 
-    def _augmenter(self) -> Any:
+    @functools.cached_property
+    def _vary(self) -> Any:
         return guarded(Augmenter(self._place, self._size))
 
     # arithmetic
@@ -257,12 +258,14 @@ class TorchEngine(SharedEngine):
         inputs: Tensor = self._frozen_stages.values(images, channels_last=self._channels_last)
         return inputs
 
+    @functools.cached_property
     @guarded
-    def _find_frozen_stages(self, pixels: npt.NDArray[np.uint8]) -> TorchFrozenStages:
+    def _frozen_stages(self) -> TorchFrozenStages:
         self._set_mode(None)
         stages = self._network.split_head
         first = len(stages) - 1 if self._first == len(self._network.stages) - 1 else self._first
-        return TorchFrozenStages.find(stages, first, self._normalizer(self._upload(pixels)), self._precision)
+        example = self._normalizer(self._upload(random_pixels(3, self._size)))
+        return TorchFrozenStages.find(stages, first, example, self._precision)
 
     @guarded
     def compute_features(self, inputs: Handle) -> Handle:
@@ -310,8 +313,9 @@ class TorchEngine(SharedEngine):
         exported = ExportedNetwork(calls, network.modules, graph, network.preprocessing, network.layout)
         export(target, path, exported, self._size)
 
+    @functools.cached_property
     @guarded
-    def _find_cam(self) -> TorchGradCam:
+    def _cam(self) -> TorchGradCam:
         self._set_mode(None)
         example = self._normalizer(self._blank_image())
         network = self._network

@@ -109,7 +109,7 @@ class Carrier:
 
     def bring_home(self, worker: Target, job: Job) -> Steps:
         """Store what a run has left on its node; raises ``OSError`` where it can't be."""
-        message, actor = job.message(), worker.actor
+        message, actor = job.model_dump(mode="json"), worker.actor
         left = yield actor.left_by.remote(message)
         arrivals = Arrivals(job)
         try:

@@ -267,7 +267,7 @@ class Crew:
                 names = yield from self._carrier.carry(worker, job, self.control)
             if self.control.stop is Stop.NOW:
                 return ending_of(Outcome.INTERRUPTED, "Stopped at once.", time.monotonic() - began)
-            yield actor.begin.remote(job.message(), names)
+            yield actor.begin.remote(job.model_dump(mode="json"), names)
             ending: Mapping[str, Any] | None = None
             while ending is None:
                 news = yield actor.news.remote()

@@ -68,7 +68,7 @@ class WorkerProcess:
         if self.runs:
             _make_ready(job)
         self.runs, self._attempt = self.runs + 1, attempt
-        self._ask({"job": job.message(), "attempt": attempt})
+        self._ask({"job": job.model_dump(mode="json"), "attempt": attempt})
         return Watch(job, attempt, self._lines, on_event)
 
     def ask_to_stop(self) -> None:

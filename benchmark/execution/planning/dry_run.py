@@ -267,7 +267,7 @@ def _pace(job: Job, folder: Path, seconds: float) -> StepTimes | Unknown:
             )  # fmt: skip
             assert process.stdin is not None
             with suppress(OSError), process.stdin:  # it may be gone already: its exit says so
-                send(process.stdin, here.message())
+                send(process.stdin, here.model_dump(mode="json"))
         except OSError as error:
             return Unknown(f"not measured: the worker could not be started ({error})")
         try:

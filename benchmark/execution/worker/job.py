@@ -73,10 +73,6 @@ class Job(BaseModel):
     speeds_only: bool = False
     verdict: tuple[Outcome, str] | None = None
 
-    def message(self) -> dict[str, Any]:
-        """Return the job as JSON has it, for the pipe to its worker, where ``Job.model_validate`` reads it."""
-        return self.model_dump(mode="json")
-
     @property
     def key(self) -> str:
         """The run's identity."""
