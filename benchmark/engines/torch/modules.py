@@ -65,7 +65,7 @@ def build_network(spec: BuildSpec, device: torch.device) -> "ModuleNetwork":
         library_network = replace(library_network, head=pieces[-1].modules[0])
     else:
         _adopt_unused(model, pieces)
-    names = {id(tensor): name for name, tensor in _persistent(model).items()}
+    names = {id(tensor): name for name, tensor in model.state_dict(keep_vars=True).items()}
     stages = tuple(_stage(piece, names) for piece in pieces)
     return ModuleNetwork(
         pieces=tuple(pieces),
@@ -192,12 +192,6 @@ def _parts_of_head(piece: Piece, stage: TorchStage) -> tuple[TorchStage, ...]:
 def _call(forward: Callable[[Tensor], Tensor], x: Tensor, training: bool) -> Tensor:
     """Call a stage, whose modules ``set_training`` has put into the mode."""
     return forward(x)
-
-
-def _persistent(model: nn.Module) -> dict[str, Tensor]:
-    """Return what a model saves."""
-    saved: dict[str, Tensor] = model.state_dict(keep_vars=True)
-    return saved
 
 
 def _materialize(model: nn.Module, size: int) -> None:
