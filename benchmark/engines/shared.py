@@ -211,6 +211,9 @@ class SharedEma(ABC):
 class SharedEngine(ABC):
     """The half of an engine that is the same on every framework; a framework's engine derives from it.
 
+    What a method does is said of :class:`~benchmark.engines.base.Engine`; here, what it does where an engine leaves it
+    out.
+
     By itself it computes on a CPU, and neither compiles, chooses a layout, varies images, keeps features nor
     explains. An engine that can overrides what says so: a method, or ``_vary``, ``_frozen_stages`` and ``_cam``.
 
@@ -303,16 +306,13 @@ class SharedEngine(ABC):
         raise NotKept(f"the engine {self.framework} exports no networks")
 
     def augment(self, images: Handle, draws: Draws) -> Handle:
-        """Return the images varied as drawn: uint8 to uint8, or float32 where draws overflow."""
         return self._vary(images, draws)
 
     def feature_spec(self) -> FeatureSpec:
-        """Return what of the network may be computed once for each image."""
         spec: FeatureSpec = self._frozen_stages.spec
         return spec
 
     def cam_stage(self) -> str:
-        """Return the name of the stage whose output Grad-CAM explains."""
         name: str = self._cam.name
         return name
 
@@ -323,7 +323,6 @@ class SharedEngine(ABC):
         return []
 
     def assert_frozen(self) -> None:
-        """Raise ``RunFailure`` where frozen layers are not in inference mode, or their statistics have moved."""
         moved = self._statistics_moved()
         if moved:
             raise RunFailure(
@@ -358,21 +357,14 @@ class SharedEngine(ABC):
             self._ema.show(ema)
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
-        """Return copies of all weights and running statistics, trained or frozen, in a fixed order."""
         self._show_ema(True)
         return self._values(self._all_weights())
 
     def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:
-        """Return copies of what training changes: weights and running statistics; the slots if asked."""
         self._show_ema(not optimizer)
         return self._values({**self._trained_weights(), **(self._slots() if optimizer else {})})
 
     def load_state(self, state: Arrays) -> None:
-        """Put back what :meth:`state` returned, with or without the slots.
-
-        Raises:
-            ValueError: a state of another network.
-        """
         weights, slots = self._trained_weights(), self._slots()
         tensors = {**weights, **slots} if any(name in state for name in slots) else weights
         odd = set(state) ^ set(tensors)
