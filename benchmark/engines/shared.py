@@ -211,8 +211,8 @@ class SharedEma(ABC):
 class SharedEngine(ABC):
     """The half of an engine that is the same on every framework; a framework's engine derives from it.
 
-    What a method does is said of :class:`~benchmark.engines.base.Engine`; here, what it does where an engine leaves it
-    out.
+    What a method does is said of :class:`~benchmark.engines.base.Engine`; here, what it does in an engine that leaves
+    it out.
 
     By itself it computes on a CPU, and neither compiles, chooses a layout, varies images, keeps features nor
     explains. An engine that can overrides what says so: a method, or ``_vary``, ``_frozen_stages`` and ``_cam``.

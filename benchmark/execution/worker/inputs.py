@@ -6,10 +6,10 @@ from typing import Any
 
 from backbones import Backbone
 from backbones.registry import load_registry
-from benchmark.data import load_prepared, load_split
 from benchmark.data.dataset import DataSet, Split
 from benchmark.data.preparation.cache import cache_root
-from benchmark.data.splits.files import split_table
+from benchmark.data.preparation.prepare import load_prepared
+from benchmark.data.splits.files import load_split, split_table
 from benchmark.engines import BuildSpec, Engine, create
 from benchmark.errors import UserError
 from benchmark.execution.worker.job import Job
