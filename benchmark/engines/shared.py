@@ -5,7 +5,6 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,18 +15,9 @@ from backbones import Preprocessing
 from benchmark import host
 from benchmark.dependencies import how_to_install
 from benchmark.draws.augmentation import Draws
-from benchmark.engines.base import (
-    BuildSpec,
-    Device,
-    ExportedGraph,
-    FeatureSpec,
-    Gpu,
-    Handle,
-    NotCacheable,
-    NotKept,
-    SavedNetwork,
-)
+from benchmark.engines.base import BuildSpec, Device, Engine, Gpu, Handle, NotKept
 from benchmark.engines.cam_stage import NoFeatureMap
+from benchmark.engines.freezing import FeatureSpec, NotCacheable
 from benchmark.engines.warm_start import read_final
 from benchmark.recipe import BatchNorm, Execution
 from benchmark.records.outcomes import Outcome, RunFailure
@@ -208,14 +198,10 @@ class SharedEma(ABC):
         """Let the EMA be what the weights are now."""
 
 
-class SharedEngine(ABC):
+class SharedEngine(Engine):
     """The half of an engine that is the same on every framework; a framework's engine derives from it.
 
-    What a method does is said of :class:`~benchmark.engines.base.Engine`; here, what it does in an engine that leaves
-    it out.
-
-    By itself it computes on a CPU, and neither compiles, chooses a layout, varies images, keeps features nor
-    explains. An engine that can overrides what says so: a method, or ``_vary``, ``_frozen_stages`` and ``_cam``.
+    One that varies images, keeps features or explains overrides ``_vary``, ``_frozen_stages`` or ``_cam``.
 
     Args:
         tf32, deterministic: see :func:`benchmark.engines.create`.
@@ -246,31 +232,7 @@ class SharedEngine(ABC):
             weights = self._all_weights()
             self._assign(weights, read_final(spec.init_from, {name: tuple(w.shape) for name, w in weights.items()}))
 
-    # what an engine may leave out
-
-    def set_compile(self, on: bool) -> None:
-        """Refuse: there is no compiler."""
-        if on:
-            raise RunFailure(
-                Outcome.UNSUPPORTED, f"The engine {self.framework} has no compiler: set execution.compile = 'off'."
-            )
-
-    def set_threads(self, count: int) -> None:  # noqa: B027
-        """Do nothing: the number of threads is fixed once the framework runs."""
-
-    def set_channels_last(self, on: bool) -> None:  # noqa: B027
-        """Do nothing: there is one layout."""
-
-    def free_bytes(self) -> int:
-        """Return 0, as on every CPU."""
-        return 0
-
-    def synchronize(self) -> None:  # noqa: B027
-        """Do nothing: all is done when it is asked."""
-
-    def peak_memory_bytes(self) -> int:
-        """Return the process's peak resident memory."""
-        return host.peak_bytes()
+    # made when first asked for, where an engine can
 
     @cached_property
     def _vary(self) -> Callable[[Handle, Draws], Handle]:
@@ -288,22 +250,6 @@ class SharedEngine(ABC):
     def _cam(self) -> Any:
         """What explains the network, with the ``name`` of a stage."""
         raise NoFeatureMap(f"The engine {self.framework} explains no networks.")
-
-    def forward_with_features(self, inputs: Handle) -> tuple[Handle, Handle]:
-        """Refuse: the head is not told from the rest."""
-        raise NotKept(f"the engine {self.framework} gives no features")
-
-    def save_network(self, folder: Path) -> SavedNetwork:
-        """Refuse: there is no library that would read it."""
-        raise NotKept(f"the engine {self.framework} keeps no trained networks")
-
-    def load_network(self, folder: Path) -> None:
-        """Refuse, as :meth:`save_network`."""
-        raise NotKept(f"the engine {self.framework} keeps no trained networks")
-
-    def export(self, target: str, path: Path, graph: ExportedGraph) -> None:
-        """Refuse: there is no other runtime."""
-        raise NotKept(f"the engine {self.framework} exports no networks")
 
     def augment(self, images: Handle, draws: Draws) -> Handle:
         return self._vary(images, draws)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from benchmark.data.dataset import Positions
-from benchmark.engines.base import FeatureSpec, Handle, NotCacheable
-from benchmark.engines.freezing import TOLERANCE, agree
+from benchmark.engines.base import Handle
+from benchmark.engines.freezing import TOLERANCE, FeatureSpec, NotCacheable, agree
 from benchmark.hashing import hash_json
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.epoch import Loop

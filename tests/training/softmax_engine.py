@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from backbones import UNIT
 from benchmark.engines import BuildSpec, EngineEntry, Handle, Network, StepInput
-from benchmark.engines.base import FeatureSpec
-from benchmark.engines.freezing import first_trainable, last_cacheable
+from benchmark.engines.freezing import FeatureSpec, first_trainable, last_cacheable
 from benchmark.engines.shared import SharedEngine, cpu, factor_and_shift, hash_of_values, resolve_precision
 from benchmark.engines.warm_start import weights_loaded
 from benchmark.records.outcomes import Outcome, RunFailure

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from benchmark.child_process import message, send, take_standard_streams
 from benchmark.data.dataset import DataSet, Split
 from benchmark.engines import Engine, engine_entry
-from benchmark.engines.base import NotCacheable
+from benchmark.engines.freezing import NotCacheable
 from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.execution.worker.further_results import log_traceback
 from benchmark.execution.worker.inputs import build_spec, find_declared, load_images, new_engine
