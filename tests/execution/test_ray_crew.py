@@ -131,4 +131,7 @@ def test_where_at_once_says_that_nodes_will_come_an_unfit_node_ends_nothing(
             list(crew.work(JobSource([job], control)))
         return
     assert [ended.key for ended, _ in crew.work(JobSource([job], control))] == [job.key]
-    assert told == ["The node node7 has Python 3.9.0. It is left out: no run is placed there."]
+    assert told == [
+        "The node node7 has Python 3.9.0. It is left out: no run is placed there. The runs wait for one that is fit, "
+        "as at_once says that nodes may come."
+    ]

@@ -111,9 +111,12 @@ class Crew:
         """Look at nodes that came while the runs go on, and tell which are left out."""
         self.nodes.look()
         for sentence in self.nodes.news():
-            if not self.waits and not self.nodes.room(self.share):
+            if self.nodes.room(self.share):
+                self._note(sentence)
+            elif self.waits:
+                self._note(f"{sentence} The runs wait for one that is fit, as at_once says that nodes may come.")
+            else:
                 raise UserError(sentence)
-            self._note(sentence)
 
     def _note(self, sentence: str) -> None:
         self.on_event(None, {"event": "note", "note": sentence})
