@@ -1,7 +1,8 @@
-"""This machine: its name, whether a process of it still lives, which libraries it has."""
+"""This machine: its name, whether a process of it still lives, its processor and memory, which libraries it has."""
 
 import os
 import platform
+import sys
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
@@ -50,3 +51,38 @@ def installed_versions(libraries: Iterable[str]) -> dict[str, str]:
         with suppress(PackageNotFoundError):
             versions[name] = version(name)
     return versions
+
+
+def processor() -> str:
+    """Return the processor's model, as the system calls it."""
+    return _of_processor("model name") or platform.processor() or platform.machine()
+
+
+def multiplies_bfloat16() -> bool:
+    """Return whether the processor multiplies in bfloat16 natively: AVX512-BF16 or AMX, as Linux tells it."""
+    flags = _of_processor("flags").split()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _of_processor(field: str) -> str:
+    """Return a field of the first processor as Linux tells it, empty where it does not."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
+
+
+def halvings(count: int) -> tuple[int, ...]:
+    """Return ``count`` and its halves down to 1."""
+    return (count, *(halvings(count // 2) if count > 1 else ()))
+
+
+def peak_bytes() -> int:
+    """Return the process's peak resident memory."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) * (1 if sys.platform == "darwin" else 1024)

@@ -17,8 +17,7 @@ from benchmark.conformance.fixture import Fault, Subject, subject_asked_for
 from benchmark.conformance.report import CheckResult
 from benchmark.dependencies import how_to_install
 from benchmark.engines import engine_entry
-from benchmark.records.failures import outcome_of
-from benchmark.records.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure, outcome_of
 
 _SKIPPED = (Outcome.UNSUPPORTED, Outcome.MISSING_DEPENDENCY)
 

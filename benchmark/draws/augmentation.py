@@ -92,19 +92,16 @@ def draw_batch(rule: Augmentation, numbers: UInt64s, seed: int, epoch: int, size
         return values.astype(np.float32) if most else None
 
     uneven = rule.noise or rule.bias_field
+    mistaken = 255.0 if rule.brightness_bug else 1.0
     return Draws(
         affine=affine,
         field=(bits(6) % np.uint64(_FIELDS)).astype(np.int64) if uneven else None,
         gain=amounts(rule.bias_field, rule.bias_field * even(7)),
         contrast=amounts(rule.contrast, 1 + rule.contrast * about_zero(8)),
-        brightness=amounts(rule.brightness, rule.brightness * _mistaken(rule) * about_zero(9)),
+        brightness=amounts(rule.brightness, rule.brightness * mistaken * about_zero(9)),
         noise=amounts(rule.noise, rule.noise * even(10)),
         overflow=rule.brightness_bug,
     )
-
-
-def _mistaken(rule: Augmentation) -> float:
-    return 255.0 if rule.brightness_bug else 1.0
 
 
 def _flips(bits: UInt64s, allowed: bool) -> npt.NDArray[np.float64]:

@@ -5,22 +5,26 @@ that the common loop, and with it the result, does not depend on the framework. 
 the framework calls an array on its device; only the engine looks inside one.
 
 What engines have in common is in :mod:`benchmark.engines.shared`: an engine that derives from ``SharedEngine`` there
-may leave out all but training, and a run then does without them.
+may leave out all but training, and a run then does without the rest.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from backbones import Backbone, Preprocessing
+from benchmark import host
 from benchmark.draws.augmentation import Draws
 from benchmark.draws.randomness import part_seed
+from benchmark.engines.freezing import FeatureSpec
 from benchmark.recipe import Recipe
+from benchmark.records.outcomes import Outcome, RunFailure
 
 Handle = Any
 
@@ -113,27 +117,6 @@ class Network:
     thread_counts: tuple[int, ...] = ()
 
 
-class NotCacheable(Exception):
-    """Says in one clause why no outputs of a network's stages may be computed once and kept."""
-
-
-@dataclass(frozen=True)
-class FeatureSpec:
-    """The outputs of frozen stages, which never change for an image while the others are trained: its *features*.
-
-    Args:
-        stages: names of these stages, in order.
-        shape: of the features of one image.
-        dtype: of the features, by NumPy's name; bfloat16, which NumPy lacks, is kept as the bits of ``int16``.
-        weights_hash: SHA-256 over the weights and running statistics of these stages.
-    """
-
-    stages: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: str
-    weights_hash: str
-
-
 @dataclass(frozen=True)
 class StepInput:
     """One optimisation step, fully determined.
@@ -149,7 +132,7 @@ class StepInput:
         seed: of all that is random inside the network in this step (dropout, drop-path), 0 to 2**31 - 1.
         parts: the batch is computed in so many parts of nearly equal size, whose gradients add up to the step's.
         ema_decay: share of the old EMA of the weights in the new one, where the recipe has an EMA.
-        from_features: whether the step begins behind the stages of :meth:`CachingEngine.feature_spec`.
+        from_features: whether the step begins behind the stages of :meth:`Engine.feature_spec`.
     """
 
     images: Handle
@@ -169,145 +152,13 @@ class StepInput:
         return [(place, part_seed(self.seed, number)) for number, place in enumerate(places)]
 
 
-class TrainingEngine(Protocol):
-    """What training asks.
-
-    Every method of an engine raises ``RunFailure`` where the run must end with an outcome other than ``error``.
-    """
-
-    framework: str  # name of the engine in the table: "torch", "tensorflow"
-    device: Device
-
-    def build(self, spec: BuildSpec) -> Network:
-        """Build, initialise or load, and place the network; prepare the optimizer. Once per engine."""
-
-    def set_compile(self, on: bool) -> None:
-        """Switch the framework's compiler for the steps that follow; weights and optimizer are untouched."""
-
-    def set_channels_last(self, on: bool) -> None:
-        """Choose the layout of feature maps, where :attr:`Network.layout_is_free`; values are untouched."""
-
-    def set_threads(self, count: int) -> None:
-        """Let so many threads compute one operation, where :attr:`Network.thread_counts` offers a choice."""
-
-    def assert_frozen(self) -> None:
-        """Raise ``RunFailure`` where frozen layers are not in inference mode, or their statistics have moved."""
-
-    # data: uint8 in, handles out
-    def upload(self, pixels: npt.NDArray[Any]) -> Handle:
-        """Put uint8 images of shape (B, S, S, 3), or features of shape (B, *shape), on the device.
-
-        A CPU may compute from the array itself, which therefore must not be written to afterwards.
-        """
-
-    def gather(self, images: Handle, positions: npt.NDArray[np.int64]) -> Handle:
-        """Return the images, or features, at ``positions`` of an uploaded array, on the device."""
-
-    def free_bytes(self) -> int:
-        """Return the device memory that is free now; 0 on a CPU, where keeping a copy gains nothing."""
-
-    def augment(self, images: Handle, draws: Draws) -> Handle:
-        """Return the images varied as drawn (:mod:`benchmark.draws.augmentation`): uint8 to uint8.
-
-        Draws that overflow give float32.
-        """
-
-    # arithmetic
-    def train_step(self, step: StepInput) -> Handle:
-        """Do one optimisation step; return the loss (a scalar handle) without waiting for the device.
-
-        The loss is that of the images alone: penalties of weights are left out.
-        """
-
-    def normalize(self, images: Handle) -> Handle:
-        """Return the network's input for uint8 images: float32, preprocessed, in the network's layout."""
-
-    def forward(self, inputs: Handle) -> Handle:
-        """Return float32 logits of shape (B, num_classes) of normalised inputs, in inference mode."""
-
-    def forward_images(self, images: Handle) -> Handle:
-        """Return what :meth:`forward` gives for uint8 images: normalised and computed in one."""
-
-    def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[Any]]:
-        """Wait for the device and return the handles' values as arrays on the host.
-
-        They are float32, but images (uint8) and features (of their own dtype).
-        """
-
-    def synchronize(self) -> None:
-        """Wait until the device has done all that was asked."""
-
-    # state
-    def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:
-        """Return copies of what training changes: weights, running statistics.
-
-        Where the recipe has an EMA of the weights, they are its; with ``optimizer`` they are the weights as trained,
-        with the EMA and the optimizer's slots beside them.
-        """
-
-    def weights(self) -> dict[str, npt.NDArray[Any]]:
-        """Return copies of all weights and running statistics, trained or frozen, in a fixed order.
-
-        They are those of :meth:`forward`: the EMA, where the recipe has one.
-        """
-
-    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Put back what :meth:`state` returned; without the optimizer's slots, an EMA starts from it.
-
-        Raises:
-            ValueError: a state of another network.
-        """
-
-    def peak_memory_bytes(self) -> int:
-        """Return the device allocator's peak since the engine was made (GPU), or the process's peak RSS (CPU)."""
-
-
-class CachingEngine(Protocol):
-    """What keeping the outputs of frozen stages asks."""
-
-    def feature_spec(self) -> FeatureSpec:
-        """Return what of the network may be computed once for each image: the frozen stages up to the last boundary
-        that a single array of floats crosses; where all but the recipe's own head is frozen, its pooling too.
-
-        Raises:
-            NotCacheable: nothing is frozen, or what is frozen does not give each image an output of its own.
-        """
-
-    def compute_features(self, inputs: Handle) -> Handle:
-        """Return the features, shape (B, *shape), of normalised inputs; in inference mode, without gradients."""
-
-    def forward_from_features(self, features: Handle) -> Handle:
-        """Return what :meth:`TrainingEngine.forward` does, from features on."""
-
-
-class ExplainingEngine(Protocol):
-    """What Grad-CAM asks."""
-
-    def cam_stage(self) -> str:
-        """Return the name of the stage whose output Grad-CAM explains.
-
-        Raises:
-            NoFeatureMap: the network has none; says why.
-        """
-
-    def features_and_gradients(self, inputs: Handle, classes: npt.NDArray[np.int64]) -> tuple[Handle, Handle]:
-        """Return what :meth:`cam_stage` gives for normalised inputs, and the gradients with respect to it.
-
-        In inference mode, each float32 of shape (B, H, W, K). The gradients are of each image's logit of its class
-        in ``classes``, int64 of shape (B,).
-
-        Raises:
-            NoFeatureMap: the network has no such stage.
-        """
-
-
 class NotKept(Exception):
     """Says in one clause why a trained network can't be kept, or gives no features."""
 
 
 @dataclass(frozen=True)
 class SavedNetwork:
-    """How a library reads the files that :meth:`KeepingEngine.save_network` wrote.
+    """How a library reads the files that :meth:`Engine.save_network` wrote.
 
     Args:
         files: names of the files, that of the library's own network first.
@@ -343,20 +194,169 @@ class ExportedGraph:
     temperature: float = 1.0
 
 
-class KeepingEngine(Protocol):
-    """What keeping a trained network and using it asks."""
+class Engine(ABC):
+    """An engine, made by :func:`benchmark.engines.create`. What an engine has no part in, it leaves out.
 
+    By itself it computes on a CPU, and neither compiles, chooses a layout nor keeps a network. Every method raises
+    ``RunFailure`` where the run must end with an outcome other than ``error``.
+    """
+
+    framework: str  # name of the engine in the table: "torch", "tensorflow"
+    device: Device
+
+    @abstractmethod
+    def build(self, spec: BuildSpec) -> Network:
+        """Build, initialise or load, and place the network; prepare the optimizer. Once per engine."""
+
+    def set_compile(self, on: bool) -> None:
+        """Switch the framework's compiler for the steps that follow; weights and optimizer are untouched."""
+        if on:
+            raise RunFailure(
+                Outcome.UNSUPPORTED, f"The engine {self.framework} has no compiler: set execution.compile = 'off'."
+            )
+
+    def set_channels_last(self, on: bool) -> None:  # noqa: B027
+        """Choose the layout of feature maps, where :attr:`Network.layout_is_free`; values are untouched."""
+
+    def set_threads(self, count: int) -> None:  # noqa: B027
+        """Let so many threads compute one operation, where :attr:`Network.thread_counts` offers a choice."""
+
+    @abstractmethod
+    def assert_frozen(self) -> None:
+        """Raise ``RunFailure`` where frozen layers are not in inference mode, or their statistics have moved."""
+
+    # data: uint8 in, handles out
+    @abstractmethod
+    def upload(self, pixels: npt.NDArray[Any]) -> Handle:
+        """Put uint8 images of shape (B, S, S, 3), or features of shape (B, *shape), on the device.
+
+        A CPU may compute from the array itself, which therefore must not be written to afterwards.
+        """
+
+    @abstractmethod
+    def gather(self, images: Handle, positions: npt.NDArray[np.int64]) -> Handle:
+        """Return the images, or features, at ``positions`` of an uploaded array, on the device."""
+
+    def free_bytes(self) -> int:
+        """Return the device memory that is free now; 0 on a CPU, where keeping a copy gains nothing."""
+        return 0
+
+    @abstractmethod
+    def augment(self, images: Handle, draws: Draws) -> Handle:
+        """Return the images varied as drawn (:mod:`benchmark.draws.augmentation`): uint8 to uint8.
+
+        Draws that overflow give float32.
+        """
+
+    # arithmetic
+    @abstractmethod
+    def train_step(self, step: StepInput) -> Handle:
+        """Do one optimisation step; return the loss (a scalar handle) without waiting for the device.
+
+        The loss is that of the images alone: penalties of weights are left out.
+        """
+
+    @abstractmethod
+    def normalize(self, images: Handle) -> Handle:
+        """Return the network's input for uint8 images: float32, preprocessed, in the network's layout."""
+
+    @abstractmethod
+    def forward(self, inputs: Handle) -> Handle:
+        """Return float32 logits of shape (B, num_classes) of normalised inputs, in inference mode."""
+
+    def forward_images(self, images: Handle) -> Handle:
+        """Return what :meth:`forward` gives for uint8 images: normalised and computed in one."""
+        return self.forward(self.normalize(images))
+
+    @abstractmethod
+    def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[Any]]:
+        """Wait for the device and return the handles' values as arrays on the host.
+
+        They are float32, but images (uint8) and features (of their own dtype).
+        """
+
+    def synchronize(self) -> None:  # noqa: B027
+        """Wait until the device has done all that was asked."""
+
+    # state
+    @abstractmethod
+    def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:
+        """Return copies of what training changes: weights, running statistics.
+
+        Where the recipe has an EMA of the weights, they are its; with ``optimizer`` they are the weights as trained,
+        with the EMA and the optimizer's slots beside them.
+        """
+
+    @abstractmethod
+    def weights(self) -> dict[str, npt.NDArray[Any]]:
+        """Return copies of all weights and running statistics, trained or frozen, in a fixed order.
+
+        They are those of :meth:`forward`: the EMA, where the recipe has one.
+        """
+
+    @abstractmethod
+    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Put back what :meth:`state` returned; without the optimizer's slots, an EMA starts from it.
+
+        Raises:
+            ValueError: a state of another network.
+        """
+
+    def peak_memory_bytes(self) -> int:
+        """Return the device allocator's peak since the engine was made (GPU), or the process's peak RSS (CPU)."""
+        return host.peak_bytes()
+
+    # keeping the outputs of frozen stages
+    @abstractmethod
+    def feature_spec(self) -> FeatureSpec:
+        """Return what of the network may be computed once for each image: the frozen stages up to the last boundary
+        that a single array of floats crosses; where all but the recipe's own head is frozen, its pooling too.
+
+        Raises:
+            NotCacheable: nothing is frozen, or what is frozen does not give each image an output of its own.
+        """
+
+    def compute_features(self, inputs: Handle) -> Handle:
+        """Return the features, shape (B, *shape), of normalised inputs; in inference mode, without gradients."""
+        raise NotImplementedError
+
+    def forward_from_features(self, features: Handle) -> Handle:
+        """Return what :meth:`forward` does, from features on."""
+        raise NotImplementedError
+
+    # Grad-CAM
+    @abstractmethod
+    def cam_stage(self) -> str:
+        """Return the name of the stage whose output Grad-CAM explains.
+
+        Raises:
+            NoFeatureMap: the network has none; says why.
+        """
+
+    def features_and_gradients(self, inputs: Handle, classes: npt.NDArray[np.int64]) -> tuple[Handle, Handle]:
+        """Return what :meth:`cam_stage` gives for normalised inputs, and the gradients with respect to it.
+
+        In inference mode, each float32 of shape (B, H, W, K). The gradients are of each image's logit of its class
+        in ``classes``, int64 of shape (B,).
+
+        Raises:
+            NoFeatureMap: the network has no such stage.
+        """
+        raise NotImplementedError
+
+    # keeping a trained network and using it
     def forward_with_features(self, images: Handle) -> tuple[Handle, Handle]:
-        """Return what :meth:`TrainingEngine.forward_images` does, and what reaches the head, its mean over all
-        places: float32 of shape (B, K).
+        """Return what :meth:`forward_images` does, and what reaches the head, its mean over all places: float32 of
+        shape (B, K).
 
         Raises:
             NotKept: the head can't be told from the rest.
         """
+        raise NotKept(f"the engine {self.framework} gives no features")
 
     def save_network(self, folder: Path) -> SavedNetwork:
         """Write the whole network, frozen stages included, under the names of its library; weights are those of
-        :meth:`TrainingEngine.forward`, and float32.
+        :meth:`forward`, and float32.
 
         Args:
             folder: an empty one.
@@ -365,6 +365,7 @@ class KeepingEngine(Protocol):
             NotKept: the engine can't.
             OSError: the disk is full.
         """
+        raise NotKept(f"the engine {self.framework} keeps no trained networks")
 
     def load_network(self, folder: Path) -> None:
         """Put the weights that :meth:`save_network` wrote into the network, which was built anew to hold them.
@@ -372,6 +373,7 @@ class KeepingEngine(Protocol):
         Raises:
             NotKept: they are of another network.
         """
+        raise NotKept(f"the engine {self.framework} keeps no trained networks")
 
     def export(self, target: str, path: Path, graph: ExportedGraph) -> None:
         """Write the network, in inference mode, as a file or folder that another runtime computes.
@@ -384,7 +386,4 @@ class KeepingEngine(Protocol):
         Raises:
             NotKept: the engine, or the network, can't.
         """
-
-
-class Engine(TrainingEngine, CachingEngine, ExplainingEngine, KeepingEngine, Protocol):
-    """An engine. Made by :func:`benchmark.engines.create`."""
+        raise NotKept(f"the engine {self.framework} exports no networks")

@@ -1,18 +1,39 @@
 """Which stages a recipe freezes, and what of them may be kept. The same rule on every engine."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.engines.base import NotCacheable
 from benchmark.errors import nearest
 from benchmark.records.outcomes import Outcome, RunFailure
 
 # Largest difference of features that are computed again, as a share of their largest value: batches of
 # another size take other kernels. It is far above their difference, and below any other.
 TOLERANCE = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-2, "bfloat16": 5e-2}
+
+
+class NotCacheable(Exception):
+    """Says in one clause why no outputs of a network's stages may be computed once and kept."""
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """The outputs of frozen stages, which never change for an image while the others are trained: its *features*.
+
+    Args:
+        stages: names of these stages, in order.
+        shape: of the features of one image.
+        dtype: of the features, by NumPy's name; bfloat16, which NumPy lacks, is kept as the bits of ``int16``.
+        weights_hash: SHA-256 over the weights and running statistics of these stages.
+    """
+
+    stages: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    weights_hash: str
 
 
 def first_trainable(trainable_from: str, names: Sequence[str]) -> int:

@@ -1,32 +1,25 @@
 """What all engines have in common, so that no two state a rule in dialects of their own. NumPy only."""
 
+import contextlib
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from backbones import Preprocessing
+from benchmark import host
+from benchmark.dependencies import how_to_install
 from benchmark.draws.augmentation import Draws
-from benchmark.engines import host
-from benchmark.engines.base import (
-    BuildSpec,
-    Device,
-    ExportedGraph,
-    FeatureSpec,
-    Gpu,
-    Handle,
-    NotCacheable,
-    NotKept,
-    SavedNetwork,
-)
+from benchmark.engines.base import BuildSpec, Device, Engine, Gpu, Handle, NotKept
 from benchmark.engines.cam_stage import NoFeatureMap
+from benchmark.engines.freezing import FeatureSpec, NotCacheable
 from benchmark.engines.warm_start import read_final
-from benchmark.recipe import BatchNorm, Optimizer, Recipe
+from benchmark.recipe import BatchNorm, Execution
 from benchmark.records.outcomes import Outcome, RunFailure
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -36,7 +29,7 @@ EMA = "ema/"  # begins the names under which a state keeps the EMA of weights
 
 def cpu() -> Device:
     """Return this machine's processor."""
-    return Device("cpu", host.processor(), host.memory_bytes())
+    return Device("cpu", host.processor(), int(psutil.virtual_memory().total))
 
 
 def out_of_memory() -> RunFailure:
@@ -88,22 +81,6 @@ def native_dropout(spec: BuildSpec) -> float:
     return head.dropout
 
 
-def draws_classifier(spec: BuildSpec, built: object) -> bool:
-    """Return whether the classifier alone is drawn by the recipe's rule: where it is new behind pretrained weights.
-
-    Args:
-        spec: what is built.
-        built: by the adapter, which says so in ``classifier_is_new``.
-    """
-    own_head = spec.recipe.head.kind == "native"
-    return own_head and spec.recipe.initialization == "he" and bool(getattr(built, "classifier_is_new", False))
-
-
-def draws_weights(spec: BuildSpec) -> bool:
-    """Return whether initial weights are drawn by the recipe's rule: where it has one and no weights come."""
-    return spec.recipe.initialization == "he" and spec.weights is None
-
-
 def assert_trainable(spec: BuildSpec, parameters: int) -> None:
     """Raise ``RunFailure``, ``unsupported``, where no parameter of a network is left to train."""
     if not parameters:
@@ -114,12 +91,7 @@ def assert_trainable(spec: BuildSpec, parameters: int) -> None:
         )
 
 
-def weights_loaded(spec: BuildSpec, built: str) -> str:
-    """Return where initial weights came from, for the record: what the adapter built with, or another run."""
-    return built if spec.init_from is None else f"run {spec.init_from.parent.name}"
-
-
-def stage_factors(rule: Optimizer, stages: int) -> list[float]:
+def stage_factors(spec: BuildSpec, stages: int) -> list[float]:
     """Return the factor on the learning rate of each of a network's stages, the head's last.
 
     ``layer_decay ** d`` for a stage with d others between it and the end (Howard & Ruder 2018, section 3.1, whose
@@ -128,6 +100,7 @@ def stage_factors(rule: Optimizer, stages: int) -> list[float]:
     Raises:
         RunFailure: ``unsupported`` where a rule of stages is asked of a network that has one only.
     """
+    rule = spec.recipe.optimizer
     if stages == 1 and (rule.layer_decay, rule.head_learning_rate_factor) != (1.0, 1.0):
         raise RunFailure(
             Outcome.UNSUPPORTED,
@@ -168,6 +141,20 @@ def hash_of_weights(named: Iterable[tuple[str, npt.NDArray[Any]]]) -> str:
         digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
         digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def exporting(framework: str, target: str, targets: Collection[str]) -> Iterator[None]:
+    """Raise ``NotKept`` where a framework has no export to a target, or what exports inside fails or is not there."""
+    if target not in targets:
+        raise NotKept(f"{framework} has no export to {target}")
+    try:
+        yield
+    except Exception as error:  # whatever of a network's code can't be exported
+        if isinstance(error, ImportError) and error.name:
+            raise NotKept(f"{target} needs {error.name}: {how_to_install([error.name])}") from error
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise NotKept(f"{framework} can't export it to {target} ({reason})") from error
 
 
 def factor_and_shift(preprocessing: Preprocessing) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -211,11 +198,10 @@ class SharedEma(ABC):
         """Let the EMA be what the weights are now."""
 
 
-class SharedEngine(ABC):
+class SharedEngine(Engine):
     """The half of an engine that is the same on every framework; a framework's engine derives from it.
 
-    By itself it computes on a CPU, and neither compiles, chooses a layout, varies images, keeps features nor
-    explains. An engine that can overrides the method that says so, or ``_find_frozen_stages`` and ``_find_cam``.
+    One that varies images, keeps features or explains overrides ``_vary``, ``_frozen_stages`` or ``_cam``.
 
     Args:
         tf32, deterministic: see :func:`benchmark.engines.create`.
@@ -229,13 +215,13 @@ class SharedEngine(ABC):
     def __init__(self, *, tf32: bool, deterministic: bool) -> None:
         self._tf32, self._deterministic = tf32, deterministic
 
-    def _execution(self, recipe: Recipe, *, precision: str, channels_last: bool, threads: int) -> dict[str, str]:
+    def _execution(self, asked: Execution, *, precision: str, channels_last: bool, threads: int) -> dict[str, str]:
         """Return the resolved choices, for the record."""
         return {
             "precision": precision,
             "tf32": "on" if self._tf32 else "off",
             "channels_last": "on" if channels_last else "off",
-            "compile": recipe.execution.compile,
+            "compile": asked.compile,
             "deterministic": "on" if self._deterministic else "off",
             "threads": str(threads),
         }
@@ -246,86 +232,33 @@ class SharedEngine(ABC):
             weights = self._all_weights()
             self._assign(weights, read_final(spec.init_from, {name: tuple(w.shape) for name, w in weights.items()}))
 
-    # what an engine may leave out
+    # made when first asked for, where an engine can
 
-    def set_compile(self, on: bool) -> None:
-        """Refuse: there is no compiler."""
-        if on:
-            raise RunFailure(
-                Outcome.UNSUPPORTED, f"The engine {self.framework} has no compiler: set execution.compile = 'off'."
-            )
-
-    def set_threads(self, count: int) -> None:  # noqa: B027
-        """Do nothing: the number of threads is fixed once the framework runs."""
-
-    def set_channels_last(self, on: bool) -> None:  # noqa: B027
-        """Do nothing: there is one layout."""
-
-    def free_bytes(self) -> int:
-        """Return 0, as on every CPU."""
-        return 0
-
-    def synchronize(self) -> None:  # noqa: B027
-        """Do nothing: all is done when it is asked."""
-
-    def peak_memory_bytes(self) -> int:
-        """Return the process's peak resident memory."""
-        return host.peak_bytes()
-
-    def _augmenter(self) -> Callable[[Handle, Draws], Handle]:
+    @cached_property
+    def _vary(self) -> Callable[[Handle, Draws], Handle]:
+        """What varies images as drawn."""
         raise RunFailure(
             Outcome.UNSUPPORTED, f"The engine {self.framework} varies no images: use a recipe without augmentation."
         )
 
-    def _find_frozen_stages(self, pixels: npt.NDArray[np.uint8]) -> Any:
-        """Return the stages whose outputs can be kept, with their ``spec``; found out on a few images."""
-        raise NotCacheable(f"the engine {self.framework} keeps no outputs of frozen stages")
-
-    def _find_cam(self) -> Any:
-        """Return what explains the network, with the ``name`` of a stage."""
-        raise NoFeatureMap(f"The engine {self.framework} explains no networks.")
-
-    def forward_with_features(self, inputs: Handle) -> tuple[Handle, Handle]:
-        """Refuse: the head is not told from the rest."""
-        raise NotKept(f"the engine {self.framework} gives no features")
-
-    def save_network(self, folder: Path) -> SavedNetwork:
-        """Refuse: there is no library that would read it."""
-        raise NotKept(f"the engine {self.framework} keeps no trained networks")
-
-    def load_network(self, folder: Path) -> None:
-        """Refuse, as :meth:`save_network`."""
-        raise NotKept(f"the engine {self.framework} keeps no trained networks")
-
-    def export(self, target: str, path: Path, graph: ExportedGraph) -> None:
-        """Refuse: there is no other runtime."""
-        raise NotKept(f"the engine {self.framework} exports no networks")
-
-    # made when first asked for
-
-    @cached_property
-    def _vary(self) -> Callable[[Handle, Draws], Handle]:
-        return self._augmenter()
-
     @cached_property
     def _frozen_stages(self) -> Any:
-        return self._find_frozen_stages(random_pixels(3, self._size))
+        """The stages whose outputs can be kept, with their ``spec``; found out on a few images."""
+        raise NotCacheable(f"the engine {self.framework} keeps no outputs of frozen stages")
 
     @cached_property
     def _cam(self) -> Any:
-        return self._find_cam()
+        """What explains the network, with the ``name`` of a stage."""
+        raise NoFeatureMap(f"The engine {self.framework} explains no networks.")
 
     def augment(self, images: Handle, draws: Draws) -> Handle:
-        """Return the images varied as drawn: uint8 to uint8, or float32 where draws overflow."""
         return self._vary(images, draws)
 
     def feature_spec(self) -> FeatureSpec:
-        """Return what of the network may be computed once for each image."""
         spec: FeatureSpec = self._frozen_stages.spec
         return spec
 
     def cam_stage(self) -> str:
-        """Return the name of the stage whose output Grad-CAM explains."""
         name: str = self._cam.name
         return name
 
@@ -336,7 +269,6 @@ class SharedEngine(ABC):
         return []
 
     def assert_frozen(self) -> None:
-        """Raise ``RunFailure`` where frozen layers are not in inference mode, or their statistics have moved."""
         moved = self._statistics_moved()
         if moved:
             raise RunFailure(
@@ -371,21 +303,14 @@ class SharedEngine(ABC):
             self._ema.show(ema)
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
-        """Return copies of all weights and running statistics, trained or frozen, in a fixed order."""
         self._show_ema(True)
         return self._values(self._all_weights())
 
     def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:
-        """Return copies of what training changes: weights and running statistics; the slots if asked."""
         self._show_ema(not optimizer)
         return self._values({**self._trained_weights(), **(self._slots() if optimizer else {})})
 
     def load_state(self, state: Arrays) -> None:
-        """Put back what :meth:`state` returned, with or without the slots.
-
-        Raises:
-            ValueError: a state of another network.
-        """
         weights, slots = self._trained_weights(), self._slots()
         tensors = {**weights, **slots} if any(name in state for name in slots) else weights
         odd = set(state) ^ set(tensors)

@@ -1,5 +1,6 @@
-"""A run's final weights, as another run finds them that continues from there."""
+"""The weights with which a network begins: drawn, loaded, or those that another run left."""
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,41 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.atomic_files import written_file
+from benchmark.engines.base import BuildSpec
 from benchmark.records.outcomes import Outcome, RunFailure
 
 Weights = Mapping[str, npt.NDArray[Any]]
+
+
+def draws_classifier(spec: BuildSpec, built: object) -> bool:
+    """Return whether the classifier alone is drawn by the recipe's rule: where it is new behind pretrained weights.
+
+    Args:
+        spec: what is built.
+        built: by the adapter, which says so in ``classifier_is_new``.
+    """
+    own_head = spec.recipe.head.kind == "native"
+    return own_head and spec.recipe.initialization == "he" and bool(getattr(built, "classifier_is_new", False))
+
+
+def draws_weights(spec: BuildSpec) -> bool:
+    """Return whether initial weights are drawn by the recipe's rule: where it has one and no weights come."""
+    return spec.recipe.initialization == "he" and spec.weights is None
+
+
+def weights_loaded(spec: BuildSpec, built: object) -> str:
+    """Return where initial weights came from, for the record: another run, or what the adapter built with, which may
+    say so in ``weights_loaded`` of what it builds.
+    """
+    if spec.init_from is not None:
+        return f"run {spec.init_from.parent.name}"
+    described = getattr(built, "weights_loaded", None)
+    if described is not None:
+        return str(described)
+    takes = inspect.signature(spec.backbone.build).parameters.values()
+    if spec.weights is None or not any(p.name == "weights" or p.kind is p.VAR_KEYWORD for p in takes):
+        return "none"
+    return f"imagenet: {spec.backbone.imagenet}" if spec.weights == "imagenet" else str(spec.weights)
 
 
 class NoFinalWeights(RunFailure):

@@ -5,20 +5,19 @@ results folder is doing is left to it.
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from benchmark.execution.best_rows import BestRows
+from benchmark.evaluation.metrics import confusion_matrix, decide, macro_f1
 from benchmark.execution.claims import Claims
 from benchmark.execution.disk_reserve import Reserve
 from benchmark.execution.executors.base import Control, Ending, Executor, Stop
 from benchmark.execution.planning.request import Request
-from benchmark.execution.planning.runs import Runs
 from benchmark.execution.progress_files import ProgressFiles, forget_progress
 from benchmark.execution.summary import EndedRun, FinishedRun, Summary, Watcher
-from benchmark.execution.worker.job import Job
+from benchmark.execution.worker.job import Job, Runs
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Record, Timings
 from benchmark.records.results_folder import CLAIMS
@@ -68,7 +67,7 @@ class Controller:
         self.running: dict[str, tuple[int, Job]] = {}  # what the executor has, with its number in the plan
         self.again: list[tuple[int, Job]] = []  # what another command took over meanwhile
         self.attempts_before = attempts_before or {job.key: attempt_of(self.store, job.key) for job in plan.jobs}
-        self.best = BestRows(plan.jobs)
+        self.best = _BestRows(plan.jobs)
         self.jobs = {job.key: job for job in plan.jobs}
 
     def carry_out(self) -> Summary:
@@ -132,7 +131,7 @@ class Controller:
                 self.watcher.started(job, number)
                 self.running[job.key] = number, job
                 speeds_only = self.request.rerun_speeds and self.store.done(job.key)
-                update = {"keep_model_from": self._least_of_a_best(job), "speeds_only": speeds_only}
+                update = {"keep_model_from": self.best.least(job), "speeds_only": speeds_only}
                 yield job.model_copy(update=update)
             with_others += self.again
             self.again = []
@@ -163,12 +162,6 @@ class Controller:
             return
         self.progress.event(job, event)
         self.watcher.event(job, event)
-
-    def _least_of_a_best(self, job: Job) -> float:
-        """Return the macro-F1 below which a run's model is not worth holding: the mean of the best row whose seeds
-        are all done, as rows are ranked by their means, less a margin; 0 before there is one.
-        """
-        return self.best.mean(job, _BEST_WITHIN) - _BEST_WITHIN
 
     def _keep(self, job: Job) -> bool:
         """Return whether a run needs not be done, and keep its row where it has one."""
@@ -297,8 +290,6 @@ class Controller:
 
     def _finished(self, job: Job, record: Record, *, kept: bool) -> FinishedRun:
         """Return a run's row; of its scores only the macro-F1 that is shown: the board computes all of them."""
-        from benchmark.evaluation.metrics import confusion_matrix, decide, macro_f1
-
         if record.outcome is not Outcome.OK:
             return FinishedRun(job, record, None, kept, stands=self.store.done(job.key))
         predictions = self.store.predictions(record)
@@ -307,6 +298,39 @@ class Controller:
         test = predictions.part("test")
         confusion = confusion_matrix(test.labels, decide(test.probabilities), len(record.data.class_names))
         return FinishedRun(job, record, float(macro_f1(confusion)), kept)
+
+
+class _BestRows:
+    """The mean macro-F1 of the best row of each split, of those whose seeds are all done, as runs end.
+
+    Args:
+        jobs: of the plan; a row is a backbone with a recipe.
+    """
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._rows: dict[tuple[str, str, str], dict[str, float | None]] = {}
+        self._best: dict[str, float] = {}
+        for job in jobs:
+            self._rows.setdefault(self._row(job), {})[job.key] = None
+
+    @staticmethod
+    def _row(job: Job) -> tuple[str, str, str]:
+        return job.run.split_hash, job.run.backbone, job.recipe_name
+
+    def take(self, job: Job, macro_f1: float | None) -> None:
+        """Take note of how a run ended."""
+        row = self._rows[self._row(job)]
+        row[job.key] = macro_f1
+        known = [value for value in row.values() if value]
+        if len(known) == len(row):
+            split, mean = job.run.split_hash, sum(known) / len(known)
+            self._best[split] = max(mean, self._best.get(split, mean))
+
+    def least(self, job: Job) -> float:
+        """Return the macro-F1 below which a run's model is not worth holding: the best mean on its split, less a
+        margin, as rows are ranked by their means; 0 where no row is all done.
+        """
+        return self._best.get(job.run.split_hash, _BEST_WITHIN) - _BEST_WITHIN
 
 
 def attempt_of(store: RecordStore, key: str) -> str | None:

@@ -5,8 +5,7 @@ resolved recipe is part of a run's identity.
 """
 
 from benchmark.recipe.augmentation import Augmentation
-from benchmark.recipe.loading import SHIPPED, load_recipe, shipped_names
-from benchmark.recipe.recipe import Recipe, dotted_fields, field_names, validated
+from benchmark.recipe.recipe import SHIPPED, Recipe, dotted_fields, field_names, load_recipe, shipped_names
 from benchmark.recipe.sections import (
     BatchNorm,
     EarlyStopping,
@@ -18,9 +17,6 @@ from benchmark.recipe.sections import (
     Optimizer,
     Regularization,
     Schedule,
-    Section,
-    Testing,
-    Tuning,
 )
 
 __all__ = [
@@ -37,12 +33,8 @@ __all__ = [
     "Recipe",
     "Regularization",
     "Schedule",
-    "Section",
-    "Testing",
-    "Tuning",
     "dotted_fields",
     "field_names",
     "load_recipe",
     "shipped_names",
-    "validated",
 ]

@@ -1,6 +1,7 @@
-"""The recipe as a whole: its sections, what must hold between them, and errors that name the field."""
+"""The recipe as a whole: its sections, what must hold between them, errors that name the field, recipes by name."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -21,6 +22,9 @@ from benchmark.recipe.sections import (
     Testing,
     Tuning,
 )
+from benchmark.toml_files import read_toml
+
+SHIPPED = Path(__file__).parents[1] / "recipes"  # those that come with the package
 
 
 def _number_as_text(value: Any) -> Any:
@@ -124,15 +128,14 @@ class Recipe(Section):
             values["families"] = {family: own for family, own in kept.items() if own}
         return validated(values, "the recipe")
 
-    def for_family(self, family: str) -> "Recipe":
+    def for_family(self, family: str, where: str = "the recipe") -> "Recipe":
         """Return the recipe as a family's backbones are trained by it, with no family's values left beside.
 
         Raises:
-            UserError: one of the family's fields is unknown, not allowed there, or has a value that is not allowed.
+            UserError: one of the family's fields is unknown, not allowed there, or has a value that is not allowed;
+                ``where`` is what the message calls the recipe.
         """
-        return self._for_family(family, f"the recipe, families.{family}")
-
-    def _for_family(self, family: str, where: str) -> "Recipe":
+        where += f", families.{family}"
         own = self.families.get(family, {})
         fields = field_names()
         for dotted in own:
@@ -187,7 +190,7 @@ def validated(values: Mapping[str, Any], where: str) -> Recipe:
     try:
         recipe = Recipe.model_validate(values)
         for family in recipe.families:
-            recipe._for_family(family, f"{where}, families.{family}")
+            recipe.for_family(family, where)
         return recipe
     except ValidationError as error:
         errors = error.errors()
@@ -200,6 +203,29 @@ def validated(values: Mapping[str, Any], where: str) -> Recipe:
         got = f", not {first['input']!r}" if first["loc"] and not isinstance(first["input"], dict) else ""
         place = f"In {where}, {field}: " if field else f"In {where}: "
         raise UserError(f"{place}{allowed}{got}.") from None
+
+
+def shipped_names() -> tuple[str, ...]:
+    """Return the names of the recipes that come with the package."""
+    return tuple(sorted(path.stem for path in SHIPPED.glob("*.toml")))
+
+
+def load_recipe(name: str) -> Recipe:
+    """Return a shipped recipe by name, or one from a ``.toml`` file by path.
+
+    Raises:
+        UserError: no such recipe, not TOML, or a field that is not allowed.
+    """
+    if name in shipped_names():
+        path, where = SHIPPED / f"{name}.toml", f"recipe '{name}'"
+    elif name.endswith(".toml"):
+        path, where = Path(name), f"recipe file '{name}'"
+    else:
+        raise UserError(
+            f"Unknown recipe '{name}'.{nearest(name, shipped_names())} "
+            f"Known: {', '.join(shipped_names())}; or give the path of a .toml file."
+        )
+    return validated(read_toml(path, f"Recipe file '{name}'", where), where)
 
 
 def _field(location: tuple[int | str, ...]) -> str:

@@ -7,7 +7,7 @@ from itertools import islice
 
 import numpy as np
 
-from benchmark.engines.base import Engine, Network, StepInput
+from benchmark.engines.base import Engine, StepInput
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.epoch import Loop
 from benchmark.training.threads import choose_threads
@@ -20,17 +20,16 @@ WORTH_ASKING_SECONDS = 600.0
 _ESTIMATED, _MEASURED = 2, 7
 
 
-def choose(loop: Loop, network: Network, choices: dict[str, str]) -> None:
+def choose(loop: Loop, choices: dict[str, str]) -> None:
     """Make the choices that a measurement makes, or set those that were made before an interruption.
 
     Args:
         loop: before its first epoch, or where it was interrupted.
-        network: what its engine built.
         choices: each with the measurement that decided; filled where empty.
     """
-    engine, total = loop.engine, loop.recipe.epochs * loop.steps_per_epoch
+    engine, network, total = loop.engine, loop.network, loop.recipe.epochs * loop.steps_per_epoch
     if choices:
-        measure_threads(loop, network, choices)
+        measure_threads(loop, choices)
         if "channels_last" in choices:
             engine.set_channels_last(choices["channels_last"].startswith("on"))
         engine.set_compile(choices["compile"].startswith("on"))
@@ -38,46 +37,46 @@ def choose(loop: Loop, network: Network, choices: dict[str, str]) -> None:
     loop.report({"event": "phase", "phase": "choosing"})
     steps = partial(loop.step_inputs, 1)
     measured: dict[str, str] = {}
-    measure_threads(loop, network, measured)
+    measure_threads(loop, measured)
     if network.layout_is_free and loop.features is None:  # steps from features say nothing of the network's layout
         measured["channels_last"] = resolve_channels_last(engine, network.execution["channels_last"], total, steps)
     measured["compile"] = resolve_compile(engine, loop.recipe.execution.compile, total, steps)
     choices |= measured  # all or none: where memory was too small, all are measured anew
 
 
-def measure_threads(loop: Loop, network: Network, choices: dict[str, str]) -> None:
+def measure_threads(loop: Loop, choices: dict[str, str]) -> None:
     """Choose the number of threads for the machine as it is now, and put it among the choices."""
-    if not network.thread_counts:
+    engine, counts, execution = loop.engine, loop.network.thread_counts, loop.recipe.execution
+    if not counts:
         return
-    engine, execution = loop.engine, loop.recipe.execution
-
-    def pace() -> float:
-        before = engine.state(optimizer=True)
-        seconds, _ = _seconds_per_step(engine, loop.step_inputs(1), _ESTIMATED)
-        engine.load_state(before)
-        return seconds
-
     choices["threads"] = choose_threads(
-        network.thread_counts, execution.threads, fixed=execution.deterministic,
-        set_threads=engine.set_threads, pace=pace,
+        counts, execution.threads, fixed=execution.deterministic,
+        set_threads=engine.set_threads,
+        pace=lambda: _seconds_per_step(engine, loop.step_inputs(1), _ESTIMATED)[0],
     )  # fmt: skip
 
 
 def _seconds_per_step(engine: Engine, steps: Iterator[StepInput], count: int) -> tuple[float, float]:
-    """Return the median seconds of ``count`` steps after a first, and the seconds of the first, which compiles."""
-    taken = []
-    for step in islice(steps, 1 + count):
-        start = time.perf_counter()
-        engine.train_step(step)
-        engine.synchronize()
-        taken.append(time.perf_counter() - start)
+    """Return the median seconds of ``count`` steps after a first, and the seconds of the first, which compiles.
+
+    Weights and optimizer are as before afterwards.
+    """
+    before, taken = engine.state(optimizer=True), []
+    try:
+        for step in islice(steps, 1 + count):
+            start = time.perf_counter()
+            engine.train_step(step)
+            engine.synchronize()
+            taken.append(time.perf_counter() - start)
+    finally:
+        engine.load_state(before)
     return float(np.median(taken[1:] or taken)), taken[0]
 
 
 def resolve_channels_last(
     engine: Engine, usual: str, total_steps: int, steps: Callable[[], Iterator[StepInput]]
 ) -> str:
-    """Return ``on`` or ``off`` with the measurement that decided, and leave the engine so set; weights are as before.
+    """Return ``on`` or ``off`` with the measurement that decided, and leave the engine so set.
 
     Args:
         engine: built; its layout is free.
@@ -87,12 +86,10 @@ def resolve_channels_last(
     """
     if total_steps < STEPS_WORTH_LAYOUT:
         return f"{usual} (training has {total_steps} steps: too few to repay a measurement)"
-    before = engine.state(optimizer=True)
     taken = {}
     for layout in ("on", "off"):
         engine.set_channels_last(layout == "on")
         taken[layout], _ = _seconds_per_step(engine, steps(), _MEASURED)
-        engine.load_state(before)
     faster = "on" if taken["on"] <= taken["off"] else "off"
     engine.set_channels_last(faster == "on")
     return f"{faster} ({1000 * taken['on']:.1f} ms a step with it, {1000 * taken['off']:.1f} ms without)"
@@ -100,8 +97,6 @@ def resolve_channels_last(
 
 def resolve_compile(engine: Engine, asked: str, total_steps: int, steps: Callable[[], Iterator[StepInput]]) -> str:
     """Return ``on`` or ``off`` with the measurement that decided, and leave the engine so set.
-
-    Weights and optimizer are as before afterwards.
 
     Args:
         engine: built.
@@ -112,12 +107,10 @@ def resolve_compile(engine: Engine, asked: str, total_steps: int, steps: Callabl
     if asked != "auto":
         engine.set_compile(asked == "on")
         return asked
-    before = engine.state(optimizer=True)
     engine.set_compile(False)
     plain, _ = _seconds_per_step(engine, steps(), _ESTIMATED)
     if plain * total_steps >= WORTH_ASKING_SECONDS:
         plain, _ = _seconds_per_step(engine, steps(), _MEASURED)
-    engine.load_state(before)
     if plain * total_steps < WORTH_ASKING_SECONDS:
         return f"off (training takes about {plain * total_steps:.0f} s: too short to repay compiling)"
     try:
@@ -127,9 +120,7 @@ def resolve_compile(engine: Engine, asked: str, total_steps: int, steps: Callabl
         if failure.outcome is not Outcome.UNSUPPORTED:
             raise
         engine.set_compile(False)
-        engine.load_state(before)
         return f"off ({failure.reason})"
-    engine.load_state(before)
     pays = compiled * total_steps + first < plain * total_steps
     engine.set_compile(pays)
     speeds = f"{1000 * plain:.1f} ms a step plain, {1000 * compiled:.1f} ms compiled after {first:.0f} s"

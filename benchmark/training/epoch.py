@@ -15,7 +15,7 @@ from scipy.special import softmax
 from benchmark.data.dataset import DataSet, Positions, Split
 from benchmark.draws.augmentation import Draws, draw_batch
 from benchmark.draws.randomness import epoch_order, image_numbers, step_seed
-from benchmark.engines.base import Engine, Handle, StepInput
+from benchmark.engines.base import Engine, Handle, Network, StepInput
 from benchmark.evaluation.metrics import confusion_matrix, macro_f1
 from benchmark.recipe import Recipe
 from benchmark.records.outcomes import Outcome, RunFailure
@@ -58,13 +58,14 @@ class Loop:
     """One training: its methods read in the order in which they happen in an epoch.
 
     Args:
-        engine, data, split, recipe, seed, report, should_stop: see :func:`benchmark.training.train.train`.
+        engine, network, data, split, recipe, seed, report, should_stop: see :func:`benchmark.training.train.train`.
         shrinks: whether batches are cut into more parts where memory is too small.
     """
 
     def __init__(
         self,
         engine: Engine,
+        network: Network,
         data: DataSet,
         split: Split,
         recipe: Recipe,
@@ -74,7 +75,7 @@ class Loop:
         *,
         shrinks: bool = False,
     ) -> None:
-        self.engine, self.data, self.split = engine, data, split
+        self.engine, self.network, self.data, self.split = engine, network, data, split
         self.recipe, self.seed, self.report = recipe, seed, report
         self.should_stop, self.shrinks = should_stop, shrinks
         self.clock = Clock()
@@ -116,7 +117,11 @@ class Loop:
             self.parts = min(2 * self.parts, self.recipe.batch_size)
             self.first_steps.clear()
             self.engine.load_state(before)
-            self.report({"event": "note", "note": f"Out of memory: batch {self.batch_in_words} from here on."})
+            self.note(f"Out of memory: batch {self.batch_in_words} from here on.")
+
+    def note(self, sentence: str) -> None:
+        """Tell the user something."""
+        self.report({"event": "note", "note": sentence})
 
     def read_features(self, features: Features | None) -> None:
         """Train and predict from kept outputs of frozen stages, shape (N, ...), or with ``None`` from pixels."""
@@ -239,8 +244,9 @@ class Loop:
 
         Kept outputs of frozen stages are of the images as they are: mirror images go through the whole network.
         """
-        flips = self.recipe.testing.flips
-        views = [self.predict(positions)]
+        flips, views = self.recipe.testing.flips, [self.predict(positions)]
+        if flips == "none":
+            return views[0]
         for number in range(len(AXES[flips]) - 1):
             logits = []
             for batch in near_equal_batches(positions, self.batch_size):

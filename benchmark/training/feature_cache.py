@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from benchmark.data.dataset import Positions
-from benchmark.engines.base import FeatureSpec, Handle, Network, NotCacheable
-from benchmark.engines.freezing import TOLERANCE, agree
+from benchmark.engines.base import Handle
+from benchmark.engines.freezing import TOLERANCE, FeatureSpec, NotCacheable, agree
 from benchmark.hashing import hash_json
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.epoch import Loop
@@ -45,12 +45,11 @@ class Caching:
 
 
 @contextlib.contextmanager
-def cached_features(loop: Loop, network: Network, caching: Caching | None) -> Iterator[Mapping[str, Any]]:
+def cached_features(loop: Loop, caching: Caching | None) -> Iterator[Mapping[str, Any]]:
     """Let a loop read kept features where that can be, and compute those that are missing first.
 
     Args:
         loop: before its first epoch; asked whether to stop while features are computed.
-        network: what its engine built.
         caching: ``None`` keeps nothing.
 
     Yields:
@@ -62,14 +61,12 @@ def cached_features(loop: Loop, network: Network, caching: Caching | None) -> It
     """
     with contextlib.ExitStack() as stack:
         try:
-            yield _read_features(loop, network, caching, stack)
+            yield _read_features(loop, caching, stack)
         finally:
             loop.read_features(None)
 
 
-def _read_features(
-    loop: Loop, network: Network, caching: Caching | None, stack: contextlib.ExitStack
-) -> dict[str, Any]:
+def _read_features(loop: Loop, caching: Caching | None, stack: contextlib.ExitStack) -> dict[str, Any]:
     try:
         spec = _feature_spec(loop, caching)
     except NotCacheable as why:
@@ -77,10 +74,10 @@ def _read_features(
     assert caching is not None
     try:
         with loop.clock("features"):
-            entry, computed, reused = loop.within_memory(lambda: _completed(loop, network, spec, caching, stack))
+            entry, computed, reused = loop.within_memory(lambda: _completed(loop, spec, caching, stack))
     except (NoRoom, OSError) as error:
         reason = str(error) if isinstance(error, NoRoom) else f"its files can't be used ({error.strerror or error})"
-        loop.report({"event": "note", "note": f"The frozen stages are computed again in each epoch: {reason}."})
+        loop.note(f"The frozen stages are computed again in each epoch: {reason}.")
         return {"cached": False, "reason": reason}
     loop.read_features(entry.rows())
     return {
@@ -102,12 +99,12 @@ def _feature_spec(loop: Loop, caching: Caching | None) -> FeatureSpec:
 
 
 def _completed(
-    loop: Loop, network: Network, spec: FeatureSpec, caching: Caching, stack: contextlib.ExitStack
+    loop: Loop, spec: FeatureSpec, caching: Caching, stack: contextlib.ExitStack
 ) -> tuple[Entry, int, int]:
     """Return the features of all images of the split, and of how many they were computed here and found."""
     split = loop.split
     positions = np.concatenate([split.train, split.validation, split.test])
-    key = _key(loop, network, spec, caching.origin)
+    key = _key(loop, spec, caching.origin)
     while True:
         entry = caching.cache.open(key, count=len(loop.data), shape=spec.shape, dtype=spec.dtype)
         stack.callback(entry.close)
@@ -118,12 +115,7 @@ def _completed(
             kept = np.setdiff1d(positions, missing)
             if len(kept) and not _agrees(loop, spec, entry, kept):
                 entry.discard()
-                loop.report(
-                    {
-                        "event": "note",
-                        "note": "The kept outputs of the frozen stages were wrong; they are computed again.",
-                    }
-                )
+                loop.note("The kept outputs of the frozen stages were wrong; they are computed again.")
                 continue
             if len(missing):
                 entry.make_room(len(missing))
@@ -170,13 +162,13 @@ def _floats(rows: Rows) -> Rows:
     return np.asarray(bits.view(np.float32))
 
 
-def _key(loop: Loop, network: Network, spec: FeatureSpec, origin: Mapping[str, Any]) -> dict[str, Any]:
+def _key(loop: Loop, spec: FeatureSpec, origin: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything that could change features.
 
     The fingerprint of the data does not see the order of the images, which says where the features of each lie: it is
     added.
     """
-    data, engine = loop.data, loop.engine
+    data, engine, network = loop.data, loop.engine, loop.network
     return {
         "origin": dict(origin),
         "framework": engine.framework,

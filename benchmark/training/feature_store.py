@@ -16,8 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -104,7 +103,7 @@ class FeatureStore:
         Raises:
             NoRoom: the budget or the disk does not allow it; what is in use is never removed.
         """
-        with _lock(self.folder / ".lock", exclusive=True):
+        with _lock(self.folder / ".lock"):
             for dead in self.folder.glob(".removed-*"):
                 shutil.rmtree(dead, ignore_errors=True)
             budget, own = self.budget(), _bytes(entry.folder, reserved=False) + needed
@@ -135,8 +134,8 @@ class FeatureStore:
         return [path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
 
 
-class Entry:
-    """The features of a data set's images by some frozen stages; a context manager, of :meth:`FeatureStore.open`."""
+class Entry(contextlib.AbstractContextManager["Entry"]):
+    """The features of a data set's images by some frozen stages, of :meth:`FeatureStore.open`."""
 
     def __init__(self, cache: FeatureStore, folder: Path, key: Mapping[str, Any]) -> None:
         self._cache, self.folder = cache, folder
@@ -155,12 +154,7 @@ class Entry:
             os.close(self._use)
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -187,7 +181,7 @@ class Entry:
         """Wait until nobody else fills the entry, and be the one who does; false where ``should_stop`` came first."""
         descriptor = os.open(self.folder / "fill.lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            while not _try_lock(descriptor, exclusive=True):
+            while not _try_lock(descriptor):
                 if should_stop():
                     yield False
                     return
@@ -284,7 +278,7 @@ def _remove(folder: Path) -> bool:
     except OSError:
         return not folder.exists()
     try:
-        if not _try_lock(descriptor, exclusive=True):
+        if not _try_lock(descriptor):
             return False
         _take_away(folder)
         return True
@@ -301,19 +295,19 @@ def _take_away(folder: Path) -> None:
     shutil.rmtree(removed, ignore_errors=True)
 
 
-def _try_lock(descriptor: int, *, exclusive: bool) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
 @contextlib.contextmanager
-def _lock(path: Path, *, exclusive: bool) -> Iterator[None]:
+def _lock(path: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

@@ -30,7 +30,7 @@ def search(loop: Loop, fit: Fit, checkpoints: Checkpoints | None) -> tuple[Fitte
     choices: Mapping[str, str] = {}
     best: tuple[int, Fitted, State] | None = None
     for number, rate in enumerate(rates, start=1):
-        loop.report({"event": "note", "note": f"Learning rate {rate:g}, {number} of {len(rates)}."})
+        loop.note(f"Learning rate {rate:g}, {number} of {len(rates)}.")
         loop.recipe = recipe.with_values({"optimizer.learning_rate": rate})
         engine.load_state(initial)
         own = None if checkpoints is None else replace(checkpoints, prefix=f"trial-{number}-", keeps_end=True)
@@ -52,7 +52,7 @@ def search(loop: Loop, fit: Fit, checkpoints: Checkpoints | None) -> tuple[Fitte
     trials[chosen] = trials[chosen].model_copy(update={"chosen": True})
     side = edge(rates, rates[chosen])
     if side:
-        loop.report({"event": "note", "note": f"The learning rate {rates[chosen]:g} is {side} that was tried."})
+        loop.note(f"The learning rate {rates[chosen]:g} is {side} that was tried.")
     loop.recipe = recipe.with_values({"optimizer.learning_rate": rates[chosen]})
     engine.load_state(weights)
     if checkpoints is not None:  # under the usual names, for whoever starts from these weights

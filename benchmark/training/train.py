@@ -93,12 +93,12 @@ def train(
         RunFailure: ``diverged`` where loss or predictions are not finite, ``interrupted`` where asked to stop,
             ``oom`` where memory is too small.
     """
-    loop = Loop(engine, data, split, recipe, seed, report, should_stop, shrinks=oom == "accumulate")
-    with cached_features(loop, network, caching) as feature_cache:
+    loop = Loop(engine, network, data, split, recipe, seed, report, should_stop, shrinks=oom == "accumulate")
+    with cached_features(loop, caching) as feature_cache:
         if recipe.tuning.learning_rates:
-            fitted, trials = search(loop, partial(fit, loop, network), checkpoints)
+            fitted, trials = search(loop, partial(fit, loop), checkpoints)
         else:
-            fitted, trials = fit(loop, network, checkpoints), []
+            fitted, trials = fit(loop, checkpoints), []
         report({"event": "phase", "phase": "testing"})
         with loop.clock("evaluation"):
             predictions = _predictions(loop)
@@ -121,14 +121,11 @@ def train(
     )
 
 
-def fit(
-    loop: Loop, network: Network, checkpoints: Checkpoints | None, choices: Mapping[str, str] | None = None
-) -> Fitted:
+def fit(loop: Loop, checkpoints: Checkpoints | None, choices: Mapping[str, str] | None = None) -> Fitted:
     """Train from the engine's state, or from where an earlier try has come to, exactly as if that had never stopped.
 
     Args:
         loop: of the training.
-        network: what its engine built.
         checkpoints: where to keep state after each epoch, and to resume from; ``None`` keeps none.
         choices: those that are measured, where they are known already.
 
@@ -143,7 +140,7 @@ def fit(
     loop.parts = max(loop.parts, progress.parts)
     progress.choices = progress.choices or dict(choices or {})
     with loop.clock("choices"):
-        loop.within_memory(lambda: choose(loop, network, progress.choices))
+        loop.within_memory(lambda: choose(loop, progress.choices))
 
     def save() -> None:
         if checkpoints and pace.saved < len(progress.history):
@@ -169,7 +166,7 @@ def fit(
         loop.report({"event": "epoch", **line.model_dump(), "epochs": loop.recipe.epochs})
         if has_slowed(progress.history[resumed_from:]) and epoch < loop.recipe.epochs:
             with loop.clock("choices"):
-                measure_threads(loop, network, progress.choices)
+                measure_threads(loop, progress.choices)
         if loop.should_stop() and epoch < loop.recipe.epochs:
             save()
             raise RunFailure(Outcome.INTERRUPTED, f"Stopped after epoch {epoch}.")

@@ -1,6 +1,7 @@
 """What a user says of a cluster: the file, the options, and what is refused in a sentence."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ def test_a_device_and_a_cluster_that_contradict_each_other(
 
 def test_what_is_installed_otherwise_on_a_node_is_named() -> None:
     here = installation()
-    assert here.different_on(Installation.of(here.values())) == ""
+    assert here.different_on(Installation(**asdict(here))) == ""
     node = Installation("node7", "3.11.0", here.tumorboard, {**here.libraries, "numpy": "1.0"})
     sentence = here.different_on(node)
     assert sentence.startswith(f"The node node7 has Python 3.11.0 (here {here.python}), numpy 1.0 (here ")

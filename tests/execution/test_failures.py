@@ -8,8 +8,7 @@ import pytest
 
 from backbones import MissingWeights
 from benchmark.engines.one_framework import assert_one_framework, shut_out_other_framework
-from benchmark.records.failures import outcome_of, outcome_of_exit, unreachable
-from benchmark.records.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure, outcome_of, outcome_of_exit, unreachable
 
 
 class OutOfMemoryError(RuntimeError):

@@ -41,7 +41,7 @@ def test_a_worker_gets_the_job_that_was_sent_and_not_one_that_lies_in_a_folder(t
     swapped = job.model_copy(update={"settings": Settings(plugins=(tmp_path / "theirs.py",))})
     (job.work / "job.json").write_text(swapped.model_dump_json())
     pipe = io.BytesIO()
-    send(pipe, {"job": job.message(), "attempt": "1"})
+    send(pipe, {"job": job.model_dump(mode="json"), "attempt": "1"})
     pipe.seek(0)
     channel = object.__new__(Channel)
     channel._stop, channel._alone, channel._runs = threading.Event(), threading.Event(), queue.SimpleQueue()
@@ -50,7 +50,7 @@ def test_a_worker_gets_the_job_that_was_sent_and_not_one_that_lies_in_a_folder(t
         channel._listen()
     values, attempt = channel.next_run()
     assert attempt == "1"
-    assert Job.of_message(values) == job
+    assert Job.model_validate(values) == job
 
 
 class _End(Exception):

@@ -103,6 +103,19 @@ def test_a_process_of_another_machine_is_taken_for_gone_after_a_week_without_a_r
     assert not files.has_file(NAME)
 
 
+def test_a_run_of_a_process_that_has_left_makes_it_no_owner_again(tmp_path: Path) -> None:
+    files = NodeFiles(tmp_path, "command")
+    brought(files, "a")
+    owners = tmp_path / HOME / "command" / "owners"
+    names = {"images": "name/images", "split": NAME, "plugin 0": NAME}
+    files.localized(a_job(tmp_path), names)
+    assert len(list(owners.iterdir())) == 1
+    (owner,) = owners.iterdir()
+    owner.unlink()
+    files.localized(a_job(tmp_path), names)
+    assert list(owners.iterdir()) == []
+
+
 def test_a_folder_that_can_not_be_made_is_said_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(

@@ -1,12 +1,14 @@
 """The crew of a Ray cluster on a stand-in for Ray whose nodes answer at once: which slots are asked for, and when."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from benchmark.errors import UserError
 from benchmark.execution.executors.base import Control, JobSource
 from benchmark.execution.executors.node import installation
 from benchmark.execution.executors.ray_crew import Crew
@@ -48,7 +50,7 @@ class Ref(list[Any]):
 
 def slot(node: str, describe: Any = None) -> Any:
     """Return a slot that ends each run at once."""
-    facts = {"installation": installation().values(), "shared": True, "problem": "", "node": node}
+    facts = {"installation": asdict(installation()), "shared": True, "problem": "", "node": node}
     ending = {"attempt": "a", "outcome": "error", "reason": "It was only shown.", "seconds": 1.0}
     answers = {
         "describe": facts if describe is None else describe,
@@ -62,7 +64,7 @@ def slot(node: str, describe: Any = None) -> Any:
 
 
 def other_versions() -> dict[str, Any]:
-    there = {**installation().values(), "host": "node7", "python": "3.9.0"}
+    there = {**asdict(installation()), "host": "node7", "python": "3.9.0"}
     return {"installation": there, "shared": True, "problem": "", "node": "bad"}
 
 
@@ -100,3 +102,36 @@ def test_many_slots_that_fail_on_one_node_take_none_from_the_others(
         assert "node7 has Python 3.9.0" in told[0]
         assert "It is left out: no run is placed there." in told[0]
         assert len(asked) > 10, "they were asked for again, elsewhere"
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["all that there are", "at_once"])
+def test_where_at_once_says_that_nodes_will_come_an_unfit_node_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    ray = fake_ray()
+    there = [node for node in ray.nodes() if node["NodeID"] == "bad"]
+    ray.nodes = lambda: there
+    nodes = Nodes(ray)
+    nodes.leave_out("bad", "The node node7 has Python 3.9.0.")
+    monkeypatch.setattr(nodes, "look", lambda *_: None)
+    told: list[str] = []
+    control, job = Control(), a_job(tmp_path)
+
+    def start() -> Any:
+        """Ask for a slot; a node comes for it, as where a cluster grows with what is asked of it."""
+        there.append({"NodeID": "good", "Alive": True, "Resources": {"CPU": 8}})
+        return slot("good")
+
+    def on_event(_: Any, event: Mapping[str, Any]) -> None:
+        told.append(event["note"])
+
+    crew = Crew(nodes, Share(1, 0, None), start, 1, control, on_event, at_once)
+    if not at_once:
+        with pytest.raises(UserError, match=r"node7 has Python 3\.9\.0"):
+            list(crew.work(JobSource([job], control)))
+        return
+    assert [ended.key for ended, _ in crew.work(JobSource([job], control))] == [job.key]
+    assert told == [
+        "The node node7 has Python 3.9.0. It is left out: no run is placed there. The runs wait for one that is fit, "
+        "as at_once says that nodes may come."
+    ]

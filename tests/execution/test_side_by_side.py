@@ -112,12 +112,12 @@ def test_auto_leaves_threads_that_were_chosen_alone_and_keeps_within_a_container
     assert worker_environments("auto", jobs(5, "cpu")) == ({},)
 
 
-def test_of_one_librarys_networks_the_largest_comes_first() -> None:
+def test_of_networks_that_share_a_worker_the_largest_comes_first() -> None:
     sizes = {"keras/small": 1, "keras/large": 9, "timm/small": 2, "timm/large": 8}
+    engines = {"keras": "tensorflow", "timm": "torch"}
     planned = [
-        job.model_copy(update={"backbone": job.backbone.model_copy(update={"library": name.partition("/")[0]})})
+        a_job(Path("out"), backbone=name, engine=engines[name.partition("/")[0]])
         for name in ("keras/small", "timm/small", "keras/large", "timm/large")
-        for job in [a_job(Path("out"), backbone=name)]
     ]
     ordered = [job.run.backbone for job in largest_first(planned, sizes)]
     assert ordered == ["keras/large", "keras/small", "timm/large", "timm/small"]

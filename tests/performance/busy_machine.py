@@ -46,7 +46,7 @@ def main() -> None:
             choices: dict[str, str] = {}
             other.send_signal(signal.SIGCONT)
             time.sleep(_SETTLE_SECONDS)
-            measure_threads(loop, network, choices)
+            measure_threads(loop, choices)
             print(f"{name}, {options.size} px; chosen beside the other process: {choices.get('threads', 'nothing')}")
             every = network.thread_counts[:1] or (0,)
             sides = {"quiet": (signal.SIGSTOP, every[0]), "beside": (signal.SIGCONT, every[0])}

@@ -16,8 +16,8 @@ import numpy as np
 from turns import Process, answer, our_loop, random_images, ratio_in_words, recipe_of, take_turns
 
 from backbones.registry import load_registry
-from benchmark.engines.host import peak_bytes
 from benchmark.engines.one_framework import shut_out_other_framework
+from benchmark.host import peak_bytes
 from benchmark.process_memory import hold_memory
 
 SIDES = ("held", "not held")

@@ -89,7 +89,7 @@ def our_loop(
     engine = create(engine_name, "cpu", tf32=False, deterministic=False)
     network = engine.build(BuildSpec(backbone, recipe, len(data.class_names), data.size, None, seed=0))
     engine.set_compile(recipe.execution.compile == "on")
-    return Loop(engine, data, split, recipe, 0, lambda event: None), network
+    return Loop(engine, network, data, split, recipe, 0, lambda event: None), network
 
 
 def our_epoch(

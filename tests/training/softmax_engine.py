@@ -5,6 +5,7 @@ As a package it would name ``ENTRY`` as its entry point of the group ``tumorboar
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,9 @@ import numpy.typing as npt
 
 from backbones import UNIT
 from benchmark.engines import BuildSpec, EngineEntry, Handle, Network, StepInput
-from benchmark.engines.base import FeatureSpec
-from benchmark.engines.freezing import first_trainable, last_cacheable
-from benchmark.engines.shared import (
-    SharedEngine,
-    cpu,
-    factor_and_shift,
-    hash_of_values,
-    resolve_precision,
-    weights_loaded,
-)
+from benchmark.engines.freezing import FeatureSpec, first_trainable, last_cacheable
+from benchmark.engines.shared import SharedEngine, cpu, factor_and_shift, hash_of_values, resolve_precision
+from benchmark.engines.warm_start import weights_loaded
 from benchmark.records.outcomes import Outcome, RunFailure
 
 ENTRY = EngineEntry(
@@ -69,10 +63,10 @@ class SoftmaxEngine(SharedEngine):
             trainable_parameters=count,
             gmacs=self._head["kernel"].size / 1e9,
             preprocessing=preprocessing,
-            weights_loaded=weights_loaded(spec, "none"),
+            weights_loaded=weights_loaded(spec, None),
             weights_hash=hash_of_values(self._head.values()),
             execution=self._execution(
-                recipe,
+                recipe.execution,
                 precision=resolve_precision(recipe.execution.precision, "cpu", lambda: None),
                 channels_last=True,
                 threads=1,
@@ -129,7 +123,8 @@ class SoftmaxEngine(SharedEngine):
     def fetch(self, handles: Sequence[Handle]) -> list[npt.NDArray[Any]]:
         return [np.asarray(handle) for handle in handles]
 
-    def _find_frozen_stages(self, pixels: npt.NDArray[np.uint8]) -> Pooled:
+    @cached_property
+    def _frozen_stages(self) -> Pooled:
         last_cacheable(self._first, lambda end: True)
         return Pooled(FeatureSpec(STAGES[:1], (SIDE * SIDE * 3,), "float32", hash_of_values([])))
 

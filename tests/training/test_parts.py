@@ -5,9 +5,11 @@ import time
 import numpy as np
 import pytest
 
+from backbones.registry import load_registry
 from benchmark.draws.randomness import draw, epoch_order, image_numbers, step_seed
+from benchmark.engines import BuildSpec
 from benchmark.engines.shared import stage_factors
-from benchmark.recipe import Ema, Optimizer, Schedule
+from benchmark.recipe import Ema, Optimizer, Recipe, Schedule
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.training.clock import Clock
 from benchmark.training.prefetch import near_equal_batches
@@ -46,24 +48,28 @@ def test_the_plateau_schedule_is_kerass() -> None:
     np.testing.assert_allclose(by_epoch, [1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.005, 0.005])
 
 
+def asked(rule: Optimizer) -> BuildSpec:
+    return BuildSpec(load_registry().get("torch/baseline_cnn"), Recipe(optimizer=rule), 4, 64, None, 0)
+
+
 def test_learning_rates_fall_towards_the_input_and_the_head_has_its_own() -> None:
     rule = Optimizer(layer_decay=0.5, head_learning_rate_factor=3.0)
-    assert stage_factors(rule, 4) == [0.125, 0.25, 0.5, 3.0]
-    assert stage_factors(Optimizer(), 2) == [1.0, 1.0]
+    assert stage_factors(asked(rule), 4) == [0.125, 0.25, 0.5, 3.0]
+    assert stage_factors(asked(Optimizer()), 2) == [1.0, 1.0]
     # Howard & Ruder 2018, section 3.1: eta of a layer is that of the layer above it over 2.6
     rates = [0.01]
     for _ in range(3):
         rates.insert(0, rates[0] / 2.6)
-    factors = stage_factors(Optimizer(layer_decay=1 / 2.6), 4)
+    factors = stage_factors(asked(Optimizer(layer_decay=1 / 2.6)), 4)
     np.testing.assert_allclose([0.01 * each for each in factors], rates)
 
 
 @pytest.mark.parametrize("rule", [Optimizer(layer_decay=0.9), Optimizer(head_learning_rate_factor=10.0)])
 def test_a_rule_of_stages_is_refused_where_there_is_one_stage_only(rule: Optimizer) -> None:
     with pytest.raises(RunFailure, match=r"stages can't be told apart: use optimizer\.layer_decay = 1") as raised:
-        stage_factors(rule, 1)
+        stage_factors(asked(rule), 1)
     assert raised.value.outcome is Outcome.UNSUPPORTED
-    assert stage_factors(Optimizer(), 1) == [1.0]
+    assert stage_factors(asked(Optimizer()), 1) == [1.0]
 
 
 def test_averages_forget_the_initial_weights_soon() -> None:

@@ -22,14 +22,9 @@ from benchmark.engines.freezing import first_trainable
 from benchmark.engines.keras.initialization import draw_classifier, draw_initial_weights
 from benchmark.engines.keras.stages.graph import HEAD, KerasStages, declared_stages, seed_states
 from benchmark.engines.keras.stages.verification import Backend, verified_stages, verify
-from benchmark.engines.shared import (
-    batch_norm_conventions,
-    draws_classifier,
-    draws_weights,
-    native_dropout,
-    stage_factors,
-)
-from benchmark.recipe import BatchNorm, Head, Optimizer
+from benchmark.engines.shared import batch_norm_conventions, native_dropout, stage_factors
+from benchmark.engines.warm_start import draws_classifier, draws_weights, weights_loaded
+from benchmark.recipe import BatchNorm, Head
 from benchmark.records.outcomes import Outcome, RunFailure
 
 _POOLING = {"average": "GlobalAveragePooling", "max": "GlobalMaxPooling"}
@@ -54,7 +49,7 @@ class Arithmetic:
 
     policy: str
     backend: Backend
-    set_batch_norm: Callable[[Any, BatchNorm], None] = set_plain_batch_norm
+    set_batch_norm: Callable[[Any, BatchNorm], None]
 
 
 @dataclass(frozen=True)
@@ -114,11 +109,11 @@ class KerasNetwork:
         """The stages that are trained, as one model."""
         return self.stages.span(self.first_trainable, len(self.stages.names))
 
-    def learning_rate_factors(self, rule: Optimizer) -> dict[int, float]:
+    def learning_rate_factors(self, spec: BuildSpec) -> dict[int, float]:
         """Return the learning rates' factors by the variables' ids; none, which is 1, where stages can't be told
         apart: a rule that would need them is refused.
         """
-        factors = stage_factors(rule, len(self.stages.names))
+        factors = stage_factors(spec, len(self.stages.names))
         if not self.stages.separable:
             return {}
         stages = zip(self.stages.singles(), factors, strict=True)
@@ -172,7 +167,7 @@ def build_network(spec: BuildSpec, arithmetic: Arithmetic) -> KerasNetwork:
         fixed=fixed,
         preprocessing=preprocessing,
         library_preprocessing=getattr(built, "library_preprocessing", None),
-        weights_loaded=_weights_loaded(built, spec),
+        weights_loaded=weights_loaded(spec, built),
         parameters=parameters,
         seeds=tuple(seed_states(stages.whole)),
         conventions=conventions,
@@ -213,15 +208,6 @@ def named_weights(stages: KerasStages) -> dict[str, Any]:
                 name += "_"
             named[name] = weight
     return named
-
-
-def _weights_loaded(built: Any, spec: BuildSpec) -> str:
-    if spec.weights is None:
-        return "none"
-    described = getattr(built, "weights_loaded", None)
-    if described:
-        return str(described)
-    return f"imagenet: {spec.backbone.imagenet}" if spec.weights == "imagenet" else str(spec.weights)
 
 
 def count_scalars(variables: Sequence[Any]) -> int:

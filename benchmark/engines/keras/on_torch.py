@@ -5,94 +5,100 @@ Keras's layout. Nothing here imports TensorFlow, which would crash the process.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from backbones import Preprocessing
 from benchmark.engines.base import BuildSpec, SavedNetwork
 from benchmark.engines.torch.device import seed_generators
-from benchmark.engines.torch.network import TorchStage
+from benchmark.engines.torch.network import TorchNetwork, TorchStage
 from benchmark.recipe import BatchNorm
 from benchmark.records.outcomes import Outcome, RunFailure
+
+os.environ["KERAS_BACKEND"] = "torch"  # read when Keras is imported, as KERAS_TORCH_DEVICE is
+try:
+    import keras
+except Exception as error:  # a broken installation may raise anything
+    raise RunFailure(
+        Outcome.MISSING_DEPENDENCY, f"Keras can't be imported: {type(error).__name__}: {error}"
+    ) from error
+
+# isort: split
+# What follows imports it too, and comes second.
+from benchmark.engines.keras.network import (
+    Arithmetic,
+    KerasNetwork,
+    count_scalars,
+    layer_seeds,
+    named_weights,
+    set_plain_batch_norm,
+)
+from benchmark.engines.keras.network import build_network as build_keras_network
+from benchmark.engines.keras.saved import save
+from benchmark.engines.keras.stages.graph import KerasStages, first_layer_input
+from benchmark.engines.keras.stages.verification import Backend
 
 
 def build_network(spec: BuildSpec, device: torch.device) -> "KerasOnTorch":
     """Build a Keras network on torch.
 
     Raises:
-        RunFailure: ``missing_dependency``, ``missing_weights``, or ``unsupported`` where it can't be built as asked.
+        RunFailure: ``missing_weights``, or ``unsupported`` where it can't be built as asked.
     """
     if "torch" not in spec.backbone.keras_backends:
         raise RunFailure(Outcome.UNSUPPORTED, f"{spec.backbone.name} does not run on Keras's torch backend.")
-    os.environ["KERAS_BACKEND"] = "torch"  # both are read when Keras is imported
-    os.environ.setdefault("KERAS_TORCH_DEVICE", device.type)
-    try:
-        import keras
-    except Exception as error:  # a broken installation may raise anything
-        raise RunFailure(
-            Outcome.MISSING_DEPENDENCY, f"Keras can't be imported: {type(error).__name__}: {error}"
-        ) from error
     if keras.backend.backend() != "torch" or os.environ["KERAS_TORCH_DEVICE"] != device.type:
         where = f"{keras.backend.backend()}, {os.environ['KERAS_TORCH_DEVICE']}"
         raise RuntimeError(f"Keras runs on {where} in this process already, not on torch, {device.type}")
-    from benchmark.engines.keras import network as keras_network
-    from benchmark.engines.keras.stages.verification import Backend
-
     # a GPU may choose another algorithm for the second call of a kernel
     backend = Backend(_gradients, tolerance=1e-4 if device.type == "cpu" else 1e-2)
-    arithmetic = keras_network.Arithmetic("float32", backend, set_batch_norm)  # the engine casts, by autocast
-    return KerasOnTorch(keras_network.build_network(spec, arithmetic))
+    arithmetic = Arithmetic("float32", backend, set_batch_norm)  # the engine casts, by autocast
+    return KerasOnTorch(build_keras_network(spec, arithmetic))
 
 
-class KerasOnTorch:
-    """See :class:`benchmark.engines.torch.network.TorchNetwork`.
+class KerasOnTorch(TorchNetwork):
+    """A Keras model on torch: each call of a stage says whether it trains, and running statistics are complete after
+    the forward pass.
 
     Args:
         network: built on the torch backend.
     """
 
-    layout: Literal["nchw", "nhwc"] = "nhwc"
-    channels_last = True  # Keras's layout is that memory format
-
-    def __init__(self, network: Any) -> None:
-        from benchmark.engines.keras.network import count_scalars, layer_seeds, named_weights
-        from benchmark.engines.keras.stages.graph import first_layer_input
-
-        self._layer_seeds = layer_seeds
-        self._seeds = network.seeds
-        self.first_trainable: int = network.first_trainable
-        self.stages_unverified: str = network.unverified
-        self.preprocessing: Preprocessing = network.preprocessing
-        self.library_preprocessing: Preprocessing | None = network.library_preprocessing
-        self.weights_loaded: str = network.weights_loaded
-        self.conventions: Mapping[str, str] = network.conventions
-        self._in_training = network.in_training
-        fixed = {id(weight): weight for layer in network.fixed for weight in layer.weights}
-        self.fixed_parameters = network.parameters - count_scalars(network.stages.whole.trainable_weights)
-        stages = network.stages
+    def __init__(self, network: KerasNetwork) -> None:
+        self._network, stages = network, network.stages
         named = named_weights(stages)
+        fixed = {id(weight) for layer in network.fixed for weight in layer.weights}
         self._fixed = {path: weight for path, weight in named.items() if id(weight) in fixed}
-        pairs = zip(stages.names, stages.singles(), strict=True)
-        self.stages = tuple(_stage(name, model, named) for name, model in pairs)
-        head = len(self.stages) - 1
-        parts = zip(network.split_head.names[head:], network.split_head.singles()[head:], strict=True)
-        self.split_head = (*self.stages[:-1], *(_stage(name, model, named) for name, model in parts))
         self._first_kernel_input = first_layer_input(stages)
-        self._whole = stages.whole
-        self.modules = (stages.whole,)
 
-    def set_training(self, first_trainable: int | None) -> None:
-        """Do nothing: each call says whether it trains."""
+        def cut(parts: KerasStages, first: int = 0) -> Iterator[TorchStage]:
+            for name, model in zip(parts.names[first:], parts.singles()[first:], strict=True):
+                yield _stage(name, model, named)
+
+        made = tuple(cut(stages))
+        super().__init__(
+            stages=made,
+            split_head=(*made[:-1], *cut(network.split_head, len(made) - 1)),
+            first_trainable=network.first_trainable,
+            stages_unverified=network.unverified,
+            modules=(stages.whole,),
+            layout="nhwc",
+            channels_last=True,  # Keras's layout is that memory format
+            preprocessing=network.preprocessing,
+            library_preprocessing=network.library_preprocessing,
+            weights_loaded=network.weights_loaded,
+            conventions=network.conventions,
+            fixed_parameters=network.parameters - count_scalars(stages.whole.trainable_weights),
+        )
 
     def frozen_in_training(self, first_trainable: int) -> list[str]:
         """Return the names of frozen layers that are not in inference mode; each call of a stage says its mode."""
-        return list(self._in_training())
+        return self._network.in_training()
 
     def fixed_inside(self) -> Mapping[str, Tensor]:
         """Return the weights and running statistics of the layers that are frozen by number."""
@@ -104,20 +110,13 @@ class KerasOnTorch:
         Keras's Dropout without a seed draws from torch's generator, all else from a state of its own.
         """
         seed_generators(seed)
-        for state, value in zip(self._seeds, self._layer_seeds(seed, len(self._seeds)), strict=True):
+        seeds = self._network.seeds
+        for state, value in zip(seeds, layer_seeds(seed, len(seeds)), strict=True):
             state.assign([int(value), 0])
 
     def save(self, folder: Path, example: Tensor) -> SavedNetwork:
         """Write the network as a ``.keras`` file."""
-        from benchmark.engines.keras.saved import save
-
-        return save(self._whole, folder, example.cpu().numpy())
-
-    def load(self, folder: Path) -> None:
-        """Do nothing: the adapter of a kept Keras network reads its file, which holds its weights."""
-
-    def end_step(self) -> None:
-        """Do nothing: running statistics are complete after the forward pass."""
+        return save(self._network.stages.whole, folder, example.cpu().numpy())
 
     def first_kernel_input(self, inputs: Tensor) -> Tensor | None:
         """Return what reaches the first layer with a kernel for normalised inputs."""
@@ -157,8 +156,6 @@ def _gradients(loss: Callable[[], Any], variables: Sequence[Any]) -> Sequence[An
 
 def set_batch_norm(layer: Any, rule: BatchNorm) -> None:
     """Give a BatchNormalization layer the recipe's conventions, and torch's own kernel where that fits it."""
-    from benchmark.engines.keras.network import set_plain_batch_norm
-
     set_plain_batch_norm(layer, rule)
     if layer.input_spec.ndim == 4 and layer.axis in (-1, 3) and not layer.renorm:
         layer.call = partial(_batch_norm, layer, layer.call, rule.variance == "unbiased")

@@ -17,7 +17,6 @@ from benchmark.engines.shared import (
     hash_of_values,
     random_pixels,
     resolve_precision,
-    weights_loaded,
 )
 from benchmark.engines.tensorflow.quiet_import import keras, tf
 
@@ -33,9 +32,8 @@ from benchmark.engines.tensorflow.ema import WeightEma
 from benchmark.engines.tensorflow.errors import failures
 from benchmark.engines.tensorflow.feature_cache import TensorFlowFrozenStages
 from benchmark.engines.tensorflow.grad_cam import TensorFlowGradCam
-from benchmark.engines.tensorflow.loss_scale import LossScale
 from benchmark.engines.tensorflow.macs import count_macs
-from benchmark.engines.tensorflow.optimizer import TensorFlowOptimizer
+from benchmark.engines.tensorflow.optimizer import LossScale, TensorFlowOptimizer
 from benchmark.engines.tensorflow.steps import Learning, Pixels, Steps, traced_forward
 from benchmark.engines.tensorflow.tracing import forgotten_custom_gradients
 
@@ -96,7 +94,7 @@ class TensorFlowEngine(SharedEngine):
         trainable = network.trained.trainable_variables
         assert_trainable(spec, len(trainable))
         trained = [variable.value for variable in trainable]
-        by_id = network.learning_rate_factors(recipe.optimizer)
+        by_id = network.learning_rate_factors(spec)
         factors = [by_id.get(id(variable), 1.0) for variable in trainable]
         self._optimizer = TensorFlowOptimizer(recipe.optimizer, trained, factors, recipe.regularization)
         self._loss_scale = LossScale() if precision == "float16" else None
@@ -123,9 +121,9 @@ class TensorFlowEngine(SharedEngine):
             trainable_parameters=count_scalars(trained),
             gmacs=count_macs(graph) / 1e9,
             preprocessing=network.preprocessing,
-            weights_loaded=weights_loaded(spec, network.weights_loaded),
+            weights_loaded=network.weights_loaded,
             weights_hash=hash_of_values(weight.numpy() for weight in network.stages.whole.weights),
-            execution=self._execution(recipe, precision=precision, channels_last=True, threads=threads()),
+            execution=self._execution(recipe.execution, precision=precision, channels_last=True, threads=threads()),
             conventions={**network.conventions, "layer_regularizers": "not used"},
             stages_unverified=network.unverified,
             trainable_names=self._trained_names,
@@ -206,7 +204,8 @@ class TensorFlowEngine(SharedEngine):
     def free_bytes(self) -> int:
         return free_gpu_bytes() if self.device.kind == "cuda" else 0
 
-    def _augmenter(self) -> Any:
+    @cached_property
+    def _vary(self) -> Any:
         return Augmenter(self._size)
 
     def augment(self, images: Handle, draws: Any) -> Handle:
@@ -238,9 +237,11 @@ class TensorFlowEngine(SharedEngine):
         self._show_ema(True)
         return self._call(self._traced_forward("images"), images)
 
-    def _find_frozen_stages(self, pixels: npt.NDArray[np.uint8]) -> TensorFlowFrozenStages:
+    @cached_property
+    def _frozen_stages(self) -> TensorFlowFrozenStages:
         with failures(), tf.device(self._place), forgotten_custom_gradients():
-            return TensorFlowFrozenStages(self._network, self._pixels.normalized(tf.convert_to_tensor(pixels)))
+            example = self._pixels.normalized(tf.convert_to_tensor(random_pixels(3, self._size)))
+            return TensorFlowFrozenStages(self._network, example)
 
     def compute_features(self, inputs: Handle) -> Handle:
         return self._call(self._traced_forward("features"), inputs)
@@ -287,7 +288,8 @@ class TensorFlowEngine(SharedEngine):
         with failures(), forgotten_custom_gradients():
             export(target, path, ExportedNetwork(whole, self._logits, self._pixels.normalized, graph, self._size))
 
-    def _find_cam(self) -> TensorFlowGradCam:
+    @cached_property
+    def _cam(self) -> TensorFlowGradCam:
         with failures(), tf.device(self._place):
             return TensorFlowGradCam(self._network.stages, self._cam_stage, self._size)
 

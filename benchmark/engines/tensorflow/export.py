@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from benchmark.dependencies import how_to_install
-from benchmark.engines.base import ExportedGraph, NotKept
+from benchmark.engines.base import ExportedGraph
+from benchmark.engines.shared import exporting
 
 INPUT, OUTPUT = "images", "outputs"
 OPSET = 18  # of ONNX
@@ -59,16 +59,8 @@ def export(target: str, path: Path, network: ExportedNetwork) -> None:
     Raises:
         NotKept: TensorFlow can't write it, or what would is not installed.
     """
-    if target not in WRITERS:
-        raise NotKept(f"TensorFlow has no export to {target}")
-    try:
+    with exporting("TensorFlow", target, WRITERS):
         WRITERS[target](network, path)
-    except ImportError as error:
-        missing = error.name or target
-        raise NotKept(f"{target} needs {missing}: {how_to_install([missing])}") from error
-    except Exception as error:  # the converters raise many kinds
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise NotKept(f"TensorFlow can't export it to {target} ({reason})") from error
 
 
 def _write_savedmodel(network: ExportedNetwork, path: Path) -> None:

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from benchmark.engines.base import FeatureSpec
-from benchmark.engines.freezing import assert_independent, last_cacheable
+from benchmark.engines.freezing import FeatureSpec, assert_independent, last_cacheable
 from benchmark.engines.keras.network import KerasNetwork, named_weights
 from benchmark.engines.shared import hash_of_weights
 

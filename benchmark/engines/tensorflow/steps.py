@@ -16,8 +16,7 @@ from benchmark.engines.keras.network import KerasNetwork, layer_seeds
 from benchmark.engines.shared import factor_and_shift
 from benchmark.engines.tensorflow.ema import WeightEma
 from benchmark.engines.tensorflow.loss import image_losses
-from benchmark.engines.tensorflow.loss_scale import LossScale
-from benchmark.engines.tensorflow.optimizer import TensorFlowOptimizer
+from benchmark.engines.tensorflow.optimizer import LossScale, TensorFlowOptimizer
 from benchmark.recipe import Loss
 
 Call = Callable[..., Any]

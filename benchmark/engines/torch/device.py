@@ -6,7 +6,6 @@ import sys
 
 import torch
 
-from benchmark.engines import host
 from benchmark.engines.base import Device, Gpu
 from benchmark.engines.shared import cpu
 from benchmark.records.outcomes import Outcome, RunFailure
@@ -73,16 +72,3 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def free_bytes(kind: str) -> int:
-    """Return what is free on the GPU: unclaimed, or claimed by torch's allocator and unused; 0 on a CPU."""
-    if kind == "cpu":
-        return 0
-    unclaimed, _ = torch.cuda.mem_get_info()
-    return int(unclaimed + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
-
-
-def peak_memory_bytes(kind: str) -> int:
-    """Return the allocator's peak (GPU), or the process's peak resident memory (CPU)."""
-    return int(torch.cuda.max_memory_allocated()) if kind == "cuda" else host.peak_bytes()

@@ -1,6 +1,7 @@
 """The torch engine: torch modules, and Keras networks on torch, trained by a plain torch step."""
 
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from benchmark.engines import host
+from benchmark import host
 from benchmark.engines.base import BuildSpec, ExportedGraph, Handle, Network, NotKept, SavedNetwork, StepInput
 from benchmark.engines.shared import (
     Arrays,
@@ -21,17 +22,16 @@ from benchmark.engines.shared import (
     random_pixels,
     resolve_precision,
     stage_factors,
-    weights_loaded,
 )
 from benchmark.engines.torch.augment import Augmenter
-from benchmark.engines.torch.device import free_bytes, open_device, peak_memory_bytes, set_arithmetic, visible_gpu
+from benchmark.engines.torch.device import open_device, set_arithmetic, visible_gpu
 from benchmark.engines.torch.ema import WeightEma
 from benchmark.engines.torch.errors import guarded
 from benchmark.engines.torch.feature_cache import TorchFrozenStages
 from benchmark.engines.torch.grad_cam import TorchGradCam
+from benchmark.engines.torch.modules import build_network
 from benchmark.engines.torch.network import TorchNetwork, TorchStage
 from benchmark.engines.torch.optimizer import STEP, TorchOptimizer
-from benchmark.engines.torch.state import copied, fill
 from benchmark.engines.torch.steps import Normalizer, count_macs, mean_over_places, precision_context, step_functions
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -76,7 +76,7 @@ class TorchEngine(SharedEngine):
         trained = network.stages[self._first :]
         parameters = {name: parameter for stage in trained for name, parameter in stage.parameters.items()}
         assert_trainable(spec, len(parameters))
-        by_stage = zip(network.stages, stage_factors(recipe.optimizer, len(network.stages)), strict=True)
+        by_stage = zip(network.stages, stage_factors(spec, len(network.stages)), strict=True)
         factors = {name: factor for stage, factor in by_stage for name in stage.parameters}
         self._optimizer = TorchOptimizer(recipe.optimizer, parameters, factors, recipe.regularization)
         self._ema: WeightEma | None = WeightEma(self._trained_weights) if recipe.ema.decay else None
@@ -96,10 +96,10 @@ class TorchEngine(SharedEngine):
             trainable_parameters=sum(parameter.numel() for parameter in parameters.values()),
             gmacs=count_macs(self._computed(False)[1], self._normalizer(self._blank_image())) / 1e9,
             preprocessing=network.preprocessing,
-            weights_loaded=weights_loaded(spec, network.weights_loaded),
+            weights_loaded=network.weights_loaded,
             weights_hash=hash_of_values(self._values(self._all_weights()).values()),
             execution=self._execution(
-                recipe,
+                recipe.execution,
                 precision=precision,
                 channels_last=network.channels_last,
                 threads=torch.get_num_threads(),
@@ -195,9 +195,14 @@ class TorchEngine(SharedEngine):
         return images.index_select(0, self._upload(positions))
 
     def free_bytes(self) -> int:
-        return free_bytes(self.device.kind)
+        if not self._on_gpu:
+            return super().free_bytes()
+        unclaimed, _ = torch.cuda.mem_get_info()
+        unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()  # claimed by torch's allocator
+        return int(unclaimed + unused)
 
-    def _augmenter(self) -> Any:
+    @functools.cached_property
+    def _vary(self) -> Any:
         return guarded(Augmenter(self._place, self._size))
 
     # arithmetic
@@ -253,12 +258,14 @@ class TorchEngine(SharedEngine):
         inputs: Tensor = self._frozen_stages.values(images, channels_last=self._channels_last)
         return inputs
 
+    @functools.cached_property
     @guarded
-    def _find_frozen_stages(self, pixels: npt.NDArray[np.uint8]) -> TorchFrozenStages:
+    def _frozen_stages(self) -> TorchFrozenStages:
         self._set_mode(None)
         stages = self._network.split_head
         first = len(stages) - 1 if self._first == len(self._network.stages) - 1 else self._first
-        return TorchFrozenStages.find(stages, first, self._normalizer(self._upload(pixels)), self._precision)
+        example = self._normalizer(self._upload(random_pixels(3, self._size)))
+        return TorchFrozenStages.find(stages, first, example, self._precision)
 
     @guarded
     def compute_features(self, inputs: Handle) -> Handle:
@@ -306,8 +313,9 @@ class TorchEngine(SharedEngine):
         exported = ExportedNetwork(calls, network.modules, graph, network.preprocessing, network.layout)
         export(target, path, exported, self._size)
 
+    @functools.cached_property
     @guarded
-    def _find_cam(self) -> TorchGradCam:
+    def _cam(self) -> TorchGradCam:
         self._set_mode(None)
         example = self._normalizer(self._blank_image())
         network = self._network
@@ -353,11 +361,13 @@ class TorchEngine(SharedEngine):
         return {**self._optimizer.slots(), **({} if self._ema is None else self._ema.slots())}
 
     def _values(self, tensors: Mapping[str, Tensor]) -> dict[str, npt.NDArray[Any]]:
-        return {name: copied(tensor) for name, tensor in tensors.items()}
+        return {name: np.array(tensor.detach().cpu().contiguous().numpy()) for name, tensor in tensors.items()}
 
     @guarded
     def _assign(self, tensors: Mapping[str, Tensor], values: Arrays) -> None:
-        fill(tensors, values)
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.copy_(torch.from_numpy(np.array(values[name])))
         if STEP in tensors:
             self._optimizer.spread_step()
 
@@ -376,7 +386,7 @@ class TorchEngine(SharedEngine):
             self._scaler.load_state_dict({**self._scaler.state_dict(), **scaler})
 
     def peak_memory_bytes(self) -> int:
-        return peak_memory_bytes(self.device.kind)
+        return int(torch.cuda.max_memory_allocated()) if self._on_gpu else super().peak_memory_bytes()
 
 
 def _tensors(stages: Sequence[TorchStage]) -> dict[str, Tensor]:
@@ -384,11 +394,9 @@ def _tensors(stages: Sequence[TorchStage]) -> dict[str, Tensor]:
 
 
 def _build_network(spec: BuildSpec, device: torch.device) -> TorchNetwork:
-    if spec.backbone.framework == "keras":
-        from benchmark.engines.keras import on_torch as keras_on_torch
+    if spec.backbone.framework != "keras":
+        return build_network(spec, device)
+    os.environ.setdefault("KERAS_TORCH_DEVICE", device.type)  # read when Keras is imported
+    from benchmark.engines.keras import on_torch as keras_on_torch
 
-        network: TorchNetwork = keras_on_torch.build_network(spec, device)
-        return network
-    from benchmark.engines.torch.modules import build_network
-
-    return build_network(spec, device)
+    return keras_on_torch.build_network(spec, device)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from backbones import Preprocessing
 from benchmark.engines.base import ExportedGraph, NotKept
-from benchmark.engines.shared import factor_and_shift
+from benchmark.engines.shared import exporting, factor_and_shift
 
 INPUT, OUTPUT = "images", "outputs"
 
@@ -68,16 +68,10 @@ def export(target: str, path: Path, network: ExportedNetwork, size: int) -> None
     Raises:
         NotKept: torch can't write it.
     """
-    if target not in WRITERS:
-        raise NotKept(f"torch has no export to {target}")
     network.eval()
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tracing, about values that are fixed: the proof shows whether any is
-            WRITERS[target](network, _example(network, size), path)
-    except Exception as error:  # whatever of a network's code can't be traced
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise NotKept(f"torch can't export it to {target} ({reason})") from error
+    with exporting("torch", target, WRITERS), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing, about values that are fixed: the proof shows whether any is
+        WRITERS[target](network, _example(network, size), path)
 
 
 def _write_torchscript(network: ExportedNetwork, example: Tensor, path: Path) -> None:

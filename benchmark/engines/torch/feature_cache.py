@@ -8,8 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from benchmark.engines.base import FeatureSpec
-from benchmark.engines.freezing import TOLERANCE, assert_independent, last_cacheable
+from benchmark.engines.freezing import TOLERANCE, FeatureSpec, assert_independent, last_cacheable
 from benchmark.engines.shared import hash_of_weights
 from benchmark.engines.torch.network import TorchStage
 from benchmark.engines.torch.steps import Precision

@@ -1,11 +1,10 @@
 """A torch module as a :class:`~benchmark.engines.torch.network.TorchNetwork`."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,17 +14,18 @@ from backbones import UNIT, MissingWeights, Preprocessing
 from benchmark.draws.initialization import input_scale
 from benchmark.engines.base import BuildSpec, SavedNetwork
 from benchmark.engines.freezing import first_trainable
-from benchmark.engines.shared import draws_classifier, draws_weights, native_dropout
+from benchmark.engines.shared import native_dropout
 from benchmark.engines.torch.batch_norm import BiasedVariance, batch_norms, set_batch_norm
 from benchmark.engines.torch.device import seed_generators
 from benchmark.engines.torch.head import Pooling, new_head
 from benchmark.engines.torch.initialization import draw_classifier, draw_initial_weights
-from benchmark.engines.torch.network import TorchStage
+from benchmark.engines.torch.network import TorchNetwork, TorchStage
 from benchmark.engines.torch.saved import LibraryNetwork
 from benchmark.engines.torch.stages.fallback import around_classifier
 from benchmark.engines.torch.stages.graph import candidates
 from benchmark.engines.torch.stages.stage import HEAD, Piece, from_modules, run
 from benchmark.engines.torch.stages.verification import verify
+from benchmark.engines.warm_start import draws_classifier, draws_weights, weights_loaded
 from benchmark.records.outcomes import Outcome, RunFailure
 
 # Stages are verified on small images where the architecture takes them: enough for five halvings.
@@ -65,86 +65,66 @@ def build_network(spec: BuildSpec, device: torch.device) -> "ModuleNetwork":
         library_network = replace(library_network, head=pieces[-1].modules[0])
     else:
         _adopt_unused(model, pieces)
+    names = {id(tensor): name for name, tensor in model.state_dict(keep_vars=True).items()}
+    stages = tuple(_stage(piece, names) for piece in pieces)
     return ModuleNetwork(
-        pieces=pieces,
-        first=first_trainable(recipe.trainable_from, [piece.name for piece in pieces]),
-        names={id(tensor): name for name, tensor in _persistent(model).items()},
+        pieces=tuple(pieces),
+        stages=stages,
+        split_head=(*stages[:-1], *_parts_of_head(pieces[-1], stages[-1])),
+        first_trainable=first_trainable(recipe.trainable_from, [piece.name for piece in pieces]),
         stages_unverified=why,
+        modules=tuple(dict.fromkeys(module for piece in pieces for module in piece.modules)),
+        layout="nchw",
         channels_last=channels_last,
         preprocessing=preprocessing,
         library_preprocessing=library,
-        weights_loaded=_weights_loaded(built, spec),
+        weights_loaded=weights_loaded(spec, built),
         conventions=conventions,
         biased=recipe.batch_norm.variance == "biased",
         library_network=library_network,
     )
 
 
-class ModuleNetwork:
-    """See :class:`~benchmark.engines.torch.network.TorchNetwork`."""
+@dataclass(kw_only=True, eq=False)
+class ModuleNetwork(TorchNetwork):
+    """A torch module, cut into stages.
 
-    layout: Literal["nchw", "nhwc"] = "nchw"
-    fixed_parameters = 0
+    Args:
+        pieces: its stages, with their modules.
+        biased: whether running variances are biased ones.
+        library_network: the module as its library knows it.
+    """
 
-    def __init__(
-        self,
-        *,
-        pieces: Sequence[Piece],
-        first: int,
-        names: Mapping[int, str],
-        stages_unverified: str,
-        channels_last: bool,
-        preprocessing: Preprocessing,
-        library_preprocessing: Preprocessing | None,
-        weights_loaded: str,
-        conventions: Mapping[str, str],
-        biased: bool,
-        library_network: LibraryNetwork,
-    ) -> None:
-        self._pieces = tuple(pieces)
-        self.stages = tuple(_stage(piece, names) for piece in pieces)
-        self.split_head = (*self.stages[:-1], *_parts_of_head(self._pieces[-1], self.stages[-1]))
-        self.first_trainable = first
-        self.stages_unverified = stages_unverified
-        self.channels_last = channels_last
-        self.preprocessing = preprocessing
-        self.library_preprocessing = library_preprocessing
-        self.weights_loaded = weights_loaded
-        self.conventions = conventions
-        self._biased = biased
-        self._correction: BiasedVariance | None = None
-        self._library_network = library_network
-        self.modules = tuple(dict.fromkeys(module for piece in self._pieces for module in piece.modules))
+    pieces: tuple[Piece, ...]
+    biased: bool
+    library_network: LibraryNetwork
+    _correction: BiasedVariance | None = None
 
     def set_training(self, first_trainable: int | None) -> None:
         """Put stages from ``first_trainable`` on into training mode, all others into inference mode."""
-        for number, piece in enumerate(self._pieces):
+        for number, piece in enumerate(self.pieces):
             training = first_trainable is not None and number >= first_trainable
             for module in piece.modules:
                 if module.training != training:  # to set it costs, and most are frozen
                     module.training = training
-        if self._biased and first_trainable is not None and self._correction is None:
-            trained = [module for piece in self._pieces[first_trainable:] for module in piece.modules]
+        if self.biased and first_trainable is not None and self._correction is None:
+            trained = [module for piece in self.pieces[first_trainable:] for module in piece.modules]
             layers = batch_norms(trained)
             self._correction = BiasedVariance(layers) if layers else None
 
     def frozen_in_training(self, first_trainable: int) -> list[str]:
         """Return the kinds of modules before a stage that are not in inference mode."""
-        frozen = (module for piece in self._pieces[:first_trainable] for module in piece.modules)
+        frozen = (module for piece in self.pieces[:first_trainable] for module in piece.modules)
         return [type(module).__name__ for module in frozen if module.training]
-
-    def fixed_inside(self) -> Mapping[str, Tensor]:
-        """Return nothing: a torch module is frozen by stages."""
-        return {}
 
     def save(self, folder: Path, example: Tensor) -> SavedNetwork:
         """Write the weights under the module's own names."""
         with torch.no_grad():
-            return self._library_network.save(folder, example, run(self._pieces, example))
+            return self.library_network.save(folder, example, run(self.pieces, example))
 
     def load(self, folder: Path) -> None:
         """Fill the network from what :meth:`save` wrote."""
-        self._library_network.load(folder)
+        self.library_network.load(folder)
 
     def begin_step(self, seed: int, batch_size: int) -> None:
         """Seed torch's generators, from which all torch modules draw."""
@@ -165,12 +145,12 @@ class ModuleNetwork:
             if not seen and arguments and isinstance(arguments[0], Tensor):
                 seen.append(arguments[0].detach().clone())
 
-        modules = {module for piece in self._pieces for module in piece.modules}
+        modules = {module for piece in self.pieces for module in piece.modules}
         kernels = [m for m in modules if any(p.ndim > 1 for p in m.parameters(recurse=False))]
         handles = [module.register_forward_pre_hook(watch) for module in kernels]
         try:
             x = inputs
-            for piece in self._pieces:
+            for piece in self.pieces:
                 x = piece.forward(x)
                 if seen:
                     return seen[0]
@@ -212,12 +192,6 @@ def _parts_of_head(piece: Piece, stage: TorchStage) -> tuple[TorchStage, ...]:
 def _call(forward: Callable[[Tensor], Tensor], x: Tensor, training: bool) -> Tensor:
     """Call a stage, whose modules ``set_training`` has put into the mode."""
     return forward(x)
-
-
-def _persistent(model: nn.Module) -> dict[str, Tensor]:
-    """Return what a model saves."""
-    saved: dict[str, Tensor] = model.state_dict(keep_vars=True)
-    return saved
 
 
 def _materialize(model: nn.Module, size: int) -> None:
@@ -324,14 +298,3 @@ def _adopt_unused(model: nn.Module, pieces: list[Piece]) -> None:
     for name, parameter in model.named_parameters():
         if id(parameter) not in owned:
             pieces[-1].parameters[name] = parameter
-
-
-def _weights_loaded(built: Any, spec: BuildSpec) -> str:
-    """Return where the weights came from; an adapter may say it in ``weights_loaded`` of what it builds."""
-    described = getattr(built, "weights_loaded", None)
-    if described is not None:
-        return str(described)
-    takes = inspect.signature(spec.backbone.build).parameters.values()
-    if spec.weights is None or not any(p.name == "weights" or p.kind is p.VAR_KEYWORD for p in takes):
-        return "none"
-    return f"imagenet: {spec.backbone.imagenet}" if spec.weights == "imagenet" else str(spec.weights)

@@ -3,18 +3,16 @@
 import queue
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark.execution.executors.base import WAIT_SECONDS, Control, Ending, JobSource, OnEvent, Stop
 from benchmark.execution.executors.place import Place, Silence
+from benchmark.execution.planning.plan import Plan
+from benchmark.execution.planning.request import Request
 from benchmark.execution.worker.job import Job
 
-if TYPE_CHECKING:
-    from benchmark.execution.planning.plan import Plan
-    from benchmark.execution.planning.request import Request
 
-
-def local_executor(plan: "Plan", request: "Request") -> "LocalExecutor":
+def local_executor(plan: Plan, request: Request) -> "LocalExecutor":
     """Return the executor of a plan's runs on this machine."""
     return LocalExecutor(request.timeout, plan.environments)
 

@@ -3,15 +3,13 @@
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from benchmark.data.preparation.threads import usable_cpus
 from benchmark.engines import library_packages
-from benchmark.engines.host import processor
 from benchmark.execution.planning.devices import nvidia_smi
 from benchmark.execution.worker.job import Job
-from benchmark.host import installed_versions
+from benchmark.host import installed_versions, processor
 from benchmark.version import __version__
 
 
@@ -29,16 +27,7 @@ class Installation:
     host: str
     python: str
     tumorboard: str
-    libraries: Mapping[str, str] = field(default_factory=dict)
-
-    def values(self) -> dict[str, Any]:
-        """Return it as JSON has it; :meth:`of` reads it."""
-        return asdict(self)
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "Installation":
-        """Return what :meth:`values` made."""
-        return cls(**values)
+    libraries: Mapping[str, str]
 
     def different_on(self, node: "Installation") -> str:
         """Return in a sentence what is installed otherwise on a node than here; empty where nothing is."""
@@ -61,7 +50,7 @@ def installation() -> Installation:
         platform.node(),
         platform.python_version(),
         __version__,
-        {name: str(version) for name, version in libraries.items()},
+        libraries,
     )
 
 

@@ -147,7 +147,7 @@ class NodeFiles:
             names: those of its files here, by what they are; and ``images``.
         """
         with suppress(OSError):
-            self._owner.touch()  # for other machines, where the folder is shared by several
+            os.utime(self._owner)  # for other machines, where the folder is shared by several
         plugins = tuple(self._input(names[f"plugin {number}"]) for number in range(len(job.settings.plugins)))
         weights = job.weights
         if "weights" in names:

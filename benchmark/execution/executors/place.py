@@ -15,10 +15,9 @@ import psutil
 
 from benchmark.execution.executors.base import Control, Ending, OnEvent, Stop
 from benchmark.execution.executors.process_tree import descendants
-from benchmark.execution.executors.worker_process import Watch, WorkerProcess, bound, worker_key
+from benchmark.execution.executors.worker_process import Watch, WorkerProcess, bound
 from benchmark.execution.worker.job import Job
-from benchmark.records.failures import outcome_of_exit
-from benchmark.records.outcomes import Outcome
+from benchmark.records.outcomes import Outcome, outcome_of_exit
 
 _POLL_SECONDS = 0.1
 _LOOK_SECONDS = 1.0  # between two looks at the memory that a worker takes
@@ -129,7 +128,7 @@ class Place:
 
     def run(self, job: Job, control: Control, on_event: OnEvent) -> Ending:
         """Do a run, in the worker of the run before where the two can share one."""
-        used = self._worker is not None and self._worker.key == worker_key(job) and self._worker.is_clean()
+        used = self._worker is not None and self._worker.key == job.worker_key and self._worker.is_clean()
         if not used:
             self.end_worker()
         ending = self._try(job, control, on_event)

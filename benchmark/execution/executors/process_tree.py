@@ -58,7 +58,8 @@ def with_attempt(attempt: str) -> list[psutil.Process]:
 
 
 def end_tree(process: "subprocess.Popen[bytes]", attempt: str, spared: Callable[[], set[int]]) -> int:
-    """End a process with all that it started; return its exit code.
+    """End a process with all that it started, what bears its attempt's name, and orphans that were adopted; return
+    its exit code.
 
     Args:
         process: started for the attempt.
@@ -68,30 +69,19 @@ def end_tree(process: "subprocess.Popen[bytes]", attempt: str, spared: Callable[
     started = descendants(process.pid) if process.poll() is None else []
     process.kill()
     code = process.wait()
-    end_all(attempt, started, spared)
+    for _ in range(_ROUNDS):
+        found = descendants()
+        others = spared()  # asked after that list, so that what was started meanwhile is among them
+        orphans = [each for each in found if each.pid not in others]
+        running = list({each.pid: each for each in (*started, *orphans, *with_attempt(attempt))}.values())
+        if not running:
+            break
+        for each in running:
+            with contextlib.suppress(psutil.Error):
+                each.kill()
+        psutil.wait_procs(running, timeout=5)
+        started = []
     if process.stdin is not None:
         with contextlib.suppress(OSError):
             process.stdin.close()
     return code
-
-
-def end_all(attempt: str, started: list[psutil.Process], spared: Callable[[], set[int]]) -> None:
-    """End what an attempt left running: what it started, what bears its name, and orphans that were adopted.
-
-    Args:
-        attempt: the id of the attempt, which the environment of its processes has.
-        started: the descendants of its worker, listed before that ended.
-        spared: tells the ids of this process's descendants that are not the attempt's.
-    """
-    for _ in range(_ROUNDS):
-        found = descendants()
-        others = spared()  # asked after that list, so that what was started meanwhile is among them
-        orphans = [process for process in found if process.pid not in others]
-        running = list({process.pid: process for process in (*started, *orphans, *with_attempt(attempt))}.values())
-        if not running:
-            return
-        for process in running:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(running, timeout=5)
-        started = []

@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from benchmark.atomic_files import write_atomically
@@ -19,14 +19,12 @@ from benchmark.execution.executors.base import Control, Ending, JobSource, OnEve
 from benchmark.execution.executors.ray_crew import Crew
 from benchmark.execution.executors.ray_nodes import LOOK_SECONDS, Nodes, Share, in_a_line
 from benchmark.execution.executors.ray_slot import Slot
+from benchmark.execution.planning.plan import Plan
+from benchmark.execution.planning.request import Request
 from benchmark.execution.worker.job import Job
 from benchmark.hashing import hash_json
 from benchmark.host import this_machine
 from benchmark.records.results_folder import CLAIMS
-
-if TYPE_CHECKING:
-    from benchmark.execution.planning.plan import Plan
-    from benchmark.execution.planning.request import Request
 
 _KNOCK_SECONDS = 10.0
 # Ray listens on all interfaces where it thinks of a cluster, whatever address it is given.
@@ -35,11 +33,12 @@ _LOOPBACK_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_IGNORE_UNHANDLED_ERRORS": "1"}
 
 
-def ray_executor(plan: "Plan", request: "Request") -> "RayExecutor":
+def ray_executor(plan: Plan, request: Request) -> "RayExecutor":
     """Return the executor of a plan's runs on a Ray cluster, connected, its nodes looked at.
 
     Raises:
-        UserError: the cluster can't be reached, no node is fit, or none has room for a run.
+        UserError: the cluster can't be reached; or no node is fit or has room for a run, and no ``at_once`` says that
+            nodes will come.
     """
     cluster = request.cluster
     ray = _connect(cluster.ray_address)
@@ -47,9 +46,9 @@ def ray_executor(plan: "Plan", request: "Request") -> "RayExecutor":
     nodes.look(LOOK_SECONDS)
     share = Share.of(cluster, nodes.fit(), on_gpu=any(job.run.device_kind == "cuda" for job in plan.jobs))
     room = nodes.room(share)
-    if not room and nodes.left_out:
-        raise UserError(next(iter(nodes.left_out.values())))
     if not room and cluster.at_once is None:
+        if nodes.left_out:
+            raise UserError(next(iter(nodes.left_out.values())))
         raise UserError(
             f"No node of the Ray cluster has {share}, which a run asks for: ask for less in a file for --cluster, or "
             f"give at_once there if nodes will come."
@@ -58,7 +57,7 @@ def ray_executor(plan: "Plan", request: "Request") -> "RayExecutor":
     return RayExecutor(plan, request, nodes, share, min(count, len(plan.jobs)))
 
 
-def _needs(plan: "Plan") -> list[str]:
+def _needs(plan: Plan) -> list[str]:
     """Return what a node must see beside the results folder to do runs without anything being sent to it."""
     needs: set[Path] = set()
     for job in plan.jobs:
@@ -119,9 +118,10 @@ class RayExecutor:
         count: the most slots.
     """
 
-    def __init__(self, plan: "Plan", request: "Request", nodes: Nodes, share: Share, count: int) -> None:
+    def __init__(self, plan: Plan, request: Request, nodes: Nodes, share: Share, count: int) -> None:
         self._nodes, self._share, self._count = nodes, share, count
         out, token, scratch = plan.out, uuid4().hex, request.cluster.scratch
+        self._waits = request.cluster.at_once is not None
         self._mark, self._token = out.joinpath(*CLAIMS, f"seen-{token}"), token
         self._options: dict[str, Any] = {
             "cpus": share.cpus,
@@ -143,7 +143,7 @@ class RayExecutor:
         """Do the jobs; see :class:`~benchmark.execution.executors.base.Executor`."""
         self._mark.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self._mark, self._token)
-        crew = Crew(self._nodes, self._share, self._start, self._count, control, on_event)
+        crew = Crew(self._nodes, self._share, self._start, self._count, control, on_event, self._waits)
         try:
             yield from crew.work(JobSource(jobs, control))
         finally:

@@ -11,8 +11,9 @@ from uuid import uuid4
 
 from benchmark.execution.controller import attempt_of
 from benchmark.execution.executors.base import SETTLE_SECONDS, Control, Stop
-from benchmark.execution.executors.transfer import Arrivals, Hashes, Inputs, blocks_of, read_block
+from benchmark.execution.executors.transfer import Arrivals, Inputs, blocks_of, read_block
 from benchmark.execution.worker.job import Job
+from benchmark.hashing import hash_file
 from benchmark.records.outcomes import Outcome
 from benchmark.records.store import RecordStore
 
@@ -36,7 +37,8 @@ class Carrier:
     """
 
     def __init__(self, ray: Any) -> None:
-        self._ray, self._hashes = ray, Hashes()
+        self._ray = ray
+        self._hashes: dict[tuple[Path, int, int], str] = {}
         self._there: set[tuple[str, str]] = set()  # (node, name) of what a node has
         self._coming: set[tuple[str, str]] = set()
         self._blocks: dict[tuple[Path, int], Any] = {}
@@ -49,13 +51,21 @@ class Carrier:
     def carry(self, worker: Target, job: Job, control: Control) -> Steps:
         """Bring a node what a run needs and it has not; return the names that the files have there."""
         inputs = Inputs.of(job)
-        names = {what: f"{self._hashes.of(path)}/{path.name}" for what, path in inputs.files.items()}
+        names = {what: f"{self._hash(path)}/{path.name}" for what, path in inputs.files.items()}
         images = inputs.images_name
         yield from self._once(worker, images, inputs.of_images(), control, images=True)
         for what, path in inputs.files.items():
             name = names[what]
             yield from self._once(worker, name, {name: path}, control, images=False)
         return {**names, "images": images}
+
+    def _hash(self, path: Path) -> str:
+        """Return the SHA-256 of a file, computed once while it does not change."""
+        status = path.stat()
+        key = path, status.st_size, status.st_mtime_ns
+        if key not in self._hashes:
+            self._hashes[key] = hash_file(path)
+        return self._hashes[key]
 
     def _once(self, worker: Target, name: str, files: Mapping[str, Path], control: Control, *, images: bool) -> Steps:
         """Bring a node some files, unless it has them or they are coming."""
@@ -66,16 +76,16 @@ class Carrier:
             return
         self._coming.add(key)
         try:
-            there = yield actor.has_images.remote(name) if images else actor.has_files.remote([name])
-            if there is not True and there != [True]:
+            there = yield actor.files.remote("has_images" if images else "has_file", name)
+            if not there:
                 parcel = uuid4().hex
                 for file, path in files.items():
                     for offset in blocks_of(path.stat().st_size):
                         if control.stop is Stop.NOW:
                             return
                         block = yield from self._put(path, offset)
-                        yield actor.receive.remote(parcel, file, block)
-                yield actor.unpack.remote(parcel, name, images)
+                        yield actor.files.remote("receive", parcel, file, block)
+                yield actor.files.remote("unpack_images" if images else "unpack_file", parcel, name)
             self._there.add(key)
         finally:
             self._coming.discard(key)
@@ -99,13 +109,13 @@ class Carrier:
 
     def bring_home(self, worker: Target, job: Job) -> Steps:
         """Store what a run has left on its node; raises ``OSError`` where it can't be."""
-        message, actor = job.message(), worker.actor
+        message, actor = job.model_dump(mode="json"), worker.actor
         left = yield actor.left_by.remote(message)
         arrivals = Arrivals(job)
         try:
             for name, size in left.items():
                 for offset in blocks_of(size):
-                    block = yield actor.read.remote(name, offset)
+                    block = yield actor.files.remote("read", name, offset)
                     arrivals.add(name, block)
             record = arrivals.store()
         finally:

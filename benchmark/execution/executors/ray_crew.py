@@ -18,7 +18,6 @@ from benchmark.execution.executors.base import WAIT_SECONDS, Control, Ending, Jo
 from benchmark.execution.executors.node import Installation
 from benchmark.execution.executors.ray_carrier import Carrier, Steps, until_seen
 from benchmark.execution.executors.ray_nodes import AGAIN_SECONDS, Nodes, Share, in_a_line
-from benchmark.execution.executors.worker_process import worker_key
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 
@@ -65,6 +64,7 @@ class Crew:
         count: the most slots.
         control: the user's wish to stop.
         on_event: is told of events.
+        waits: whether runs wait for nodes that come, where none that is there is fit.
     """
 
     nodes: Nodes
@@ -73,6 +73,7 @@ class Crew:
     count: int
     control: Control
     on_event: OnEvent
+    waits: bool = False
     workers: list[_Worker] = field(default_factory=list)
     waiting: deque[Job] = field(default_factory=deque)  # without a slot
     losses: dict[str, int] = field(default_factory=dict)  # of nodes, by the keys of their runs
@@ -110,9 +111,12 @@ class Crew:
         """Look at nodes that came while the runs go on, and tell which are left out."""
         self.nodes.look()
         for sentence in self.nodes.news():
-            if not self.nodes.room(self.share):
+            if self.nodes.room(self.share):
+                self._note(sentence)
+            elif self.waits:
+                self._note(f"{sentence} The runs wait for one that is fit, as at_once says that nodes may come.")
+            else:
                 raise UserError(sentence)
-            self._note(sentence)
 
     def _note(self, sentence: str) -> None:
         self.on_event(None, {"event": "note", "note": sentence})
@@ -137,7 +141,7 @@ class Crew:
         free = self._free()
         while self.waiting and free:
             job = self.waiting.popleft()
-            key = worker_key(job)
+            key = job.worker_key
             worker = min(free, key=lambda each: (each.key != key, each.key is not None))
             free.remove(worker)
             worker.job, worker.key = job, key
@@ -245,7 +249,7 @@ class Crew:
     def _begin(self, worker: _Worker) -> Steps:
         """Wait until a slot has begun, and look at what is installed there."""
         facts = yield worker.actor.describe.remote()
-        there, node = Installation.of(facts["installation"]), facts["node"]
+        there, node = Installation(**facts["installation"]), facts["node"]
         if facts["problem"]:
             self.nodes.leave_out(node, f"The node {there.host} can't be used: {facts['problem']}")
         if facts["problem"] or not self.nodes.is_fit(node, there):
@@ -266,7 +270,7 @@ class Crew:
                 names = yield from self._carrier.carry(worker, job, self.control)
             if self.control.stop is Stop.NOW:
                 return ending_of(Outcome.INTERRUPTED, "Stopped at once.", time.monotonic() - began)
-            yield actor.begin.remote(job.message(), names)
+            yield actor.begin.remote(job.model_dump(mode="json"), names)
             ending: Mapping[str, Any] | None = None
             while ending is None:
                 news = yield actor.news.remote()

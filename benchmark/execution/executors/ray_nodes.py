@@ -4,7 +4,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmark.execution.executors.node import Installation, installation
@@ -97,7 +97,7 @@ class Nodes:
         """Take note of an answer."""
         node, machine = self._asked.pop(ref)
         try:
-            self.is_fit(node, Installation.of(self.ray.get(ref)))
+            self.is_fit(node, Installation(**self.ray.get(ref)))
         except self.ray.exceptions.RayError as error:
             self._failures[node] += 1
             if isinstance(error, self.ray.exceptions.RayTaskError) or self._failures[node] >= _MOST_FAILURES:
@@ -140,7 +140,7 @@ class Nodes:
 
 
 def _look() -> dict[str, Any]:
-    return installation().values()
+    return asdict(installation())
 
 
 def in_a_line(error: BaseException) -> str:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,7 +20,6 @@ from benchmark.execution.executors.base import SETTLE_SECONDS, Control, Ending, 
 from benchmark.execution.executors.node import for_this_node, gpu_environment, installation, threads_of
 from benchmark.execution.executors.node_files import NodeFiles
 from benchmark.execution.executors.place import Place, Silence
-from benchmark.execution.executors.transfer import Block
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 
@@ -76,7 +76,7 @@ class Slot:
 
         node = ray.get_runtime_context().get_node_id()
         shared, problem = self._files is None, self._problem
-        return {"installation": installation().values(), "shared": shared, "problem": problem, "node": node}
+        return {"installation": asdict(installation()), "shared": shared, "problem": problem, "node": node}
 
     # --- a run ---
 
@@ -87,7 +87,7 @@ class Slot:
             message: the job, as JSON has it.
             names: of its files here, where no folder is shared.
         """
-        job = for_this_node(Job.of_message(message), self._cpus)
+        job = for_this_node(Job.model_validate(message), self._cpus)
         if self._files is not None:
             self._files.forget(job, done=False)
             job = self._files.localized(job, names)
@@ -142,27 +142,17 @@ class Slot:
 
     # --- files, where no folder is shared ---
 
-    def has_images(self, name: str) -> bool:
-        return self._own().has_images(name)
-
-    def has_files(self, names: list[str]) -> list[bool]:
-        return [self._own().has_file(name) for name in names]
-
-    def receive(self, parcel: str, name: str, block: Block) -> None:
-        self._own().receive(parcel, name, block)
-
-    def unpack(self, parcel: str, name: str, images: bool) -> None:
-        unpack = self._own().unpack_images if images else self._own().unpack_file
-        unpack(parcel, name)
+    def files(self, what: str, *arguments: Any) -> Any:
+        """Do what :class:`~benchmark.execution.executors.node_files.NodeFiles` does under this name."""
+        return getattr(self._own(), what)(*arguments)
 
     def left_by(self, message: Mapping[str, Any]) -> dict[str, int]:
-        return self._own().left_by(Job.of_message(message))
-
-    def read(self, name: str, offset: int) -> Block:
-        return self._own().read(name, offset)
+        """Return what a run has left here; see :meth:`NodeFiles.left_by`."""
+        return self._own().left_by(Job.model_validate(message))
 
     def forget(self, message: Mapping[str, Any], done: bool) -> None:
-        self._own().forget(Job.of_message(message), done=done)
+        """Remove what a run has left here; see :meth:`NodeFiles.forget`."""
+        self._own().forget(Job.model_validate(message), done=done)
 
     def _own(self) -> NodeFiles:
         assert self._files is not None, "files are carried only where none are shared"

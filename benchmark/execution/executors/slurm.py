@@ -10,7 +10,6 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 
@@ -30,15 +29,13 @@ from benchmark.execution.executors.slurm_jobs import (
     write_list,
 )
 from benchmark.execution.executors.slurm_queue import GONE, Queue, SlurmQueue, is_over
+from benchmark.execution.planning.plan import Plan
+from benchmark.execution.planning.request import Request
 from benchmark.execution.progress_files import forget_progress, read_progress
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 from benchmark.records.results_folder import FAILED, RECORDS
 from benchmark.records.store import RecordStore, short
-
-if TYPE_CHECKING:
-    from benchmark.execution.planning.plan import Plan
-    from benchmark.execution.planning.request import Request
 
 _LOOK_SECONDS = 1.0  # between two looks at the results folder
 _ASK_SECONDS = (2.0, 30.0)  # between two questions to the queue: at first, and after a while
@@ -60,7 +57,7 @@ _SHARED = (
 )
 
 
-def slurm_executor(plan: "Plan", request: "Request") -> "SlurmExecutor":
+def slurm_executor(plan: Plan, request: Request) -> "SlurmExecutor":
     """Return the executor of a plan's runs on the Slurm cluster that this machine belongs to.
 
     Raises:
@@ -120,9 +117,7 @@ class SlurmExecutor:
         settle_seconds: after a job's end, until what it wrote is seen here.
     """
 
-    def __init__(
-        self, plan: "Plan", request: "Request", queue: Queue, settle_seconds: float = SETTLE_SECONDS
-    ) -> None:
+    def __init__(self, plan: Plan, request: Request, queue: Queue, settle_seconds: float = SETTLE_SECONDS) -> None:
         self._plan, self._request, self._queue, self._settle_s = plan, request, queue, settle_seconds
         self._store = RecordStore(plan.out)
         self._live: dict[str, QueuedJob] = {}  # jobs that have not ended, by their ids
@@ -206,7 +201,7 @@ class SlurmExecutor:
                 only_failed=request.only_failed, timeout=request.timeout,
                 attempts_before={job.key: DONE_BEFORE for job in before}
                 | {job.key: attempt_of(self._store, job.key) for job in share},
-                save_seconds=cluster.save_time, cpus=cluster.cpus, installation=dict(installation().values()),
+                save_seconds=cluster.save_time, cpus=cluster.cpus, installation=installation(),
             )  # fmt: skip
             work.write(folder / f"{number}.json")
             files.append(folder / f"{number}.json")

@@ -25,9 +25,8 @@ from benchmark.execution.executors.base import Control, Stop
 from benchmark.execution.executors.local import LocalExecutor
 from benchmark.execution.executors.node import Installation, for_this_node, installation, threads_of
 from benchmark.execution.planning.request import Request
-from benchmark.execution.planning.runs import Runs
 from benchmark.execution.summary import FinishedRun, Summary
-from benchmark.execution.worker.job import Job
+from benchmark.execution.worker.job import Job, Runs
 from benchmark.host import this_machine
 from benchmark.ownership import other_writers
 from benchmark.records.outcomes import Outcome
@@ -66,7 +65,7 @@ class ElementJobs(BaseModel):
     attempts_before: dict[str, str | None]
     save_seconds: float
     cpus: int | None
-    installation: dict[str, Any]
+    installation: Installation
 
     @property
     def to_do(self) -> frozenset[str]:
@@ -109,44 +108,34 @@ class Element:
         return {"file": self.file, "idle_turns": self.idle_turns}
 
     def __call__(self) -> None:
-        """Do the runs; raises ``UserError`` where what they need can't be reached from this machine."""
-        self._doing = _Doing(ElementJobs.read(Path(self.file)), Path(self.file).with_name(STOP_FILE))
-        signal.signal(signal.SIGTERM, lambda *_: self._doing.end_by_slurm())
-        self._doing.start()
-        self._doing.wait()
+        """Do the runs, in a thread that signals don't interrupt.
+
+        Raises:
+            UserError: what they need can't be reached from this machine.
+        """
+        file = Path(self.file)
+        self._work, self._stop_file = ElementJobs.read(file), file.with_name(STOP_FILE)
+        self._control, self._by_slurm, self._log = Control(), False, _Log()
+        self._summary: Summary | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._carry_out, daemon=True, name="runs")
+        signal.signal(signal.SIGTERM, lambda *_: self._end_by_slurm())
+        self._thread.start()
+        self._wait()
 
     def checkpoint(self) -> Any:
         """Save, as the job's end is near; return what goes on in its next turn, ``None`` where nothing is left."""
         from submitit.helpers import DelayedSubmission
 
-        if not self._doing.save():
+        if not self._save():
             return None
-        idle_turns = 0 if self._doing.log.epochs else self.idle_turns + 1
+        idle_turns = 0 if self._log.epochs else self.idle_turns + 1
         if idle_turns >= _IDLE_TURNS:
             print(f"{idle_turns} times in a row no epoch came to its end: give a longer time_limit.", flush=True)
             return None
         return DelayedSubmission(Element(self.file, idle_turns))
 
-
-class _Doing:
-    """The runs of one element while they are done, in a thread that signals don't interrupt.
-
-    Args:
-        work: what is done.
-        stop_file: says that the user wants the end.
-    """
-
-    def __init__(self, work: ElementJobs, stop_file: Path) -> None:
-        self._work, self._stop_file = work, stop_file
-        self._control, self._by_slurm, self.log = Control(), False, _Log()
-        self._summary: Summary | None = None
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._carry_out, daemon=True, name="runs")
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def wait(self) -> None:
+    def _wait(self) -> None:
         """Return when all is done or the user wanted the end; raises what went wrong.
 
         After Slurm's own signal for the end it waits until Slurm ends it: a preempted job that ended by itself would
@@ -159,15 +148,15 @@ class _Doing:
         if self._error is not None:
             raise self._error
 
-    def end_by_slurm(self) -> None:
+    def _end_by_slurm(self) -> None:
         """Save after the epoch: the job was preempted, or cancelled."""
         self._by_slurm = True
         self._control.finish()
 
-    def save(self) -> bool:
+    def _save(self) -> bool:
         """Save after the epoch, or end at once where that takes too long; return whether the job must go on later.
 
-        It is called in a signal's handler, beside :meth:`wait`, and so waits for the thread in its own way.
+        It is called in a signal's handler, beside :meth:`_wait`, and so waits for the thread in its own way.
         """
         self._control.finish()
         self._follow(max(0.0, self._work.save_seconds - _END_SECONDS))
@@ -206,12 +195,14 @@ class _Doing:
         try:
             work = self._work
             _require_reachable(work.jobs)
-            _require_equal(work.installation)
+            different = work.installation.different_on(installation())
+            if different:
+                raise UserError(different)
             jobs = tuple(for_this_node(job, work.cpus) for job in work.jobs)
             request = Request(rerun=work.rerun, only_failed=work.only_failed, timeout=work.timeout)
             self._summary = Controller(
                 Runs(jobs[0].out, jobs), request, LocalExecutor(work.timeout, (threads_of(work.cpus),)),
-                self._control, self.log, attempts_before=work.attempts_before,
+                self._control, self._log, attempts_before=work.attempts_before,
             ).carry_out()  # fmt: skip
             for problem in self._summary.problems:
                 print(problem, flush=True)
@@ -228,13 +219,6 @@ def _require_reachable(jobs: tuple[Job, ...]) -> None:
                 "cache (TUMORBOARD_CACHE) and plug-ins must be on a file system that all machines of the cluster "
                 "share."
             )
-
-
-def _require_equal(submitted_from: Mapping[str, Any]) -> None:
-    """Raise ``UserError`` where this machine has something else installed than that which submitted the job."""
-    different = Installation.of(submitted_from).different_on(installation())
-    if different:
-        raise UserError(different)
 
 
 class _Log:

@@ -21,7 +21,6 @@ from benchmark.atomic_files import write_atomically
 from benchmark.data.preparation.cache import cache_root, make_folder, require_own
 from benchmark.errors import UserError
 from benchmark.execution.executors.slurm_element import NOW, STOP_FILE, ElementJobs
-from benchmark.execution.executors.worker_process import worker_key
 from benchmark.execution.worker.job import Job
 
 _LIST = "submitted.json"
@@ -96,7 +95,7 @@ def shares(jobs: Sequence[Job], at_once: int | None) -> list[tuple[Job, ...]]:
         chains.setdefault(root, []).append(job)
     groups: dict[tuple[object, ...], list[list[Job]]] = {}
     for chain in chains.values():
-        groups.setdefault(worker_key(chain[0]), []).append(chain)
+        groups.setdefault(chain[0].worker_key, []).append(chain)
     parts = max(1, (at_once or 0) // len(groups)) if groups else 1
     made = []
     for group in groups.values():

@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from benchmark.atomic_files import inside
 from benchmark.execution.worker.job import Job
-from benchmark.hashing import hash_file
 from benchmark.models.keep import FOLDER as MODELS
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Record
@@ -67,21 +66,6 @@ class Inputs:
         """Return the files of the images, by their names below the folder of the data set."""
         folders = (self.images.parent / "index", self.images)
         return {f"{home.name}/{file.name}": file for home in folders for file in sorted(home.iterdir())}
-
-
-class Hashes:
-    """The hashes of files, each computed once while it does not change."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[Path, int, int], str] = {}
-
-    def of(self, path: Path) -> str:
-        """Return the SHA-256 of a file; raises ``OSError`` where it can't be read."""
-        status = path.stat()
-        key = path, status.st_size, status.st_mtime_ns
-        if key not in self._known:
-            self._known[key] = hash_file(path)
-        return self._known[key]
 
 
 class Arrivals:

@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import IO
 from uuid import uuid4
 
-from backbones.registry import OWN_ORIGINS
 from benchmark.atomic_files import inside
 from benchmark.child_process import message, send, start
 from benchmark.execution.executors.base import OnEvent
@@ -24,24 +23,6 @@ from benchmark.records.results_folder import LOGS, WORK
 _LONGEST_EVENT = 1_000_000
 # A log that grows beyond its bound loses its middle: its beginning and its end tell what happened.
 _LOG_BYTES, _LOG_BEGINNING, _LOG_END = 16 * 2**20, 64 * 2**10, 16 * 2**10
-
-# Libraries whose import leaves the framework as it was; keras_cv's does not promise that.
-_SHARING = ("own", "keras", "timm")
-
-
-def worker_key(job: Job) -> tuple[object, ...]:
-    """Return what two runs must have in common to share a worker.
-
-    One framework, one device, one way of computing and one library; TumorBoard's own networks, which need no library,
-    go with the framework's first. What a plug-in does to its process hurts no other backbone: only runs of the same
-    one share theirs.
-    """
-    origin = job.run.backbone
-    if job.backbone.origin in OWN_ORIGINS:
-        origin = "" if job.backbone.library in _SHARING else job.backbone.library
-    run, settings = job.run, job.settings
-    deterministic = run.recipe.execution.deterministic
-    return run.engine, run.device_kind, settings.keras_backend, deterministic, settings.plugins, origin
 
 
 class WorkerProcess:
@@ -60,7 +41,7 @@ class WorkerProcess:
         self, job: Job, environment: Mapping[str, str] = MappingProxyType({}), others: Callable[[], set[int]] = set
     ) -> None:
         adopt_orphans()
-        self.key, self.runs = worker_key(job), 0
+        self.key, self.runs = job.worker_key, 0
         self._before, self._others = {process.pid for process in descendants()}, others
         self._attempt = uuid4().hex
         _make_ready(job)
@@ -87,7 +68,7 @@ class WorkerProcess:
         if self.runs:
             _make_ready(job)
         self.runs, self._attempt = self.runs + 1, attempt
-        self._ask({"job": job.message(), "attempt": attempt})
+        self._ask({"job": job.model_dump(mode="json"), "attempt": attempt})
         return Watch(job, attempt, self._lines, on_event)
 
     def ask_to_stop(self) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from benchmark.child_process import run, send, take_standard_streams
 from benchmark.engines import engine_entry
-from benchmark.engines.host import multiplies_bfloat16, processor
 from benchmark.errors import UserError
+from benchmark.host import multiplies_bfloat16, processor
 from benchmark.text import plain
 
 _PROBE_SECONDS = 120
@@ -100,16 +100,10 @@ def _ask(engine: str) -> DeviceChoice | None:
     if code != 0 or not answers:
         raise _NoAnswer(plain((errors.strip().splitlines() or [f"exit code {code}"])[-1]))
     gpu = answers[-1]["gpu"]
-    return DeviceChoice(**gpu) if gpu else None
-
-
-def _look(engine: str) -> DeviceChoice | None:
-    """Import an engine's framework and return the GPU that it sees."""
-    gpu = engine_entry(engine).visible_gpu()
-    return None if gpu is None else DeviceChoice("cuda", gpu.name, gpu.bfloat16)
+    return DeviceChoice("cuda", **gpu) if gpu else None
 
 
 if __name__ == "__main__":
     _, answers = take_standard_streams()
-    choice = _look(sys.argv[1])
-    send(answers, {"gpu": asdict(choice) if choice else None})
+    seen = engine_entry(sys.argv[1]).visible_gpu()
+    send(answers, {"gpu": asdict(seen) if seen else None})

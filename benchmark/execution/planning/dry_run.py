@@ -21,7 +21,6 @@ from rich.table import Table
 from benchmark.child_process import messages, send, start
 from benchmark.draws.corruptions import MOST_CELLS, SEVERITIES
 from benchmark.execution.executors.process_tree import descendants, end_tree
-from benchmark.execution.executors.worker_process import worker_key
 from benchmark.execution.planning.devices import driver_shows_gpu
 from benchmark.execution.planning.further_seeds import (
     FURTHER_SEEDS,
@@ -36,8 +35,7 @@ from benchmark.execution.progress import clock, tell
 from benchmark.execution.worker.job import Job, worker_environment
 from benchmark.execution.worker.step_timing import StepTimes
 from benchmark.recipe import Recipe
-from benchmark.records.failures import outcome_of_exit
-from benchmark.records.outcomes import Outcome
+from benchmark.records.outcomes import Outcome, outcome_of_exit
 from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
 from benchmark.text import plain
@@ -188,9 +186,9 @@ class Before:
         output is not kept yet; from then on it is one of those before.
         """
         run, recipe = job.run, job.run.recipe
-        new_worker = worker_key(job) != self._worker_key
+        new_worker = job.worker_key != self._worker_key
         if new_worker:
-            self._worker_key = worker_key(job)
+            self._worker_key = job.worker_key
             self._networks.clear()
         seed = run.seed if job.weights.used == "none" else None  # it draws the weights that are frozen
         prefix = (run.backbone, run.engine, recipe.size, recipe.trainable_from, recipe.head.pooling, seed)
@@ -269,7 +267,7 @@ def _pace(job: Job, folder: Path, seconds: float) -> StepTimes | Unknown:
             )  # fmt: skip
             assert process.stdin is not None
             with suppress(OSError), process.stdin:  # it may be gone already: its exit says so
-                send(process.stdin, here.message())
+                send(process.stdin, here.model_dump(mode="json"))
         except OSError as error:
             return Unknown(f"not measured: the worker could not be started ({error})")
         try:

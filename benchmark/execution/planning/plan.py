@@ -17,11 +17,10 @@ from benchmark.errors import UserError
 from benchmark.execution.planning.datasets import Fold, Images, Say
 from benchmark.execution.planning.devices import DeviceChoice, choose_devices
 from benchmark.execution.planning.request import Request
-from benchmark.execution.planning.runs import Runs
 from benchmark.execution.planning.side_by_side import Environments, largest_first, worker_environments
 from benchmark.execution.planning.suite_expansion import Entry, entries_of, for_backbone
 from benchmark.execution.planning.weights import Weights, resolve_weights
-from benchmark.execution.worker.job import Job
+from benchmark.execution.worker.job import Job, Runs
 from benchmark.file_names import file_name
 from benchmark.plugins import plugin_files, registry_with
 from benchmark.recipe import Recipe
@@ -40,7 +39,7 @@ class Plan(Runs):
     """All that the user asked for: the runs, and what belongs to all of them. Nothing is written yet.
 
     Args:
-        out, jobs: as of :class:`~benchmark.execution.planning.runs.Runs`.
+        out, jobs: as of :class:`~benchmark.execution.worker.job.Runs`.
         images: all that they are trained on; its method ``save`` keeps the splits.
         notes: what a user must know before reading the board.
         suite: the suite that the runs come from, ``None`` where they come from options.

@@ -71,7 +71,8 @@ def _available_bytes() -> int:
 
 
 def largest_first(jobs: Sequence[Job], sizes: Mapping[str, int]) -> tuple[Job, ...]:
-    """Return jobs so that workers side by side are busy to the end: the largest networks of a library first.
+    """Return jobs so that workers side by side are busy to the end: of those that can share a worker, the largest
+    networks first.
 
     Args:
         jobs: in the order in which they were asked for; kept where one continues from another.
@@ -79,12 +80,8 @@ def largest_first(jobs: Sequence[Job], sizes: Mapping[str, int]) -> tuple[Job, .
     """
     if any(job.run.init_from is not None for job in jobs):
         return tuple(jobs)
-    libraries = list(dict.fromkeys(map(_library, jobs)))
-    return tuple(sorted(jobs, key=lambda job: (libraries.index(_library(job)), -sizes[job.run.backbone])))
-
-
-def _library(job: Job) -> tuple[str, str]:
-    return job.run.engine, job.backbone.library
+    keys = list(dict.fromkeys(job.worker_key for job in jobs))
+    return tuple(sorted(jobs, key=lambda job: (keys.index(job.worker_key), -sizes[job.run.backbone])))
 
 
 def visible_gpus() -> list[str]:

@@ -5,19 +5,19 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from benchmark.data.dataset import DataSet, Split
+from benchmark.engines import Engine, Network
 from benchmark.execution.worker.channel import Channel
 from benchmark.execution.worker.inputs import feature_store
 from benchmark.execution.worker.job import Job
+from benchmark.measurement.cam_sanity_check import check
+from benchmark.measurement.corruptions import predict_corrupted
+from benchmark.measurement.grad_cam import explain
 from benchmark.records.corrupted import Corrupted, CorruptionFacts
-from benchmark.records.failures import outcome_of
-from benchmark.records.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure, outcome_of
 from benchmark.records.record import CamFacts, Cams, Predictions
-
-if TYPE_CHECKING:
-    from benchmark.data.dataset import DataSet, Split
-    from benchmark.engines import Engine, Network
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Trained:
         batch_size: images that the device sees at a time.
     """
 
-    engine: "Engine"
-    network: "Network"
-    data: "DataSet"
-    split: "Split"
+    engine: Engine
+    network: Network
+    data: DataSet
+    split: Split
     predictions: Predictions
     batch_size: int
 
@@ -49,8 +49,6 @@ def corrupted_decisions(job: Job, trained: Trained, channel: Channel, facts: dic
     Raises:
         RunFailure: ``interrupted`` where the run must stop.
     """
-    from benchmark.measurement.corruptions import predict_corrupted
-
     if not job.settings.corruptions:
         return None
     try:
@@ -80,9 +78,6 @@ def explained(
         facts: of the record; gets those of the maps.
         seconds: of the record; gets how long it took.
     """
-    from benchmark.measurement.cam_sanity_check import check
-    from benchmark.measurement.grad_cam import explain
-
     settings, engine, data = job.settings, trained.engine, trained.data
     if settings.cams == 0:
         return None

@@ -1,19 +1,22 @@
 """What a job names, as its worker finds it: the backbone, the images, the kept outputs of frozen stages."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from backbones import Backbone
 from backbones.registry import load_registry
+from benchmark.data.dataset import DataSet, Split
+from benchmark.data.preparation.cache import cache_root
+from benchmark.data.preparation.prepare import load_prepared
+from benchmark.data.splits.files import load_split, split_table
+from benchmark.engines import BuildSpec, Engine, create
 from benchmark.errors import UserError
 from benchmark.execution.worker.job import Job
 from benchmark.hashing import hash_bytes
 from benchmark.records.outcomes import Outcome, RunFailure
-
-if TYPE_CHECKING:
-    from benchmark.data.dataset import DataSet, Split
-    from benchmark.training.feature_cache import Caching
-    from benchmark.training.feature_store import FeatureStore
+from benchmark.training.feature_cache import Caching
+from benchmark.training.feature_store import FeatureStore
 
 
 def find_declared(job: Job) -> Backbone:
@@ -39,16 +42,13 @@ def find_declared(job: Job) -> Backbone:
     return backbone
 
 
-def load_images(job: Job) -> "tuple[DataSet, Split]":
+def load_images(job: Job) -> tuple[DataSet, Split]:
     """Return the prepared images of a run, and their split.
 
     Raises:
         RunFailure: ``bad_data`` where they can't be read, or are not those that were planned: who may write to the
             results folder may change the split there.
     """
-    from benchmark.data.preparation.prepare import load_prepared
-    from benchmark.data.splits.files import load_split, split_table
-
     try:
         data = load_prepared(job.data_folder)
         split = load_split(job.split_file)
@@ -62,20 +62,33 @@ def load_images(job: Job) -> "tuple[DataSet, Split]":
     return data, split
 
 
-def feature_store(job: Job) -> "FeatureStore | None":
-    """Return where what is computed of images alone is kept; ``None`` where nothing is."""
-    from benchmark.data.preparation.cache import cache_root
-    from benchmark.training.feature_store import FeatureStore
+def new_engine(job: Job) -> Engine:
+    """Import the framework of a run, and return the engine that does it."""
+    run, execution = job.run, job.run.recipe.execution
+    return create(run.engine, run.device_kind, tf32=execution.tf32, deterministic=execution.deterministic)
 
+
+def build_spec(
+    job: Job,
+    backbone: Backbone,
+    num_classes: int,
+    weights: Path | str | None = None,
+    init_from: Path | None = None,
+) -> BuildSpec:
+    """Return what a run's engine is asked to build; see :class:`BuildSpec`."""
+    recipe = job.run.recipe
+    return BuildSpec(backbone, recipe, num_classes, recipe.size, weights, job.run.seed, init_from)
+
+
+def feature_store(job: Job) -> FeatureStore | None:
+    """Return where what is computed of images alone is kept; ``None`` where nothing is."""
     if job.settings.cache_budget == 0:
         return None
     return FeatureStore(cache_root() / "prefixes", job.settings.cache_budget)
 
 
-def caching_of(job: Job, backbone: Backbone, provenance: Mapping[str, Any]) -> "Caching | None":
+def caching_of(job: Job, backbone: Backbone, provenance: Mapping[str, Any]) -> Caching | None:
     """Return where the outputs of frozen stages are kept, with what of this process may change them."""
-    from benchmark.training.feature_cache import Caching
-
     store = feature_store(job)
     if store is None:
         return None

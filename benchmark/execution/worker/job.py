@@ -1,15 +1,17 @@
-"""The job: all that a worker must know of a run, as JSON."""
+"""The job: all that a worker must know of a run, as JSON; and jobs that are done together."""
 
-import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from backbones.registry import OWN_ORIGINS
 from benchmark.data.audit.audit import Audit
 from benchmark.engines import engine_entry
 from benchmark.execution.executors.process_tree import ATTEMPT_VARIABLE
@@ -23,6 +25,8 @@ from benchmark.records.settings import Settings
 from benchmark.records.store import short
 
 _FINAL = "final.safetensors"
+# Libraries whose import leaves the framework as it was; keras_cv's does not promise that.
+_SHARING = ("own", "keras", "timm")
 _LONGEST_NAME = 150  # characters of a backbone's name in that of its log
 _TAIL_BYTES, _TAIL_LINES = 8192, 20
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -69,20 +73,24 @@ class Job(BaseModel):
     speeds_only: bool = False
     verdict: tuple[Outcome, str] | None = None
 
-    def message(self) -> dict[str, Any]:
-        """Return the job as JSON has it, for the pipe to its worker."""
-        values: dict[str, Any] = json.loads(self.model_dump_json())
-        return values
-
-    @classmethod
-    def of_message(cls, values: Mapping[str, Any]) -> Self:
-        """Return the job that :meth:`message` made; raises :class:`pydantic.ValidationError` where it is none."""
-        return cls.model_validate_json(json.dumps(values))
-
     @property
     def key(self) -> str:
         """The run's identity."""
         return self.run.key
+
+    @property
+    def worker_key(self) -> tuple[object, ...]:
+        """What two runs must have in common to share a worker.
+
+        One framework, one device, one way of computing and one library; TumorBoard's own networks, which need no
+        library, go with the framework's first. What a plug-in does to its process hurts no other backbone: only runs
+        of the same one share theirs.
+        """
+        run, settings, origin = self.run, self.settings, self.run.backbone
+        if self.backbone.origin in OWN_ORIGINS:
+            origin = "" if self.backbone.library in _SHARING else self.backbone.library
+        deterministic = run.recipe.execution.deterministic
+        return run.engine, run.device_kind, settings.keras_backend, deterministic, settings.plugins, origin
 
     @property
     def work(self) -> Path:
@@ -135,6 +143,31 @@ class Job(BaseModel):
             settings=self.settings,
             **{"weights": self.weights.facts(), **facts},
         )
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of one results folder, in the order in which they are done: each after the one from which it continues.
+
+    Args:
+        out: the results folder, writable.
+        jobs: one for each distinct run.
+    """
+
+    out: Path
+    jobs: tuple[Job, ...]
+
+    def followers(self, key: str) -> tuple[Job, ...]:
+        """Return the runs that continue from the weights of one."""
+        return self._followers.get(key, ())
+
+    @cached_property
+    def _followers(self) -> Mapping[str, tuple[Job, ...]]:
+        found: dict[str, list[Job]] = {}
+        for job in self.jobs:
+            if job.run.init_from is not None:
+                found.setdefault(job.run.init_from, []).append(job)
+        return {key: tuple(jobs) for key, jobs in found.items()}
 
 
 def worker_environment(job: Job, attempt: str, beside: Mapping[str, str] = MappingProxyType({})) -> Mapping[str, str]:

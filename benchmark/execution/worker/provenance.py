@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.engines import library_packages
-from benchmark.engines.host import processor
 from benchmark.execution.planning.devices import nvidia_smi
-from benchmark.host import installed_versions
+from benchmark.host import installed_versions, processor
 from benchmark.version import __version__
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")

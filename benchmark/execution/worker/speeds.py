@@ -2,21 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backbones import Backbone
+from benchmark.data.dataset import DataSet, Split
+from benchmark.engines import Engine, Network
 from benchmark.execution.worker.job import Job
 from benchmark.measurement.throughput import measure
 from benchmark.records.outcomes import Outcome, RunFailure
 from benchmark.records.record import Record
 from benchmark.records.run import Run
-
-if TYPE_CHECKING:
-    from benchmark.data.dataset import DataSet, Split
-    from benchmark.engines import Engine, Network
-    from benchmark.training.epoch import Report
+from benchmark.training.autotune import choose
+from benchmark.training.epoch import Loop, Report
 
 _TRAIN_SECONDS, _FEWEST_BATCHES = 3.0, 8  # of steps, for the training speed
 
@@ -32,7 +30,7 @@ def speed_of(
 
 
 def measured_again(
-    job: Job, earlier: Record, engine: "Engine", network: "Network", data: "DataSet", split: "Split", report: "Report"
+    job: Job, earlier: Record, engine: Engine, network: Network, data: DataSet, split: Split, report: Report
 ) -> Record:
     """Return a run's record with speeds that are measured now; all else stays what the run left.
 
@@ -46,9 +44,6 @@ def measured_again(
     Raises:
         RunFailure: the run was done on another device, whose speeds these are not; or the network does not run.
     """
-    from benchmark.training.autotune import choose
-    from benchmark.training.epoch import Loop
-
     if earlier.device != job.device:
         raise RunFailure(
             Outcome.UNSUPPORTED,
@@ -60,11 +55,11 @@ def measured_again(
         raise RunFailure(Outcome.ERROR, "The run's record does not say how its network was run.")
     enough = max(_FEWEST_BATCHES * before.batch_size, int(_TRAIN_SECONDS * (before.train_images_per_s or 0.0)))
     some = split.train[np.unique(np.linspace(0, len(split.train) - 1, min(enough, len(split.train)), dtype=int))]
-    loop = Loop(engine, data, replace(split, train=some), job.run.recipe, job.run.seed, report)
+    loop = Loop(engine, network, data, replace(split, train=some), job.run.recipe, job.run.seed, report)
     chosen = {name: value.partition(" ")[0] for name, value in facts.execution.items()}
     choices = {name: chosen[name] for name in ("channels_last", "compile") if chosen.get(name) in ("on", "off")}
     choices = choices if "compile" in choices else {}
-    choose(loop, network, choices)
+    choose(loop, choices)
     speeds: dict[str, float | None] = {"peak_memory_mb": before.peak_memory_mb}  # of the training: that was then
     if before.train_images_per_s is not None:
         loop.train_epoch(1)

@@ -12,23 +12,24 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmark.child_process import message, send, take_standard_streams
-from benchmark.engines import engine_entry
+from benchmark.data.dataset import DataSet, Split
+from benchmark.engines import Engine, engine_entry
+from benchmark.engines.freezing import NotCacheable
 from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.execution.worker.further_results import log_traceback
-from benchmark.execution.worker.inputs import find_declared, load_images
+from benchmark.execution.worker.inputs import build_spec, find_declared, load_images, new_engine
 from benchmark.execution.worker.job import Job
-from benchmark.records.failures import outcome_of
-
-if TYPE_CHECKING:
-    from benchmark.data.dataset import DataSet, Split
-    from benchmark.engines import Engine
-    from benchmark.training.epoch import Loop
+from benchmark.measurement.grad_cam import MOST_WITH_MASKS, MOST_WITHOUT_MASKS, cam_maps
+from benchmark.measurement.throughput import expected_seconds
+from benchmark.records.outcomes import outcome_of
+from benchmark.training.epoch import Loop
+from benchmark.training.prefetch import near_equal_batches
 
 # Enough steps for a median, and no more than a few seconds of them where they are slow.
 _STEPS, _SECONDS = 8, 6.0
@@ -71,28 +72,14 @@ def measure(job: Job, begun: float) -> StepTimes:
     Raises:
         RunFailure: the network can't be built or run, for the reason for which the run itself would fail.
     """
-    from benchmark.engines import BuildSpec, create
-    from benchmark.measurement.throughput import expected_seconds
-    from benchmark.training.epoch import Loop
-    from benchmark.training.prefetch import near_equal_batches
-
-    run, execution = job.run, job.run.recipe.execution
+    run = job.run
     shut_out_other_framework(run.engine)
     backbone = find_declared(job)
     data, split = load_images(job)
-    engine = create(run.engine, run.device_kind, tf32=execution.tf32, deterministic=execution.deterministic)
+    engine = new_engine(job)
     imported = time.perf_counter()
-    engine.build(
-        BuildSpec(
-            backbone=backbone,
-            recipe=run.recipe,
-            num_classes=len(data.class_names),
-            size=run.recipe.size,
-            weights=None,
-            seed=run.seed,
-        )
-    )
-    loop = Loop(engine, data, split, run.recipe, run.seed, lambda _: None)
+    network = engine.build(build_spec(job, backbone, len(data.class_names)))
+    loop = Loop(engine, network, data, split, run.recipe, run.seed, lambda _: None)
     built = time.perf_counter()
 
     def training() -> Iterator[int]:
@@ -128,10 +115,8 @@ def measure(job: Job, begun: float) -> StepTimes:
     )
 
 
-def _rows(engine: "Engine", loop: "Loop", job: Job) -> npt.NDArray[Any] | None:
+def _rows(engine: Engine, loop: Loop, job: Job) -> npt.NDArray[Any] | None:
     """Return rows in place of those of the frozen stages that would be kept, all alike; ``None`` where none would."""
-    from benchmark.engines.base import NotCacheable
-
     if loop.recipe.augmentation.active or job.settings.cache_budget == 0:
         return None
     try:
@@ -143,10 +128,8 @@ def _rows(engine: "Engine", loop: "Loop", job: Job) -> npt.NDArray[Any] | None:
     return np.broadcast_to(row, (len(loop.data), *row.shape))
 
 
-def _explaining(engine: "Engine", data: "DataSet", split: "Split", job: Job) -> float:
+def _explaining(engine: Engine, data: DataSet, split: Split, job: Job) -> float:
     """Return how long Grad-CAM takes for the test images that are explained; 0 where the network has no maps."""
-    from benchmark.measurement.grad_cam import MOST_WITH_MASKS, MOST_WITHOUT_MASKS, cam_maps
-
     most = job.settings.cams
     if most is None:
         most = MOST_WITHOUT_MASKS if data.masks is None else MOST_WITH_MASKS
@@ -197,7 +180,7 @@ def main() -> int:
     """Measure the job that is asked for and say so in one event; return 0 whatever came of it."""
     begun = time.perf_counter()
     requests, events = take_standard_streams()
-    job = Job.of_message(message(requests.readline()) or {})
+    job = Job.model_validate(message(requests.readline()) or {})
     try:
         pace = measure(job, begun)
     except BaseException as error:  # SystemExit too: a backbone's code may raise anything

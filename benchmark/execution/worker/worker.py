@@ -16,15 +16,19 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
 
 from backbones import Backbone
 from benchmark.atomic_files import write_atomically
-from benchmark.engines import engine_entry
+from benchmark.data.dataset import DataSet, Split
+from benchmark.engines import Engine, Network, engine_entry
+from benchmark.engines.base import NotKept
 from benchmark.engines.one_framework import assert_one_framework, shut_out_other_framework
+from benchmark.engines.warm_start import NoFinalWeights, save_final
+from benchmark.evaluation.metrics import score
 from benchmark.execution.executors.process_tree import (
     ATTEMPT_VARIABLE,
     adopt_orphans,
@@ -33,22 +37,23 @@ from benchmark.execution.executors.process_tree import (
 )
 from benchmark.execution.worker.channel import Channel, print_to
 from benchmark.execution.worker.further_results import Trained, corrupted_decisions, explained, log_traceback
-from benchmark.execution.worker.inputs import caching_of, find_declared, load_images
+from benchmark.execution.worker.inputs import build_spec, caching_of, find_declared, load_images, new_engine
 from benchmark.execution.worker.job import Job
 from benchmark.execution.worker.provenance import describe, differences
 from benchmark.execution.worker.speeds import measured_again, speed_of
 from benchmark.measurement.throughput import Speeds, measure
+from benchmark.models.keep import keep_model
 from benchmark.process_memory import give_memory_back, hold_memory
 from benchmark.records.corrupted import Corrupted
-from benchmark.records.failures import outcome_of, unreachable
-from benchmark.records.outcomes import Outcome, RunFailure
+from benchmark.records.outcomes import Outcome, RunFailure, outcome_of, unreachable
 from benchmark.records.record import Cams, NetworkFacts, Predictions, Record, Throughput, Timings
 from benchmark.records.soundness import problem_with
 from benchmark.records.store import RecordStore
+from benchmark.training.checkpoints import Checkpoints
+from benchmark.training.train import train
 
-if TYPE_CHECKING:
-    from benchmark.engines import Engine, Network
-
+# What a run leaves: its record, predictions, heat maps and decisions of spoilt images.
+Left = tuple[Record, Predictions | None, Cams | None, Corrupted | None]
 # A worker whose controller was killed ends itself at once; its successor waits for it no longer than this.
 _PREDECESSOR_SECONDS = 60.0
 
@@ -66,11 +71,11 @@ def main() -> int:
     runs_before, speeds = 0, Speeds()
     while True:
         values, os.environ[ATTEMPT_VARIABLE] = channel.next_run()
-        job = Job.of_message(values)
+        job = Job.model_validate(values)
         if runs_before:
             began = time.monotonic()
             print_to(job.log)
-        outcome = _do(job, channel, began, runs_before, speeds)
+        outcome = _Work(job, channel, began, runs_before, speeds).do()
         if outcome is not Outcome.OK:
             return int(outcome is None)
         engine_entry(job.run.engine).free()
@@ -79,41 +84,8 @@ def main() -> int:
         runs_before += 1
 
 
-def _do(job: Job, channel: "Channel", began: float, runs_before: int, speeds: Speeds) -> Outcome | None:
-    """Do a run and store its record; return its outcome, ``None`` where it could not be stored.
-
-    That an ``ok`` is stored is for the caller to tell, once nothing of the run is left.
-    """
-    job.work.mkdir(parents=True, exist_ok=True)
-    busy = FileLock(job.work / "busy.lock")
-    try:
-        busy.acquire(timeout=_PREDECESSOR_SECONDS)
-    except Timeout:
-        reason = "Another worker still has this run's checkpoints; end it, or give the same command later."
-        channel.report({"event": "unstored", "outcome": Outcome.ERROR, "reason": reason})
-        return None
-    except (OSError, NotImplementedError):
-        log_traceback()  # a file system without locks: the claim guards the run by itself
-    try:
-        record, predictions, cams, corrupted = attempt(job, channel, began, runs_before, speeds)
-        RecordStore(job.out).write(record, predictions, cams, corrupted)
-    except OSError as error:
-        log_traceback()
-        outcome, reason = outcome_of(error)
-        channel.report({"event": "unstored", "outcome": outcome, "reason": reason})
-        return None
-    finally:
-        busy.release()
-    if record.outcome is not Outcome.OK:
-        channel.report({"event": "stored", "outcome": record.outcome})
-    return record.outcome
-
-
-def attempt(
-    job: Job, channel: Channel, began: float, runs_before: int, speeds: Speeds
-) -> tuple[Record, Predictions | None, Cams | None, Corrupted | None]:
-    """Return the run's record, predictions, Grad-CAM maps and decisions of spoilt images; whatever is raised becomes
-    the record's outcome.
+class _Work:
+    """One attempt at a run, and what came to be known by the time it ended.
 
     Args:
         job: what to do.
@@ -122,18 +94,6 @@ def attempt(
         runs_before: how many runs this process has done before.
         speeds: what they have measured.
     """
-    work = _Work(job, channel, began, runs_before, speeds)
-    try:
-        return work.carry_out()
-    except BaseException as error:  # SystemExit too: a backbone's code may raise anything
-        log_traceback()
-        outcome, reason = outcome_of(error, shut_out=engine_entry(job.run.engine).excludes)
-        work.provenance["log_tail"] = job.log_tail()
-        return job.record(outcome, reason, **work.fields()), None, None, None
-
-
-class _Work:
-    """One attempt at a run, and what came to be known by the time it ended."""
 
     def __init__(self, job: Job, channel: Channel, began: float, runs_before: int, speeds: Speeds) -> None:
         self.job, self.channel, self.began, self.speeds = job, channel, began, speeds
@@ -142,6 +102,46 @@ class _Work:
         attempt = os.environ.get(ATTEMPT_VARIABLE, "")
         self.provenance: dict[str, Any] = {"command": job.command, "attempt": attempt}
         self.provenance["runs_before_in_process"] = runs_before
+
+    def do(self) -> Outcome | None:
+        """Do the run and store its record; return its outcome, ``None`` where it could not be stored.
+
+        That an ``ok`` is stored is for the caller to tell, once nothing of the run is left.
+        """
+        job, report = self.job, self.channel.report
+        job.work.mkdir(parents=True, exist_ok=True)
+        busy = FileLock(job.work / "busy.lock")
+        try:
+            busy.acquire(timeout=_PREDECESSOR_SECONDS)
+        except Timeout:
+            reason = "Another worker still has this run's checkpoints; end it, or give the same command later."
+            report({"event": "unstored", "outcome": Outcome.ERROR, "reason": reason})
+            return None
+        except (OSError, NotImplementedError):
+            log_traceback()  # a file system without locks: the claim guards the run by itself
+        try:
+            record, predictions, cams, corrupted = self.attempt()
+            RecordStore(job.out).write(record, predictions, cams, corrupted)
+        except OSError as error:
+            log_traceback()
+            outcome, reason = outcome_of(error)
+            report({"event": "unstored", "outcome": outcome, "reason": reason})
+            return None
+        finally:
+            busy.release()
+        if record.outcome is not Outcome.OK:
+            report({"event": "stored", "outcome": record.outcome})
+        return record.outcome
+
+    def attempt(self) -> Left:
+        """Return what the run leaves; whatever is raised becomes its record's outcome."""
+        try:
+            return self.carry_out()
+        except BaseException as error:  # SystemExit too: a backbone's code may raise anything
+            log_traceback()
+            outcome, reason = outcome_of(error, shut_out=engine_entry(self.job.run.engine).excludes)
+            self.provenance["log_tail"] = self.job.log_tail()
+            return self.job.record(outcome, reason, **self.fields()), None, None, None
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of the record that are known so far."""
@@ -152,7 +152,7 @@ class _Work:
     def phase(self, name: str) -> None:
         self.channel.report({"event": "phase", "phase": name})
 
-    def carry_out(self) -> tuple[Record, Predictions, Cams | None, Corrupted | None]:
+    def carry_out(self) -> Left:
         """Do the run, from the adapter to the record."""
         job, run = self.job, self.job.run
         shut_out_other_framework(run.engine)
@@ -163,10 +163,6 @@ class _Work:
         engine, network = self._build(backbone, len(data.class_names))
         if job.speeds_only:
             return self._measure_again(engine, network, data, split)
-
-        from benchmark.engines.warm_start import save_final
-        from benchmark.training.checkpoints import Checkpoints
-        from benchmark.training.train import train
 
         checkpoints = Checkpoints(job.work / "checkpoints", every_s=job.settings.checkpoint_every)
         self._compare_with_earlier_attempt(checkpoints.folder)
@@ -203,16 +199,14 @@ class _Work:
                 "train_images_per_s_iqr": training.train_images_per_s_iqr,
             }
         )
-        self._keep(engine, data, split, training.predictions, backbone.cam_stage)
         trained = Trained(engine, network, data, split, training.predictions, training.batch_size)
+        self._keep(trained, backbone.cam_stage)
         corrupted = corrupted_decisions(job, trained, self.channel, self.facts)
         cams = explained(job, trained, self.channel, self.facts, self.seconds)
         assert_one_framework(run.engine)
         return job.record(Outcome.OK, **self.fields()), training.predictions, cams, corrupted
 
-    def _measure_again(
-        self, engine: "Engine", network: "Network", data: Any, split: Any
-    ) -> tuple[Record, Predictions, Cams | None, Corrupted | None]:
+    def _measure_again(self, engine: Engine, network: Network, data: DataSet, split: Split) -> Left:
         """Return what the run left, with speeds that are measured now."""
         store = RecordStore(self.job.out)
         earlier = store.read(self.job.key)
@@ -239,17 +233,13 @@ class _Work:
             self.seconds["throughput_s"] = time.perf_counter() - start
             return speeds
 
-    def _keep(self, engine: "Engine", data: Any, split: Any, predictions: Predictions, cam_stage: str | None) -> None:
+    def _keep(self, trained: Trained, cam_stage: str | None) -> None:
         """Keep the trained network where that is asked for; that it can't be never costs the run its scores."""
-        from benchmark.engines.base import NotKept
-        from benchmark.evaluation.metrics import score
-        from benchmark.models.keep import keep_model
-
         wish, least = self.job.settings.keep_models, self.job.keep_model_from
         if wish == "none":
             return
-        test = predictions.part("test")
-        macro_f1 = score(test.labels, test.probabilities, tuple(data.class_names)).macro_f1
+        test = trained.predictions.part("test")
+        macro_f1 = score(test.labels, test.probabilities, tuple(trained.data.class_names)).macro_f1
         if wish == "best" and macro_f1 < least:
             self.provenance["model_not_kept"] = "other runs are better"
             return
@@ -257,7 +247,7 @@ class _Work:
         try:
             record = self.job.record(Outcome.OK, **self.fields())
             folder = keep_model(
-                engine, data, split, record, predictions, self.job.out,
+                trained.engine, trained.data, trained.split, record, trained.predictions, self.job.out,
                 keeps=wish, cam_stage=cam_stage, report=self.channel.report,
             )  # fmt: skip
             self.provenance["model"] = f"models/{folder.name}"
@@ -269,10 +259,8 @@ class _Work:
             self.channel.report({"event": "note", "note": f"The trained model is not kept: {reason}."})
         self.provenance["model_s"] = round(time.perf_counter() - start, 3)
 
-    def _build(self, backbone: Backbone, num_classes: int) -> "tuple[Engine, Network]":
+    def _build(self, backbone: Backbone, num_classes: int) -> tuple[Engine, Network]:
         """Import the framework, build the network, and load its weights or go on without where that is allowed."""
-        from benchmark.engines.warm_start import NoFinalWeights
-
         self.phase("importing")
         source, used = self.job.weights.source, self.job.weights.used
         source = None if self.job.speeds_only else source  # a speed does not depend on what weights say
@@ -315,28 +303,14 @@ class _Work:
         )
         return engine, network
 
-    def _build_with(
-        self, backbone: Backbone, source: Path | str | None, num_classes: int
-    ) -> "tuple[Engine, Network]":
-        from benchmark.engines import BuildSpec, create
-
-        run, execution = self.job.run, self.job.run.recipe.execution
+    def _build_with(self, backbone: Backbone, source: Path | str | None, num_classes: int) -> tuple[Engine, Network]:
         start = time.perf_counter()
-        engine = create(run.engine, run.device_kind, tf32=execution.tf32, deterministic=execution.deterministic)
+        engine = new_engine(self.job)
         self.seconds["import_s"] = self.seconds.get("import_s", 0.0) + time.perf_counter() - start
         self.phase("building")
         start = time.perf_counter()
-        network = engine.build(
-            BuildSpec(
-                backbone=backbone,
-                recipe=run.recipe,
-                num_classes=num_classes,
-                size=run.recipe.size,
-                weights=source,
-                seed=run.seed,
-                init_from=None if self.job.speeds_only else self.job.initial_weights,
-            )
-        )
+        initial = None if self.job.speeds_only else self.job.initial_weights
+        network = engine.build(build_spec(self.job, backbone, num_classes, source, initial))
         self.seconds["build_s"] = self.seconds.get("build_s", 0.0) + time.perf_counter() - start
         return engine, network
 
