@@ -139,9 +139,8 @@ class LoadedModel:
         images = self.engine.upload(np.ascontiguousarray(pixels))
         beside()
         if self.training is None:
-            return self.engine.fetch([self.engine.forward_images(images)])[0], np.zeros(
-                (len(pixels), 0), dtype=np.float32
-            )
+            [logits] = self.engine.fetch([self.engine.forward_images(images)])
+            return logits, np.zeros((len(pixels), 0), dtype=np.float32)
         logits, features = self.engine.fetch(self.engine.forward_with_features(images))
         return logits, features
 

@@ -96,9 +96,6 @@ class SoftmaxEngine(SharedEngine):
     def forward(self, inputs: Handle) -> Handle:
         return self.forward_from_features(self.compute_features(inputs))
 
-    def forward_images(self, images: Handle) -> Handle:
-        return self.forward(self.normalize(images))
-
     def train_step(self, step: StepInput) -> Handle:
         loss, gradients = 0.0, {name: np.zeros_like(value) for name, value in self._head.items()}
         for at, _seed in step.cuts():  # nothing here is random

@@ -248,9 +248,6 @@ class TorchEngine(SharedEngine):
         with torch.no_grad():
             return self._computed(False)[1](inputs)
 
-    def forward_images(self, images: Handle) -> Handle:
-        return self.forward(self.normalize(images))
-
     def _inputs(self, images: Tensor, from_features: bool) -> Tensor:
         """Return what :meth:`_computed` takes for images or features."""
         if not from_features:
