@@ -121,16 +121,16 @@ def progress_bar(text: str, *, lines: bool = False) -> Iterator[Callable[[int, i
 def known_sets() -> str:
     """Return the data sets that are known by name, with their faults, in lines."""
     lines = []
-    for known in known_facts():
-        first = f"{known['name']}: {known['images']} images, {len(known['classes'])} classes "
-        first += f"({', '.join(known['classes'])}), "
-        if not known["page"]:  # the phantom's
-            lines += [f"{first}{known['patients']} patients; at hand", f"  {known['faults'][0]}"]
+    for facts in known_facts():
+        first = f"{facts['name']}: {facts['images']} images, {len(facts['classes'])} classes "
+        first += f"({', '.join(facts['classes'])}), "
+        if not facts["page"]:  # the phantom's
+            lines += [f"{first}{facts['patients']} patients; at hand", f"  {facts['faults'][0]}"]
             continue
-        at_hand = "at hand" if known["at_hand"] else "not at hand: it is fetched when it is used"
-        lines += ["", f"{first}patients {known['patients']}; {at_hand}"]
-        lines += [f"  fault: {fault}" for fault in known["faults"]]
-        lines += [f"  licence: {known['licence']}", f"  cite: {known['citation']}", f"  page: {known['page']}"]
+        at_hand = "at hand" if facts["at_hand"] else "not at hand: it is fetched when it is used"
+        lines += ["", f"{first}patients {facts['patients']}; {at_hand}"]
+        lines += [f"  fault: {fault}" for fault in facts["faults"]]
+        lines += [f"  licence: {facts['licence']}", f"  cite: {facts['citation']}", f"  page: {facts['page']}"]
     return "\n".join(lines)
 
 
@@ -152,10 +152,10 @@ def known_facts() -> list[dict[str, Any]]:
         "at_hand": True,
     }
     names = [name for name in first if name != "at_hand"]
-    known = [
+    remote = [
         {**{name: getattr(each, name) for name in names}, "at_hand": each.at_hand()} for each in KNOWN_SETS.values()
     ]
-    return [first, *known]
+    return [first, *remote]
 
 
 def _counts(data: "DataSet", positions: "Positions") -> dict[str, int]:

@@ -83,31 +83,31 @@ def predict_command(
     devices = {name: choice.kind for name, choice in choose_devices(device, engines, click.echo).items()}
     question = Question(source, unlabelled, unlike, shown if explain else 0, plugins, devices)
     with progress_bar("Asking") as progress:
-        said, explained = ask_models(folders, question, progress)
-    judged = judge(said)
+        answers, explained = ask_models(folders, question, progress)
+    judged = judge(answers)
     target = out or Path("predictions")
-    lines = [*described(said), *(scored(judged, models) if judged else [])]
-    written = write(said, judged, models, target)
+    lines = [*described(answers), *(scored(judged, models) if judged else [])]
+    written = write(answers, judged, models, target)
     if explain and explained is not None:
         from benchmark.atomic_files import write_atomically
         from benchmark.models.page import page
 
         names = [each.backbone.name for each in models]
-        text = page(said, explained, models=names, source=Path(source).name, lines=lines)
+        text = page(answers, explained, models=names, source=Path(source).name, lines=lines)
         written.append(write_atomically(target / "predictions.html", text))
     for line in lines:
         click.echo(line)
     click.echo(f"Written: {', '.join(map(str, written))}")
 
 
-def write(said: "Answers", judged: "Judged | None", models: "list[Model]", target: Path) -> list[Path]:
+def write(answers: "Answers", judged: "Judged | None", models: "list[Model]", target: Path) -> list[Path]:
     """Write the tables into a folder; return their paths.
 
     Raises:
         UserError: the folder can't be written.
     """
-    tables: dict[str, Mapping[str, Any] | None] = {"predictions.csv": said.columns(), "patients.csv": None}
-    patients = said.patient_frame()
+    tables: dict[str, Mapping[str, Any] | None] = {"predictions.csv": answers.columns(), "patients.csv": None}
+    patients = answers.patient_frame()
     if patients is not None:
         tables["patients.csv"] = {str(name): patients[name].tolist() for name in patients.columns}
     try:
@@ -128,25 +128,29 @@ def _write(columns: Mapping[str, Any], path: Path) -> Path:
     return path
 
 
-def described(said: "Answers") -> list[str]:
+def described(answers: "Answers") -> list[str]:
     """Return what was answered, in sentences."""
-    count, read = len(said.image_ids), int(said.read.sum())
+    count, read = len(answers.image_ids), int(answers.read.sum())
     lines = [f"Images: {count}, of which {read} could be read." if read < count else f"Images: {count}."]
-    given = said.read & ~said.abstained
-    counts = [f"{name} {int((given & (said.predicted == c)).sum())}" for c, name in enumerate(said.class_names)]
+    decided = answers.read & ~answers.abstained
+    counts = [
+        f"{name} {int((decided & (answers.predicted == c)).sum())}" for c, name in enumerate(answers.class_names)
+    ]
     lines.append(f"Decisions: {', '.join(counts)}.")
-    tumour = said.tumour()
+    tumour = answers.tumour()
     if tumour is not None:
-        where = "at the chosen specificity" if said.disagreement is None else "at the mean of the models' thresholds"
-        lines.append(f"Tumours reported {where}: {int((tumour & given).sum())}.")
-    abstained, far = int(said.abstained.sum()), int((said.distances > 1).sum())
+        where = (
+            "at the chosen specificity" if answers.disagreement is None else "at the mean of the models' thresholds"
+        )
+        lines.append(f"Tumours reported {where}: {int((tumour & decided).sum())}.")
+    abstained, far = int(answers.abstained.sum()), int((answers.distances > 1).sum())
     if abstained:
         lines.append(f"No decision, as unlike the training images (see 'warning'): {abstained}.")
     elif far:
         lines.append(f"Unlike the training images (see 'warning'): {far}.")
-    elif not (said.distances >= 0).any():
+    elif not (answers.distances >= 0).any():
         lines.append("Whether images are like the training images is not known for this network.")
-    others = sum(bool(text) for text in said.warnings) - far
+    others = sum(bool(text) for text in answers.warnings) - far
     if others > 0:
         lines.append(f"Further images with a warning: {others}.")
     return lines

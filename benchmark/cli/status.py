@@ -33,8 +33,8 @@ def status_command(folder: Path, as_json: bool) -> None:
         return
     for line in aligned([(str(run.state), _name(run), _how_far(run), _clock(run)) for run in runs]):
         click.echo(shown(line))
-    told = [f"{count} {state}" for state, count in counted.items() if count]
-    click.echo(", ".join(told) + "." if told else "No run was begun in this folder.")
+    parts = [f"{count} {state}" for state, count in counted.items() if count]
+    click.echo(", ".join(parts) + "." if parts else "No run was begun in this folder.")
 
 
 def _name(run: "RunStatus") -> str:

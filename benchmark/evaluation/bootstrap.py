@@ -231,9 +231,9 @@ def _drawn(count: int, resamples: int, seed: int) -> npt.NDArray[np.uint16]:
     sizes = [min(step, resamples - i) for i in range(0, resamples, step)]
     shares = np.full(count, 1 / count)
     drawn = [generator.multinomial(max(1, count - 1), shares, size).astype(np.uint16) for size in sizes]
-    found = np.concatenate(drawn)
-    found.setflags(write=False)
-    return found
+    counts = np.concatenate(drawn)
+    counts.setflags(write=False)
+    return counts
 
 
 def _exact_in_single(parts: Floats) -> bool:

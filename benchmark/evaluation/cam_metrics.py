@@ -119,11 +119,11 @@ def averaged(maps: npt.NDArray[np.generic], shape: tuple[int, int]) -> npt.NDArr
         shape: h and w, at most S, of which S need not be a multiple.
     """
     rows, columns = (_areas(maps.shape[axis + 1], small) for axis, small in enumerate(shape))
-    found = np.empty((len(maps), *shape), dtype=np.float32)
+    coarse = np.empty((len(maps), *shape), dtype=np.float32)
     step = max(1, min(_CHUNK, _CHUNK_PIXELS // max(1, maps.shape[1] * maps.shape[2])))
     for start in range(0, len(maps), step):
-        found[start : start + step] = rows @ maps[start : start + step].astype(np.float64) @ columns.T
-    return found
+        coarse[start : start + step] = rows @ maps[start : start + step].astype(np.float64) @ columns.T
+    return coarse
 
 
 def _areas(large: int, small: int) -> npt.NDArray[np.float64]:
@@ -177,15 +177,15 @@ def score_maps(maps: Floats, masks: Masks) -> MapScores:
     if not masks.any(axis=(1, 2)).all():
         raise ValueError("an image without a lesion can't be scored")
     size = masks.shape[1]
-    found = np.zeros((3, len(maps)))
+    scores = np.zeros((3, len(maps)))
     step = max(1, min(_CHUNK, _CHUNK_PIXELS // max(1, size) ** 2))
     for start in range(0, len(maps), step):
         part = slice(start, start + step)
         large = upsample(maps[part], size) if maps.shape[1:] != masks.shape[1:] else maps[part]
         for number, (heat, mask) in enumerate(zip(large, masks[part], strict=True), start=start):
             flat, inside = heat.ravel().astype(np.float64), mask.ravel()
-            found[:, number] = _pointing(flat, inside), _energy(flat, inside), _iou(flat, inside)
-    return dict(zip(SCORES, found, strict=True))
+            scores[:, number] = _pointing(flat, inside), _energy(flat, inside), _iou(flat, inside)
+    return dict(zip(SCORES, scores, strict=True))
 
 
 def _pointing(heat: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_]) -> float:
@@ -240,11 +240,11 @@ def score_baselines(
     """
     size = masks.shape[1]
     maps = baseline_maps(size, mean_mask)
-    found = {}
+    scores = {}
     for name, each in maps.items():
         coarse = averaged(each[None], shape or (size, size))
-        found[name] = score_maps(np.broadcast_to(coarse, (len(masks), *coarse.shape[1:])), masks)
-    return found
+        scores[name] = score_maps(np.broadcast_to(coarse, (len(masks), *coarse.shape[1:])), masks)
+    return scores
 
 
 def score_oracle(masks: Masks, shape: tuple[int, int]) -> MapScores:

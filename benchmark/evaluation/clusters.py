@@ -88,15 +88,15 @@ def numbered_clusters(ids: npt.NDArray[np.str_], groups: npt.NDArray[np.str_]) -
         ids, groups: str, shape (N,); an image without a group is a cluster of its own.
     """
     names = np.where(groups == "", np.char.add("\n", ids), groups)  # no group has a line break
-    known, clusters = np.unique(names, return_inverse=True)
-    return clusters.astype(np.int64), len(known)
+    distinct, clusters = np.unique(names, return_inverse=True)
+    return clusters.astype(np.int64), len(distinct)
 
 
 def confusion_by_cluster(images: ClusteredImages, probabilities: npt.NDArray[np.floating]) -> Floats:
     """Return confusion matrices per cluster: float64, shape (G, C, C); their sum is the whole one."""
     classes = probabilities.shape[1]
-    found = images.sums(images.labels * classes + decide(probabilities), classes**2)
-    return found.reshape(images.count, classes, classes)
+    sums = images.sums(images.labels * classes + decide(probabilities), classes**2)
+    return sums.reshape(images.count, classes, classes)
 
 
 def gaps_by_cluster(images: ClusteredImages, probabilities: npt.NDArray[np.floating]) -> Floats:
@@ -182,12 +182,12 @@ class Readings:
     def macro_f1_by_fold(self) -> Floats:
         """Return the mean macro-F1 of the trainings in each fold: shape (F,)."""
         classes = self.probabilities.shape[2]
-        found = []
+        means = []
         for fold in range(self.images.n_folds):
             mine = self.images.folds == fold
             matrices = [
                 confusion_matrix(self.images.labels[mine], decide(probabilities[mine]), classes)
                 for probabilities in self.probabilities
             ]
-            found.append(macro_f1(np.stack(matrices)).mean())
-        return np.array(found)
+            means.append(macro_f1(np.stack(matrices)).mean())
+        return np.array(means)

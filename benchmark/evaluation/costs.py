@@ -37,24 +37,24 @@ class Costs:
         """
         if not set(self.class_names) <= set(class_names):
             return None
-        found = np.full((len(class_names),) * 2, self.wrong)
-        np.fill_diagonal(found, 0.0)
+        costs = np.full((len(class_names),) * 2, self.wrong)
+        np.fill_diagonal(costs, 0.0)
         for (true, predicted), cost in self.cells.items():
-            found[class_names.index(true), class_names.index(predicted)] = cost
-        return found
+            costs[class_names.index(true), class_names.index(predicted)] = cost
+        return costs
 
     def sentence(self) -> str:
         """Return what the costs are, for people."""
         named = "; ".join(f"{true} called {predicted} {cost:g}" for (true, predicted), cost in self.cells.items())
         return f"Expected cost per image: {named + '; ' if named else ''}any other error {self.wrong:g}."
 
-    def check(self, known: tuple[str, ...]) -> None:
+    def check(self, class_names: tuple[str, ...]) -> None:
         """Raise ``UserError`` where a class is named that no data set has."""
         for name in self.class_names:
-            if name not in known:
+            if name not in class_names:
                 raise UserError(
-                    f"--costs {self.name}: no data set here has a class '{name}'.{nearest(name, known)} "
-                    f"The classes are {', '.join(known)}."
+                    f"--costs {self.name}: no data set here has a class '{name}'.{nearest(name, class_names)} "
+                    f"The classes are {', '.join(class_names)}."
                 )
 
 

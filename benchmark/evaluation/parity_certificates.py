@@ -143,7 +143,7 @@ def shipped() -> list[Certificate]:
 def of_results(folders: Iterable[Path]) -> tuple[list[Certificate], list[str]]:
     """Return the certificates beside the records of results folders, and a sentence for each that can't be read."""
     places = [place for folder in folders for place in (folder.resolve(), folder.resolve().parent)]
-    found: list[Certificate] = []
+    certificates: list[Certificate] = []
     problems: list[str] = []
     for place in dict.fromkeys(places):
         try:
@@ -154,11 +154,11 @@ def of_results(folders: Iterable[Path]) -> tuple[list[Certificate], list[str]]:
         for name in names:
             read = _read(place, name)
             if isinstance(read, Certificate):
-                found.append(read)
+                certificates.append(read)
             else:
                 sentence = f"The certificate {name[:_SHOWN]} is not used: {read}; make it again with parity."
                 problems.append(plain(sentence))
-    return found, problems
+    return certificates, problems
 
 
 def speaking_of(

@@ -56,10 +56,10 @@ class Deals:
         """The labels of all deals: shape (P, N); a record has 1000 classes at most."""
         labels = self._images.labels
         generator, deal = np.random.default_rng([self._seed, 2]), Deal(labels, self._images.clusters)
-        found = np.empty((self._permutations, len(labels)), dtype=np.uint16)
+        dealt = np.empty((self._permutations, len(labels)), dtype=np.uint16)
         for number in range(self._permutations):
-            found[number] = deal.labels(generator)
-        return found
+            dealt[number] = deal.labels(generator)
+        return dealt
 
     def tests(self, ranks: Sequence[Floats]) -> list[ChanceTest | None]:
         """Return the test of each row; ``None`` where there are fewer than two classes or clusters.

@@ -74,31 +74,31 @@ def estimates_of(
     """
     resampled = bootstrap.resample(readings.confusions(), number)
     macro_f1 = resampled.estimate()
-    found = _calibration(readings, bootstrap, number)
+    intervals = _calibration(readings, bootstrap, number)
     if setting.negative is not None:
-        found |= operating_point(readings, bootstrap, setting.negative, number)
-    found |= _auroc(readings)
-    found |= _further(readings, bootstrap, setting, number)
+        intervals |= operating_point(readings, bootstrap, setting.negative, number)
+    intervals |= _auroc(readings)
+    intervals |= _further(readings, bootstrap, setting, number)
     if readings.constant():  # what it reaches follows from the classes' sizes: no error can be told
-        return macro_f1, known(found)
+        return macro_f1, known(intervals)
     for name, (measure, lowest) in setting.measures.items():
         estimate = macro_f1 if measure is metrics.macro_f1 else resampled.estimate(measure)
-        found[name] = estimate.interval(lowest)
+        intervals[name] = estimate.interval(lowest)
     if not setting.grouped:  # patients are unknown: how much too narrow an interval may be
-        found |= {f"macro_f1_deff{n}": macro_f1.at_design_effect(n).interval() for n in DESIGN_EFFECTS}
-    found |= _by_class(readings, resampled, setting)
+        intervals |= {f"macro_f1_deff{n}": macro_f1.at_design_effect(n).interval() for n in DESIGN_EFFECTS}
+    intervals |= _by_class(readings, resampled, setting)
     if setting.costs is not None and setting.costs.min() < setting.costs.max():
         cost = resampled.estimate(partial(expected_cost, costs=setting.costs))
-        found["cost"] = cost.interval(float(setting.costs.min()), float(setting.costs.max()))
-    found |= _counts(readings, setting)
+        intervals["cost"] = cost.interval(float(setting.costs.min()), float(setting.costs.max()))
+    intervals |= _counts(readings, setting)
     if setting.grouped and (readings.images.groups != "").all():
-        found |= _by_patient(readings, setting, bootstrap.seed, number)
-    return macro_f1, known(found)
+        intervals |= _by_patient(readings, setting, bootstrap.seed, number)
+    return macro_f1, known(intervals)
 
 
 def _by_class(readings: Readings, resampled: Resampled, setting: Setting) -> Intervals:
     """Return intervals of each class's F1, precision and recall."""
-    found: Intervals = {}
+    intervals: Intervals = {}
     images = readings.images
     predicted = np.stack([metrics.decide(probabilities) for probabilities in readings.probabilities])
     kinds = (
@@ -113,8 +113,8 @@ def _by_class(readings: Readings, resampled: Resampled, setting: Setting) -> Int
             own, drawn = values[kind]
             estimate = resampled.estimate_of(own[..., c], drawn[..., c], images.containing(concerned))
             if not math.isnan(estimate.value):
-                found[f"{kind}_{name}"] = estimate.interval()
-    return found
+                intervals[f"{kind}_{name}"] = estimate.interval()
+    return intervals
 
 
 def _calibration(readings: Readings, bootstrap: Bootstrap, number: int) -> Intervals:
@@ -129,12 +129,12 @@ def _further(readings: Readings, bootstrap: Bootstrap, setting: Setting, number:
     """Return intervals of what follows where a network may say nothing, says several classes, or is acted upon."""
     estimates = selective_estimates(readings, bootstrap, number)
     estimates |= conformal_estimates(readings, bootstrap, number)
-    found = {name: estimate.interval() for name, estimate in estimates.items()}
+    intervals = {name: estimate.interval() for name, estimate in estimates.items()}
     if setting.negative is None:
-        return found
+        return intervals
     benefits = net_benefit_estimates(readings, bootstrap, setting.negative, number)
     limits = {column_name(threshold, variant): bounds(threshold) for threshold in THRESHOLDS for variant in VARIANTS}
-    return found | {name: estimate.interval(*limits[name]) for name, estimate in benefits.items()}
+    return intervals | {name: estimate.interval(*limits[name]) for name, estimate in benefits.items()}
 
 
 def _by_patient(readings: Readings, setting: Setting, seed: int, number: int) -> Intervals:
@@ -165,10 +165,10 @@ def _auroc(readings: Readings) -> Intervals:
     for training, probabilities in enumerate(readings.probabilities):
         for fold in range(images.n_folds):
             mine = images.folds == fold
-            found = influence(images.labels[mine], probabilities[mine])
-            if found is None:
+            of_fold = influence(images.labels[mine], probabilities[mine])
+            if of_fold is None:
                 return {}
-            area, influences = found
+            area, influences = of_fold
             total[mine] += influences / images.n_folds / readings.trainings
             areas[training] += area / images.n_folds
     variance, between, freedom = clustered_variance(total, images.clusters, images.count), 0.0, 0
@@ -196,11 +196,13 @@ def _counts(readings: Readings, setting: Setting) -> Intervals:
         missed_alike = correlation(shares[tumours, negative], labels[tumours], clusters[tumours])
         ill = [c for c in classes if c != negative]
         kinds.append(("missed", shares[:, negative], ill, kinds[0][3] if missed_alike is None else missed_alike))
-    found: Intervals = {}
+    intervals: Intervals = {}
     for kind, events, affected, rho in kinds:
         for c in affected:
             mine = labels == c
             if not mine.any():
                 continue
-            found[f"{kind}_{setting.class_names[c]}"] = count_interval(float(events[mine].sum()), clusters[mine], rho)
-    return found
+            intervals[f"{kind}_{setting.class_names[c]}"] = count_interval(
+                float(events[mine].sum()), clusters[mine], rho
+            )
+    return intervals

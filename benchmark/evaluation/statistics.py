@@ -180,15 +180,15 @@ def analyse(
         row, of_row = rows[number], shares[number] if shares else None
         own = [list(row), [len(runs) for runs in row.values()], None if of_row is None else of_row.tolist()]
         key = kept.key(question, own, *asked, *_arrays(row))
-        found = _RowStatistics.kept(kept, key)
-        if found is not None:
-            return found
+        entry = _RowStatistics.kept(kept, key)
+        if entry is not None:
+            return entry
         read = Readings.of(row, images, of_row) if set(row) == set(rows[0]) else None
         if read is None:
             return None
         return replace(_RowStatistics.of(read, bootstrap, setting, _draw_of(row, kept)), key=key)
 
-    found: list[_RowStatistics | None] = []
+    statistics: list[_RowStatistics | None] = []
     for start in range(0, len(rows), _TOGETHER):
         lot = thread_map(of_row, range(start, min(start + _TOGETHER, len(rows))))
         tested = iter(deals.tests([each.ranks for each in lot if each is not None and each.ranks is not None]))
@@ -199,24 +199,24 @@ def analyse(
         for each in lot:
             if each is not None and each.key:
                 each.keep(kept)
-        found += [each if each is None else replace(each, key="") for each in lot]
-    chance = [None if each is None else each.chance for each in found]
-    numbers = [number for number, each in enumerate(found) if each is not None and not each.constant]
-    used = [each for each in found if each is not None and not each.constant]
+        statistics += [each if each is None else replace(each, key="") for each in lot]
+    chance = [None if each is None else each.chance for each in statistics]
+    numbers = [number for number, each in enumerate(statistics) if each is not None and not each.constant]
+    used = [each for each in statistics if each is not None and not each.constant]
     compared = compare([each.macro_f1 for each in used])
     placed: list[RankInterval | None] = [None] * len(rows)
     for number, rank in zip(numbers, rank_intervals(len(used), compared), strict=True):
         placed[number] = rank
     return BlockStatistics(
-        intervals=tuple({} if each is None else each.intervals for each in found),
+        intervals=tuple({} if each is None else each.intervals for each in statistics),
         ranks=tuple(placed),
         chance=tuple(chance),
         pairs=_pairs(compared, used, images, setting, numbers),
         clusters=images.count,
         n_test=len(images.labels),
         folds=images.n_folds,
-        seeds=min((each.trainings for each in found if each is not None), default=0),
-        seed_effects=tuple(None if each is None else each.seed_effect for each in found),
+        seeds=min((each.trainings for each in statistics if each is not None), default=0),
+        seed_effects=tuple(None if each is None else each.seed_effect for each in statistics),
     )
 
 

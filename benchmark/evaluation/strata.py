@@ -86,7 +86,7 @@ def stratify(
         ill = (images.labels != negative).astype(np.float64)
         sums = np.stack([images.sums(strata, count, missed * ill), images.sums(strata, count, ill)], axis=-1)
         lost = bootstrap.resample(sums[None])
-    found = []
+    summaries = []
     for number in range(count):
         mine = strata == number
         estimate = resampled.estimate_of(recall[..., number], drawn[..., number], images.containing(mine))
@@ -102,9 +102,9 @@ def stratify(
             own, resamples = (recalls(sums[..., number, None, :]) for sums in (lost.total, lost.sums))
             share = lost.estimate_of(own, resamples, images.containing(mine))
             stratum = replace(stratum, missed=share.value, missed_interval=share.interval())
-        found.append(stratum)
-    enough = min(stratum.clusters for stratum in found) >= FEWEST_CLUSTERS
-    return Stratified(tuple(found), heterogeneity(resampled, images.count) if enough and count > 1 else None)
+        summaries.append(stratum)
+    enough = min(stratum.clusters for stratum in summaries) >= FEWEST_CLUSTERS
+    return Stratified(tuple(summaries), heterogeneity(resampled, images.count) if enough and count > 1 else None)
 
 
 def recalls(sums: npt.NDArray[np.generic]) -> Floats:

@@ -51,10 +51,10 @@ def fit_temperature(labels: Counts, probabilities: npt.NDArray[np.floating]) -> 
 
     if not len(labels) or (decide(probabilities) == labels).all():
         return 1.0
-    found = minimize_scalar(  # the cross-entropy has one minimum in 1 / T, and so in log T
+    optimum = minimize_scalar(  # the cross-entropy has one minimum in 1 / T, and so in log T
         lambda logarithm: cross_entropy(labels, scaled(probabilities, float(np.exp(logarithm)))),
         bounds=np.log(RANGE),
         method="bounded",
         options={"xatol": 1e-4},
     )
-    return float(np.exp(found.x))
+    return float(np.exp(optimum.x))

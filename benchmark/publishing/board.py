@@ -50,7 +50,7 @@ def write_board(out: Path, folder: Path, contents: Contents) -> WrittenBoard:
     fingerprints = _write_records(out, folder, contents, pseudonyms)
     for fingerprint in fingerprints:
         if facts := read_image_facts([out], fingerprint):
-            save_image_facts({pseudonyms.image(name): known for name, known in facts.items()}, folder, fingerprint)
+            save_image_facts({pseudonyms.image(name): values for name, values in facts.items()}, folder, fingerprint)
     if contents.images:
         copy_montages(out, folder)
         for fingerprint in fingerprints:

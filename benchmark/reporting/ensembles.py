@@ -74,13 +74,13 @@ def with_ensembles(results: Sequence[Result], asked: Sequence[str], weights: Wei
     Raises:
         UserError: a name that no row has, or too few rows.
     """
-    found = list(results)
+    extended = list(results)
     for each in asked:
         made = [ensemble for group in _groups(results) for ensemble in _of_group(group, each, weights)]
         if not made:
             raise UserError(_why_none(results, each))
-        found += made
-    return found
+        extended += made
+    return extended
 
 
 def _groups(results: Sequence[Result]) -> list[list[_Row]]:
@@ -120,15 +120,15 @@ def _names(asked: str) -> list[str]:
 
 
 def _why_none(results: Sequence[Result], asked: str) -> str:
-    known = sorted({result.record.backbone.name for result in results if result.scores is not None})
+    names = sorted({result.record.backbone.name for result in results if result.scores is not None})
     if asked == SEEDS:
         return "--ensemble seeds: no row has several seeds."
     if asked.startswith(_BEST) and asked[len(_BEST) :].isdecimal():
         return f"--ensemble {asked}: no data set and split has so many rows."
     for name in _names(asked):
-        if name not in known:
+        if name not in names:
             return (
-                f"--ensemble {asked}: no row of '{name}' is ok.{nearest(name, known)} There are {', '.join(known)}."
+                f"--ensemble {asked}: no row of '{name}' is ok.{nearest(name, names)} There are {', '.join(names)}."
             )
     return f"--ensemble {asked}: these have no rows on the same images."
 
@@ -197,8 +197,8 @@ def fit_shares(labels: npt.NDArray[np.int64], probabilities: Floats) -> Floats:
     def loss(values: Floats) -> float:
         return cross_entropy(labels, np.tensordot(softmax(values), probabilities, axes=1))
 
-    found = minimize(loss, np.zeros(len(probabilities)), method="L-BFGS-B", bounds=[(-10, 10)] * len(probabilities))
-    return softmax(np.asarray(found.x))
+    optimum = minimize(loss, np.zeros(len(probabilities)), method="L-BFGS-B", bounds=[(-10, 10)] * len(probabilities))
+    return softmax(np.asarray(optimum.x))
 
 
 def _record(records: Sequence[Record], name: str, shares: list[float], weights: Weights) -> Record:
@@ -245,14 +245,14 @@ def _record(records: Sequence[Record], name: str, shares: list[float], weights: 
 
 
 def _network(networks: Sequence[NetworkFacts | None]) -> NetworkFacts | None:
-    known = [network for network in networks if network is not None]
-    if len(known) < len(networks):
+    facts = [network for network in networks if network is not None]
+    if len(facts) < len(networks):
         return None
     sums: Mapping[str, Any] = {
-        name: sum(getattr(network, name) for network in known)
+        name: sum(getattr(network, name) for network in facts)
         for name in ("parameters", "trainable_parameters", "gmacs")
     }
-    return known[0].model_copy(update={**sums, "stages": ()})
+    return facts[0].model_copy(update={**sums, "stages": ()})
 
 
 def _throughput(speeds: Sequence[Throughput], devices: set[str]) -> Throughput:

@@ -62,8 +62,8 @@ class Results:
         """
         import pandas as pd
 
-        known = columns(self.board.class_names, self.board.tumour_names)
-        types = {column.name: _TYPES[column.kind] for column in known}
+        board_columns = columns(self.board.class_names, self.board.tumour_names)
+        types = {column.name: _TYPES[column.kind] for column in board_columns}
         types = {name: "float64" if kind == "Int64" else kind for name, kind in types.items()}
         types |= {
             "rank": "Int64",
@@ -105,15 +105,15 @@ class Results:
     def _row(self, name: str) -> BoardRow:
         rows = self.board.rows
         names = full_names(rows)
-        found = [row for row, full in zip(rows, names, strict=True) if name in (full, row.values["backbone"])]
-        if not found:
+        matches = [row for row, full in zip(rows, names, strict=True) if name in (full, row.values["backbone"])]
+        if not matches:
             raise UserError(f"No row is named '{name}'.{nearest(name, names)} There are: {', '.join(names)}.")
-        if len(found) > 1:
+        if len(matches) > 1:
             full = [
-                full_name for row, full_name in zip(rows, names, strict=True) if any(row is each for each in found)
+                full_name for row, full_name in zip(rows, names, strict=True) if any(row is each for each in matches)
             ]
             raise UserError(f"Several rows are named '{name}'; give one of: {', '.join(full)}.")
-        return found[0]
+        return matches[0]
 
     def _compared(self, pair: RowPair, rows: Sequence[BoardRow]) -> "Comparison":
         compared = pair.compared

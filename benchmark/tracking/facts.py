@@ -85,14 +85,14 @@ def board_facts(board: Board, out: Path, answers: tuple[str, ...]) -> BoardFacts
 
 def _scores(values: Mapping[str, Any], data: DataFacts, row: BoardRow | None) -> dict[str, TrackedScore]:
     """Return the numbers that the board shows in its tables, with the intervals of a row, where there is one."""
-    found: dict[str, TrackedScore] = {}
+    scores: dict[str, TrackedScore] = {}
     for column in columns_of(data):
         value = values.get(column.name)
         if column.section and column.kind in _NUMBERS and _is_finite(value):
             interval = None if row is None else row.intervals.get(column.name)
             ends = {} if interval is None else {"low": interval.low, "high": interval.high}
-            found[column.name] = TrackedScore(value=float(value), **ends)  # type: ignore[arg-type]
-    return found
+            scores[column.name] = TrackedScore(value=float(value), **ends)  # type: ignore[arg-type]
+    return scores
 
 
 def _is_finite(value: Any) -> bool:

@@ -39,12 +39,12 @@ class MlflowRuns:
         """Begin a run, or find the one that bears the same key."""
         last = 0
         if run.key not in self._runs or run.fresh:
-            found = None if run.fresh else self._found(run.key)
-            if found is None:
-                found = self._created(run.key, run.name)
+            entry = None if run.fresh else self._found(run.key)
+            if entry is None:
+                entry = self._created(run.key, run.name)
             else:
-                last = int(found.data.metrics.get("epoch", 0))
-            self._runs[run.key] = found.info.run_id
+                last = int(entry.data.metrics.get("epoch", 0))
+            self._runs[run.key] = entry.info.run_id
         self._write(self._runs[run.key], parameters=run.parameters, tags=run.tags)
         return last
 
@@ -67,8 +67,8 @@ class MlflowRuns:
 
     def board(self, board: BoardFacts) -> None:
         """Write the board as a run of its own: figures and tables as artifacts, scores as metrics."""
-        found = self._found("board") or self._created("board", f"{board.name}: board")
-        run = found.info.run_id
+        entry = self._found("board") or self._created("board", f"{board.name}: board")
+        run = entry.info.run_id
         rows: dict[str, float] = {}
         for row, scores in board.scores.items():
             rows |= numbers(scores, f"{_word(row)}/")
@@ -84,10 +84,10 @@ class MlflowRuns:
         self._runs.clear()
 
     def _found(self, key: str) -> Any:
-        found = self._client.search_runs(
+        runs = self._client.search_runs(
             [self._experiment], f"tags.`{_KEY}` = '{key}'", max_results=1, order_by=["attributes.start_time DESC"]
         )
-        return found[0] if found else None
+        return runs[0] if runs else None
 
     def _created(self, key: str, name: str) -> Any:
         return self._client.create_run(self._experiment, run_name=name, tags={_KEY: key, "mlflow.runName": name})

@@ -38,15 +38,15 @@ class TensorBoardFiles:
 
     def begin(self, run: RunFacts) -> int:
         """Open a run's file; one that begins anew takes the place of what is there."""
-        known = run.key in self._files
-        if known and not run.fresh:
+        is_open = run.key in self._files
+        if is_open and not run.fresh:
             return 0
-        if known:
+        if is_open:
             self._files.pop(run.key).close()
         events = self._files[run.key] = _Events(self._root, with_key(run.name, run.key))
         facts = hparams.hparams_pb(run.parameters, trial_id=run.key[:16])
-        told = [f"{name}: {value}" for name, value in {**run.parameters, **run.tags}.items()]
-        events.add([*facts.value, _text("run", "\n\n".join(told))])
+        lines = [f"{name}: {value}" for name, value in {**run.parameters, **run.tags}.items()]
+        events.add([*facts.value, _text("run", "\n\n".join(lines))])
         return 0
 
     def epoch(self, run: RunFacts, number: int, values: Mapping[str, float]) -> None:

@@ -35,18 +35,18 @@ def tracked(words: Sequence[str]) -> tuple[Tracked, ...]:
     Raises:
         UserError: no tracker has that name, or one is named twice.
     """
-    found = [Tracked(*(part.strip() for part in word.split("=", 1))) for word in words]
+    trackers = [Tracked(*(part.strip() for part in word.split("=", 1))) for word in words]
     others = sorted(point.name for point in entry_points(group=ENTRY_POINT_GROUP))
     names = list(dict.fromkeys([*BUILT_IN, *others]))
-    for each in found:
+    for each in trackers:
         if each.name not in names:
             raise UserError(
                 f"--track {each.name}: there is no such tracker.{nearest(each.name, names)} There are "
                 f"{', '.join(names)}."
             )
-        if [other.name for other in found].count(each.name) > 1:
+        if [other.name for other in trackers].count(each.name) > 1:
             raise UserError(f"--track names {each.name} twice.")
-    return tuple(found)
+    return tuple(trackers)
 
 
 def make_tracker(name: str, place: Place) -> Tracker:

@@ -49,16 +49,16 @@ def tumour_probabilities(
         negative: number of the class without a tumour.
         shares: of the classes in training, shape (C,); ``None`` where they are not known.
     """
-    found = {"": 1 - probabilities[:, negative].astype(np.float64)}
+    variants = {"": 1 - probabilities[:, negative].astype(np.float64)}
     if not len(validation.labels):
-        return found
+        return variants
     cooled = scaled(probabilities, fit_temperature(validation.labels, validation.probabilities))
-    found["_temperature"] = 1 - cooled[:, negative]
+    variants["_temperature"] = 1 - cooled[:, negative]
     if shares is not None:
         stated = shares / (1 - shares[negative]) * PREVALENCE
         stated[negative] = 1 - PREVALENCE
-        found["_both"] = 1 - with_shares(cooled, shares, stated)[:, negative]
-    return found
+        variants["_both"] = 1 - with_shares(cooled, shares, stated)[:, negative]
+    return variants
 
 
 def column_name(threshold: float, variant: str) -> str:
@@ -73,13 +73,13 @@ def net_benefits(
     ill = test.labels != negative
     if ill.all() or not ill.any():
         return {}
-    found = {}
+    benefits = {}
     for variant, tumour in tumour_probabilities(test.probabilities, validation, negative, shares).items():
         for threshold in THRESHOLDS:
             acted = tumour >= threshold
             value = net_benefit(float(acted[ill].mean()), float(1 - acted[~ill].mean()), threshold)
-            found[column_name(threshold, variant)] = float(value)
-    return found
+            benefits[column_name(threshold, variant)] = float(value)
+    return benefits
 
 
 def net_benefit_estimates(

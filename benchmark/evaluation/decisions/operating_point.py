@@ -91,8 +91,8 @@ def thresholds(scores: Floats, drawn: npt.NDArray[np.floating]) -> Floats:
     total = drawn[-1].astype(np.float64)
     keep = np.ceil(OPERATING_SPECIFICITY * total - 1e-9)
     last = np.minimum((drawn < keep.astype(drawn.dtype)).sum(axis=0), len(scores) - 1)
-    found = np.nextafter(scores[last], np.inf)
-    return np.where(total > 0, np.where(keep > 0, found, 0.0), np.nan)
+    limits = np.nextafter(scores[last], np.inf)
+    return np.where(total > 0, np.where(keep > 0, limits, 0.0), np.nan)
 
 
 def operating_point(
@@ -128,22 +128,22 @@ def operating_point(
     counted = [_Counted.of(folds, bootstrap) for folds in trainings]
     both = list(zip(trainings, counted, strict=True))
     matched, of_matched = _columns([(_matched(folds), ratio(*of.matched)) for folds, of in both])
-    found: dict[str, Interval | None] = {}
+    intervals: dict[str, Interval | None] = {}
     if not np.isnan(matched).any():
         replicates = np.asarray((weights * of_matched).sum(axis=1))
-        found[MATCHED] = _wide_interval(
+        intervals[MATCHED] = _wide_interval(
             float(matched.mean()), replicates, min(sick, healthy), int(ill.sum()), min(sick, healthy)
         )
     if any(fold.threshold is None for folds in trainings for fold in folds):
-        return found
+        return intervals
     for name, side, clusters in ((SENSITIVITY, True, sick), (SPECIFICITY, False, healthy)):
         values, drawn = _columns(
             [(_at_thresholds(folds, side), ratio(*of.at_thresholds[side])) for folds, of in both]
         )
         replicates = np.asarray((weights * drawn).sum(axis=1))
         few = min(clusters, *(fold.chosen_by for folds in trainings for fold in folds))
-        found[name] = _wide_interval(float(values.mean()), replicates, clusters, int((ill == side).sum()), few)
-    return found
+        intervals[name] = _wide_interval(float(values.mean()), replicates, clusters, int((ill == side).sum()), few)
+    return intervals
 
 
 def _columns(trainings: Sequence[tuple[float, Floats]]) -> tuple[Floats, Floats]:

@@ -66,13 +66,13 @@ class KeptStatistics:
 
     def _hash(self, array: npt.NDArray[Any]) -> bytes:
         """Return a hash of an array; many runs share one."""
-        known = self._hashes.get(id(array))
-        if known is None or known[0] is not array:
+        entry = self._hashes.get(id(array))
+        if entry is None or entry[0] is not array:
             content = np.ascontiguousarray(array)
             made = hashlib.sha256(f"{content.dtype.str} {content.shape}".encode())
             made.update(content.view(np.uint8).reshape(-1).data if content.size else b"")
-            known = self._hashes[id(array)] = array, made.digest()
-        return known[1]
+            entry = self._hashes[id(array)] = array, made.digest()
+        return entry[1]
 
     def number_of(self, arrays: Sequence[npt.NDArray[Any]]) -> int:
         """Return a number below 2^63 that follows from the content of arrays alone."""

@@ -74,13 +74,13 @@ class Replicates:
             first, second: numbers of the rows, shape (k,).
             means, errors: as :meth:`spreads` gives them.
         """
-        found = self.values[first]
-        found -= self.values[second]
-        found -= means[:, None]
+        distances = self.values[first]
+        distances -= self.values[second]
+        distances -= means[:, None]
         if not self.whole:
-            np.nan_to_num(found, copy=False)
-        found /= np.where(errors > 0, errors, np.inf)[:, None]
-        return np.abs(found, out=found)
+            np.nan_to_num(distances, copy=False)
+        distances /= np.where(errors > 0, errors, np.inf)[:, None]
+        return np.abs(distances, out=distances)
 
     def farthest(self, first: Counts, second: Counts, errors: Floats) -> Floats | None:
         """Return of each pair a bound on :meth:`deviations`, shape (M,): how far the two rows' own replicates spread.

@@ -154,8 +154,8 @@ class _Cell:
 def _confusions(decided: Decisions, images: ClusteredImages, classes: int) -> Floats:
     """Return confusion matrices by cluster, shape (G, C, C), of decisions, shape (N,)."""
     cells = images.labels * classes + np.maximum(decided, 0)
-    found = images.sums(cells, classes**2, (decided >= 0).astype(np.float64))
-    return found.reshape(images.count, classes, classes)
+    sums = images.sums(cells, classes**2, (decided >= 0).astype(np.float64))
+    return sums.reshape(images.count, classes, classes)
 
 
 def _wrong(sums: npt.NDArray[np.generic]) -> Floats:

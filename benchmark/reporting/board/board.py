@@ -113,8 +113,8 @@ class BoardRow:
     @property
     def who(self) -> Values:
         """What tells it from other rows, under :data:`~benchmark.reporting.board.column.WHO`."""
-        known = {**self.values, "comparison_group": self.block.comparison_group_name}
-        return {name: known.get(name) for name in WHO}
+        values = {**self.values, "comparison_group": self.block.comparison_group_name}
+        return {name: values.get(name) for name in WHO}
 
     @property
     def eligible(self) -> bool:

@@ -192,7 +192,7 @@ def references(rows: Mapping[str, tuple[Sequence[CamScores], Values]]) -> list[R
             images = {name for run in runs for name in run.image_ids.tolist()}
             sets.setdefault((runs[0].shape, runs[0].size, tuple(sorted(images))), (row, runs[0], values))
     shapes = [(shape, size) for shape, size, _ in sets]
-    found = []
+    lines = []
     for (shape, size, _), (row, run, values) in sets.items():
         sizes = f" at {size} px" if len({each for each, _ in shapes}) < len(set(shapes)) else ""
         of_row = f", of {row}" if shapes.count((shape, size)) > 1 else ""
@@ -200,5 +200,5 @@ def references(rows: Mapping[str, tuple[Sequence[CamScores], Values]]) -> list[R
         ends = {"the lesion itself: ceiling": "oracle"} | {name: BASELINES[name] for name in run.baselines}
         for name, end in ends.items():
             means = {score: values[f"{score}_{end}"] for score in run.ceiling}
-            found.append(Reference(name + which, means, values[IMAGES]))
-    return found
+            lines.append(Reference(name + which, means, values[IMAGES]))
+    return lines

@@ -63,10 +63,10 @@ def trained_shares(record: Record) -> Floats | None:
     if record.audit is None or weights is None:
         return None
     shares = record.audit.shares("train")
-    found = np.array([shares.get(name, 0.0) for name in record.data.class_names])
+    weighted = np.array([shares.get(name, 0.0) for name in record.data.class_names])
     if isinstance(weights, dict):
-        found *= [weights.get(name, 1.0) for name in record.data.class_names]
-    return found / found.sum() if (found > 0).all() else None
+        weighted *= [weights.get(name, 1.0) for name in record.data.class_names]
+    return weighted / weighted.sum() if (weighted > 0).all() else None
 
 
 def _prior_corrected(record: Record, test: Predictions) -> Values:

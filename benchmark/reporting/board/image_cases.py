@@ -90,8 +90,8 @@ class Cases:
 
     def only(self, rows: Iterable[BoardRow]) -> "Cases":
         """Return what some of the rows read, of all images."""
-        wanted = {id(row) for row in rows}
-        kept = [number for number, row in enumerate(self.rows) if id(row) in wanted]
+        ids = {id(row) for row in rows}
+        kept = [number for number, row in enumerate(self.rows) if id(row) in ids]
         return replace(
             self,
             rows=tuple(self.rows[number] for number in kept),

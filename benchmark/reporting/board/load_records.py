@@ -103,14 +103,14 @@ def _beside(
         if not has(record):
             continue
         folder, (original, _) = by_key[record.key]
-        found = read(RecordStore(folder), original)
-        if found is None:
+        content = read(RecordStore(folder), original)
+        if content is None:
             problems.append(f"{what} of record {short(record.key)} of {record.backbone.name} can't be read.")
             continue
         names, order = original.data.class_names, record.data.class_names
         if names != order:
-            found = reordered(found, np.array([order.index(name) for name in names]))
-        kept[record.key] = found
+            content = reordered(content, np.array([order.index(name) for name in names]))
+        kept[record.key] = content
     return kept, problems
 
 

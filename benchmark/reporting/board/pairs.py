@@ -91,8 +91,8 @@ class RowPairs:
 
     def among(self, rows: Iterable[BoardRow]) -> "RowPairs":
         """Return the pairs of which both rows are among these."""
-        wanted = {id(row) for row in rows}
-        inside = np.array([id(row) in wanted for row in self.rows], dtype=np.bool_)
+        ids = {id(row) for row in rows}
+        inside = np.array([id(row) in ids for row in self.rows], dtype=np.bool_)
         compared = self.pairs
         both = inside[compared.first] & inside[compared.second]
         return replace(self, places=self.places[both[self.places]])
@@ -131,18 +131,18 @@ def sentences_across(rows: Sequence[BoardRow]) -> dict[tuple[int, int], str]:
     if len({row.block.name for row in rows}) < 2:
         return {}
     names = full_names(rows)
-    found = {}
+    sentences = {}
     for compared in compare_each([predictions_by_fold(row.results) for row in rows]):
         first, second = rows[compared.first], rows[compared.second]
         if first.block.name != second.block.name:
             better = "" if compared.better is None else names[compared.better]
             pair = names[compared.first], names[compared.second]
-            found[compared.first, compared.second] = (
+            sentences[compared.first, compared.second] = (
                 f"{_verdict(better)}: {_more(pair, compared)} on the same images; of this pair alone: "
                 f"{ends_text(compared)}, p {p_text(compared.p)}. The two stand in different blocks "
                 f"({first.block.place}; {second.block.place}): their starting weights or their runs differ."
             )
-    return found
+    return sentences
 
 
 def _verdict(better: str) -> str:

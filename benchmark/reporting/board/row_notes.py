@@ -44,19 +44,19 @@ def row_notes(rows: Sequence[BoardRow]) -> list[RowNote]:
     ]
 
 
-def _note(text: str, told: Mapping[int, str], end: str = ".") -> list[RowNote]:
+def _note(text: str, names: Mapping[int, str], end: str = ".") -> list[RowNote]:
     """Return a note that names rows behind a text; none where there are no such rows.
 
     Args:
-        told: the rows' names with what is said of each, by their numbers.
+        names: the rows' names with what is said of each, by their numbers.
         end: stands behind them.
     """
-    return [RowNote(f"{text}: {', '.join(told.values())}{end}", tuple(told))] if told else []
+    return [RowNote(f"{text}: {', '.join(names.values())}{end}", tuple(names))] if names else []
 
 
 def _at_edges(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
     """Return which rows' learning rate was chosen at an end of the rates that were tried."""
-    told = {}
+    edges = {}
     for number, row in enumerate(rows):
         ends: dict[str, None] = {}
         for trials in (result.record.trials for result in row.results):
@@ -67,8 +67,8 @@ def _at_edges(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
                 if trial.chosen and (side := edge(rates, trial.learning_rate))
             )
         if ends:
-            told[number] = f"{names[number]} ({'; '.join(ends)})"
-    return _note("The learning rate was chosen at an end of those tried, beyond which a better one may lie", told)
+            edges[number] = f"{names[number]} ({'; '.join(ends)})"
+    return _note("The learning rate was chosen at an end of those tried, beyond which a better one may lie", edges)
 
 
 def _beside(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
@@ -100,12 +100,12 @@ def _by_threads(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]
         number: sorted({threads for result in row.results if (threads := _threads(result.record)) is not None})
         for number, row in enumerate(rows)
     }
-    if len({threads for found in counts.values() for threads in found}) < 2:
+    if len({threads for each in counts.values() for threads in each}) < 2:
         return []
     return _note(
         "Deterministic runs were computed with different numbers of threads, which add the same numbers up in "
         "another order, so that scores are equal bit for bit only where the number is",
-        {n: f"{names[n]} with {' and '.join(map(str, found))}" for n, found in counts.items() if found},
+        {n: f"{names[n]} with {' and '.join(map(str, each))}" for n, each in counts.items() if each},
     )
 
 
@@ -126,8 +126,8 @@ def marks(notes: Sequence[RowNote], count: int) -> list[list[int]]:
 def _guesses(rows: Sequence[BoardRow], names: Sequence[str]) -> list[RowNote]:
     """Return which rows are no better than guessing, those that were trained alike together."""
     alike = grouped((why_guessed(row), number) for number, row in enumerate(rows) if row.guessed)
-    told = [f"{name} ({figures(row.only_answer, row.chance)})" for row, name in zip(rows, names, strict=True)]
-    return [note for text, members in alike.items() for note in _note(text, {n: told[n] for n in members})]
+    labels = [f"{name} ({figures(row.only_answer, row.chance)})" for row, name in zip(rows, names, strict=True)]
+    return [note for text, members in alike.items() for note in _note(text, {n: labels[n] for n in members})]
 
 
 def why_guessed(row: BoardRow) -> str:

@@ -64,16 +64,16 @@ class Breakdowns:
 
     def of(self, comparison_group: str) -> list[Breakdown]:
         """Return what there is of a comparison group."""
-        found = []
+        breakdowns = []
         if strata := self.strata.get(comparison_group):
             draw = partial(draw_strata, strata=strata) if strata.facets else None
-            found.append(Breakdown(strata_figure.STEM, strata_part(strata), draw))
+            breakdowns.append(Breakdown(strata_figure.STEM, strata_part(strata), draw))
         if robustness := self.robustness.get(comparison_group):
-            draw = partial(draw_corruptions, found=robustness)
-            found.append(Breakdown(corruption_figure.STEM, robustness_part(robustness), draw))
+            draw = partial(draw_corruptions, robustness=robustness)
+            breakdowns.append(Breakdown(corruption_figure.STEM, robustness_part(robustness), draw))
         if budgets := self.budgets.get(comparison_group):
-            found.append(Breakdown(budget.STEM, budget_part(budgets), partial(draw_budget, budgets=budgets)))
-        return found
+            breakdowns.append(Breakdown(budget.STEM, budget_part(budgets), partial(draw_budget, budgets=budgets)))
+        return breakdowns
 
 
 def breakdowns_of(board: Board, facts: Mapping[str, Facts]) -> Breakdowns:
@@ -89,9 +89,9 @@ def breakdowns_of(board: Board, facts: Mapping[str, Facts]) -> Breakdowns:
     budgets = {group: budgets_of(rows) for group, rows in groups.items()}
     return Breakdowns(
         tuple(cross_matrices(board)),
-        {group: found for group, found in strata.items() if found is not None},
-        {group: found for group, found in robust.items() if found is not None},
-        {group: found for group, found in budgets.items() if found},
+        {group: each for group, each in strata.items() if each is not None},
+        {group: each for group, each in robust.items() if each is not None},
+        {group: each for group, each in budgets.items() if each},
     )
 
 

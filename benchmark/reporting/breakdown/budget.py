@@ -59,7 +59,7 @@ class Budget:
 def budgets_of(rows: Sequence[BoardRow]) -> list[Budget]:
     """Return the budgets of those rows of a comparison group whose runs tried the same learning rates."""
     scored = scored_rows(rows)
-    found = []
+    budgets = []
     for row, name in zip(scored, full_names(scored), strict=True):
         runs = [result.record.trials for result in row.results if result.scores and result.record.trials]
         grids = {tuple(trial.learning_rate for trial in trials) for trials in runs}
@@ -70,8 +70,8 @@ def budgets_of(rows: Sequence[BoardRow]) -> list[Budget]:
         rates = dict(zip(grids.pop(), zip(scores.mean(axis=0).tolist(), chosen, strict=True), strict=True))
         expected = np.mean([expected_best(each) for each in scores], axis=0)
         seconds = float(np.mean([trial.seconds for trials in runs for trial in trials]))
-        found.append(Budget(row, name, expected, seconds, rates, len(runs)))
-    return found
+        budgets.append(Budget(row, name, expected, seconds, rates, len(runs)))
+    return budgets
 
 
 def _score(trial: Trial) -> float:
@@ -101,8 +101,8 @@ def budget_part(budgets: Sequence[Budget]) -> Part:
     lines = []
     for each in budgets:
         values = [f"{value:.3f}" for value in each.expected] + [""] * (most - len(each.expected))
-        told = [f"{rate:g} ({f1:.3f}{_chosen(count, each.runs)})" for rate, (f1, count) in each.rates.items()]
-        lines.append([each.name, *values, f"{each.seconds:.3g}", ", ".join(told)])
+        rates = [f"{rate:g} ({f1:.3f}{_chosen(count, each.runs)})" for rate, (f1, count) in each.rates.items()]
+        lines.append([each.name, *values, f"{each.seconds:.3g}", ", ".join(rates)])
     return Part(TITLE, READING, (PartTable(head, lines, (head[0], head[-1]), TITLE),))
 
 

@@ -26,13 +26,19 @@ _DIFFERENT = (
 _PART = "Each image was shown {most} of the {all} pictures, chosen by its id, the same for each row. "
 
 
-def robustness_part(found: Robustness) -> Part:
+def robustness_part(robustness: Robustness) -> Part:
     """Return what is said of a comparison group's spoilt images."""
-    head = ["row", "as they are", *found.titles, "error", "mCE", "relative mCE"]
+    head = ["row", "as they are", *robustness.titles, "error", "mCE", "relative mCE"]
     lines = []
-    for row, name, scores, against in zip(found.rows, found.names, found.scores, found.beside, strict=True):
+    for row, name, scores, against in zip(
+        robustness.rows, robustness.names, robustness.scores, robustness.beside, strict=True
+    ):
         ends = against.interval
-        interval = "" if ends is None or found.rows[found.reference] is row else f" ({ends.low:.2f}-{ends.high:.2f})"
+        interval = (
+            ""
+            if ends is None or robustness.rows[robustness.reference] is row
+            else f" ({ends.low:.2f}-{ends.high:.2f})"
+        )
         lines.append(
             [
                 name,
@@ -43,34 +49,36 @@ def robustness_part(found: Robustness) -> Part:
                 _ratio(against.relative_mean),
             ]
         )
-    return Part(TITLE, reading(found), (PartTable(head, lines, (head[0],), TITLE),))
+    return Part(TITLE, reading(robustness), (PartTable(head, lines, (head[0],), TITLE),))
 
 
-def spoilt_images(found: Robustness | None) -> str:
+def spoilt_images(robustness: Robustness | None) -> str:
     """Return in sentences what spoilt images cost each row of a comparison group, or that none were tried."""
-    if found is None:
+    if robustness is None:
         return "No corruption of the images was tried."
     costs = []
-    for row, name, scores in zip(found.rows, found.names, found.scores, strict=True):
+    for row, name, scores in zip(robustness.rows, robustness.names, robustness.scores, strict=True):
         worst = int(np.argmin([each.value for each in scores.macro_f1_estimates]))
         ends = scores.mean_macro_f1.interval()
         interval = "" if ends is None else f" (95 % interval {ends.low:.3f} to {ends.high:.3f})"
         costs.append(
             f"{name} from {row.macro_f1:.3f} to {scores.mean_macro_f1.value:.3f}{interval}, worst under "
-            f"{found.titles[worst]} ({scores.macro_f1_estimates[worst].value:.3f})"
+            f"{robustness.titles[worst]} ({scores.macro_f1_estimates[worst].value:.3f})"
         )
     return (
-        f"Test images were spoilt by simulation ({', '.join(found.titles)}; TorchIO's definitions, five severities). "
-        f"Mean macro-F1 goes {'; '.join(costs)}. Details in corruptions.csv."
+        f"Test images were spoilt by simulation ({', '.join(robustness.titles)}; TorchIO's definitions, five "
+        f"severities). Mean macro-F1 goes {'; '.join(costs)}. Details in corruptions.csv."
     )
 
 
-def reading(found: Robustness) -> str:
+def reading(robustness: Robustness) -> str:
     """Return how the table is read, and which rows are not in it."""
-    pixels = _SAME if found.same_pixels else _DIFFERENT
-    part = _PART.format(most=MOST_CELLS, all=SEVERITIES * len(found.corruptions))
-    text = _READING.format(pixels=pixels, shown="" if found.whole else part, reference=found.names[found.reference])
-    return text + (f" Not asked about these images: {', '.join(found.others)}." if found.others else "")
+    pixels = _SAME if robustness.same_pixels else _DIFFERENT
+    part = _PART.format(most=MOST_CELLS, all=SEVERITIES * len(robustness.corruptions))
+    text = _READING.format(
+        pixels=pixels, shown="" if robustness.whole else part, reference=robustness.names[robustness.reference]
+    )
+    return text + (f" Not asked about these images: {', '.join(robustness.others)}." if robustness.others else "")
 
 
 def _cell(estimate: Estimate) -> str:

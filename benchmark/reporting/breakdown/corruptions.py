@@ -101,18 +101,19 @@ def robustness_of(rows: Sequence[BoardRow]) -> Robustness | None:
     corruptions = max(counted, key=lambda each: (counted[each], len(each)))
     asked = [row for row in scored if read[id(row)] == corruptions]
     images = ClusteredImages.of_row(predictions_by_fold(asked[0].results))
-    aligned = {id(row): found for row in asked if (found := _decisions(row, corruptions, images)) is not None}
-    known = tuple(row for row in asked if id(row) in aligned)
-    if not known:
+    aligned = {id(row): decisions for row in asked if (decisions := _decisions(row, corruptions, images)) is not None}
+    comparable = tuple(row for row in asked if id(row) in aligned)
+    if not comparable:
         return None
-    bootstrap, classes = Bootstrap(images.count), len(known[0].first.record.data.class_names)
+    bootstrap, classes = Bootstrap(images.count), len(comparable[0].first.record.data.class_names)
     scores = tuple(
-        corruption_scores(*aligned[id(row)], images, classes, bootstrap, number) for number, row in enumerate(known)
+        corruption_scores(*aligned[id(row)], images, classes, bootstrap, number)
+        for number, row in enumerate(comparable)
     )
-    reference = _reference(known)
+    reference = _reference(comparable)
     return Robustness(
-        known,
-        tuple(names[id(row)] for row in known),
+        comparable,
+        tuple(names[id(row)] for row in comparable),
         corruptions,
         scores,
         reference,
@@ -121,12 +122,12 @@ def robustness_of(rows: Sequence[BoardRow]) -> Robustness | None:
     )
 
 
-def robustness_lines(found: Robustness) -> list[Values]:
+def robustness_lines(robustness: Robustness) -> list[Values]:
     """Return a line for each row, corruption and severity, and for the means over them, under :data:`COLUMNS`."""
     lines: list[Values] = []
-    for row, scores, against in zip(found.rows, found.scores, found.beside, strict=True):
-        beside_row = {"reference": found.names[found.reference]}
-        for k, name in enumerate(found.corruptions):
+    for row, scores, against in zip(robustness.rows, robustness.scores, robustness.beside, strict=True):
+        beside_row = {"reference": robustness.names[robustness.reference]}
+        for k, name in enumerate(robustness.corruptions):
             who = {**row.who, "corruption": name}
             lines += [
                 {**who, "severity": s + 1, "n_images": int(scores.images[k, s]),
@@ -168,8 +169,8 @@ def _with_ends(name: str, estimate: Estimate) -> Values:
 
 def _corruptions(row: BoardRow) -> tuple[str, ...]:
     """Return the corruptions that a row's trainings read, empty where no training read any in every fold."""
-    found = [_common(training) for training in trainings(row.results)]
-    return next((each for each in found if each), ())
+    common = [_common(training) for training in trainings(row.results)]
+    return next((each for each in common if each), ())
 
 
 def _common(training: Sequence[Result]) -> tuple[str, ...]:

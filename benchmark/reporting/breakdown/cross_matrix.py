@@ -176,8 +176,8 @@ def _leaks_at_home(cell: Cell, name: str) -> list[str]:
     leaks = record.data.leaks if record.audit is None else record.audit.leaks
     if not leaks:
         return []
-    found = "; ".join(leak.removesuffix(".") for leak in leaks)
-    return [f"{name} at home: {found}. Its score there, and every loss from it, is too high (--dedupe)."]
+    text = "; ".join(leak.removesuffix(".") for leak in leaks)
+    return [f"{name} at home: {text}. Its score there, and every loss from it, is too high (--dedupe)."]
 
 
 def _in_words(matrix: CrossMatrix, cell: Cell) -> str:
@@ -198,18 +198,18 @@ def _network(row: BoardRow) -> str:
 
 def _homes(board: Board, away: Sequence[BoardRow]) -> dict[str, BoardRow]:
     """Return the rows in which the sets of some rows are tested at home, trained alike, by the set's fingerprint."""
-    wanted = {}
+    splits = {}
     for row in away:
         external = row.first.record.data.external
         assert external is not None
-        wanted[external.trained_fingerprint] = external.home_split_hash
-    found = {}
+        splits[external.trained_fingerprint] = external.home_split_hash
+    homes = {}
     for row in board.rows:
         data = row.first.record.data
-        same_split = wanted.get(data.fingerprint) == data.split_hash
+        same_split = splits.get(data.fingerprint) == data.split_hash
         if data.external is None and same_split and _network(row) == _network(away[0]):
-            found[data.fingerprint] = row
-    return found
+            homes[data.fingerprint] = row
+    return homes
 
 
 def _cells(

@@ -59,11 +59,11 @@ def _markdown(cell: Cell | None) -> str:
 
 def _page(cell: Cell | None) -> dict[str, Any]:
     score, interval, loss = _texts(cell)
-    known = cell is not None and cell.macro_f1 is not None
+    has_score = cell is not None and cell.macro_f1 is not None
     return {
         "score": score,
         "interval": interval,
         "loss": loss,
         "home": cell is not None and cell.at_home,
-        "share": round(100 * (cell.macro_f1 or 0.0)) if cell is not None and known else 0,
+        "share": round(100 * (cell.macro_f1 or 0.0)) if cell is not None and has_score else 0,
     }

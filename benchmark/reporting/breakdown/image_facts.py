@@ -42,7 +42,7 @@ def write_image_facts(data: DataSet, positions: Iterable[int], out: Path) -> Pat
         The path of the table, ``None`` where nothing is known of these images.
     """
     kept = dict(read_image_facts([out], data.fingerprint))
-    new = {str(data.image_ids[place]): known for place in positions if (known := _facts(data, int(place)))}
+    new = {str(data.image_ids[place]): facts for place in positions if (facts := _facts(data, int(place)))}
     if set(new) <= set(kept):
         return facts_path(out, data.fingerprint) if kept else None
     return save_image_facts(kept | new, out, data.fingerprint)
@@ -55,7 +55,7 @@ def save_image_facts(facts: Facts, out: Path, fingerprint: str) -> Path:
     stream = io.StringIO(newline="")
     writer = csv.DictWriter(stream, HEAD, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({"image_id": name, **known} for name, known in sorted(facts.items()))
+    writer.writerows({"image_id": name, **values} for name, values in sorted(facts.items()))
     return write_atomically(path, stream.getvalue())
 
 
@@ -64,7 +64,7 @@ def read_image_facts(folders: Sequence[Path], fingerprint: str) -> Facts:
 
     A value that is no such fact (a number that is none, a name of more than 120 characters) is absent.
     """
-    found: dict[str, Mapping[str, str]] = {}
+    by_image: dict[str, Mapping[str, str]] = {}
     for folder in folders:
         path = facts_path(folder, fingerprint)
         try:
@@ -74,10 +74,10 @@ def read_image_facts(folders: Sequence[Path], fingerprint: str) -> Facts:
                     break
                 facts = {name: str(line[name]) for name in HEAD[1:] if _is_fact(name, line.get(name))}
                 if line.get("image_id") and facts:
-                    found[line["image_id"]] = facts
+                    by_image[line["image_id"]] = facts
         except (Refused, OSError, UnicodeDecodeError, csv.Error):
             continue
-    return found
+    return by_image
 
 
 def _facts(data: DataSet, place: int) -> dict[str, str]:

@@ -136,8 +136,8 @@ class _Read:
         """Return the reading of some images, their clusters numbered anew."""
         images = {field.name: getattr(self.images, field.name) for field in fields(ClusteredImages)}
         images = {name: value[mine] if name != "count" else value for name, value in images.items()}
-        known, images["clusters"] = np.unique(images["clusters"], return_inverse=True)
-        images["count"] = len(known)
+        distinct, images["clusters"] = np.unique(images["clusters"], return_inverse=True)
+        images["count"] = len(distinct)
         return _Read(
             ClusteredImages(**images), self.right[mine], None if self.healthy is None else self.healthy[mine]
         )
@@ -157,13 +157,13 @@ def strata_of(rows: Sequence[BoardRow], facts: Facts) -> Strata | None:
     if not facts and not data.grouped:
         return None
     read = {id(row): reading for row in scored_rows(rows) if (reading := _Read.of(row, data.negative)) is not None}
-    known = tuple(row for row in scored_rows(rows) if id(row) in read)
-    if not known:
+    comparable = tuple(row for row in scored_rows(rows) if id(row) in read)
+    if not comparable:
         return None
-    readings = [read[id(row)] for row in known]
+    readings = [read[id(row)] for row in comparable]
     ids = readings[0].images.image_ids.tolist()
     readings = [each for each in readings if each.images.image_ids.tolist() == ids]
-    known = tuple(row for row in known if read[id(row)].images.image_ids.tolist() == ids)
+    comparable = tuple(row for row in comparable if read[id(row)].images.image_ids.tolist() == ids)
     facets = tuple(
         facet
         for name in (AREA, *NAMES, THICKNESS)
@@ -172,7 +172,7 @@ def strata_of(rows: Sequence[BoardRow], facts: Facts) -> Strata | None:
     patients = tuple(_by_patient(each, data) for each in readings) if data.grouped else ()
     if not facets and not patients:
         return None
-    return Strata(known, tuple(full_names(known)), facets, patients)
+    return Strata(comparable, tuple(full_names(comparable)), facets, patients)
 
 
 def strata_lines(strata: Strata) -> list[Values]:
@@ -227,17 +227,17 @@ def _strata_names(name: str, values: Sequence[str]) -> list[str]:
         frequent = {each for each, _ in Counter(filter(None, values)).most_common(_MOST)}
         return [each if each in frequent or not each else OTHERS for each in values]
     numbers = np.array([float(each) if each else np.nan for each in values])
-    known = numbers[~np.isnan(numbers)]
-    distinct = np.unique(known)
+    measured = numbers[~np.isnan(numbers)]
+    distinct = np.unique(measured)
     if name == THICKNESS and len(distinct) <= _FEW_VALUES:
         return ["" if np.isnan(each) else f"{each:g} mm" for each in numbers]
-    if len(known) < _FEWEST or len(distinct) < len(THIRDS):
+    if len(measured) < _FEWEST or len(distinct) < len(THIRDS):
         return [""] * len(values)
-    cuts = np.quantile(known, [1 / 3, 2 / 3])
+    cuts = np.quantile(measured, [1 / 3, 2 / 3])
     third = np.searchsorted(cuts, numbers, side="left")
     shown = []
     for k, title in enumerate(THIRDS):
-        inside = known[np.searchsorted(cuts, known, side="left") == k]
+        inside = measured[np.searchsorted(cuts, measured, side="left") == k]
         shown.append(f"{title} ({_range(name, inside)})" if len(inside) else "")
     return ["" if np.isnan(number) else shown[k] for number, k in zip(numbers, third, strict=True)]
 

@@ -42,8 +42,8 @@ def draw_strata(made: Any, strata: Strata) -> None:
     set_title(made, title(strata.rows))
     handles, texts = grid[0].get_legend_handles_labels()
     more = f"; {len(strata.rows) - count} more rows in strata.csv" if len(strata.rows) > count else ""
-    told = f"Bars: 95 % intervals. Grey ticks: expected from the classes{more}."
-    explain(made, told, handles, [wrapped(text, 40) for text in texts])
+    note = f"Bars: 95 % intervals. Grey ticks: expected from the classes{more}."
+    explain(made, note, handles, [wrapped(text, 40) for text in texts])
 
 
 def _in_lines(name: str) -> str:

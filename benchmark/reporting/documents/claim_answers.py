@@ -82,15 +82,15 @@ def flow(rows: Sequence[BoardRow]) -> str:
     folds = len({result.record.data.split_hash for result in rows[0].results})
     used = data.n_train + data.n_validation + data.n_test
     removed = data.removed or 0
-    found = used + removed + (unreadable or 0)
+    total = used + removed + (unreadable or 0)
     left = [f"{unreadable} could not be read"] if unreadable else []
     left += [f"{removed} training images show a slice of the test part (--dedupe)"] if removed else []
-    out = f"{found - used} left out ({'; '.join(left)})" if left else "none left out"
+    out = f"{total - used} left out ({'; '.join(left)})" if left else "none left out"
     within = "" if data.limit is None else f", within the {data.limit} that --limit took"
     counted = "" if unreadable is not None else " Images that could not be read were not counted."
     each = f"{values['n_train']} to train, {values['n_validation']} for validation, {values['n_test']} to test"
     means = f" (means of {folds} folds; each image is tested once)" if folds > 1 else ""
-    return f"{found} images{within}; {out}; {each}{means}. {patients_of(rows)}{counted}"
+    return f"{total} images{within}; {out}; {each}{means}. {patients_of(rows)}{counted}"
 
 
 def patients_of(rows: Sequence[BoardRow]) -> str:
@@ -119,24 +119,24 @@ def robustness(rows: Sequence[BoardRow], spoilt: Robustness | None) -> str:
     """Return what was varied: images, recipes, seeds, folds; seeds alone are no analysis of robustness."""
     recipes = grouped(((row.values["backbone"], row.values["weights"]), row.first.record.recipe_name) for row in rows)
     varied = sum(len(set(names)) > 1 for names in recipes.values())
-    told = [
+    sentences = [
         spoilt_images(spoilt),
         f"{varied} networks were trained by several recipes." if varied else "No change of the recipe was tried.",
     ]
     seeds = [len({result.record.seed for result in row.results}) for row in rows]
     repeated = sum(count > 1 for count in seeds)
     of_rows = "" if repeated == len(rows) else f", in {repeated} of {len(rows)} rows"
-    told.append(
+    sentences.append(
         f"Training was repeated with up to {max(seeds)} seeds{of_rows}."
         if repeated
         else "One seed: nothing is known of how training varies."
     )
     folds = {result.record.data.fold for row in rows for result in row.results} - {None}
     if folds:
-        told.append(f"{len(folds)} fold{'s' if len(folds) > 1 else ''}.")
+        sentences.append(f"{len(folds)} fold{'s' if len(folds) > 1 else ''}.")
     if not rows[0].first.record.data.grouped:
-        told.append("Intervals at design effects 2 and 4 stand in leaderboard.md, as patients are unknown.")
-    return " ".join(told)
+        sentences.append("Intervals at design effects 2 and 4 stand in leaderboard.md, as patients are unknown.")
+    return " ".join(sentences)
 
 
 def internal_data(rows: Sequence[BoardRow]) -> str:
@@ -151,8 +151,8 @@ def external_data(rows: Sequence[BoardRow]) -> str:
 
 def _external(rows: Sequence[BoardRow]) -> str:
     notes = dict.fromkeys(note for audit in audits(rows).values() for note in audit.notes)
-    told = [note for note in notes if note.startswith("tested on all images of ")]
-    return f"{told[0][0].upper()}{told[0][1:]}." if told else ""
+    external = [note for note in notes if note.startswith("tested on all images of ")]
+    return f"{external[0][0].upper()}{external[0][1:]}." if external else ""
 
 
 def diagnostic(rows: Sequence[BoardRow]) -> str:
@@ -253,8 +253,8 @@ def leakage(rows: Sequence[BoardRow]) -> str:
     """Return what the audits found, or that none was made; of folds of which the same is to be said, once."""
     splits_of = grouped((" ".join(_audited(audit)), split) for split, audit in audits(rows).items())
     leaks = dict.fromkeys(leak for record in records_of(rows) for leak in record.data.leaks)
-    found = " ".join(f"{', '.join(splits)}: {text}" for text, splits in splits_of.items())
-    return found or (f"{'; '.join(leaks)}. No further audit is recorded." if leaks else "")
+    audited = " ".join(f"{', '.join(splits)}: {text}" for text, splits in splits_of.items())
+    return audited or (f"{'; '.join(leaks)}. No further audit is recorded." if leaks else "")
 
 
 def _audited(audit: Audit) -> Iterable[str]:
@@ -274,8 +274,8 @@ def limitations(rows: Sequence[BoardRow], doubts: Sequence[str]) -> str:
     no_limits = ("images to train", "No patient is on both sides", "Patients are known.")
     on_data = [note for note in data_notes(rows) if not any(text in note for text in no_limits)]
     further = [*on_data, *(note.text for note in row_notes(rows))]
-    said = " ".join(doubts)
-    return " ".join(dict.fromkeys(map(_sentence, [*doubts, *(text for text in further if text not in said)])))
+    joined = " ".join(doubts)
+    return " ".join(dict.fromkeys(map(_sentence, [*doubts, *(text for text in further if text not in joined)])))
 
 
 def _sentence(text: str) -> str:

@@ -193,9 +193,10 @@ def _comparison_group(
 
 
 def _lines(items: Sequence[tuple[str, str, _Answer]], group: _Group) -> list[list[str]]:
-    told = [(number, item, answer(group)) for number, item, answer in items]
+    answered = [(number, item, answer(group)) for number, item, answer in items]
     return [
-        [number, escaped(item), escaped(text) if text else f"*{answers.NOT_RECORDED}*"] for number, item, text in told
+        [number, escaped(item), escaped(text) if text else f"*{answers.NOT_RECORDED}*"]
+        for number, item, text in answered
     ]
 
 

@@ -36,8 +36,8 @@ def each_run(tell: Callable[[Record], str]) -> Callable[[Runs], str]:
 
 def span(numbers: Iterable[float]) -> str:
     """Return the least and the greatest of numbers, or the one that all are."""
-    found = sorted(numbers)
-    least, most = f"{found[0]:g}", f"{found[-1]:g}"
+    ordered = sorted(numbers)
+    least, most = f"{ordered[0]:g}", f"{ordered[-1]:g}"
     return least if least == most else f"{least} to {most}"
 
 
@@ -106,10 +106,10 @@ def training(runs: Runs) -> str:
     sections = {name: value for name, value in values.items() if isinstance(value, dict)}
     precision = record.identity.get("precision") or recipe.execution.precision
     epochs = span(len(record.history) for record in runs)
-    told = [f"{epochs} epochs of at most {recipe.epochs}, precision {precision}", _settings(plain)]
-    told += [f"{name.replace('_', ' ')}: {_settings(section)}" for name, section in sections.items()]
+    choices = [f"{epochs} epochs of at most {recipe.epochs}, precision {precision}", _settings(plain)]
+    choices += [f"{name.replace('_', ' ')}: {_settings(section)}" for name, section in sections.items()]
     resolved = each_run(lambda run: "" if run.network is None else _settings(run.network.execution))(runs)
-    return "; ".join([*told, f"carried out with: {resolved}"] if resolved else told)
+    return "; ".join([*choices, f"carried out with: {resolved}"] if resolved else choices)
 
 
 def _settings(values: Mapping[str, Any]) -> str:

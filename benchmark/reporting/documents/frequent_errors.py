@@ -38,10 +38,10 @@ def _several_seeds(rows: Sequence[BoardRow]) -> bool:
 
 def _wrong_images(row: BoardRow) -> set[str]:
     """Return the test images that a run of a row gets wrong."""
-    found: set[str] = set()
+    image_ids: set[str] = set()
     for result in row.results:
         if result.scores is not None and result.predictions is not None:
-            said = result.predictions
-            wrong = (said.parts == "test") & (decide(said.probabilities) != said.labels)
-            found.update(said.image_ids[wrong].tolist())
-    return found
+            predictions = result.predictions
+            wrong = (predictions.parts == "test") & (decide(predictions.probabilities) != predictions.labels)
+            image_ids.update(predictions.image_ids[wrong].tolist())
+    return image_ids

@@ -143,8 +143,8 @@ def _comparison_group(rows: Sequence[BoardRow], board: Board, plots: Sequence[st
         ]
         parts += _same_networks(rows)
         parts += _where_it_looks(shown, [stem for stem in plots if stem.startswith(CAM_STEM)])
-    audited, told = audit_summary(rows)
-    parts += ["### Audit of the images", text_table(HEAD, audited), bullets(told)] if audited else []
+    audited, audit_notes = audit_summary(rows)
+    parts += ["### Audit of the images", text_table(HEAD, audited), bullets(audit_notes)] if audited else []
     pictures = [
         f"![{escaped(stem.replace('_', ' '))}]({stem}.png)" for stem in plots if not stem.startswith(CAM_STEM)
     ]

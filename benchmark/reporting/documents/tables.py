@@ -52,14 +52,14 @@ def write_csv_files(board: Board, out: Path, breakdowns: Breakdowns) -> None:
     spoilt = [line for each in breakdowns.robustness.values() for line in robustness_lines(each)]
     tuned = [line for each in breakdowns.budgets.values() for line in budget_lines(each)]
     meanings = {"comparisons.csv": COMPARISONS}
-    for name, found, head in (
+    for name, table, head in (
         ("cross_matrix.csv", cross_lines(breakdowns.matrices), CROSS_COLUMNS),
         ("strata.csv", strata, STRATA_COLUMNS),
         ("corruptions.csv", spoilt, CORRUPTION_COLUMNS),
         ("budget.csv", tuned, BUDGET_COLUMNS),
     ):
-        if found:
-            write_atomically(out / name, csv_text(found, list(head)))
+        if table:
+            write_atomically(out / name, csv_text(table, list(head)))
             meanings[name] = head
         else:
             (out / name).unlink(missing_ok=True)  # of an earlier board

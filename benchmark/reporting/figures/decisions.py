@@ -73,18 +73,18 @@ def _best(rows: Sequence[BoardRow]) -> list[BoardRow]:
 
 def _mean(row: BoardRow, curve: Any) -> Floats:
     """Return a row's curve: the mean over trainings of the mean over folds, weighted by their images."""
-    found = []
+    curves = []
     for training in trainings(row.results):
         tests = [run.predictions.part("test") for run in training if run.predictions is not None]
         sizes = [len(test.labels) for test in tests]
-        found.append(np.average([curve(test) for test in tests], axis=0, weights=sizes))
-    return np.asarray(np.mean(found, axis=0))
+        curves.append(np.average([curve(test) for test in tests], axis=0, weights=sizes))
+    return np.asarray(np.mean(curves, axis=0))
 
 
 def _risks(test: Predictions) -> Floats:
     """Return the risk at each of :data:`COVERAGES`; within images of equal confidence errors come evenly."""
-    found = risk_coverage(test.labels, test.probabilities)
-    coverage, errors = np.append(0, found.coverage), np.append(0, found.coverage * found.risk)
+    curve = risk_coverage(test.labels, test.probabilities)
+    coverage, errors = np.append(0, curve.coverage), np.append(0, curve.coverage * curve.risk)
     return np.asarray(np.interp(COVERAGES, coverage, errors) / COVERAGES)
 
 

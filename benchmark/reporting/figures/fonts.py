@@ -29,18 +29,18 @@ def _letters() -> frozenset[int]:
     from matplotlib import font_manager
     from matplotlib.ft2font import FT2Font
 
-    found: set[int] = set()
+    letters: set[int] = set()
     for name in families():
-        found |= set(FT2Font(font_manager.findfont(name)).get_charmap())
-    return frozenset(found)
+        letters |= set(FT2Font(font_manager.findfont(name)).get_charmap())
+    return frozenset(letters)
 
 
 def drawable(text: str) -> str:
     """Return text with a code in place of each letter that no font has: ``U+80F6`` rather than an empty box."""
     if text.isascii():
         return text
-    known = _letters()
-    return "".join(c if ord(c) in known or c.isspace() else f"[{ord(c):X}]" for c in text)
+    letters = _letters()
+    return "".join(c if ord(c) in letters or c.isspace() else f"[{ord(c):X}]" for c in text)
 
 
 def make_drawable(made: Any) -> None:

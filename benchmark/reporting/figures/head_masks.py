@@ -34,11 +34,11 @@ def head_columns(cams: Cams | None, heads: Mapping[str, Masks]) -> Values:
     """
     if cams is None:
         return {}
-    found = [(cams.maps[i].astype(np.float32), heads.get(name)) for i, name in enumerate(cams.image_ids.tolist())]
-    known = [(heat, head) for heat, head in found if head is not None]
-    if not known:
+    pairs = [(cams.maps[i].astype(np.float32), heads.get(name)) for i, name in enumerate(cams.image_ids.tolist())]
+    with_head = [(heat, head) for heat, head in pairs if head is not None]
+    if not with_head:
         return {}
     return {
-        OUTSIDE: fmean(energy_outside(heat, head) for heat, head in known),
-        OUTSIDE_UNIFORM: fmean(float((~head).mean()) for _, head in known),
+        OUTSIDE: fmean(energy_outside(heat, head) for heat, head in with_head),
+        OUTSIDE_UNIFORM: fmean(float((~head).mean()) for _, head in with_head),
     }

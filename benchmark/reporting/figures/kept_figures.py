@@ -44,9 +44,9 @@ class KeptFigures:
                 so that it is drawn.
         """
         key = None if shown is None else self._kept.key("figure", _drawn_with(), width_mm, *shown, code=_CODE)
-        found = None if key is None else self._kept.find(key)
-        if found is not None and all(kind in found[1] for kind in _KINDS):
-            return [write_atomically(folder / f"{stem}.{kind}", found[1][kind].tobytes()) for kind in _KINDS]
+        entry = None if key is None else self._kept.find(key)
+        if entry is not None and all(kind in entry[1] for kind in _KINDS):
+            return [write_atomically(folder / f"{stem}.{kind}", entry[1][kind].tobytes()) for kind in _KINDS]
         with figure(width_mm=width_mm) as made:
             draw(made)
             paths = save(made, folder, stem)

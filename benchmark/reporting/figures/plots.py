@@ -40,12 +40,12 @@ def write_plots(board: Board, out: Path, kept: KeptFigures = KeptFigures()) -> l
     for stem, draw, rows in wanted(board):
         points = draw is speed.draw_speed  # a point for each row, and what is said of them is its own
         shown, note = (rows, "") if points else (drawn_rows(rows), drawn_note(rows))
-        known = None if points else what_rows_show(shown)  # points are drawn as fast as they are looked up
+        content = None if points else what_rows_show(shown)  # points are drawn as fast as they are looked up
         paths += kept.saved(
             out,
             stem,
             partial(_draw, draw=draw, rows=shown, note=note),
-            None if known is None else [draw.__name__, note, known],
+            None if content is None else [draw.__name__, note, content],
         )
     for stem in (SPEED, *PER_COMPARISON_GROUP):
         remove_others(out, stem, paths)

@@ -146,7 +146,9 @@ def _reach(row: BoardRow, value: float) -> list[list[float]] | None:
 def _bars(rows: Sequence[BoardRow], points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return points along the bars of the intervals."""
     # a row that answers one class for every image has no interval
-    ends = [(x, found) for row, (x, _) in zip(rows, points, strict=True) if (found := row.intervals.get("macro_f1"))]
+    ends = [
+        (x, bounds) for row, (x, _) in zip(rows, points, strict=True) if (bounds := row.intervals.get("macro_f1"))
+    ]
     return [(x, float(y)) for x, interval in ends for y in np.linspace(interval.low, interval.high, 30)]
 
 

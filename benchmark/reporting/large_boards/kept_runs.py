@@ -40,10 +40,10 @@ class KeptRuns:
             content: the hash of its files.
         """
         key = self._key(record, content)
-        found = self._find(key)
-        if found is not None:
-            self._found[key] = found
-        return found is not None
+        scores = self._find(key)
+        if scores is not None:
+            self._found[key] = scores
+        return scores is not None
 
     def scored_of(self, content: str) -> Callable[[Record, Predictions], Scored]:
         """Return what scores a record whose files have a hash: it is computed where it was not before."""
@@ -51,11 +51,11 @@ class KeptRuns:
 
     def _scored(self, content: str, record: Record, predictions: Predictions) -> Scored:
         key = self._key(record, content)
-        found = self._found.pop(key, None) or self._find(key)
-        if found is None:
-            found = scored(record, predictions)
-            self._kept.keep_values(key, _as_json(found))
-        return found
+        scores = self._found.pop(key, None) or self._find(key)
+        if scores is None:
+            scores = scored(record, predictions)
+            self._kept.keep_values(key, _as_json(scores))
+        return scores
 
     def _key(self, record: Record, content: str) -> str:
         # classes may be in another order than in the files, that of the other records of the same images

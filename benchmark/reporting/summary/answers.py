@@ -109,8 +109,8 @@ def _none(rows: Sequence[BoardRow], names: Mapping[int, str]) -> str:
     apart = [row for row in rows if row.values["n_runs"] and not row.guessed]
     if not apart:
         return "none; no row is shown to be better than guessing."
-    told = _first([f"{names[id(row)]} ({reasons(row.block.unranked)})" for row in apart])
-    return f"none. Better than guessing, but not to be ranked: {told}."
+    text = _first([f"{names[id(row)]} ({reasons(row.block.unranked)})" for row in apart])
+    return f"none. Better than guessing, but not to be ranked: {text}."
 
 
 def _tied(board: Board, chosen: _Candidates) -> str:

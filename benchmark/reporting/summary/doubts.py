@@ -67,8 +67,8 @@ def _patients(rows: Sequence[BoardRow]) -> Doubt:
     texts = [leak.removesuffix(".") for leak in leaks]
     if len(texts) > LEAKS_TOLD:
         texts = [*texts[:LEAKS_TOLD], "the other folds alike" if data.folds else f"{len(texts) - LEAKS_TOLD} more"]
-    told = f" {LEAKS}{'; '.join(texts)}." if leaks else ""
-    return Doubt("patients", level, patient_note(data) + told)
+    sentence = f" {LEAKS}{'; '.join(texts)}." if leaks else ""
+    return Doubt("patients", level, patient_note(data) + sentence)
 
 
 def _copies(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
@@ -112,7 +112,7 @@ def _shortcuts(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
         top = max(own) if target == "class" else 1.0
         shares.append((reached - chance) / max(top - chance, 1e-9))
     serious, caution = max(shares) >= SHORTCUT_SERIOUS, max(shares) >= SHORTCUT_CAUTION
-    told = " and ".join(
+    accuracies = " and ".join(
         f"{reached:.2f} for {'the class' if target == 'class' else 'tumour or not'} (chance {chance:.2f})"
         for target, (reached, chance) in best.items()
     )
@@ -121,7 +121,7 @@ def _shortcuts(audits: Sequence[Audit], rows: Sequence[BoardRow]) -> Doubt:
         "shortcuts",
         _level(serious=serious, caution=caution),
         f"Without a network, trivial features (size, file type, borders, brightness, histogram; the last two contain "
-        f"the lesion's pixels) reach a balanced accuracy of {told}; the {span} for the class.",
+        f"the lesion's pixels) reach a balanced accuracy of {accuracies}; the {span} for the class.",
     )
 
 

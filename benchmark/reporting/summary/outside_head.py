@@ -18,26 +18,26 @@ def outside_head(rows: Sequence[BoardRow]) -> Part | None:
     ``None`` where there is no map, or no head can be told.
     """
     names = {id(row): name for row, name in zip(rows, full_names(rows), strict=True)}
-    known = [row for row in finest_first(rows) if OUTSIDE in row.values]
-    if not known:
+    measured = [row for row in finest_first(rows) if OUTSIDE in row.values]
+    if not measured:
         return None
     columns = named(OUTSIDE, OUTSIDE_UNIFORM)
     lines = [
         [names[id(row)], *(column.text(row.values.get(column.name)) for column in columns), cam_source(row)]
-        for row in known
+        for row in measured
     ]
-    least, most = (extreme(known, key=lambda row: row.values[OUTSIDE]) for extreme in (min, max))
-    told = f"{_percent(least.values[OUTSIDE])} ({names[id(least)]})"
+    least, most = (extreme(measured, key=lambda row: row.values[OUTSIDE]) for extreme in (min, max))
+    text = f"{_percent(least.values[OUTSIDE])} ({names[id(least)]})"
     if most is not least:
-        told += f" to {_percent(most.values[OUTSIDE])} ({names[id(most)]})"
-    uniform = fmean(row.values[OUTSIDE_UNIFORM] for row in known)
-    told = (
-        f"Of the heat maps' energy {told} lies outside the head, where no tumour can be; of a map that is the same "
+        text += f" to {_percent(most.values[OUTSIDE])} ({names[id(most)]})"
+    uniform = fmean(row.values[OUTSIDE_UNIFORM] for row in measured)
+    text = (
+        f"Of the heat maps' energy {text} lies outside the head, where no tumour can be; of a map that is the same "
         f"everywhere it would be {_percent(uniform)}. The head is found in the small pictures, by its brightness."
     )
     head = ["backbone", *(column.title for column in columns), "map"]
     table = PartTable(head, lines, (head[0], head[-1]), "Share of heat maps outside the head")
-    return Part("Heat maps outside the head", told, (table,))
+    return Part("Heat maps outside the head", text, (table,))
 
 
 def _percent(share: float) -> str:

@@ -42,18 +42,18 @@ def _row(rows: Sequence[BoardRow], features: str, costs: Costs | None) -> BoardR
     if whole is None:
         return None
     results = [_result(runs[0], features) for runs in by_fold(whole.results).values()]
-    told = [result for result in results if result is not None and result.scores is not None]
-    if len(told) < len(results):
+    scored = [result for result in results if result is not None and result.scores is not None]
+    if len(scored) < len(results):
         return None
-    values, _ = aggregated(told)
-    scores = set(told[0].score_values)
+    values, _ = aggregated(scored)
+    scores = set(scored[0].score_values)
     values = {name: value for name, value in values.items() if name in scores or name in _KEPT}
     values |= {
         **dict.fromkeys(("framework", "library", "weights", "recipe"), "none"),
-        **{"backbone": _NAMES[features], "split": whole.values["split"], "n_runs": len(told), "status": "ok"},
+        **{"backbone": _NAMES[features], "split": whole.values["split"], "n_runs": len(scored), "status": "ok"},
     }
     block = Block(whole.block.comparison_group, whole.block.comparison_group_name, None, ("no network",))
-    return alone(BoardRow(tuple(told), values, {}, block), costs)
+    return alone(BoardRow(tuple(scored), values, {}, block), costs)
 
 
 def _result(run: Result, features: str) -> Result | None:
