@@ -29,7 +29,7 @@ def read_arrays(
     *,
     unpacked: int,
     longest: int = MAX_TEXT,
-    known: Known | None = None,
+    cache: Known | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of a ``.npz`` file by name.
 
@@ -39,7 +39,7 @@ def read_arrays(
             axes; other arrays of the file are not read.
         unpacked: the most bytes that all arrays of the file may have together.
         longest: the most characters that one text may have.
-        known: arrays that were read before; what is packed alike, by SHA-256, is not unpacked and checked again. What
+        cache: arrays that were read before; what is packed alike, by SHA-256, is not unpacked and checked again. What
             is read now is added.
 
     Raises:
@@ -52,7 +52,7 @@ def read_arrays(
             entries = [entry for entry in archive.infolist() if entry.filename == member]
             if len(entries) != 1:
                 raise Refused(f"it has not one array '{name}'")
-            array = _member(archive, entries[0], data, name, longest, known)
+            array = _member(archive, entries[0], data, name, longest, cache)
             if array.dtype.kind != kind or array.ndim != axes:
                 raise Refused(f"its array '{name}' is {array.dtype} with {array.ndim} axes, not {_KINDS[kind]} "
                               f"with {axes}")  # fmt: skip
@@ -61,17 +61,17 @@ def read_arrays(
 
 
 def _member(
-    archive: ZipFile, entry: ZipInfo, data: bytes, name: str, longest: int, known: Known | None
+    archive: ZipFile, entry: ZipInfo, data: bytes, name: str, longest: int, cache: Known | None
 ) -> npt.NDArray[Any]:
-    """Return the array that a member of a zip file is, the one that is known where it is packed alike."""
-    packed = None if known is None else packed_member(data, entry)
-    if known is None or packed is None:
+    """Return the array that a member of a zip file is, that of the cache where it is packed alike."""
+    packed = None if cache is None else packed_member(data, entry)
+    if cache is None or packed is None:
         return _array(read_member(archive, entry), name, longest)
     way = entry.compress_type, entry.flag_bits, entry.file_size, entry.CRC, longest
     place = hashlib.sha256(packed).digest(), *way
-    if place not in known:
-        known[place] = _array(read_member(archive, entry), name, longest)
-    return known[place]
+    if place not in cache:
+        cache[place] = _array(read_member(archive, entry), name, longest)
+    return cache[place]
 
 
 _KINDS = {"b": "truth values", "i": "whole numbers", "u": "bytes", "f": "numbers", "U": "text"}

@@ -89,17 +89,17 @@ def list_foreign(root: Path, *names: str) -> list[str]:
         for name in names:
             folder = folder / name
             _require_no_link(folder)
-        found: list[str] = []
+        contents: list[str] = []
         with os.scandir(folder) as entries:
             for entry in entries:
-                if len(found) == MAX_ENTRIES:
+                if len(contents) == MAX_ENTRIES:
                     raise Refused(f"it has more than {MAX_ENTRIES} entries")
-                found.append(entry.name)
+                contents.append(entry.name)
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
         raise Refused(f"it can't be read ({getattr(error, 'strerror', None) or error})") from None
-    return sorted(found)
+    return sorted(contents)
 
 
 def is_own_folder(path: Path) -> bool:

@@ -30,7 +30,7 @@ def dotted(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
         >>> dotted({"optimizer": {"name": "adam"}, "epochs": 3})
         {'optimizer.name': 'adam', 'epochs': 3}
     """
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in values.items():
-        found |= dotted(value, f"{before}{name}.") if isinstance(value, Mapping) else {before + name: value}
-    return found
+        flat |= dotted(value, f"{before}{name}.") if isinstance(value, Mapping) else {before + name: value}
+    return flat

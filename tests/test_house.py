@@ -1,4 +1,5 @@
-"""The house: which room may import which, that nothing imports in a circle, and how large a room may be.
+"""The house: which room may import which, that nothing imports in a circle, how large a room may be, and what no
+variable may be called.
 
 Imports are read from the code, those inside functions and under ``TYPE_CHECKING`` included.
 """
@@ -38,6 +39,12 @@ SURFACE = ("benchmark/__init__.py", "benchmark/__main__.py", "benchmark/import_n
 MAX_MODULES = 20
 # How many files a newcomer opens to follow one value, by the heading of docs/design.md that lists them.
 WAYS = {"Follow one image": 30, "Follow a learning rate": 14}
+# A variable is called what its value is, not that somebody has it or how it was come by.
+EMPTY_WORDS = frozenset({"given", "found", "known", "told", "said", "wanted"})
+# Where such a name stays, by file and name, and why.
+KEPT_NAMES = {
+    "benchmark/records/suite_membership.py:known": "a field of the JSON file of a suite among results",
+}
 FRAMEWORKS = {
     "torch": ("benchmark/engines/torch/",),
     "torchvision": ("benchmark/engines/torch/",),
@@ -50,13 +57,13 @@ FRAMEWORKS = {
 
 def _modules() -> dict[str, str]:
     """Return the file of every module, by its dotted name."""
-    found = {}
+    files = {}
     for package in ("backbones", "benchmark"):
         for path in sorted((ROOT / package).rglob("*.py")):
             name = path.relative_to(ROOT).as_posix()
             dotted = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-            found[dotted] = name
-    return found
+            files[dotted] = name
+    return files
 
 
 MODULES = _modules()
@@ -86,13 +93,31 @@ def imports(source: str) -> Iterator[tuple[int, str]]:
 
 def arrows() -> list[tuple[str, int, str]]:
     """Return (file, line, imported file) for every import of one of our own modules by another."""
-    found = []
+    triples = []
     for file in MODULES.values():
         for line, name in imports((ROOT / file).read_text(encoding="utf-8")):
             target = MODULES.get(name) or MODULES.get(name.rpartition(".")[0])
             if target and target != file:
-                found.append((file, line, target))
-    return found
+                triples.append((file, line, target))
+    return triples
+
+
+def bindings(source: str) -> Iterator[tuple[int, str]]:
+    """Yield each name that is assigned, looped over, bound by ``as`` or a pattern, or a parameter, with its line."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()):
+                yield node.lineno, name
+            case ast.arg(arg=name):
+                yield node.lineno, name
+            case ast.alias(asname=str(name)):
+                yield node.lineno, name
+            case ast.ExceptHandler(name=str(name)):
+                yield node.lineno, name
+            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                yield node.lineno, name
+            case ast.MatchMapping(rest=str(name)):
+                yield node.lineno, name
 
 
 def test_no_arrow_runs_up() -> None:
@@ -182,3 +207,50 @@ def test_the_ways_that_the_design_lists_are_short_and_exist(heading: str, most: 
 )
 def test_imports_are_found_wherever_they_stand(source: str, names: list[str]) -> None:
     assert [name for _, name in imports(source)] == names
+
+
+def test_a_variable_is_called_what_its_value_is() -> None:
+    strays, kept = [], set()
+    for file in MODULES.values():
+        for line, name in bindings((ROOT / file).read_text(encoding="utf-8")):
+            if not file.startswith("benchmark/") or name.strip("_") not in EMPTY_WORDS:
+                continue
+            if f"{file}:{name}" in KEPT_NAMES:
+                kept.add(f"{file}:{name}")
+            else:
+                strays.append(f"{file}:{line}:{name}")
+    assert not strays, "\n".join(strays)
+    assert kept == set(KEPT_NAMES), "a place that is no longer there is listed"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "x = 1",
+        "x: int = 1",
+        "x += 1",
+        "a, (*x, b) = c",
+        "print(x := 1)",
+        "for x in a: pass",
+        "a = [b for x in c]",
+        "with a as x: pass",
+        "import a as x",
+        "from a import b as x",
+        "try: pass\nexcept A as x: pass",
+        "def f(x): pass",
+        "def f(*x): pass",
+        "def f(*, x=1): pass",
+        "def f(**x): pass",
+        "a = lambda x: b",
+        "class A:\n    x: int",
+        "match a:\n    case [x, 1]: pass",
+        "match a:\n    case [1, *x]: pass",
+        "match a:\n    case {1: 2, **x}: pass",
+    ],
+)
+def test_a_name_is_seen_however_it_is_bound(source: str) -> None:
+    assert "x" in [name for _, name in bindings(source)]
+
+
+def test_a_name_that_is_only_read_is_no_binding() -> None:
+    assert list(bindings("print(x, a.x, f(x=1))\nimport x\nfrom a import x")) == []

@@ -26,9 +26,9 @@ class BestRows:
         """Take note of how a run ended."""
         row = self._rows[self._row(job)]
         row[job.key] = macro_f1
-        known = [value for value in row.values() if value]
-        if len(known) == len(row):
-            split, mean = job.run.split_hash, sum(known) / len(known)
+        scores = [value for value in row.values() if value]
+        if len(scores) == len(row):
+            split, mean = job.run.split_hash, sum(scores) / len(scores)
             self._best[split] = max(mean, self._best.get(split, mean))
 
     def mean(self, job: Job, otherwise: float) -> float:

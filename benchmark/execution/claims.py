@@ -244,7 +244,7 @@ class Standing:
 
 def standing_claims(out: Path) -> dict[str, Standing]:
     """Return the standing claims of a results folder, by the short forms of the runs' keys; nothing is changed."""
-    claims, found = Claims(out), {}
+    claims, standing = Claims(out), {}
     for root in sorted(out.joinpath(*CLAIMS).glob("*.claim")):
         name, _, suffix = root.name.partition(".")
         if suffix != "claim":  # a successor, which its root leads to
@@ -255,8 +255,8 @@ def standing_claims(out: Path) -> dict[str, Standing]:
             if holder is not None:
                 beat_s = max(0.0, time.time() - path.stat().st_mtime)
                 here = lives(holder.pid, holder.started) if holder.machine == this_machine() else None
-                found[name] = Standing(holder, beat_s <= holder.lease if here is None else here)
-    return found
+                standing[name] = Standing(holder, beat_s <= holder.lease if here is None else here)
+    return standing
 
 
 def _write(descriptor: int, holder: Holder) -> None:

@@ -280,14 +280,14 @@ class Display:
     def _left_in_all(self, now: float) -> float | None:
         """Return seconds until all runs are done: the present ones', and the others at the mean of those done."""
         present = {key: shown.progress.left(now) for key, shown in self._runs.items()}
-        known = {key: seconds for key, seconds in present.items() if seconds is not None}
-        if not known or any(shown.progress.stopping for shown in self._runs.values()):
+        remaining = {key: seconds for key, seconds in present.items() if seconds is not None}
+        if not remaining or any(shown.progress.stopping for shown in self._runs.values()):
             return None
-        others = max(0, self.total - self._settled - len(known))
-        expected = [now - self._runs[key].began + seconds for key, seconds in known.items()]
+        others = max(0, self.total - self._settled - len(remaining))
+        expected = [now - self._runs[key].began + seconds for key, seconds in remaining.items()]
         each = self._taken / self._ended if self._ended else sum(expected) / len(expected)
-        whole = sum(known.values()) + others * each
-        return max(max(known.values()), whole / len(self._runs))
+        whole = sum(remaining.values()) + others * each
+        return max(max(remaining.values()), whole / len(self._runs))
 
     def _show_all(self) -> None:
         now = time.monotonic()

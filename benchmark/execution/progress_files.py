@@ -77,8 +77,8 @@ class ProgressFiles:
         kind = str(event.get("event"))
         if kind not in _TOLD or job.key not in self._began:
             return
-        before, told = self._written.get(job.key, (0.0, ""))
-        if kind == told and 0 <= self._clock() - before < WRITE_SECONDS:
+        before, last_kind = self._written.get(job.key, (0.0, ""))
+        if kind == last_kind and 0 <= self._clock() - before < WRITE_SECONDS:
             return
         self._write(job, event)
 

@@ -103,12 +103,12 @@ def _queued(out: Path, queue: Queue) -> Mapping[str, _InQueue]:
     """Return the jobs that have not ended, by the short forms of the keys of their runs."""
     jobs = submitted_jobs(out)
     states = queue.states([job.id for job in jobs]) if jobs else {}
-    found: dict[str, _InQueue] = {}
+    by_key: dict[str, _InQueue] = {}
     for job in jobs:
         state = "state unknown" if states is None else states[job.id]
         if not is_over(state):
-            found |= {short(key): _InQueue(run, job, state) for key, run in job.jobs.items()}
-    return found
+            by_key |= {short(key): _InQueue(run, job, state) for key, run in job.jobs.items()}
+    return by_key
 
 
 def _run(

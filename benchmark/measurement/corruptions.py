@@ -181,18 +181,18 @@ def _decisions(
     """
     places = np.minimum(np.arange(-(-count // batch_size) * batch_size), count - 1).reshape(-1, batch_size)
     batches = [batch + view * count for batch in places for view in range(views)]
-    given: list[npt.NDArray[np.float32]] = []
+    outputs: list[npt.NDArray[np.float32]] = []
     decided: list[Numbers] = []
     before: Handle | None = None
 
     def take(handle: Handle) -> None:
-        given.extend(engine.fetch([handle]))
-        if len(given) == views:
-            scores = given[0] if views == 1 else averaged([softmax(logits) for logits in given])
+        outputs.extend(engine.fetch([handle]))
+        if len(outputs) == views:
+            scores = outputs[0] if views == 1 else averaged([softmax(logits) for logits in outputs])
             decided.append(scores.argmax(axis=1))
-            given.clear()
+            outputs.clear()
 
-    begun = told = time.perf_counter()
+    begun = reported = time.perf_counter()
     for number, images in enumerate(Feed(engine, source, None).batches(batches)):
         if should_stop():
             raise _stopped()
@@ -200,8 +200,8 @@ def _decisions(
         if before is not None:  # the device computes one batch while the host waits for the one before
             take(before)
         before = logits
-        if time.perf_counter() - told > 1:
-            told = time.perf_counter()
+        if time.perf_counter() - reported > 1:
+            reported = time.perf_counter()
             report({"event": "phase", "phase": f"spoilt images, batch {number + 1} of {len(batches)}"})
     take(before)
     return np.concatenate(decided)[:count], time.perf_counter() - begun

@@ -82,7 +82,7 @@ class Speeds:
     """The speeds that one process has measured: networks that differ in nothing but weights have them in common."""
 
     def __init__(self) -> None:
-        self._known: dict[Hashable, tuple[str, Throughput]] = {}
+        self._measured: dict[Hashable, tuple[str, Throughput]] = {}
 
     def of(self, network: Hashable, run: str, take: Callable[[], Throughput]) -> tuple[Throughput, str]:
         """Return a network's speeds, and the run of this process in which they were measured.
@@ -92,9 +92,9 @@ class Speeds:
             run: which asks.
             take: measures them, where no run before has.
         """
-        if network not in self._known:
-            self._known[network] = run, take()
-        measured_in, speeds = self._known[network]
+        if network not in self._measured:
+            self._measured[network] = run, take()
+        measured_in, speeds = self._measured[network]
         return speeds, measured_in
 
 

@@ -94,28 +94,28 @@ class Answers:
     @cached_property
     def predicted(self) -> npt.NDArray[np.int64]:
         """The most probable class of each image, -1 where it could not be read; whether or not it is given."""
-        found = np.full(len(self.image_ids), -1, dtype=np.int64)
-        found[self.read] = decide(self.probabilities[self.read])
-        return found
+        classes = np.full(len(self.image_ids), -1, dtype=np.int64)
+        classes[self.read] = decide(self.probabilities[self.read])
+        return classes
 
     def tumour(self) -> npt.NDArray[np.bool_] | None:
         """Return which images are reported as tumours at the chosen specificity; ``None`` where that is not known."""
         if self.threshold is None or self.negative is None:
             return None
-        found = np.zeros(len(self.image_ids), dtype=bool)
-        found[self.read] = reports(self.probabilities[self.read], self.negative, self.threshold)
-        return found
+        reported = np.zeros(len(self.image_ids), dtype=bool)
+        reported[self.read] = reports(self.probabilities[self.read], self.negative, self.threshold)
+        return reported
 
     def columns(self) -> dict[str, Any]:
         """Return the columns of ``predictions.csv`` by their names: arrays with a value for each image."""
         names = np.array([*self.class_names, ""])
-        given = np.where(self.abstained, -1, self.predicted)
-        columns: dict[str, Any] = {"image": self.image_ids, "patient": self.patients, "decision": names[given]}
+        decisions = np.where(self.abstained, -1, self.predicted)
+        columns: dict[str, Any] = {"image": self.image_ids, "patient": self.patients, "decision": names[decisions]}
         columns |= {f"p_{name}": self.probabilities[:, c] for c, name in enumerate(self.class_names)}
         tumour = self.tumour()
         if tumour is not None and self.negative is not None:
-            said = np.where(tumour, "yes", "no")
-            columns["tumour"] = np.where(self.abstained | ~self.read, "", said)
+            yes_no = np.where(tumour, "yes", "no")
+            columns["tumour"] = np.where(self.abstained | ~self.read, "", yes_no)
             columns["p_tumour"] = 1 - self.probabilities[:, self.negative]
         columns["uncertainty"] = self.uncertainty
         if self.disagreement is not None:
@@ -160,9 +160,9 @@ class Answers:
                 if tumour is not None and self.negative is not None:
                     row["slices_with_tumour"] = int(tumour[answered].sum())
                     row["highest_p_tumour"] = float((1 - self.probabilities[answered, self.negative]).max())
-            known = self.labels[mine]
-            if (known >= 0).all():
-                kinds = {self.class_names[k] for k in known.tolist() if k != self.negative}
+            labels = self.labels[mine]
+            if (labels >= 0).all():
+                kinds = {self.class_names[k] for k in labels.tolist() if k != self.negative}
                 if len(kinds) <= 1:
                     row["label"] = next(iter(kinds), self.negative_class or "")
             rows.append(row)
@@ -263,9 +263,9 @@ def answers(
         if model.calibration.distance:
             distances[number, seen.read] = seen.distances / model.calibration.distance
     mean = stacked.mean(axis=0)
-    known = ~np.isnan(distances).all(axis=0)
+    measured = ~np.isnan(distances).all(axis=0)
     farthest = np.full(count, np.nan)
-    farthest[known] = np.nanmax(distances[:, known], axis=0)
+    farthest[measured] = np.nanmax(distances[:, measured], axis=0)
     far = np.where(np.isnan(farthest), 0.0, farthest) > 1
     thresholds = [model.calibration.threshold for model, _ in members]
     numbers = {name: place for place, name in enumerate(first.class_names)}
@@ -297,11 +297,11 @@ def _warnings(
     members: Sequence[tuple[Model, Seen]], asked: Sequence[AskedImage], distances: Floats
 ) -> tuple[str, ...]:
     """Return what a reader of each answer must know."""
-    found: dict[int, list[str]] = {}  # most images have none
+    by_image: dict[int, list[str]] = {}  # most images have none
 
     def warn(numbers: npt.NDArray[np.int64], texts: Iterable[str]) -> None:
         for number, text in zip(numbers.tolist(), texts, strict=True):
-            found.setdefault(number, []).append(text)
+            by_image.setdefault(number, []).append(text)
 
     far = np.flatnonzero(distances > 1)
     more = "times as far from theirs as is usual"
@@ -313,7 +313,9 @@ def _warnings(
         numbers = np.flatnonzero(seen.read)
         for places, texts in _odd(model, seen, suffixes[numbers]):
             warn(numbers[places], texts)
-    return tuple("; ".join(dict.fromkeys(found[number])) if number in found else "" for number in range(len(asked)))
+    return tuple(
+        "; ".join(dict.fromkeys(by_image[number])) if number in by_image else "" for number in range(len(asked))
+    )
 
 
 def _odd(
@@ -342,8 +344,8 @@ def _odd(
             yield places, [f"much {word} ({each}) than any training image" for each in sides]
     if look.suffixes:
         places = np.flatnonzero((suffixes != "") & ~np.isin(suffixes, look.suffixes))
-        known = ", ".join(look.suffixes)
-        yield places, [f"a {suffix} file, and the training images are {known}" for suffix in suffixes[places]]
+        formats = ", ".join(look.suffixes)
+        yield places, [f"a {suffix} file, and the training images are {formats}" for suffix in suffixes[places]]
     yield _alike(seen.trained_on, "a network was trained or chosen on this image")
 
 

@@ -82,7 +82,7 @@ def ask_models(
     with tempfile.TemporaryDirectory() as temporary:
         for number, (folder, model) in enumerate(zip(folders, models, strict=True)):
             leave = Path(temporary) / f"{number}.npz"
-            told = in_child(
+            message = in_child(
                 model,
                 {
                     "do": "predict",
@@ -100,7 +100,7 @@ def ask_models(
                 arrays = {name: left[name] for name in left.files}
             if number == 0:
                 images = _images(arrays)
-                explained = _explained(arrays, str(told.get("reason", "")))
+                explained = _explained(arrays, str(message.get("reason", "")))
             members.append((model, Seen.of(arrays)))
     return answers(members, images, question.unlike), explained
 
@@ -142,13 +142,13 @@ def in_child(
         finally:
             end(process)
         errors.seek(0)
-        said = errors.read().decode("utf-8", errors="replace").strip().splitlines()
+        lines = errors.read().decode("utf-8", errors="replace").strip().splitlines()
     if last.get("event") == "problem":
         raise UserError(str(last["problem"]))
     if last.get("event") != "done":
         raise UserError(
             f"The process that was to use {model.backbone.name} ended without an answer "
-            f"({said[-1][:200] if said else 'no reason given'})."
+            f"({lines[-1][:200] if lines else 'no reason given'})."
         )
     return last
 

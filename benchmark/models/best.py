@@ -66,19 +66,19 @@ def onnx_latencies(folders: Sequence[Path]) -> dict[str, dict[str, float]]:
     Raises:
         UserError: no kept model has such a file.
     """
-    found: dict[str, dict[str, float]] = {}
+    latencies: dict[str, dict[str, float]] = {}
     for folder in (kept for out in folders for kept in kept_models(out)):
         with contextlib.suppress(UserError):
             model = Model.read(folder)
             files = sorted((each for each in model.exports if each.target == "onnx"), key=lambda each: each.whole)
             if files and files[0].latency_p50_ms is not None:
-                found[model.key] = {"onnx_latency_p50_ms": files[0].latency_p50_ms}
-    if not found:
+                latencies[model.key] = {"onnx_latency_p50_ms": files[0].latency_p50_ms}
+    if not latencies:
         raise UserError(
             "--onnx-latency: no kept model here has an ONNX file; python -m benchmark export MODEL --to onnx makes "
             "and measures one."
         )
-    return found
+    return latencies
 
 
 def best_row(rows: Sequence[BoardRow]) -> BoardRow | None:

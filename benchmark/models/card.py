@@ -134,9 +134,9 @@ def _outside(model: Model) -> str:
     elif saved.reader == "timm":
         arguments = dict(saved.arguments)
         name = arguments.pop("model_name")
-        given = ", ".join([repr(name), *(f"{key}={value!r}" for key, value in arguments.items())])
+        args = ", ".join([repr(name), *(f"{key}={value!r}" for key, value in arguments.items())])
         code = (
-            f"import timm\nfrom safetensors.torch import load_file\n\nmodel = timm.create_model({given}).eval()\n"
+            f"import timm\nfrom safetensors.torch import load_file\n\nmodel = timm.create_model({args}).eval()\n"
             "model.load_state_dict(load_file('model.safetensors'), strict=True)"
         )
         code += _head_code(saved.head, "model.forward_features(x)")

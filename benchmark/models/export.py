@@ -64,15 +64,15 @@ def export_model(
     home.mkdir(exist_ok=True)
     tidy_folder(home / name)
     with tempfile.TemporaryDirectory(dir=home, prefix=f".new-{name}-") as temporary:
-        given, reference, computed = (Path(temporary) / f"{word}.npz" for word in ("images", "own", "theirs"))
-        np.savez(given, pixels=pixels)
+        images, reference, computed = (Path(temporary) / f"{word}.npz" for word in ("images", "own", "theirs"))
+        np.savez(images, pixels=pixels)
         shared = {
             "model": str(folder.resolve()), "device": "cpu", "plugins": [str(plugin) for plugin in plugins],
-            "images": str(given), "precision": "float32",
+            "images": str(images), "precision": "float32",
         }  # fmt: skip
         in_child(model, {"do": "reference", **shared, "leave": str(reference)})
         written = Path(temporary) / name
-        told = in_child(
+        message = in_child(
             model,
             {
                 "do": "export",
@@ -96,9 +96,9 @@ def export_model(
         _flush(written)
         put_in_place(written, home / name)
     export = Export(
-        file=name, target=target, whole=whole, runtime=str(told["runtime"]), images=len(pixels),
+        file=name, target=target, whole=whole, runtime=str(message["runtime"]), images=len(pixels),
         largest_difference=difference, changed_decisions=changed, sha256=_hash(home / name),
-        latency_p50_ms=told["latency_p50_ms"], made_by=told["made_by"],
+        latency_p50_ms=message["latency_p50_ms"], made_by=message["made_by"],
     )  # fmt: skip
     others = tuple(each for each in model.exports if each.file != name)
     described = model.model_copy(update={"exports": (*others, export)})
@@ -143,9 +143,9 @@ def proof_pixels(model: Model, source: str | None) -> npt.NDArray[np.uint8]:
         except (OSError, ValueError, KeyError, UserError):
             continue
         places = {short_hash(name): place for place, name in enumerate(data.image_ids.tolist())}
-        known = [places[name] for name in model.proof_images if name in places]
-        if known:
-            return np.asarray(data.pixels[np.sort(known)])
+        positions = [places[name] for name in model.proof_images if name in places]
+        if positions:
+            return np.asarray(data.pixels[np.sort(positions)])
     raise UserError(
         f"The test images of {model.data.name} are not prepared on this machine: give images to compare on, as "
         "--images SOURCE."

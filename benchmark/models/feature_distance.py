@@ -60,21 +60,21 @@ class TrainingFeatures:
         Raises:
             UserError: they have another length than the training images' features.
         """
-        given, kept = features.shape[1], self.features.shape[1]
-        if given != kept:
+        length, kept = features.shape[1], self.features.shape[1]
+        if length != kept:
             raise UserError(
-                f"The network gives {given} features of an image, and {FILE} holds {kept} of each: it is another "
+                f"The network gives {length} features of an image, and {FILE} holds {kept} of each: it is another "
                 "model's; keep the model anew."
             )
         rows = _of_length_one(features)
         k = min(NEIGHBOUR, len(self.features)) - 1
         step = max(1, _CHUNK // max(1, len(self.features)))
-        found = []
+        distances = []
         for start in range(0, len(rows), step):
             # of vectors of length 1, the squared distance is 2 - 2 x . y
             squares = 2 - 2 * (rows[start : start + step] @ self.features.T).astype(np.float64)
-            found.append(np.sqrt(np.maximum(np.partition(squares, k, axis=1)[:, k], 0)))
-        return np.concatenate(found) if found else np.zeros(0)
+            distances.append(np.sqrt(np.maximum(np.partition(squares, k, axis=1)[:, k], 0)))
+        return np.concatenate(distances) if distances else np.zeros(0)
 
     def save(self, folder: Path) -> str:
         """Write the features, as float16, into a folder; return the file's name."""

@@ -72,7 +72,7 @@ def open_images(spec: str, class_names: Sequence[str], *, unlabelled: bool = Fal
 
 def _of_table(table: Path, lines: Sequence[Cells]) -> list[AskedImage]:
     """Return the images of a manifest without labels: paths are relative to its folder, and stay in it."""
-    volumes, found = Volumes(), []
+    volumes, images = Volumes(), []
     for number, cells in enumerate(lines, start=1):
         name, slice_number = cells["path"].replace("\\", "/"), cells.get("slice", "")
         file = inside(table.parent, name)
@@ -82,9 +82,9 @@ def _of_table(table: Path, lines: Sequence[Cells]) -> list[AskedImage]:
             raise UserError(f"'{table}' has the slice '{slice_number[:20]}' in row {number}: give a number from 0.")
         frame = int(slice_number) if slice_number else None
         image_id = name if frame is None else f"{name}#{frame}"
-        found.append(AskedImage(image_id, _frame(file, volumes, frame), None, cells.get("group") or None))
-    require_libraries(image.image_id.partition("#")[0] for image in found)
-    return found
+        images.append(AskedImage(image_id, _frame(file, volumes, frame), None, cells.get("group") or None))
+    require_libraries(image.image_id.partition("#")[0] for image in images)
+    return images
 
 
 def _frame(file: Path, volumes: Volumes, frame: int | None) -> Callable[[], Pixels]:
@@ -107,11 +107,11 @@ def _of_source(source: Source, spec: str, class_names: Sequence[str], *, unlabel
     ]
 
 
-def _require_known(found: Sequence[str], spec: str, class_names: Sequence[str]) -> None:
-    others = sorted(set(found) - set(class_names))
+def _require_known(classes: Sequence[str], spec: str, class_names: Sequence[str]) -> None:
+    others = sorted(set(classes) - set(class_names))
     if others:
         raise UserError(
-            f"'{spec}' has the classes {', '.join(sorted(found))}, and the model knows {', '.join(class_names)}: "
+            f"'{spec}' has the classes {', '.join(sorted(classes))}, and the model knows {', '.join(class_names)}: "
             f"it can't be scored on '{others[0]}'. Give --unlabelled to ask about the images without their classes."
         )
 
@@ -138,14 +138,14 @@ def _of_tree(tree: FileTree, class_names: Sequence[str], *, unlabelled: bool) ->
     items = [Item(file, classes[k] or "") for k, file in enumerate(files)]
     items = list(with_headers(items, files, tree.read)[0])
     volumes = Volumes()
-    found: list[AskedImage] = []
+    images: list[AskedImage] = []
     for item, file, class_name in zip(items, files, classes, strict=True):
         shown = tree.shown(file)
         if suffix_of(file) in MEDICAL_SUFFIXES:
-            found += _slices(file, shown, _reader(tree, file), volumes, class_name, item.group)
+            images += _slices(file, shown, _reader(tree, file), volumes, class_name, item.group)
         else:
-            found.append(AskedImage(file, _decoder(tree, file, shown), class_name, item.group))
-    return found
+            images.append(AskedImage(file, _decoder(tree, file, shown), class_name, item.group))
+    return images
 
 
 def _class_of(file: str, class_names: Sequence[str]) -> str | None:

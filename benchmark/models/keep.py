@@ -116,12 +116,12 @@ def require_room(folder: Path, record: Record) -> None:
 
 def features_of(engine: Engine, data: DataSet, positions: Positions, batch_size: int) -> npt.NDArray[np.float32]:
     """Return what reaches the head for images, float32 of shape (N, K); raises ``NotKept`` where it can't be had."""
-    found = []
+    arrays = []
     for batch in near_equal_batches(positions, batch_size):
         pixels = np.ascontiguousarray(data.pixels[batch])
         _, features = engine.forward_with_features(engine.upload(pixels))
-        found.append(engine.fetch([features])[0])
-    return np.concatenate(found)
+        arrays.append(engine.fetch([features])[0])
+    return np.concatenate(arrays)
 
 
 def sample(data: DataSet, positions: Positions, most: int) -> Positions:

@@ -156,7 +156,7 @@ def as_asked(images: Any, class_names: Sequence[str]) -> list[AskedImage]:
         images = [images] if single else list(images)
     if not isinstance(images, Iterable):
         raise UserError("Give a path, an array of uint8 pixels, or a list of arrays or pictures.")
-    found = []
+    asked = []
     for number, image in enumerate(images):
         pixels = np.asarray(image)
         if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] == 3)):
@@ -164,10 +164,10 @@ def as_asked(images: Any, class_names: Sequence[str]) -> list[AskedImage]:
                 f"Image {number} has shape {pixels.shape} and dtype {pixels.dtype}; give uint8 of shape (H, W) or "
                 "(H, W, 3)."
             )
-        found.append(AskedImage(str(number), partial(_same, pixels)))
-    if not found:
+        asked.append(AskedImage(str(number), partial(_same, pixels)))
+    if not asked:
         raise UserError("There are no images.")
-    return found
+    return asked
 
 
 def _same(pixels: Pixels) -> Pixels:
@@ -244,21 +244,21 @@ def find_model(path: Path) -> Path:
         raise UserError(f"There is no folder '{path}': give a model's folder, or a results folder with models.")
     if (path / "model.json").is_file():
         return path
-    found = kept_models(path)
-    if not found:
+    folders = kept_models(path)
+    if not folders:
         raise UserError(f"'{path}' holds no kept model: train with --keep-models best or all.")
-    if len(found) == 1:
-        return found[0]
+    if len(folders) == 1:
+        return folders[0]
     read = []
-    for folder in found:
+    for folder in folders:
         with suppress(UserError):  # a damaged one is none to choose from
             read.append((folder, Model.read(folder)))
     if not read:
-        Model.read(found[0])  # which says why
+        Model.read(folders[0])  # which says why
     blocks = {None if model.board is None or model.board.rank is None else model.board.block for _, model in read}
     if len(blocks) > 1 or None in blocks:  # they were not compared with one another
-        names = ", ".join(folder.name for folder in found)
-        raise UserError(f"'{path}' holds several models ({names}): name one, such as {found[0]}.")
+        names = ", ".join(folder.name for folder in folders)
+        raise UserError(f"'{path}' holds several models ({names}): name one, such as {folders[0]}.")
     scores = [_score_on_board(model) for _, model in read]
     return read[scores.index(max(scores))][0]
 

@@ -25,12 +25,12 @@ class _Shown:
 
     Args:
         facts: what else is known of it, such as its patient.
-        heat_of: the class that its heat map is of, where that is not the one that is said.
+        heat_of: the class that its heat map is of, where that is not the decision.
         frame: ``wrong``, ``abstained`` or nothing.
     """
 
     name: str
-    said: str
+    decision: str
     label: str
     facts: tuple[str, ...]
     bars: tuple[tuple[str, float], ...]
@@ -79,14 +79,14 @@ def _shown(answers: Answers, explained: Explained, place: int) -> _Shown:
     mapped = int(explained.classes[place])
     bars: tuple[tuple[str, float], ...] = ()
     if predicted < 0:  # another model than the explained one could not read it
-        said = "no decision (not every model could read it)"
+        decision = "no decision (not every model could read it)"
     else:
         most_probable = answers.class_names[predicted]
-        said = f"no decision (most probable: {most_probable})" if abstained else most_probable
+        decision = f"no decision (most probable: {most_probable})" if abstained else most_probable
         bars = tuple(zip(answers.class_names, answers.probabilities[number].tolist(), strict=True))
     return _Shown(
         name=plain(str(answers.image_ids[number])),
-        said=said,
+        decision=decision,
         label="" if label < 0 else answers.class_names[label],
         facts=_facts(answers, number),
         bars=tuple(sorted(bars, key=lambda bar: -bar[1])[:4]),
@@ -100,18 +100,18 @@ def _shown(answers: Answers, explained: Explained, place: int) -> _Shown:
 
 def _facts(answers: Answers, number: int) -> tuple[str, ...]:
     """Return what else is said of an image, a few words each."""
-    found = []
+    facts = []
     tumour = answers.tumour()
     if tumour is not None and answers.negative is not None and answers.read[number] and not answers.abstained[number]:
         chance = 1 - answers.probabilities[number, answers.negative]
-        found.append(f"tumour {'yes' if tumour[number] else 'no'} ({chance:.3f})")
+        facts.append(f"tumour {'yes' if tumour[number] else 'no'} ({chance:.3f})")
     for name, values in (("uncertainty", answers.uncertainty), ("disagreement", answers.disagreement)):
         if values is not None and np.isfinite(values[number]):
-            found.append(f"{name} {values[number]:.2f}")
+            facts.append(f"{name} {values[number]:.2f}")
     if np.isfinite(answers.distances[number]):
-        found.append(f"distance {answers.distances[number]:.2f}")
+        facts.append(f"distance {answers.distances[number]:.2f}")
     patient = plain(str(answers.patients[number]))
-    return (*found, f"patient {patient}") if patient else tuple(found)
+    return (*facts, f"patient {patient}") if patient else tuple(facts)
 
 
 def _sized(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -99,13 +99,13 @@ class SeenParts:
     def together(self) -> Seen:
         """Return all."""
         self.compare()
-        known = frozenset() if self._training is None else self._training.trained_on
+        trained_on = frozenset() if self._training is None else self._training.trained_on
         return Seen(
             logits=np.concatenate(self._logits),
             distances=np.concatenate([np.zeros(0), *(future.result() for future in self._distances)]),
             grey=np.concatenate(self._grey),
             sides=np.concatenate(self._sides),
-            trained_on=np.array([digest in known for digest in self._digests], dtype=bool),
+            trained_on=np.array([digest in trained_on for digest in self._digests], dtype=bool),
             read=np.concatenate(self._read),
             problems=tuple(self._problems),
         )

@@ -38,11 +38,11 @@ def main() -> int:
             engine=asked["engine"],
             precision=asked.get("precision"),
         )
-        given = {"predict": predict, "reference": reference, "export": export}[asked["do"]](loaded, asked, answers)
+        outcome = {"predict": predict, "reference": reference, "export": export}[asked["do"]](loaded, asked, answers)
     except UserError as error:
         send(answers, {"event": "problem", "problem": str(error)})
         return 2
-    send(answers, {"event": "done", **given})
+    send(answers, {"event": "done", **outcome})
     return 0
 
 
@@ -80,8 +80,8 @@ def spread(trained_on: npt.NDArray[np.bool_], most: int) -> npt.NDArray[np.int64
 
 def reference(loaded: LoadedModel, asked: dict[str, Any], answers: Any) -> dict[str, Any]:
     """Leave the engine's own probabilities of prepared images."""
-    with np.load(asked["images"], allow_pickle=False) as given:
-        pixels = given["pixels"]
+    with np.load(asked["images"], allow_pickle=False) as arrays:
+        pixels = arrays["pixels"]
     np.savez(asked["leave"], probabilities=loaded.probabilities(pixels))
     return {}
 
@@ -94,8 +94,8 @@ def export(loaded: LoadedModel, asked: dict[str, Any], answers: Any) -> dict[str
     temperature = loaded.model.calibration.temperature
     try:
         loaded.engine.export(asked["target"], path, ExportedGraph(whole, temperature))
-        with np.load(asked["images"], allow_pickle=False) as given:
-            pixels = given["pixels"]
+        with np.load(asked["images"], allow_pickle=False) as arrays:
+            pixels = arrays["pixels"]
         computed = compute(loaded, asked["target"], path, pixels, whole=whole)
     except NotKept as error:
         raise UserError(f"'{loaded.folder}' can't be exported: {error}.") from error

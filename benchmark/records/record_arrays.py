@@ -55,11 +55,11 @@ def read_predictions(data: bytes, record: Record, held: "HeldArrays", *, sound: 
 
 
 def arrays_of(
-    data: bytes, file: str, kinds: Mapping[str, tuple[str, int]], known: Known | None = None
+    data: bytes, file: str, kinds: Mapping[str, tuple[str, int]], cache: Known | None = None
 ) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of a file by name; raises ``Refused`` with what the file is."""
     try:
-        return read_arrays(data, kinds, unpacked=MAX_ARRAY_BYTES, known=known)
+        return read_arrays(data, kinds, unpacked=MAX_ARRAY_BYTES, cache=cache)
     except Refused as refused:
         raise Refused(f"its {file.partition('.')[0]} can't be read ({refused})") from None
 

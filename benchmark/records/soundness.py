@@ -95,8 +95,8 @@ def _problem_with_identity(record: Record) -> str | None:
     for name in ("precision", "backbone_source", "images_hash"):
         if not isinstance(identity.get(name, ""), str):
             return f"identity.{name} is not text"
-    told = {"seed": record.seed, "data_fingerprint": record.data.fingerprint, "split_hash": record.data.split_hash}
-    for name, value in told.items():
+    facts = {"seed": record.seed, "data_fingerprint": record.data.fingerprint, "split_hash": record.data.split_hash}
+    for name, value in facts.items():
         if identity.get(name, value) != value:
             return f"identity.{name} is not what the record says elsewhere"
     return None

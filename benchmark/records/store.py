@@ -245,13 +245,13 @@ class RecordStore:
         if _identity_hash(record) != record.key or short(record.key) != name:
             raise Refused("its key, its identity and its folder's name do not belong together")
         content = hash_json(sums)
-        known = sound(record, content)
-        wrong = None if known else problem_with_record(record)
+        is_sound = sound(record, content)
+        wrong = None if is_sound else problem_with_record(record)
         if wrong:
             raise Refused(wrong)
         if record.outcome is Outcome.OK and ARRAYS not in sums:
             raise Refused("it says ok but has no predictions")
-        return _Folder(record, content, known, arrays)
+        return _Folder(record, content, is_sound, arrays)
 
     def _read_file(self, place: Place, name: str, file: str, limit: int) -> bytes:
         """Return a file of a record's folder, which has to be there; raises ``Refused`` with the file's name."""
@@ -295,18 +295,18 @@ class _Folder:
     Args:
         record: as it was read.
         content: a hash of the bytes of all its files.
-        known: whether it is known that record and predictions are sound.
+        sound: whether it is known that record and predictions are sound.
         arrays: the bytes of ``predictions.npz``, which have that hash; ``None`` where there is none.
     """
 
     record: Record
     content: str
-    known: bool
+    sound: bool
     arrays: bytes | None
 
     def predictions(self, held: HeldArrays) -> Predictions | None:
         """Return the record's predictions, ``None`` where there are none; raises ``Refused``."""
-        return None if self.arrays is None else read_predictions(self.arrays, self.record, held, sound=self.known)
+        return None if self.arrays is None else read_predictions(self.arrays, self.record, held, sound=self.sound)
 
 
 def _usable(read: Callable[[], _T]) -> _T | None:

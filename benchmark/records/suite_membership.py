@@ -120,9 +120,9 @@ def save_experiments(
     if wrong:
         raise UserError(f"In {suite.where}: its name '{plain(suite.name)}' {wrong}; give the file another name.")
     label = ", ".join(f"{field}={value}" for field, value in sorted(changes.items()))
-    known = known_figures(suite)
+    figures = known_figures(suite)
     try:
-        experiments = _with_runs(suite, known, _read(out, f"{suite.name}.json"), members, label)
+        experiments = _with_runs(suite, figures, _read(out, f"{suite.name}.json"), members, label)
     except ValidationError as error:
         raise UserError(f"In {suite.where}: {first_problem(error)}.") from None
     try:
@@ -133,7 +133,7 @@ def save_experiments(
 
 def _with_runs(
     suite: Suite,
-    known: Mapping[str, Mapping[str, str]],
+    figures: Mapping[str, Mapping[str, str]],
     old: Experiments | str,
     members: Mapping[str, Iterable[str]],
     label: str,
@@ -154,7 +154,7 @@ def _with_runs(
         notes=suite.notes,
         source=suite.source,
         conclusions=suite.conclusions,
-        known=known,
+        known=figures,
         entries=tuple(entries),
     )
 

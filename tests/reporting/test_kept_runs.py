@@ -142,17 +142,17 @@ def packed(tmp_path: Path) -> Iterator[bytes]:
 
 def test_an_array_is_unpacked_once_and_only_what_is_packed_alike(packed: bytes) -> None:
     known: dict[tuple[object, ...], np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = {}
-    first = read_arrays(packed, {"labels": ("i", 1)}, unpacked=10_000, known=known)["labels"]
-    assert read_arrays(packed, {"labels": ("i", 1)}, unpacked=10_000, known=known)["labels"] is first
+    first = read_arrays(packed, {"labels": ("i", 1)}, unpacked=10_000, cache=known)["labels"]
+    assert read_arrays(packed, {"labels": ("i", 1)}, unpacked=10_000, cache=known)["labels"] is first
     assert len(known) == 1
     damaged = bytearray(packed)
     damaged[len(damaged) // 2] ^= 255
     with pytest.raises(Refused):
-        read_arrays(bytes(damaged), {"labels": ("i", 1)}, unpacked=10_000, known=known)
+        read_arrays(bytes(damaged), {"labels": ("i", 1)}, unpacked=10_000, cache=known)
     with pytest.raises(Refused, match="not text"):  # of another kind than was asked for
-        read_arrays(packed, {"labels": ("U", 1)}, unpacked=10_000, known=known)
+        read_arrays(packed, {"labels": ("U", 1)}, unpacked=10_000, cache=known)
     with pytest.raises(Refused, match="too large"):
-        read_arrays(packed, {"labels": ("i", 1)}, unpacked=100, known=known)
+        read_arrays(packed, {"labels": ("i", 1)}, unpacked=100, cache=known)
 
 
 def test_images_that_runs_share_are_held_once(out: Path) -> None:

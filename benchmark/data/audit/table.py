@@ -68,8 +68,8 @@ def _shares(audit: Audit) -> list[str]:
     shares = {part: audit.shares(part) for part in PARTS}
     rows = [(name, *(f"{100 * shares[part].get(name, 0.0):.1f} %" for part in PARTS)) for name in audit.balance]
     apart = [("validation", "train"), ("validation", "test"), ("train", "test")]
-    told = ", ".join(f"{one} and {other} {audit.shift(one, other):.2f}" for one, other in apart)
-    distances = f"class shares are apart (total variation distance): {told}"
+    shifts = ", ".join(f"{one} and {other} {audit.shift(one, other):.2f}" for one, other in apart)
+    distances = f"class shares are apart (total variation distance): {shifts}"
     return [*_table(("class share", *PARTS), rows), distances]
 
 

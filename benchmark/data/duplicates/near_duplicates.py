@@ -149,14 +149,14 @@ class _Compared:
     def correlation(self, first: Positions, second: Positions, turn: int) -> npt.NDArray[np.float32]:
         """Return the correlation of images with others that are mirrored (1), upside down (2) or both (3)."""
         down, across = -1 if turn & 2 else 1, -1 if turn & 1 else 1
-        found = np.empty(len(first), dtype=np.float32)
+        correlations = np.empty(len(first), dtype=np.float32)
         for k in range(0, len(first), _BLOCK):
             a, b = first[k : k + _BLOCK], second[k : k + _BLOCK]
             turned = self.values[b, ::down, ::across].astype(np.float32)
             products = np.einsum("ijk,ijk->i", self.values[a].astype(np.float32), turned)
             products = products - THUMBNAIL**2 * self.mean[a] * self.mean[b]
-            found[k : k + _BLOCK] = products / (self.length[a] * self.length[b])
-        return found
+            correlations[k : k + _BLOCK] = products / (self.length[a] * self.length[b])
+        return correlations
 
 
 def _spectrum(images: Images) -> npt.NDArray[np.float32]:
@@ -205,8 +205,8 @@ def _pairs_of_turn(
         passed = correlation >= MIN_CORRELATION
         return first[passed], second[passed], correlation[passed]
 
-    found = thread_map(search, tiles)
-    if not found:
+    pairs = thread_map(search, tiles)
+    if not pairs:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.int64)
-    first, second, correlation = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    first, second, correlation = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
     return first, second, correlation, np.full(len(first), turn, dtype=np.int64)

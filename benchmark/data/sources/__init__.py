@@ -19,8 +19,8 @@ def _is_named(spec: str) -> bool:
     """Return whether what a user wrote is a name of data, embedded or elsewhere, rather than a path."""
     from benchmark.data.sources import remote
 
-    known = spec == EMBEDDED or spec in remote.KNOWN_SETS
-    return known or (remote.is_remote(spec) and not Path(spec).expanduser().exists())
+    is_set = spec == EMBEDDED or spec in remote.KNOWN_SETS
+    return is_set or (remote.is_remote(spec) and not Path(spec).expanduser().exists())
 
 
 def kind_of(spec: str) -> Kind:

@@ -96,8 +96,8 @@ def _labels(items: Sequence[Item], numbers: Sequence[int]) -> dict[str, str] | N
 def _with_facts(items: Sequence[Item], numbers: Sequence[int]) -> tuple[Item, ...]:
     table = slice_facts()
     return tuple(
-        replace(item, class_name=known.class_name, group=item.group or known.group, fold=known.fold)
-        for item, known in zip(items, (table[number] for number in numbers), strict=True)
+        replace(item, class_name=facts.class_name, group=item.group or facts.group, fold=facts.fold)
+        for item, facts in zip(items, (table[number] for number in numbers), strict=True)
     )
 
 

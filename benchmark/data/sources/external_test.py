@@ -41,11 +41,11 @@ class CombinedSource:
         """Raise ``UserError`` unless the mapping names known classes and some class is common."""
         training, test = self.training.facts, self.test.facts
         for name, target in self.mapping.items():
-            for side, known, which in ((name, test, "test data"), (target, training, "training data")):
-                if side not in known.class_names:
+            for side, facts, which in ((name, test, "test data"), (target, training, "training data")):
+                if side not in facts.class_names:
                     raise UserError(
-                        f"The class mapping {name}={target} names '{side}', which the {which} '{known.name}' has not."
-                        f"{nearest(side, known.class_names)} It has {', '.join(known.class_names)}."
+                        f"The class mapping {name}={target} names '{side}', which the {which} '{facts.name}' has not."
+                        f"{nearest(side, facts.class_names)} It has {', '.join(facts.class_names)}."
                     )
         if not set(map(self._matched, test.class_names)) & set(training.class_names):
             raise UserError(

@@ -195,8 +195,8 @@ class ManifestSource:
             notes += (f"the slices of one file are of one patient: {len(volumes)} files with several slices",)
         if self._cheng:
             items = tuple(
-                replace(item, class_name=known.class_name, group=known.group, fold=known.fold)
-                for item, known in zip(items, self._cheng.items, strict=True)
+                replace(item, class_name=cheng.class_name, group=cheng.group, fold=cheng.fold)
+                for item, cheng in zip(items, self._cheng.items, strict=True)
             )
             notes = (self._cheng.note, *notes)
         if any(item.part for item in items):

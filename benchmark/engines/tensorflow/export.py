@@ -40,8 +40,8 @@ class ExportedNetwork(tf.Module):  # type: ignore[misc]  # TensorFlow is not typ
         self.model = model
 
         def compute(images: Any) -> dict[str, Any]:
-            given = logits(normalized(images) if graph.whole else images)
-            return {OUTPUT: tf.nn.softmax(given / graph.temperature) if graph.whole else given}
+            outputs = logits(normalized(images) if graph.whole else images)
+            return {OUTPUT: tf.nn.softmax(outputs / graph.temperature) if graph.whole else outputs}
 
         kind = tf.uint8 if graph.whole else tf.float32
         self.signature = [tf.TensorSpec((None, size, size, 3), kind, name=INPUT)]

@@ -93,10 +93,10 @@ class LibraryNetwork:
         def agrees(network: Logits) -> bool:
             try:
                 with torch.no_grad():
-                    given = network(example)
+                    output = network(example)
             except Exception:  # a network of a library may raise anything
                 return False
-            return given.shape == logits.shape and _largest(given - logits) <= _TOLERANCE * max(1, _largest(logits))
+            return output.shape == logits.shape and _largest(output - logits) <= _TOLERANCE * max(1, _largest(logits))
 
         if not self.config:
             if self.head is None:

@@ -70,9 +70,9 @@ def end_tree(process: "subprocess.Popen[bytes]", attempt: str, spared: Callable[
     process.kill()
     code = process.wait()
     for _ in range(_ROUNDS):
-        found = descendants()
+        processes = descendants()
         others = spared()  # asked after that list, so that what was started meanwhile is among them
-        orphans = [each for each in found if each.pid not in others]
+        orphans = [each for each in processes if each.pid not in others]
         running = list({each.pid: each for each in (*started, *orphans, *with_attempt(attempt))}.values())
         if not running:
             break

@@ -38,7 +38,7 @@ class _Worker:
         key: what the last run had in common with those that can share its process.
         host, node: the name of its machine, and Ray's for it.
         shared: whether it sees the results folder.
-        told: how urgently it was told to stop.
+        stop: how urgently it was told to stop.
     """
 
     actor: Any
@@ -49,7 +49,7 @@ class _Worker:
     host: str = ""
     node: str = ""
     shared: bool = False
-    told: Stop = Stop.NO
+    stop: Stop = Stop.NO
     ready: bool = False
 
 
@@ -150,11 +150,11 @@ class Crew:
     def _pass_on_wishes(self) -> None:
         for worker in self._busy():
             assert worker.job is not None
-            if self.control.stop > worker.told:
-                worker.told = self.control.stop
+            if self.control.stop > worker.stop:
+                worker.stop = self.control.stop
                 worker.actor.ask.remote(int(self.control.stop))
             if worker.job.key in self.control.given_up:
-                worker.actor.ask.remote(int(worker.told), worker.job.key)
+                worker.actor.ask.remote(int(worker.stop), worker.job.key)
 
     def _stopped_before_they_began(self) -> Iterator[tuple[Job, Ending]]:
         while self.waiting and self.control.stop is not Stop.NO:

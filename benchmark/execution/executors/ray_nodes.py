@@ -79,8 +79,8 @@ class Nodes:
 
     def news(self) -> list[str]:
         """Return a sentence for each node that was left out since the last question."""
-        told, self._untold = self._untold, []
-        return told
+        sentences, self._untold = self._untold, []
+        return sentences
 
     def _ask(self) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

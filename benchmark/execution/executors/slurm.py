@@ -98,13 +98,13 @@ class _Watched:
         job: the run.
         queued: what does it.
         seen: of its records in the results folder, so that they are read only when they change.
-        told: what its worker told last.
+        last_event: what its worker told last.
     """
 
     job: Job
     queued: QueuedJob
     seen: tuple[int, ...] = ()
-    told: Mapping[str, object] = field(default_factory=dict)
+    last_event: Mapping[str, object] = field(default_factory=dict)
 
 
 class SlurmExecutor:
@@ -308,11 +308,11 @@ class SlurmExecutor:
         event: Mapping[str, object] = {"event": "phase", "phase": f"queued as job {watched.queued.id}"}
         if self._states.get(watched.queued.id) == "RUNNING":
             state = read_progress(self._plan.out, watched.job.key)
-            event = watched.told if state is None else state.event
+            event = watched.last_event if state is None else state.event
             if event.get("event") == "stopping":  # it is not the user's wish: that is told where it is passed on
                 event = {"event": "phase", "phase": "saving, as the time of its job is over"}
-        if event != watched.told:
-            watched.told = event
+        if event != watched.last_event:
+            watched.last_event = event
             on_event(watched.job, event)
 
     def _lost(self, queued: QueuedJob) -> Iterator[tuple[Job, Ending]]:
@@ -339,8 +339,8 @@ class SlurmExecutor:
 
 
 def _why(queued: QueuedJob, state: str) -> str:
-    said = queued.last_words()
-    if not said:
+    tail = queued.last_words()
+    if not tail:
         where: Path = queued.log
         return f"Slurm ended its job {queued.id} ({state}) before it wrote a word to '{where}': {_SHARED}."
-    return f"Slurm ended its job {queued.id} ({state}), whose last words are: {said[:200]}"
+    return f"Slurm ended its job {queued.id} ({state}), whose last words are: {tail[:200]}"

@@ -112,15 +112,15 @@ def ancestors(share: Sequence[Job], planned: Sequence[Job]) -> list[Job]:
         planned: all runs of the plan.
     """
     by_key, inside = {job.key: job for job in planned}, {job.key for job in share}
-    found: dict[str, Job] = {}
+    jobs: dict[str, Job] = {}
     for job in share:
         line = []
         parent = by_key.get(job.run.init_from or "")
         while parent is not None and parent.key not in inside:
             line.append(parent)
             parent = by_key.get(parent.run.init_from or "")
-        found |= {each.key: each for each in reversed(line)}
-    return list(found.values())
+        jobs |= {each.key: each for each in reversed(line)}
+    return list(jobs.values())
 
 
 def folder_of(out: Path) -> Path:
@@ -156,13 +156,13 @@ def submitted_jobs(out: Path) -> list[QueuedJob]:
     if not home.is_dir():
         return []
     require_own(home)
-    found = []
+    jobs = []
     for folder in sorted(path for path in home.iterdir() if (path / _LIST).is_file()):
         with suppress(UserError, OSError, ValidationError):
             submitted = _Submitted.model_validate_json((folder / _LIST).read_bytes())
             for name, each in submitted.jobs.items():
-                found.append(QueuedJob(each, folder / name, ElementJobs.read(folder / name), submitted.at))
-    return found
+                jobs.append(QueuedJob(each, folder / name, ElementJobs.read(folder / name), submitted.at))
+    return jobs
 
 
 def forget(jobs: Sequence[QueuedJob], ended: Sequence[QueuedJob]) -> None:

@@ -112,8 +112,8 @@ class SlurmQueue:
         answer = _ask("squeue", "-h", "-r", "-t", "all", "-u", str(os.geteuid()), "-o", "%i|%T")
         if answer is None:
             return None
-        known = dict(line.strip().split("|", 1) for line in answer.splitlines() if "|" in line)
-        return {each: known.get(each, GONE) for each in ids}
+        states = dict(line.strip().split("|", 1) for line in answer.splitlines() if "|" in line)
+        return {each: states.get(each, GONE) for each in ids}
 
     def has_other_machines(self) -> bool:
         """Return whether jobs may run on another machine than this one; not where that can't be known."""

@@ -35,8 +35,8 @@ def further_seeds(plan: Plan, request: Request) -> Plan:
         record = store.read(job.key)
         return record.timings.training_s if record is not None and record.outcome is Outcome.OK else None
 
-    wanted = (follower for _, follower in followers(plan.jobs, trained) if is_wanted(follower, request, store))
-    return replace(plan, jobs=tuple(wanted))
+    jobs = (follower for _, follower in followers(plan.jobs, trained) if is_wanted(follower, request, store))
+    return replace(plan, jobs=tuple(jobs))
 
 
 def is_wanted(follower: Job, request: Request, store: RecordStore) -> bool:

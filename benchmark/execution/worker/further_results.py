@@ -83,15 +83,15 @@ def explained(
         return None
     start, cams = time.perf_counter(), None
     try:
-        found, cams = explain(
+        cam_facts, cams = explain(
             engine, data, trained.split, trained.predictions,
             most=settings.cams, report=channel.report, method=settings.cam_method,
         )  # fmt: skip
-        facts["cam"] = found
+        facts["cam"] = cam_facts
         if settings.cam_check and cams is not None:
             stages, method = trained.network.stages, settings.cam_method
             steps = check(engine, stages, data, cams, report=channel.report, method=method)
-            facts["cam"] = found.model_copy(update={"randomized": steps})
+            facts["cam"] = cam_facts.model_copy(update={"randomized": steps})
     except Exception as error:
         log_traceback()
         if cams is None:

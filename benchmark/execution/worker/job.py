@@ -163,11 +163,11 @@ class Runs:
 
     @cached_property
     def _followers(self) -> Mapping[str, tuple[Job, ...]]:
-        found: dict[str, list[Job]] = {}
+        followers: dict[str, list[Job]] = {}
         for job in self.jobs:
             if job.run.init_from is not None:
-                found.setdefault(job.run.init_from, []).append(job)
-        return {key: tuple(jobs) for key, jobs in found.items()}
+                followers.setdefault(job.run.init_from, []).append(job)
+        return {key: tuple(jobs) for key, jobs in followers.items()}
 
 
 def worker_environment(job: Job, attempt: str, beside: Mapping[str, str] = MappingProxyType({})) -> Mapping[str, str]:
