@@ -1,4 +1,6 @@
-"""A run's memory: held while it trains, given back before the next one, so that a used process is as good as new."""
+"""The memory of a process that computes: held while it does, given back before a worker's next run, so that a used
+process is as good as new.
+"""
 
 import contextlib
 import ctypes
@@ -11,7 +13,7 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's mallopt
 
 
 def hold_memory() -> None:
-    """Let the process keep the memory that it frees, until :func:`give_memory_back`; glibc only.
+    """Let the process keep the memory that it frees, until :func:`give_memory_back` if ever; glibc only.
 
     Otherwise each large array that a step frees goes back to the system, which must clear every page of the next
     step's anew: up to half the time of a network in torch on the CPU. TensorFlow gains little. The peak

@@ -14,9 +14,9 @@ def choice_option(name: str, choices: Sequence[str], default: str, text: str) ->
     return click.option(name, type=click.Choice(choices), default=default, show_default=True, help=text)
 
 
-def path_option(name: str, metavar: str, text: str, **further: Any) -> Option:
+def path_option(name: str, metavar: str, text: str) -> Option:
     """Return an option that takes a path: of a ``FILE`` or ``DIR``, as ``metavar`` says."""
-    return click.option(name, type=click.Path(path_type=Path), metavar=metavar, help=text, **further)
+    return click.option(name, type=click.Path(path_type=Path), metavar=metavar, help=text)
 
 
 def together(*options: Option) -> Option:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from benchmark.foreign_arrays import Known, read_arrays
 from benchmark.foreign_files import Refused
-from benchmark.hashing import hash_bytes
+from benchmark.hashing import hash_bytes, hash_json
 from benchmark.records.record import Predictions, Record
 from benchmark.records.soundness import problem_with
 
@@ -46,9 +46,9 @@ def read_predictions(data: bytes, record: Record, held: "HeldArrays", *, sound: 
     wrong = None if sound else problem_with(predictions, len(record.data.class_names))
     if wrong:
         raise Refused(wrong)
-    row = repr([value for field, value in record.identity.items() if field not in _OF_ONE_RUN])
+    own = {field: value for field, value in record.identity.items() if field not in _OF_ONE_RUN}
     computed = len(predictions.labels) * len(record.data.class_names) ** 2 * 8
-    shared = held.shared(arrays, computed, row)
+    shared = held.shared(arrays, computed, hash_json(own))  # whatever the order of its fields
     kept = {id(arrays[name]): array for name, array in shared.items()}
     held.packed |= {place: kept[id(array)] for place, array in new.items()}  # never what was refused
     return Predictions(**shared)

@@ -206,8 +206,8 @@ def _write_files(
         if page_file.images == "beside":
             pictures = write_images(thumbnails, out)
         write_atomically(out / page_file.name, page(board, pictures, breakdowns, guide=page_file.guide))
-        if page_file.images == "inside":
-            remove_images(out)
+        if page_file.images == "inside" and all(path.name == page_file.name for path in out.glob("*.html")):
+            remove_images(out)  # no other page shows them, as that of a publication does
 
     say("Drawing figures")
     with done_beside(write_beside_plots, beside=len(board.rows) >= _MANY and can_work_beside()):

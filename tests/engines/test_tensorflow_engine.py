@@ -206,6 +206,9 @@ def test_pixels_are_normalized_as_declared(declared: Preprocessing) -> None:
     uploaded = engine.upload(images())
     in_one, in_two = engine.forward_images(uploaded), engine.forward(engine.normalize(uploaded))
     assert np.array_equal(*engine.fetch([in_one, in_two]))
+    engine.set_compile(True)
+    in_one, in_two = engine.forward_images(uploaded), engine.forward(engine.normalize(uploaded))
+    assert np.array_equal(*engine.fetch([in_one, in_two]))
     assert network.preprocessing == declared
     assert network.execution["channels_last"] == "on"
 

@@ -110,7 +110,6 @@ def test_a_damaged_entry_is_computed_again(tmp_path: Path) -> None:
     assert told(analysed(found, kept=KeptStatistics(tmp_path))) == told(first)
 
 
-@pytest.mark.skipif("os.name != 'posix'")
 def test_an_entry_that_finds_no_room_on_the_disk_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +138,7 @@ def test_all_code_of_the_scores_counts(tmp_path: Path, monkeypatch: pytest.Monke
     assert kept_statistics._code.__wrapped__(()) != before
 
 
+@pytest.mark.skipif("os.name != 'posix'")
 def test_a_cache_that_others_may_write_to_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "shared"
     folder.mkdir()

@@ -58,6 +58,10 @@ PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2
 """
 
 
+class CanNotStart(Exception):
+    """Slurm's daemons are there, and do not come up on this machine."""
+
+
 def why_no_tests() -> str:
     """Return why the tests in a real Slurm are not run, empty where they are asked for and can be."""
     return why_not() if os.environ.get(ASKED_FOR, "0") != "0" else f"{ASKED_FOR}=1 asks for it"
@@ -128,7 +132,7 @@ def _wait_until_idle(environment: Mapping[str, str]) -> None:
         time.sleep(0.3)
     home = Path(environment["SLURM_CONF"]).parent
     logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in home.glob("*.log"))
-    raise RuntimeError(f"Slurm did not start:\n{logs}")
+    raise CanNotStart(f"Slurm did not start:\n{logs}")
 
 
 def _free_ports(count: int) -> list[int]:

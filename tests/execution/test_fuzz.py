@@ -27,6 +27,7 @@ from benchmark.records.store import RecordStore
 from benchmark.reporting.board.board import make_board
 from benchmark.reporting.board.flat_rows import board_lines, run_lines
 from benchmark.reporting.board.rows import evaluate
+from benchmark.reporting.breakdown.breakdowns import Breakdowns
 from benchmark.reporting.documents.markdown import markdown
 from benchmark.text import plain
 from tests.execution.samples import a_record, some_predictions
@@ -236,7 +237,7 @@ def test_records(tmp_path: Path, changes: list[tuple[tuple[Any, ...], Any]]) -> 
     board = make_board([evaluate(*entry) for entry in stored], stored.problems)
     run_lines(board)
     board_lines(board)
-    text = markdown(board, {})
+    text = markdown(board, {}, Breakdowns())
     assert "<script>" not in text
     assert "\x1b" not in text
 

@@ -121,6 +121,15 @@ def test_of_networks_that_share_a_worker_the_largest_comes_first() -> None:
     ]
     ordered = [job.run.backbone for job in largest_first(planned, sizes)]
     assert ordered == ["keras/large", "keras/small", "timm/large", "timm/small"]
+    torch = []
+    for name in ("timm/small", "own/middle", "keras_cv/largest", "timm/large"):
+        job = a_job(Path("out"), backbone=name, engine="torch")
+        facts = job.backbone.model_copy(update={"library": name.partition("/")[0], "origin": "built-in"})
+        torch.append(job.model_copy(update={"backbone": facts}))
+    of_torch = [job.run.backbone for job in largest_first(torch, {**sizes, "own/middle": 5, "keras_cv/largest": 99})]
+    assert of_torch == ["timm/large", "own/middle", "timm/small", "keras_cv/largest"], (
+        "its library has its own worker"
+    )
     followed = [*planned, a_job(Path("out"), init_from=planned[0].key)]
     assert largest_first(followed, sizes) == tuple(followed)
 

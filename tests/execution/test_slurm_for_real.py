@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
@@ -18,7 +18,7 @@ from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
 from tests.execution.commands import EXACT, GOOD, PATIENCE, Bench, follow_until, interrupt, make_images
-from tests.execution.slurm_on_one_node import ask, one_node, why_no_tests
+from tests.execution.slurm_on_one_node import CanNotStart, ask, one_node, why_no_tests
 from tests.execution.test_stopping import PLUGIN
 
 pytestmark = [
@@ -68,7 +68,11 @@ class SlurmBench(Bench):
 
 @pytest.fixture(scope="module")
 def slurm() -> Iterator[Mapping[str, str]]:
-    with one_node() as environment:
+    with ExitStack() as stack:
+        try:
+            environment = stack.enter_context(one_node())
+        except CanNotStart as error:  # one core, no name of the host: nothing of ours is wrong
+            pytest.skip(str(error))
         yield environment
 
 
@@ -101,9 +105,10 @@ def hurried(bench: SlurmBench) -> Iterator[None]:
 
     def hurry() -> None:
         while not ended.wait(1):
-            for line in bench.queue():
-                if "PENDING" in line:
-                    ask(bench.slurm, "scontrol", "update", f"jobid={line.split()[0]}", "starttime=now")
+            with suppress(subprocess.TimeoutExpired):  # a busy machine: again in a second
+                for line in bench.queue():
+                    if "PENDING" in line:
+                        ask(bench.slurm, "scontrol", "update", f"jobid={line.split()[0]}", "starttime=now")
 
     thread = Thread(target=hurry)
     thread.start()

@@ -55,6 +55,15 @@ def test_the_page_is_one_file_unless_its_images_are_asked_for_beside_it(out: Pat
     assert not other.parent.exists()
 
 
+def test_images_that_another_page_shows_stay(out: Path) -> None:
+    other = out / "images" / f"{'0' * 20}.jpg"
+    other.parent.mkdir()
+    other.write_bytes(b"of the other page")
+    (out / "index.html").write_text("as in a folder that was published")
+    assert main(["leaderboard", str(out)]) == 0
+    assert other.exists()
+
+
 def test_no_image_is_written_through_a_link(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -47,8 +47,8 @@ def remove_images(out: Path, kept: Collection[str] = ()) -> None:
     """
     with suppress(Refused):
         old = [name for name in list_foreign(out, IMAGES) if _OURS.fullmatch(name) and name not in kept]
-        for name in old:
-            (out / IMAGES / name).unlink(missing_ok=True)
-        if old:
-            with suppress(OSError):  # there is more in it
+        with suppress(OSError):  # there is more in the folder, or it can't be written
+            for name in old:
+                (out / IMAGES / name).unlink(missing_ok=True)
+            if old:
                 (out / IMAGES).rmdir()
