@@ -67,7 +67,7 @@ class Ours:
             done = train(
                 self._engine, self._network, self._data, self._split, self._recipe, 0,
                 report=lambda event: None, checkpoints=None, should_stop=lambda: False,
-                caching=Caching(FeatureStore(Path(folder), 10**10), {}),
+                caching=Caching(FeatureStore(Path(folder) / "kept", 10**10), {}),  # a folder of its own
             )  # fmt: skip
         assert done.feature_cache["computed"] == len(self._data), done.feature_cache
         self.trainings.append(done)
