@@ -269,12 +269,18 @@ class TorchEngine(SharedEngine):
         self._set_mode(None)
         return self._frozen_stages(inputs)
 
-    @guarded
+    def forward_images(self, images: Handle) -> Handle:
+        return self._forward(images, from_features=False)
+
     def forward_from_features(self, features: Handle) -> Handle:
+        return self._forward(features, from_features=True)
+
+    @guarded
+    def _forward(self, images: Handle, *, from_features: bool) -> Handle:
         self._set_mode(None)
-        inputs = self._inputs(features, from_features=True)
+        inputs = self._inputs(images, from_features)
         with torch.no_grad():
-            return self._computed(True)[1](inputs)
+            return self._computed(from_features)[1](inputs)
 
     @guarded
     def forward_with_features(self, images: Handle) -> tuple[Handle, Handle]:
