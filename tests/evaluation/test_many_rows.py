@@ -4,6 +4,8 @@ import errno
 import itertools
 import json
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +137,44 @@ def test_all_code_of_the_scores_counts(tmp_path: Path, monkeypatch: pytest.Monke
     source.write_text("one")
     before = kept_statistics._code.__wrapped__(())
     source.write_text("other")
+    kept_statistics._read.cache_clear()
     assert kept_statistics._code.__wrapped__(()) != before
+
+
+def test_code_that_statistics_import_counts_wherever_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_statistics, "files", lambda package: tmp_path.joinpath(*package.split(".")))
+    home = tmp_path / "benchmark"
+    for room in ("evaluation", "data", "records", "draws"):
+        (home / room).mkdir(parents=True)
+    (home / "evaluation/scores.py").write_text(
+        "import numpy\nfrom benchmark.draws import (\n    corruptions,\n    others,\n)\n"
+    )
+    (home / "draws/corruptions.py").write_text("def drawn():\n    from benchmark.grouping import grouped\n")
+    imported, deeper, other = home / "draws/corruptions.py", home / "grouping.py", home / "draws/masks.py"
+    hashes = []
+    for changed in (imported, deeper, other, None):
+        kept_statistics._read.cache_clear()
+        hashes.append(kept_statistics._code.__wrapped__(()))
+        if changed is not None:
+            changed.write_text((changed.read_text() if changed.is_file() else "") + "# changed\n")
+    assert len(set(hashes)) == 3
+    assert hashes[2] == hashes[3], "nobody imports it"
+
+
+def test_the_code_that_counts_is_what_python_imports() -> None:
+    """What stands in the hash holds at least each module of ours that importing the statistics brings in."""
+    code = (
+        "import sys, benchmark.evaluation.statistics, benchmark.reporting.board.rows\n"
+        "print(*(module.__file__ for name, module in sys.modules.items() if name.startswith('benchmark.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    root = Path(kept_statistics.__file__).parents[2]
+    start = [root / "evaluation/statistics.py", root / "reporting/board/rows.py"]
+    hashed = kept_statistics._with_imports(start, root)
+    imported = {Path(name) for name in done.stdout.split() if Path(name).read_bytes().strip()}
+    assert {path for path in imported if path.name != "__init__.py"} <= set(hashed)
 
 
 @pytest.mark.skipif("os.name != 'posix'")

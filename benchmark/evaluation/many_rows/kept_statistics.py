@@ -8,8 +8,9 @@ pickle, and JSON. It is trusted like all of the cache, which nobody else may wri
 import hashlib
 import itertools
 import json
+import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from benchmark.version import __version__
 FOLDER = "statistics"
 _MOST, _MOST_BYTES = 50_000, 2 * 2**30  # entries; beyond, the oldest are removed
 _PACKAGES = ("benchmark.evaluation", "benchmark.data", "benchmark.records")  # whose code statistics follow from
+_IMPORTED = re.compile(rb"^[ \t]*(?:from|import) (benchmark[.\w]*)(?: import (\([^)]*|[\w, ]+))?", re.MULTILINE)
 Entry = tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]  # JSON values, and arrays by name
 
 
@@ -53,7 +55,7 @@ class KeptStatistics:
         """Return the name of what follows from some values: arrays, and what JSON can say.
 
         Args:
-            code: packages from whose code it follows, besides those of statistics.
+            code: packages from whose code it follows, besides those of statistics; what they import counts too.
         """
         made = hashlib.sha256(_code(code).encode())
         for part in parts:
@@ -144,12 +146,40 @@ NOTHING_KEPT = KeptStatistics(None)
 
 @cache
 def _code(further: tuple[str, ...]) -> str:
-    """Return a hash of the code of statistics and of further packages, and of the libraries that it computes with."""
+    """Return a hash of the code of statistics and of further packages, of all of this package that it imports, and of
+    the libraries that it computes with.
+    """
     import scipy
 
     made = hashlib.sha256(f"{__version__} {np.__version__} {scipy.__version__}".encode())
-    sources = [source for package in _PACKAGES for source in sorted(files(package).rglob("*.py"))]
-    sources += [source for package in further for source in sorted(files(package).glob("*.py"))]
-    for source in sources:
-        made.update(source.name.encode() + source.read_bytes())
+    sources = {source for package in _PACKAGES for source in files(package).rglob("*.py")}
+    sources |= {source for package in further for source in files(package).glob("*.py")}
+    for source, content in sorted(_with_imports(sources, files("benchmark")).items()):
+        made.update(source.name.encode() + content)
     return made.hexdigest()
+
+
+def _with_imports(sources: Iterable[Path], root: Path) -> dict[Path, bytes]:
+    """Return the content of some modules, and of all modules below ``root`` that these import, and so on."""
+    contents: dict[Path, bytes] = {}
+    waiting = list(sources)
+    while waiting:
+        source = waiting.pop()
+        if source not in contents:
+            contents[source], imported = _read(source, root)
+            waiting += imported
+    return contents
+
+
+@cache
+def _read(source: Path, root: Path) -> tuple[bytes, tuple[Path, ...]]:
+    """Return the content of a module, and the modules below ``root`` that it may import."""
+    content = source.read_bytes()
+    places = []
+    for module, names in _IMPORTED.findall(content):
+        names_of_module = module.decode().split(".")[1:]
+        rooms = [root.joinpath(*names_of_module[:length]) for length in range(1, len(names_of_module) + 1)]
+        inside = rooms[-1] if rooms else root
+        places += [*rooms, *(inside / name.decode() for name in re.findall(rb"\w+", names))]
+    candidates = (file for place in places for file in (place.with_suffix(".py"), place / "__init__.py"))
+    return content, tuple(file for file in candidates if file.is_file())

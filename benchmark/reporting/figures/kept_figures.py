@@ -15,7 +15,7 @@ from benchmark.reporting.figures.fonts import families
 from benchmark.reporting.figures.style import COLUMN_MM, figure, save
 
 _KINDS = ("png", "svg")
-_CODE = ("benchmark", *(f"benchmark.reporting.{room}" for room in ("board", "documents", "figures")))
+_CODE = tuple(f"benchmark.reporting.{room}" for room in ("board", "documents", "figures"))  # which draw
 
 
 class KeptFigures:

@@ -18,8 +18,7 @@ from benchmark.evaluation.metrics import ClassScores, RunScores, Scores
 from benchmark.records.record import Predictions, Record
 from benchmark.reporting.board.rows import Scored, scored
 
-# whose code reads and scores records, besides that of statistics
-_CODE = ("benchmark", "benchmark.draws", "benchmark.recipe", "benchmark.reporting.board")
+_CODE = ("benchmark.reporting.board",)  # which scores records, besides statistics
 
 
 class KeptRuns:
