@@ -76,7 +76,7 @@ class Carrier:
             return
         self._coming.add(key)
         try:
-            there = yield actor.files.remote("has_images" if images else "has_file", name)
+            there = yield (actor.has_images if images else actor.has_file).remote(name)
             if not there:
                 parcel = uuid4().hex
                 for file, path in files.items():
@@ -84,8 +84,8 @@ class Carrier:
                         if control.stop is Stop.NOW:
                             return
                         block = yield from self._put(path, offset)
-                        yield actor.files.remote("receive", parcel, file, block)
-                yield actor.files.remote("unpack_images" if images else "unpack_file", parcel, name)
+                        yield actor.receive.remote(parcel, file, block)
+                yield (actor.unpack_images if images else actor.unpack_file).remote(parcel, name)
             self._there.add(key)
         finally:
             self._coming.discard(key)
@@ -115,7 +115,7 @@ class Carrier:
         try:
             for name, size in left.items():
                 for offset in blocks_of(size):
-                    block = yield actor.files.remote("read", name, offset)
+                    block = yield actor.read.remote(name, offset)
                     arrivals.add(name, block)
             record = arrivals.store()
         finally:

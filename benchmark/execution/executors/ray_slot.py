@@ -20,6 +20,7 @@ from benchmark.execution.executors.base import SETTLE_SECONDS, Control, Ending, 
 from benchmark.execution.executors.node import for_this_node, gpu_environment, installation, threads_of
 from benchmark.execution.executors.node_files import NodeFiles
 from benchmark.execution.executors.place import Place, Silence
+from benchmark.execution.executors.transfer import Block
 from benchmark.execution.worker.job import Job
 from benchmark.records.outcomes import Outcome
 
@@ -142,9 +143,29 @@ class Slot:
 
     # --- files, where no folder is shared ---
 
-    def files(self, what: str, *arguments: Any) -> Any:
-        """Do what :class:`~benchmark.execution.executors.node_files.NodeFiles` does under this name."""
-        return getattr(self._own(), what)(*arguments)
+    def has_images(self, name: str) -> bool:
+        """Return whether prepared images are here; see :meth:`NodeFiles.has_images`."""
+        return self._own().has_images(name)
+
+    def has_file(self, name: str) -> bool:
+        """Return whether a file came here before; see :meth:`NodeFiles.has_file`."""
+        return self._own().has_file(name)
+
+    def receive(self, parcel: str, name: str, block: Block) -> None:
+        """Add a block to a file that is coming; see :meth:`NodeFiles.receive`."""
+        self._own().receive(parcel, name, block)
+
+    def unpack_images(self, parcel: str, name: str) -> None:
+        """Put images that came in their place; see :meth:`NodeFiles.unpack_images`."""
+        self._own().unpack_images(parcel, name)
+
+    def unpack_file(self, parcel: str, name: str) -> None:
+        """Put a file that came in its place; see :meth:`NodeFiles.unpack_file`."""
+        self._own().unpack_file(parcel, name)
+
+    def read(self, name: str, offset: int) -> Block:
+        """Return a block of a file that a run has left; see :meth:`NodeFiles.read`."""
+        return self._own().read(name, offset)
 
     def left_by(self, message: Mapping[str, Any]) -> dict[str, int]:
         """Return what a run has left here; see :meth:`NodeFiles.left_by`."""
