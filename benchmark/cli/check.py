@@ -11,7 +11,7 @@ from benchmark.conformance.checks import CHECKS
 from benchmark.conformance.report import CheckResult, as_markdown
 from benchmark.conformance.runner import examine
 from benchmark.conformance.selection import find_backbones
-from benchmark.errors import UserError, nearest
+from benchmark.errors import UserError, nearest, writing
 from benchmark.text import plain, shown
 
 
@@ -118,11 +118,8 @@ def new_command(name: str) -> None:
         )
     path = Path(f"{stem}.py")
     text = _TEMPLATES[framework].format(name=f"{framework}/{plain}", file=path.name)
-    try:
-        with path.open("x", encoding="utf-8") as stream:
-            stream.write(text)
-    except FileExistsError:
-        raise UserError(f"'{path}' exists already: choose another name or remove it.") from None
-    except OSError as error:
-        raise UserError(f"'{path}' can't be written: {error.strerror}.") from None
+    if path.exists():
+        raise UserError(f"'{path}' exists already: choose another name or remove it.")
+    with writing(f"'{path}'"), path.open("x", encoding="utf-8") as stream:
+        stream.write(text)
     click.echo(f"Wrote {path}. Next: python -m benchmark check {path}")

@@ -12,7 +12,7 @@ from benchmark.atomic_files import write_atomically
 from benchmark.cli.data_options import data_options
 from benchmark.cli.json_output import json_option, print_json
 from benchmark.cli.shared_options import choice_option, path_option
-from benchmark.errors import UserError
+from benchmark.errors import UserError, writing
 from benchmark.file_names import file_name
 from benchmark.text import plain, shown
 
@@ -242,7 +242,7 @@ def write_audits(data: "DataSet", splits: "tuple[Split, ...]", folder: Path) -> 
     from benchmark.data.audit.table import audit_text
     from benchmark.data.splits.files import save_split_table
 
-    try:
+    with writing(f"--out {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         audits = [audit_data(data, split) for split in splits]
         for split, audit in zip(splits, audits, strict=True):
@@ -252,6 +252,4 @@ def write_audits(data: "DataSet", splits: "tuple[Split, ...]", folder: Path) -> 
         save_split_table(data, splits, folder / "split.csv")
         text = "\n\n\n".join(map(audit_text, audits))
         write_atomically(folder / "audit.txt", text + "\n")
-    except OSError as error:
-        raise UserError(f"--out {folder} can't be written: {error.strerror or error}.") from None
     return audits, text

@@ -6,7 +6,7 @@ import click
 
 from benchmark.cli.shared_options import plugin_option
 from benchmark.dependencies import require_posix
-from benchmark.errors import UserError
+from benchmark.errors import writing
 from benchmark.export_targets import TARGETS
 
 
@@ -37,10 +37,8 @@ def export_command(model: str, target: str, whole: bool, source: str | None, plu
     from benchmark.models.load import find_model
 
     folder = find_model(Path(model))
-    try:
+    with writing(f"'{folder}'"):
         proof = export_model(folder, target, whole=whole, source=source, plugins=plugins)
-    except OSError as error:
-        raise UserError(f"'{folder}' can't be written: {error.strerror or error}.") from None
     made = proof.export
     click.echo(
         f"{proof.path}: computed by {made.runtime} on {made.images} images, probabilities differ by at most "

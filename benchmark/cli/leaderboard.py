@@ -11,7 +11,7 @@ import click
 from benchmark.cli.json_output import json_option, print_json
 from benchmark.cli.shared_options import choice_option, path_option
 from benchmark.cli.track import track_option, tracking_of
-from benchmark.errors import UserError
+from benchmark.errors import UserError, writing
 from benchmark.records.results_folder import VIEW
 from benchmark.text import shown
 
@@ -142,11 +142,8 @@ def _write(write: Callable[..., "WrittenBoard"], target: Path, view: "View", *, 
 
     from benchmark.execution.progress import Steps, show_answers
 
-    try:
-        with Steps(Console(stderr=True), "Reading records", lines=False) as say:
-            written = write(say=say)
-    except OSError as error:
-        raise UserError(f"'{target}' can't be written: {error.strerror or error}.") from None
+    with writing(f"'{target}'"), Steps(Console(stderr=True), "Reading records", lines=False) as say:
+        written = write(say=say)
     if as_json:
         rows = [row.line for row in written.board.rows]
         names = view.columns or tuple(dict.fromkeys(name for line in rows for name in line))

@@ -9,7 +9,7 @@ import click
 from benchmark.cli.data import progress_bar
 from benchmark.cli.shared_options import choice_option, device_option, path_option, plugin_option
 from benchmark.dependencies import require_posix
-from benchmark.errors import UserError
+from benchmark.errors import writing
 
 if TYPE_CHECKING:
     from benchmark.models.answers import Answers, Judged, Unlike
@@ -110,13 +110,11 @@ def write(answers: "Answers", judged: "Judged | None", models: "list[Model]", ta
     patients = answers.patient_frame()
     if patients is not None:
         tables["patients.csv"] = {str(name): patients[name].tolist() for name in patients.columns}
-    try:
+    with writing(f"--out {target}"):
         target.mkdir(parents=True, exist_ok=True)
         for name in (*tables, "predictions.html"):  # those of an earlier question would stand beside other answers
             (target / name).unlink(missing_ok=True)
         return [_write(columns, target / name) for name, columns in tables.items() if columns is not None]
-    except OSError as error:
-        raise UserError(f"--out {target} can't be written: {error.strerror or error}.") from None
 
 
 def _write(columns: Mapping[str, Any], path: Path) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from benchmark.cli.standard_streams import silence
 from benchmark.cli.track import tracking_of
 from benchmark.dependencies import require_posix
-from benchmark.errors import UserError
+from benchmark.errors import UserError, writing
 from benchmark.ownership import other_writers
 
 if TYPE_CHECKING:
@@ -199,12 +199,10 @@ def make_ready(out: Path) -> None:
     from benchmark.execution.old_layout import take_over
     from benchmark.records.results_folder import write_guide
 
-    try:
+    with writing(f"--out {out}"):
         take_over(out)
         out.mkdir(parents=True, exist_ok=True)
         write_guide(out)
-    except OSError as error:
-        raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
 
 
 def _ends_by(*, leaves: bool) -> tuple[signal.Signals, ...]:

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark.atomic_files import write_atomically
-from benchmark.errors import UserError
+from benchmark.errors import writing
 from benchmark.foreign_files import Refused, list_foreign, read_foreign
 from benchmark.text import plain
 
@@ -125,11 +125,9 @@ def store(certificate: Certificate, folder: Path) -> Path:
     """
     name = f"{certificate.torch}--{certificate.keras}".replace("/", "-").replace(":", "-")
     path = folder / f"{name}.json"
-    try:
+    with writing(f"--out {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, certificate.model_dump_json(indent=1) + "\n")
-    except OSError as error:
-        raise UserError(f"'{folder}' can't be written: {error.strerror}; choose another --out.") from None
     return path
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from benchmark.atomic_files import put_in_place, tidy_folder, write_atomically
-from benchmark.errors import UserError
+from benchmark.errors import UserError, writing
 from benchmark.foreign_files import Refused, read_foreign
 from benchmark.hashing import hash_file
 from benchmark.models.description import FILE as MODEL_FILE
@@ -38,7 +38,7 @@ def publish_to_folder(source: Path, target: Path, contents: Contents) -> Path:
     if source.resolve() == target.resolve() or target.resolve().is_relative_to(source.resolve()):
         raise UserError(f"--to {target}: give a folder outside of '{source}'.")
     require_free(target)
-    try:
+    with writing(f"--to {target}"):
         target.parent.mkdir(parents=True, exist_ok=True)
         tidy_folder(target)
         new = target.with_name(f".new-{target.name}-{uuid4().hex[:8]}")
@@ -47,8 +47,6 @@ def publish_to_folder(source: Path, target: Path, contents: Contents) -> Path:
             put_in_place(new, target)
         finally:
             shutil.rmtree(new, ignore_errors=True)
-    except OSError as error:
-        raise UserError(f"--to {target} can't be written: {error.strerror or error}.") from None
     return target / opened
 
 

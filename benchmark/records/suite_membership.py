@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.atomic_files import inside, write_atomically
-from benchmark.errors import UserError
+from benchmark.errors import UserError, writing
 from benchmark.foreign_files import MAX_NAME, Refused, is_plain_name, list_foreign, read_foreign
 from benchmark.recipe.suite import SHIPPED, Conclusion, Suite
 from benchmark.records.results_folder import SUITES
@@ -125,10 +125,8 @@ def save_experiments(
         experiments = _with_runs(suite, figures, _read(out, f"{suite.name}.json"), members, label)
     except ValidationError as error:
         raise UserError(f"In {suite.where}: {first_problem(error)}.") from None
-    try:
+    with writing(f"--out {out}"):
         write_atomically(inside(out, *SUITES, f"{suite.name}.json"), experiments.model_dump_json(indent=1))
-    except OSError as error:
-        raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
 
 
 def _with_runs(

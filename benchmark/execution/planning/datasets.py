@@ -15,7 +15,7 @@ from benchmark.data.options import DataOptions, open_data
 from benchmark.data.splits.external import KIND as EXTERNAL
 from benchmark.data.splits.files import save_split, save_split_table, split_table
 from benchmark.data.splits.splits import SplitOptions, make_splits
-from benchmark.errors import UserError
+from benchmark.errors import UserError, writing
 from benchmark.execution.planning.cross import CrossImages, cross_cells
 from benchmark.execution.planning.request import Request
 from benchmark.hashing import hash_bytes, hash_json
@@ -130,12 +130,10 @@ class Images:
 
     def save(self, out: Path) -> None:
         """Write every split into a results folder; raises ``UserError`` where it can't be written."""
-        try:
-            every = {fold.table_hash: fold for folds in self._folds.values() for fold in folds}
+        every = {fold.table_hash: fold for folds in self._folds.values() for fold in folds}
+        with writing(f"--out {out}"):
             for fold in every.values():  # the same images at another size are the same split
                 fold.save(out)
-        except OSError as error:
-            raise UserError(f"--out {out} can't be written: {error.strerror or error}.") from None
 
     def _open(self, options: DataOptions) -> DataSet:
         if options not in self._opened:
