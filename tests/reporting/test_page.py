@@ -369,6 +369,39 @@ def test_conditions_go_by_the_number_of_each_kind_of_column(
     visit.assert_well()
 
 
+def test_a_condition_without_a_value_can_be_cleared(html: Path, browser: Any) -> None:
+    visit = Visit(browser, html)
+    view, clear = visit.view, visit.view.locator(".dt-buttons .clear")
+    view.set_default_timeout(10_000)
+    assert clear.is_disabled()
+    view.click("button:has-text('Conditions')")
+    view.select_option("select.dtsb-data", label="framework")
+    view.evaluate("document.querySelector('.dt-button-background')?.click()")
+    assert len(shown(view)) == 5, "it asks for nothing yet"
+    view.wait_for_function("!document.querySelector('.dt-buttons .clear').disabled")
+    clear.click()
+    view.wait_for_function("document.querySelector('.dt-buttons .clear').disabled")
+    view.click("button:has-text('Conditions')")
+    assert view.locator("select.dtsb-data").input_value() == "", "a new condition of no column yet"
+    visit.assert_well()
+
+
+def test_the_rows_that_are_shown_are_copied_for_other_programs(html: Path, browser: Any) -> None:
+    visit = Visit(browser, html)
+    view = visit.view
+    view.evaluate("document.execCommand = (what) => { window.copied = document.activeElement.value; return true; }")
+    view.fill(".dt-search input", "resnet50")
+    view.click(".dt-buttons button:has-text('Copy')")
+    view.wait_for_function("window.copied !== undefined")
+    head, *lines = [line.split("\t") for line in view.evaluate("window.copied").strip().splitlines()]
+    [line] = [row.line for row in read_board(html.parent).rows if "resnet50" in str(row.line["backbone"])]
+    [cells] = lines
+    copied = dict(zip(head, cells, strict=True))
+    assert copied["backbone"] == line["backbone"]
+    assert float(copied["macro_f1"]) == pytest.approx(line["macro_f1"], abs=1e-3)
+    visit.assert_well()
+
+
 def test_sections_stay_apart_in_every_order(html: Path, browser: Any) -> None:
     visit = Visit(browser, html)
     view = visit.view

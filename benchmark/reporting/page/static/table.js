@@ -55,6 +55,12 @@ function headSections(table, node) {
   }
 }
 
+// "Clear" can be pressed while there is a filter or a condition, one that still lacks its value included
+function markClear(table) {
+  const on = table.search() !== "" || table.searchBuilder?.getDetails()?.criteria?.length > 0;
+  table.table().container()?.querySelector(".clear")?.toggleAttribute("disabled", !on);
+}
+
 // The line of the row whose details are shown, in a table that may show other rows than before
 function markChosen(node) {
   const key = comparisonGroups.find((each) => each.name === node.dataset.name)?.chosen?.key;
@@ -112,7 +118,7 @@ function boardOf(node) {
         { extend: "colvis", text: "Columns", columns: ":gt(0)" },
         { extend: "searchBuilder", text: "Conditions", config: { columns: heads.map((_, i) => i + 1), ...(saved?.conditions ? { preDefined: saved.conditions } : {}) } },
         { text: "Clear", className: "clear", action: (event, which) => clear(which) },
-        { extend: "copy", text: "Copy", exportOptions: raw, title: null },
+        { extend: "copy", text: "Copy", exportOptions: raw, title: null, messageTop: null },
         { extend: "csv", text: "CSV", exportOptions: raw, filename: "leaderboard-view" },
         { text: "Link", className: "link", action: (event, which, button) => copyLink(button[0] ?? button) },
       ] },
@@ -132,14 +138,15 @@ function boardOf(node) {
       const api = this.api();
       headSections(api, node);
       markChosen(node);
-      const on = api.search() !== "" || api.rows({ search: "applied" }).count() < api.rows().count();
-      api.table().container()?.querySelector(".clear")?.toggleAttribute("disabled", !on);
+      markClear(api);
       keepView();
     },
   });
   const scrolled = node.parentElement;
   for (const [name, value] of Object.entries({ tabindex: 0, role: "region", "aria-label": `Leaderboard of ${node.dataset.name}` })) scrolled.setAttribute(name, value);
   table.on("column-visibility", () => { headSections(table, node); keepView(); });
+  // no table is drawn for a condition without a value
+  for (const event of ["click", "change"]) table.table().container().addEventListener(event, () => setTimeout(() => markClear(table)));
   boards.set(node.dataset.name, table);
   if (many) table.rows.add(further);
   table.draw();
