@@ -29,13 +29,13 @@ from benchmark.engines.torch.ema import WeightEma
 from benchmark.engines.torch.errors import guarded
 from benchmark.engines.torch.feature_cache import TorchFrozenStages
 from benchmark.engines.torch.grad_cam import TorchGradCam
+from benchmark.engines.torch.loss_scale import load_scale, scale_state, without_scale
 from benchmark.engines.torch.modules import build_network
 from benchmark.engines.torch.network import TorchNetwork, TorchStage
 from benchmark.engines.torch.optimizer import STEP, TorchOptimizer
 from benchmark.engines.torch.steps import Normalizer, count_macs, mean_over_places, precision_context, step_functions
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-_SCALER = ("scale", "_growth_tracker")
 
 
 class TorchEngine(SharedEngine):
@@ -244,9 +244,7 @@ class TorchEngine(SharedEngine):
 
     @guarded
     def forward(self, inputs: Handle) -> Handle:
-        self._set_mode(None)
-        with torch.no_grad():
-            return self._computed(False)[1](inputs)
+        return self._logits(inputs, from_features=False)
 
     def _inputs(self, images: Tensor, from_features: bool) -> Tensor:
         """Return what :meth:`_computed` takes for images or features."""
@@ -259,10 +257,8 @@ class TorchEngine(SharedEngine):
     @guarded
     def _frozen_stages(self) -> TorchFrozenStages:
         self._set_mode(None)
-        stages = self._network.split_head
-        first = len(stages) - 1 if self._first == len(self._network.stages) - 1 else self._first
         example = self._normalizer(self._upload(random_pixels(3, self._size)))
-        return TorchFrozenStages.find(stages, first, example, self._precision)
+        return TorchFrozenStages.find(self._network, self._first, example, self._precision)
 
     @guarded
     def compute_features(self, inputs: Handle) -> Handle:
@@ -277,8 +273,10 @@ class TorchEngine(SharedEngine):
 
     @guarded
     def _forward(self, images: Handle, *, from_features: bool) -> Handle:
+        return self._logits(self._inputs(images, from_features), from_features=from_features)
+
+    def _logits(self, inputs: Tensor, *, from_features: bool) -> Handle:
         self._set_mode(None)
-        inputs = self._inputs(images, from_features)
         with torch.no_grad():
             return self._computed(from_features)[1](inputs)
 
@@ -321,8 +319,7 @@ class TorchEngine(SharedEngine):
     def _cam(self) -> TorchGradCam:
         self._set_mode(None)
         example = self._normalizer(self._blank_image())
-        network = self._network
-        return TorchGradCam.find(network.stages, example, self._cam_stage, network.layout, self._precision)
+        return TorchGradCam.find(self._network, example, self._cam_stage, self._precision)
 
     @guarded
     def features_and_gradients(self, inputs: Handle, classes: npt.NDArray[np.int64]) -> tuple[Handle, Handle]:
@@ -376,17 +373,11 @@ class TorchEngine(SharedEngine):
 
     def state(self, *, optimizer: bool) -> dict[str, npt.NDArray[Any]]:
         values = super().state(optimizer=optimizer)
-        if optimizer and self._scaler is not None:
-            scaler = self._scaler.state_dict()
-            values |= {f"scaler/{name}": np.array(scaler[name], dtype=np.float64) for name in _SCALER}
-        return values
+        return values | scale_state(self._scaler) if optimizer else values
 
     def load_state(self, state: Arrays) -> None:
-        scaler = {name: state[f"scaler/{name}"].item() for name in _SCALER if f"scaler/{name}" in state}
-        super().load_state({name: value for name, value in state.items() if not name.startswith("scaler/")})
-        if scaler and self._scaler is not None:
-            scaler["_growth_tracker"] = int(scaler["_growth_tracker"])
-            self._scaler.load_state_dict({**self._scaler.state_dict(), **scaler})
+        super().load_state(without_scale(state))
+        load_scale(self._scaler, state)
 
     def peak_memory_bytes(self) -> int:
         return int(torch.cuda.max_memory_allocated()) if self._on_gpu else super().peak_memory_bytes()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.engines.freezing import TOLERANCE, FeatureSpec, assert_independent, last_cacheable
 from benchmark.engines.shared import hash_of_weights
-from benchmark.engines.torch.network import TorchStage
+from benchmark.engines.torch.network import TorchNetwork, TorchStage
 from benchmark.engines.torch.steps import Precision
 
 
@@ -40,19 +40,22 @@ class TorchFrozenStages:
 
     @classmethod
     def find(
-        cls, stages: Sequence[TorchStage], first: int, example: Tensor, precision: Precision
+        cls, network: TorchNetwork, first_trainable: int, example: Tensor, precision: Precision
     ) -> "TorchFrozenStages":
-        """Return what can be kept of a network's frozen stages.
+        """Return what can be kept of a network's frozen stages; where the head alone is trained, what of it is behind
+        its pooling counts as the head.
 
         Args:
-            stages: of the network; the last is the head, or what of it is behind its pooling.
-            first: number of the first stage that is trained.
+            network: in inference mode.
+            first_trainable: number of the first of its stages that is trained.
             example: three normalised inputs.
             precision: see the class.
 
         Raises:
             NotCacheable: there is none.
         """
+        stages = network.split_head
+        first = len(stages) - 1 if first_trainable == len(network.stages) - 1 else first_trainable
         calls = tuple(stage.call for stage in stages[:first])
         outputs = _outputs(calls, example, precision)
         end = last_cacheable(first, lambda end: _is_features(outputs[end - 1], len(example)))

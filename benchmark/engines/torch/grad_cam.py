@@ -1,13 +1,13 @@
 """Features of a stage and the gradients of logits with respect to them, for torch modules and Keras on torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from benchmark.engines.cam_stage import channel_axis, find_feature_stage
-from benchmark.engines.torch.network import TorchStage
+from benchmark.engines.torch.network import TorchNetwork
 from benchmark.engines.torch.steps import Precision
 
 
@@ -30,27 +30,26 @@ class TorchGradCam:
 
     @classmethod
     def find(
-        cls, stages: Sequence[TorchStage], example: Tensor, declared: str | None, layout: str, precision: Precision
+        cls, network: TorchNetwork, example: Tensor, declared: str | None, precision: Precision
     ) -> "TorchGradCam":
         """Return the split behind the stage to explain.
 
         Args:
-            stages: of the network; the last is the head.
+            network: in inference mode.
             example: one normalised input.
             declared: what the adapter names, or ``None``.
-            layout: ``nchw`` or ``nhwc``, of the network's input.
             precision: see the class.
 
         Raises:
             NoFeatureMap: there is no such stage.
         """
-        shapes = []
+        shapes, stages = [], network.stages
         with torch.no_grad(), precision():
             x = example
             for stage in stages[:-1]:
                 x = stage.call(x, False)
                 shapes.append(tuple(x.shape[1:]))
-        default = 0 if layout == "nchw" else 2
+        default = 0 if network.layout == "nchw" else 2
         number = find_feature_stage([stage.name for stage in stages], shapes, declared, default)
         calls = tuple(stage.call for stage in stages)
         axis = channel_axis(shapes[number], default)
