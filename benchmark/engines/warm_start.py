@@ -32,13 +32,17 @@ def draws_weights(spec: BuildSpec) -> bool:
 
 
 def weights_loaded(spec: BuildSpec, built: object) -> str:
-    """Return where initial weights came from, for the record: another run, or what the adapter built with, which may
-    say so in ``weights_loaded`` of what it builds.
+    """Return where initial weights came from, for the record: another run, or what the adapter built with.
+
+    Args:
+        spec: what is built.
+        built: by the adapter, a model of any framework, which may say in ``weights_loaded`` what is in it, also where
+            no weights were asked for. One that says nothing has those that its adapter was given, if it takes any.
     """
     if spec.init_from is not None:
         return f"run {spec.init_from.parent.name}"
     described = getattr(built, "weights_loaded", None)
-    if described is not None:
+    if described:
         return str(described)
     takes = inspect.signature(spec.backbone.build).parameters.values()
     if spec.weights is None or not any(p.name == "weights" or p.kind is p.VAR_KEYWORD for p in takes):
