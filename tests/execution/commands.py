@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,17 @@ import ctypes, os, pathlib, resource, signal, subprocess, sys, time
 
 from backbones import MissingWeights, backbone
 
+if "TESTS_WITHOUT_PICTURES" in os.environ:  # see Bench
+    if sys.argv[0].endswith("__main__.py"):  # the command
+        from benchmark.reporting.documents import gallery
+        from benchmark.reporting.figures import cams, montage, plots
+        gallery.write_gallery = cams.write_cam_plots = montage.write_montage = plots.write_plots = lambda *_: []
+    else:  # a worker
+        from benchmark.measurement import throughput
+        throughput._WINDOW_SECONDS, throughput._MOST = 0.02, 3
+
+HERE = pathlib.Path(__file__).parent
+
 
 def tiny(num_classes):
     from torch import nn
@@ -36,6 +47,31 @@ def tiny(num_classes):
 def good(num_classes):
     return tiny(num_classes)
 '''
+# Two whose epochs take about a second each, until somebody hurries them (Bench.hurry); every build is noted.
+SLOW = """
+def slow(num_classes):
+    from torch import nn
+
+    class Slow(nn.Module):
+        def forward(self, x):
+            if self.training and not (HERE / "hurry").exists():
+                time.sleep(0.15)
+            return x
+
+    with (HERE / "builds").open("a") as stream:
+        stream.write(f"{os.getpid()}\\n")
+    return nn.Sequential(Slow(), *tiny(num_classes))
+
+
+@backbone("test/slow", framework="torch", input_size=16)
+def first(num_classes):
+    return slow(num_classes)
+
+
+@backbone("test/slow_too", framework="torch", input_size=16)
+def second(num_classes):
+    return slow(num_classes)
+"""
 
 WORDS = ("--recipe", "quick", "--size", "16", "--batch-size", "8", "--device", "cpu", "--checkpoint-every", "0")
 # precision, layout and compilation chosen, so that arithmetic repeats bit for bit
@@ -84,18 +120,28 @@ def as_an_earlier_version_left_it(out: Path) -> Path:
 
 @dataclass(frozen=True)
 class Bench:
-    """A folder of images, a plug-in, a results folder: all that a command needs."""
+    """A folder of images, a plug-in, a results folder: all that a command needs.
+
+    Args:
+        drawn: whether its commands draw the board's pictures, and measure speeds for as long as any. Most tests
+            look at neither, and they take much of a command's time: plug-ins that begin with ``GOOD`` leave them out.
+    """
 
     images: Path
     plugin: Path
     out: Path
+    drawn: bool = field(default=False, kw_only=True)
 
     @classmethod
-    def of(cls, folder: Path, plugin: str, images: Path | None = None) -> "Bench":
+    def of(cls, folder: Path, plugin: str, images: Path | None = None, *, drawn: bool = False) -> "Bench":
         """Write a plug-in into a folder, and images beside it where none are given."""
         file = folder / "plugin.py"
         file.write_text(plugin)
-        return cls(images or make_images(folder / "images"), file, folder / "out")
+        return cls(images or make_images(folder / "images"), file, folder / "out", drawn=drawn)
+
+    def hurry(self) -> None:
+        """Let the epochs of ``SLOW`` take no time from now on."""
+        self.plugin.with_name("hurry").touch()
 
     def command(self, *words: str) -> list[str]:
         """Return the words of a command on this data, plug-in and results folder; of seed 0 where none is named."""
@@ -108,7 +154,8 @@ class Bench:
     def environment(self) -> dict[str, str]:
         """Return the variables of a command; one thread, as another number adds the same numbers in another order."""
         one = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
-        return {**os.environ, "TUMORBOARD_CACHE": str(self.images.parent / "cache"), **one}
+        left_out = {} if self.drawn else {"TESTS_WITHOUT_PICTURES": "1"}
+        return {**os.environ, "TUMORBOARD_CACHE": str(self.images.parent / "cache"), **one, **left_out}
 
     def run(self, *words: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
         """Do a command to its end."""

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,36 +20,11 @@ import pytest
 
 from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
-from tests.execution.commands import EXACT, GOOD, PATIENCE, Bench, follow_until, gone, make_images
+from tests.execution.commands import EXACT, GOOD, PATIENCE, SLOW, Bench, follow_until, gone, make_images
 
 pytestmark = pytest.mark.slow
 
-PLUGIN = (
-    GOOD
-    + '''
-def slow(num_classes):
-    """An epoch takes about half a second."""
-    from torch import nn
-
-    class Slow(nn.Module):
-        def forward(self, x):
-            if self.training:
-                time.sleep(0.1)
-            return x
-
-    return nn.Sequential(Slow(), *tiny(num_classes))
-
-
-@backbone("test/slow", framework="torch", input_size=16)
-def first(num_classes):
-    return slow(num_classes)
-
-
-@backbone("test/slow_too", framework="torch", input_size=16)
-def second(num_classes):
-    return slow(num_classes)
-'''
-)
+PLUGIN = GOOD + SLOW
 ONE = ("--backbone", "test/good", "--epochs", "1")
 
 
@@ -116,6 +92,7 @@ def test_stopped_and_continued(bench: Bench, who: str, tmp_path: Path) -> None:
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     time.sleep(4)
+    bench.hurry()
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
     code, text = ended(process)
@@ -138,6 +115,7 @@ def test_while_one_is_stopped_another_waits(bench: Bench) -> None:
     follow_until(second, "being done by another command")
     time.sleep(2)
     assert second.poll() is None
+    bench.hurry()
     for pid in stopped:
         os.kill(pid, signal.SIGCONT)
     assert ended(first)[0] == 0
@@ -155,6 +133,7 @@ def test_the_end_of_the_terminal_saves_the_epoch(bench: Bench) -> None:
     assert code == 130
     assert "Give the same command again to go on from here." in text
     assert gone(pids)
+    bench.hurry()
     again = bench.run("--backbone", "test/slow", "--epochs", "8")
     assert again.returncode == 0, again.stdout
     assert the_record(bench)[0].provenance["resumed_from_epoch"] >= 2
@@ -166,6 +145,7 @@ def test_under_nohup_the_terminal_may_end(bench: Bench) -> None:
     )  # fmt: skip
     follow_until(process, "epoch 1/4")
     os.kill(process.pid, signal.SIGHUP)
+    bench.hurry()
     code, text = ended(process)
     assert code == 0, text
 
@@ -211,6 +191,7 @@ def close_all() -> None:
 
 @pytest.mark.parametrize("close", [lambda: os.close(0), close_all])
 def test_closed_standard_streams(bench: Bench, close: Callable[[], None]) -> None:
+    bench = replace(bench, drawn=True)  # drawing opens files and may say something
     process = begun(bench, *ONE, prepare=close)
     code, text = ended(process)
     assert code == 0, text
@@ -220,6 +201,7 @@ def test_closed_standard_streams(bench: Bench, close: Callable[[], None]) -> Non
 
 
 def test_sixty_four_open_files(bench: Bench) -> None:
+    bench = replace(bench, drawn=True)
     process = begun(bench, *ONE, prepare=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
     code, text = ended(process)
     assert code == 0, text
@@ -231,6 +213,7 @@ def test_the_cache_is_deleted_between_runs(own_images: Bench) -> None:
     process = begun(bench, *words)
     follow_until(process, "epoch 2/4")
     shutil.rmtree(bench.images.parent / "cache")
+    bench.hurry()
     code, text = ended(process)
     assert code == 1, text
     rows = bench.rows()
@@ -248,6 +231,7 @@ def test_a_record_is_deleted_between_runs(bench: Bench) -> None:
     follow_until(process, "test/good, seed 0: ok")
     [record] = (bench.out / "records").glob("[!.]*")
     shutil.rmtree(record)
+    bench.hurry()
     code, text = ended(process)
     assert code == 0, text
     assert set(bench.rows()) == {"test/slow"}
@@ -261,6 +245,7 @@ def test_the_results_become_read_only(bench: Bench) -> None:
     process = begun(bench, *words, prepare=be_bound_by_permissions)
     follow_until(process, "epoch 2/6")
     permit(bench.out, 0o555)
+    bench.hurry()
     code, text = ended(process)
     permit(bench.out, 0o755)
     assert code == 1, text
@@ -301,6 +286,7 @@ def test_a_cache_on_a_full_disk(bench: Bench, small_disk: Path) -> None:
 
 
 def test_a_full_folder_for_temporary_files(bench: Bench, small_disk: Path) -> None:
+    bench = replace(bench, drawn=True)
     fill(small_disk)
     process = begun(bench, *ONE, TMPDIR=str(small_disk))
     code, text = ended(process)

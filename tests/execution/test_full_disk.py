@@ -12,9 +12,6 @@ from tests.execution.commands import GOOD, Bench, make_images
 PLUGIN = (
     GOOD
     + """
-HERE = pathlib.Path(__file__).parent
-
-
 @backbone("test/fills_the_disk", framework="torch", input_size=16)
 def fills_the_disk(num_classes):
     with (HERE / "filler").open("wb", buffering=0) as stream:
@@ -49,7 +46,7 @@ def fill(path: Path) -> None:
 def test_a_full_disk_is_a_row_and_the_next_run_completes(small_disk: Path, tmp_path: Path) -> None:
     plugin = small_disk / "plugin.py"
     plugin.write_text(PLUGIN)
-    bench = Bench(make_images(tmp_path / "images"), plugin, small_disk / "out")
+    bench = Bench(make_images(tmp_path / "images"), plugin, small_disk / "out", drawn=True)
     done = bench.run("--epochs", "1", "--backbone", "test/fills_the_disk", "test/good")
     assert done.returncode == 1
     assert done.stderr == ""
@@ -64,7 +61,7 @@ def test_a_disk_that_is_full_from_the_start_is_said_in_a_sentence(small_disk: Pa
     plugin = tmp_path / "plugin.py"
     plugin.write_text(GOOD)
     fill(small_disk / "filler")
-    bench = Bench(make_images(tmp_path / "images"), plugin, small_disk / "out")
+    bench = Bench(make_images(tmp_path / "images"), plugin, small_disk / "out", drawn=True)
     done = bench.run("--epochs", "1", "--backbone", "test/good")
     assert done.returncode == 2
     assert "can't be written: No space left on device" in done.stderr

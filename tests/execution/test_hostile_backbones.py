@@ -11,9 +11,6 @@ from tests.execution.commands import GOOD, Bench, gone
 HOSTILE = (
     GOOD
     + """
-HERE = pathlib.Path(__file__).parent
-
-
 @backbone("test/raises", framework="torch", input_size=16)
 def raises(num_classes):
     raise ValueError("no luck today\\nand more lines")
@@ -156,7 +153,7 @@ Done = tuple[Bench, subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench.of(tmp_path_factory.mktemp("hostile"), HOSTILE)
+    return Bench.of(tmp_path_factory.mktemp("hostile"), HOSTILE, drawn=True)
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,6 @@ from tests.execution.commands import GOOD, Bench, make_images
 PLUGIN = (
     GOOD
     + '''
-HERE = pathlib.Path(__file__).parent
-
-
 def noted(name):
     """Note which process builds; return how many runs of this backbone it has begun, this one included."""
     with (HERE / name).open("a") as stream:

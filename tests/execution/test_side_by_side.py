@@ -28,9 +28,6 @@ from tests.execution.test_job import a_job
 PLUGIN = (
     GOOD
     + """
-HERE = pathlib.Path(__file__).parent
-
-
 def together(name):
     '''Say that this run has begun, and wait until the other has too.'''
     (HERE / f"{name} begun").touch()

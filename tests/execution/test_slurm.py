@@ -28,12 +28,12 @@ from benchmark.execution.summary import Summary
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
-from tests.execution.commands import GOOD, make_images, request_on
+from tests.execution.commands import GOOD, SLOW, make_images, request_on
 from tests.execution.samples import some_predictions
-from tests.execution.test_stopping import PLUGIN
 
 ROOT = Path(__file__).parents[2]
 ALIKE = {"execution.channels_last": "off", "execution.compile": "off", "execution.deterministic": True}
+PLUGIN = GOOD + SLOW
 CRASHING = (
     PLUGIN
     + """

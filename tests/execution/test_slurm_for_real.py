@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
 
@@ -17,9 +17,8 @@ import pytest
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
-from tests.execution.commands import EXACT, GOOD, PATIENCE, Bench, follow_until, interrupt, make_images
+from tests.execution.commands import EXACT, GOOD, PATIENCE, SLOW, Bench, follow_until, interrupt, make_images
 from tests.execution.slurm_on_one_node import CanNotStart, ask, one_node, why_no_tests
-from tests.execution.test_stopping import PLUGIN
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,7 +41,7 @@ def crashing(num_classes):
 class SlurmBench(Bench):
     """A bench whose commands find a Slurm."""
 
-    slurm: Mapping[str, str] = None  # type: ignore[assignment]
+    slurm: Mapping[str, str] = field(kw_only=True)
 
     def environment(self) -> dict[str, str]:
         return {**super().environment(), "SLURM_CONF": self.slurm["SLURM_CONF"], "PYTHONPATH": str(ROOT)}
@@ -83,12 +82,12 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bench(images: Path, tmp_path: Path, slurm: Mapping[str, str]) -> SlurmBench:
-    return a_bench(images, tmp_path, slurm, PLUGIN)
+    return a_bench(images, tmp_path, slurm, GOOD + SLOW)
 
 
 def a_bench(images: Path, folder: Path, slurm: Mapping[str, str], plugin: str) -> SlurmBench:
     own = Bench.of(folder, plugin, images)
-    return SlurmBench(own.images, own.plugin, own.out, slurm)
+    return SlurmBench(own.images, own.plugin, own.out, slurm=slurm)
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 90.0) -> None:
@@ -141,6 +140,7 @@ def test_the_time_limit_saves_and_requeues(bench: SlurmBench) -> None:
     wait_until(lambda: any("PENDING" in line for line in bench.queue()))
     status = bench.status()
     assert status["counts"]["queued"] == 1, status  # type: ignore[index]
+    bench.hurry()
     with hurried(bench):
         rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, rest
@@ -165,6 +165,7 @@ def test_preemption_requeues(bench: SlurmBench) -> None:
     urgent.write_text("#!/bin/sh\nsleep 2\n")
     ask(bench.slurm, "sbatch", "--partition=high", "--cpus-per-task=2", "--output=/dev/null", str(urgent))
     wait_until(lambda: any("PENDING" in line for line in bench.queue()) and len(bench.queue()) == 1)
+    bench.hurry()
     with hurried(bench):
         rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, rest
@@ -206,6 +207,7 @@ def test_a_command_leaves_and_the_next_waits_for_its_jobs(bench: SlurmBench) -> 
     killed.kill()
     killed.wait()
     assert len(bench.queue()) == 2
+    bench.hurry()
     done = bench.run(*words)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len((bench.plugin.parent / "builds").read_text().split()) == 2, "each run was built once"
@@ -226,6 +228,7 @@ def test_a_job_that_is_killed_is_a_row_and_the_others_go_on(bench: SlurmBench) -
     assert log.parent.stat().st_mode & 0o777 == 0o700
     [element] = [each for each in psutil.process_iter() if is_element(each, log.parent)]
     element.kill()
+    bench.hurry()
     rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, rest
     ends = sorted((record.seed, record.outcome) for record, _ in RecordStore(bench.out).read_all())

@@ -19,6 +19,7 @@ from tests.execution.commands import (
     EXACT,
     GOOD,
     PATIENCE,
+    SLOW,
     Bench,
     as_an_earlier_version_left_it,
     follow_until,
@@ -27,37 +28,7 @@ from tests.execution.commands import (
     make_images,
 )
 
-PLUGIN = (
-    GOOD
-    + '''
-HERE = pathlib.Path(__file__).parent
-
-
-def slow(num_classes):
-    """An epoch takes about a second; every build is noted."""
-    from torch import nn
-
-    class Slow(nn.Module):
-        def forward(self, x):
-            if self.training:
-                time.sleep(0.15)
-            return x
-
-    with (HERE / "builds").open("a") as stream:
-        stream.write(f"{os.getpid()}\\n")
-    return nn.Sequential(Slow(), *tiny(num_classes))
-
-
-@backbone("test/slow", framework="torch", input_size=16)
-def first(num_classes):
-    return slow(num_classes)
-
-
-@backbone("test/slow_too", framework="torch", input_size=16)
-def second(num_classes):
-    return slow(num_classes)
-'''
-)
+PLUGIN = GOOD + SLOW
 EPOCHS = ("--epochs", "8", *EXACT)
 
 
@@ -96,6 +67,7 @@ def test_ctrl_c_saves_the_epoch_and_the_same_command_goes_on_to_the_same_result(
     assert gone(workers)
     assert bench.rows()["test/slow"]["status"] == "interrupted"
 
+    bench.hurry()
     again = bench.run("--backbone", "test/slow", *EPOCHS)
     assert again.returncode == 0, again.stdout
     resumed, probabilities = the_record(bench)
@@ -119,6 +91,7 @@ def test_what_an_earlier_version_began_is_gone_on_with(bench: Bench) -> None:
     interrupt(process)
     process.communicate(timeout=PATIENCE)
     as_an_earlier_version_left_it(bench.out)
+    bench.hurry()
     again = bench.run("--backbone", "test/slow", *EPOCHS)
     assert again.returncode == 0, again.stdout
     assert the_record(bench)[0].provenance["resumed_from_epoch"] >= 2
@@ -151,6 +124,7 @@ def test_a_killed_command_takes_its_worker_along_and_the_next_goes_on(bench: Ben
     assert gone(workers), "the worker outlived its controller"
     assert len(RecordStore(bench.out).read_all()) == 0
 
+    bench.hurry()
     again = bench.run("--backbone", "test/slow", *EPOCHS)
     assert again.returncode == 0, again.stdout
     assert the_record(bench)[0].provenance["resumed_from_epoch"] >= 2
@@ -165,6 +139,7 @@ def test_a_killed_worker_is_a_row_and_the_next_command_resumes(bench: Bench) -> 
     assert process.returncode == 1
     assert "test/slow, seed 0: crashed" in rest
     assert bench.rows()["test/slow"]["status"] == "crashed"
+    bench.hurry()
     again = bench.run("--backbone", "test/slow", *EPOCHS)
     assert again.returncode == 0, again.stdout
 
