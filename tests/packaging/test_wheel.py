@@ -5,6 +5,7 @@ it is skipped unless ``TUMORBOARD_BUILD`` is set.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -31,8 +32,14 @@ def do(*words: str, folder: Path = ROOT) -> str:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sdist, and the wheel that was built from it."""
-    folder = tmp_path_factory.mktemp("dist")
-    do(sys.executable, "-m", "build", "--outdir", str(folder))
+    folder, source = tmp_path_factory.mktemp("dist"), tmp_path_factory.mktemp("source")
+    for name in tracked("."):  # a copy, as other environments of tox build in the checkout meanwhile
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    (source / ".tox").mkdir()
+    (source / ".tox" / "log").touch()
+    do(sys.executable, "-m", "build", "--outdir", str(folder), folder=source)
     return folder
 
 
