@@ -8,6 +8,7 @@ import pytest
 from benchmark.records.store import RecordStore
 from tests.execution.commands import GOOD, Bench, gone
 
+pytestmark = pytest.mark.xdist_group("hostile")  # one command over all of them takes minutes
 HOSTILE = (
     GOOD
     + """

@@ -39,7 +39,8 @@ def of_torch(num_classes):
     return build(num_classes)
 """
 )
-pytestmark = pytest.mark.slow  # each needs a trained model, and asks it in processes of their own
+# each needs a trained model, one for most of them, and asks it in processes of their own
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ask")]
 OUTSIDE = Path(__file__).with_name("outside")
 
 
