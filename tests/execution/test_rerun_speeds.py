@@ -30,7 +30,7 @@ def records(out: Path) -> dict[str, Record]:
 
 
 def test_speeds_are_measured_anew_and_scores_stay(tmp_path: Path) -> None:
-    bench = Bench.of(tmp_path, PLUGIN, drawn=True)  # speeds are what it is about
+    bench = Bench.of(tmp_path, PLUGIN)
     words = (
         *("--backbone", "test/good", "test/keras", "--epochs", "2", "--cam", "4", "--keep-models", "none"),
         *("--set", "testing.flips=horizontal"),
