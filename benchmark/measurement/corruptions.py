@@ -18,6 +18,7 @@ import numpy.typing as npt
 import scipy
 
 from benchmark.data.dataset import DataSet, Split
+from benchmark.data.preparation.pixels import write_rgb
 from benchmark.data.preparation.threads import usable_cpus
 from benchmark.draws.corruptions import CORRUPTIONS, SEVERITIES, VERSION, Pixels, corrupt, shown_cells
 from benchmark.draws.randomness import image_numbers
@@ -71,8 +72,7 @@ class _Pictures:
         if not self.grey:
             return np.ascontiguousarray(kept)
         shown = np.empty((*kept.shape, 3), dtype=np.uint8)
-        for channel in range(3):  # twice as fast as np.repeat
-            shown[..., channel] = kept
+        write_rgb(shown, kept)
         return shown
 
 

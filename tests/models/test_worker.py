@@ -28,7 +28,7 @@ def test_memory_is_held_where_a_run_s_worker_holds_it(
     monkeypatch.setattr(worker, "shut_out_other_framework", lambda name: None)
     monkeypatch.setattr(worker, "hold_memory", lambda: calls.append("hold"))
     monkeypatch.setattr(worker, "load", load)
-    asked = {"do": "predict", "model": "x", "engine": engine, "device": device, "plugins": []}
+    asked = {"do": "export", "model": "x", "engine": engine, "device": device, "plugins": []}
     monkeypatch.setattr(sys, "argv", ["worker", json.dumps(asked)])
     assert worker.main() == 2
     assert calls == ["hold"] * held + ["load"], "before there is a network"
