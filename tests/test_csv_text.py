@@ -47,3 +47,15 @@ def test_nothing_has_a_heading_alone(tmp_path: Path) -> None:
     assert csv_text([], ["a", "b"]) == "a,b\n"
     write_columns(tmp_path / "x.csv", [np.zeros(0), []], ["a", "b"])
     assert (tmp_path / "x.csv").read_text() == "a,b\n"
+
+
+def test_numbers_have_no_more_digits_than_asked(tmp_path: Path) -> None:
+    held = columns(5000)
+    write_columns(tmp_path / "x.csv", list(held.values()), list(held), significant_digits=9)
+    rows = list(csv.reader((tmp_path / "x.csv").read_text().splitlines(keepends=True)))[1:]
+    assert [row[1] for row in rows[:2]] == ["", f"{held['float'][1]:.9g}"]
+    assert max(len(row[1].strip("0.")) for row in rows if "e" not in row[1]) == 9
+    read = np.array([float(row[2]) for row in rows], dtype=np.float32)
+    np.testing.assert_array_equal(read, held["float32"], "nine tell numbers of float32 apart")
+    assert rows[1][3] == str(held["int"][1])
+    assert rows[2][6] == repr(2 / 7), "a column of no array is as it is"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from benchmark.models.answers import Answers, Judged, Unlike
     from benchmark.models.description import Model
 
+_DIGITS = 9  # of probabilities and distances: as many as tell numbers of float32 apart, which networks compute with
 _EXPLAINED = 48  # images on the page where nothing else is asked
 
 
@@ -122,7 +123,7 @@ def _write(columns: Mapping[str, Any], path: Path) -> Path:
     from benchmark.csv_text import write_columns
 
     with written_file(path) as unfinished:
-        write_columns(unfinished, list(columns.values()), list(columns))
+        write_columns(unfinished, list(columns.values()), list(columns), significant_digits=_DIGITS)
     return path
 
 

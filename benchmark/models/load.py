@@ -25,9 +25,9 @@ from benchmark.models.answers import answers
 from benchmark.models.description import Model
 from benchmark.models.feature_distance import Features, TrainingFeatures
 from benchmark.models.images import AskedImage, Pixels
-from benchmark.models.prepared import BATCH, Batches, helpers, prepared
+from benchmark.models.prepared import BATCH, Batches, PreparedByThreads, helpers, prepared
 from benchmark.models.seen import Logits, Progress, Seen, SeenParts
-from benchmark.recipe import Head, Recipe
+from benchmark.recipe import Flips, Head, Recipe
 from benchmark.records.outcomes import RunFailure
 from benchmark.training.views import logits_of_views
 
@@ -69,33 +69,44 @@ class LoadedModel:
         asked = as_asked(images, self.class_names)
         return answers([(self.model, self.ask(asked))], asked).frame()
 
-    def ask(self, images: Sequence[AskedImage], progress: Progress = lambda done, of: None) -> Seen:
+    def ask(
+        self,
+        images: Sequence[AskedImage],
+        progress: Progress = lambda done, of: None,
+        *,
+        batches: Batches | None = None,
+    ) -> Seen:
         """Return what the network makes of images, which are decoded while it computes.
 
         Args:
             images: shown in this order.
             progress: gets the number of images that are done, and of all.
+            batches: the images made ready, by default by threads.
         """
         with helpers() as pool:
-            batches = Batches(images, self.model.input.size, self.model.input.resize, pool)
+            expected = self.model.input
+            batches = batches or PreparedByThreads(images, expected.size, expected.resize, pool)
             seen = SeenParts(len(self.class_names), self.training, pool)
 
             def beside() -> None:
                 seen.compare()
                 batches.begin()
 
+            flips = self.model.recipe.testing.flips
             for batch in batches:
-                seen.add(batch, *self._answers(batch.pixels, beside))
+                seen.add(batch.facts, *self._answers(batch.pixels, flips, beside))
                 progress(len(seen), len(images))
             return seen.together()
 
-    def _answers(self, pixels: Pixels, beside: Callable[[], object]) -> tuple[Logits, Features]:
-        """Return logits and features of some images; for ``beside`` see :meth:`_forward`."""
+    def _answers(self, pixels: Pixels, flips: Flips, beside: Callable[[], object]) -> tuple[Logits, Features]:
+        """Return logits of some images, of the views that ``flips`` names, and features; for ``beside`` see
+        :meth:`_forward`.
+        """
         if not len(pixels):
             return np.zeros((0, len(self.class_names)), dtype=np.float32), np.zeros((0, 0), dtype=np.float32)
         first, features = self._forward(pixels, beside)
         forward: Callable[[Pixels], Logits] = lambda view: self._forward(view)[0]  # noqa: E731
-        return logits_of_views(forward, pixels, first, self.model.recipe.testing.flips), features
+        return logits_of_views(forward, pixels, first, flips), features
 
     def explain(
         self, images: Sequence[AskedImage], classes: npt.NDArray[np.int64]

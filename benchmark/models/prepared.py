@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmark.data.preparation.index import hash_grey_or_colour, is_grey
-from benchmark.data.preparation.pixels import Resize, resized
+from benchmark.data.preparation.pixels import Resize, resized, write_rgb
 from benchmark.data.preparation.threads import usable_cpus
 from benchmark.errors import UserError
 from benchmark.models.feature_distance import HASH_BYTES
@@ -26,27 +27,72 @@ _AHEAD = 2  # batches that are made ready while the network computes one
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Some images in their order.
+class Facts:
+    """What is told of some images in their order, beside their pixels.
 
-    What is told of each stands in arrays: an object for each of many images has Python look through all that is in
-    memory, again and again, for what may be thrown away.
+    It stands in arrays: an object for each of many images has Python look through all that is in memory, again and
+    again, for what may be thrown away.
 
     Args:
-        pixels: of those that could be read, uint8 of shape (N, S, S, 3).
-        grey: bool, shape (N,), whether the three channels of each of these are equal.
-        sides: int64, shape (N, 2), height and width before resizing.
+        grey: bool, shape (N,), whether the three channels of each image that could be read are equal.
+        sides: int64, shape (N, 2), height and width of these before resizing.
         digests: the beginning of the hash of each one's native pixels.
         read: bool, shape (M,), which of the M images could be read.
         problems: a sentence for each that could not.
     """
 
-    pixels: Pixels
     grey: npt.NDArray[np.bool_]
     sides: npt.NDArray[np.int64]
     digests: list[bytes]
     read: npt.NDArray[np.bool_]
     problems: list[str]
+
+    @classmethod
+    def together(cls, parts: "Sequence[Facts]") -> "Facts":
+        """Return what is told of one part after the other."""
+        return cls(
+            np.concatenate([part.grey for part in parts]),
+            np.concatenate([part.sides for part in parts]),
+            list(chain.from_iterable(part.digests for part in parts)),
+            np.concatenate([part.read for part in parts]),
+            list(chain.from_iterable(part.problems for part in parts)),
+        )
+
+
+OF_NONE = Facts(np.zeros(0, dtype=bool), np.zeros((0, 2), dtype=np.int64), [], np.zeros(0, dtype=bool), [])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images in their order.
+
+    Args:
+        pixels: of the N that could be read, uint8 of shape (N, S, S, 3). They may be written over once the next batch
+            is asked for.
+        facts: what else is told of them.
+    """
+
+    pixels: Pixels
+    facts: Facts
+
+    @classmethod
+    def of(cls, pixels: Pixels, facts: Facts) -> "Batch":
+        """Return the batch of all M images' pixels, of which those that could not be read are left out."""
+        return cls(pixels if facts.read.all() else pixels[facts.read], facts)
+
+
+class Batches(Protocol):
+    """Images made ready for a network in batches of 32, while it computes those before."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches."""
+
+    def begin(self) -> object:
+        """Begin another batch.
+
+        To be called once for each batch, when the network is about to compute for long: threads that run Python stand
+        in the way of one that begins many short steps.
+        """
 
 
 def helpers() -> ThreadPoolExecutor:
@@ -58,8 +104,8 @@ def _threads() -> int:
     return max(1, usable_cpus() - 1)
 
 
-class Batches:
-    """Images in batches of 32, made ready by threads while a network computes those before.
+class PreparedByThreads:
+    """:class:`Batches` that threads of this process make ready.
 
     Args:
         images: in this order.
@@ -84,11 +130,7 @@ class Batches:
             yield self._begun.popleft().finished()
 
     def begin(self) -> bool:
-        """Have the threads begin another batch; return whether there is one.
-
-        To be called once for each batch, when the network is about to compute for long: threads that run Python stand
-        in the way of one that begins many short steps.
-        """
+        """Have the threads begin another batch; return whether there is one."""
         part = next(self._parts, None)
         if part is not None:
             self._begun.append(part)
@@ -106,38 +148,33 @@ class _Begun:
     """A batch on which threads are at work."""
 
     def __init__(self, pool: ThreadPoolExecutor, images: Sequence[AskedImage], size: int, rule: Resize) -> None:
-        count = len(images)
-        self._images, self._size, self._rule = images, size, rule
-        self._pixels = np.empty((count, size, size, 3), dtype=np.uint8)
-        self._grey, self._read = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
-        self._sides = np.zeros((count, 2), dtype=np.int64)
-        pieces = [range(start, min(start + _PIECE, count)) for start in range(0, count, _PIECE)]
-        self._futures: list[Future[_Texts]] = [pool.submit(self._prepare, piece) for piece in pieces]
-
-    def _prepare(self, piece: range) -> "_Texts":
-        digests, problems = [], []
-        for k in piece:
-            try:
-                self._grey[k], self._sides[k], digest = _prepare(
-                    self._images[k], self._pixels[k], self._size, self._rule
-                )
-            except UserError as error:
-                problems.append(str(error))
-            else:
-                digests.append(digest)
-                self._read[k] = True
-        return digests, problems
+        self._pixels = np.empty((len(images), size, size, 3), dtype=np.uint8)
+        self._facts: list[Future[Facts]] = [
+            pool.submit(prepare, images[start : start + _PIECE], self._pixels[start : start + _PIECE], size, rule)
+            for start in range(0, len(images), _PIECE)
+        ]
 
     def finished(self) -> Batch:
         """Wait for the threads; return the batch."""
-        texts = [future.result() for future in self._futures]
-        digests, problems = (list(chain.from_iterable(each)) for each in zip(*texts, strict=True))
-        read = self._read
-        chosen = slice(None) if read.all() else read
-        return Batch(self._pixels[chosen], self._grey[chosen], self._sides[chosen], digests, read, problems)
+        return Batch.of(self._pixels, Facts.together([future.result() for future in self._facts]))
 
 
-_Texts = tuple[list[bytes], list[str]]  # of a piece: the digests of its images, and why others can't be read
+def prepare(images: Sequence[AskedImage], pixels: Pixels, size: int, rule: Resize) -> Facts:
+    """Write images into ``pixels``, shape (M, S, S, 3); rows of those that can't be read are left as they are."""
+    grey, sides, digests, problems = [], [], [], []
+    read = np.zeros(len(images), dtype=bool)
+    for number, image in enumerate(images):
+        try:
+            is_grey, before, digest = _prepare(image, pixels[number], size, rule)
+        except UserError as error:
+            problems.append(str(error))
+        else:
+            grey.append(is_grey)
+            sides.append(before)
+            digests.append(digest)
+            read[number] = True
+    of_all = np.array(sides, dtype=np.int64).reshape(-1, 2)
+    return Facts(np.array(grey, dtype=bool), of_all, digests, read, problems)
 
 
 def _prepare(image: AskedImage, pixels: Pixels, size: int, rule: Resize) -> tuple[bool, tuple[int, int], bytes]:
@@ -153,6 +190,5 @@ def _prepare(image: AskedImage, pixels: Pixels, size: int, rule: Resize) -> tupl
     grey = is_grey(native)
     if grey and native.ndim == 3:
         native = native[:, :, 0]  # the same image, a third of the work
-    small = resized(native, size, rule)
-    pixels[...] = small[..., None] if small.ndim == 2 else small
+    write_rgb(pixels, resized(native, size, rule))
     return grey, (native.shape[0], native.shape[1]), hash_grey_or_colour(native)[:HASH_BYTES]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.models.feature_distance import Features, TrainingFeatures
-from benchmark.models.prepared import Batch
+from benchmark.models.prepared import OF_NONE, Facts
 
 Logits = npt.NDArray[np.float32]
 Distances = npt.NDArray[np.float64]
@@ -66,25 +66,20 @@ class SeenParts:
         self._logits: list[Logits] = [np.zeros((0, num_classes), dtype=np.float32)]
         self._features: deque[Features] = deque()  # that are still to be compared
         self._distances: list[Future[Distances]] = []
-        self._grey, self._read = ([np.zeros(0, dtype=bool)] for _ in range(2))
-        self._sides = [np.zeros((0, 2), dtype=np.int64)]
-        self._digests: list[bytes] = []
-        self._problems: list[str] = []
+        self._facts = [OF_NONE]
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def add(self, batch: Batch, logits: Logits, features: Features) -> None:
-        """Take what the network made of a batch; features are of no length where they can't be had."""
+    def add(self, facts: Facts, logits: Logits, features: Features) -> None:
+        """Take what is told of a batch and what the network made of it; features have no length where they can't be
+        had.
+        """
         self._logits.append(logits)
         self._features.append(features)
-        self._grey.append(batch.grey)
-        self._sides.append(batch.sides)
-        self._digests += batch.digests
-        self._read.append(batch.read)
-        self._problems += batch.problems
-        self._count += len(batch.read)
+        self._facts.append(facts)
+        self._count += len(facts.read)
 
     def compare(self) -> None:
         """Have a thread compare the features that were added with those of the training images."""
@@ -100,12 +95,13 @@ class SeenParts:
         """Return all."""
         self.compare()
         trained_on = frozenset() if self._training is None else self._training.trained_on
+        facts = Facts.together(self._facts)
         return Seen(
             logits=np.concatenate(self._logits),
             distances=np.concatenate([np.zeros(0), *(future.result() for future in self._distances)]),
-            grey=np.concatenate(self._grey),
-            sides=np.concatenate(self._sides),
-            trained_on=np.array([digest in trained_on for digest in self._digests], dtype=bool),
-            read=np.concatenate(self._read),
-            problems=tuple(self._problems),
+            grey=facts.grey,
+            sides=facts.sides,
+            trained_on=np.array([digest in trained_on for digest in facts.digests], dtype=bool),
+            read=facts.read,
+            problems=tuple(facts.problems),
         )

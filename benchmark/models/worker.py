@@ -18,8 +18,10 @@ from benchmark.engines import engine_entry
 from benchmark.engines.base import ExportedGraph, NotKept
 from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.errors import UserError
+from benchmark.models.description import Model
 from benchmark.models.images import open_images
 from benchmark.models.load import LoadedModel, load
+from benchmark.models.prepared_by_copies import prepared_beside
 from benchmark.process_memory import hold_memory
 
 
@@ -31,14 +33,7 @@ def main() -> int:
     if engine_entry(asked["engine"]).holds_memory and asked["device"] == "cpu":
         hold_memory()  # as a run's worker does, whose speed the board has
     try:
-        loaded = load(
-            asked["model"],
-            device=asked["device"],
-            plugins=[Path(plugin) for plugin in asked["plugins"]],
-            engine=asked["engine"],
-            precision=asked.get("precision"),
-        )
-        outcome = {"predict": predict, "reference": reference, "export": export}[asked["do"]](loaded, asked, answers)
+        outcome = {"predict": predict, "reference": reference, "export": export}[asked["do"]](asked, answers)
     except UserError as error:
         send(answers, {"event": "problem", "problem": str(error)})
         return 2
@@ -46,10 +41,26 @@ def main() -> int:
     return 0
 
 
-def predict(loaded: LoadedModel, asked: dict[str, Any], answers: Any) -> dict[str, Any]:
+def loaded_model(asked: dict[str, Any]) -> LoadedModel:
+    """Load the model that is asked, into this process."""
+    return load(
+        asked["model"],
+        device=asked["device"],
+        plugins=[Path(plugin) for plugin in asked["plugins"]],
+        engine=asked["engine"],
+        precision=asked.get("precision"),
+    )
+
+
+def predict(asked: dict[str, Any], answers: Any) -> dict[str, Any]:
     """Ask the model about a source's images; leave what its network makes of them in ``leave``."""
-    images = open_images(asked["source"], loaded.class_names, unlabelled=asked["unlabelled"])
-    seen = loaded.ask(images, lambda done, of: send(answers, {"event": "progress", "done": done, "of": of}))
+    model = Model.read(Path(asked["model"]))
+    images = open_images(asked["source"], model.class_names, unlabelled=asked["unlabelled"])
+    with prepared_beside(images, model.input.size, model.input.resize) as batches:  # while the framework is imported
+        loaded = loaded_model(asked)
+        seen = loaded.ask(
+            images, lambda done, of: send(answers, {"event": "progress", "done": done, "of": of}), batches=batches
+        )
     arrays: dict[str, Any] = seen.arrays()
     arrays["image_ids"] = np.array([image.image_id for image in images], dtype=np.str_)
     arrays["classes"] = np.array([image.class_name or "" for image in images], dtype=np.str_)
@@ -78,18 +89,19 @@ def spread(trained_on: npt.NDArray[np.bool_], most: int) -> npt.NDArray[np.int64
     return np.asarray(candidates[np.unique(places.round().astype(np.int64))], dtype=np.int64)
 
 
-def reference(loaded: LoadedModel, asked: dict[str, Any], answers: Any) -> dict[str, Any]:
+def reference(asked: dict[str, Any], answers: Any) -> dict[str, Any]:
     """Leave the engine's own probabilities of prepared images."""
     with np.load(asked["images"], allow_pickle=False) as arrays:
         pixels = arrays["pixels"]
-    np.savez(asked["leave"], probabilities=loaded.probabilities(pixels))
+    np.savez(asked["leave"], probabilities=loaded_model(asked).probabilities(pixels))
     return {}
 
 
-def export(loaded: LoadedModel, asked: dict[str, Any], answers: Any) -> dict[str, Any]:
+def export(asked: dict[str, Any], answers: Any) -> dict[str, Any]:
     """Write the network for another runtime, and leave that runtime's probabilities of prepared images."""
     from benchmark.models.runtimes import compute
 
+    loaded = loaded_model(asked)
     path, whole = Path(asked["path"]), bool(asked["whole"])
     temperature = loaded.model.calibration.temperature
     try:

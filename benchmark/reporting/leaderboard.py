@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from benchmark.atomic_files import write_atomically
+from benchmark.data.preparation.process_copy import can_work_beside
 from benchmark.errors import UserError
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.many_rows.kept_statistics import KeptStatistics
@@ -21,7 +22,7 @@ from benchmark.reporting.breakdown.cross_matrix import CrossMatrix, cross_senten
 from benchmark.reporting.ensembles import Ensembles, with_ensembles
 from benchmark.reporting.figures.head_masks import heads
 from benchmark.reporting.figures.thumbnails import Thumbnails
-from benchmark.reporting.large_boards.beside import can_work_beside, done_beside
+from benchmark.reporting.large_boards.beside import done_beside
 from benchmark.reporting.large_boards.garbage import left_alone, uncollected
 from benchmark.reporting.large_boards.kept_runs import KeptRuns
 from benchmark.reporting.summary.answers import answer_lines

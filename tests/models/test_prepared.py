@@ -1,18 +1,31 @@
 """Images made ready for a network: in their order, those that can't be read named, the pixels those of training."""
 
+import os
+import signal
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from io import BytesIO
+from pathlib import Path
 from threading import Semaphore
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
+from PIL import Image
 
 from benchmark.data.preparation.index import hash_pixels
 from benchmark.data.preparation.pixels import resized
 from benchmark.errors import UserError
+from benchmark.models import prepared_by_copies
 from benchmark.models.feature_distance import HASH_BYTES
-from benchmark.models.images import AskedImage
-from benchmark.models.prepared import BATCH, Batches, helpers, prepared
+from benchmark.models.images import AskedImage, open_images
+from benchmark.models.prepared import BATCH, Batch, PreparedByThreads, helpers, prepared
+from benchmark.models.prepared_by_copies import prepared_beside
+
+by_copies = pytest.mark.skipif("sys.platform != 'linux'")
 
 
 def drawn(number: int) -> Any:
@@ -26,20 +39,52 @@ def unreadable() -> Any:
     raise UserError("Image 'x' can't be read.")
 
 
+def kept(batches: Iterator[Batch]) -> list[Batch]:
+    """Return batches whose pixels are not written over."""
+    return [Batch(batch.pixels.copy(), batch.facts) for batch in batches]
+
+
+def by_threads(images: list[AskedImage], rule: Any) -> list[Batch]:
+    with helpers() as pool:
+        return kept(iter(PreparedByThreads(images, 16, rule, pool)))
+
+
+@contextmanager
+def copied(monkeypatch: pytest.MonkeyPatch, number: int, images: list[AskedImage], rule: Any) -> Iterator[Any]:
+    """Have a number of copies make images ready; frameworks that other tests have imported do not matter to them."""
+    monkeypatch.setattr(prepared_by_copies, "can_work_beside", lambda: True)
+    monkeypatch.setattr(prepared_by_copies, "usable_cpus", lambda: number + 1)
+    with prepared_beside(images, 16, rule) as batches:
+        assert len(children()) == min(number, -(-len(images) // BATCH))
+        yield batches
+    assert not children(), "copies end with the block"
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if child.name() == psutil.Process().name()]
+
+
+@pytest.mark.parametrize("copies", [0, *(pytest.param(number, marks=by_copies) for number in (1, 2, 5))])
 @pytest.mark.parametrize("rule", ["squash", "pad"])
 @pytest.mark.parametrize("unread", [(), (0, 40, 69), range(70)])
-def test_batches_are_in_order_and_name_what_can_not_be_read(rule: Any, unread: Any) -> None:
+def test_batches_are_in_order_and_name_what_can_not_be_read(
+    monkeypatch: pytest.MonkeyPatch, copies: int, rule: Any, unread: Any
+) -> None:
     images = [AskedImage(str(k), unreadable if k in unread else partial(drawn, k)) for k in range(70)]
-    with helpers() as pool:
-        found = list(Batches(images, 16, rule, pool))
-    assert [len(batch.read) for batch in found] == [BATCH, BATCH, 6]
+    if copies:
+        with copied(monkeypatch, copies, images, rule) as batches:
+            batches_read = kept(batches)
+    else:
+        batches_read = by_threads(images, rule)
+    facts = [batch.facts for batch in batches_read]
+    assert [len(each.read) for each in facts] == [BATCH, BATCH, 6]
     read = [k for k in range(70) if k not in unread]
-    assert np.flatnonzero(np.concatenate([batch.read for batch in found])).tolist() == read
-    assert [text for batch in found for text in batch.problems] == ["Image 'x' can't be read."] * len(unread)
-    pixels = np.concatenate([batch.pixels for batch in found])
+    assert np.flatnonzero(np.concatenate([each.read for each in facts])).tolist() == read
+    assert [text for each in facts for text in each.problems] == ["Image 'x' can't be read."] * len(unread)
+    pixels = np.concatenate([batch.pixels for batch in batches_read])
     assert pixels.shape == (len(read), 16, 16, 3)
-    grey, sides = (np.concatenate([getattr(batch, name) for batch in found]) for name in ("grey", "sides"))
-    digests = [digest for batch in found for digest in batch.digests]
+    grey, sides = (np.concatenate([getattr(each, name) for each in facts]) for name in ("grey", "sides"))
+    digests = [digest for each in facts for digest in each.digests]
     assert len(grey) == len(sides) == len(digests) == len(read)
     for place, number in enumerate(read):
         native = drawn(number)
@@ -62,7 +107,7 @@ def test_another_batch_is_begun_on_request() -> None:
         return drawn(3)
 
     with helpers() as pool:
-        batches = Batches([AskedImage(str(k), load) for k in range(20 * BATCH)], 16, "squash", pool)
+        batches = PreparedByThreads([AskedImage(str(k), load) for k in range(20 * BATCH)], 16, "squash", pool)
         iterator = iter(batches)
         next(iterator)
         told = [batches.begin() for _ in range(20)]
@@ -70,3 +115,56 @@ def test_another_batch_is_begun_on_request() -> None:
         assert not told[-1]
         assert all(begun.acquire(timeout=30) for _ in range(20 * BATCH)), "all were begun without the iterator"
         assert sum(1 for _ in iterator) == 19
+
+
+@by_copies
+def test_copies_go_on_where_a_batch_has_been_read_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More batches than are made ahead: their pixels are written where those before were."""
+    images = [AskedImage(str(k), partial(drawn, k)) for k in range(24 * BATCH)]
+    with copied(monkeypatch, 2, images, "squash") as batches:
+        for number, batch in enumerate(batches):
+            expected = [prepared(images[number * BATCH + k], 16, "squash") for k in range(BATCH)]
+            np.testing.assert_array_equal(batch.pixels, expected)
+
+
+@by_copies
+@pytest.mark.parametrize("read", [0, 3])
+def test_what_a_copy_does_not_finish_is_done_here(monkeypatch: pytest.MonkeyPatch, read: int) -> None:
+    images = [AskedImage(str(k), partial(drawn, k)) for k in range(20 * BATCH)]
+    with copied(monkeypatch, 2, images, "squash") as batches:
+        iterator = iter(batches)
+        parts = [next(iterator).pixels.copy() for _ in range(read)]
+        os.kill(children()[0].pid, signal.SIGKILL)
+        parts += [batch.pixels.copy() for batch in iterator]
+    np.testing.assert_array_equal(np.concatenate(parts), [prepared(image, 16, "squash") for image in images])
+
+
+@by_copies
+def test_an_error_in_a_copy_is_raised_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Any:
+        raise ZeroDivisionError("a fault of ours")
+
+    images = [AskedImage("0", fail)]
+    with (
+        copied(monkeypatch, 1, images, "squash") as batches,
+        pytest.raises(ZeroDivisionError, match="a fault of ours"),
+    ):
+        list(batches)
+
+
+@by_copies
+def test_copies_read_one_zip_file_side_by_side(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each with a file of its own: one that they shared would be at another's place when it is read."""
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(8 * BATCH):
+            stream = BytesIO()
+            Image.fromarray(drawn(number)).save(stream, "png")
+            archive.writestr(f"{number:03d}.png", stream.getvalue())
+    images = open_images(str(path), ["a", "b"])
+    images[0].load()  # the file is open
+    with copied(monkeypatch, 4, images, "squash") as batches:
+        facts = [batch.facts for batch in batches]
+    assert [text for each in facts for text in each.problems] == []
+    digests = [digest for each in facts for digest in each.digests]
+    assert digests == [hash_pixels(drawn(number))[:HASH_BYTES] for number in range(8 * BATCH)]

@@ -6,9 +6,12 @@ Of each model in a results folder: it is read by a script that imports its libra
 written for every target that its framework has, and asked about images in memory. Printed are the largest difference
 of a probability to the model's own, for the script and for each export, and the median over rounds of predict's speed
 over the pipeline's, both measured in one process, in turns. Predict is all but starting its process: images in memory
-of the network's own size are hashed and looked at, read by the network, their features compared with the training
-images', and the tables written. With ``--source`` it also lists and decodes a folder's images, and is compared with
-the slower of the pipeline and decoding alone, by as many threads as predict has beside the one of the network.
+of the network's own size (noise in grey, or with ``--source`` and ``--decoded`` that source's) are hashed and looked
+at, read by the network, their features compared with the training images', and the tables written. With ``--source``
+alone it also lists and decodes the images, and is compared with the slower of the pipeline and decoding alone, by as
+many threads as predict has processes for it. These have up to four batches each ready when the clock starts, as in
+the command, where they begin while a framework is imported. ``--threads`` has threads of one process make images
+ready, as where Python code asks a model.
 """
 
 import argparse
@@ -31,56 +34,72 @@ from benchmark.models.keep import kept_models
 
 OUTSIDE = Path(__file__).parents[1] / "models" / "outside"
 _SPEED = """
-import json, os, sys, time
+import contextlib, json, os, sys, time
 import numpy as np
 from benchmark.engines import engine_entry
 from benchmark.engines.one_framework import shut_out_other_framework
 from benchmark.models.description import Model
 from benchmark.process_memory import hold_memory
 from pathlib import Path
-name = Model.read(Path(sys.argv[1])).engine
-shut_out_other_framework(name)
-if engine_entry(name).holds_memory:
-    hold_memory()  # as the processes of runs and of predict do
 from benchmark.evaluation.temperature import softmax
 from benchmark.cli.predict import write
 from benchmark.models.answers import answers
 from benchmark.models.images import open_images
-from benchmark.models.load import as_asked, load
 from benchmark.models.prepared import helpers, prepared
-loaded, count, rounds, folder = load(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[5]
-engine, size = loaded.engine, loaded.model.input.size
-opened = (lambda: open_images(folder, loaded.class_names, unlabelled=True)) if folder else None
-count = len(opened()) if opened else count
-pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
-in_memory = as_asked(pixels, loaded.class_names)
-def predict():
-    images = opened() if opened else in_memory
-    write(answers([(loaded.model, loaded.ask(images))], images), None, [loaded.model], Path(sys.argv[4]))
-def pipeline():
-    for start in range(0, count, 32):
-        batch = np.ascontiguousarray(pixels[start : start + 32])
-        softmax(engine.fetch([engine.forward_images(engine.upload(batch))])[0])
-def decoding():
-    images, rule = opened(), loaded.model.input.resize
-    def decode(start):
-        for image in images[start : start + 32]:
-            prepared(image, size, rule)
-    with helpers() as pool:
-        list(pool.map(decode, range(0, count, 32)))
-def timed(call):
-    begun = time.perf_counter()
-    call()
-    return count / (time.perf_counter() - begun)
-turns = [("pipeline", pipeline), ("predict", predict), *([("decoding", decoding)] if opened else [])]
-for name, call in turns:
-    call()
-speeds = {name: [] for name, _ in turns}
-for number in range(rounds):
-    for name, call in (turns if number % 2 else reversed(turns)):
-        speeds[name].append(timed(call))
-print(json.dumps(speeds))
-sys.stdout.flush()
+from benchmark.models.prepared_by_copies import prepared_beside
+folder, count, rounds, target, source, decoded, threads = sys.argv[1:]
+count, rounds, decoded, threads = int(count), int(rounds), bool(decoded), bool(threads)
+model = Model.read(Path(folder))
+size, rule = model.input.size, model.input.resize
+shut_out_other_framework(model.engine)
+if engine_entry(model.engine).holds_memory:
+    hold_memory()  # as the processes of runs and of predict do
+noise = np.random.default_rng(0).integers(0, 256, (count, size, size, 1), dtype=np.uint8).repeat(3, axis=3)
+def opened():
+    return open_images(source, model.class_names, unlabelled=True)[:count]
+def in_memory():
+    from benchmark.models.load import as_asked
+    return as_asked(pixels, model.class_names)
+if source:
+    pixels = np.stack([prepared(image, size, rule) for image in opened()]) if decoded else noise[:len(opened())]
+else:
+    pixels, decoded = noise, True
+count = len(pixels)
+images_of = in_memory if decoded else opened
+asked = images_of()
+with contextlib.ExitStack() as stack:
+    beside = [None if threads else stack.enter_context(prepared_beside(asked, size, rule)) for _ in range(rounds + 1)]
+    from benchmark.models.load import load
+    loaded = load(folder)
+    engine = loaded.engine
+    def predict():
+        images = asked if decoded else opened()
+        seen = loaded.ask(images, batches=beside.pop())
+        write(answers([(model, seen)], images), None, [model], Path(target))
+    def pipeline():
+        for start in range(0, count, 32):
+            batch = np.ascontiguousarray(pixels[start : start + 32])
+            softmax(engine.fetch([engine.forward_images(engine.upload(batch))])[0])
+    def decoding():
+        images = opened()
+        def decode(start):
+            for image in images[start : start + 32]:
+                prepared(image, size, rule)
+        with helpers() as pool:
+            list(pool.map(decode, range(0, count, 32)))
+    def timed(call):
+        begun = time.perf_counter()
+        call()
+        return count / (time.perf_counter() - begun)
+    turns = [("pipeline", pipeline), ("predict", predict), *([] if decoded else [("decoding", decoding)])]
+    for name, call in turns:
+        call()
+    speeds = {name: [] for name, _ in turns}
+    for number in range(rounds):
+        for name, call in (turns if number % 2 else reversed(turns)):
+            speeds[name].append(timed(call))
+    print(json.dumps(speeds))
+    sys.stdout.flush()
 os._exit(0)
 """
 
@@ -133,21 +152,19 @@ def report_files(folder: Path, model: Model) -> None:
             print(f"  {name}: {told}", flush=True)
 
 
-def report_speed(folder: Path, name: str, images: int, rounds: int, source: str) -> None:
+def report_speed(folder: Path, name: str, options: argparse.Namespace) -> None:
     """Print predict's speed beside the pipeline's; of a source's images, beside the slower of that and decoding."""
+    ways = ["yes" if way else "" for way in (options.decoded, options.threads)]
     with tempfile.TemporaryDirectory() as temporary:
-        words = [sys.executable, "-c", _SPEED, str(folder), str(images), str(rounds), temporary, source]
-        done = subprocess.run(words, check=True, capture_output=True, text=True)
+        words = [sys.executable, "-c", _SPEED, str(folder), str(options.images), str(options.rounds), temporary]
+        done = subprocess.run([*words, options.source, *ways], check=True, capture_output=True, text=True)
     speeds = {side: np.array(values) for side, values in json.loads(done.stdout.splitlines()[-1]).items()}
     predict = speeds.pop("predict")
     ratios = predict / np.min(list(speeds.values()), axis=0)
     others = ", ".join(f"{side} {np.median(values):.0f} img/s" for side, values in speeds.items())
-    print(
-        f"  {name}: predict {np.median(predict):.0f} img/s, {others}, median ratio"
-        f"{' to the slower' if source else ''} {np.median(ratios):.3f} ({ratios.min():.3f} to {ratios.max():.3f}, "
-        f"{rounds} rounds)",
-        flush=True,
-    )
+    slower = " to the slower" if "decoding" in speeds else ""
+    ratio = f"{np.median(ratios):.3f} ({ratios.min():.3f} to {ratios.max():.3f}, {options.rounds} rounds)"
+    print(f"  {name}: predict {np.median(predict):.0f} img/s, {others}, median ratio{slower} {ratio}", flush=True)
 
 
 def main() -> None:
@@ -156,6 +173,8 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("--images", type=int, default=2048, help="images of a round")
     parser.add_argument("--source", default="", help="a folder or zip file of images to ask about, in place of those")
+    parser.add_argument("--decoded", action="store_true", help="hold the source's images in memory, decoded")
+    parser.add_argument("--threads", action="store_true", help="make images ready by threads, not by processes")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", default="", help="how the names of the models' folders begin")
     parser.add_argument("--speed", action="store_true", help="measure predict's speed alone")
@@ -166,7 +185,7 @@ def main() -> None:
             model = Model.read(folder)
             if not options.speed:
                 report_files(folder, model)
-            report_speed(folder, model.backbone.name, options.images, options.rounds, options.source)
+            report_speed(folder, model.backbone.name, options)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def suffix_of(path: str) -> str:
 
     A slice's number behind it, as image ids have it (``volume.nii.gz#12``), does not count.
     """
-    name = _SLICE_NUMBER.sub(r"\1", path).lower().rpartition("/")[2]
+    name = (_SLICE_NUMBER.sub(r"\1", path) if "#" in path else path).lower().rpartition("/")[2]
     return ".nii.gz" if name.endswith(".nii.gz") else "".join(name.rpartition(".")[1:]) if "." in name else ""
 
 

@@ -85,17 +85,21 @@ class FileTree:
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        self._lock = threading.Lock()
-        self._opened: dict[Archive, zipfile.ZipFile] = {}
+        self._close()
 
     def __getstate__(self) -> dict[str, object]:
         """Pickle without open files."""
-        left = ("_lock", "_opened")
+        left = ("_lock", "_opened", "_opened_by")
         return {name: value for name, value in self.__dict__.items() if name not in left}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
-        self._lock, self._opened = threading.Lock(), {}
+        self._close()
+
+    def _close(self) -> None:
+        """Have no zip file open."""
+        self._lock, self._opened_by = threading.Lock(), os.getpid()
+        self._opened: dict[Archive, zipfile.ZipFile] = {}
 
     @property
     def name(self) -> str:
@@ -157,6 +161,8 @@ class FileTree:
 
     def open(self, archive: Archive) -> zipfile.ZipFile:
         """Return a zip file, opened once and looked through for members that must not be; raises ``UserError``."""
+        if self._opened_by != os.getpid():  # open files of a copied process share their positions with the first's
+            self._close()
         outer = self.open(Archive(archive.path)) if archive.member is not None else None
         with self._lock:
             if archive not in self._opened:

@@ -1,23 +1,10 @@
 """Work that is done in a process of its own while this one goes on: drawing keeps the interpreter to itself."""
 
-import ctypes
 import os
-import signal
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
-from benchmark.data.preparation.threads import usable_cpus
-
-# Libraries whose threads a copy of the process would miss.
-_WITH_THREADS = ("mlflow", "ray", "tensorflow", "torch", "wandb")
-_PR_SET_PDEATHSIG = 1  # of prctl(2): the signal that a process gets when the one that started it ends
-
-
-def can_work_beside() -> bool:
-    """Return whether this process can be copied, and a processor is free for the copy."""
-    return sys.platform == "linux" and usable_cpus() > 1 and not any(name in sys.modules for name in _WITH_THREADS)
+from benchmark.data.preparation.process_copy import end_copy, start_copy
 
 
 @contextmanager
@@ -31,40 +18,13 @@ def done_beside(work: Callable[[], object], *, beside: bool) -> Iterator[None]:
         work: what is to be done; it prints nothing.
         beside: whether a copy may do it; else it is done here, after the block.
     """
-    child = _started(work) if beside else None
+    child = start_copy(work) if beside else None
     try:
         yield
         done = child is not None and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     except BaseException:
         if child is not None:
-            _end(child)
+            end_copy(child)
         raise
     if not done:
         work()
-
-
-def _started(work: Callable[[], object]) -> int | None:
-    """Start a copy of this process that does something and ends; return its number, ``None`` where it can't start."""
-    try:
-        child = os.fork()
-    except OSError:  # no room for another process
-        return None
-    if child:
-        return child
-    code = 1
-    try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        with Path(os.devnull).open("w") as nowhere:
-            # the locks of the old ones may have been held by a thread that the copy has not
-            sys.stdout = sys.stderr = nowhere
-            work()
-            code = 0
-    finally:
-        os._exit(code)  # nothing of the caller's goes on in the copy
-
-
-def _end(child: int) -> None:
-    """End a copy whose work is not wanted any more."""
-    with suppress(ProcessLookupError, ChildProcessError):  # it has ended, and was waited for
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)

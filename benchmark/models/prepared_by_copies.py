@@ -1,0 +1,112 @@
+"""Images made ready by copies of this process, made before it imports a framework.
+
+A thread that decodes holds the interpreter for a third of its time, and a network of many short steps waits for it
+again and again. Copies have interpreters of their own. They write pixels where this process reads them, and tell the
+rest through a pipe.
+"""
+
+import mmap
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+
+import numpy as np
+
+from benchmark.data.preparation.pixels import Resize
+from benchmark.data.preparation.process_copy import can_work_beside, end_copy, start_copy
+from benchmark.data.preparation.threads import usable_cpus
+from benchmark.models.images import AskedImage, Pixels
+from benchmark.models.prepared import BATCH, Batch, Batches, Facts, prepare
+
+_AHEAD = 4  # batches that each copy has ready at most
+_MOST = 16  # copies
+
+
+@contextmanager
+def prepared_beside(images: Sequence[AskedImage], size: int, rule: Resize) -> Iterator[Batches | None]:
+    """Have copies of this process make images ready, until the block ends.
+
+    Args:
+        images: in this order.
+        size, rule: of the network's input.
+
+    Yields:
+        Their batches, to be taken once; ``None`` where this process can't be copied.
+    """
+    batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    number = min(usable_cpus() - 1, _MOST, len(batches)) if can_work_beside() else 0
+    with ExitStack() as stack:
+        copies = [stack.enter_context(_copy(batches[k::number], size, rule)) for k in range(number)]
+        yield _PreparedByCopies(batches, copies, size, rule) if copies else None
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """One copy, as this process sees it.
+
+    Args:
+        connection: to it.
+        pixels: what it writes, uint8 of shape (_AHEAD, BATCH, S, S, 3), one batch after the other.
+    """
+
+    connection: Connection
+    pixels: Pixels
+
+
+@contextmanager
+def _copy(batches: Sequence[Sequence[AskedImage]], size: int, rule: Resize) -> Iterator[_Copy]:
+    """Start a copy that makes some batches ready; it is ended with the block."""
+    shape = (_AHEAD, BATCH, size, size, 3)
+    pixels = np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), dtype=np.uint8).reshape(shape)
+    here, there = Pipe()
+    process = start_copy(partial(_make, batches, pixels, there, size, rule))
+    there.close()
+    try:
+        yield _Copy(here, pixels)
+    finally:
+        here.close()
+        if process is not None:
+            end_copy(process)
+
+
+def _make(
+    batches: Sequence[Sequence[AskedImage]], pixels: Pixels, connection: Connection, size: int, rule: Resize
+) -> None:
+    """In the copy: make batches ready, each where one was that has been read."""
+    for number, images in enumerate(batches):
+        if number >= _AHEAD:
+            connection.recv_bytes()
+        connection.send(prepare(images, pixels[number % _AHEAD, : len(images)], size, rule))
+
+
+class _PreparedByCopies:
+    """:class:`benchmark.models.prepared.Batches` of copies, which take turns.
+
+    What a copy does not tell, as it failed or was ended, is done here, so that errors are raised here.
+    """
+
+    def __init__(
+        self, batches: Sequence[Sequence[AskedImage]], copies: Sequence[_Copy], size: int, rule: Resize
+    ) -> None:
+        self._batches, self._copies, self._size, self._rule = batches, copies, size, rule
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches."""
+        for number, images in enumerate(self._batches):
+            turn, which = divmod(number, len(self._copies))
+            copy = self._copies[which]
+            pixels = copy.pixels[turn % _AHEAD, : len(images)]
+            try:
+                facts: Facts = copy.connection.recv()
+            except (EOFError, OSError):
+                pixels = np.empty_like(pixels)
+                facts = prepare(images, pixels, self._size, self._rule)
+            yield Batch.of(pixels, facts)
+            with suppress(OSError):  # it has ended
+                copy.connection.send_bytes(b"")
+
+    def begin(self) -> None:
+        """Do nothing: copies begin by themselves."""
