@@ -1,6 +1,6 @@
 """The leaderboard: records in, tables and plots out. Scores are computed from the records alone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -10,7 +10,9 @@ from benchmark.atomic_files import write_atomically
 from benchmark.errors import UserError
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.many_rows.kept_statistics import KeptStatistics
+from benchmark.records.record_folder import Read, Reading
 from benchmark.records.results_folder import GUIDE, RECORDS, VIEW_MARK, write_guide
+from benchmark.records.store import one_by_one
 from benchmark.reporting.board.board import Board, make_board
 from benchmark.reporting.board.column import Values
 from benchmark.reporting.board.filters import View
@@ -24,11 +26,12 @@ from benchmark.reporting.figures.thumbnails import Thumbnails
 from benchmark.reporting.large_boards.beside import can_work_beside, done_beside
 from benchmark.reporting.large_boards.garbage import left_alone, uncollected
 from benchmark.reporting.large_boards.kept_runs import KeptRuns
+from benchmark.reporting.large_boards.shared_out import shared_out
 from benchmark.reporting.summary.answers import answer_lines
 from benchmark.reporting.summary.reference_rows import with_references
 from benchmark.text import plain
 
-_MANY = 100  # rows from which on a second process pays
+_MANY, _MANY_RUNS = 100, 300  # rows, and runs, from which on a second process pays
 
 
 @dataclass(frozen=True)
@@ -100,15 +103,22 @@ def read_board(
 
 def _evaluated(folders: Sequence[Path], runs: KeptRuns) -> tuple[list[Result], tuple[str, ...]]:
     """Return all runs with what they are worth, and a sentence for each record that is not used."""
-    stored = gather(folders, runs.sound)
+    stored = gather(folders, runs, _read_each)
     of_sets = {name: heads(Thumbnails(folders, name)) for name in {record.data.fingerprint for record, _ in stored}}
     results = []
     for record, predictions in stored:
         key, content = record.key, stored.contents[record.key]
         cams, corrupted, head = stored.cams.get(key), stored.corrupted.get(key), of_sets[record.data.fingerprint]
-        result = evaluate(record, predictions, cams, head, corrupted, runs.scored_of(content))
+        score = runs.scored_of(content, stored.remembered.get(key))
+        result = evaluate(record, predictions, cams, head, corrupted, score)
         results.append(replace(result, content=content))
     return results, stored.problems
+
+
+def _read_each(reading: Reading, names: Sequence[str]) -> Iterable[Read]:
+    """Yield what is read of records; of many, a second process reads some."""
+    shared = len(names) >= _MANY_RUNS and can_work_beside()
+    return shared_out(reading, names) if shared else one_by_one(reading, names)
 
 
 def require_no_full_tables(out: Path) -> None:

@@ -31,19 +31,19 @@ def done_beside(work: Callable[[], object], *, beside: bool) -> Iterator[None]:
         work: what is to be done; it prints nothing.
         beside: whether a copy may do it; else it is done here, after the block.
     """
-    child = _started(work) if beside else None
+    child = start_copy(work) if beside else None
     try:
         yield
         done = child is not None and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     except BaseException:
         if child is not None:
-            _end(child)
+            end_copy(child)
         raise
     if not done:
         work()
 
 
-def _started(work: Callable[[], object]) -> int | None:
+def start_copy(work: Callable[[], object]) -> int | None:
     """Start a copy of this process that does something and ends; return its number, ``None`` where it can't start."""
     try:
         child = os.fork()
@@ -63,7 +63,7 @@ def _started(work: Callable[[], object]) -> int | None:
         os._exit(code)  # nothing of the caller's goes on in the copy
 
 
-def _end(child: int) -> None:
+def end_copy(child: int) -> None:
     """End a copy whose work is not wanted any more."""
     with suppress(ProcessLookupError, ChildProcessError):  # it has ended, and was waited for
         os.kill(child, signal.SIGKILL)
