@@ -59,19 +59,19 @@ class KeptRuns(Memory):
         self._kept.keep_values(self._key(record, content), values)
         return record.data.class_names, values
 
-    def scored_of(self, content: str, found: "Kept | None") -> Callable[[Record, Predictions], Scored]:
+    def scored_of(self, content: str, remembered: "Kept | None") -> Callable[[Record, Predictions], Scored]:
         """Return what scores a record whose files have a hash: it is computed where it was not before.
 
         Args:
-            found: what :meth:`find` or :meth:`learn` returned.
+            remembered: what :meth:`find` or :meth:`learn` returned.
         """
-        return partial(self._scored, content, found)
+        return partial(self._scored, content, remembered)
 
-    def _scored(self, content: str, found: "Kept | None", record: Record, predictions: Predictions) -> Scored:
+    def _scored(self, content: str, remembered: "Kept | None", record: Record, predictions: Predictions) -> Scored:
         # classes may be in another order than in the files, that of the other records of the same images
-        if found is None or found[0] != record.data.class_names:
-            found = self.find(record, content) or self.learn(record, content, predictions)
-        scores = None if found is None else _from_json(found[1])
+        if remembered is None or remembered[0] != record.data.class_names:
+            remembered = self.find(record, content) or self.learn(record, content, predictions)
+        scores = None if remembered is None else _from_json(remembered[1])
         return scored(record, predictions) if scores is None else scores
 
     def _key(self, record: Record, content: str) -> str:
