@@ -10,7 +10,7 @@ code: JSON, and NumPy arrays read without pickle.
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,17 +35,16 @@ from benchmark.records.record_arrays import (
     UnpackedBefore,
     arrays_of,
 )
-from benchmark.records.record_folder import JSON, NO_MEMORY, SUMS, Memory, Read, Reading, read_folder
+from benchmark.records.record_folder import JSON, NO_MEMORY, SUMS, Memory, Reading, read_folder
 from benchmark.records.results_folder import FAILED, RECORDS, Place, has_old_layout
 from benchmark.records.results_folder import short as short
 from benchmark.records.soundness import problem_with_cams, problem_with_corrupted
+from benchmark.shared_work import ShareOut, done_here
 from benchmark.text import plain
 
 _LONGEST_NAME = 80  # characters of a folder's name that are shown
 
 _T = TypeVar("_T")
-# Reads the records of these names, and yields them in their order.
-ReadEach = Callable[[Reading, Sequence[str]], Iterable[Read]]
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,6 @@ class Stored:
 
     def __len__(self) -> int:
         return len(self.entries)
-
-
-def one_by_one(reading: Reading, names: Sequence[str]) -> Iterator[Read]:
-    """Yield what is read of records."""
-    return map(reading.make, names)
 
 
 class RecordStore:
@@ -180,14 +174,14 @@ class RecordStore:
                 names |= {name for name in list_foreign(self.out, *place) if not name.startswith(".")}
         return sorted(names)
 
-    def read_all(self, memory: Memory = NO_MEMORY, read_each: ReadEach = one_by_one) -> Stored:
+    def read_all(self, memory: Memory = NO_MEMORY, share_out: ShareOut = done_here) -> Stored:
         """Return all records with their predictions; what can't be used, and failures of runs that have a result, are
         named and skipped.
 
         Args:
             memory: knows which records are sound, so that this is not looked into again. All files are read, and
                 their hashes compared, in any case.
-            read_each: reads them, by one process or by two.
+            share_out: has them read, by one process or by two.
         """
         entries, problems, contents, remembered, held = [], [], {}, {}, HeldArrays()
         for place in (RECORDS, FAILED[-1:] if has_old_layout(self.out) else FAILED):
@@ -199,7 +193,7 @@ class RecordStore:
                 continue
             # a leading dot is a write that was cut short, or is under way; files are a file manager's (Thumbs.db)
             names = [n for n in names if not n.startswith(".") and not self.out.joinpath(*place, n).is_file()]
-            for read in read_each(Reading(self.out, place, memory), names):
+            for read in share_out(Reading(self.out, place, memory), names):
                 try:
                     if read.folder is None:
                         raise Refused(read.problem)

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from simulated import TWELVE, Study
 from benchmark.records.store import RecordStore
 from benchmark.reporting.large_boards import beside, shared_out
 from benchmark.reporting.large_boards.kept_runs import KeptRuns
+from benchmark.reporting.large_boards.written_parts import Part, Parts
 from benchmark.reporting.leaderboard import read_board
 
 pytestmark = pytest.mark.skipif("sys.platform != 'linux'")
@@ -118,6 +120,26 @@ def test_who_stops_early_ends_the_copy(tmp_path: Path) -> None:
     assert not psutil.Process().children()
 
 
+def test_parts_that_the_copy_can_t_write_are_written_here_and_only_this_process_tells(tmp_path: Path) -> None:
+    def write_here_alone(name: str) -> None:
+        if os.getpid() != here:
+            raise OSError("no room")
+        time.sleep(0.05)
+        (tmp_path / name).touch()
+
+    here, told = os.getpid(), []
+    parts = [Part(name, partial(write_here_alone, name)) for name in ("page", "figures", "tables")]
+    list(shared_out.shared_out(Parts(told.append), parts, together=1))
+    assert {path.name for path in tmp_path.iterdir()} == {"page", "figures", "tables"}
+    assert sorted(told) == ["figures", "page", "tables"]
+
+    def fail() -> None:
+        raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        list(shared_out.shared_out(Parts(told.append), [Part("page", fail)], together=1))
+
+
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     """Return a results folder of 60 runs on two data sets, some of which can't be used."""
@@ -137,7 +159,7 @@ def out(tmp_path: Path) -> Path:
 
 def test_two_processes_read_what_one_reads(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_out, "TOGETHER", 4)
-    one, two = RecordStore(out).read_all(), RecordStore(out).read_all(read_each=shared_out.shared_out)
+    one, two = RecordStore(out).read_all(), RecordStore(out).read_all(share_out=shared_out.shared_out)
     assert len(two) == 59
     assert two.problems == one.problems
     assert len(two.problems) == 2
@@ -155,7 +177,7 @@ def test_a_board_that_two_processes_read_is_that_of_one(out: Path, monkeypatch: 
     boards = []
     for number, many in enumerate((10**6, 1, 1)):  # one process; two that compute; two that find what was computed
         monkeypatch.setenv("TUMORBOARD_CACHE", str(out.parent / f"cache {min(number, 1)}"))
-        monkeypatch.setattr("benchmark.reporting.leaderboard._MANY_RUNS", many)
+        monkeypatch.setattr("benchmark.reporting.leaderboard._MANY", many)
         monkeypatch.setattr("benchmark.reporting.leaderboard.can_work_beside", lambda: True)
         if number == 2:
             monkeypatch.setattr(KeptRuns, "learn", None)  # nothing is computed again

@@ -14,7 +14,8 @@ from benchmark.records.corrupted import Corrupted
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Cams, Predictions, Record
 from benchmark.records.record_folder import NO_MEMORY, Memory
-from benchmark.records.store import ReadEach, RecordStore, Stored, one_by_one, short
+from benchmark.records.store import RecordStore, Stored, short
+from benchmark.shared_work import ShareOut, done_here
 
 Entry = tuple[Record, Predictions | None]
 
@@ -32,7 +33,7 @@ class Gathered(Stored):
     corrupted: Mapping[str, Corrupted] = field(default_factory=dict)
 
 
-def gather(folders: Sequence[Path], memory: Memory = NO_MEMORY, read_each: ReadEach = one_by_one) -> Gathered:
+def gather(folders: Sequence[Path], memory: Memory = NO_MEMORY, share_out: ShareOut = done_here) -> Gathered:
     """Return the records of several folders; what is not used, or was changed, is named in its problems.
 
     A run that is in two folders is used once: the one that is ``ok``, else that of the first folder.
@@ -40,7 +41,7 @@ def gather(folders: Sequence[Path], memory: Memory = NO_MEMORY, read_each: ReadE
     Args:
         folders: the results folders.
         memory: knows which records are sound, so that this is not looked into again.
-        read_each: reads the records of a folder.
+        share_out: has the records of a folder read, by one process or by two.
 
     Raises:
         UserError: a folder has no records at all.
@@ -49,7 +50,7 @@ def gather(folders: Sequence[Path], memory: Memory = NO_MEMORY, read_each: ReadE
     problems: list[str] = []
     read: dict[Path, Stored] = {}
     for folder in dict.fromkeys(path.resolve() for path in folders):
-        stored = read[folder] = RecordStore(folder).read_all(memory, read_each)
+        stored = read[folder] = RecordStore(folder).read_all(memory, share_out)
         if not stored.entries and not stored.problems:
             raise UserError(f"'{folder}' has no records of runs; give the folder that was --out of a run.")
         problems += [f"{folder}/{text}" if len(folders) > 1 else text for text in stored.problems]

@@ -1,11 +1,11 @@
-"""Work that is done in a process of its own while this one goes on: drawing keeps the interpreter to itself."""
+"""A copy of this process, which shares its memory until one of the two writes there, and works beside it."""
 
 import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from benchmark.data.preparation.threads import usable_cpus
@@ -20,31 +20,12 @@ def can_work_beside() -> bool:
     return sys.platform == "linux" and usable_cpus() > 1 and not any(name in sys.modules for name in _WITH_THREADS)
 
 
-@contextmanager
-def done_beside(work: Callable[[], object], *, beside: bool) -> Iterator[None]:
-    """Have something done while the block goes on, at the latest when it ends.
-
-    A copy of this process does it, which shares its memory until one of the two writes there, and leaves nothing but
-    the files that it writes. Where that fails for whatever reason it is done here, so that errors are raised here.
+def start_copy(work: Callable[[], object]) -> int | None:
+    """Start a copy of this process that does something and ends; return its number, ``None`` where it can't start.
 
     Args:
-        work: what is to be done; it prints nothing.
-        beside: whether a copy may do it; else it is done here, after the block.
+        work: is done there; nothing that it prints is seen.
     """
-    child = start_copy(work) if beside else None
-    try:
-        yield
-        done = child is not None and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    except BaseException:
-        if child is not None:
-            end_copy(child)
-        raise
-    if not done:
-        work()
-
-
-def start_copy(work: Callable[[], object]) -> int | None:
-    """Start a copy of this process that does something and ends; return its number, ``None`` where it can't start."""
     try:
         child = os.fork()
     except OSError:  # no room for another process
@@ -64,7 +45,7 @@ def start_copy(work: Callable[[], object]) -> int | None:
 
 
 def end_copy(child: int) -> None:
-    """End a copy whose work is not wanted any more."""
+    """End a copy, where it has not ended, and wait for it."""
     with suppress(ProcessLookupError, ChildProcessError):  # it has ended, and was waited for
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

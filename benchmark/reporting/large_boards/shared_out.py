@@ -9,38 +9,19 @@ import select
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from benchmark.reporting.large_boards.beside import end_copy, start_copy
-
-Item = TypeVar("Item")
-Taken = TypeVar("Taken", contravariant=True)
-Made = TypeVar("Made")
+from benchmark.shared_work import Item, Made, Work
 
 MOST_BYTES = 2**30  # that the copy hands over: the rest is made here
-TOGETHER = 32  # items of a part, which is taken at once
+TOGETHER = 16  # items of a part, which is taken at once
 _MOST_PARTS = 8192  # their numbers lie in a pipe, which has 64 KiB
 _AHEAD_BYTES = 64 * 2**20  # of what is made here before what comes before it has arrived
 _PART, _ARRIVAL, _LENGTH = struct.Struct("<I"), struct.Struct("<IQ"), struct.Struct("<Q")
 
 
-class Work(Protocol[Taken, Made]):
-    """What is made of each item, and how it is handed over."""
-
-    def make(self, item: Taken) -> Made:
-        """Return what comes of an item."""
-
-    def size(self, made: Made) -> int:
-        """Return about how many bytes it holds."""
-
-    def packed(self, made: Made) -> bytes:
-        """Return it as bytes; asked in the copy, in the order of the items that it takes."""
-
-    def unpacked(self, data: bytes) -> Made:
-        """Return what was packed; asked here, in the same order."""
-
-
-def shared_out(work: Work[Item, Made], items: Sequence[Item]) -> Iterator[Made]:
+def shared_out(work: Work[Item, Made], items: Sequence[Item], together: int = TOGETHER) -> Iterator[Made]:
     """Yield what comes of each item, in their order; a copy of this process makes some of it.
 
     Only on Linux (:func:`~benchmark.reporting.large_boards.beside.can_work_beside`).
@@ -48,8 +29,9 @@ def shared_out(work: Work[Item, Made], items: Sequence[Item]) -> Iterator[Made]:
     Args:
         work: the copy has it as it is now; what changes in it there is not seen here.
         items: as many as memory holds.
+        together: how many are taken at once.
     """
-    together = max(TOGETHER, -(-len(items) // _MOST_PARTS))
+    together = max(together, -(-len(items) // _MOST_PARTS))
     parts = [items[start : start + together] for start in range(0, len(items), together)]
     with ExitStack() as opened:
         taken, numbers = _pipe(opened)
