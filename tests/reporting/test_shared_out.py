@@ -90,6 +90,12 @@ def test_without_a_copy_all_is_made_here(tmp_path: Path, monkeypatch: pytest.Mon
     assert squares_and_processes(Noted(tmp_path)) == {os.getpid()}
 
 
+def test_without_files_in_memory_all_is_made_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    (tmp_path / "there").touch()
+    assert squares_and_processes(Noted(tmp_path)) == {os.getpid()}
+
+
 def test_a_copy_hands_over_so_much_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_out, "MOST_BYTES", 10)
     assert squares_and_processes(Noted(tmp_path)) == {os.getpid()}

@@ -37,6 +37,7 @@ class KeptRuns(Memory):
 
     def __init__(self, kept: KeptStatistics) -> None:
         self._kept = kept
+        kept.key(code=_CODE)  # the code is read once, before the process is copied
 
     def find(self, record: Record, content: str) -> "Kept | None":
         """Return what is kept of a record that was read before, found to be sound and scored; ``None`` where nothing

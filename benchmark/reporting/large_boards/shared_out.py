@@ -34,9 +34,11 @@ def shared_out(work: Work[Item, Made], items: Sequence[Item], together: int = TO
     together = max(together, -(-len(items) // _MOST_PARTS))
     parts = [items[start : start + together] for start in range(0, len(items), together)]
     with ExitStack() as opened:
-        taken, numbers = _pipe(opened)
-        arrivals, sent = _pipe(opened)
-        store = opened.enter_context(os.fdopen(os.memfd_create("shared_out"), "r+b", buffering=0))
+        try:
+            taken, numbers, arrivals, sent, store = _files(opened)
+        except (AttributeError, OSError):  # a system without files in memory, or with no room for another
+            yield from map(work.make, items)
+            return
         numbers.write(b"".join(map(_PART.pack, range(len(parts)))))
         numbers.close()  # behind the last one is the end
         child = start_copy(lambda: _make_there(work, parts, taken, store.fileno(), sent))
@@ -48,12 +50,17 @@ def shared_out(work: Work[Item, Made], items: Sequence[Item], together: int = TO
                 end_copy(child)
 
 
-def _pipe(opened: ExitStack) -> tuple[Any, Any]:
-    """Return the ends of a pipe, unbuffered, the one to read first."""
-    read, write = os.pipe()
-    return tuple(  # type: ignore[return-value]
-        opened.enter_context(os.fdopen(end, mode, buffering=0)) for end, mode in ((read, "rb"), (write, "wb"))
-    )
+def _files(opened: ExitStack) -> list[Any]:
+    """Return the ends of two pipes, of each the one to read first, and a file in memory: all unbuffered.
+
+    Raises:
+        AttributeError, OSError: there are none on this system, or no more.
+    """
+    files = []
+    for ends in (os.pipe(), os.pipe()):
+        for end, mode in zip(ends, ("rb", "wb"), strict=True):
+            files.append(opened.enter_context(os.fdopen(end, mode, buffering=0)))
+    return [*files, opened.enter_context(os.fdopen(os.memfd_create("shared_out"), "r+b", buffering=0))]
 
 
 def _next(taken: Any) -> int | None:
