@@ -19,6 +19,7 @@ from uuid import uuid4
 import numpy as np
 
 from benchmark.atomic_files import flush, inside, put_in_place, tidy_folder
+from benchmark.data.preparation.shared_work import ShareOut, done_here
 from benchmark.foreign_files import Refused, list_foreign, read_foreign
 from benchmark.hashing import hash_file
 from benchmark.records.corrupted import Corrupted
@@ -39,7 +40,6 @@ from benchmark.records.record_folder import JSON, NO_MEMORY, SUMS, Memory, Readi
 from benchmark.records.results_folder import FAILED, RECORDS, Place, has_old_layout
 from benchmark.records.results_folder import short as short
 from benchmark.records.soundness import problem_with_cams, problem_with_corrupted
-from benchmark.shared_work import ShareOut, done_here
 from benchmark.text import plain
 
 _LONGEST_NAME = 80  # characters of a folder's name that are shown

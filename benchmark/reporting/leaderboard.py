@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from benchmark.atomic_files import write_atomically
+from benchmark.data.preparation.shared_work import Item, Made, Work, done_here
 from benchmark.errors import UserError
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.many_rows.kept_statistics import KeptStatistics
@@ -28,7 +29,6 @@ from benchmark.reporting.large_boards.shared_out import shared_out
 from benchmark.reporting.large_boards.written_parts import Part, Parts
 from benchmark.reporting.summary.answers import answer_lines
 from benchmark.reporting.summary.reference_rows import with_references
-from benchmark.shared_work import Item, Made, Work, done_here
 from benchmark.text import plain
 
 _MANY = 100  # rows, or runs, from which on a second process pays

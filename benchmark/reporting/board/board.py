@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from benchmark.data.preparation.shared_work import ShareOut, done_here
 from benchmark.evaluation.comparison import RankInterval
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.intervals import Interval
@@ -24,7 +25,6 @@ from benchmark.reporting.board.folds import Averages, even, failure, predictions
 from benchmark.reporting.board.guessing import guessed, only_answer, verdict
 from benchmark.reporting.board.recipe_labels import recipe_labels
 from benchmark.reporting.board.rows import Result
-from benchmark.shared_work import ShareOut, done_here
 
 NAMED_BY = tuple(name for name in WHO if name != "comparison_group")  # which row of a comparison group it is
 

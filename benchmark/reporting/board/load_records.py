@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from benchmark.data.preparation.shared_work import ShareOut, done_here
 from benchmark.errors import UserError
 from benchmark.evaluation.metrics import Counts
 from benchmark.records.corrupted import Corrupted
@@ -15,7 +16,6 @@ from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Cams, Predictions, Record
 from benchmark.records.record_folder import NO_MEMORY, Memory
 from benchmark.records.store import RecordStore, Stored, short
-from benchmark.shared_work import ShareOut, done_here
 
 Entry = tuple[Record, Predictions | None]
 

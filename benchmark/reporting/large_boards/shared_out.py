@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from benchmark.data.preparation.shared_work import Item, Made, Work
 from benchmark.reporting.large_boards.beside import end_copy, start_copy
-from benchmark.shared_work import Item, Made, Work
 
 MOST_BYTES = 2**30  # that the copy hands over: the rest is made here
 TOGETHER = 16  # items of a part, which is taken at once
