@@ -22,12 +22,14 @@ import numpy.typing as npt
 from benchmark.evaluation.intervals import Interval, logit_interval, satterthwaite
 from benchmark.evaluation.metrics import Floats, macro_f1
 
+Numbers = npt.NDArray[np.uint16] | npt.NDArray[np.floating]  # whole ones
 Measure = Callable[[npt.NDArray[np.generic]], Floats]  # sums over clusters, (..., *K), to a score, (...)
 
 RESAMPLES = 2000
 SEEDS_TO_RESAMPLE = 3
 _GROUP = 16  # lines that are added up one after the other
-_EXACT_IN_SINGLE = 2**24  # whole numbers below are exact in single precision
+_EXACT_IN_SHORT = 2**16  # whole numbers below are uint16
+_EXACT_IN_SINGLE = 2**24  # and below this exact in single precision
 _CHUNK = 4_000_000  # entries of a resampling matrix that are held as floats at once
 
 
@@ -194,18 +196,22 @@ class Bootstrap:
         for start in range(0, self.resamples, step):
             yield np.asarray(self.draws[start : start + step], dtype=kind)
 
-    def by_image(self, clusters: npt.NDArray[np.int64], start: int, stop: int) -> npt.NDArray[np.floating]:
+    def by_image(self, clusters: npt.NDArray[np.int64], start: int, stop: int) -> Numbers:
         """Return how often each of n images is drawn in some resamples: shape (n, stop - start).
 
-        Images stand along the first axis, so that sums over them are sums of whole lines. They are float32 where the
-        sum over all of them is exact in it, which halves the memory that is gone through, else float64.
+        Images stand along the first axis, so that sums over them are sums of whole lines. They are of the smallest of
+        uint16, float32 and float64 in which the sum over all of them is exact: less memory is gone through.
 
         Args:
             clusters: int64, shape (n,), the cluster of each image.
             start, stop: numbers of the first resample, and of the one after the last.
         """
         most = self.draws.shape[1] * int(np.bincount(clusters).max(initial=0))
-        return self._by_cluster[:, start:stop][clusters].astype(np.float32 if most < _EXACT_IN_SINGLE else np.float64)
+        drawn = np.asarray(self._by_cluster[:, start:stop][clusters], dtype=np.uint16)
+        if most < _EXACT_IN_SHORT:
+            return drawn
+        kind: type[np.floating] = np.float32 if most < _EXACT_IN_SINGLE else np.float64
+        return np.asarray(drawn, dtype=kind)
 
     def seed_weights(self, seeds: int, row: int = 0) -> Floats:
         """Return the weight of each of S seeds in each resample, float64 of shape (B, S); rows sum to 1."""
@@ -242,7 +248,7 @@ def _exact_in_single(parts: Floats) -> bool:
     return largest * len(parts) < _EXACT_IN_SINGLE and bool((parts == np.floor(parts)).all())
 
 
-def running_sums(values: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+def running_sums(values: Numbers) -> Numbers:
     """Replace whole numbers, shape (N, B), by their sums along the first axis so far, and return them.
 
     As ``numpy.cumsum``, but line by line, which a processor adds several numbers at a time: first within groups of

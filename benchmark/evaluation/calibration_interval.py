@@ -8,6 +8,8 @@ from benchmark.evaluation.intervals import Interval, normal_quantile, t_quantile
 from benchmark.evaluation.metrics import Floats
 
 _TAIL = 0.975  # up to which each end's test goes
+_TOGETHER = 8  # scales that are tried at once
+_CHUNK = 60_000  # numbers that are gone through again and again: as many as stay in a processor's cache
 _SCALES = np.concatenate([np.linspace(0, 1.5, 31), np.linspace(1.6, 4, 25)])
 
 
@@ -43,8 +45,8 @@ def calibration_interval(gaps: Resampled) -> Interval | None:
     noise = (drawn - observed) * (t_quantile(_TAIL, max(1, clusters - 1)) / normal_quantile(_TAIL))
     if usual is None or value == 0 or not noise.any():
         return usual
-    low, _ = _ends(_shrunken(observed, noise), noise, gaps.seeds, value)
-    _, high = _ends(observed, noise, gaps.seeds, value)
+    low = _end(_shrunken(observed, noise), noise, gaps.seeds, value, _TAIL)
+    high = _end(observed, noise, gaps.seeds, value, 1 - _TAIL)
     return Interval(min(low, usual.low), min(1.0, max(value, (high + max(high, usual.high)) / 2)))
 
 
@@ -56,27 +58,50 @@ def _shrunken(observed: Floats, noise: Floats) -> Floats:
     return shrunken if shrunken.any() else observed
 
 
-def _ends(gaps: Floats, noise: Floats, seeds: Floats, value: float) -> tuple[float, float]:
-    """Return the smallest and the largest error of gaps in these proportions that agrees with the observed one.
+def _end(gaps: Floats, noise: Floats, seeds: Floats, value: float, tail: float) -> float:
+    """Return the smallest or the largest error of gaps in these proportions that agrees with the observed one.
 
     Args:
         gaps: shape (S, bins), not all 0.
         noise: shape (B, S, bins), around 0.
         seeds: shape (B, S), weights.
         value: the observed error.
+        tail: the share of resamples that is to lie below it: high at the lower end, low at the upper one.
     """
     unit = gaps * (value / np.abs(gaps).sum(axis=-1).mean())
     unit, noise = unit.T[..., None], np.ascontiguousarray(noise.T)  # (bins, S, B): lines of resamples are added up
-    moved = np.empty_like(noise)
-    errors = []
-    for scale in _SCALES:
-        np.abs(np.add(scale * unit, noise, out=moved), out=moved)
-        errors.append((seeds * np.ascontiguousarray(_added_up(moved).T)).sum(axis=1))
-    few, many = np.maximum.accumulate(np.quantile(errors, (1 - _TAIL, _TAIL), axis=1), axis=1)  # by scale
-    low, high = (
-        float(np.interp(value, reached, _SCALES)) * value if value > reached[0] else 0.0 for reached in (many, few)
-    )
-    return low, high
+    reached = np.zeros(0)  # by scale
+    for start in range(
+        0, len(_SCALES), _TOGETHER
+    ):  # what follows the first scale that reaches the error says nothing
+        errors = _errors(_SCALES[start : start + _TOGETHER], unit, noise, seeds)
+        reached = np.maximum.accumulate(np.append(reached, np.quantile(errors, tail, axis=1)))
+        if reached[-1] > value:
+            break
+    if value <= reached[0]:
+        return 0.0
+    return float(np.interp(value, reached, _SCALES[: len(reached)])) * value
+
+
+def _errors(scales: Floats, unit: Floats, noise: Floats, seeds: Floats) -> Floats:
+    """Return the error of gaps at some scales in each resample: shape (len(scales), B).
+
+    Args:
+        unit: shape (bins, S, 1).
+        noise: shape (bins, S, B).
+        seeds: shape (B, S).
+    """
+    bins, trainings, resamples = noise.shape
+    errors = np.empty((len(scales), resamples))
+    step = max(1, _CHUNK // (bins * trainings))
+    for start in range(0, resamples, step):
+        part = slice(start, min(start + step, resamples))
+        of_part, weights = np.ascontiguousarray(noise[..., part]), seeds[part]
+        moved = np.empty_like(of_part)
+        for number, scale in enumerate(scales):
+            np.abs(np.add(scale * unit, of_part, out=moved), out=moved)
+            errors[number, part] = (weights * np.ascontiguousarray(_added_up(moved).T)).sum(axis=1)
+    return errors
 
 
 def _added_up(bins: Floats) -> Floats:

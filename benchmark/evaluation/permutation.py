@@ -10,6 +10,7 @@ import numpy.typing as npt
 from benchmark.data.dealt_labels import Deal
 from benchmark.evaluation.clusters import ClusteredImages
 from benchmark.evaluation.metrics import Floats
+from benchmark.evaluation.roc import ranks_of_sorted
 
 PERMUTATIONS = 1999
 _CHUNK = 250_000  # labels that are held at once: as many as stay in a processor's cache
@@ -123,10 +124,10 @@ def _aurocs(labels: npt.NDArray[np.integer], ranks: Floats, images: ClusteredIma
 
 def _ranks(probabilities: npt.NDArray[np.floating], images: ClusteredImages) -> Floats:
     """Return the rank of each image's probability of each class among the images of its fold: shape (N, C)."""
-    from scipy.stats import rankdata
-
     ranks = np.empty(probabilities.shape)
     for fold in range(images.n_folds):
-        mine = images.folds == fold
-        ranks[mine] = rankdata(probabilities[mine], axis=0)
+        mine = np.flatnonzero(images.folds == fold)
+        for c in range(probabilities.shape[1]):
+            order = mine[np.argsort(probabilities[mine, c], kind="stable")]
+            ranks[order, c] = ranks_of_sorted(probabilities[order, c])
     return ranks

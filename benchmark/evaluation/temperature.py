@@ -5,6 +5,8 @@ minimises the cross-entropy. No decision changes. The logarithms of probabilitie
 image, which softmax does not see: records are enough.
 """
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -23,7 +25,7 @@ def softmax(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> Float
 
 def scaled(probabilities: npt.NDArray[np.floating], temperature: float) -> Floats:
     """Return probabilities at a temperature: float64, shape (N, C), rows sum to 1."""
-    return softmax(np.log(np.maximum(probabilities.astype(np.float64), _LEAST)), temperature)
+    return softmax(_logits(probabilities), temperature)
 
 
 def cross_entropy(labels: Counts, probabilities: npt.NDArray[np.floating]) -> float:
@@ -47,14 +49,33 @@ def fit_temperature(labels: Counts, probabilities: npt.NDArray[np.floating]) -> 
         labels: int64, shape (N,).
         probabilities: shape (N, C), rows sum to 1.
     """
-    from scipy.optimize import minimize_scalar
-
     if not len(labels) or (decide(probabilities) == labels).all():
         return 1.0
-    optimum = minimize_scalar(  # the cross-entropy has one minimum in 1 / T, and so in log T
-        lambda logarithm: cross_entropy(labels, scaled(probabilities, float(np.exp(logarithm)))),
-        bounds=np.log(RANGE),
-        method="bounded",
-        options={"xatol": 1e-4},
-    )
+    # of the same images several scores ask, one after the other
+    return _fitted(labels.astype(np.int64).tobytes(), probabilities.tobytes(), probabilities.dtype.str)
+
+
+@lru_cache(maxsize=64)
+def _fitted(labels_bytes: bytes, probabilities_bytes: bytes, kind: str) -> float:
+    """Return the temperature of labels, int64, and probabilities of a kind, whose numbers these bytes are."""
+    from scipy.optimize import minimize_scalar
+
+    labels = np.frombuffer(labels_bytes, dtype=np.int64)
+    probabilities = np.frombuffer(probabilities_bytes, dtype=kind).reshape(len(labels), -1)
+    logits, images = _logits(probabilities), np.arange(len(labels))
+
+    def loss(logarithm: float) -> float:
+        """Return :func:`cross_entropy` of what :func:`scaled` gives, of the true classes alone."""
+        moved = logits / float(np.exp(logarithm))
+        moved -= moved.max(axis=-1, keepdims=True)
+        np.exp(moved, out=moved)
+        own = moved[images, labels] / moved.sum(axis=-1)
+        return float(-np.log(np.maximum(own, _LEAST)).mean())
+
+    # the cross-entropy has one minimum in 1 / T, and so in log T
+    optimum = minimize_scalar(loss, bounds=np.log(RANGE), method="bounded", options={"xatol": 1e-4})
     return float(np.exp(optimum.x))
+
+
+def _logits(probabilities: npt.NDArray[np.floating]) -> Floats:
+    return np.asarray(np.log(np.maximum(probabilities.astype(np.float64), _LEAST)))

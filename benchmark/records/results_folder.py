@@ -24,6 +24,8 @@ WORK: Place = (*INTERNAL, "work")
 # Earlier versions had these at the top, under the same names.
 MOVED = (CLAIMS, FAILED, LOGS, WORK)
 
+_NAME_LENGTH = 20  # hex digits of a run's key in a folder's name: 80 bits
+
 GUIDE = "README.txt"
 VIEW: Place = ("view",)  # where a part of the board is written, so that the whole stays
 VIEW_MARK = "view.txt"  # says in a folder of tables that they are a part, and of what
@@ -75,6 +77,11 @@ Everything under "To look at" can be made anew from the rest:
 
 Research software, not for clinical use.
 """
+
+
+def short(key: str) -> str:
+    """Return the part of a run's key that names its folders and files."""
+    return key[:_NAME_LENGTH]
 
 
 def shows_images(name: str) -> bool:

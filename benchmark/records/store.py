@@ -9,24 +9,22 @@ code: JSON, and NumPy arrays read without pickle.
 """
 
 import contextlib
-import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import numpy as np
-from pydantic import ValidationError
 
 from benchmark.atomic_files import flush, inside, put_in_place, tidy_folder
-from benchmark.foreign_files import Refused, is_own_folder, list_foreign, read_foreign
-from benchmark.hashing import hash_bytes, hash_file, hash_json
+from benchmark.data.preparation.shared_work import ShareOut, done_here
+from benchmark.foreign_files import Refused, list_foreign, read_foreign
+from benchmark.hashing import hash_file
 from benchmark.records.corrupted import Corrupted
 from benchmark.records.outcomes import Outcome
-from benchmark.records.record import FORMAT, Cams, Predictions, Record
+from benchmark.records.record import Cams, Predictions, Record
 from benchmark.records.record_arrays import (
     ARRAYS,
     CAMS,
@@ -35,23 +33,18 @@ from benchmark.records.record_arrays import (
     CORRUPTED_KINDS,
     MAX_ARRAY_BYTES,
     HeldArrays,
+    UnpackedBefore,
     arrays_of,
-    read_predictions,
 )
+from benchmark.records.record_folder import JSON, NO_MEMORY, SUMS, Memory, Reading, read_folder
 from benchmark.records.results_folder import FAILED, RECORDS, Place, has_old_layout
-from benchmark.records.soundness import problem_with_cams, problem_with_corrupted, problem_with_record
+from benchmark.records.results_folder import short as short
+from benchmark.records.soundness import problem_with_cams, problem_with_corrupted
 from benchmark.text import plain
 
-MAX_JSON_BYTES = 8 * 2**20  # of a record that is read: it has kilobytes
-
-_JSON, _SUMS = "record.json", "SHA256SUMS"
-_NAME_LENGTH = 20  # hex digits of the key in a folder's name: 80 bits
-
-_LONGEST_NAME = 80  # characters of a folder's or a field's name that are shown
+_LONGEST_NAME = 80  # characters of a folder's name that are shown
 
 _T = TypeVar("_T")
-# Whether a record whose files have these bytes (by their hash) was read before, and found to be sound.
-Sound = Callable[[Record, str], bool]
 
 
 @dataclass(frozen=True)
@@ -62,22 +55,19 @@ class Stored:
         entries: sorted by folder.
         problems: one sentence for each folder that is not a usable record.
         contents: by a record's key, a hash of the bytes of all its files.
+        remembered: by a record's key, what is remembered of it, where anything is.
     """
 
     entries: tuple[tuple[Record, Predictions | None], ...]
     problems: tuple[str, ...]
     contents: Mapping[str, str] = field(default_factory=dict)
+    remembered: Mapping[str, Any] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[tuple[Record, Predictions | None]]:
         return iter(self.entries)
 
     def __len__(self) -> int:
         return len(self.entries)
-
-
-def short(key: str) -> str:
-    """Return the part of a run's key that names its folders and files."""
-    return key[:_NAME_LENGTH]
 
 
 class RecordStore:
@@ -111,13 +101,13 @@ class RecordStore:
         new = home / f".new-{final.name}-{uuid4().hex}"
         new.mkdir()
         try:
-            (new / _JSON).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            (new / JSON).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
             # packed: ids and patients repeat, and masks are mostly empty
             for file, arrays in ((ARRAYS, predictions), (CAMS, cams), (CORRUPTED, corrupted)):
                 if arrays is not None:
                     np.savez_compressed(new / file, **vars(arrays))
             sums = "".join(f"{hash_file(path)}  {path.name}\n" for path in sorted(new.iterdir()))
-            (new / _SUMS).write_text(sums, encoding="utf-8")
+            (new / SUMS).write_text(sums, encoding="utf-8")
             for path in new.iterdir():
                 flush(path)
             flush(new)
@@ -159,7 +149,7 @@ class RecordStore:
 
     def predictions(self, record: Record) -> Predictions | None:
         """Return a record's predictions, or ``None`` where there are none that can be used."""
-        return _usable(lambda: self._read_folder(RECORDS, short(record.key), _never).predictions(HeldArrays()))
+        return _usable(lambda: self._predictions(record))
 
     def cams(self, record: Record) -> Cams | None:
         """Return a record's Grad-CAM maps, or ``None`` where there are none that can be used."""
@@ -184,15 +174,16 @@ class RecordStore:
                 names |= {name for name in list_foreign(self.out, *place) if not name.startswith(".")}
         return sorted(names)
 
-    def read_all(self, sound: Sound | None = None) -> Stored:
+    def read_all(self, memory: Memory = NO_MEMORY, share_out: ShareOut = done_here) -> Stored:
         """Return all records with their predictions; what can't be used, and failures of runs that have a result, are
         named and skipped.
 
         Args:
-            sound: which records are known to be sound, so that this is not looked into again. All files are read,
-                and their hashes compared, in any case.
+            memory: knows which records are sound, so that this is not looked into again. All files are read, and
+                their hashes compared, in any case.
+            share_out: has them read, by one process or by two.
         """
-        entries, problems, contents, held = [], [], {}, HeldArrays()
+        entries, problems, contents, remembered, held = [], [], {}, {}, HeldArrays()
         for place in (RECORDS, FAILED[-1:] if has_old_layout(self.out) else FAILED):
             shown = "/".join(place)
             try:
@@ -200,67 +191,33 @@ class RecordStore:
             except Refused as refused:
                 problems.append(plain(f"{shown} is not used: {refused}."))
                 continue
-            for name in names:
-                # a leading dot is a write that was cut short, or is under way; files are a file manager's (Thumbs.db)
-                if name.startswith(".") or self.out.joinpath(*place, name).is_file():
-                    continue
+            # a leading dot is a write that was cut short, or is under way; files are a file manager's (Thumbs.db)
+            names = [n for n in names if not n.startswith(".") and not self.out.joinpath(*place, n).is_file()]
+            for read in share_out(Reading(self.out, place, memory), names):
                 try:
-                    read = self._read_folder(place, name, sound or _never)
+                    if read.folder is None:
+                        raise Refused(read.problem)
+                    record = read.folder.record
                     if place == RECORDS:
-                        entries.append((read.record, read.predictions(held)))
-                        contents[read.record.key] = read.content
+                        unpacked = read.unpacked
+                        entries.append((record, None if unpacked is None else held.predictions(unpacked)))
+                        contents[record.key] = read.folder.content
+                        if read.folder.remembered is not None:
+                            remembered[record.key] = read.folder.remembered
                     else:
-                        problems.append(_earlier_stands(read.record))
-                except (Refused, OSError) as error:
-                    problems.append(plain(f"{shown}/{name[:_LONGEST_NAME]} is not used: {error}."))
-        return Stored(tuple(entries), tuple(problems), contents)
+                        problems.append(_earlier_stands(record))
+                except Refused as refused:
+                    problems.append(plain(f"{shown}/{read.name[:_LONGEST_NAME]} is not used: {refused}."))
+        return Stored(tuple(entries), tuple(problems), contents, remembered)
 
     def _read_record(self, place: Place, name: str) -> Record:
         """Return the record of a folder; raises ``Refused``, or ``OSError`` where there is none."""
-        return self._read_folder(place, name, _never).record
+        return read_folder(self.out, place, name).record
 
-    def _read_folder(self, place: Place, name: str, sound: Sound) -> "_Folder":
-        """Return what is read of a record's folder; raises as :meth:`_read_record`."""
-        folder = self.out.joinpath(*place, name)
-        if not is_own_folder(folder):
-            raise Refused("it is a link or no folder" if os.path.lexists(folder) else "it is not there")
-        sums = _sums(self.out, place, name)
-        if _JSON not in sums:
-            raise Refused("it has no complete record.json")
-        text = self._read_file(place, name, _JSON, MAX_JSON_BYTES)
-        if hash_bytes(text) != sums[_JSON]:
-            raise Refused(f"{_JSON} is not as it was written")
-        arrays = None
-        for other in sorted(sums.keys() - {_JSON}):
-            data = self._read_file(place, name, other, MAX_ARRAY_BYTES)
-            if hash_bytes(data) != sums[other]:
-                raise Refused(f"{other} is not as it was written")
-            arrays = data if other == ARRAYS else arrays
-        try:
-            record = Record.model_validate_json(text)
-        except ValidationError as error:
-            raise Refused(_why_invalid(text, error)) from None
-        if record.format != FORMAT:
-            raise Refused(f"it has format {record.format}, this version reads {FORMAT}; run it again")
-        if _identity_hash(record) != record.key or short(record.key) != name:
-            raise Refused("its key, its identity and its folder's name do not belong together")
-        content = hash_json(sums)
-        is_sound = sound(record, content)
-        wrong = None if is_sound else problem_with_record(record)
-        if wrong:
-            raise Refused(wrong)
-        if record.outcome is Outcome.OK and ARRAYS not in sums:
-            raise Refused("it says ok but has no predictions")
-        return _Folder(record, content, is_sound, arrays)
-
-    def _read_file(self, place: Place, name: str, file: str, limit: int) -> bytes:
-        """Return a file of a record's folder, which has to be there; raises ``Refused`` with the file's name."""
-        try:
-            return read_foreign(self.out, *place, name, file, limit=limit)
-        except FileNotFoundError:
-            raise Refused(f"{file} is not as it was written") from None
-        except Refused as refused:
-            raise Refused(f"{file} is not read, because {refused}") from None
+    def _predictions(self, record: Record) -> Predictions | None:
+        """Return a record's predictions, ``None`` where there are none; raises as :meth:`_read_record`."""
+        unpacked = read_folder(self.out, RECORDS, short(record.key)).unpacked(UnpackedBefore())
+        return None if unpacked is None else HeldArrays().predictions(unpacked)
 
     def _read_sound(
         self,
@@ -284,31 +241,6 @@ class RecordStore:
         return made
 
 
-def _never(record: Record, content: str) -> bool:
-    return False
-
-
-@dataclass(frozen=True)
-class _Folder:
-    """What is read of a record's folder.
-
-    Args:
-        record: as it was read.
-        content: a hash of the bytes of all its files.
-        sound: whether it is known that record and predictions are sound.
-        arrays: the bytes of ``predictions.npz``, which have that hash; ``None`` where there is none.
-    """
-
-    record: Record
-    content: str
-    sound: bool
-    arrays: bytes | None
-
-    def predictions(self, held: HeldArrays) -> Predictions | None:
-        """Return the record's predictions, ``None`` where there are none; raises ``Refused``."""
-        return None if self.arrays is None else read_predictions(self.arrays, self.record, held, sound=self.sound)
-
-
 def _usable(read: Callable[[], _T]) -> _T | None:
     """Return what is read, ``None`` where it is not there or can't be used."""
     try:
@@ -322,36 +254,3 @@ def _earlier_stands(record: Record) -> str:
         f"The last try of {record.backbone.name}, seed {record.seed}, ended as {record.outcome} "
         f"({record.reason.rstrip('.')}); its earlier result stands."
     )
-
-
-def _sums(out: Path, place: Place, name: str) -> dict[str, str]:
-    """Return the checksums by file name; only the known names count."""
-    try:
-        text = read_foreign(out, *place, name, _SUMS, limit=4096).decode("utf-8", errors="replace")
-    except (Refused, OSError):
-        return {}
-    lines = [line.split("  ", 1) for line in text.splitlines()]
-    return {line[1]: line[0] for line in lines if len(line) == 2 and line[1] in (_JSON, ARRAYS, CAMS, CORRUPTED)}
-
-
-def _identity_hash(record: Record) -> str:
-    try:
-        return hash_json(record.identity)
-    except (ValueError, TypeError, RecursionError):  # NaN and the like, which no run has
-        return ""
-
-
-def _why_invalid(text: bytes, error: ValidationError) -> str:
-    """Return why JSON is not a record of this version, naming its format where it has another."""
-    with contextlib.suppress(ValueError, RecursionError, MemoryError):
-        values = json.loads(text)
-        if isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
-            return f"it has format {repr(values['format'])[:20]}, this version reads {FORMAT}; run it again"
-    return f"it is not a record of this version ({first_problem(error)})"
-
-
-def first_problem(error: ValidationError) -> str:
-    """Return where a file is first wrong and how, without what stands there, which may be anybody's."""
-    first = error.errors(include_input=False, include_url=False)[0]
-    place = ".".join(str(part)[:_LONGEST_NAME] for part in first["loc"])
-    return f"{place + ': ' if place else ''}{first['msg'][:200]}"

@@ -16,8 +16,8 @@ from benchmark.atomic_files import inside, write_atomically
 from benchmark.errors import UserError, writing
 from benchmark.foreign_files import MAX_NAME, Refused, is_plain_name, list_foreign, read_foreign
 from benchmark.recipe.suite import SHIPPED, Conclusion, Suite
+from benchmark.records.record_folder import first_problem
 from benchmark.records.results_folder import SUITES
-from benchmark.records.store import first_problem
 from benchmark.text import plain
 
 _MAX_BYTES = 4 * 2**20  # of a file on a suite

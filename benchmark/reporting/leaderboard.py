@@ -1,6 +1,6 @@
 """The leaderboard: records in, tables and plots out. Scores are computed from the records alone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -8,6 +8,7 @@ from typing import Literal
 
 from benchmark.atomic_files import write_atomically
 from benchmark.data.preparation.process_copy import can_work_beside
+from benchmark.data.preparation.shared_work import Item, Made, Work, done_here
 from benchmark.errors import UserError
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.many_rows.kept_statistics import KeptStatistics
@@ -22,14 +23,15 @@ from benchmark.reporting.breakdown.cross_matrix import CrossMatrix, cross_senten
 from benchmark.reporting.ensembles import Ensembles, with_ensembles
 from benchmark.reporting.figures.head_masks import heads
 from benchmark.reporting.figures.thumbnails import Thumbnails
-from benchmark.reporting.large_boards.beside import done_beside
 from benchmark.reporting.large_boards.garbage import left_alone, uncollected
 from benchmark.reporting.large_boards.kept_runs import KeptRuns
+from benchmark.reporting.large_boards.shared_out import shared_out
+from benchmark.reporting.large_boards.written_parts import Part, Parts
 from benchmark.reporting.summary.answers import answer_lines
 from benchmark.reporting.summary.reference_rows import with_references
 from benchmark.text import plain
 
-_MANY = 100  # rows from which on a second process pays
+_MANY = 100  # rows, or runs, from which on a second process pays
 
 
 @dataclass(frozen=True)
@@ -94,22 +96,28 @@ def read_board(
     if ensembles is not None:
         results = with_ensembles(results, ensembles.asked, ensembles.weights)
     with left_alone():
-        board = with_certificates(make_board(results, problems, costs, kept), folders)
+        board = with_certificates(make_board(results, problems, costs, kept, _share_out), folders)
         kept.tidy()
         return with_references(board, costs)
 
 
 def _evaluated(folders: Sequence[Path], runs: KeptRuns) -> tuple[list[Result], tuple[str, ...]]:
     """Return all runs with what they are worth, and a sentence for each record that is not used."""
-    stored = gather(folders, runs.sound)
+    stored = gather(folders, runs, _share_out)
     of_sets = {name: heads(Thumbnails(folders, name)) for name in {record.data.fingerprint for record, _ in stored}}
     results = []
     for record, predictions in stored:
         key, content = record.key, stored.contents[record.key]
         cams, corrupted, head = stored.cams.get(key), stored.corrupted.get(key), of_sets[record.data.fingerprint]
-        result = evaluate(record, predictions, cams, head, corrupted, runs.scored_of(content))
+        score = runs.scored_of(content, stored.remembered.get(key))
+        result = evaluate(record, predictions, cams, head, corrupted, score)
         results.append(replace(result, content=content))
     return results, stored.problems
+
+
+def _share_out(work: Work[Item, Made], items: Sequence[Item]) -> Iterator[Made]:
+    """Yield what comes of each item; of many, a second process makes some."""
+    return shared_out(work, items) if len(items) >= _MANY and can_work_beside() else done_here(work, items)
 
 
 def require_no_full_tables(out: Path) -> None:
@@ -180,12 +188,12 @@ def _write_files(
 ) -> Sequence[CrossMatrix]:
     """Write tables, plots, gallery and page; return what crossed networks reach.
 
-    Of a large board a second process writes what needs no plot.
+    Of a large board a second process writes some of it.
     """
     from benchmark.reporting.breakdown.breakdowns import breakdowns_of, write_breakdown_plots
     from benchmark.reporting.breakdown.image_facts import read_image_facts
     from benchmark.reporting.documents.gallery import write_gallery
-    from benchmark.reporting.documents.tables import write_csv_files, write_documents
+    from benchmark.reporting.documents.tables import write_comparisons, write_csv_files, write_documents
     from benchmark.reporting.figures.cams import write_cam_plots
     from benchmark.reporting.figures.kept_figures import KeptFigures
     from benchmark.reporting.figures.plots import write_plots  # matplotlib takes its time
@@ -200,9 +208,7 @@ def _write_files(
     breakdowns = breakdowns_of(board, facts)
     kept = KeptFigures(KeptStatistics.of_user())
 
-    def write_beside_plots() -> None:
-        write_csv_files(board, out, breakdowns)
-        write_gallery(board, thumbnails, out, kept)
+    def write_page() -> None:
         pictures: Pictures = thumbnails
         if page_file.images == "beside":
             pictures = write_images(thumbnails, out)
@@ -210,13 +216,20 @@ def _write_files(
         if page_file.images == "inside" and all(path.name == page_file.name for path in out.glob("*.html")):
             remove_images(out)  # no other page shows them, as that of a publication does
 
-    say("Drawing figures")
-    with done_beside(write_beside_plots, beside=len(board.rows) >= _MANY and can_work_beside()):
+    def write_pictures_and_documents() -> None:
         write_plots(board, out, kept)
         write_breakdown_plots(board, breakdowns, out)
-        say("Drawing heat maps")
         write_cam_plots(board, thumbnails, out)
-        say("Writing tables")
-        write_documents(board, out, breakdowns)
-        say("Drawing the gallery, writing the page")
+        write_documents(board, out, breakdowns)  # which show the plots that are there
+
+    parts = [  # those that take longest first
+        Part("Writing the page", write_page),
+        Part("Drawing figures, writing tables", write_pictures_and_documents),
+        Part("Writing comparisons", lambda: write_comparisons(board, out)),
+        Part("Writing tables for programs", lambda: write_csv_files(board, out, breakdowns)),
+        Part("Drawing the gallery", lambda: write_gallery(board, thumbnails, out, kept)),
+    ]
+    two = len(board.rows) >= _MANY and can_work_beside()
+    for _ in shared_out(Parts(say), parts, together=1) if two else done_here(Parts(say), parts):
+        pass
     return breakdowns.matrices

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluation.bootstrap import Bootstrap, running_sums
+from benchmark.evaluation.bootstrap import Bootstrap, Numbers, running_sums
 from benchmark.evaluation.calibration import OPERATING_SPECIFICITY, threshold_at
 from benchmark.evaluation.clusters import ClusteredImages, Readings, numbered_clusters
 from benchmark.evaluation.intervals import Interval, correlation, effective_size, t_quantile, wilson
@@ -78,7 +78,7 @@ def _specificities(
     return generator.beta(kept, worth + 1 - kept, count)
 
 
-def thresholds(scores: Floats, drawn: npt.NDArray[np.floating]) -> Floats:
+def thresholds(scores: Floats, drawn: Numbers) -> Floats:
     """Return :func:`~benchmark.evaluation.calibration.threshold_at` of weighted images without a tumour.
 
     Args:
@@ -222,12 +222,12 @@ class _Counted:
         return cls(matched, at_thresholds)
 
 
-def _last(drawn: npt.NDArray[np.floating]) -> Floats:
+def _last(drawn: Numbers) -> Floats:
     """Return how many images each resample has, shape (B,), from running sums over them, (n, B)."""
     return drawn[-1].astype(np.float64) if len(drawn) else np.zeros(drawn.shape[1])
 
 
-def _below(scores: Floats, drawn: npt.NDArray[np.floating], limits: Floats) -> Floats:
+def _below(scores: Floats, drawn: Numbers, limits: Floats) -> Floats:
     """Return how many images each resample has whose score is below its limit, shape (B,).
 
     Args:

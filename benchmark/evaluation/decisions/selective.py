@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluation.bootstrap import Bootstrap, Estimate, running_sums
+from benchmark.evaluation.bootstrap import Bootstrap, Estimate, Numbers, running_sums
 from benchmark.evaluation.clusters import Readings, mean_of, numbered_clusters
 from benchmark.evaluation.metrics import Counts, Floats, decide
 from benchmark.records.record import Predictions
@@ -82,7 +82,7 @@ def _curves(wrong: Floats, ends: Counts, weights: Floats) -> tuple[Floats, tuple
     return area, (at_ends / total, risk)
 
 
-def _areas(wrong: Floats, ends: Counts, weights: npt.NDArray[np.floating]) -> Floats:
+def _areas(wrong: Floats, ends: Counts, weights: Numbers) -> Floats:
     """Return AURC as :func:`_curves` does, shape (B,), of resamples alone.
 
     Args:
@@ -90,27 +90,42 @@ def _areas(wrong: Floats, ends: Counts, weights: npt.NDArray[np.floating]) -> Fl
         ends: where blocks of equal confidence end.
         weights: whole numbers, shape (N, B).
     """
-    answered = running_sums(weights.copy())
-    errors = running_sums(weights * wrong[:, None].astype(weights.dtype))  # so far
     sizes = np.diff(ends, prepend=-1)
-    blocks = list(zip(ends[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True))
+    start = _first_error(wrong, ends, sizes) if weights.shape[1] > 1 else 0  # one column is added up otherwise
+    later = weights[start:]
+    answered = later.copy()
+    answered[:1] += weights[:start].sum(axis=0, dtype=weights.dtype)
+    running_sums(answered)
+    errors = running_sums(later * wrong[start:, None].astype(weights.dtype))  # so far
+    many = (sizes > 1) & (ends >= start)
+    blocks = list(zip((ends[many] - start).tolist(), sizes[many].tolist(), strict=True))
     # within a block of equal confidence, errors come evenly: exact for the mean over random orders. From the last
     # block to the first, so that what stands before a block are still errors
     risk = errors.astype(np.float64) if blocks else errors
+    before_all = weights[:start].sum(axis=0, dtype=np.float64)
     for end, size in reversed(blocks):
         first = end + 1 - size
-        before = answered[first - 1] if first else np.zeros(answered.shape[1])
-        errors_before = risk[first - 1] if first else before
+        before = answered[first - 1] if first else before_all
+        errors_before = risk[first - 1] if first else np.zeros(answered.shape[1])
         drawn, lost = answered[end] - before, risk[end] - errors_before
         share = np.divide(lost, drawn, out=np.zeros_like(lost), where=drawn > 0)
         risk[first : end + 1] = errors_before + (answered[first : end + 1] - before) * share
     total = answered[-1].copy()
     # where nothing is answered there is no error
-    shares = np.divide(risk, np.maximum(answered, 1.0, out=answered), dtype=np.float64)
-    shares *= weights
+    shares = np.divide(risk, np.maximum(answered, 1, out=answered), dtype=np.float64)
+    shares *= later
     with np.errstate(invalid="ignore"):  # a resample without any image of the fold
         # image by image within each resample, as :func:`_curves` adds up
         return np.asarray(shares.sum(axis=0) / total)
+
+
+def _first_error(wrong: Floats, ends: Counts, sizes: Counts) -> int:
+    """Return where the first block begins that has a wrong answer, the last one where none has: what stands before
+    adds nothing to the area.
+    """
+    error = int(wrong.argmax()) if wrong.any() else len(wrong) - 1
+    block = int(np.searchsorted(ends, error))
+    return int(ends[block] + 1 - sizes[block])
 
 
 def selective_estimates(readings: Readings, bootstrap: Bootstrap, row: int = 0) -> dict[str, Estimate]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from benchmark.data.preparation.shared_work import ShareOut, done_here
 from benchmark.evaluation.comparison import RankInterval
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.intervals import Interval
@@ -20,7 +21,7 @@ from benchmark.reporting.board.cam_scores import cam_intervals
 from benchmark.reporting.board.column import WHO, Values
 from benchmark.reporting.board.columns import measures
 from benchmark.reporting.board.derived_scores import cost_of, patient_intervals, trained_shares
-from benchmark.reporting.board.folds import aggregated, even, failure, predictions_by_fold, split_label
+from benchmark.reporting.board.folds import Averages, even, failure, predictions_by_fold, split_label
 from benchmark.reporting.board.guessing import guessed, only_answer, verdict
 from benchmark.reporting.board.recipe_labels import recipe_labels
 from benchmark.reporting.board.rows import Result
@@ -180,6 +181,7 @@ def make_board(
     problems: Sequence[str] = (),
     costs: Costs | None = None,
     kept: KeptStatistics = NOTHING_KEPT,
+    share_out: ShareOut = done_here,
 ) -> Board:
     """Gather runs into rows, and rank them.
 
@@ -188,6 +190,7 @@ def make_board(
         problems: a sentence for each record that is not used.
         costs: what each error costs.
         kept: statistics that were computed before.
+        share_out: has the runs of rows averaged, by one process or by two.
 
     Raises:
         UserError: the costs name a class that no data set has.
@@ -195,7 +198,8 @@ def make_board(
     ordered = [_with_cost(result, costs) for result in _agreeing(sorted(results, key=_run_order))]
     labels = recipe_labels(ordered)
     gathered = grouped((result.row_key, result) for result in ordered)
-    rows = [_row(runs, labels[key]) for key, runs in gathered.items()]
+    averages = share_out(Averages(), list(gathered.values()))
+    rows = [_row(runs, labels[key], *of_row) for (key, runs), of_row in zip(gathered.items(), averages, strict=True)]
     rows, statistics = _judged(_named(rows), costs, kept)
     board = Board(tuple(ordered), tuple(sorted(rows, key=_row_order)), tuple(problems), statistics)
     if costs is not None:
@@ -245,9 +249,14 @@ def _agreeing(results: Sequence[Result]) -> list[Result]:
     return kept
 
 
-def _row(results: Sequence[Result], recipe: str) -> BoardRow:
+def _row(results: Sequence[Result], recipe: str, values: Values, spread: Values) -> BoardRow:
+    """Return a row from its runs.
+
+    Args:
+        recipe: what its recipe is called.
+        values, spread: as :func:`~benchmark.reporting.board.folds.aggregated` gives them.
+    """
     scored = [result for result in results if result.scores]
-    values, spread = aggregated(results)
     values |= {
         "recipe": recipe,
         "split": split_label(results, scored),

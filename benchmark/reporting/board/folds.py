@@ -6,6 +6,8 @@ have no common scale of probability.
 """
 
 import math
+import pickle
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
@@ -93,6 +95,28 @@ def aggregated(results: Sequence[Result]) -> tuple[Values, Values]:
     leaks = dict.fromkeys(leak for result in results for leak in result.record.data.leaks)
     values |= {"leaks": "; ".join(leaks)} if leaks else {}
     return values, spread | _between_folds(scored)
+
+
+class Averages:
+    """The values and spreads of rows as work that two processes may share."""
+
+    make = staticmethod(aggregated)
+
+    @staticmethod
+    def size(made: tuple[Values, Values]) -> int:
+        """Return about how many bytes they hold."""
+        return 100 * sum(map(len, made))
+
+    @staticmethod
+    def packed(made: tuple[Values, Values]) -> bytes:
+        """Return them as bytes."""
+        return pickle.dumps(made, protocol=5)
+
+    @staticmethod
+    def unpacked(data: bytes) -> tuple[Values, Values]:
+        """Return them from bytes of a copy of this process; the names of columns are the same of all rows."""
+        values, spread = ({sys.intern(name): value for name, value in each.items()} for each in pickle.loads(data))
+        return values, spread
 
 
 def _timed(lines: Sequence[Values]) -> int:

@@ -8,12 +8,14 @@ from typing import TypeVar
 
 import numpy as np
 
+from benchmark.data.preparation.shared_work import ShareOut, done_here
 from benchmark.errors import UserError
 from benchmark.evaluation.metrics import Counts
 from benchmark.records.corrupted import Corrupted
 from benchmark.records.outcomes import Outcome
 from benchmark.records.record import Cams, Predictions, Record
-from benchmark.records.store import RecordStore, Sound, Stored, short
+from benchmark.records.record_folder import NO_MEMORY, Memory
+from benchmark.records.store import RecordStore, Stored, short
 
 Entry = tuple[Record, Predictions | None]
 
@@ -31,24 +33,24 @@ class Gathered(Stored):
     corrupted: Mapping[str, Corrupted] = field(default_factory=dict)
 
 
-def gather(folders: Sequence[Path], sound: Sound | None = None) -> Gathered:
+def gather(folders: Sequence[Path], memory: Memory = NO_MEMORY, share_out: ShareOut = done_here) -> Gathered:
     """Return the records of several folders; what is not used, or was changed, is named in its problems.
 
     A run that is in two folders is used once: the one that is ``ok``, else that of the first folder.
 
     Args:
         folders: the results folders.
-        sound: which records are known to be sound, so that this is not looked into again.
+        memory: knows which records are sound, so that this is not looked into again.
+        share_out: has the records of a folder read, by one process or by two.
 
     Raises:
         UserError: a folder has no records at all.
     """
     by_key: dict[str, tuple[Path, Entry]] = {}
     problems: list[str] = []
-    contents: dict[Path, Mapping[str, str]] = {}
+    read: dict[Path, Stored] = {}
     for folder in dict.fromkeys(path.resolve() for path in folders):
-        stored = RecordStore(folder).read_all(sound)
-        contents[folder] = stored.contents
+        stored = read[folder] = RecordStore(folder).read_all(memory, share_out)
         if not stored.entries and not stored.problems:
             raise UserError(f"'{folder}' has no records of runs; give the folder that was --out of a run.")
         problems += [f"{folder}/{text}" if len(folders) > 1 else text for text in stored.problems]
@@ -57,11 +59,11 @@ def gather(folders: Sequence[Path], sound: Sound | None = None) -> Gathered:
             if key not in by_key:
                 by_key[key] = (folder, entry)
                 continue
-            kept, other = by_key[key], (folder, entry)
-            if kept[1][0].outcome is not Outcome.OK and entry[0].outcome is Outcome.OK:
-                kept, other = other, kept
-            by_key[key] = kept
-            problems.append(_same_run(kept, other))
+            first, other = by_key[key], (folder, entry)
+            if first[1][0].outcome is not Outcome.OK and entry[0].outcome is Outcome.OK:
+                first, other = other, first
+            by_key[key] = first
+            problems.append(_same_run(first, other))
     entries, changed = _one_order([entry for _, entry in by_key.values()])
     cams, damaged = _beside(
         entries, by_key, "The Grad-CAM maps",
@@ -72,8 +74,9 @@ def gather(folders: Sequence[Path], sound: Sound | None = None) -> Gathered:
         lambda record: record.corruption is not None and bool(record.corruption.pictures), RecordStore.corrupted,
         _reordered_decisions,
     )  # fmt: skip
-    used = {key: contents[folder][key] for key, (folder, _) in by_key.items()}
-    return Gathered(tuple(entries), (*problems, *changed, *damaged, *lost), used, cams, corrupted)
+    contents = {key: read[folder].contents[key] for key, (folder, _) in by_key.items()}
+    remembered = {key: read[folder].remembered.get(key) for key, (folder, _) in by_key.items()}
+    return Gathered(tuple(entries), (*problems, *changed, *damaged, *lost), contents, remembered, cams, corrupted)
 
 
 Kept = TypeVar("Kept", Cams, Corrupted)

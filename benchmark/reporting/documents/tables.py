@@ -35,8 +35,14 @@ def write_documents(board: Board, out: Path, breakdowns: Breakdowns) -> None:
     write_atomically(out / "report.md", report(board, breakdowns))
 
 
+def write_comparisons(board: Board, out: Path) -> None:
+    """Write ``comparisons.csv``: a line for each pair of rows of a block."""
+    with written_file(out / "comparisons.csv") as unfinished:
+        write_columns(unfinished, comparison_columns(board), list(COMPARISONS))
+
+
 def write_csv_files(board: Board, out: Path, breakdowns: Breakdowns) -> None:
-    """Write ``runs.csv``, ``leaderboard.csv``, ``columns.csv`` (what each column means) and ``comparisons.csv``.
+    """Write ``runs.csv``, ``leaderboard.csv`` and ``columns.csv`` (what each column means).
 
     Where there is something in them, ``cross_matrix.csv``, ``strata.csv``, ``corruptions.csv`` and ``budget.csv``.
     """
@@ -46,8 +52,6 @@ def write_csv_files(board: Board, out: Path, breakdowns: Breakdowns) -> None:
     write_atomically(out / "runs.csv", csv_text(run_lines(board), names))
     further = [name for name in all_columns(*classes) if name not in names and any(name in line for line in lines)]
     write_atomically(out / "leaderboard.csv", csv_text(lines, board.columns or [*names, *further]))
-    with written_file(out / "comparisons.csv") as unfinished:
-        write_columns(unfinished, comparison_columns(board), list(COMPARISONS))
     strata = [line for each in breakdowns.strata.values() for line in strata_lines(each)]
     spoilt = [line for each in breakdowns.robustness.values() for line in robustness_lines(each)]
     tuned = [line for each in breakdowns.budgets.values() for line in budget_lines(each)]

@@ -6,6 +6,7 @@ says nothing of files that changed, were exchanged or were damaged, and a folder
 own.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import astuple
 from functools import partial
@@ -13,15 +14,20 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.errors import UserError
 from benchmark.evaluation.many_rows.kept_statistics import KeptStatistics
 from benchmark.evaluation.metrics import ClassScores, RunScores, Scores
 from benchmark.records.record import Predictions, Record
+from benchmark.records.record_folder import Memory
 from benchmark.reporting.board.rows import Scored, scored
 
 _CODE = ("benchmark.reporting.board",)  # which scores records, besides statistics
 
 
-class KeptRuns:
+Kept = tuple[tuple[str, ...], dict[str, Any]]  # classes in their order, and what :func:`_as_json` returned
+
+
+class KeptRuns(Memory):
     """What records are worth, by the hash of their files.
 
     Args:
@@ -30,39 +36,46 @@ class KeptRuns:
 
     def __init__(self, kept: KeptStatistics) -> None:
         self._kept = kept
-        self._found: dict[str, Scored] = {}  # found, and not asked for yet
+        kept.key(code=_CODE)  # the code is read once, before the process is copied
 
-    def sound(self, record: Record, content: str) -> bool:
-        """Return whether a record was read before, found to be sound and scored.
+    def find(self, record: Record, content: str) -> "Kept | None":
+        """Return what is kept of a record that was read before, found to be sound and scored; ``None`` where nothing
+        is.
 
         Args:
             content: the hash of its files.
         """
-        key = self._key(record, content)
-        scores = self._find(key)
-        if scores is not None:
-            self._found[key] = scores
-        return scores is not None
+        values = self._kept.find_values(self._key(record, content))
+        if values is None or _from_json(values) is None:
+            return None
+        return record.data.class_names, values
 
-    def scored_of(self, content: str) -> Callable[[Record, Predictions], Scored]:
-        """Return what scores a record whose files have a hash: it is computed where it was not before."""
-        return partial(self._scored, content)
+    def learn(self, record: Record, content: str, predictions: Predictions) -> "Kept | None":
+        """Score a record and keep the scores; ``None`` where it can't be scored."""
+        try:
+            values = _as_json(scored(record, predictions))
+        except UserError:
+            return None
+        self._kept.keep_values(self._key(record, content), values)
+        return record.data.class_names, values
 
-    def _scored(self, content: str, record: Record, predictions: Predictions) -> Scored:
-        key = self._key(record, content)
-        scores = self._found.pop(key, None) or self._find(key)
-        if scores is None:
-            scores = scored(record, predictions)
-            self._kept.keep_values(key, _as_json(scores))
-        return scores
+    def scored_of(self, content: str, remembered: "Kept | None") -> Callable[[Record, Predictions], Scored]:
+        """Return what scores a record whose files have a hash: it is computed where it was not before.
+
+        Args:
+            remembered: what :meth:`find` or :meth:`learn` returned.
+        """
+        return partial(self._scored, content, remembered)
+
+    def _scored(self, content: str, remembered: "Kept | None", record: Record, predictions: Predictions) -> Scored:
+        # classes may be in another order than in the files, that of the other records of the same images
+        if remembered is None or remembered[0] != record.data.class_names:
+            remembered = self.find(record, content) or self.learn(record, content, predictions)
+        scores = None if remembered is None else _from_json(remembered[1])
+        return scored(record, predictions) if scores is None else scores
 
     def _key(self, record: Record, content: str) -> str:
-        # classes may be in another order than in the files, that of the other records of the same images
         return self._kept.key("run", content, record.data.class_names, code=_CODE)
-
-    def _find(self, key: str) -> Scored | None:
-        values = self._kept.find_values(key)
-        return None if values is None else _from_json(values)
 
 
 def _as_json(scored_run: Scored) -> dict[str, Any]:
@@ -87,4 +100,5 @@ def _from_json(values: dict[str, Any]) -> Scored | None:
 def _scored_of(auroc: float, confusion: Any, classes: Any, val_macro_f1: float, values: dict[str, Any]) -> Scored:
     rows = np.array(confusion, dtype=np.int64)
     test = Scores(auroc, rows, tuple(ClassScores(*of_class) for of_class in classes))
-    return Scored(RunScores(test, val_macro_f1), dict(values))
+    # the names of columns are the same of all runs: they are held once
+    return Scored(RunScores(test, val_macro_f1), {sys.intern(name): value for name, value in values.items()})
