@@ -12,8 +12,9 @@ import psutil
 import pytest
 from simulated import TWELVE, Study
 
+from benchmark.data.preparation import process_copy
 from benchmark.records.store import RecordStore
-from benchmark.reporting.large_boards import beside, shared_out
+from benchmark.reporting.large_boards import shared_out
 from benchmark.reporting.large_boards.kept_runs import KeptRuns
 from benchmark.reporting.large_boards.written_parts import Part, Parts
 from benchmark.reporting.leaderboard import read_board
@@ -196,5 +197,5 @@ def test_a_board_that_two_processes_read_is_that_of_one(out: Path, monkeypatch: 
 
 
 def test_a_copy_can_be_made_only_where_threads_of_libraries_are_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beside, "usable_cpus", lambda: 1)
-    assert not beside.can_work_beside()
+    monkeypatch.setattr(process_copy, "usable_cpus", lambda: 1)
+    assert not process_copy.can_work_beside()
