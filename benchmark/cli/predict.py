@@ -110,7 +110,10 @@ def write(answers: "Answers", judged: "Judged | None", models: "list[Model]", ta
     tables: dict[str, Mapping[str, Any] | None] = {"predictions.csv": answers.columns(), "patients.csv": None}
     patients = answers.patient_frame()
     if patients is not None:
-        tables["patients.csv"] = {str(name): patients[name].tolist() for name in patients.columns}
+        tables["patients.csv"] = {
+            str(name): column.to_numpy() if column.dtype.kind == "f" else column.tolist()
+            for name, column in patients.items()
+        }
     with writing(f"--out {target}"):
         target.mkdir(parents=True, exist_ok=True)
         for name in (*tables, "predictions.html"):  # those of an earlier question would stand beside other answers

@@ -71,9 +71,8 @@ def _end(gaps: Floats, noise: Floats, seeds: Floats, value: float, tail: float) 
     unit = gaps * (value / np.abs(gaps).sum(axis=-1).mean())
     unit, noise = unit.T[..., None], np.ascontiguousarray(noise.T)  # (bins, S, B): lines of resamples are added up
     reached = np.zeros(0)  # by scale
-    for start in range(
-        0, len(_SCALES), _TOGETHER
-    ):  # what follows the first scale that reaches the error says nothing
+    # what follows the first scale that reaches the error says nothing
+    for start in range(0, len(_SCALES), _TOGETHER):
         errors = _errors(_SCALES[start : start + _TOGETHER], unit, noise, seeds)
         reached = np.maximum.accumulate(np.append(reached, np.quantile(errors, tail, axis=1)))
         if reached[-1] > value:

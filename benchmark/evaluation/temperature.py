@@ -55,7 +55,7 @@ def fit_temperature(labels: Counts, probabilities: npt.NDArray[np.floating]) -> 
     return _fitted(labels.astype(np.int64).tobytes(), probabilities.tobytes(), probabilities.dtype.str)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=2)
 def _fitted(labels_bytes: bytes, probabilities_bytes: bytes, kind: str) -> float:
     """Return the temperature of labels, int64, and probabilities of a kind, whose numbers these bytes are."""
     from scipy.optimize import minimize_scalar

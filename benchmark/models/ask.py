@@ -132,7 +132,8 @@ def in_child(
         )  # fmt: skip
         last: dict[str, Any] = {}
         try:
-            from scipy import special  # noqa: F401  # which the answers need, while the child imports its framework
+            if asked["do"] == "predict":
+                from scipy import special  # noqa: F401  # which answers need, while the child imports its framework
 
             assert process.stdout is not None
             for message in messages(process.stdout):

@@ -9,7 +9,6 @@ import mmap
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
@@ -23,6 +22,7 @@ from benchmark.models.prepared import BATCH, Batch, Batches, Facts, prepare
 
 _AHEAD = 4  # batches that each copy has ready at most
 _MOST = 16  # copies
+_MOST_BYTES = 2**29  # of all pixels that are ready
 
 
 @contextmanager
@@ -34,13 +34,23 @@ def prepared_beside(images: Sequence[AskedImage], size: int, rule: Resize) -> It
         size, rule: of the network's input.
 
     Yields:
-        Their batches, to be taken once; ``None`` where this process can't be copied.
+        Their batches, to be taken once; ``None`` where this process can't be copied, and for slices of volumes, which
+        every copy would read anew.
     """
     batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-    number = min(usable_cpus() - 1, _MOST, len(batches)) if can_work_beside() else 0
+    of_volumes = any("#" in image.image_id for image in images)
+    number = min(usable_cpus() - 1, _MOST, len(batches), _MOST_BYTES // _bytes(size))
+    copies: list[_Copy] = []
     with ExitStack() as stack:
-        copies = [stack.enter_context(_copy(batches[k::number], size, rule)) for k in range(number)]
-        yield _PreparedByCopies(batches, copies, size, rule) if copies else None
+        if can_work_beside() and not of_volumes:
+            with suppress(OSError):  # no room for more
+                copies += (stack.enter_context(_copy(batches[k::number], size, rule)) for k in range(number))
+        complete = copies and len(copies) == number
+        yield _PreparedByCopies(batches, copies, size, rule) if complete else None
+
+
+def _bytes(size: int) -> int:
+    return _AHEAD * BATCH * size * size * 3
 
 
 @dataclass(frozen=True)
@@ -60,9 +70,14 @@ class _Copy:
 def _copy(batches: Sequence[Sequence[AskedImage]], size: int, rule: Resize) -> Iterator[_Copy]:
     """Start a copy that makes some batches ready; it is ended with the block."""
     shape = (_AHEAD, BATCH, size, size, 3)
-    pixels = np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), dtype=np.uint8).reshape(shape)
+    pixels = np.frombuffer(mmap.mmap(-1, _bytes(size)), dtype=np.uint8).reshape(shape)
     here, there = Pipe()
-    process = start_copy(partial(_make, batches, pixels, there, size, rule))
+
+    def make() -> None:
+        here.close()  # so that it ends with this process
+        _make(batches, pixels, there, size, rule)
+
+    process = start_copy(make)
     there.close()
     try:
         yield _Copy(here, pixels)

@@ -19,6 +19,7 @@ from benchmark.records.record_arrays import (
     CAMS,
     CORRUPTED,
     MAX_ARRAY_BYTES,
+    MAX_HELD_BYTES,
     Unpacked,
     UnpackedBefore,
     unpack_predictions,
@@ -158,7 +159,8 @@ class Reading:
         except (Refused, OSError) as error:
             return Read(name, str(error))
         folder = replace(folder, arrays=None)
-        if folder.remembered is None and unpacked is not None and folder.record.outcome is Outcome.OK:
+        ok = folder.record.outcome is Outcome.OK
+        if folder.remembered is None and ok and unpacked is not None and unpacked.computed <= MAX_HELD_BYTES:
             of_record = self._memory.learn(folder.record, folder.content, Predictions(**unpacked.arrays))
             folder = replace(folder, remembered=of_record)
         return Read(name, "", folder, unpacked)

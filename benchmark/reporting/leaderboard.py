@@ -8,7 +8,7 @@ from typing import Literal
 
 from benchmark.atomic_files import write_atomically
 from benchmark.data.preparation.process_copy import can_work_beside
-from benchmark.data.preparation.shared_work import Item, Made, Work, done_here
+from benchmark.data.preparation.shared_work import Item, Made, ShareOut, Work, done_here
 from benchmark.errors import UserError
 from benchmark.evaluation.costs import Costs
 from benchmark.evaluation.many_rows.kept_statistics import KeptStatistics
@@ -71,6 +71,7 @@ def read_board(
     costs: Costs | None = None,
     ensembles: Ensembles | None = None,
     measured: Mapping[str, Values] = MappingProxyType({}),
+    share_out: ShareOut = done_here,
 ) -> Board:
     """Score every record in results folders and gather them into a board; what can't be used is named on it.
 
@@ -79,6 +80,7 @@ def read_board(
         costs: what each error costs, for the column ``cost``; without them it is empty.
         ensembles: rows that are averages of others.
         measured: by the key of a run, values of columns that were measured beside it.
+        share_out: has runs read and scored, by this process or two.
 
     Raises:
         UserError: a folder has no record at all, or an ensemble can't be made.
@@ -86,7 +88,7 @@ def read_board(
     kept = KeptStatistics.of_user()
     runs = KeptRuns(kept)
     with uncollected():
-        results, problems = _evaluated(folders, runs)
+        results, problems = _evaluated(folders, runs, share_out)
     results = [
         replace(result, score_values={**result.score_values, **measured[key]})
         if (key := result.record.key) in measured
@@ -96,14 +98,14 @@ def read_board(
     if ensembles is not None:
         results = with_ensembles(results, ensembles.asked, ensembles.weights)
     with left_alone():
-        board = with_certificates(make_board(results, problems, costs, kept, _share_out), folders)
+        board = with_certificates(make_board(results, problems, costs, kept, share_out), folders)
         kept.tidy()
         return with_references(board, costs)
 
 
-def _evaluated(folders: Sequence[Path], runs: KeptRuns) -> tuple[list[Result], tuple[str, ...]]:
+def _evaluated(folders: Sequence[Path], runs: KeptRuns, share_out: ShareOut) -> tuple[list[Result], tuple[str, ...]]:
     """Return all runs with what they are worth, and a sentence for each record that is not used."""
-    stored = gather(folders, runs, _share_out)
+    stored = gather(folders, runs, share_out)
     of_sets = {name: heads(Thumbnails(folders, name)) for name in {record.data.fingerprint for record, _ in stored}}
     results = []
     for record, predictions in stored:
@@ -115,8 +117,8 @@ def _evaluated(folders: Sequence[Path], runs: KeptRuns) -> tuple[list[Result], t
     return results, stored.problems
 
 
-def _share_out(work: Work[Item, Made], items: Sequence[Item]) -> Iterator[Made]:
-    """Yield what comes of each item; of many, a second process makes some."""
+def _by_two(work: Work[Item, Made], items: Sequence[Item]) -> Iterator[Made]:
+    """Yield what comes of each item; of many, a copy of this process makes some."""
     return shared_out(work, items) if len(items) >= _MANY and can_work_beside() else done_here(work, items)
 
 
@@ -164,7 +166,7 @@ def write_leaderboard(
     if view:
         require_no_full_tables(out)
     say("Reading records, computing intervals")
-    board = read_board(*folders, costs=costs, ensembles=ensembles, measured=measured)
+    board = read_board(*folders, costs=costs, ensembles=ensembles, measured=measured, share_out=_by_two)
     board, reports = with_reports(view.of(board), folders, out)
     board = replace(board, notes=(*board.notes, *letters_note(board.class_names)))
     out.mkdir(parents=True, exist_ok=True)

@@ -157,11 +157,11 @@ def test_two_accounts_share_the_runs_of_one_folder(lab: Path) -> None:
         pytest.skip("another account can't start this Python")
     with tempfile.TemporaryDirectory() as place:
         Path(place).chmod(0o755)
-        bench = Bench.of(Path(place), GOOD)
+        bench = Bench.of(Path(place), GOOD, drawn=True)  # pictures of the one account are replaced by the other's
         for user in (ANNA, BORIS):
             (Path(place) / str(user)).mkdir()
             os.chown(Path(place) / str(user), user, LAB)
-        out = Bench(bench.images, bench.plugin, lab / "out")
+        out = Bench(bench.images, bench.plugin, lab / "out", drawn=True)
         for user, seeds, note in (
             (ANNA, ["0"], f"group {LAB} may write to it"), (BORIS, ["0", "1"], f"it belongs to user {ANNA}"),
         ):  # fmt: skip

@@ -54,14 +54,16 @@ def copied(monkeypatch: pytest.MonkeyPatch, number: int, images: list[AskedImage
     """Have a number of copies make images ready; frameworks that other tests have imported do not matter to them."""
     monkeypatch.setattr(prepared_by_copies, "can_work_beside", lambda: True)
     monkeypatch.setattr(prepared_by_copies, "usable_cpus", lambda: number + 1)
+    others = children()
     with prepared_beside(images, 16, rule) as batches:
-        assert len(children()) == min(number, -(-len(images) // BATCH))
+        assert len(children() - others) == min(number, -(-len(images) // BATCH))
         yield batches
-    assert not children(), "copies end with the block"
+    assert children() <= others, "copies end with the block"
 
 
-def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if child.name() == psutil.Process().name()]
+def children() -> set[int]:
+    """Return the numbers of the processes that this one has started."""
+    return {child.pid for child in psutil.Process().children()}
 
 
 @pytest.mark.parametrize("copies", [0, *(pytest.param(number, marks=by_copies) for number in (1, 2, 5))])
@@ -131,10 +133,11 @@ def test_copies_go_on_where_a_batch_has_been_read_and_not_before(monkeypatch: py
 @pytest.mark.parametrize("read", [0, 3])
 def test_what_a_copy_does_not_finish_is_done_here(monkeypatch: pytest.MonkeyPatch, read: int) -> None:
     images = [AskedImage(str(k), partial(drawn, k)) for k in range(20 * BATCH)]
+    others = children()
     with copied(monkeypatch, 2, images, "squash") as batches:
         iterator = iter(batches)
         parts = [next(iterator).pixels.copy() for _ in range(read)]
-        os.kill(children()[0].pid, signal.SIGKILL)
+        os.kill(min(children() - others), signal.SIGKILL)
         parts += [batch.pixels.copy() for batch in iterator]
     np.testing.assert_array_equal(np.concatenate(parts), [prepared(image, 16, "squash") for image in images])
 
@@ -168,3 +171,34 @@ def test_copies_read_one_zip_file_side_by_side(monkeypatch: pytest.MonkeyPatch, 
     assert [text for each in facts for text in each.problems] == []
     digests = [digest for each in facts for digest in each.digests]
     assert digests == [hash_pixels(drawn(number))[:HASH_BYTES] for number in range(8 * BATCH)]
+
+
+@by_copies
+def test_where_copies_can_not_be_had_or_would_read_volumes_anew_there_are_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(prepared_by_copies, "can_work_beside", lambda: True)
+    monkeypatch.setattr(prepared_by_copies, "usable_cpus", lambda: 5)
+    images = [AskedImage(str(k), partial(drawn, k)) for k in range(9 * BATCH)]
+    slices = [AskedImage(f"volume.nii.gz#{k}", partial(drawn, k)) for k in range(9 * BATCH)]
+    before = children()
+    with prepared_beside(slices, 16, "squash") as batches:
+        assert batches is None
+    with prepared_beside(images, 16384, "squash") as batches:
+        assert batches is None, "their pixels would take too much memory"
+    with prepared_beside(images, 512, "squash") as batches:
+        assert batches is not None
+        assert len(children() - before) == 4, "that of 96 MiB each is within what is allowed"
+
+    def no_room(*_: object) -> Any:
+        pipes.append(None)
+        if len(pipes) > 2:
+            raise OSError("no room")
+        return made()
+
+    pipes: list[None] = []
+    made = prepared_by_copies.Pipe
+    monkeypatch.setattr(prepared_by_copies, "Pipe", no_room)
+    with prepared_beside(images, 16, "squash") as batches:
+        assert batches is None
+    assert children() <= before

@@ -22,7 +22,7 @@ from tests.models.described import a_model, seen
     ("engine", "device", "held"), [("torch", "cpu", 1), ("torch", "cuda", 0), ("tensorflow", "cpu", 0)]
 )
 def test_memory_is_held_where_a_run_s_worker_holds_it(
-    monkeypatch: pytest.MonkeyPatch, engine: str, device: str, held: int
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: str, device: str, held: int
 ) -> None:
     """A board's speeds were measured so, and a network that gives memory back takes up to twice as long."""
     calls: list[str] = []
@@ -36,7 +36,10 @@ def test_memory_is_held_where_a_run_s_worker_holds_it(
     monkeypatch.setattr(worker, "shut_out_other_framework", lambda name: None)
     monkeypatch.setattr(worker, "hold_memory", lambda: calls.append("hold"))
     monkeypatch.setattr(worker, "load", load)
-    asked = {"do": "export", "model": "x", "engine": engine, "device": device, "plugins": []}
+    a_model(tmp_path)
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(tmp_path / "a.png")
+    asked = {"do": "predict", "model": str(tmp_path), "engine": engine, "device": device, "plugins": [],
+             "source": str(tmp_path / "a.png"), "unlabelled": True}  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["worker", json.dumps(asked)])
     assert worker.main() == 2
     assert calls == ["hold"] * held + ["load"], "before there is a network"
@@ -60,6 +63,7 @@ def test_images_are_made_ready_by_copies_that_are_made_before_a_framework_is_the
             return seen(logits, grey=facts.grey, sides=facts.sides, read=facts.read)
 
     monkeypatch.setattr(prepared_by_copies, "can_work_beside", lambda: True)
+    monkeypatch.setattr(prepared_by_copies, "usable_cpus", lambda: 2)
     monkeypatch.setattr(worker, "load", lambda *_, **__: Loaded())
     asked = {"model": str(tmp_path), "engine": "torch", "device": "cpu", "plugins": [], "unlabelled": True,
              "source": str(tmp_path / "images"), "explain": 0, "leave": str(tmp_path / "left.npz")}  # fmt: skip

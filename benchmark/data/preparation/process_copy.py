@@ -28,15 +28,21 @@ def start_copy(work: Callable[[], object]) -> int | None:
     Returns:
         The number of its process; ``None`` where it can't start.
     """
+    parent = os.getpid()
+    # none may be handled in the copy before it is cut off from what the caller does
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         child = os.fork()
     except OSError:  # no room for another process
-        return None
-    if child:
+        child = None
+    if child != 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return child
     code = 1
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it has ended already
+            return None
         with Path(os.devnull).open("w") as nowhere:
             # the locks of the old ones may have been held by a thread that the copy has not
             sys.stdout = sys.stderr = nowhere

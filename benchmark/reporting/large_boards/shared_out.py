@@ -16,7 +16,7 @@ from benchmark.data.preparation.shared_work import Item, Made, Work
 
 MOST_BYTES = 2**30  # that the copy hands over: the rest is made here
 TOGETHER = 16  # items of a part, which is taken at once
-_MOST_PARTS = 8192  # their numbers lie in a pipe, which has 64 KiB
+_MOST_PARTS = 1024  # their numbers lie in a pipe, which has 4 KiB at least
 _AHEAD_BYTES = 64 * 2**20  # of what is made here before what comes before it has arrived
 _PART, _ARRIVAL, _LENGTH = struct.Struct("<I"), struct.Struct("<IQ"), struct.Struct("<Q")
 
@@ -97,11 +97,13 @@ class _Arrivals:
 
     def __init__(self, pipe: Any, store: int) -> None:
         self._pipe, self._store, self._end = pipe, store, 0
+        self._poll = select.poll()
+        self._poll.register(pipe, select.POLLIN)
         self._places: dict[int, tuple[int, int]] = {}
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait for a part to arrive, at most so long; return whether one did: none does once the copy has ended."""
-        ready, _, _ = select.select([self._pipe], [], [], seconds)
+        ready = self._poll.poll(None if seconds is None else 1000 * seconds)
         arrival = self._pipe.read(_ARRIVAL.size) if ready else b""
         if len(arrival) < _ARRIVAL.size:
             return False
