@@ -224,11 +224,11 @@ def _write_files(
         write_cam_plots(board, thumbnails, out)
         write_documents(board, out, breakdowns)  # which show the plots that are there
 
-    parts = [  # those that take longest first
+    parts = [  # the tables first, for which a nearly full disk has room; then those that take longest
+        Part("Writing tables for programs", lambda: write_csv_files(board, out, breakdowns)),
         Part("Writing the page", write_page),
         Part("Drawing figures, writing tables", write_pictures_and_documents),
         Part("Writing comparisons", lambda: write_comparisons(board, out)),
-        Part("Writing tables for programs", lambda: write_csv_files(board, out, breakdowns)),
         Part("Drawing the gallery", lambda: write_gallery(board, thumbnails, out, kept)),
     ]
     two = len(board.rows) >= _MANY and can_work_beside()
