@@ -25,10 +25,13 @@ CALLS = {
     "enable_unsafe_deserialization": None, "os.system": None, "mktemp": None,
 }  # fmt: skip
 
-# what is unpickled all the same, by module: a pipe to a process that the module itself started, or was started by
+# what is unpickled all the same, by module: what comes through a pipe to a process that the module itself started, or
+# was started by, or through the memory that a copy of this process shares with it (large_boards/shared_out.py)
 PIPES = {
     "benchmark/data/preparation/decoding.py": "self._process.stdout",
     "benchmark/data/preparation/decoding_process.py": "requests",
+    "benchmark/records/record_folder.py": "data",
+    "benchmark/reporting/board/folds.py": "data",
 }
 
 
