@@ -118,8 +118,10 @@ def new_command(name: str) -> None:
         )
     path = Path(f"{stem}.py")
     text = _TEMPLATES[framework].format(name=f"{framework}/{plain}", file=path.name)
-    if path.exists():
-        raise UserError(f"'{path}' exists already: choose another name or remove it.")
-    with writing(f"'{path}'"), path.open("x", encoding="utf-8") as stream:
-        stream.write(text)
+    with writing(f"'{path}'"):
+        try:
+            with path.open("x", encoding="utf-8") as stream:
+                stream.write(text)
+        except FileExistsError:
+            raise UserError(f"'{path}' exists already: choose another name or remove it.") from None
     click.echo(f"Wrote {path}. Next: python -m benchmark check {path}")

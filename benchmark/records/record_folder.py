@@ -30,7 +30,7 @@ from benchmark.records.soundness import problem_with_record
 MAX_JSON_BYTES = 8 * 2**20  # of a record that is read: it has kilobytes
 JSON, SUMS = "record.json", "SHA256SUMS"
 
-_LONGEST_NAME = 80  # characters of a field's name that are shown
+LONGEST_NAME = 80  # characters of a folder's or a field's name that are shown
 
 
 class Memory:
@@ -249,5 +249,5 @@ def _why_invalid(text: bytes, error: ValidationError) -> str:
 def first_problem(error: ValidationError) -> str:
     """Return where a file is first wrong and how, without what stands there, which may be anybody's."""
     first = error.errors(include_input=False, include_url=False)[0]
-    place = ".".join(str(part)[:_LONGEST_NAME] for part in first["loc"])
+    place = ".".join(str(part)[:LONGEST_NAME] for part in first["loc"])
     return f"{place + ': ' if place else ''}{first['msg'][:200]}"

@@ -36,13 +36,11 @@ from benchmark.records.record_arrays import (
     UnpackedBefore,
     arrays_of,
 )
-from benchmark.records.record_folder import JSON, NO_MEMORY, SUMS, Memory, Reading, read_folder
+from benchmark.records.record_folder import JSON, LONGEST_NAME, NO_MEMORY, SUMS, Memory, Reading, read_folder
 from benchmark.records.results_folder import FAILED, RECORDS, Place, has_old_layout
 from benchmark.records.results_folder import short as short
 from benchmark.records.soundness import problem_with_cams, problem_with_corrupted
 from benchmark.text import plain
-
-_LONGEST_NAME = 80  # characters of a folder's name that are shown
 
 _T = TypeVar("_T")
 
@@ -207,7 +205,7 @@ class RecordStore:
                     else:
                         problems.append(_earlier_stands(record))
                 except Refused as refused:
-                    problems.append(plain(f"{shown}/{read.name[:_LONGEST_NAME]} is not used: {refused}."))
+                    problems.append(plain(f"{shown}/{read.name[:LONGEST_NAME]} is not used: {refused}."))
         return Stored(tuple(entries), tuple(problems), contents, remembered)
 
     def _read_record(self, place: Place, name: str) -> Record:
