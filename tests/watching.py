@@ -37,7 +37,8 @@ def fuzzed(examples: int) -> settings:
 def watched(out: Path, seconds: float = MOST_SECONDS, memory: int = MOST_BYTES) -> Iterator[None]:
     """Assert that the block writes below one folder only, and takes no more than so many seconds and bytes.
 
-    What was computed of a row may be kept in this user's own cache, under the name of a hash.
+    What was computed of a row may be kept in this user's own cache, under the name of a hash. Modules that the block is
+    the first to import are not compiled to files beside them.
 
     Args:
         out: the folder.
@@ -47,11 +48,13 @@ def watched(out: Path, seconds: float = MOST_SECONDS, memory: int = MOST_BYTES) 
     _hook()
     _strays.clear()
     _folders.append(out.resolve())
+    compiles, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     before, start = _most_memory(), time.process_time()
     try:
         yield
     finally:
         _folders.pop()
+        sys.dont_write_bytecode = compiles
     assert not _strays, f"written elsewhere: {_strays}"
     taken, grown = time.process_time() - start, _most_memory() - before
     assert taken < seconds, f"it took {taken:.1f} s"
