@@ -37,8 +37,8 @@ def fuzzed(examples: int) -> settings:
 def watched(out: Path, seconds: float = MOST_SECONDS, memory: int = MOST_BYTES) -> Iterator[None]:
     """Assert that the block writes below one folder only, and takes no more than so many seconds and bytes.
 
-    What was computed of a row may be kept in this user's own cache, under the name of a hash. Modules that the block is
-    the first to import are not compiled to files beside them.
+    What was computed of a row may be kept in this user's own cache, under the name of a hash. Modules that the block
+    is the first to import are not compiled to files beside them.
 
     Args:
         out: the folder.

@@ -71,9 +71,11 @@ class TrainingFeatures:
         step = max(1, _CHUNK // max(1, len(self.features)))
         distances = []
         for start in range(0, len(rows), step):
-            # of vectors of length 1, the squared distance is 2 - 2 x . y
-            squares = 2 - 2 * (rows[start : start + step] @ self.features.T).astype(np.float64)
-            distances.append(np.sqrt(np.maximum(np.partition(squares, k, axis=1)[:, k], 0)))
+            # of vectors of length 1, the squared distance is 2 - 2 x . y: the nearest have the largest products
+            products = rows[start : start + step] @ self.features.T
+            products.partition(len(self.features) - 1 - k, axis=1)
+            nearest = products[:, -1 - k].astype(np.float64)
+            distances.append(np.sqrt(np.maximum(2 - 2 * nearest, 0)))
         return np.concatenate(distances) if distances else np.zeros(0)
 
     def save(self, folder: Path) -> str:

@@ -86,15 +86,10 @@ class LoadedModel:
         with helpers() as pool:
             expected = self.model.input
             batches = batches or PreparedByThreads(images, expected.size, expected.resize, pool)
-            seen = SeenParts(len(self.class_names), self.training, pool)
-
-            def beside() -> None:
-                seen.compare()
-                batches.begin()
-
+            seen = SeenParts(len(self.class_names), self.training)
             flips = self.model.recipe.testing.flips
             for batch in batches:
-                seen.add(batch.facts, *self._answers(batch.pixels, flips, beside))
+                seen.add(batch.facts, *self._answers(batch.pixels, flips, batches.begin))
                 progress(len(seen), len(images))
             return seen.together()
 

@@ -188,7 +188,9 @@ def _prepare(image: AskedImage, pixels: Pixels, size: int, rule: Resize) -> tupl
     """
     native = image.load()
     grey = is_grey(native)
-    if grey and native.ndim == 3:
-        native = native[:, :, 0]  # the same image, a third of the work
-    write_rgb(pixels, resized(native, size, rule))
-    return grey, (native.shape[0], native.shape[1]), hash_grey_or_colour(native)[:HASH_BYTES]
+    one = native[:, :, 0] if grey and native.ndim == 3 else native  # the same image, a third of the work
+    if native.shape == pixels.shape:
+        pixels[...] = native
+    else:
+        write_rgb(pixels, resized(one, size, rule))
+    return grey, (native.shape[0], native.shape[1]), hash_grey_or_colour(one)[:HASH_BYTES]

@@ -2,7 +2,8 @@
 
 A thread that decodes holds the interpreter for a third of its time, and a network of many short steps waits for it
 again and again. Copies have interpreters of their own. They write pixels where this process reads them, and tell the
-rest through a pipe.
+rest through a pipe. They sleep until half of the places for their batches are free: where one begins again after each
+batch, the threads of a network of short steps find their processor taken again and again.
 """
 
 import mmap
@@ -20,7 +21,7 @@ from benchmark.data.preparation.threads import usable_cpus
 from benchmark.models.images import AskedImage, Pixels
 from benchmark.models.prepared import BATCH, Batch, Batches, Facts, prepare
 
-_AHEAD = 4  # batches that each copy has ready at most
+_AHEAD = 16  # batches that each copy has ready at most
 _MOST = 16  # copies
 _MOST_BYTES = 2**29  # of all pixels that are ready
 
@@ -39,18 +40,20 @@ def prepared_beside(images: Sequence[AskedImage], size: int, rule: Resize) -> It
     """
     batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
     of_volumes = any("#" in image.image_id for image in images)
-    number = min(usable_cpus() - 1, _MOST, len(batches), _MOST_BYTES // _bytes(size))
+    number = min(usable_cpus() - 1, _MOST, len(batches), _MOST_BYTES // (2 * _bytes(size)))
+    ahead = min(_AHEAD, _MOST_BYTES // (2 * _bytes(size) * max(1, number)) * 2)  # an even number
     copies: list[_Copy] = []
     with ExitStack() as stack:
         if can_work_beside() and not of_volumes:
             with suppress(OSError):  # no room for more
-                copies += (stack.enter_context(_copy(batches[k::number], size, rule)) for k in range(number))
+                copies += (stack.enter_context(_copy(batches[k::number], ahead, size, rule)) for k in range(number))
         complete = copies and len(copies) == number
         yield _PreparedByCopies(batches, copies, size, rule) if complete else None
 
 
 def _bytes(size: int) -> int:
-    return _AHEAD * BATCH * size * size * 3
+    """Return the bytes of a batch."""
+    return BATCH * size * size * 3
 
 
 @dataclass(frozen=True)
@@ -59,18 +62,23 @@ class _Copy:
 
     Args:
         connection: to it.
-        pixels: what it writes, uint8 of shape (_AHEAD, BATCH, S, S, 3), one batch after the other.
+        pixels: what it writes, uint8 of shape (A, BATCH, S, S, 3), one batch after the other; A is even.
     """
 
     connection: Connection
     pixels: Pixels
 
+    @property
+    def ahead(self) -> int:
+        """How many batches it has ready at most."""
+        return len(self.pixels)
+
 
 @contextmanager
-def _copy(batches: Sequence[Sequence[AskedImage]], size: int, rule: Resize) -> Iterator[_Copy]:
-    """Start a copy that makes some batches ready; it is ended with the block."""
-    shape = (_AHEAD, BATCH, size, size, 3)
-    pixels = np.frombuffer(mmap.mmap(-1, _bytes(size)), dtype=np.uint8).reshape(shape)
+def _copy(batches: Sequence[Sequence[AskedImage]], ahead: int, size: int, rule: Resize) -> Iterator[_Copy]:
+    """Start a copy that makes some batches ready, so many ahead; it is ended with the block."""
+    shape = (ahead, BATCH, size, size, 3)
+    pixels = np.frombuffer(mmap.mmap(-1, ahead * _bytes(size)), dtype=np.uint8).reshape(shape)
     here, there = Pipe()
 
     def make() -> None:
@@ -91,10 +99,11 @@ def _make(
     batches: Sequence[Sequence[AskedImage]], pixels: Pixels, connection: Connection, size: int, rule: Resize
 ) -> None:
     """In the copy: make batches ready, each where one was that has been read."""
+    ahead = len(pixels)
     for number, images in enumerate(batches):
-        if number >= _AHEAD:
+        if number >= ahead and number % (ahead // 2) == 0:
             connection.recv_bytes()
-        connection.send(prepare(images, pixels[number % _AHEAD, : len(images)], size, rule))
+        connection.send(prepare(images, pixels[number % ahead, : len(images)], size, rule))
 
 
 class _PreparedByCopies:
@@ -113,15 +122,16 @@ class _PreparedByCopies:
         for number, images in enumerate(self._batches):
             turn, which = divmod(number, len(self._copies))
             copy = self._copies[which]
-            pixels = copy.pixels[turn % _AHEAD, : len(images)]
+            pixels = copy.pixels[turn % copy.ahead, : len(images)]
             try:
                 facts: Facts = copy.connection.recv()
             except (EOFError, OSError):
                 pixels = np.empty_like(pixels)
                 facts = prepare(images, pixels, self._size, self._rule)
             yield Batch.of(pixels, facts)
-            with suppress(OSError):  # it has ended
-                copy.connection.send_bytes(b"")
+            if (turn + 1) % (copy.ahead // 2) == 0:
+                with suppress(OSError):  # it has ended
+                    copy.connection.send_bytes(b"")
 
     def begin(self) -> None:
         """Do nothing: copies begin by themselves."""

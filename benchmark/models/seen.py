@@ -1,8 +1,6 @@
 """What a network makes of images: logits, distances of their features, and what was told of them before."""
 
-from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -15,6 +13,8 @@ from benchmark.models.prepared import OF_NONE, Facts
 Logits = npt.NDArray[np.float32]
 Distances = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]  # images done, images in all
+
+_COMPARED_TOGETHER = 2048  # images whose features are held
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,19 @@ class Seen:
 class SeenParts:
     """What a network makes of one batch after the other, put together at the end.
 
+    Features are compared with those of the training images many at a time, by the thread that computes: NumPy's own
+    threads, beside the network's, would take the processors from it for the most part.
+
     Args:
         num_classes: number of logits of an image.
         training: the features of the training images, ``None`` where they were not kept.
-        pool: of threads, which compare features with them.
     """
 
-    def __init__(self, num_classes: int, training: TrainingFeatures | None, pool: ThreadPoolExecutor) -> None:
-        self._training, self._pool = training, pool
+    def __init__(self, num_classes: int, training: TrainingFeatures | None) -> None:
+        self._training = training
         self._logits: list[Logits] = [np.zeros((0, num_classes), dtype=np.float32)]
-        self._features: deque[Features] = deque()  # that are still to be compared
-        self._distances: list[Future[Distances]] = []
+        self._features: list[Features] = []  # that are still to be compared
+        self._distances: list[Distances] = [np.zeros(0)]
         self._facts = [OF_NONE]
         self._count = 0
 
@@ -80,25 +82,29 @@ class SeenParts:
         self._features.append(features)
         self._facts.append(facts)
         self._count += len(facts.read)
+        if sum(map(len, self._features)) >= _COMPARED_TOGETHER:
+            self._compare()
 
-    def compare(self) -> None:
-        """Have a thread compare the features that were added with those of the training images."""
-        while self._features:
-            self._distances.append(self._pool.submit(self._compared, self._features.popleft()))
-
-    def _compared(self, features: Features) -> Distances:
-        if self._training is None or not features.shape[1]:
-            return np.full(len(features), np.nan)
-        return self._training.distances(features)
+    def _compare(self) -> None:
+        """Compare the features that were added with those of the training images."""
+        features = [part for part in self._features if len(part)]  # of a batch that can't be read they have no length
+        self._features = []
+        if not features:
+            return
+        together = np.concatenate(features)
+        if self._training is None or not together.shape[1]:
+            self._distances.append(np.full(len(together), np.nan))
+        else:
+            self._distances.append(self._training.distances(together))
 
     def together(self) -> Seen:
         """Return all."""
-        self.compare()
+        self._compare()
         trained_on = frozenset() if self._training is None else self._training.trained_on
         facts = Facts.together(self._facts)
         return Seen(
             logits=np.concatenate(self._logits),
-            distances=np.concatenate([np.zeros(0), *(future.result() for future in self._distances)]),
+            distances=np.concatenate(self._distances),
             grey=facts.grey,
             sides=facts.sides,
             trained_on=np.array([digest in trained_on for digest in facts.digests], dtype=bool),

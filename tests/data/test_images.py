@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmark.data.preparation.index import is_grey
 from benchmark.data.preparation.pixels import decode, resized, resized_mask, to_uint8
 from benchmark.errors import UserError
 
@@ -24,6 +25,22 @@ def test_greyscale_and_rgb_are_kept():
     assert np.array_equal(decode(stored(Image.fromarray(colours)), "a"), colours)
     grey_as_rgb = np.stack([RAMP] * 3, axis=2)
     assert np.array_equal(decode(stored(Image.fromarray(grey_as_rgb)), "a"), RAMP)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 23), (7, 11), (15, 0), (15, 23)])
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_an_image_of_one_coloured_byte_has_colour(place: tuple[int, int], channel: int) -> None:
+    pixels = np.stack([RAMP] * 3, axis=2)
+    assert is_grey(pixels)
+    pixels[(*place, channel)] += 1
+    assert not is_grey(pixels)
+    for view in (pixels[::-1], pixels[:, ::-1], pixels.transpose(1, 0, 2), np.asfortranarray(pixels)):
+        assert not is_grey(view)
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 1, 3), (1, 5, 3), (0, 4, 3), (4, 0, 3)])
+def test_an_image_of_equal_channels_has_none(shape: tuple[int, ...]) -> None:
+    assert is_grey(np.full(shape, 7, dtype=np.uint8))
 
 
 def test_transparency_is_laid_over_black():

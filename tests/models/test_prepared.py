@@ -25,14 +25,15 @@ from benchmark.models.images import AskedImage, open_images
 from benchmark.models.prepared import BATCH, Batch, PreparedByThreads, helpers, prepared
 from benchmark.models.prepared_by_copies import prepared_beside
 
+COLOURED = (2, 5)  # of numbers modulo 6
 by_copies = pytest.mark.skipif("sys.platform != 'linux'")
 
 
 def drawn(number: int) -> Any:
-    """Return an image whose kind depends on its number: grey, grey as RGB, coloured, of the size asked."""
-    shape = [(20, 24), (20, 24, 3), (33, 17, 3), (16, 16)][number % 4]
+    """Return an image whose kind depends on its number: grey, grey as RGB, coloured, and those of the size asked."""
+    shape = [(20, 24), (20, 24, 3), (33, 17, 3), (16, 16), (16, 16, 3), (16, 16, 3)][number % 6]
     pixels = np.random.default_rng(number).integers(0, 256, shape, dtype=np.uint8)
-    return np.repeat(pixels[..., :1], 3, axis=2) if number % 4 == 1 else pixels
+    return pixels if number % 6 in COLOURED or pixels.ndim == 2 else np.repeat(pixels[..., :1], 3, axis=2)
 
 
 def unreadable() -> Any:
@@ -90,7 +91,7 @@ def test_batches_are_in_order_and_name_what_can_not_be_read(
     assert len(grey) == len(sides) == len(digests) == len(read)
     for place, number in enumerate(read):
         native = drawn(number)
-        is_grey = number % 4 != 2
+        is_grey = number % 6 not in COLOURED
         small = resized(native[..., 0] if is_grey and native.ndim == 3 else native, 16, rule)
         np.testing.assert_array_equal(
             pixels[place], np.broadcast_to(small[..., None], (16, 16, 3)) if is_grey else small
@@ -120,8 +121,10 @@ def test_another_batch_is_begun_on_request() -> None:
 
 
 @by_copies
-def test_copies_go_on_where_a_batch_has_been_read_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ahead", [2, 4])
+def test_copies_go_on_where_a_batch_has_been_read_and_not_before(monkeypatch: pytest.MonkeyPatch, ahead: int) -> None:
     """More batches than are made ahead: their pixels are written where those before were."""
+    monkeypatch.setattr(prepared_by_copies, "_AHEAD", ahead)
     images = [AskedImage(str(k), partial(drawn, k)) for k in range(24 * BATCH)]
     with copied(monkeypatch, 2, images, "squash") as batches:
         for number, batch in enumerate(batches):

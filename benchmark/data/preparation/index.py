@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,17 @@ def is_grey(pixels: npt.NDArray[np.uint8]) -> bool:
     """Return whether an image of shape (H, W) or (H, W, 3) has no colour: equal channels, or one."""
     if pixels.ndim == 2:
         return True
-    first = pixels[:, :, 0]  # a channel at a time: three times as fast as all at once
-    return all(np.array_equal(first, pixels[:, :, channel]) for channel in (1, 2))
+    # each byte beside the next one, but for a pixel's last: whole rows at once are three times as fast as a channel
+    lines = np.ascontiguousarray(pixels).reshape(len(pixels), 3 * pixels.shape[1])
+    differ = lines[:, :-1] ^ lines[:, 1:]
+    differ &= _within_a_pixel(pixels.shape[1])
+    return not differ.any()
+
+
+@lru_cache(maxsize=16)
+def _within_a_pixel(width: int) -> npt.NDArray[np.uint8]:
+    """Return 255 for each byte of a line of RGB pixels whose next one belongs to the same pixel, 0 for the others."""
+    return np.tile(np.array([255, 255, 0], dtype=np.uint8), width)[:-1]
 
 
 def hash_pixels(pixels: npt.NDArray[np.uint8]) -> bytes:
