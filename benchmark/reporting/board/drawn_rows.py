@@ -20,10 +20,15 @@ def drawn_rows(rows: Sequence[BoardRow], most: int = MOST_DRAWN) -> list[BoardRo
     return [row for row in rows if id(row) in kept]
 
 
-def drawn_note(rows: Sequence[BoardRow]) -> str:
-    """Return which of the rows :func:`drawn_rows` leaves, and where the others are; empty where it leaves all."""
+def drawn_note(rows: Sequence[BoardRow], *, counted: bool = True) -> str:
+    """Return which of the rows :func:`drawn_rows` leaves, and where the others are; empty where it leaves all.
+
+    Args:
+        counted: say how many rows there are. A picture that does not say it stays as it is where others are added.
+    """
     if len(rows) <= MOST_DRAWN:
         return ""
     blocks = len({row.block.place for row in rows})
     which = "the highest macro-F1 of each block" if blocks > 1 else "the highest macro-F1"
-    return f"Shown: {MOST_DRAWN} of {len(rows)} rows, those with {which}; all are in leaderboard.csv."
+    shown = f"{MOST_DRAWN} of {len(rows)} rows, those" if counted else f"the {MOST_DRAWN} rows"
+    return f"Shown: {shown} with {which}; all are in leaderboard.csv."

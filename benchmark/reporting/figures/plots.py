@@ -39,7 +39,7 @@ def write_plots(board: Board, out: Path, kept: KeptFigures = KeptFigures()) -> l
     paths: list[Path] = []
     for stem, draw, rows in wanted(board):
         points = draw is speed.draw_speed  # a point for each row, and what is said of them is its own
-        shown, note = (rows, "") if points else (drawn_rows(rows), drawn_note(rows))
+        shown, note = (rows, "") if points else (drawn_rows(rows), drawn_note(rows, counted=False))
         content = None if points else what_rows_show(shown)  # points are drawn as fast as they are looked up
         paths += kept.saved(
             out,
