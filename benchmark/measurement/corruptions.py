@@ -37,6 +37,7 @@ Numbers = npt.NDArray[np.int64]
 
 _BLOCK = 64  # pictures that a thread makes at a time
 _CHECKED = 8  # kept pictures that are made again before they are relied on
+_THREE_CHANNELS = 2**28  # bytes: where all pictures may take no more, grey ones are kept as a network reads them
 
 
 @dataclass(frozen=True)
@@ -45,18 +46,18 @@ class _Pictures:
 
     Args:
         data: N images.
-        grey: whether all images that are shown are grey, so that one channel of three is kept.
+        one_channel: whether one channel of three is kept, as all images that are shown are grey.
         resize: how they came to their size.
     """
 
     data: DataSet
-    grey: bool
+    one_channel: bool
     resize: str
 
     def made(self, numbers: Numbers) -> Pixels:
         """Return pictures as they are kept: uint8, shape (B, S, S), or (B, S, S, 3) of colours."""
         side = self.data.size
-        made = np.empty((len(numbers), side, side) + (() if self.grey else (3,)), dtype=np.uint8)
+        made = np.empty((len(numbers), side, side) + (() if self.one_channel else (3,)), dtype=np.uint8)
         cells, positions = np.divmod(numbers, len(self.data))
         for cell in np.unique(cells):
             mine = np.flatnonzero(cells == cell)
@@ -64,12 +65,12 @@ class _Pictures:
             images = np.ascontiguousarray(self.data.pixels[positions[mine]])
             of_images = image_numbers(self.data.image_ids[positions[mine]])
             spoilt = corrupt(images, of_images, list(CORRUPTIONS)[kind], level + 1)
-            made[mine] = spoilt[..., 0] if self.grey else spoilt
+            made[mine] = spoilt[..., 0] if self.one_channel else spoilt
         return made
 
     def shown(self, kept: Pixels) -> Pixels:
         """Return pictures as a network reads them: uint8, shape (B, S, S, 3)."""
-        if not self.grey:
+        if not self.one_channel:
             return np.ascontiguousarray(kept)
         shown = np.empty((*kept.shape, 3), dtype=np.uint8)
         write_rgb(shown, kept)
@@ -138,7 +139,10 @@ def predict_corrupted(
     table = np.array([list(CORRUPTIONS).index(name) * SEVERITIES + s for name in names for s in range(SEVERITIES)])
     cell, place = np.nonzero(cells)
     numbers = table[cell] * len(data) + test[place]
-    pictures = _Pictures(data, _grey(data, test), resize)
+    grey = _grey(data, test)
+    # repeating a channel takes a fiftieth of the time in which a small network reads the picture
+    large = len(CORRUPTIONS) * SEVERITIES * len(test) * 3 * data.size**2 > _THREE_CHANNELS
+    pictures = _Pictures(data, grey and large, resize)
     firsts = numbers[np.unique(cell, return_index=True)[1]]  # the first picture of each cell stands for its pixels
     with contextlib.ExitStack() as stack:
         begun = time.perf_counter()
@@ -155,7 +159,7 @@ def predict_corrupted(
         made_s=round(made_s, 3),
         read_s=round(read_s, 3),
         images_per_s=len(numbers) / read_s,
-        pixels_hash=hash_bytes(pictures.made(firsts).tobytes()),
+        pixels_hash=hash_bytes(_Pictures(data, grey, resize).made(firsts).tobytes()),
         not_kept=reason,
     )
     shape = (len(names), SEVERITIES, len(test))
@@ -235,7 +239,7 @@ def _kept(
     if store is None:
         return None, "the cache is off"
     data = pictures.data
-    shape = (data.size, data.size) + (() if pictures.grey else (3,))
+    shape = (data.size, data.size) + (() if pictures.one_channel else (3,))
     count = len(CORRUPTIONS) * SEVERITIES * len(data)
     try:
         while True:

@@ -1,5 +1,6 @@
 """What a network reads of spoilt images: the same pixels whether they are kept or made, and by every engine."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,13 +62,19 @@ def read(data: DataSet, split: Split, store: FeatureStore | None = None, **chang
 
 
 @pytest.mark.parametrize("coloured", [False, True])
-def test_pixels_are_those_of_the_definition_kept_or_not(tmp_path: Path, coloured: bool) -> None:
+@pytest.mark.parametrize("most", [0, 2**28])
+def test_pixels_are_those_of_the_definition_kept_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coloured: bool, most: int
+) -> None:
     data, split = data_set(coloured=coloured)
     store = FeatureStore(tmp_path / "kept", 10**9)
     engine, facts, corrupted = read(data, split)
+    monkeypatch.setattr(corruptions, "_THREE_CHANNELS", most)
     _, made, _ = read(data, split, store)
     again, kept, same = read(data, split, store)
     assert (facts.not_kept, made.not_kept, kept.not_kept) == ("the cache is off", "", "")
+    (about,) = (tmp_path / "kept").glob("*/*.json")
+    assert len(json.loads(about.read_text())["shape"]) == (3 if coloured or most else 2)
     assert facts.pixels_hash == made.pixels_hash == kept.pixels_hash
     assert (corrupted.decisions == same.decisions).all()
     expected = np.concatenate(
