@@ -37,7 +37,7 @@ Numbers = npt.NDArray[np.int64]
 
 _BLOCK = 64  # pictures that a thread makes at a time
 _CHECKED = 8  # kept pictures that are made again before they are relied on
-_THREE_CHANNELS = 2**28  # bytes: where all pictures may take no more, grey ones are kept as a network reads them
+_THREE_CHANNELS = 2**31  # bytes: where all pictures of a data set take no more, grey ones have three channels too
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,8 @@ def predict_corrupted(
     cell, place = np.nonzero(cells)
     numbers = table[cell] * len(data) + test[place]
     grey = _grey(data, test)
-    # repeating a channel takes a fiftieth of the time in which a small network reads the picture
-    large = len(CORRUPTIONS) * SEVERITIES * len(test) * 3 * data.size**2 > _THREE_CHANNELS
+    # repeating a channel would take a fiftieth of the time in which two threads compute a small network
+    large = len(CORRUPTIONS) * SEVERITIES * len(data) * 3 * data.size**2 > _THREE_CHANNELS
     pictures = _Pictures(data, grey and large, resize)
     firsts = numbers[np.unique(cell, return_index=True)[1]]  # the first picture of each cell stands for its pixels
     with contextlib.ExitStack() as stack:
@@ -159,6 +159,7 @@ def predict_corrupted(
         made_s=round(made_s, 3),
         read_s=round(read_s, 3),
         images_per_s=len(numbers) / read_s,
+        # the same however they are kept
         pixels_hash=hash_bytes(_Pictures(data, grey, resize).made(firsts).tobytes()),
         not_kept=reason,
     )

@@ -188,9 +188,6 @@ def _prepare(image: AskedImage, pixels: Pixels, size: int, rule: Resize) -> tupl
     """
     native = image.load()
     grey = is_grey(native)
-    one = native[:, :, 0] if grey and native.ndim == 3 else native  # the same image, a third of the work
-    if native.shape == pixels.shape:
-        pixels[...] = native
-    else:
-        write_rgb(pixels, resized(one, size, rule))
-    return grey, (native.shape[0], native.shape[1]), hash_grey_or_colour(one)[:HASH_BYTES]
+    plain = native[:, :, 0] if grey and native.ndim == 3 else native  # the same image, a third of the work
+    write_rgb(pixels, native if native.shape == pixels.shape else resized(plain, size, rule))
+    return grey, (native.shape[0], native.shape[1]), hash_grey_or_colour(plain)[:HASH_BYTES]

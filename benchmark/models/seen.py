@@ -55,8 +55,8 @@ class Seen:
 class SeenParts:
     """What a network makes of one batch after the other, put together at the end.
 
-    Features are compared with those of the training images many at a time, by the thread that computes: NumPy's own
-    threads, beside the network's, would take the processors from it for the most part.
+    Features are compared with those of the training images many at a time and never while the network computes:
+    NumPy's threads would compete with the network's for the processors.
 
     Args:
         num_classes: number of logits of an image.

@@ -62,7 +62,7 @@ def read(data: DataSet, split: Split, store: FeatureStore | None = None, **chang
 
 
 @pytest.mark.parametrize("coloured", [False, True])
-@pytest.mark.parametrize("most", [0, 2**28])
+@pytest.mark.parametrize("most", [0, 2**31])
 def test_pixels_are_those_of_the_definition_kept_or_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coloured: bool, most: int
 ) -> None:

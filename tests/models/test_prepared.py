@@ -22,7 +22,7 @@ from benchmark.errors import UserError
 from benchmark.models import prepared_by_copies
 from benchmark.models.feature_distance import HASH_BYTES
 from benchmark.models.images import AskedImage, open_images
-from benchmark.models.prepared import BATCH, Batch, PreparedByThreads, helpers, prepared
+from benchmark.models.prepared import BATCH, Batch, PreparedByThreads, helpers, prepare, prepared
 from benchmark.models.prepared_by_copies import prepared_beside
 
 COLOURED = (2, 5)  # of numbers modulo 6
@@ -135,6 +135,14 @@ def test_copies_go_on_where_a_batch_has_been_read_and_not_before(monkeypatch: py
 @by_copies
 @pytest.mark.parametrize("read", [0, 3])
 def test_what_a_copy_does_not_finish_is_done_here(monkeypatch: pytest.MonkeyPatch, read: int) -> None:
+    monkeypatch.setattr(prepared_by_copies, "_AHEAD", 4)  # so that it waits with most of its ten batches to do
+    done_here: list[int] = []
+
+    def watched(*arguments: Any) -> Any:
+        done_here.append(os.getpid())  # a copy has a list of its own
+        return prepare(*arguments)
+
+    monkeypatch.setattr(prepared_by_copies, "prepare", watched)
     images = [AskedImage(str(k), partial(drawn, k)) for k in range(20 * BATCH)]
     others = children()
     with copied(monkeypatch, 2, images, "squash") as batches:
@@ -142,6 +150,7 @@ def test_what_a_copy_does_not_finish_is_done_here(monkeypatch: pytest.MonkeyPatc
         parts = [next(iterator).pixels.copy() for _ in range(read)]
         os.kill(min(children() - others), signal.SIGKILL)
         parts += [batch.pixels.copy() for batch in iterator]
+    assert 4 <= len(done_here) <= 10
     np.testing.assert_array_equal(np.concatenate(parts), [prepared(image, 16, "squash") for image in images])
 
 

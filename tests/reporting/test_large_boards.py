@@ -2,18 +2,23 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from all_tables import write_tables
 from simulated import TWELVE, Study
 
-from benchmark.records.store import RecordStore
+from benchmark.evaluation.many_rows.kept_statistics import KeptStatistics
+from benchmark.records.store import RecordStore, short
 from benchmark.reporting.board.board import Board
 from benchmark.reporting.board.drawn_rows import MOST_DRAWN, drawn_note, drawn_rows
 from benchmark.reporting.documents.gallery import write_gallery
+from benchmark.reporting.figures import plots
+from benchmark.reporting.figures.kept_figures import KeptFigures
 from benchmark.reporting.figures.plots import SPEED, write_plots
 from benchmark.reporting.figures.speed import draw_speed
 from benchmark.reporting.figures.style import figure
@@ -76,12 +81,37 @@ def test_pictures_and_gallery_say_which_rows_they_show(board: Board, tmp_path: P
         assert 0 < len(set(named)) <= 2 * MOST_DRAWN, stem
         # the points are of all rows; what shows the best says nothing that another row changes
         of_all = stem.startswith(SPEED)
-        assert (f"Shown: the {MOST_DRAWN} rows" in text) != of_all, stem
+        assert (f"Shown: {MOST_DRAWN} rows" in text) != of_all, stem
         assert (f"{ROWS} rows" in text) == of_all, stem
     write_gallery(board, {}, tmp_path)
     gallery = (tmp_path / "gallery.md").read_text()
     assert f"Shown: {MOST_DRAWN} of {ROWS} rows" in gallery
     assert f"by at least one of {ROWS} rows" in gallery
+
+
+@pytest.mark.slow
+def test_a_row_that_is_added_and_not_drawn_has_nothing_drawn_anew_but_the_points(
+    board: Board, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+
+    def watched(made: Any, draw: Any, **of: Any) -> None:
+        drawn.append(draw.__name__)
+        draw_one(made, draw, **of)
+
+    draw_one = plots._draw
+    monkeypatch.setattr(plots, "_draw", watched)
+    kept = KeptFigures(KeptStatistics(tmp_path))
+    worst = min((row for row in board.rows if row.values["n_runs"]), key=lambda row: row.macro_f1)
+    fewer = tmp_path / "fewer"
+    shutil.copytree(out, fewer)
+    shutil.rmtree(RecordStore(fewer).folder / short(worst.results[0].record.key))
+    before = write_plots(read_board(fewer), tmp_path, kept)
+    assert len(set(drawn)) > 5
+    drawn.clear()
+    after = write_plots(board, tmp_path, kept)
+    assert after == before
+    assert set(drawn) == {draw_speed.__name__}
 
 
 def test_the_page_has_all_rows_in_its_table_and_details_of_the_best(board: Board) -> None:

@@ -74,7 +74,7 @@ def is_grey(pixels: npt.NDArray[np.uint8]) -> bool:
     """Return whether an image of shape (H, W) or (H, W, 3) has no colour: equal channels, or one."""
     if pixels.ndim == 2:
         return True
-    # each byte beside the next one, but for a pixel's last: whole rows at once are three times as fast as a channel
+    # each byte beside the next one, but for a pixel's last: faster by up to three times than a channel at a time
     lines = np.ascontiguousarray(pixels).reshape(len(pixels), 3 * pixels.shape[1])
     differ = lines[:, :-1] ^ lines[:, 1:]
     differ &= _within_a_pixel(pixels.shape[1])

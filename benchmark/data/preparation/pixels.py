@@ -158,12 +158,12 @@ def resized(pixels: Pixels, size: int, rule: Resize) -> Pixels:
 
 
 def write_rgb(target: Pixels, pixels: Pixels) -> None:
-    """Write pixels of shape (..., H, W) or (..., H, W, 3) into a target of shape (..., H, W, 3).
-
-    A channel at a time: grey into the last axis at once takes five times as long.
-    """
-    for channel in range(3):
-        target[..., channel] = pixels if pixels.ndim < target.ndim else pixels[..., channel]
+    """Write pixels of shape (..., H, W) or (..., H, W, 3) into a target of shape (..., H, W, 3)."""
+    if pixels.ndim == target.ndim:
+        target[...] = pixels
+        return
+    for channel in range(3):  # one at a time: grey into the last axis at once takes five times as long
+        target[..., channel] = pixels
 
 
 def resized_mask(mask: npt.NDArray[np.uint8], size: int, rule: Resize) -> Pixels:

@@ -30,5 +30,5 @@ def drawn_note(rows: Sequence[BoardRow], *, counted: bool = True) -> str:
         return ""
     blocks = len({row.block.place for row in rows})
     which = "the highest macro-F1 of each block" if blocks > 1 else "the highest macro-F1"
-    shown = f"{MOST_DRAWN} of {len(rows)} rows, those" if counted else f"the {MOST_DRAWN} rows"
-    return f"Shown: {shown} with {which}; all are in leaderboard.csv."
+    of = f" of {len(rows)}" if counted else ""
+    return f"Shown: {MOST_DRAWN}{of} rows, those with {which}; all are in leaderboard.csv."

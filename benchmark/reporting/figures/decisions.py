@@ -124,7 +124,7 @@ def _legend(made: Any, axes: Any, rows: Sequence[BoardRow], column: str) -> None
     texts = []
     for each in ids:
         score = best[each].values.get(column)
-        texts.append(wrapped(names[id(best[each])], 24) + ("" if score is None else f": {score:.3f}"))
+        texts.append(wrapped(names[id(best[each])], 22) + ("" if score is None else f": {score:.3f}"))
     what = {"aurc": "AURC (lower is better)", "net_benefit_10": "net benefit of acting from 10 % on"}[column]
     more = f" The best {len(best)} of {len(rows)} rows by macro-F1." if len(rows) > len(best) else ""
     explain(

@@ -71,7 +71,7 @@ def _told_apart(
 def panel_names(rows: Sequence[BoardRow]) -> list[str]:
     """Return full names that fit above a panel of a third of a column, a long one broken after its library."""
     return [
-        name if len(name) <= 18 else "\n".join(wrapped(part, 22) for part in name.replace("/", "/\n", 1).split("\n"))
+        name if len(name) <= 18 else "\n".join(wrapped(part, 21) for part in name.replace("/", "/\n", 1).split("\n"))
         for name in full_names(rows)
     ]
 

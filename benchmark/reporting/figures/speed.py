@@ -14,6 +14,7 @@ from benchmark.reporting.figures.labels import place_labels, short_names
 from benchmark.reporting.figures.style import (
     FRAMEWORK_MARKERS,
     GREY,
+    fitted,
     library_colours,
     plain_log_ticks,
     set_height,
@@ -22,6 +23,7 @@ from benchmark.reporting.figures.style import (
 
 _LARGEST, _SMALLEST = 11.0, 2.5  # diameters of markers, in points
 _PLAIN = 5.0
+_BESIDE = 0.82  # share of a figure's width that is left beside the axis of scores
 _MOST_NAMED = 8  # rows with a name among very many points
 FRONT_COLOUR, DASHES = "#999999", (0, (4, 2))
 
@@ -79,11 +81,13 @@ def draw_speed(made: Any, rows: Sequence[BoardRow]) -> None:
     axes.set_xscale("log")
     axes.margins(x=0.12, y=0.1)
     plain_log_ticks(axes.xaxis, [x for x, _ in points])
-    axes.set_xlabel(f"inference throughput (images/s, log scale)\n{rows[0].values['speed_block']}")
+    measured = f"inference throughput (images/s, log scale)\n{rows[0].values['speed_block']}"
+    axes.set_xlabel(fitted(made, measured, 7, _BESIDE))
     axes.set_ylabel("macro-F1, with 95 % interval")
     axes.grid(True)
     further = len(rows) - len(shown)
-    axes.set_title(title(rows) + (_FEW_NAMED.format(named=len(shown), rows=len(rows)) if further else ""), loc="left")
+    heading = title(rows) + (_FEW_NAMED.format(named=len(shown), rows=len(rows)) if further else "")
+    axes.set_title(fitted(made, heading, 7.5, _BESIDE), loc="left")
     _legend(made, rows, colours, largest, front=len(front) > 1)
     made.draw_without_rendering()
     made.set_layout_engine("none")  # from here the axes keep their place

@@ -108,9 +108,31 @@ def title(rows: Sequence[BoardRow]) -> str:
     return f"{rows[0].block.comparison_group_name}{synthetic}"
 
 
+def fitted(made: Any, text: str, points: float, share: float = 0.96) -> str:
+    """Break the lines of a text at spaces, so that none is wider than a share of a figure. Call it within ``figure``.
+
+    Args:
+        points: the size of its letters.
+    """
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextToPath
+
+    room, letters, measure = share * made.get_figwidth() * 72, FontProperties(size=points), TextToPath()
+    lines: list[str] = []
+    for line in text.split("\n"):
+        lines.append("")
+        for word in line.split(" "):
+            longer = f"{lines[-1]} {word}" if lines[-1] else word
+            if lines[-1] and measure.get_text_width_height_descent(longer, letters, ismath=False)[0] > room:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+    return "\n".join(lines)
+
+
 def set_title(made: Any, text: str) -> None:
     """Write a figure's title above its left end."""
-    made.suptitle(text, x=0.01, ha="left", fontsize=7.5)
+    made.suptitle(fitted(made, text, 7.5), x=0.01, ha="left", fontsize=7.5)
 
 
 def say_below_title(made: Any, text: str) -> None:
@@ -123,7 +145,8 @@ def explain(
     made: Any, text: str | None, handles: Sequence[Any] = (), labels: Sequence[str] = (), **options: Any
 ) -> None:
     """Write below a figure what it shows and, where there are any, the names of its lines."""
-    made.legend(list(handles), list(labels), title=text, loc="outside lower left", title_fontsize=6, **options)
+    title = None if text is None else fitted(made, text, 6)
+    made.legend(list(handles), list(labels), title=title, loc="outside lower left", title_fontsize=6, **options)
 
 
 def save(made: Any, folder: Path, stem: str, dpi: int = DPI) -> list[Path]:
