@@ -10,6 +10,7 @@ from PIL import Image
 
 from benchmark.cli.json_output import print_json
 from benchmark.cli.main import main
+from benchmark.data.sources.phantom import PhantomSource
 from benchmark.data.sources.remote import KNOWN_SETS
 
 
@@ -56,9 +57,9 @@ def test_known_data_sets(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_list_of_data_sets_says_of_the_phantom_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     known = answer(capsys, "data", "--list")["data_sets"][0]
-    found = answer(capsys, "data", "phantom", "--size", "32")
-    assert (known["images"], known["classes"]) == (found["images"], found["classes"])
-    assert known["patients"] == str(found["patients"])
+    phantom = PhantomSource()
+    assert (known["images"], known["classes"]) == (len(phantom.items), list(phantom.facts.class_names))
+    assert known["patients"] == str(len({item.group for item in phantom.items}))
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ def test_patients_in_training_and_test_are_told():
 
 
 def test_a_limit_is_proportional_nested_and_independent_of_the_seed():
-    data = cohort(patients=300)
+    data = cohort(patients=100)
     data = replace(data, parts=np.where(np.arange(len(data)) % 5 == 0, "test", "train"))
     before: set[int] = set()
     for limit in (20, 40, 80, 81, 160, 320):

@@ -13,7 +13,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from benchmark.dependencies import EXTRA_OF
 from tests.packaging.tables import differences
@@ -65,8 +67,15 @@ def test_the_list_names_the_extras_that_are_missing(tmp_path: Path) -> None:
 
 
 def test_data_with_its_audit(tmp_path: Path) -> None:
-    shown = works(tmp_path, "data", "phantom", "--limit", "60", "--audit", "--size", "64", "--out", "audit")
-    assert "patients" in shown
+    for part, count in (("Training", 8), ("Testing", 3)):
+        for name, level in (("glioma", 60), ("notumor", 120), ("pituitary", 180)):
+            (tmp_path / "images" / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = np.random.default_rng([level, number, count]).normal(level, 20, (48, 48)).clip(0, 255)
+                Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "images" / part / name / f"{number}.png")
+    shown = works(tmp_path, "data", "images", "--audit", "--size", "64", "--out", "audit")
+    assert "patients are unknown" in shown
+    assert "48 x 48 (33)" in shown
     assert (tmp_path / "audit" / "audit.json").is_file()
 
 
