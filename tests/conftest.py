@@ -22,6 +22,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(skip)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse a pytest with which pytest-xdist spreads a group's tests: each process would make what they share."""
+    if session.config.getoption("loadgroup", False):
+        apart = [item for item in session.items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
+        if apart:
+            raise pytest.UsageError(
+                f"pytest {pytest.__version__} keeps no groups of tests together: take one below 9.2"
+            )
+
+
 # What engines set for their process, which a worker's ends with.
 _OF_ENGINES = ("KERAS_BACKEND", "KERAS_TORCH_DEVICE", "CUBLAS_WORKSPACE_CONFIG", "TF_CPP_MIN_LOG_LEVEL")
 _AT_FIRST = {name: os.environ.get(name) for name in _OF_ENGINES}

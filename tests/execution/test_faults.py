@@ -125,7 +125,10 @@ def test_while_one_is_stopped_another_waits(bench: Bench) -> None:
 
 
 def test_the_end_of_the_terminal_saves_the_epoch(bench: Bench) -> None:
-    process = begun(bench, "--backbone", "test/slow", "--epochs", "8")
+    process = begun(
+        bench, "--backbone", "test/slow", "--epochs", "8",
+        prepare=lambda: heed(signal.SIGHUP),  # which is left alone under nohup, and the tests may run under it
+    )  # fmt: skip
     follow_until(process, "epoch 2/8")
     pids = everyone(process)
     os.kill(process.pid, signal.SIGHUP)
@@ -152,6 +155,10 @@ def test_under_nohup_the_terminal_may_end(bench: Bench) -> None:
 
 def ignore(number: signal.Signals) -> None:
     signal.signal(number, signal.SIG_IGN)
+
+
+def heed(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_DFL)
 
 
 def test_a_reader_that_leaves(bench: Bench) -> None:

@@ -409,7 +409,7 @@ def test_once_saves_and_a_command_that_left_is_followed_by_one_that_waits(
     pytest.importorskip("submitit")
     from tests.execution.local_queue import LocalQueue
 
-    plan, request = planned(images, tmp_path, "test/slow", plugin=PLUGIN, epochs=6)
+    plan, request = planned(images, tmp_path, "test/slow", plugin=PLUGIN, epochs=30)
     control = Control()
     stopped = carried_out(
         plan, request, LocalQueue(), control,
@@ -418,6 +418,7 @@ def test_once_saves_and_a_command_that_left_is_followed_by_one_that_waits(
     assert [run.outcome for run in stopped.finished] == [Outcome.INTERRUPTED]
     assert stopped.interrupted
 
+    (tmp_path / "hurry").touch()  # nothing waits for its epochs any more
     queue = LocalQueue()
     left = carried_out(plan, replace(request, detach=True), queue)
     assert left.finished == ()
